@@ -1,0 +1,1 @@
+"""Runs on the Ray cluster: gateway, teachers, distillation log, refresh, releases, fleet."""

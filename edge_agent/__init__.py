@@ -1,0 +1,1 @@
+"""Runs on the device: answers what it can, escalates what it can not, learns from every escalation."""

@@ -1,0 +1,1 @@
+"""Headrace decides here: values in, values out. Start at ``query.py``, then ``deferral.py``."""

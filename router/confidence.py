@@ -1,0 +1,84 @@
+"""Logits -> signals -> a calibrated score.
+
+Rules:
+ * The score is the calibrated confidence: one number ranks a student's answers and is shown to people.
+ * The same numbers come out on a device and in the cloud: numpy only, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SIGNALS = ("max_probability", "margin", "entropy", "similarity")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A logistic head over the signals.
+
+    Attributes:
+        temperature: Divides the logits before the softmax, > 0.
+        mean: Of each signal over the calibrating rows, in the order of ``SIGNALS``.
+        scale: Standard deviation of each signal over them, > 0.
+        weights: Of each standardised signal.
+        bias: Of the head.
+        error: Expected calibration error over the calibrating rows, in [0, 1].
+    """
+
+    temperature: float
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    error: float = 0.0
+
+
+def probabilities(logits: Array, temperature: float = 1.0) -> Array:
+    """Softmax over the last axis.
+
+    Args:
+        logits: (..., labels).
+        temperature: Divides the logits, > 0.
+    """
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled = scaled - scaled.max(axis=-1, keepdims=True)
+    exponentials = np.exp(scaled)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def signals(logits: Array, similarity: Array, temperature: float = 1.0) -> Array:
+    """What the score is made from.
+
+    Args:
+        logits: (rows, labels).
+        similarity: (rows,) highest cosine similarity to what each label looks like, in [-1, 1].
+        temperature: Divides the logits, > 0.
+
+    Returns:
+        (rows, len(SIGNALS)). Entropy is in nats.
+    """
+    chances = probabilities(logits, temperature)
+    if chances.shape[-1] > 1:
+        top = np.partition(chances, -2, axis=-1)[:, -2:]
+    else:
+        top = np.concatenate([np.zeros_like(chances), chances], axis=-1)
+    entropy = -(chances * np.log(np.clip(chances, 1e-12, 1.0))).sum(axis=-1)
+    return np.stack([top[:, 1], top[:, 1] - top[:, 0], entropy, np.asarray(similarity, np.float64)], axis=-1)
+
+
+def scores(calibration: Calibration, logits: Array, similarity: Array) -> Array:
+    """Calibrated confidence of each row, in [0, 1].
+
+    Args:
+        calibration: The fitted head.
+        logits: (rows, labels).
+        similarity: (rows,), as in ``signals``.
+    """
+    raw = signals(logits, similarity, calibration.temperature)
+    standard = (raw - np.array(calibration.mean)) / np.array(calibration.scale)
+    return np.asarray(1.0 / (1.0 + np.exp(-(standard @ np.array(calibration.weights) + calibration.bias))))

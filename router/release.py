@@ -1,0 +1,169 @@
+"""The manifest of a release; may this release replace that one?
+
+Rules:
+ * Release 0 has no student: everything escalates.
+ * A release names every one of its files with size and SHA-256; nothing else in its folder is read.
+ * Numbers only grow; a rollback is a new number that names old content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from router.confidence import Calibration
+from router.deferral import Policy
+from router.errors import ReleaseError
+from router.task import Task
+from router.watch import Certificate
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a release: its size in bytes and its SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudentSpec:
+    """How to run the student.
+
+    Attributes:
+        kind: ``compact`` or ``encoder-head``.
+        model: File of the ONNX model that reads token ids, and gives logits or an embedding.
+        head: File of the ONNX head over the embedding, or empty when the model gives logits itself.
+        tokenizer: File of the tokenizer, in the format of the tokenizers library.
+        labels: What the logits stand for, in their order.
+        max_tokens: Longest input in tokens; longer ones are cut.
+        version: The student's version, never reused.
+    """
+
+    kind: str
+    model: str
+    tokenizer: str
+    labels: tuple[str, ...]
+    max_tokens: int
+    version: str
+    head: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a release comes from: parent release, attempt in the lineage (from 1), rows it learned from, recipe, seed."""
+
+    parent: int = 0
+    attempt: int = 0
+    rows: int = 0
+    log_version: int = 0
+    recipe: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The golden inputs: a file of JSON lines ``{text, label, score}`` and how far a score may be off, in [0, 1]."""
+
+    file: str
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a release is.
+
+    Attributes:
+        task: The task it serves, as published.
+        number: Its number; 0 has no student.
+        created_at: Unix time in seconds.
+        policy: When to defer.
+        student: How to run the student; ``None`` in release 0.
+        calibration: From signals to score; ``None`` in release 0.
+        certificate: The proof; ``None`` before it is certified.
+        golden: What the student must answer on the device.
+        lineage: Where it comes from.
+        files: Every file but the manifest, by name.
+        min_agent: Least version of the agent that can run it.
+        content: The release whose content this is, itself unless it is a rollback.
+        format: Version of this format.
+    """
+
+    task: Task
+    number: int
+    created_at: float
+    policy: Policy
+    student: StudentSpec | None = None
+    calibration: Calibration | None = None
+    certificate: Certificate | None = None
+    golden: Golden | None = None
+    lineage: Lineage = Lineage()
+    files: dict[str, File] = field(default_factory=dict)
+    min_agent: str = "0.1"
+    content: int | None = None
+    format: int = FORMAT
+
+
+_MANIFEST = TypeAdapter(Manifest, config=ConfigDict(extra="ignore"))
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    """The manifest as JSON, in UTF-8."""
+    return _MANIFEST.dump_json(manifest, indent=1)
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """The manifest that the bytes spell.
+
+    Raises:
+        ReleaseError: The bytes are not a manifest of a format known here, or name a file outside the release.
+    """
+    try:
+        manifest = _MANIFEST.validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ReleaseError(f"{MANIFEST_FILE}: {place or 'content'}: {first['msg']}") from error
+    if manifest.format > FORMAT:
+        raise ReleaseError(f"{MANIFEST_FILE}: format {manifest.format} is newer than {FORMAT}; update the agent")
+    for name in manifest.files:
+        if not is_plain_name(name):
+            raise ReleaseError(f"{MANIFEST_FILE}: files: {name!r} is not a plain file name")
+    return manifest
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file name stays inside its folder on every system."""
+    return bool(name) and name not in {".", ".."} and not name.startswith(".") and not set(name) & set('/\\:\0')
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_replacement(candidate: Manifest, current: Manifest | None) -> None:
+    """Check that ``candidate`` may replace ``current``.
+
+    Raises:
+        ReleaseError: Another task, an older number, or a student without calibration or golden inputs.
+    """
+    if current is not None:
+        if candidate.task.name != current.task.name:
+            raise ReleaseError(f"release is of task {candidate.task.name!r}, not {current.task.name!r}")
+        if candidate.number < current.number:
+            raise ReleaseError(f"release {candidate.number} is older than {current.number}, which is installed")
+    if candidate.student is None:
+        return
+    if candidate.calibration is None or candidate.golden is None:
+        raise ReleaseError(f"release {candidate.number} has a student but no calibration or golden inputs")
+    named = {candidate.student.model, candidate.student.tokenizer, candidate.golden.file}
+    named |= {candidate.student.head} - {""}
+    missing = sorted(named - candidate.files.keys())
+    if missing:
+        raise ReleaseError(f"release {candidate.number} names files that it does not list: {', '.join(missing)}")

@@ -1,0 +1,129 @@
+"""A task: one kind of question, its judge, and what the operator wishes for it.
+
+Written in ``cloud.toml``, published to devices inside every release.
+
+Rules:
+ * A new judge, label meaning or reference teacher is a new ``version``, and a new lineage.
+ * A new label is not: its queries escalate until a student knows it.
+ * The operator states an objective; no one sets a threshold.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an answer is: one label of a set, or a text."""
+
+    LABEL = "label"
+    TEXT = "text"
+
+
+class Judge(StrEnum):
+    """How two answers are compared."""
+
+    LABEL = "label"
+    NORMALISED_TEXT = "normalised_text"
+
+
+class Mode(StrEnum):
+    """The operator's hand: serve by the policy, ask the cloud always and record, or escalate everything."""
+
+    SERVE = "serve"
+    OBSERVE = "observe"
+    ESCALATE_ALL = "escalate_all"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the operator wishes.
+
+    Attributes:
+        max_disagreement: Largest share of covered queries whose answer may differ from the reference's, in (0, 1).
+        assurance: Probability, over all refreshes together, that no certified release breaks it, in (0, 1).
+    """
+
+    max_disagreement: float = 0.02
+    assurance: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("max_disagreement", "assurance"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"{name} is {value}; use a number between 0 and 1, both left out")
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """Shares of queries drawn for the reference, each in [0, 1].
+
+    Attributes:
+        cold: Without a student.
+        floor: While a certified student serves and nothing waits.
+        waiting: While a challenger waits for its certificate.
+    """
+
+    cold: float = 1.0
+    floor: float = 0.05
+    waiting: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("cold", "floor", "waiting"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; use a share from 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One kind of question.
+
+    Attributes:
+        name: Unique in a cluster.
+        version: Counts new judges, label meanings and references.
+        kind: Label or text.
+        judge: How answers are compared.
+        reference: Name of the teacher whose answer is "what the cloud would have said".
+        student: Recipe that makes its students.
+        labels: The labels known beforehand; may be empty and may grow.
+        objective: What the operator wishes.
+        exploration: How much is drawn for the reference.
+        log_by_default: Log answers whose caller said nothing about consent.
+        local_only: Queries never leave the device.
+        max_text_bytes: Longest input in bytes of UTF-8.
+    """
+
+    name: str
+    reference: str
+    version: int = 1
+    kind: Kind = Kind.LABEL
+    judge: Judge = Judge.LABEL
+    student: str = "compact"
+    labels: tuple[str, ...] = ()
+    objective: Objective = Objective()
+    exploration: Exploration = Exploration()
+    log_by_default: bool = True
+    local_only: bool = False
+    max_text_bytes: int = 4096
+
+
+def agree(judge: Judge, answer: str, reference: str) -> bool:
+    """Whether the judge says that two answers are the same.
+
+    Args:
+        judge: Which rule.
+        answer: A student's or teacher's answer.
+        reference: The reference's answer.
+    """
+    if judge is Judge.LABEL:
+        return answer == reference
+    return _normalised(answer) == _normalised(reference)
+
+
+def _normalised(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!?")
