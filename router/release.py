@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from router.confidence import Calibration
 from router.deferral import Policy
@@ -109,7 +109,7 @@ class Manifest:
     format: int = FORMAT
 
 
-_MANIFEST = TypeAdapter(Manifest, config=ConfigDict(extra="ignore"))
+_MANIFEST = TypeAdapter(Manifest)
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -139,7 +139,7 @@ def read_manifest(data: bytes) -> Manifest:
 
 def is_plain_name(name: str) -> bool:
     """Whether a file name stays inside its folder on every system."""
-    return bool(name) and name not in {".", ".."} and not name.startswith(".") and not set(name) & set('/\\:\0')
+    return bool(name) and name not in {".", ".."} and not name.startswith(".") and not set(name) & set("/\\:\0")
 
 
 def digest(data: bytes) -> str:
