@@ -117,7 +117,7 @@ def is_set_aside(caller: str, query_id: str, share: float = SET_ASIDE_SHARE) -> 
 
 
 def may_certify(record: Record) -> bool:
-    """Whether a record says something about the promise: explored by draw, covered, not degraded, from the reference."""
+    """Whether a record speaks of the promise: explored by draw, covered, not degraded, from the reference."""
     return (
         record.explored
         and record.covered

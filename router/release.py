@@ -56,7 +56,7 @@ class StudentSpec:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Where a release comes from: parent release, attempt in the lineage (from 1), rows it learned from, recipe, seed."""
+    """Where a release comes from: its parent, attempt in the lineage (from 1), rows learned from, recipe, seed."""
 
     parent: int = 0
     attempt: int = 0
