@@ -1,8 +1,17 @@
-"""Run an exported student, the same way on a device and in the cloud.
+"""Run an exported student, in the same way on a device and in the cloud.
 
 Rules:
- * One text at a time: dynamic int8 quantisation makes a row's figures depend on its batch.
- * One thread, no spinning: a device has other work.
+ * What the cloud measures is what the device does: the same file, runtime, and one text at a time. (Dynamic int8
+   quantisation scales by the batch, so a batch would give other numbers.)
+ * One thread, and it does not spin while it waits: a device has better things to do.
+ * A file is read once, whole; what was checked is what runs. No external data, no custom operators.
+
+Files of a student, both with inputs ``input_ids`` (1, T) int64 and ``attention_mask`` (1, T) int64:
+ * ``compact``: the model gives ``logits`` (1, C) and ``similarity`` (1,).
+ * ``encoder-head``: the model gives ``embedding`` (1, D), L2-normalised; the head turns ``embedding`` into ``logits``
+   (1, C) and ``similarity`` (1,).
+
+``similarity`` is the highest cosine similarity of the embedding to the centroid of a class, in [-1, 1].
 """
 
 from __future__ import annotations
@@ -11,6 +20,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime
@@ -19,12 +29,21 @@ from tokenizers import Tokenizer
 
 from router.confidence import Array, Calibration, scores
 from router.errors import ModelError, ReleaseError
-from router.release import Manifest
+from router.release import Manifest, StudentSpec
+
+COMPACT = "compact"
+ENCODER_HEAD = "encoder-head"
+KINDS = (COMPACT, ENCODER_HEAD)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a student says of some texts: logits (rows, labels), highest similarity to a label (rows,)."""
+    """What a student says before calibration.
+
+    Attributes:
+        logits: (texts, labels).
+        similarity: (texts,), in [-1, 1].
+    """
 
     logits: Array
     similarity: Array
@@ -32,138 +51,203 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A student's answer: the label, its score in [0, 1], the logits (labels,)."""
+    """A student's answer to one text, its score in [0, 1], and its logits (labels,)."""
 
     label: str
     score: float
     logits: Array
 
 
-class OnnxModel:
-    """An ONNX model that reads tokens. ``tokenizer`` and ``model`` are files."""
+class OnnxEncoder:
+    """Text -> embedding, by a sentence encoder in ONNX."""
 
     def __init__(self, model: Path, tokenizer: Path, max_tokens: int) -> None:
-        """Load both.
+        """Open the files; texts longer than ``max_tokens`` tokens are cut.
 
         Raises:
-            ModelError: Names the file that can't be used.
+            ModelError: A file is missing, or can't be used.
         """
-        self._session = open_session(model)
-        try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        except Exception as error:
-            raise ModelError(f"{tokenizer.name} is not a tokenizer file: {error}") from error
-        self._tokenizer.enable_truncation(max_tokens)
-        self._tokenizer.no_padding()
+        self._tokens = _Tokens(tokenizer, max_tokens)
+        self._session = _Session(model, ("embedding",))
+        self.dimensions = len(self.embed("a"))
 
-    def run(self, text: str) -> list[NDArray[np.float32]]:
-        """The model's outputs for one text."""
-        encoding = self._tokenizer.encode(text)
-        outputs = self._session.run(
-            None,
-            {
-                "input_ids": np.array([encoding.ids], np.int64),
-                "attention_mask": np.array([encoding.attention_mask], np.int64),
-            },
-        )
-        return list(outputs)
+    @classmethod
+    def load(cls, model: Path, tokenizer: Path, max_tokens: int = 64) -> Self:
+        """Open an encoder; see the constructor."""
+        return cls(model, tokenizer, max_tokens)
 
     def embed(self, text: str) -> NDArray[np.float32]:
-        """The first output for one text: (dimensions,)."""
-        return np.asarray(self.run(text)[0][0], np.float32)
+        """The text's embedding, (D,), of length 1."""
+        (embedding,) = self._session.run(self._tokens.of(text))
+        return np.asarray(embedding[0], dtype=np.float32)
 
 
 class Student:
-    """A student as a release carries it."""
+    """A small model that answers with one of its labels, and says how sure it is."""
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        model: OnnxModel,
-        head: onnxruntime.InferenceSession | None = None,
-        calibration: Calibration | None = None,
-    ) -> None:
-        """Put the parts together; ``head`` reads the model's embedding, where there is one."""
-        self.labels = tuple(labels)
-        self._model = model
-        self._head = head
-        self._calibration = calibration
+    def __init__(self, folder: Path, spec: StudentSpec, calibration: Calibration | None = None) -> None:
+        """Open the student in ``folder`` and try it once.
+
+        Args:
+            folder: Where its files lie.
+            spec: How to run it.
+            calibration: From signals to score; without one, it reads but does not judge.
+
+        Raises:
+            ModelError: A file is missing, can't be used, or does not fit the labels.
+        """
+        if spec.kind not in KINDS:
+            raise ModelError(f"student kind {spec.kind!r} is not known here; known are {', '.join(KINDS)}")
+        self.spec = spec
+        self.calibration = calibration
+        self._tokens = _Tokens(folder / spec.tokenizer, spec.max_tokens)
+        if spec.kind == ENCODER_HEAD:
+            self._model = _Session(folder / spec.model, ("embedding",))
+            self._head: _Session | None = _Session(folder / spec.head, ("logits", "similarity"))
+        else:
+            self._model = _Session(folder / spec.model, ("logits", "similarity"))
+            self._head = None
+        given = self.read(("a",)).logits.shape[1]
+        if given != len(spec.labels):
+            raise ModelError(f"student {spec.version} gives {given} logits for {len(spec.labels)} labels")
 
     @classmethod
-    def load(cls, folder: Path, manifest: Manifest) -> Student:
-        """The student that a release's folder holds.
+    def load(cls, folder: Path, manifest: Manifest) -> Self:
+        """Open the student of a release.
 
         Raises:
-            ModelError: A file can't be used, or the logits do not fit the labels.
+            ModelError: The release has none, or it can't be used.
         """
-        spec = manifest.student
-        if spec is None:
-            raise ModelError(f"release {manifest.number} has no student")
-        model = OnnxModel(folder / spec.model, folder / spec.tokenizer, spec.max_tokens)
-        head = open_session(folder / spec.head) if spec.head else None
-        student = cls(spec.labels, model, head, manifest.calibration)
-        found = student.read(["a"]).logits.shape[-1]
-        if found != len(spec.labels):
-            raise ModelError(f"{spec.model} gives {found} logits for {len(spec.labels)} labels")
-        return student
+        if manifest.student is None:
+            raise ModelError(f"release {manifest.number} of {manifest.task.name} has no student")
+        return cls(folder, manifest.student, manifest.calibration)
 
     def read(self, texts: Sequence[str]) -> Reading:
-        """Logits and similarity of each text, one text at a time."""
-        rows = [self._read_one(text) for text in texts]
-        if not rows:
-            return Reading(np.zeros((0, len(self.labels))), np.zeros(0))
-        return Reading(np.stack([row[0] for row in rows]), np.array([row[1] for row in rows]))
-
-    def judge(self, text: str) -> Judgement:
-        """Answer one text.
+        """Logits and similarity of each text.
 
         Raises:
-            ModelError: The student carries no calibration.
+            ModelError: The runtime failed.
         """
-        if self._calibration is None:
-            raise ModelError("this student carries no calibration")
-        logits, similarity = self._read_one(text)
-        score = scores(self._calibration, logits[None], np.array([similarity]))[0]
-        return Judgement(self.labels[int(logits.argmax())], float(score), logits)
+        logits = np.empty((len(texts), len(self.spec.labels)), dtype=np.float64)
+        similarity = np.empty(len(texts), dtype=np.float64)
+        for row, text in enumerate(texts):
+            one, near = self._read_one(text)
+            if one.shape != logits.shape[1:]:
+                raise ModelError(
+                    f"student {self.spec.version} gives {one.size} logits for {len(self.spec.labels)} labels"
+                )
+            logits[row], similarity[row] = one, near
+        return Reading(logits, similarity)
+
+    def judge(self, text: str) -> Judgement:
+        """The likeliest label of one text, with its calibrated score.
+
+        Raises:
+            ModelError: The student has no calibration, or the runtime failed.
+        """
+        if self.calibration is None:
+            raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
+        reading = self.read((text,))
+        score = float(scores(self.calibration, reading.logits, reading.similarity)[0])
+        return Judgement(self.spec.labels[int(reading.logits[0].argmax())], score, reading.logits[0])
 
     def _read_one(self, text: str) -> tuple[Array, float]:
-        outputs = self._model.run(text)
+        outputs = self._model.run(self._tokens.of(text))
         if self._head is not None:
-            outputs = self._head.run(None, {"embedding": outputs[0]})
-        return np.asarray(outputs[0][0], np.float64), float(np.ravel(outputs[1])[0])
+            outputs = self._head.run({"embedding": outputs[0]})
+        logits, similarity = outputs
+        return np.asarray(logits[0], dtype=np.float64), float(np.ravel(similarity)[0])
 
 
-def open_session(model: Path) -> onnxruntime.InferenceSession:
-    """An onnxruntime session with one thread that does not spin.
+def check_golden(folder: Path, manifest: Manifest, student: Student | None = None) -> None:
+    """Check that the student answers here as it did where it was judged.
 
-    Raises:
-        ModelError: Not an ONNX file that can be run here.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelError(f"{model.name} can't be run: {error}") from error
-
-
-def check_golden(folder: Path, manifest: Manifest, student: Student) -> None:
-    """Check that the student answers the golden inputs here as it did in the cloud.
+    Args:
+        folder: Where the release's files lie.
+        manifest: The release.
+        student: The release's student where it is open already.
 
     Raises:
-        ReleaseError: An answer differs, or a score is further off than the tolerance.
+        ModelError: The student can't be used.
+        ReleaseError: A label differs, or a score is off by more than the release tolerates.
     """
-    if manifest.golden is None:
+    if manifest.student is None:
         return
-    for line in (folder / manifest.golden.file).read_text(encoding="utf-8").splitlines():
-        golden = json.loads(line)
-        judgement = student.judge(golden["text"])
-        distance = abs(judgement.score - golden["score"])
-        if judgement.label != golden["label"] or distance > manifest.golden.tolerance:
+    if manifest.golden is None:
+        raise ReleaseError(f"release {manifest.number} has a student but no golden inputs")
+    student = student or Student.load(folder, manifest)
+    tolerance = manifest.golden.tolerance
+    for line, (text, label, score) in enumerate(_read_golden(folder / manifest.golden.file), start=1):
+        judged = student.judge(text)
+        if judged.label != label:
+            raise ReleaseError(f"golden input {line} is answered {judged.label!r} here, and {label!r} by the release")
+        if not abs(judged.score - score) <= tolerance:
             raise ReleaseError(
-                f"golden input {golden['text']!r}: {judgement.label} at {judgement.score:.3f} here, "
-                f"{golden['label']} at {golden['score']:.3f} in the cloud"
+                f"golden input {line} scores {judged.score:.4f} here, {score:.4f} ± {tolerance} expected"
             )
+
+
+def _read_golden(path: Path) -> list[tuple[str, str, float]]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        golden = [(str(row["text"]), str(row["label"]), float(row["score"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"golden inputs {path.name} can't be read: {type(error).__name__}: {error}") from error
+    if not golden:
+        raise ReleaseError(f"golden inputs {path.name} are empty")
+    return golden
+
+
+class _Tokens:
+    """Text -> the two inputs that a model takes."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        if max_tokens < 1:
+            raise ModelError(f"max_tokens is {max_tokens}; use 1 or more")
+        data = _read(path)
+        try:
+            self._tokenizer = Tokenizer.from_str(data.decode())
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise ModelError(f"{path.name} is not a tokenizer of the tokenizers library: {error}") from error
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_padding()
+
+    def of(self, text: str) -> dict[str, NDArray[np.int64]]:
+        """The text's ``input_ids`` and ``attention_mask``, each (1, T) with T >= 1."""
+        ids = np.array([self._tokenizer.encode(text).ids or [0]], dtype=np.int64)
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+class _Session:
+    """One ONNX file in the runtime, and the outputs that are wanted of it."""
+
+    def __init__(self, path: Path, outputs: tuple[str, ...]) -> None:
+        self._name = path.name
+        self._outputs = list(outputs)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        data = _read(path)
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has no common base below it
+            raise ModelError(f"{path.name} is not a model that onnxruntime can run: {error}") from error
+        given = {output.name for output in self._session.get_outputs()}
+        if not given >= set(outputs):
+            raise ModelError(f"{path.name} gives {sorted(given)}, and {sorted(outputs)} are needed")
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The wanted outputs, in their order."""
+        try:
+            return list(self._session.run(self._outputs, inputs))
+        except Exception as error:  # as above
+            raise ModelError(f"{self._name} failed on an input: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path.name} can't be read: {error.strerror or error}") from error
