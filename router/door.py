@@ -1,7 +1,7 @@
 """The gRPC server that both daemons open.
 
 Rules:
- * Every error leaves as a status and a public message; what is not ours leaves as INTERNAL, and its traceback is logged.
+ * Every error leaves as a status and a public message; what is not ours leaves as INTERNAL and is logged.
  * Health says SERVING once the door is open, and NOT_SERVING from the moment it begins to close.
  * Plain transport opens on loopback only, and only when asked for.
 """
@@ -138,7 +138,7 @@ def stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-class _ErrorInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+class _ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],

@@ -1,0 +1,221 @@
+"""What the operator writes in ``cloud.toml``: read once, checked whole, then frozen.
+
+Rules:
+ * File, then environment (``HEADRACE_CLOUD_DOOR__LISTEN``), then flags; the later wins.
+ * An error names the file, the key, and what would do.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from router.errors import ConfigError
+from router.task import Task
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Door(BaseModel):
+    """The address that devices and clients dial. ``max_waiting`` is in queries, ``max_message_bytes`` in bytes."""
+
+    model_config = _FROZEN
+    listen: str = "127.0.0.1:7700"
+    reflection: bool = False
+    max_waiting: int = Field(2000, ge=1)
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+
+
+class Ray(BaseModel):
+    """The cluster: an ``address`` to join, or empty for one of our own with ``cpus`` logical processors."""
+
+    model_config = _FROZEN
+    address: str = ""
+    cpus: int = Field(2, ge=1)
+
+
+class StoreSettings(BaseModel):
+    """Where fleet state lies: an SQLAlchemy URL, or empty for a file in the data folder."""
+
+    model_config = _FROZEN
+    url: str = ""
+
+
+class Log(BaseModel):
+    """The spool and the log: seconds between drains, most bytes of a spool before answers go unlogged."""
+
+    model_config = _FROZEN
+    drain_seconds: float = Field(1.0, gt=0)
+    spool_max_bytes: int = Field(1024**3, ge=1024**2)
+
+
+class Fleet(BaseModel):
+    """Seconds between two reports of a device, and how far they are spread, as a share."""
+
+    model_config = _FROZEN
+    sync_seconds: float = Field(10.0, gt=0)
+    jitter: float = Field(0.2, ge=0, lt=1)
+
+
+class Refresh(BaseModel):
+    """When to make a new student.
+
+    ``min_rows`` teachable rows start the first refresh, ``growth`` times the rows of the last one start the next, and
+    ``max_seconds`` after the last one any new row does. ``patience_rows`` is the most certifying rows that a challenger
+    may look at.
+    """
+
+    model_config = _FROZEN
+    min_rows: int = Field(1000, ge=10)
+    growth: float = Field(1.4, gt=1)
+    max_seconds: float = Field(86_400.0, gt=0)
+    patience_rows: int = Field(1500, ge=50)
+    poll_seconds: float = Field(0.2, gt=0)
+    seed: int = 0
+
+
+class TelemetryTable(BaseModel):
+    """Where traces and metrics go; empty for nowhere."""
+
+    model_config = _FROZEN
+    otlp: str = ""
+    prometheus_port: int = Field(0, ge=0, le=65535)
+
+
+class TeacherSettings(BaseModel):
+    """One teacher of the pool.
+
+    ``encoder``: a frozen pretrained ``model`` (name, folder, or ``minilm``) with a head fitted on ``examples``.
+    ``recorded``: the answers in the file ``answers``, replayed. Files are JSON lines ``{text, label}``.
+    """
+
+    model_config = _FROZEN
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
+    kind: Literal["encoder", "recorded"]
+    model: str = "minilm"
+    examples: str = ""
+    answers: str = ""
+    replicas: int = Field(1, ge=1)
+    max_batch: int = Field(64, ge=1)
+
+
+class CloudConfig(BaseSettings):
+    """Everything in ``cloud.toml``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_CLOUD_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+    data: Path
+    door: Door = Door()
+    ray: Ray = Ray()
+    store: StoreSettings = StoreSettings()
+    log: Log = Log()
+    fleet: Fleet = Fleet()
+    refresh: Refresh = Refresh()
+    telemetry: TelemetryTable = TelemetryTable()
+    encoder: str = "minilm"
+    teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
+    tasks: tuple[Task, ...] = Field(min_length=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as initial values."""
+        return env_settings, init_settings
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store."""
+        return self.store.url or f"sqlite:///{self.data / 'fleet.sqlite'}"
+
+    @property
+    def log_folder(self) -> Path:
+        """The distillation log's Delta table."""
+        return self.data / "log"
+
+    @property
+    def releases_folder(self) -> Path:
+        """Releases, as ``<task>/<number>/``."""
+        return self.data / "releases"
+
+    @property
+    def spool_folder(self) -> Path:
+        """One spool per gateway."""
+        return self.data / "spool"
+
+    @property
+    def run_folder(self) -> Path:
+        """What runs now, and where."""
+        return self.data / "run"
+
+    def task(self, name: str) -> Task:
+        """The task of that name; ``KeyError`` without one."""
+        return {task.name: task for task in self.tasks}[name]
+
+
+def read_config(path: Path, **changes: Any) -> CloudConfig:
+    """Read and check ``path``.
+
+    Args:
+        path: A TOML file. Relative paths in it start from its folder.
+        changes: Top-level values that win over the file.
+
+    Raises:
+        ConfigError: The file is missing or malformed, or a key is unknown or out of its range.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), "", "no such file; write one, docs/cluster.md shows how") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(str(path), "", f"can't be read as TOML: {error}") from error
+    try:
+        config = CloudConfig(**{**_anchored(content, path.parent.absolute()), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(str(path), key, f"{first['msg']} (found {first.get('input')!r})") from error
+    _check_names(path, config)
+    return config
+
+
+def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if isinstance(content.get("data"), str):
+        content["data"] = folder / content["data"]
+    for teacher in content.get("teachers", ()):
+        for key in ("examples", "answers"):
+            if isinstance(teacher, dict) and isinstance(teacher.get(key), str) and teacher[key]:
+                teacher[key] = str(folder / teacher[key])
+    return content
+
+
+def _check_names(path: Path, config: CloudConfig) -> None:
+    teachers = [teacher.name for teacher in config.teachers]
+    for key, names in (("teachers", teachers), ("tasks", [task.name for task in config.tasks])):
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ConfigError(str(path), key, f"{sorted(twice)} is named twice")
+    for task in config.tasks:
+        if task.reference not in teachers:
+            raise ConfigError(
+                str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"
+            )
+        if task.student not in {"compact", "encoder-head"}:
+            raise ConfigError(
+                str(path), f"tasks.{task.name}.student", f"{task.student!r} is unknown; use compact or encoder-head"
+            )
+    for teacher in config.teachers:
+        needed = {"encoder": "examples", "recorded": "answers"}[teacher.kind]
+        file = getattr(teacher, needed)
+        if not file or not Path(file).is_file():
+            raise ConfigError(str(path), f"teachers.{teacher.name}.{needed}", f"no such file: {file!r}")

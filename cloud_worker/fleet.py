@@ -1,0 +1,68 @@
+"""The Fleet service: a device reports, and is told what to run.
+
+Rules:
+ * A device is told the champion of every task; how much to explore and the operator's hand come along.
+ * Reports are spread by jitter, so that a fleet does not come all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from typing import Any
+
+from cloud_worker.config import Fleet
+from cloud_worker.store import Store, TaskState
+from router.door import caller_of
+from router.errors import BadInputError, NotServedError
+from router.fleet_wire import orders_to_proto, report_from_proto
+from router.rollout import DeviceReport, Order, Orders
+from router.v1 import fleet_pb2, fleet_pb2_grpc
+
+
+class FleetServicer(fleet_pb2_grpc.FleetServicer):
+    """Serves ``Sync``; enrolment comes with mutual TLS."""
+
+    def __init__(self, store: Store, settings: Fleet) -> None:
+        """Serve from ``store`` at the pace of ``settings``."""
+        self._store = store
+        self._settings = settings
+
+    async def Sync(self, request: Any, context: Any) -> fleet_pb2.SyncResponse:  # noqa: N802 - the contract's name
+        """Keep the report and answer the orders."""
+        caller = caller_of(context)
+        if request.device and request.device != caller:
+            raise BadInputError("device", f"is {request.device!r}, but the caller is {caller!r}")
+        report = replace(report_from_proto(request), device=caller)
+        return orders_to_proto(await asyncio.to_thread(self._answer, report))
+
+    async def Enroll(self, request: Any, context: Any) -> fleet_pb2.EnrollResponse:  # noqa: N802
+        """Not served yet."""
+        raise NotServedError("enrolment comes with mutual TLS; start both sides with --insecure on one machine")
+
+    async def Renew(self, request: Any, context: Any) -> fleet_pb2.RenewResponse:  # noqa: N802
+        """Not served yet."""
+        raise NotServedError("renewal comes with mutual TLS; start both sides with --insecure on one machine")
+
+    def _answer(self, report: DeviceReport) -> Orders:
+        device = self._store.device(report.device)
+        self._store.save_report(report, time.time())
+        spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
+        return Orders(
+            tasks=tuple(_order(state) for state in self._store.task_states() if state.manifest_sha256),
+            interval_seconds=self._settings.sync_seconds * spread,
+            seed=device.seed,
+        )
+
+
+def _order(state: TaskState) -> Order:
+    return Order(
+        task=state.name,
+        release=state.champion,
+        manifest_sha256=state.manifest_sha256,
+        exploration=state.exploration,
+        mode=state.mode,
+        watch=state.watch,
+    )

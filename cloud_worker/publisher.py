@@ -1,0 +1,115 @@
+"""Releases as folders, written whole, and served piece by piece.
+
+Rules:
+ * A release's folder appears complete or not at all; nothing in it ever changes afterwards but the manifest, once,
+   when the certificate is known.
+ * A file that a former release has too is linked, not copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from router.errors import BadInputError, UnknownTaskError
+from router.files import sync_folder, write_whole
+from router.release import MANIFEST_FILE, File, Manifest, digest, is_plain_name, read_manifest, write_manifest
+from router.v1 import release_pb2, release_pb2_grpc
+
+CHUNK_BYTES = 256 * 1024
+
+
+class Publisher:
+    """Writes releases under one folder, as ``<task>/<number>/``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write under ``folder``."""
+        self._folder = folder
+
+    def publish(self, manifest: Manifest, files: Mapping[str, bytes | Path]) -> str:
+        """Write a release and return the SHA-256 of its manifest, in hex.
+
+        Args:
+            manifest: What the release is; its list of files is filled in here.
+            files: Content of every file, or where it lies.
+        """
+        parent = self._folder / manifest.task.name
+        parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
+        try:
+            listed = {name: _place(building / name, content) for name, content in files.items()}
+            data = write_manifest(replace(manifest, files=listed))
+            write_whole(building / MANIFEST_FILE, data)
+            building.rename(parent / str(manifest.number))
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        sync_folder(parent)
+        return digest(data)
+
+    def certify(self, manifest: Manifest) -> str:
+        """Put a certified manifest in place of the challenger's, and return its SHA-256 in hex."""
+        data = write_manifest(manifest)
+        write_whole(self.path(manifest.task.name, manifest.number) / MANIFEST_FILE, data)
+        return digest(data)
+
+    def path(self, task: str, number: int) -> Path:
+        """A release's folder."""
+        return self._folder / task / str(number)
+
+    def manifest(self, task: str, number: int) -> Manifest:
+        """A release's manifest."""
+        return read_manifest((self.path(task, number) / MANIFEST_FILE).read_bytes())
+
+
+class ReleasesServicer(release_pb2_grpc.ReleasesServicer):
+    """Serves the files of releases."""
+
+    def __init__(self, folder: Path) -> None:
+        """Serve what lies under ``folder``."""
+        self._folder = folder
+
+    async def Fetch(  # noqa: N802 - the contract's name
+        self, request: Any, context: Any
+    ) -> AsyncIterator[release_pb2.FetchChunk]:
+        """Stream a file from an offset."""
+        path = self._find(request.task, request.release, request.file)
+        total = path.stat().st_size
+        if request.offset > total:
+            raise BadInputError("offset", f"is {request.offset}, past the file's {total} bytes")
+        end = min(total, request.offset + request.length) if request.length else total
+        with path.open("rb") as stream:
+            stream.seek(request.offset)
+            position = request.offset
+            while True:
+                data = stream.read(min(CHUNK_BYTES, end - position))
+                yield release_pb2.FetchChunk(data=data, offset=position, total=total)
+                position += len(data)
+                if position >= end or not data:
+                    return
+
+    def _find(self, task: str, number: int, name: str) -> Path:
+        if not is_plain_name(task) or not is_plain_name(name):
+            raise BadInputError("file", "and task must be plain names")
+        path = self._folder / task / str(number) / name
+        if not path.is_file():
+            raise UnknownTaskError(f"no file {name!r} in release {number} of task {task!r}")
+        return path
+
+
+def _place(target: Path, content: bytes | Path) -> File:
+    if isinstance(content, bytes):
+        write_whole(target, content)
+        return File(len(content), digest(content))
+    try:
+        os.link(content, target)
+    except OSError:  # another file system
+        write_whole(target, content.read_bytes())
+    with target.open("rb") as stream:
+        return File(target.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
