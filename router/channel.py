@@ -1,123 +1,135 @@
-"""How a channel to another tier is opened, and what its errors mean.
+"""The gRPC channels that every caller opens, and what their errors mean.
 
 Rules:
- * One channel per target; retries are gRPC's own, by service config, and only on UNAVAILABLE.
- * Waiting for a target that is away is gRPC's too (``wait_for_ready``); nobody loops around a call.
+ * One channel per target, kept; it reconnects by itself within two seconds of the target's return.
+ * Retries are gRPC's own and obey pushback; who retries by itself opens the channel with ``attempts=1``.
+ * Only errors of ``router.errors`` come out. A message that gRPC made up names addresses: it is told to whom named the
+   target, and to nobody else.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 import grpc
+from grpc import aio
 
-from router.errors import ConfigError, HeadraceError, OverloadedError, error_for_status
-from router.names import META_PUSHBACK
+from router import names
+from router.address import plain_address
+from router.errors import (
+    BadInputError,
+    HeadraceError,
+    OverloadedError,
+    UnavailableError,
+    error_for_status,
+)
 
-DEFAULT_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": "headrace.v1.Cascade"}, {"service": "headrace.v1.Fleet"}],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2.0,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.5},
-}
-
-
-def channel_options(max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> list[tuple[str, str | int]]:
-    """Options of every channel.
-
-    Keepalive is 200 s: NATs drop idle TCP after four minutes.
-    """
-    return [
-        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-        ("grpc.enable_retries", 1),
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.keepalive_time_ms", 200_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-    ]
-
-
-def check_target(target: str, *, insecure: bool) -> str:
-    """Return ``target`` when it may be dialled.
-
-    Raises:
-        ConfigError: Not ``host:port``, or plain transport was not asked for, or it would leave this machine.
-    """
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError("target", repr(target), "is not host:port, such as 127.0.0.1:7700")
-    if not insecure:
-        raise ConfigError(
-            "target",
-            target,
-            "mutual TLS needs a certificate, and enrolment is not available yet; on one machine use --insecure",
-        )
-    if not is_loopback(host):
-        raise ConfigError("target", target, "plain transport (--insecure) stays on this machine; use 127.0.0.1")
-    return target
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own loopback."""
-    return host in {"localhost", "[::1]", "::1"} or host.startswith("127.")
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_ATTEMPTS = 5  # gRPC itself takes no more
+_log = logging.getLogger(__name__)
 
 
 def open_channel(
-    target: str, *, insecure: bool, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-) -> grpc.aio.Channel:
-    """A channel for asyncio to one target.
+    target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES, attempts: int = MAX_ATTEMPTS
+) -> aio.Channel:
+    """A channel to ``target`` for the running event loop; nothing is sent yet.
+
+    Args:
+        target: ``HOST:PORT``.
+        insecure: Plain transport, on this machine only.
+        max_message_bytes: Largest message in bytes, either way.
+        attempts: How often gRPC may send one call, 1 to 5.
 
     Raises:
-        ConfigError: As ``check_target``.
+        ConfigError: The target is no address, or may not be spoken to in plain.
     """
-    return grpc.aio.insecure_channel(
-        check_target(target, insecure=insecure), options=channel_options(max_message_bytes)
-    )
+    address = plain_address(target, "channel", "target", insecure=insecure)
+    return aio.insecure_channel(str(address), options=_options(max_message_bytes, attempts))
 
 
 def open_sync_channel(
-    target: str, *, insecure: bool, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES, attempts: int = MAX_ATTEMPTS
 ) -> grpc.Channel:
-    """A channel for threads to one target.
+    """As ``open_channel``, for callers without an event loop; threads may share it."""
+    address = plain_address(target, "channel", "target", insecure=insecure)
+    return grpc.insecure_channel(str(address), options=_options(max_message_bytes, attempts))
 
-    Raises:
-        ConfigError: As ``check_target``.
-    """
-    return grpc.insecure_channel(check_target(target, insecure=insecure), options=channel_options(max_message_bytes))
+
+def _options(max_message_bytes: int, attempts: int) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        # NATs drop idle TCP after 4 minutes.
+        ("grpc.keepalive_time_ms", 200_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 2_000),  # also the least time that one attempt to connect is given
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.enable_http_proxy", 0),  # plain transport is for this machine; a proxy is not on the way
+        ("grpc.service_config", json.dumps(_service_config(attempts))),
+    ]
+
+
+def _service_config(attempts: int) -> dict[str, Any]:
+    method: dict[str, Any] = {"name": [{"service": "headrace.v1.Cascade"}, {"service": "headrace.v1.Fleet"}]}
+    if attempts > 1:
+        method["retryPolicy"] = {
+            "maxAttempts": attempts,
+            "initialBackoff": "0.05s",
+            "maxBackoff": "0.5s",
+            "backoffMultiplier": 2,
+            # Pushback is read on these alone, so a shed query has to be among them.
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        }
+    return {"methodConfig": [method], "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1}}
 
 
 def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
-    """What a failed call means, as one of our errors."""
-    status: grpc.StatusCode = error.code()
-    details = error.details() or status.name.lower().replace("_", " ")
-    if status is grpc.StatusCode.UNAVAILABLE and target:
-        details = f"{target} can't be reached ({details}); is it running, and is the address right?"
-    if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return OverloadedError(details, retry_after=_pushback(error.trailing_metadata()))
-    return error_for_status(status.name, details)
+    """What a failed call means to its caller.
+
+    Args:
+        error: As the call raised it.
+        target: Who was asked, when whoever reads the message named it; without it the message names no address.
+    """
+    status, details = error.code().name, error.details() or ""
+    trailing = _metadata(error.trailing_metadata())
+    kind = trailing.get(names.META_ERROR)
+    if kind is None:
+        _log.debug("call to %s failed with %s: %s", target or "the next tier", status, details)
+        details = _own_words(status, details, target)
+    if status == "CANCELLED":  # by the other side, as it stopped: another target, or it again, can answer
+        return UnavailableError(details)
+    if status == "RESOURCE_EXHAUSTED":
+        return OverloadedError(details, _seconds(trailing.get(names.META_PUSHBACK)))
+    if kind == BadInputError.__name__ and " " in details:
+        return BadInputError(*details.split(" ", 1))
+    return error_for_status(status, details)
 
 
-def _pushback(metadata: Iterable[Any] | None) -> float | None:
-    for key, value in metadata or ():
-        if key == META_PUSHBACK:
-            try:
-                return max(0.0, float(value)) / 1000
-            except ValueError:
-                return None
-    return None
+def _own_words(status: str, details: str, target: str) -> str:
+    who = target or "the next tier"
+    because = f" ({details})" if target and details else ""
+    said = {
+        "UNAVAILABLE": f"{who} can't be reached{because}",
+        "CANCELLED": f"{who} stopped before it answered",
+        "DEADLINE_EXCEEDED": f"{who} did not answer before the deadline",
+        "RESOURCE_EXHAUSTED": f"a message is too large, or {who} is overloaded{because}",
+        "UNIMPLEMENTED": f"{who} does not serve this call{because}",
+    }
+    return said.get(status, f"{who} answered {status}{because}")
+
+
+def _metadata(trailing: Iterable[Any] | None) -> dict[str, str]:
+    return {key: value for key, value in trailing or () if isinstance(value, str)}
+
+
+def _seconds(pushback: str | None) -> float | None:
+    """Pushback is a count of milliseconds; a negative or unreadable one says: don't retry."""
+    if pushback is None or not (pushback.isascii() and pushback.isdigit()):
+        return None
+    return int(pushback) / 1000

@@ -1,9 +1,9 @@
-"""The gRPC server that both daemons open.
+"""The gRPC server that device and cloud both open.
 
 Rules:
- * Every error leaves as a status and a public message; what is not ours leaves as INTERNAL and is logged.
- * Health says SERVING once the door is open, and NOT_SERVING from the moment it begins to close.
- * Plain transport opens on loopback only, and only when asked for.
+ * What a handler raises becomes a status by ``interception.py``, for every service behind the door.
+ * A port in use is said at once, and never shared.
+ * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
 """
 
 from __future__ import annotations
@@ -12,185 +12,146 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import socket
+from collections.abc import Sequence
 from typing import Any
 
-import grpc
-from grpc_health.v1 import _async as health
+from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # the stubs lack it
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_SERVICE
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
-from router.channel import DEFAULT_MAX_MESSAGE_BYTES, is_loopback
-from router.errors import ConfigError, HeadraceError, OverloadedError, StartError
-from router.names import META_DEVICE, META_PUSHBACK
+from router import names
+from router.address import Address, plain_address
+from router.channel import MAX_MESSAGE_BYTES
+from router.errors import StartError
+from router.interception import ErrorInterceptor
 
-log = logging.getLogger(__name__)
+ANONYMOUS = "anonymous"
+_log = logging.getLogger(__name__)
 
 
 class Door:
-    """One gRPC server on one address.
+    """One listening gRPC server with health service and, if wanted, reflection. Made inside the running event loop.
 
     Attributes:
-        server: Register servicers here before ``start``.
+        server: Takes the servicers, before ``start``.
+        port: The bound port, 0 before ``start``.
     """
 
     def __init__(
         self,
         listen: str,
         *,
-        insecure: bool,
-        services: Sequence[str],
-        with_reflection: bool = False,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        insecure: bool = False,
+        reflection: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        services: Sequence[str] = (),
     ) -> None:
-        """Prepare a server; nothing is opened yet.
+        """Check the address; nothing is bound yet.
 
         Args:
-            listen: ``host:port``; port 0 takes a free one.
-            insecure: Plain transport, on loopback only.
-            services: Full names of the services, for health and reflection.
-            with_reflection: Serve reflection.
-            max_message_bytes: Largest message read or written.
+            listen: ``HOST:PORT``; port 0 takes any free one.
+            insecure: Plain transport, on this machine only.
+            reflection: Tell callers which services there are.
+            max_message_bytes: Largest message in bytes, either way.
+            services: Full names of the services, such as ``headrace.v1.Cascade``, for health and reflection.
 
         Raises:
-            ConfigError: The address or the transport may not be used.
+            ConfigError: The address can't be read, or may not be opened in plain.
         """
-        self.listen = check_listen(listen, insecure=insecure)
-        self._health = health.HealthServicer()
+        self._address = plain_address(listen, "door", "listen", insecure=insecure)
         self._services = tuple(services)
-        self.server = grpc.aio.server(
-            interceptors=[_ErrorInterceptor()],
-            options=[
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 60_000),
-            ],
-        )
+        self._health = health.HealthServicer()
+        self.port = 0
+        self.server = aio.server(interceptors=(ErrorInterceptor(),), options=_options(max_message_bytes))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
-        if with_reflection:
-            names = (*self._services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self.server)
+        if reflection:
+            enable_server_reflection((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE), self.server)
 
     async def start(self) -> int:
-        """Open the door and return its port.
+        """Bind, serve, and say SERVING. Returns the bound port.
 
         Raises:
-            StartError: The port is in use, or the address is not this machine's.
+            StartError: The port can't be bound; names it and why.
         """
+        _check_free(self._address)  # before gRPC, which would write its own lines about it
         try:
-            port = self.server.add_insecure_port(self.listen)
+            self.port = self.server.add_insecure_port(str(self._address))
         except RuntimeError as error:
-            raise StartError(f"{self.listen} can't be opened: is the port in use? Choose another one.") from error
+            raise StartError(f"can't listen on {self._address}: it was taken just now; choose another port") from error
         await self.server.start()
-        for name in ("", *self._services):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        return int(port)
+        for service in ("", *self._services):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("listening on %s", Address(self._address.host, self.port))
+        return self.port
 
-    async def stop(self, grace: float) -> None:
-        """Say that it closes, let calls end for ``grace`` seconds, then close."""
+    async def stop(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, take no new calls, and give those in flight ``grace_seconds`` to finish."""
         await self._health.enter_graceful_shutdown()
-        await self.server.stop(grace)
+        await self.server.stop(grace_seconds)
 
 
-def check_listen(listen: str, *, insecure: bool) -> str:
-    """Return ``listen`` when a door may be opened there.
+def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        # Callers ping every 200 s, also between calls, so that NATs keep the connection.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 100_000),
+    ]
 
-    Raises:
-        ConfigError: Not ``host:port``, or plain transport was not asked for, or it would leave this machine.
+
+def _check_free(address: Address) -> None:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StartError(
+                f"can't listen on {address}: {reason}; stop what listens there, or choose another port"
+            ) from error
+
+
+def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:
+    """Who calls: on an insecure door whoever it says it is, or ``anonymous``.
+
+    Behind mutual TLS it will be the name in the client's certificate, and the metadata will not be believed.
     """
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigError("door.listen", repr(listen), "is not host:port, such as 127.0.0.1:7700")
     if not insecure:
-        raise ConfigError(
-            "door.listen",
-            listen,
-            "mutual TLS needs enrolment, which is not available yet; for one machine, start with --insecure",
-        )
-    if not is_loopback(host):
-        raise ConfigError("door.listen", listen, "plain transport (--insecure) stays on this machine; use 127.0.0.1")
-    return listen
-
-
-def caller_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Who calls: on a plain loopback door, whoever the caller says that it is."""
+        return ANONYMOUS
     for key, value in context.invocation_metadata() or ():
-        if key == META_DEVICE and isinstance(value, str) and value:
+        if key == names.META_DEVICE and isinstance(value, str) and value:
             return value
-    return "anonymous"
+    return ANONYMOUS
 
 
-def stop_on_signals() -> asyncio.Event:
-    """An event that the first SIGINT or SIGTERM sets; the second ends the process at once."""
-    stopping = asyncio.Event()
+def listen_for_stop() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets; the second ends the process at once with 130 or 143.
 
-    def stop(number: int) -> None:
-        if stopping.is_set():
+    Called once per daemon, in its main thread, inside the running event loop.
+    """
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            _log.warning("stopping at once: %s came again", number.name)
+            logging.shutdown()
             os._exit(128 + number)
-        log.info("stopping; a second signal ends at once")
-        stopping.set()
+        _log.info("stopping: %s; once more stops at once", number.name)
+        stop.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-    return stopping
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
 
 
-class _ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
-        if handler.response_streaming:
-            if not _is_ours(handler_call_details.method):
-                return handler
-            return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _guard_unary(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
-
-
-def _is_ours(method: str) -> bool:
-    return method.startswith("/headrace.")
-
-
-def _guard_unary(call: Any) -> Any:
-    async def guarded(request: Any, context: Any) -> Any:
-        try:
-            return await call(request, context)
-        except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
-            await _abort(context, error)
-
-    return guarded
-
-
-def _guard_stream(call: Any) -> Any:
-    async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
-        try:
-            async for piece in call(request, context):
-                yield piece
-        except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
-            await _abort(context, error)
-
-    return guarded
-
-
-async def _abort(context: Any, error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if not isinstance(error, HeadraceError):
-        log.error("unexpected error in a call", exc_info=error)
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-        return
-    trailing: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, OverloadedError) and error.retry_after is not None:
-        trailing = ((META_PUSHBACK, str(int(error.retry_after * 1000))),)
-    await context.abort(grpc.StatusCode[error.status], str(error), trailing)
+async def wait_for_stop() -> None:
+    """Wait for the first SIGINT or SIGTERM; from then on another one ends the process at once."""
+    await listen_for_stop().wait()

@@ -1,30 +1,32 @@
-"""Traces and metrics, with providers of our own: Ray sets the global ones inside its processes.
+"""Traces and metrics of one daemon.
+
+Needs opentelemetry-sdk, which the extras ``edge`` and ``cloud`` bring; ``propagation.py`` does without.
 
 Rules:
- * Exporters are off unless configured.
- * A trace crosses processes as W3C ``traceparent``: in gRPC metadata, or in a plain dictionary.
+ * Providers are passed on explicitly and never set globally: inside its processes Ray sets the global ones.
+ * Nothing leaves the process unless an exporter is configured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from wsgiref.simple_server import WSGIServer
 
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Tracer
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import start_http_server
 
-_PROPAGATOR = TraceContextTextMapPropagator()
+from router.errors import StartError
+from router.propagation import extract, inject
+
+__all__ = ["Telemetry", "TelemetrySettings", "extract", "inject"]
+
+_FLUSH_MILLISECONDS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class TelemetrySettings:
     """Where traces and metrics go.
 
     Attributes:
-        otlp: Target of an OTLP collector over plain gRPC, ``host:port``; empty for none.
-        prometheus_port: Port on loopback that Prometheus may scrape; 0 for none.
+        otlp: URL of an OTLP collector that speaks gRPC, such as ``http://127.0.0.1:4317``; empty sends nothing.
+        prometheus_port: Port on 127.0.0.1 where Prometheus reads metrics; 0 opens none.
     """
 
     otlp: str = ""
@@ -41,43 +43,89 @@ class TelemetrySettings:
 
 
 class Telemetry:
-    """A tracer and a meter, and what must be flushed when the process ends."""
+    """The tracer and the meter of one daemon. Made by ``start``."""
 
-    def __init__(self, service: str, settings: TelemetrySettings, node: str = "") -> None:
-        """Start the exporters that ``settings`` name.
+    def __init__(self, traces: TracerProvider, metrics: MeterProvider, close: Callable[[], None]) -> None:
+        self._traces = traces
+        self._metrics = metrics
+        self._close = close
+        self.tracer: Tracer = traces.get_tracer("headrace")
+        self.meter: Meter = metrics.get_meter("headrace")
+
+    @classmethod
+    def start(
+        cls,
+        service: str,
+        settings: TelemetrySettings | None = None,
+        *,
+        processors: Sequence[SpanProcessor] = (),
+        readers: Sequence[MetricReader] = (),
+    ) -> Telemetry:
+        """Open what ``settings`` ask for.
 
         Args:
-            service: Name of the service, from ``names``.
-            settings: Where to export.
-            node: Opaque name of this device or gateway.
+            service: Name of the daemon, one of ``router.names.SERVICE_*``.
+            settings: Where to send; nowhere by default.
+            processors: More receivers of spans, such as one in memory.
+            readers: More readers of metrics.
+
+        Raises:
+            StartError: The port for Prometheus is in use.
         """
-        resource = Resource.create({"service.name": service, "service.instance.id": node or service})
-        self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
-        readers: list[MetricReader] = []
+        settings = settings or TelemetrySettings()
+        processors, readers = list(processors), list(readers)
         if settings.otlp:
-            self._traces.add_span_processor(
-                BatchSpanProcessor(OTLPSpanExporter(settings.otlp, insecure=True), schedule_delay_millis=500)
-            )
-            readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(settings.otlp, insecure=True), 5_000))
+            processors.append(_otlp_spans(settings.otlp))
+            readers.append(_otlp_metrics(settings.otlp))
+        close = _nothing
         if settings.prometheus_port:
-            readers.append(PrometheusMetricReader())
-            start_http_server(settings.prometheus_port, addr="127.0.0.1")
-        self._metrics = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
-        self.tracer: Tracer = self._traces.get_tracer("headrace")
-        self.meter: Meter = self._metrics.get_meter("headrace")
+            reader, close = _prometheus(settings.prometheus_port)
+            readers.append(reader)
+        resource = Resource.create({"service.name": service})
+        traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for processor in processors:
+            traces.add_span_processor(processor)
+        metrics = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        return cls(traces, metrics, close)
 
     def stop(self) -> None:
-        """Flush and end the exporters."""
+        """Send what is waiting, within two seconds each, and close. A collector that is away delays no stop."""
+        self._traces.force_flush(_FLUSH_MILLISECONDS)
         self._traces.shutdown()
-        self._metrics.shutdown()
+        self._metrics.shutdown(_FLUSH_MILLISECONDS)
+        self._close()
 
 
-def inject(carrier: MutableMapping[str, str], context: Context | None = None) -> None:
-    """Write the current span, or that of ``context``, into ``carrier``."""
-    _PROPAGATOR.inject(carrier, context)
+def _nothing() -> None:
+    """Nothing was opened."""
 
 
-def extract(pairs: Iterable[tuple[str, str | bytes]] | None) -> Context:
-    """The context that gRPC metadata or a dictionary's items carry; an empty one if they carry none."""
-    carrier = {key: value for key, value in pairs or () if isinstance(value, str)}
-    return _PROPAGATOR.extract(carrier)
+# Exporters are imported where one is configured: they cost a second and tens of megabytes.
+
+
+def _otlp_spans(url: str) -> SpanProcessor:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=url))
+
+
+def _otlp_metrics(url: str) -> MetricReader:
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
+    return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=url))
+
+
+def _prometheus(port: int) -> tuple[MetricReader, Callable[[], None]]:
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import start_http_server
+
+    try:
+        server, _ = start_http_server(port, addr="127.0.0.1")
+    except OSError as error:
+        raise StartError(f"port {port} for Prometheus can't be opened: {error.strerror}") from error
+    return PrometheusMetricReader(), lambda: _close_server(server)
+
+
+def _close_server(server: WSGIServer) -> None:
+    server.shutdown()
+    server.server_close()

@@ -1,16 +1,20 @@
-"""Queries and answers <-> protobuf messages, both ways. (Reports and orders: ``fleet_wire.py``.)
-
-These two modules are the only places that know both.
+"""Domain <-> protobuf, both ways; nowhere else.
 
 Rules:
- * What one side writes the other reads back as the same value.
- * An enum number that this version does not know reads as its default.
+ * What a query, an answer, a report or an order says survives the way there and back unchanged.
+ * An enum number unknown here, from a newer peer, reads as the field's default.
+ * A number out of its range is refused with the name of its field, as the contract spells it.
+ * Lengths, roles and emptiness are not looked at here: ``check_query`` does that, with the task's limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
 
 from router.errors import BadInputError
 from router.query import (
@@ -32,266 +36,335 @@ from router.query import (
     Usage,
     Wanted,
 )
-from router.v1 import cascade_pb2 as cascade
+from router.rollout import DeviceReport, Order, Orders, TaskReport
+from router.task import Mode
+from router.v1 import cascade_pb2, fleet_pb2
 
-_T = TypeVar("_T")
-
-
-def both(pairs: Mapping[_T, Any]) -> tuple[dict[_T, Any], dict[int, _T]]:
-    """A table of enum values, and the same table read backwards."""
-    return dict(pairs), {int(number): value for value, number in pairs.items()}
-
-
-_ROUTE, _FROM_ROUTE = both(
-    {
-        Route.AUTO: cascade.ROUTE_AUTO,
-        Route.LOCAL_ONLY: cascade.ROUTE_LOCAL_ONLY,
-        Route.CLOUD_ONLY: cascade.ROUTE_CLOUD_ONLY,
-    }
+_E = TypeVar("_E", bound=StrEnum)
+_SHA256_BYTES = 32
+_SEED_BYTES = 32
+# Fields of the same name and type on both sides.
+_USAGE_TOKENS = ("tokens_in", "tokens_out")
+_ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version")
+_QUERY = ("task", "tenant", "subject", "conversation", "response_schema")
+_PROVENANCE = ("model", "model_version", "release", "degraded", "covered", "logged", "explored", "node")
+_DEVICE_INFO = ("agent_version", "platform", "processor", "memory_bytes")
+_DEVICE = ("device", "outbox_pending", "outbox_dropped", "state")
+_COUNTERS = (
+    *("task", "active_release", "staged_release", "answered", "kept", "escalated", "explored", "degraded", "failed"),
+    *("covered", "healthy_answers", "explored_kept", "explored_disagreed", "threshold_version"),
 )
-_CONSENT, _FROM_CONSENT = both(
-    {
-        Consent.AS_TASK: cascade.CONSENT_UNSPECIFIED,
-        Consent.GRANTED: cascade.CONSENT_GRANTED,
-        Consent.REFUSED: cascade.CONSENT_REFUSED,
-    }
-)
-_TIER, _FROM_TIER = both(
-    {Tier.DEVICE: cascade.TIER_DEVICE, Tier.SITE: cascade.TIER_SITE, Tier.CLUSTER: cascade.TIER_CLUSTER}
-)
-_REASON, _FROM_REASON = both({reason: cascade.Reason.Value(f"REASON_{reason.name}") for reason in Reason})
-_FINISH, _FROM_FINISH = both(
-    {finish: cascade.FinishReason.Value(f"FINISH_REASON_{finish.name}") for finish in FinishReason}
-)
+_ORDER = ("task", "release", "watch", "threshold_version")
 
 
-def query_to_proto(query: Query) -> cascade.AnswerRequest:
-    """The message that carries a query."""
-    request = cascade.AnswerRequest(
-        query_id=query.id,
-        task=query.task,
-        tenant=query.tenant,
-        subject=query.subject,
-        conversation=query.conversation,
-        tools=[
-            cascade.Tool(name=t.name, description=t.description, parameters_schema=t.parameters_schema)
-            for t in query.tools
-        ],
-        response_schema=query.response_schema,
-        limits=cascade.GenerationLimits(
-            max_tokens=query.limits.max_tokens,
-            temperature=query.limits.temperature,
-            stop=query.limits.stop,
-            seed=query.limits.seed,
-        ),
-        route=_ROUTE[query.route],
-        consent=_CONSENT[query.consent],
-        wanted=cascade.Wanted(top_k=query.wanted.top_k, rationale=query.wanted.rationale),
-        attempt=None if query.attempt is None else _attempt_to_proto(query.attempt),
-    )
+# Queries
+
+
+def query_to_proto(query: Query) -> cascade_pb2.AnswerRequest:
+    """The request that asks ``query``.
+
+    Raises:
+        BadInputError: A value that the wire can't carry: a negative count, or text with lone surrogates.
+    """
+    request = cascade_pb2.AnswerRequest()
+    _put(request, "query_id", query.id)
+    _put_all(request, query, _QUERY)
+    if query.text:
+        _put(request, "text", query.text)
     if query.messages:
-        request.chat.messages.extend(_message_to_proto(message) for message in query.messages)
-    else:
-        request.text = query.text
+        request.chat.SetInParent()
+    for position, message in enumerate(query.messages):
+        sent = request.chat.messages.add()
+        _put_all(sent, message, ("role", "content", "tool_call_id"), f"chat.messages[{position}].")
+        _put_calls(sent.tool_calls, message.tool_calls)
+    for tool in query.tools:
+        _put_all(request.tools.add(), tool, ("name", "description", "parameters_schema"), "tools.")
+    limits = query.limits
+    if limits != GenerationLimits():
+        request.limits.SetInParent()
+        _put_all(request.limits, limits, ("max_tokens", "temperature", "seed"), "limits.")
+        request.limits.stop.extend(limits.stop)
+    request.route = cascade_pb2.Route.Value(f"ROUTE_{query.route.name}")
+    if query.consent is not Consent.AS_TASK:
+        request.consent = cascade_pb2.Consent.Value(f"CONSENT_{query.consent.name}")
+    _put_all(request.wanted, query.wanted, ("top_k", "rationale"), "wanted.")
+    if query.attempt is not None:
+        _put_attempt(request.attempt, query.attempt)
     return request
 
 
-def query_from_proto(request: cascade.AnswerRequest) -> Query:
-    """The query that a message carries.
+def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
+    """The query that ``request`` asks; its id is empty where the caller gave none.
 
     Raises:
-        BadInputError: A field is out of the range that the domain knows.
+        BadInputError: A number is out of its range.
     """
-    if request.limits.max_tokens > 1_000_000:
-        raise BadInputError("limits.max_tokens", f"is {request.limits.max_tokens}; use at most 1000000")
+    limits = request.limits
     return Query(
         id=request.query_id,
-        task=request.task,
+        **_same(request, _QUERY),
         text=request.text,
-        messages=tuple(_message_from_proto(message) for message in request.chat.messages),
-        tenant=request.tenant,
-        subject=request.subject,
-        conversation=request.conversation,
-        tools=tuple(Tool(t.name, t.description, t.parameters_schema) for t in request.tools),
-        response_schema=request.response_schema,
+        messages=tuple(Message(m.role, m.content, _calls(m.tool_calls), m.tool_call_id) for m in request.chat.messages),
+        tools=tuple(Tool(tool.name, tool.description, tool.parameters_schema) for tool in request.tools),
         limits=GenerationLimits(
-            max_tokens=request.limits.max_tokens,
-            temperature=optional(request.limits, "temperature"),
-            stop=tuple(request.limits.stop),
-            seed=optional(request.limits, "seed"),
+            max_tokens=limits.max_tokens,
+            temperature=_number("limits.temperature", _optional(limits, "temperature")),
+            stop=tuple(limits.stop),
+            seed=_optional(limits, "seed"),
         ),
-        route=_FROM_ROUTE.get(request.route, Route.AUTO),
-        consent=_FROM_CONSENT.get(request.consent, Consent.AS_TASK),
+        route=_enum(Route, cascade_pb2.Route, "ROUTE_", request.route, Route.AUTO),
+        consent=_enum(Consent, cascade_pb2.Consent, "CONSENT_", request.consent, Consent.AS_TASK),
         wanted=Wanted(request.wanted.top_k, request.wanted.rationale),
-        attempt=_attempt_from_proto(request.attempt) if request.HasField("attempt") else None,
+        attempt=_attempt(request.attempt) if request.HasField("attempt") else None,
     )
 
 
-def answer_to_proto(answer: Answer) -> cascade.AnswerResponse:
-    """The message that carries an answer."""
-    provenance = answer.provenance
-    return cascade.AnswerResponse(
-        query_id=answer.query_id,
-        answer=answer.text,
-        finish_reason=_FINISH[answer.finish_reason],
-        tool_calls=[_call_to_proto(call) for call in answer.tool_calls],
-        confidence=answer.confidence,
-        distribution=_distribution_to_proto(answer.distribution),
-        tokens=[_token_to_proto(token) for token in answer.tokens],
-        rationale=answer.rationale,
-        provenance=cascade.Provenance(
-            tier=_TIER[provenance.tier],
-            model=provenance.model,
-            model_version=provenance.model_version,
-            release=provenance.release,
-            reason=_REASON[provenance.reason],
-            degraded=provenance.degraded,
-            covered=provenance.covered,
-            logged=provenance.logged,
-            explored=provenance.explored,
-            node=provenance.node,
-        ),
-        usage=cascade.Usage(
-            tokens_in=answer.usage.tokens_in,
-            tokens_out=answer.usage.tokens_out,
-            stages=[cascade.StageTime(stage=name, milliseconds=time) for name, time in answer.usage.stages],
-            usd=answer.usage.usd,
-            joules=answer.usage.joules,
-        ),
+def _put_attempt(sent: cascade_pb2.Attempt, attempt: Attempt) -> None:
+    _put_all(sent, attempt, (*_ATTEMPT, "answer", "score", "exploration", "asked_at", "threshold"), "attempt.")
+    sent.reason = cascade_pb2.Reason.Value(f"REASON_{attempt.reason.name}")
+    _put_calls(sent.tool_calls, attempt.tool_calls)
+
+
+def _attempt(sent: cascade_pb2.Attempt) -> Attempt:
+    return Attempt(
+        **_same(sent, _ATTEMPT),
+        answer=_optional(sent, "answer"),
+        score=_number("attempt.score", _optional(sent, "score"), most=1.0),
+        reason=_enum(Reason, cascade_pb2.Reason, "REASON_", sent.reason, Reason.NO_STUDENT),
+        exploration=_number("attempt.exploration", sent.exploration, most=1.0),
+        threshold=_number("attempt.threshold", _optional(sent, "threshold")),
+        asked_at=_number("attempt.asked_at", sent.asked_at),
+        tool_calls=_calls(sent.tool_calls),
     )
 
 
-def answer_from_proto(response: cascade.AnswerResponse) -> Answer:
-    """The answer that a message carries."""
-    provenance = response.provenance
+def _put_calls(sent: Any, calls: Iterable[ToolCall]) -> None:
+    for call in calls:
+        _put_all(sent.add(), call, ("id", "name", "arguments"), "tool_calls.")
+
+
+def _calls(sent: Iterable[cascade_pb2.ToolCall]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(name=call.name, arguments=call.arguments, id=call.id) for call in sent)
+
+
+# Answers
+
+
+def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
+    """The response that carries ``answer``.
+
+    Raises:
+        BadInputError: A value that the wire can't carry.
+    """
+    response = cascade_pb2.AnswerResponse()
+    _put_all(response, answer, ("query_id", "rationale", "confidence"))
+    _put(response, "answer", answer.text)
+    response.finish_reason = cascade_pb2.FinishReason.Value(f"FINISH_REASON_{answer.finish_reason.name}")
+    _put_calls(response.tool_calls, answer.tool_calls)
+    _put_labels(response.distribution.top, answer.distribution)
+    _put(response.distribution, "tail_log_probability", answer.distribution.tail)
+    for token in answer.tokens:
+        sent = response.tokens.add(token=token.token, log_probability=token.log_probability)
+        _put_labels(sent.alternatives, token.alternatives)
+        _put(sent, "tail_log_probability", token.alternatives.tail)
+    _put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
+    response.provenance.tier = cascade_pb2.Tier.Value(f"TIER_{answer.provenance.tier.name}")
+    response.provenance.reason = cascade_pb2.Reason.Value(f"REASON_{answer.provenance.reason.name}")
+    _put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
+    for stage, milliseconds in answer.usage.stages:
+        response.usage.stages.add(stage=stage, milliseconds=milliseconds)
+    return response
+
+
+def answer_from_proto(response: cascade_pb2.AnswerResponse) -> Answer:
+    """The answer that ``response`` carries.
+
+    Raises:
+        BadInputError: A number is out of its range.
+    """
+    finish = _enum(FinishReason, cascade_pb2.FinishReason, "FINISH_REASON_", response.finish_reason, FinishReason.STOP)
     return Answer(
         query_id=response.query_id,
         text=response.answer,
-        provenance=Provenance(
-            tier=_FROM_TIER.get(provenance.tier, Tier.CLUSTER),
-            model=provenance.model,
-            model_version=provenance.model_version,
-            release=provenance.release,
-            reason=_FROM_REASON.get(provenance.reason, Reason.DIRECT),
-            degraded=provenance.degraded,
-            covered=provenance.covered,
-            logged=provenance.logged,
-            explored=provenance.explored,
-            node=provenance.node,
+        provenance=_provenance(response.provenance),
+        finish_reason=finish,
+        tool_calls=_calls(response.tool_calls),
+        confidence=_number("confidence", _optional(response, "confidence"), most=1.0),
+        distribution=_distribution("distribution", response.distribution.top, response.distribution),
+        tokens=tuple(
+            TokenProbability(
+                token.token,
+                _log(f"tokens[{position}].log_probability", token.log_probability),
+                _distribution(f"tokens[{position}].alternatives", token.alternatives, token),
+            )
+            for position, token in enumerate(response.tokens)
         ),
-        finish_reason=_FROM_FINISH.get(response.finish_reason, FinishReason.STOP),
-        tool_calls=tuple(_call_from_proto(call) for call in response.tool_calls),
-        confidence=optional(response, "confidence"),
-        distribution=_distribution_from_proto(response.distribution),
-        tokens=tuple(_token_from_proto(token) for token in response.tokens),
         rationale=response.rationale,
-        usage=Usage(
-            tokens_in=response.usage.tokens_in,
-            tokens_out=response.usage.tokens_out,
-            stages=tuple((stage.stage, stage.milliseconds) for stage in response.usage.stages),
-            usd=response.usage.usd,
-            joules=response.usage.joules,
-        ),
+        usage=_usage(response.usage),
     )
 
 
-def optional(message: Any, field: str) -> Any:
-    """A field's value, or ``None`` where it is absent."""
+def _provenance(sent: cascade_pb2.Provenance) -> Provenance:
+    return Provenance(
+        tier=_enum(Tier, cascade_pb2.Tier, "TIER_", sent.tier, Tier.CLUSTER),
+        reason=_enum(Reason, cascade_pb2.Reason, "REASON_", sent.reason, Reason.DIRECT),
+        **_same(sent, _PROVENANCE),
+    )
+
+
+def _usage(sent: cascade_pb2.Usage) -> Usage:
+    return Usage(
+        **_same(sent, _USAGE_TOKENS),
+        stages=tuple((s.stage, _number("usage.stages.milliseconds", s.milliseconds)) for s in sent.stages),
+        usd=_number("usage.usd", sent.usd),
+        joules=_number("usage.joules", sent.joules),
+    )
+
+
+def _put_labels(sent: Any, distribution: Distribution) -> None:
+    for label, log_probability in distribution.top:
+        sent.add(label=label, log_probability=log_probability)
+
+
+def _distribution(field: str, top: Iterable[cascade_pb2.LabelProbability], holder: ProtoMessage) -> Distribution:
+    tail = _optional(holder, "tail_log_probability")
+    return Distribution(
+        top=tuple((entry.label, _log(f"{field}.log_probability", entry.log_probability)) for entry in top),
+        tail=None if tail is None else _log(f"{field}.tail_log_probability", tail),
+    )
+
+
+# Reports and orders
+
+
+def report_to_proto(report: DeviceReport) -> fleet_pb2.SyncRequest:
+    """The request that carries ``report``.
+
+    Raises:
+        BadInputError: A value that the wire can't carry.
+    """
+    request = fleet_pb2.SyncRequest()
+    _put_all(request, report, (*_DEVICE, "free_disk_bytes"))
+    _put_all(request.info, report, _DEVICE_INFO, "info.")
+    request.info.formats.extend(report.formats)
+    for position, task in enumerate(report.tasks):
+        sent = request.tasks.add()
+        fields = (*_COUNTERS, "p50_milliseconds", "p95_milliseconds", "exploration")
+        _put_all(sent, task, fields, f"tasks[{position}].")
+        for release, reason in task.refused:
+            sent.refused.add(release=release, reason=reason)
+    return request
+
+
+def report_from_proto(request: fleet_pb2.SyncRequest) -> DeviceReport:
+    """The report that ``request`` carries.
+
+    Raises:
+        BadInputError: A number is out of its range.
+    """
+    return DeviceReport(
+        **_same(request, _DEVICE),
+        **_same(request.info, _DEVICE_INFO),
+        formats=tuple(request.info.formats),
+        free_disk_bytes=_number("free_disk_bytes", request.free_disk_bytes),
+        tasks=tuple(_task_report(f"tasks[{position}].", sent) for position, sent in enumerate(request.tasks)),
+    )
+
+
+def _task_report(place: str, sent: fleet_pb2.TaskReport) -> TaskReport:
+    return TaskReport(
+        **_same(sent, _COUNTERS),
+        p50_milliseconds=_number(f"{place}p50_milliseconds", sent.p50_milliseconds),
+        p95_milliseconds=_number(f"{place}p95_milliseconds", sent.p95_milliseconds),
+        exploration=_number(f"{place}exploration", sent.exploration, most=1.0),
+        refused=tuple((refused.release, refused.reason) for refused in sent.refused),
+    )
+
+
+def orders_to_proto(orders: Orders) -> fleet_pb2.SyncResponse:
+    """The response that carries ``orders``.
+
+    Raises:
+        BadInputError: A value that the wire can't carry.
+    """
+    response = fleet_pb2.SyncResponse()
+    _put_all(response, orders, ("interval_seconds", "seed", "message"))
+    for position, order in enumerate(orders.tasks):
+        sent = response.tasks.add(manifest_sha256=bytes.fromhex(order.manifest_sha256))
+        _put_all(sent, order, (*_ORDER, "exploration", "threshold"), f"tasks[{position}].")
+        sent.mode = fleet_pb2.Mode.Value(f"MODE_{order.mode.name}")
+    return response
+
+
+def orders_from_proto(response: fleet_pb2.SyncResponse) -> Orders:
+    """The orders that ``response`` carries.
+
+    Raises:
+        BadInputError: A number, a digest or a seed is out of its range.
+    """
+    if len(response.seed) not in (0, _SEED_BYTES):
+        raise BadInputError("seed", f"has {len(response.seed)} bytes; {_SEED_BYTES} or none are right")
+    return Orders(
+        tasks=tuple(_order(f"tasks[{position}].", sent) for position, sent in enumerate(response.tasks)),
+        interval_seconds=_number("interval_seconds", response.interval_seconds),
+        seed=response.seed,
+        message=response.message,
+    )
+
+
+def _order(place: str, sent: fleet_pb2.TaskOrder) -> Order:
+    if len(sent.manifest_sha256) not in (0, _SHA256_BYTES):
+        raise BadInputError(f"{place}manifest_sha256", f"has {len(sent.manifest_sha256)} bytes; 32 are right")
+    return Order(
+        **_same(sent, _ORDER),
+        manifest_sha256=sent.manifest_sha256.hex(),
+        exploration=_number(f"{place}exploration", sent.exploration, most=1.0),
+        mode=_enum(Mode, fleet_pb2.Mode, "MODE_", sent.mode, Mode.SERVE),
+        threshold=_number(f"{place}threshold", _optional(sent, "threshold")),
+    )
+
+
+# One field at a time
+
+
+def _put(message: ProtoMessage, field: str, value: object, place: str = "") -> None:
+    """Set a field unless the value is absent; what protobuf refuses is said with the field's name."""
+    if value is None:
+        return
+    try:
+        setattr(message, field, value)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
+
+
+def _put_all(message: ProtoMessage, value: object, fields: Iterable[str], place: str = "") -> None:
+    for field in fields:
+        _put(message, field, getattr(value, field), place)
+
+
+def _same(message: ProtoMessage, fields: Iterable[str]) -> dict[str, Any]:
+    return {field: getattr(message, field) for field in fields}
+
+
+def _optional(message: ProtoMessage, field: str) -> Any:
     return getattr(message, field) if message.HasField(field) else None
 
 
-def _attempt_to_proto(attempt: Attempt) -> cascade.Attempt:
-    return cascade.Attempt(
-        release=attempt.release,
-        answer=attempt.answer,
-        score=attempt.score,
-        reason=_REASON[attempt.reason],
-        explored=attempt.explored,
-        exploration=attempt.exploration,
-        kept=attempt.kept,
-        degraded=attempt.degraded,
-        committed_prefix=attempt.committed_prefix,
-        threshold=attempt.threshold,
-        threshold_version=attempt.threshold_version,
-        asked_at=attempt.asked_at,
-        tool_calls=[_call_to_proto(call) for call in attempt.tool_calls],
-    )
+def _enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E) -> _E:
+    if number not in wrapper.values():
+        return default
+    return members.__members__.get(wrapper.Name(number).removeprefix(prefix), default)
 
 
-def _attempt_from_proto(attempt: cascade.Attempt) -> Attempt:
-    return Attempt(
-        release=attempt.release,
-        answer=optional(attempt, "answer"),
-        score=optional(attempt, "score"),
-        reason=_FROM_REASON.get(attempt.reason, Reason.NO_STUDENT),
-        explored=attempt.explored,
-        exploration=attempt.exploration,
-        kept=attempt.kept,
-        degraded=attempt.degraded,
-        committed_prefix=attempt.committed_prefix,
-        threshold=optional(attempt, "threshold"),
-        threshold_version=attempt.threshold_version,
-        asked_at=attempt.asked_at,
-        tool_calls=tuple(_call_from_proto(call) for call in attempt.tool_calls),
-    )
+def _number(field: str, value: Any, most: float = math.inf) -> Any:
+    """``value`` when it is absent, or finite and in [0, most]."""
+    if value is None or (math.isfinite(value) and 0 <= value <= most):
+        return value
+    wanted = "at least 0" if most == math.inf else f"from 0 to {most:g}"
+    raise BadInputError(field, f"is {value:g}; use a number {wanted}")
 
 
-def _call_to_proto(call: ToolCall) -> cascade.ToolCall:
-    return cascade.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
-
-
-def _call_from_proto(call: cascade.ToolCall) -> ToolCall:
-    return ToolCall(name=call.name, arguments=call.arguments, id=call.id)
-
-
-def _message_to_proto(message: Message) -> cascade.Message:
-    return cascade.Message(
-        role=message.role,
-        content=message.content,
-        tool_calls=[_call_to_proto(call) for call in message.tool_calls],
-        tool_call_id=message.tool_call_id,
-    )
-
-
-def _message_from_proto(message: cascade.Message) -> Message:
-    return Message(
-        role=message.role,
-        content=message.content,
-        tool_calls=tuple(_call_from_proto(call) for call in message.tool_calls),
-        tool_call_id=message.tool_call_id,
-    )
-
-
-def _distribution_to_proto(distribution: Distribution) -> cascade.Distribution:
-    return cascade.Distribution(
-        top=[cascade.LabelProbability(label=label, log_probability=value) for label, value in distribution.top],
-        tail_log_probability=distribution.tail,
-    )
-
-
-def _distribution_from_proto(distribution: cascade.Distribution) -> Distribution:
-    return Distribution(
-        top=tuple((pair.label, pair.log_probability) for pair in distribution.top),
-        tail=optional(distribution, "tail_log_probability"),
-    )
-
-
-def _token_to_proto(token: TokenProbability) -> cascade.TokenProbability:
-    alternatives = _distribution_to_proto(token.alternatives)
-    return cascade.TokenProbability(
-        token=token.token,
-        log_probability=token.log_probability,
-        alternatives=alternatives.top,
-        tail_log_probability=token.alternatives.tail,
-    )
-
-
-def _token_from_proto(token: cascade.TokenProbability) -> TokenProbability:
-    return TokenProbability(
-        token=token.token,
-        log_probability=token.log_probability,
-        alternatives=Distribution(
-            top=tuple((pair.label, pair.log_probability) for pair in token.alternatives),
-            tail=optional(token, "tail_log_probability"),
-        ),
-    )
+def _log(field: str, value: float) -> float:
+    if value <= 0:
+        return value
+    raise BadInputError(field, f"is {value:g}; a log-probability is at most 0")

@@ -1,0 +1,92 @@
+"""What a handler raises, as the status that a caller reads.
+
+Rules:
+ * An error of the caller or of the service travels with its status and its public message.
+ * An operator's error names files, keys and folders: those go into the log, and the caller reads that the service is
+   not set up for this.
+ * Anything else is INTERNAL, "internal error", and goes into the log with its traceback.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from grpc import aio
+
+from router import names
+from router.errors import HeadraceError, NotServedError, OperatorError, OverloadedError
+
+_Context = aio.ServicerContext[Any, Any]
+_log = logging.getLogger(__name__)
+
+
+class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs alone
+    """Turns what unary and server-streaming handlers raise into a status."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Wrap the handler of one call."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or handler.request_streaming:
+            return handler
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                _guard_stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            _guard_call(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+        )
+
+
+def _guard_call(behaviour: Any, method: str) -> Any:
+    async def guarded(request: Any, context: _Context) -> Any:
+        try:
+            return await behaviour(request, context)
+        except aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
+            await _abort(context, error, method)
+
+    return guarded
+
+
+def _guard_stream(behaviour: Any, method: str) -> Any:
+    if not inspect.isasyncgenfunction(behaviour):
+        return _guard_call(behaviour, method)  # writes by itself, as the health service does
+
+    async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
+            await _abort(context, error, method)
+
+    return guarded
+
+
+async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
+    status, message = "INTERNAL", "internal error"
+    if isinstance(error, NotImplementedError):  # what generated servicers raise
+        error = NotServedError(f"{method.rpartition('/')[2]} is not served here")
+    if isinstance(error, OperatorError):
+        _log.error("%s: %s", method, error, exc_info=error)
+        status, message = error.status, "this service is not set up to answer that; its log says why"
+    elif isinstance(error, HeadraceError):
+        status, message = error.status, str(error)
+    else:
+        _log.error("%s failed", method, exc_info=error)
+    trailing = [(names.META_ERROR, type(error).__name__ if isinstance(error, HeadraceError) else "HeadraceError")]
+    if isinstance(error, OverloadedError) and error.retry_after is not None:
+        trailing.append((names.META_PUSHBACK, str(max(0, round(error.retry_after * 1000)))))
+    await context.abort(grpc.StatusCode[status], message, tuple(trailing))
+    raise AssertionError("abort raises")

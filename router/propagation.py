@@ -1,0 +1,30 @@
+"""A trace goes on in the next process: W3C ``traceparent`` in gRPC metadata or in a plain dict.
+
+Needs opentelemetry-api alone. Without a provider there is no span, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_W3C = TraceContextTextMapPropagator()
+_Pairs = Iterable[tuple[str, str | bytes]]
+
+
+def inject(carrier: dict[str, str] | None = None, context: Context | None = None) -> dict[str, str]:
+    """Write the current span, or the one of ``context``, into ``carrier``, and return it.
+
+    ``tuple(inject().items())`` is gRPC metadata.
+    """
+    carrier = {} if carrier is None else carrier
+    _W3C.inject(carrier, context)
+    return carrier
+
+
+def extract(metadata: Mapping[str, str] | _Pairs | None) -> Context:
+    """The context that gRPC metadata or a dict carries; an empty one if it carries none that can be read."""
+    pairs: _Pairs = metadata.items() if isinstance(metadata, Mapping) else metadata or ()
+    return _W3C.extract({key: value for key, value in pairs if isinstance(value, str)}, Context())
