@@ -2,22 +2,47 @@
 
 Rules:
  * File, then environment (``HEADRACE_CLOUD_DOOR__LISTEN``), then flags; the later wins.
- * An error names the file, the key, and what would do.
+ * An error names the file or variable, the key, and what would do.
+ * A relative path starts from the folder of the file that names it.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from router.errors import ConfigError
 from router.task import Task
 
+ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+def _refuse_unknown_keys(value: Any, kind: type[Any] = Task) -> Any:
+    """Check a table that becomes a plain dataclass, which would ignore a misspelt key."""
+    if not isinstance(value, Mapping):
+        return value
+    known = {field.name: field.default for field in fields(kind)}
+    for key, inner in value.items():
+        if key not in known:
+            raise ValueError(f"{key!r} is not a key here; use one of {', '.join(sorted(known))}")
+        if is_dataclass(known[key]):
+            _refuse_unknown_keys(inner, type(known[key]))
+    return value
 
 
 class Door(BaseModel):
@@ -107,7 +132,7 @@ class CloudConfig(BaseSettings):
     """Everything in ``cloud.toml``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADRACE_CLOUD_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
     )
     data: Path
     door: Door = Door()
@@ -119,7 +144,7 @@ class CloudConfig(BaseSettings):
     telemetry: TelemetryTable = TelemetryTable()
     encoder: str = "minilm"
     teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
-    tasks: tuple[Task, ...] = Field(min_length=1)
+    tasks: tuple[Annotated[Task, BeforeValidator(_refuse_unknown_keys)], ...] = Field(min_length=1)
 
     @classmethod
     def settings_customise_sources(
@@ -130,8 +155,8 @@ class CloudConfig(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, which arrives as initial values."""
-        return env_settings, init_settings
+        """Take what is given: ``read_config`` has merged file, environment and flags."""
+        return (init_settings,)
 
     @property
     def store_url(self) -> str:
@@ -154,6 +179,11 @@ class CloudConfig(BaseSettings):
         return self.data / "spool"
 
     @property
+    def teachers_folder(self) -> Path:
+        """Fitted heads of encoder teachers."""
+        return self.data / "teachers"
+
+    @property
     def run_folder(self) -> Path:
         """What runs now, and where."""
         return self.data / "run"
@@ -167,36 +197,70 @@ def read_config(path: Path, **changes: Any) -> CloudConfig:
     """Read and check ``path``.
 
     Args:
-        path: A TOML file. Relative paths in it start from its folder.
-        changes: Top-level values that win over the file.
+        path: A TOML file.
+        changes: What flags say, nested as the file is; they win over file and environment.
 
     Raises:
         ConfigError: The file is missing or malformed, or a key is unknown or out of its range.
     """
+    content = _anchored(_read_toml(path), path.parent.absolute())
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = _merged(_merged(content, EnvSettingsSource(CloudConfig)()), changes)
+        config = CloudConfig(**content)
+    except SettingsError as error:
+        raise ConfigError("environment", "", f"{error}; write lists and tables as JSON") from error
+    except ValidationError as error:
+        raise _config_error(path, error) from error
+    _check_names(path, config)
+    return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(str(path), "", "no such file; write one, docs/cluster.md shows how") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(str(path), "", f"can't be read as TOML: {error}") from error
-    try:
-        config = CloudConfig(**{**_anchored(content, path.parent.absolute()), **changes})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(str(path), key, f"{first['msg']} (found {first.get('input')!r})") from error
-    _check_names(path, config)
-    return config
 
 
 def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(content.get("data"), str):
         content["data"] = folder / content["data"]
-    for teacher in content.get("teachers", ()):
+    if isinstance(content.get("encoder"), str) and (folder / content["encoder"]).is_dir():
+        content["encoder"] = str(folder / content["encoder"])
+    teachers = content.get("teachers")
+    for teacher in teachers if isinstance(teachers, list) else ():
+        if not isinstance(teacher, dict):
+            continue
         for key in ("examples", "answers"):
-            if isinstance(teacher, dict) and isinstance(teacher.get(key), str) and teacher[key]:
+            if isinstance(teacher.get(key), str) and teacher[key]:
                 teacher[key] = str(folder / teacher[key])
+        if isinstance(teacher.get("model"), str) and (folder / teacher["model"]).is_dir():
+            teacher["model"] = str(folder / teacher["model"])
     return content
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _config_error(path: Path, error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+    source = variable if variable in os.environ else str(path)
+    problem = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        problem = "is missing"
+    elif first["type"] == "extra_forbidden":
+        problem = "is not a key here; check its spelling"
+    elif first["type"] != "value_error":
+        problem = f"{problem} (found {first['input']!r})"
+    return ConfigError(source, ".".join(str(part) for part in first["loc"]), problem)
 
 
 def _check_names(path: Path, config: CloudConfig) -> None:
