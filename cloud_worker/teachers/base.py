@@ -1,0 +1,74 @@
+"""What a teacher is asked, and what it says.
+
+Rules:
+ * A teacher answers questions in their order, each with exactly one reply.
+ * Its version changes with everything that could change an answer, and is never reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from router.query import Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question for a teacher.
+
+    Attributes:
+        text: What is asked.
+        milliseconds: Time that the caller still waits.
+        trace: The trace that it belongs to, as W3C ``traceparent`` and its kin.
+    """
+
+    text: str
+    milliseconds: float = 30_000.0
+    trace: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherAnswer:
+    """What a teacher says.
+
+    Attributes:
+        text: The answer.
+        version: Of the teacher that said it.
+        distribution: The likeliest labels.
+        milliseconds: Time that it took.
+        tokens_in: Tokens read.
+        tokens_out: Tokens written.
+        usd: Price.
+    """
+
+    text: str
+    version: str
+    distribution: Distribution = field(default_factory=Distribution)
+    milliseconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """A teacher can't answer this question, now or later, and why: a public message."""
+
+    problem: str
+
+
+class Teacher(Protocol):
+    """A larger model, ready to answer."""
+
+    @property
+    def name(self) -> str:
+        """As the configuration names it."""
+
+    @property
+    def version(self) -> str:
+        """Never reused."""
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[TeacherAnswer | NoAnswer]:
+        """One reply a question, in their order."""

@@ -1,0 +1,52 @@
+"""Files of JSON lines ``{text, label}``.
+
+Rules:
+ * A line that can't be used is an error that names file and line; nothing is skipped but empty lines.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text and its label."""
+
+    text: str
+    label: str
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Every example of a file, in its order.
+
+    Raises:
+        DataError: Names the file, and the line that can't be used.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(str(path), 0, f"can't be read as UTF-8: {error}") from error
+    examples = [_example(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not examples:
+        raise DataError(
+            str(path), 0, 'holds no example; write lines such as {"text": "lights on", "label": "light_on"}'
+        )
+    return examples
+
+
+def _example(path: Path, number: int, line: str) -> Example:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(str(path), number, f"is not JSON: {error.msg}") from error
+    if not isinstance(value, dict):
+        raise DataError(str(path), number, 'is not an object; write {"text": ..., "label": ...}')
+    for key in ("text", "label"):
+        if not isinstance(value.get(key), str) or not value[key].strip():
+            raise DataError(str(path), number, f"{key}: is {value.get(key)!r}; a text that is not empty is needed")
+    return Example(value["text"], value["label"])
