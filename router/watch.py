@@ -10,12 +10,17 @@ Rules:
  * A certificate needs the bet against "loss >= allowance" to exceed 1 / alpha.
  * Attempt k of a lineage spends ``(1 - assurance) / (k (k + 1))``, so that the sum over all attempts stays below
    ``1 - assurance``.
+ * The live watch bets against "loss <= promise". It mixes restarts, one every 100 rows, restart b with weight
+   ``1 / (b (b + 1))``: the weights sum to 1, so a release that keeps its promise is alarmed with a probability of at
+   most alpha over its whole life, and a late break is found almost as fast as an early one.
+ * One row costs the same however many restarts are under way: they all grow by the same factor.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +101,218 @@ def log_evidence(allowance: float, rows: int, losses: int) -> float:
 def is_certified(allowance: float, alpha: float, rows: int, losses: int) -> bool:
     """Whether the bet exceeds 1 / alpha."""
     return log_evidence(allowance, rows, losses) >= -math.log(alpha)
+
+
+RESTART_ROWS = 100
+# What the watch bets on, as ratios of the odds of a loss to those that the promise allows, with equal weights.
+WORSE = (1.5, 2.0, 3.0, 6.0)
+BLIND_CHANCE = 1e-3  # rows this much too few do not happen by chance
+
+
+class Sight(StrEnum):
+    """What the watch sees."""
+
+    QUIET = "quiet"
+    ALARM = "alarm"
+    BLIND = "blind"  # too few rows came to see anything
+
+
+@dataclass(frozen=True, slots=True)
+class WatchState:
+    """Everything that a watch must remember.
+
+    Attributes:
+        promise: Largest loss allowed, in (0, 1).
+        alpha: Chance of a false alarm over the whole life, in (0, 1).
+        rows: Explored rows seen.
+        losses: Among them.
+        log_bets: For each of ``WORSE``, the natural logarithm of its weighted bets, summed over the restarts so far.
+        alarm_row: The row at which the alarm went off, 0 while it has not. It stays on: a release that broke its
+            promise needs a new certificate.
+    """
+
+    promise: float
+    alpha: float
+    rows: int = 0
+    losses: int = 0
+    log_bets: tuple[float, ...] = (-math.inf,) * len(WORSE)
+    alarm_row: int = 0
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether the alarm has gone off."""
+        return self.alarm_row > 0
+
+
+class Watch:
+    """The live watch over one release of one task, pooled over its devices."""
+
+    def __init__(self, state: WatchState) -> None:
+        """Start, or go on from ``state``."""
+        self.state = state
+        self._bets = list(state.log_bets)
+        self._rows, self._losses, self._alarm_row = state.rows, state.losses, state.alarm_row
+        self._gains = _log_gains(state.promise)
+        self._limit = -math.log(state.alpha)
+
+    def update(self, lost: bool) -> bool:
+        """Look at one more explored row; say whether the alarm is on."""
+        if self._rows % RESTART_ROWS == 0:
+            weight = _log_restart_weight(self._rows // RESTART_ROWS + 1)
+            self._bets = [_log_add(bet, weight) for bet in self._bets]
+        self._rows += 1
+        self._losses += lost
+        self._bets = [bet + gain[lost] for bet, gain in zip(self._bets, self._gains, strict=True)]
+        if not self._alarm_row and self.log_evidence >= self._limit:
+            self._alarm_row = self._rows
+        return self._alarm_row > 0
+
+    @property
+    def log_evidence(self) -> float:
+        """Natural logarithm of the mixture of all restarts, those to come included."""
+        top = max(self._bets)
+        if top == -math.inf:
+            return 0.0
+        started = top + math.log(sum(math.exp(bet - top) for bet in self._bets) / len(self._bets))
+        return _log_add(started, -math.log(_restarts(self._rows) + 1))
+
+    def freeze(self) -> WatchState:
+        """What to store."""
+        self.state = WatchState(
+            promise=self.state.promise,
+            alpha=self.state.alpha,
+            rows=self._rows,
+            losses=self._losses,
+            log_bets=tuple(self._bets),
+            alarm_row=self._alarm_row,
+        )
+        return self.state
+
+
+def sight(state: WatchState, rows: int, planned: float) -> Sight:
+    """What the watch sees, given the rows of the last hour.
+
+    Args:
+        state: Of the watch.
+        rows: Explored rows that came in the hour.
+        planned: Explored rows that the hour's queries should have given: their number times the exploration rate.
+    """
+    if state.alarmed:
+        return Sight.ALARM
+    return Sight.BLIND if _poisson_tail(rows, planned) < BLIND_CHANCE else Sight.QUIET
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How long the watch needs to find a release that has become worse.
+
+    Attributes:
+        ratio: The loss has become so many times the promise.
+        rows: Explored rows until the alarm, about.
+        queries: Queries until then at the task's exploration rate, about; infinite at rate 0.
+        least_rows: What no watch with this chance of a false alarm can beat on average.
+    """
+
+    ratio: float
+    rows: int
+    queries: float
+    least_rows: int
+
+
+def detection_delay(promise: float, alpha: float, exploration: float, ratio: float, quiet_rows: int = 0) -> Delay:
+    """How long until the alarm once the loss has become ``ratio`` times the promise.
+
+    Args:
+        promise: Largest loss allowed, in (0, 1).
+        alpha: Chance of a false alarm over life, in (0, 1).
+        exploration: Share of queries that are explored, in [0, 1].
+        ratio: At least the first of ``WORSE``, and below ``1 / promise``.
+        quiet_rows: Explored rows at exactly the promise before.
+
+    Raises:
+        ValueError: The ratio is out of its range.
+    """
+    if not WORSE[0] <= ratio < 1 / promise:
+        raise ValueError(f"ratio is {ratio}; use {WORSE[0]} or more, and less than {1 / promise:g}")
+    loss = ratio * promise
+    rows = _rows_to_alarm(promise, alpha, loss, quiet_rows)
+    least = -math.log(alpha) / divergence(loss, promise)
+    queries = rows / exploration if exploration else math.inf
+    return Delay(ratio, math.ceil(rows), queries, math.ceil(least))
+
+
+def describe_delays(promise: float, alpha: float, exploration: float, quiet_rows: int = 0) -> str:
+    """The delays for 1.5, 2 and 3 times the promise as one line to print beside it."""
+    parts = []
+    for ratio in (1.5, 2.0, 3.0):
+        if ratio * promise < 1:
+            delay = detection_delay(promise, alpha, exploration, ratio, quiet_rows)
+            asked = f"{delay.queries:,.0f} queries" if math.isfinite(delay.queries) else "never: nothing is explored"
+            parts.append(f"{ratio:g}x: {delay.rows:,} explored rows ({asked})")
+    return "a break is found after about " + "; ".join(parts)
+
+
+def divergence(loss: float, other: float) -> float:
+    """Kullback-Leibler divergence in nats between losses of chance ``loss`` in [0, 1] and ``other`` in (0, 1)."""
+    total = 0.0
+    for chance, against in ((loss, other), (1 - loss, 1 - other)):
+        if chance > 0:
+            total += chance * math.log(chance / against)
+    return total
+
+
+def _rows_to_alarm(promise: float, alpha: float, loss: float, quiet_rows: int) -> float:
+    """Rows until the watch's evidence, moving at its mean pace, reaches the limit."""
+    gains = _log_gains(promise)
+    quiet = [promise * lost + (1 - promise) * kept for kept, lost in gains]
+    worse = [loss * lost + (1 - loss) * kept for kept, lost in gains]
+    limit = -math.log(alpha) + math.log(len(WORSE))
+    bets = [-math.inf] * len(WORSE)
+    restart = 0
+    while True:
+        restart += 1
+        bets = [_log_add(bet, _log_restart_weight(restart)) for bet in bets]
+        changed = restart * RESTART_ROWS > quiet_rows
+        pace = worse if changed else quiet
+        if changed:
+            least = min(max(limit - bet, 0.0) / gain for bet, gain in zip(bets, pace, strict=True) if gain > 0)
+            if least <= RESTART_ROWS:
+                return max((restart - 1) * RESTART_ROWS + least - quiet_rows, 1.0)
+        bets = [bet + RESTART_ROWS * gain for bet, gain in zip(bets, pace, strict=True)]
+
+
+def _log_gains(promise: float) -> list[tuple[float, float]]:
+    """For each of ``WORSE``: what a row that is not lost, and one that is, adds to the bet's logarithm."""
+    gains = []
+    for ratio in WORSE:
+        odds = ratio * promise / (1 - promise)
+        worse = odds / (1 + odds)
+        gains.append((math.log1p(-worse) - math.log1p(-promise), math.log(worse / promise)))
+    return gains
+
+
+def _restarts(rows: int) -> int:
+    """How many restarts have begun after so many rows."""
+    return -(-rows // RESTART_ROWS)
+
+
+def _log_restart_weight(restart: int) -> float:
+    return -math.log(restart) - math.log(restart + 1)
+
+
+def _log_add(a: float, b: float) -> float:
+    low, high = (a, b) if a < b else (b, a)
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
+
+
+def _poisson_tail(rows: int, mean: float) -> float:
+    """Chance of at most ``rows`` when ``mean`` are expected."""
+    if mean <= 0:
+        return 1.0
+    if rows >= mean:
+        return 1.0
+    term = total = math.exp(-mean) if mean < 700 else 0.0
+    for count in range(1, rows + 1):
+        term *= mean / count
+        total += term
+    return min(total, 1.0) if mean < 700 else math.exp(-((mean - rows) ** 2) / (2 * mean))
