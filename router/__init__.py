@@ -1,1 +1,46 @@
-"""Headrace decides here: values in, values out. Start at ``query.py``, then ``deferral.py``."""
+"""Headrace decides here: values in, values out. Start at ``query.py``, then ``deferral.py``.
+
+Programs that ask import ``Client`` or ``AsyncClient`` from here; nothing is opened, and gRPC not even imported, before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from router.client import AsyncClient, Client
+    from router.errors import CallerError, HeadraceError, ServiceError
+    from router.query import Answer, Consent, Message, Provenance, Query, Route, Tier
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "CallerError",
+    "Client",
+    "Consent",
+    "HeadraceError",
+    "Message",
+    "Provenance",
+    "Query",
+    "Route",
+    "ServiceError",
+    "Tier",
+]
+
+_HOMES = {
+    "router.client": ("AsyncClient", "Client"),
+    "router.errors": ("CallerError", "HeadraceError", "ServiceError"),
+    "router.query": ("Answer", "Consent", "Message", "Provenance", "Query", "Route", "Tier"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, exported in _HOMES.items():
+        if name in exported:
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -113,7 +113,9 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
 
 def _own_words(status: str, details: str, target: str) -> str:
     who = target or "the next tier"
-    because = f" ({details})" if target and details else ""
+    # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: ...: Connection refused"
+    last_words = details.rpartition(": ")[2] if details.startswith("failed to connect") else details
+    because = f" ({last_words})" if target and details else ""
     said = {
         "UNAVAILABLE": f"{who} can't be reached{because}",
         "CANCELLED": f"{who} stopped before it answered",

@@ -1,0 +1,151 @@
+"""One question on its way, as both clients see it: checked, named, spanned, with the steps to its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from opentelemetry import trace
+
+from router import names
+from router.address import plain_address
+from router.errors import ConfigError
+from router.failover import Steps, failover
+from router.propagation import inject
+from router.query import Answer, Consent, Query, Route, Wanted, check_query
+from router.v1 import cascade_pb2
+from router.wire import answer_from_proto, query_to_proto
+
+
+class AskOptions(TypedDict, total=False):
+    """What may be said with a question.
+
+    Attributes:
+        query_id: Up to 64 bytes, unique for this caller; made up if it is left out.
+        deadline: Seconds until an answer is of no use any more; the client's own by default.
+        route: Where the query may go.
+        consent: Whether its answer may be logged for teaching.
+        top_k: How many of the likeliest labels to return.
+        rationale: Whether to return the teacher's reason.
+        tenant: On whose behalf.
+        subject: Opaque name of the person concerned, for erasure.
+        conversation: What it belongs to.
+    """
+
+    query_id: str
+    deadline: float
+    route: Route
+    consent: Consent
+    top_k: int
+    rationale: bool
+    tenant: str
+    subject: str
+    conversation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One query on its way.
+
+    Attributes:
+        request: What is sent, to whichever target.
+        metadata: What goes with it: who asks, and the trace.
+        steps: Whom to ask next.
+        span: Open until the answer is there.
+    """
+
+    request: cascade_pb2.AnswerRequest
+    metadata: tuple[tuple[str, str], ...]
+    steps: Steps
+    span: trace.Span
+
+    def done(self, response: cascade_pb2.AnswerResponse) -> Answer:
+        """The answer that came, noted on the span."""
+        answer = answer_from_proto(response)
+        self.span.set_attributes(
+            {
+                names.TIER: answer.provenance.tier,
+                names.RELEASE: answer.provenance.release,
+                names.REASON: answer.provenance.reason,
+                names.DEGRADED: answer.provenance.degraded,
+            }
+        )
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What both clients are made of.
+
+    Attributes:
+        targets: Whom to ask, in order of preference.
+        device: Who asks; empty says nothing.
+        deadline: Seconds, for a query that says nothing else.
+        tracer: Makes the spans.
+    """
+
+    targets: tuple[str, ...]
+    device: str
+    deadline: float
+    tracer: trace.Tracer
+
+    @contextlib.contextmanager
+    def asking(self, query: Query, deadline: float | None) -> Iterator[Asked]:
+        """Check the query and span its way to the answer.
+
+        Raises:
+            BadInputError: A field of the query is out of its range.
+        """
+        query = query if query.id else replace(query, id=uuid.uuid4().hex)
+        request = query_to_proto(query)
+        check_query(query)
+        attributes = {names.TASK: query.task, names.QUERY_ID: query.id}
+        with self.tracer.start_as_current_span(
+            names.SPAN_CLIENT, kind=trace.SpanKind.CLIENT, attributes=attributes
+        ) as span:
+            metadata = inject()
+            if self.device:
+                metadata[names.META_DEVICE] = self.device
+            seconds = self.deadline if deadline is None else deadline
+            steps = failover(self.targets, seconds, time.monotonic, lambda: random.uniform(0.5, 1.5))
+            yield Asked(request, tuple(metadata.items()), steps, span)
+
+
+def caller(
+    targets: str | Sequence[str], insecure: bool, device: str, deadline: float, tracer: trace.Tracer | None
+) -> Caller:
+    """Check what a client is made with.
+
+    Raises:
+        ConfigError: Names the argument, and what would do.
+    """
+    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    if not targets:
+        raise ConfigError("client", "targets", "is empty; name at least one HOST:PORT")
+    for target in targets:
+        plain_address(target, "client", "targets", insecure=insecure)
+    if not (device.isascii() and (device.isprintable() or not device)):
+        raise ConfigError("client", "device", f"{device!r} has other characters than printable ASCII")
+    if not deadline > 0:
+        raise ConfigError("client", "deadline", f"{deadline} is not a time; use seconds above 0")
+    return Caller(targets, device, deadline, tracer or trace.get_tracer(names.SERVICE_CLIENT))
+
+
+def query_of(text: str, task: str, options: AskOptions) -> Query:
+    """The query that a text and the options make."""
+    return Query(
+        id=options.get("query_id", ""),
+        task=task,
+        text=text,
+        route=options.get("route", Route.AUTO),
+        consent=options.get("consent", Consent.AS_TASK),
+        wanted=Wanted(options.get("top_k", 0), options.get("rationale", False)),
+        tenant=options.get("tenant", ""),
+        subject=options.get("subject", ""),
+        conversation=options.get("conversation", ""),
+    )

@@ -1,0 +1,226 @@
+"""Ask an agent or the cloud: the same service, so the same client.
+
+    with Client("127.0.0.1:7600", insecure=True) as client:
+        print(client.ask("turn the heating down", "home").text)
+
+Rules:
+ * One channel per target, opened once and kept.
+ * The deadline is the only one: failing over, waiting and asking again all happen within it.
+ * A query keeps its id whichever target is asked, so that asking again never asks twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc
+from grpc import aio
+from opentelemetry.trace import Tracer
+
+from router.asking import AskOptions, caller, query_of
+from router.channel import call_error, open_channel, open_sync_channel
+from router.failover import Wait
+from router.query import Answer, Query
+from router.v1 import cascade_pb2_grpc
+
+DEFAULT_DEADLINE_SECONDS = 30.0
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"  # an empty request asks for the whole server
+_log = logging.getLogger(__name__)
+
+
+class Client:
+    """Asks over gRPC, without an event loop. Threads may share one.
+
+    Args:
+        targets: ``HOST:PORT``, one or several in order of preference.
+        insecure: Plain transport, on this machine only.
+        device: Who asks, where an insecure door believes it.
+        deadline: Seconds that a query may take if it says nothing else.
+        tracer: Makes the client's spans; the application's global one by default.
+
+    Raises:
+        ConfigError: A target can't be read, or may not be spoken to in plain.
+    """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str],
+        *,
+        insecure: bool = False,
+        device: str = "",
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._channels = [open_sync_channel(target, insecure=insecure, attempts=1) for target in self._caller.targets]
+        self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
+        self._checks = [channel.unary_unary(_HEALTH_CHECK) for channel in self._channels]
+
+    def ask(self, text: str, task: str, **options: Unpack[AskOptions]) -> Answer:
+        """Ask one question.
+
+        Args:
+            text: The question.
+            task: The task that it belongs to.
+            **options: See ``AskOptions``.
+
+        Raises:
+            CallerError: The question is not one that can be answered; says what to change.
+            ServiceError: No target answered before the deadline; asking again may help.
+        """
+        return self.answer(query_of(text, task, options), options.get("deadline"))
+
+    def answer(self, query: Query, deadline: float | None = None) -> Answer:
+        """Ask a whole ``Query``, which may hold chat messages and tools; an empty id is filled in.
+
+        Args:
+            query: What is asked.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: As in ``ask``.
+            ServiceError: As in ``ask``.
+        """
+        with self._caller.asking(query, deadline) as asked:
+            step = next(asked.steps)
+            while True:
+                if isinstance(step, Wait):
+                    self._wait(step)
+                    step = asked.steps.send(None)
+                    continue
+                try:
+                    response = self._stubs[step.target].Answer(
+                        asked.request, timeout=step.seconds, metadata=asked.metadata
+                    )
+                except grpc.RpcError as error:
+                    step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
+                else:
+                    return asked.done(response)
+
+    def _wait(self, step: Wait) -> None:
+        """Ask every target for its health, so that the first to come back, healthy or not, ends the wait.
+
+        Watching the state of a synchronous channel would leave a thread behind that fails when the channel is closed.
+        """
+        if step.reason:
+            _log.info("%s", step.reason)
+        time.sleep(step.pause)
+        back = threading.Event()
+        checks = [check.future(b"", timeout=step.seconds, wait_for_ready=True) for check in self._checks]
+        for check in checks:
+            check.add_done_callback(lambda _: back.set())
+        back.wait(step.seconds)
+        for check in checks:
+            check.cancel()
+
+    def close(self) -> None:
+        """Close the channels; calls in flight end."""
+        for channel in self._channels:
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """As ``Client``, inside an event loop, for as many questions at a time as wanted. Belongs to one loop."""
+
+    def __init__(
+        self,
+        targets: str | Sequence[str],
+        *,
+        insecure: bool = False,
+        device: str = "",
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._insecure = insecure
+        self._channels: list[aio.Channel] = []
+        self._stubs: list[cascade_pb2_grpc.CascadeAsyncStub] = []
+
+    async def ask(self, text: str, task: str, **options: Unpack[AskOptions]) -> Answer:
+        """Ask one question, as ``Client.ask`` does.
+
+        Args:
+            text: The question.
+            task: The task that it belongs to.
+            **options: See ``AskOptions``.
+
+        Raises:
+            CallerError: The question is not one that can be answered; says what to change.
+            ServiceError: No target answered before the deadline; asking again may help.
+        """
+        return await self.answer(query_of(text, task, options), options.get("deadline"))
+
+    async def answer(self, query: Query, deadline: float | None = None) -> Answer:
+        """Ask a whole ``Query``, as ``Client.answer`` does.
+
+        Args:
+            query: What is asked.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: As in ``ask``.
+            ServiceError: As in ``ask``.
+        """
+        self._open()
+        with self._caller.asking(query, deadline) as asked:
+            step = next(asked.steps)
+            while True:
+                if isinstance(step, Wait):
+                    await self._wait(step)
+                    step = asked.steps.send(None)
+                    continue
+                try:
+                    response = await self._stubs[step.target].Answer(
+                        asked.request, timeout=step.seconds, metadata=asked.metadata
+                    )
+                except grpc.RpcError as error:
+                    step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
+                else:
+                    return asked.done(response)
+
+    def _open(self) -> None:
+        """Open the channels in the running loop, at the first question."""
+        if not self._channels:
+            self._channels = [
+                open_channel(target, insecure=self._insecure, attempts=1) for target in self._caller.targets
+            ]
+            self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
+
+    async def _wait(self, step: Wait) -> None:
+        if step.reason:
+            _log.info("%s", step.reason)
+        await asyncio.sleep(step.pause)
+        watches = [asyncio.ensure_future(channel.channel_ready()) for channel in self._channels]
+        try:
+            await asyncio.wait(watches, timeout=step.seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close the channels; calls in flight end."""
+        for channel in self._channels:
+            await channel.close(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

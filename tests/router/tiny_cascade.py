@@ -1,0 +1,88 @@
+"""A tiny tier for tests of clients: it says the text back, or does what the text says.
+
+python tiny_cascade.py PORT      writes the bound port, then serves until killed
+"""
+
+import asyncio
+import sys
+
+from router.door import Door, caller_of, wait_for_stop
+from router.errors import BadInputError, ConfigError, OverloadedError, UnavailableError, UnknownTaskError
+from router.query import Answer, Distribution, Provenance, Reason, Tier
+from router.v1 import cascade_pb2, cascade_pb2_grpc
+from router.wire import answer_to_proto, query_from_proto
+
+SERVICE = "headrace.v1.Cascade"
+
+
+class TinyCascade(cascade_pb2_grpc.CascadeServicer):
+    """Records what it was asked: ``seen`` holds every query, ``metadata`` what came with it."""
+
+    def __init__(self, name="tiny"):
+        self.name = name
+        self.seen = []
+        self.metadata = []
+
+    async def Answer(self, request, context):  # noqa: N802 - the contract's name
+        query = query_from_proto(request)
+        self.seen.append(query)
+        self.metadata.append(dict(context.invocation_metadata()))
+        await self._obey(query)
+        top = (("yes", -0.1), ("no", -2.4))[: query.wanted.top_k]
+        caller = caller_of(context, insecure=True)
+        provenance = Provenance(tier=Tier.DEVICE, model=self.name, release=7, reason=Reason.CONFIDENT, node=caller)
+        rationale = "because" if query.wanted.rationale else ""
+        answer = Answer(query.id, query.text.upper(), provenance, confidence=0.9, rationale=rationale)
+        return answer_to_proto(answer if not top else _with(answer, Distribution(top)))
+
+    async def AnswerStream(self, request, context):  # noqa: N802 - the contract's name
+        yield cascade_pb2.AnswerChunk(delta="a")
+        await self._obey(query_from_proto(request))
+
+    async def _obey(self, query):
+        if query.text == "busy once" and len(self.seen) == 1:
+            raise OverloadedError("busy just now", 0.05)
+        if query.text == "busy for an hour":
+            raise OverloadedError("busy", 3600)
+        if query.text == "away":
+            raise UnavailableError("nobody above answers")
+        if query.text == "bad":
+            raise BadInputError("text", "is bad; say something else")
+        if query.text == "hang":
+            await asyncio.Event().wait()
+        if query.text == "broken":
+            raise RuntimeError("/srv/private/model.bin is missing")
+        if query.text == "misconfigured":
+            raise ConfigError("/etc/private.toml", "key", "is wrong")
+        if query.task == "unknown":
+            raise UnknownTaskError("no task 'unknown' here")
+
+
+def _with(answer, distribution):
+    return Answer(
+        answer.query_id,
+        answer.text,
+        answer.provenance,
+        confidence=answer.confidence,
+        rationale=answer.rationale,
+        distribution=distribution,
+    )
+
+
+def tiny_door(port=0, name="tiny"):
+    door = Door(f"127.0.0.1:{port}", insecure=True, reflection=True, services=[SERVICE])
+    servicer = TinyCascade(name)
+    cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, door.server)
+    return door, servicer
+
+
+async def main():
+    door, _ = tiny_door(int(sys.argv[1]), name=f"tiny on {sys.argv[1]}")
+    sys.stdout.write(f"{await door.start()}\n")
+    sys.stdout.flush()
+    await wait_for_stop()
+    await door.stop(0.5)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
