@@ -1,9 +1,10 @@
-"""Scores and agreements -> the threshold worth proposing. (First version; proving it is ``watch.py``.)
+"""Scores and agreements -> the threshold worth proposing. Proving it is ``watch.py``.
 
 Rules:
  * A proposal looks at calibrating rows only, never at rows that certify.
- * It aims below the allowance, at the loss that the certifying rows to come can prove.
+ * It aims below the allowance, at a loss that the certifying rows at hand, and those worth waiting for, can prove.
  * Loss counts over all queries, kept or not: bounding the error among the kept finds no threshold half of the time.
+ * What it expects of a threshold is no promise; a wrong expectation costs a longer wait, never a broken promise.
 """
 
 from __future__ import annotations
@@ -12,10 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from router.watch import MOST_ROWS, expected_rows
 
 Array = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 NEVER = 2.0  # a threshold above every score: everything is deferred
+
+CAUTION = 0.7  # quantile of a threshold's loss, given the calibrating rows, that a plan reckons with
+MARGIN = 1.3  # rows that an aim wants for each row that it expects to need: certificates differ in length by chance
+LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes thousands of rows
+CANDIDATES = 200  # most thresholds that a plan compares
+GIVE_UP = 2.5  # a challenger that has looked at so many times the rows it was expected to need is dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +37,42 @@ class Proposal:
         threshold: Least score kept, in [0, 1], or ``NEVER``.
         expected_local_share: Of the calibrating rows, weighted, in [0, 1].
         expected_loss: Of the calibrating rows, weighted, in [0, 1].
+        expected_rows: Certifying rows that it should take, 0 where that was not asked.
     """
 
     threshold: float
     expected_local_share: float
     expected_loss: float
+    expected_rows: float = 0.0
+
+    @property
+    def is_worth_proving(self) -> bool:
+        """Whether it keeps anything."""
+        return self.threshold < NEVER
 
 
-def propose(scores: Array, agrees: NDArray[np.bool_], weights: Array, allowance: float, aim: float = 0.35) -> Proposal:
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a plan weighs a certificate's rows against.
+
+    Attributes:
+        alpha: Chance of a false certificate that this attempt may spend, in (0, 1).
+        rows_at_hand: Certifying rows that wait already.
+        queries: How many queries the release should pay for itself in; as many as were seen so far is a fair guess.
+        rate: Exploration rate while a challenger waits, in (0, 1].
+        floor: Exploration rate otherwise, in [0, rate].
+        champion_share: Local share of what serves now, in [0, 1]; 0 without a student.
+    """
+
+    alpha: float
+    rows_at_hand: int
+    queries: float
+    rate: float = 1.0
+    floor: float = 1.0
+    champion_share: float = 0.0
+
+
+def propose(scores: Array, agrees: Bools, weights: Array, allowance: float, aim: float = 0.35) -> Proposal:
     """The loosest threshold whose loss on the calibrating rows is at most ``aim * allowance``.
 
     Args:
@@ -43,15 +82,140 @@ def propose(scores: Array, agrees: NDArray[np.bool_], weights: Array, allowance:
         allowance: Largest loss over all queries, in (0, 1).
         aim: Share of the allowance to aim at, in (0, 1].
     """
-    if not len(scores):
-        return Proposal(NEVER, 0.0, 0.0)
-    order = np.argsort(-scores, kind="stable")
-    share = weights[order] / weights.sum()
-    loss = np.cumsum(share * ~agrees[order])
-    kept = np.cumsum(share)
-    ends = np.append(scores[order][1:] != scores[order][:-1], True)  # a threshold keeps all rows of equal score
-    fits = np.flatnonzero(ends & (loss <= aim * allowance))
+    curve = _Curve.of(scores, agrees, weights)
+    fits = np.flatnonzero(curve.loss <= aim * allowance)
+    return curve.proposal(int(fits[-1])) if len(fits) else Proposal(NEVER, 0.0, 0.0)
+
+
+def plan(scores: Array, agrees: Bools, weights: Array, allowance: float, situation: Situation) -> Proposal:
+    """The threshold that should bring most answers home by the time that it should have paid for itself.
+
+    Each threshold is worth the queries that it keeps more than the champion from its certificate on, less those that
+    are explored to certify it. Its loss is reckoned at the quantile ``CAUTION``, from the number of calibrating rows
+    that its estimate is really worth. Where no threshold is worth its rows, nothing is proposed and no assurance spent.
+
+    Args:
+        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        agrees: (rows,) whether its answer agrees with the reference's.
+        weights: (rows,) one over the propensity.
+        allowance: Largest loss over all queries, in (0, 1).
+        situation: What a certificate costs and brings.
+    """
+    curve = _Curve.of(scores, agrees, weights)
+    fits = np.flatnonzero(curve.loss <= LARGEST_AIM * allowance)
     if not len(fits):
         return Proposal(NEVER, 0.0, 0.0)
-    last = fits[-1]
-    return Proposal(float(scores[order][last]), float(kept[last]), float(loss[last]))
+    tried = fits[np.unique(np.linspace(0, len(fits) - 1, CANDIDATES).astype(int))]
+    rows = np.array([_rows(allowance, situation.alpha, loss) for loss in curve.cautious_loss(tried)])
+    wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate
+    more = curve.kept[tried] - situation.champion_share
+    price = (situation.rate - situation.floor) * situation.champion_share
+    gain = np.maximum(situation.queries - wait, 0.0) * more - wait * price
+    best = int(np.argmax(gain))
+    if not gain[best] > 0:
+        return Proposal(NEVER, 0.0, 0.0)
+    return curve.proposal(int(tried[best]), float(rows[best]))
+
+
+def aim_for(allowance: float, alpha: float, rows_available: float) -> float:
+    """The largest share of the allowance whose certificate is expected within so many rows, 0 when none is.
+
+    Args:
+        allowance: In (0, 1).
+        alpha: Chance of a false certificate that this attempt may spend, in (0, 1).
+        rows_available: Certifying rows at hand, and those that one will wait for.
+    """
+    within = rows_available / MARGIN
+    if _rows(allowance, alpha, 0.0) > within:
+        return 0.0
+    low, high = 0.0, LARGEST_AIM
+    if _rows(allowance, alpha, high * allowance) <= within:
+        return high
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        if _rows(allowance, alpha, middle * allowance) <= within:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def waiting_rate(waiting: float, floor: float, local_share: float) -> float:
+    """The exploration rate while a challenger waits, such that the waiting costs ``waiting`` of all queries.
+
+    A certificate takes a number of rows, at any rate; a higher one only brings them sooner. Only explored queries that
+    the champion keeps cost anything, so while it keeps little the rate may be high.
+
+    Args:
+        waiting: Share of all queries that may be explored in addition, in [0, 1].
+        floor: Least rate, in [0, 1].
+        local_share: Of the champion, in [0, 1].
+    """
+    return max(floor, min(1.0, waiting / local_share if local_share > 0 else 1.0))
+
+
+def is_hopeless(proposal: Proposal, rows: int) -> bool:
+    """Whether a challenger that has looked at so many rows should be dropped.
+
+    Args:
+        proposal: As planned.
+        rows: Certifying rows looked at.
+    """
+    return proposal.expected_rows > 0 and rows > GIVE_UP * proposal.expected_rows + 100
+
+
+def cautious_loss(loss: float, rows: float, quantile: float = CAUTION) -> float:
+    """Clopper-Pearson's upper bound of a loss, in [0, 1].
+
+    Args:
+        loss: As estimated, in [0, 1].
+        rows: How many equal rows the estimate is worth, > 0.
+        quantile: In (0, 1).
+    """
+    lost = min(loss * rows, rows)
+    if lost >= rows:
+        return 1.0
+    return float(betaincinv(lost + 1.0, rows - lost, quantile))
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """Thresholds, strict to loose, each with the share it keeps, its loss, and the variance of that loss."""
+
+    thresholds: Array
+    kept: Array
+    loss: Array
+    variance: Array
+    rows: float
+
+    @classmethod
+    def of(cls, scores: Array, agrees: Bools, weights: Array) -> _Curve:
+        """The curve over the distinct scores."""
+        order = np.argsort(-scores, kind="stable")
+        ranked = scores[order]
+        share = weights[order] / weights.sum() if len(order) else weights[order]
+        lost = share * ~agrees[order]
+        ends = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]  # a threshold keeps all rows of equal score
+        return cls(
+            thresholds=ranked[ends],
+            kept=np.cumsum(share)[ends],
+            loss=np.cumsum(lost)[ends],
+            variance=np.cumsum(lost**2)[ends],
+            rows=float(1.0 / (share**2).sum()) if len(order) else 0.0,
+        )
+
+    def proposal(self, place: int, rows: float = 0.0) -> Proposal:
+        """The threshold at ``place``."""
+        return Proposal(float(self.thresholds[place]), float(self.kept[place]), float(self.loss[place]), rows)
+
+    def cautious_loss(self, places: NDArray[np.int_]) -> list[float]:
+        """Loss at each place, reckoned cautiously: unequal weights make an estimate worth fewer rows."""
+        bounds = []
+        for loss, variance in zip(self.loss[places], self.variance[places], strict=True):
+            rows = loss / variance if variance > 0 else self.rows
+            bounds.append(cautious_loss(float(loss), max(float(rows), 1.0)))
+        return bounds
+
+
+def _rows(allowance: float, alpha: float, loss: float) -> float:
+    return min(expected_rows(allowance, alpha, loss), MOST_ROWS)
