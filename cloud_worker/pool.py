@@ -1,0 +1,133 @@
+"""The pool: one Ray Serve application per teacher, and how a gateway asks one.
+
+Rules:
+ * A call carries many questions and streams their replies back, a few at a time.
+ * One thread computes in a copy of a teacher; questions whose callers have given up are left out.
+ * Whatever breaks between here and a copy comes out as ``UnavailableError``; what a teacher's code raises too, logged
+   with its traceback where it happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from opentelemetry.trace import Span
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from cloud_worker.config import TeacherSettings
+from cloud_worker.gather import Ask, Reply
+from cloud_worker.teachers.base import Question
+from router import names
+from router.errors import UnavailableError
+from router.telemetry import Telemetry, TelemetrySettings, extract
+
+log = logging.getLogger(__name__)
+
+CALLS_PER_COPY = 2  # one computes, one waits beside it
+
+_STEP = 16  # questions whose replies travel together
+_COPY_CPUS = 0.2
+_HEALTH_CHECK_SECONDS = 1.0
+_HEALTH_TIMEOUT_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+
+
+class Copy:
+    """One copy of a teacher, in a process of its own."""
+
+    def __init__(self, settings: TeacherSettings, cache: Path, telemetry: TelemetrySettings) -> None:
+        """Load the teacher that ``settings`` describe; ``cache`` holds fitted heads."""
+        import torch  # here, since gateways import this module and never compute
+
+        from cloud_worker.teachers.loading import load_teacher
+
+        torch.set_num_threads(1)
+        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, telemetry)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
+        self._teacher = load_teacher(settings, cache)
+
+    async def answer(self, questions: Sequence[Question]) -> AsyncIterator[list[tuple[int, Reply]]]:
+        """Replies as they come, each with its question's place; late questions get none."""
+        loop = asyncio.get_running_loop()
+        began = time.monotonic()
+        for start in range(0, len(questions), _STEP):
+            passed = (time.monotonic() - began) * 1000
+            places = [
+                place
+                for place in range(start, min(start + _STEP, len(questions)))
+                if questions[place].milliseconds > passed
+            ]
+            asked = [questions[place] for place in places]
+            replies = await loop.run_in_executor(self._thread, self._answer, asked)
+            yield list(zip(places, replies, strict=True))
+
+    def _answer(self, questions: Sequence[Question]) -> list[Reply]:
+        spans = [self._span(question) for question in questions]
+        try:
+            return list(self._teacher.answer(questions))
+        except Exception:
+            log.exception("teacher %s failed on %d questions", self._teacher.name, len(questions))
+            raise
+        finally:
+            for span in spans:
+                span.end()
+
+    def _span(self, question: Question) -> Span:
+        attributes = {names.TEACHER: self._teacher.name}
+        return self._telemetry.tracer.start_span(
+            names.SPAN_TEACHER, context=extract(question.trace), attributes=attributes
+        )
+
+
+def start_teacher(settings: TeacherSettings, cache: Path, telemetry: TelemetrySettings) -> None:
+    """Start the copies of a teacher and wait until they answer; a Ray cluster is connected.
+
+    Raises:
+        RuntimeError: They could not start.
+    """
+    deployment = serve.deployment(
+        name=settings.name,
+        num_replicas=settings.replicas,
+        max_ongoing_requests=CALLS_PER_COPY * 2,
+        ray_actor_options={"num_cpus": _COPY_CPUS},
+        health_check_period_s=_HEALTH_CHECK_SECONDS,
+        health_check_timeout_s=_HEALTH_TIMEOUT_SECONDS,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=_STOP_SECONDS,
+    )
+    application = deployment(Copy).bind(settings, cache, telemetry)
+    serve.run(application, name=application_of(settings.name), route_prefix=None)
+
+
+def application_of(teacher: str) -> str:
+    """Name of the Serve application of a teacher."""
+    return f"headrace-{teacher}"
+
+
+def asker(teacher: str) -> Ask:
+    """How a gateway asks a teacher: the seam between ``gather`` and Ray Serve."""
+    handle: DeploymentHandle[Any] = serve.get_deployment_handle(teacher, application_of(teacher)).options(
+        stream=True, method_name="answer"
+    )
+
+    async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+        pieces: Any = handle.remote(list(questions))
+        try:
+            async for piece in pieces:
+                yield piece
+        except (RayError, RayServeException, grpc.RpcError, ConnectionError) as error:
+            raise UnavailableError(f"{type(error).__name__} from teacher {teacher!r}") from error
+        finally:
+            pieces.cancel()
+
+    return ask

@@ -1,0 +1,106 @@
+"""What the log keeps of one answered query.
+
+Rules:
+ * A query is explored when its device says so and the draw, recomputed with the device's seed, agrees.
+ * A claim that does not verify makes an ordinary row.
+ * A query without an attempt was asked directly: it is neither explored nor covered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cloud_worker.teachers.base import TeacherAnswer
+from router.distillation import Record, Source
+from router.exploration import is_explored
+from router.query import Attempt, Distribution, Query, Route
+from router.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One query as the gateway took it in.
+
+    Attributes:
+        query: With its id.
+        caller: Who asked, authenticated.
+        task: Its task.
+        received_at: Unix time in seconds.
+        explored: Drawn for the reference, as recomputed here.
+    """
+
+    query: Query
+    caller: str
+    task: Task
+    received_at: float
+    explored: bool
+
+
+def verify_draw(query: Query, seed: bytes) -> bool:
+    """Whether a query was explored: claimed by its first tier, and drawn by that tier's seed at the rate it names."""
+    attempt = query.attempt
+    return attempt is not None and attempt.explored and is_explored(seed, query.id, attempt.exploration)
+
+
+def is_covered(query: Query) -> bool:
+    """Whether a query counts in the promise: a device might have answered it, and was not kept from asking."""
+    return query.attempt is not None and not query.attempt.degraded and query.route is Route.AUTO
+
+
+def source_of(attempt: Attempt | None) -> Source:
+    """How a query came to the cloud."""
+    if attempt is None:
+        return Source.DIRECT
+    return Source.TAUGHT if attempt.kept else Source.ESCALATED
+
+
+def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
+    """The record of one answer of the task's reference."""
+    query, attempt = asked.query, asked.query.attempt or Attempt()
+    drawn = attempt.kept and not attempt.degraded  # else the reference was asked for certain
+    return Record(
+        caller=asked.caller,
+        query_id=query.id,
+        teacher=asked.task.reference,
+        teacher_version=answer.version,
+        task=asked.task.name,
+        task_version=asked.task.version,
+        asked_at=attempt.asked_at or asked.received_at,
+        received_at=asked.received_at,
+        text=query.text,
+        answer=answer.text,
+        source=source_of(query.attempt),
+        labels=tuple(label for label, _ in answer.distribution.top),
+        log_probabilities=tuple(value for _, value in answer.distribution.top),
+        tail_log_probability=answer.distribution.tail,
+        tenant=query.tenant,
+        subject=query.subject,
+        conversation=query.conversation,
+        release=attempt.release,
+        local_answer=attempt.answer,
+        local_score=attempt.score,
+        kept=attempt.kept,
+        degraded=attempt.degraded,
+        covered=is_covered(query),
+        explored=asked.explored,
+        propensity=attempt.exploration if drawn and attempt.exploration > 0 else 1.0,
+        exploration=attempt.exploration,
+        threshold=attempt.threshold,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        milliseconds=answer.milliseconds,
+        usd=answer.usd,
+    )
+
+
+def shorten(distribution: Distribution, top_k: int) -> Distribution:
+    """The ``top_k`` likeliest labels; the tail takes in the others."""
+    if top_k <= 0:
+        return Distribution()
+    if top_k >= len(distribution.top):
+        return distribution
+    left_out = [value for _, value in distribution.top[top_k:]]
+    left_out += [] if distribution.tail is None else [distribution.tail]
+    total = math.fsum(math.exp(value) for value in left_out)
+    return Distribution(distribution.top[:top_k], math.log(max(total, 1e-300)))
