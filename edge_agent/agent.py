@@ -1,0 +1,187 @@
+"""Answer with a small model when that answer can be trusted, escalate when it can't, learn from every escalation.
+
+Rules:
+ * A query gets an answer or a clear error before its deadline, whatever the next tier does.
+ * A query that is answered here and was drawn, or is degraded, is taught later, and its caller does not wait for that.
+ * Nothing known of a query influences its draw; what its caller refuses to have logged is neither drawn nor taught.
+ * A query of another tier (it carries an attempt) and a CLOUD_ONLY one pass through: no draw, no student.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edge_agent.outbox import Outbox
+from edge_agent.tasks import HostedTask, Serving, Tasks, may_be_logged
+from edge_agent.telemetry import EdgeTelemetry
+from edge_agent.thinking import Thinker
+from edge_agent.upstream import Upstream
+from router import names
+from router.deferral import Action, Decision, decide
+from router.errors import (
+    DeadlineError,
+    DeniedError,
+    NotPossibleError,
+    OverloadedError,
+    ServiceError,
+)
+from router.query import Answer, Attempt, Query, Reason, Route, check_query
+from router.student import Judgement
+
+DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
+LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One query on its way: by which release, drawn or not, and when it must be answered.
+
+    Attributes:
+        query: As it was asked.
+        hosted: Its task.
+        serving: The release that was in place when it came.
+        drawn: Whether the reference is to answer it too.
+        exploration: Rate in force at the draw.
+        deadline: Monotonic time in seconds.
+        asked_at: Unix time in seconds.
+    """
+
+    query: Query
+    hosted: HostedTask
+    serving: Serving
+    drawn: bool
+    exploration: float
+    deadline: float
+    asked_at: float
+
+    @property
+    def covered(self) -> bool:
+        """Whether it counts in the promise, unless it is degraded."""
+        may_go = may_be_logged(self.serving.manifest, self.query) and not self.serving.manifest.task.local_only
+        return self.query.route is Route.AUTO and may_go and self.exploration > 0
+
+
+class Agent:
+    """Answers queries of every task that this device serves."""
+
+    def __init__(
+        self, tasks: Tasks, thinker: Thinker, upstream: Upstream, outbox: Outbox, telemetry: EdgeTelemetry
+    ) -> None:
+        """Put the parts together."""
+        self._tasks = tasks
+        self._thinker = thinker
+        self._upstream = upstream
+        self._outbox = outbox
+        self._telemetry = telemetry
+        self._clock: Callable[[], float] = time.monotonic
+
+    async def answer(self, query: Query, seconds: float) -> Answer:
+        """Answer one query: draw, let the student judge, decide, and keep, escalate or degrade.
+
+        Args:
+            query: Checked, with an id.
+            seconds: Until its deadline.
+
+        Raises:
+            HeadraceError: Why there is no answer.
+        """
+        case = self._open(query, seconds)
+        if query.attempt is not None or query.route is Route.CLOUD_ONLY:
+            return await self._pass_through(case)
+        judgement = await self._judge(case)
+        decision = self._decide(case, judgement)
+        if decision.action is Action.DEFER:
+            try:
+                return await self._escalate(case, judgement, decision)
+            except ServiceError as error:
+                if judgement is None:
+                    raise
+                decision = Decision(Action.DEGRADE, _obstacle_of(error))
+        if judgement is None:
+            raise NotPossibleError(f"task {query.task!r} has no student here yet, and this query may not leave")
+        return self._keep(case, judgement, decision)
+
+    def _open(self, query: Query, seconds: float) -> Case:
+        hosted, serving = self._tasks.find(query.task)
+        check_query(query, serving.manifest.task.max_text_bytes)
+        drawn = query.attempt is None and self._tasks.is_drawn(hosted, serving, query)
+        deadline = self._clock() + seconds
+        return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time())
+
+    async def _judge(self, case: Case) -> Judgement | None:
+        judgement = await self._thinker.judge(case.serving, case.query)
+        if judgement is not None and case.serving is case.hosted.serving:
+            case.hosted.counters.healthy_answers += 1
+        return judgement
+
+    def _decide(self, case: Case, judgement: Judgement | None) -> Decision:
+        manifest = case.serving.manifest
+        return decide(
+            case.hosted.policy(manifest),
+            judgement.score if judgement else None,
+            route=case.query.route,
+            local_only=manifest.task.local_only,
+            mode=case.hosted.mode,
+            obstacle=self._upstream.obstacle() if self._time_to_ask(case) > LEAST_SECONDS else Reason.DEADLINE,
+        )
+
+    async def _escalate(self, case: Case, judgement: Judgement | None, decision: Decision) -> Answer:
+        asked = replace(case.query, attempt=self._attempt(case, judgement, decision.reason))
+        ask = self._upstream.ask_patiently if judgement is None else self._upstream.ask
+        with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE) as span:
+            span.set_attribute(names.REASON, decision.reason.value)
+            answer = await ask(asked, self._time_to_ask(case))
+        provenance = replace(answer.provenance, reason=decision.reason, covered=case.covered, explored=case.drawn)
+        return replace(answer, provenance=provenance)
+
+    async def _pass_through(self, case: Case) -> Answer:
+        if case.serving.manifest.task.local_only:
+            raise NotPossibleError(f"queries of task {case.query.task!r} never leave this device")
+        with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
+            return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
+
+    def _keep(self, case: Case, judgement: Judgement, decision: Decision) -> Answer:
+        degraded = decision.action is Action.DEGRADE
+        may_teach = may_be_logged(case.serving.manifest, case.query) and not case.serving.manifest.task.local_only
+        if case.drawn or (degraded and may_teach):
+            reason = decision.reason if degraded else Reason.EXPLORED
+            attempt = self._attempt(case, judgement, reason)
+            self._outbox.put(replace(case.query, attempt=replace(attempt, kept=True, degraded=degraded)))
+        answer = self._thinker.speak(case.serving, case.query, judgement)
+        provenance = replace(
+            answer.provenance,
+            reason=decision.reason,
+            degraded=degraded,
+            covered=case.covered and not degraded,
+            explored=case.drawn,
+        )
+        return replace(answer, provenance=provenance)
+
+    def _attempt(self, case: Case, judgement: Judgement | None, reason: Reason) -> Attempt:
+        policy = case.hosted.policy(case.serving.manifest)
+        return Attempt(
+            release=case.serving.manifest.number,
+            answer=judgement.label if judgement else None,
+            score=judgement.score if judgement else None,
+            reason=reason,
+            explored=case.drawn,
+            exploration=case.exploration,
+            threshold=policy.threshold if judgement else None,
+            threshold_version=policy.version,
+            asked_at=case.asked_at,
+        )
+
+    def _time_to_ask(self, case: Case) -> float:
+        """Seconds that the next tier may take: what is left, less the larger of 50 ms and 10 %."""
+        left = case.deadline - self._clock()
+        return max(0.0, left - max(0.05, 0.1 * left))
+
+
+def _obstacle_of(error: ServiceError) -> Reason:
+    if isinstance(error, DeadlineError):
+        return Reason.DEADLINE
+    if isinstance(error, OverloadedError | DeniedError):
+        return Reason.REFUSED
+    return Reason.UNREACHABLE

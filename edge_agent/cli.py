@@ -1,0 +1,77 @@
+"""``headrace-edge``: run an agent on this device."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_agent.config import check_addresses, load_config
+from edge_agent.daemon import serve
+from router.errors import HeadraceError
+
+app = typer.Typer(
+    help="Answers queries on this device, escalates what it can't, and updates itself.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+log = logging.getLogger("edge_agent")
+
+CRASHED = HeadraceError.exit_code
+
+
+@app.callback()
+def main() -> None:
+    """Answer queries on this device, escalate what it can't, and update itself."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The agent's TOML file.")],
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain transport, between programs on this machine only.")
+    ] = False,
+    json_logs: Annotated[bool, typer.Option("--json", help="Write the log as JSON lines.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Run the agent until SIGINT or SIGTERM; a second one ends it at once."""
+    _start_logging(as_json=json_logs, level=logging.DEBUG if verbose else logging.INFO)
+    try:
+        settings = load_config(config)
+        check_addresses(settings, str(config), insecure=insecure)
+        asyncio.run(serve(settings, insecure=insecure))
+    except HeadraceError as error:
+        typer.echo(f"headrace-edge: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except Exception as error:  # the outermost edge of a daemon
+        log.critical("a part of the agent failed, so all of it stops", exc_info=error)
+        raise typer.Exit(CRASHED) from None
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _start_logging(*, as_json: bool, level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("edge_agent", "router"):
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,197 @@
+"""What whoever deploys an agent may set: a TOML file, then the environment.
+
+Rules:
+ * Everything is read and checked once, before anything starts; afterwards it never changes.
+ * An error names the file or variable, the key, and what would do.
+ * A relative ``data`` is relative to the file that names it.
+ * ``HEADRACE_EDGE_UPSTREAM__TARGET`` overrides ``target`` of ``[upstream]``, and so on for every key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from router.address import plain_address
+from router.errors import ConfigError
+from router.telemetry import TelemetrySettings
+
+ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DoorSettings(_Section):
+    """Where the agent listens.
+
+    Attributes:
+        listen: ``host:port``; port 0 takes a free one, written to ``<data>/run/agent.json``.
+        reflection: Serve gRPC reflection.
+        max_message_bytes: Largest message read or written.
+    """
+
+    listen: str = "127.0.0.1:7701"
+    reflection: bool = False
+    max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+
+
+class UpstreamSettings(_Section):
+    """The next tier: ``target`` is its ``host:port``."""
+
+    target: str = Field(min_length=1)
+
+
+class OutboxSettings(_Section):
+    """What waits to be taught.
+
+    Attributes:
+        max_rows: Most queries that wait; above it, the oldest are dropped and counted.
+        concurrency: Most of them on the wire at once.
+    """
+
+    max_rows: int = Field(default=10_000, ge=1, le=10_000_000)
+    concurrency: int = Field(default=4, ge=1, le=256)
+
+
+class ExporterSettings(_Section):
+    """Where traces and metrics go.
+
+    Attributes:
+        otlp: URL of an OTLP collector that speaks gRPC; empty sends nothing.
+        prometheus_port: Port on 127.0.0.1 where Prometheus reads metrics; 0 opens none.
+    """
+
+    otlp: str = ""
+    prometheus_port: int = Field(default=0, ge=0, le=65_535)
+
+    @property
+    def settings(self) -> TelemetrySettings:
+        """The same, as the telemetry takes it."""
+        return TelemetrySettings(self.otlp, self.prometheus_port)
+
+
+class Config(BaseSettings):
+    """Everything that an agent is told.
+
+    Attributes:
+        device: Its name in the fleet; never give two devices the same.
+        data: Folder of everything that it keeps.
+        door: Where it listens.
+        upstream: The next tier.
+        outbox: What waits to be taught.
+        telemetry: Where traces and metrics go.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    device: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: Path
+    door: DoorSettings = DoorSettings()
+    upstream: UpstreamSettings
+    outbox: OutboxSettings = OutboxSettings()
+    telemetry: ExporterSettings = ExporterSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given, and nothing else: ``load_config`` has merged file and environment."""
+        return (init_settings,)
+
+
+def load_config(path: Path) -> Config:
+    """Read, merge and check everything that is set.
+
+    Args:
+        path: The TOML file.
+
+    Raises:
+        ConfigError: Names the file or variable, the key, and what would do.
+    """
+    values = _read_toml(path)
+    if isinstance(values.get("data"), str):
+        values["data"] = str(path.resolve().parent / values["data"])
+    try:
+        values = _merge(values, EnvSettingsSource(Config)())
+    except SettingsError as error:
+        raise ConfigError("environment", "", f"{error}; write lists and tables as JSON") from error
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        raise _as_config_error(path, error) from error
+
+
+def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
+    """Check, before anything starts, that both addresses can be read and may be used.
+
+    Args:
+        config: What is set.
+        source: The file, for the message.
+        insecure: Plain transport, on this machine only.
+
+    Raises:
+        ConfigError: Names the key, and what would do.
+    """
+    plain_address(config.door.listen, source, "door.listen", insecure=insecure)
+    plain_address(config.upstream.target, source, "upstream.target", insecure=insecure)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), "", "there is no such file; give one with --config") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "", f"can't be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), "", f"is not TOML: {error}") from error
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _as_config_error(path: Path, error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"]]
+    variable = ENVIRONMENT_PREFIX + "__".join(place).upper()
+    source = variable if variable in os.environ else str(path)
+    if first["type"] == "missing":
+        problem = "is missing; set it"
+    elif first["type"] == "extra_forbidden":
+        problem = f"is not a key here; use {', '.join(_keys_beside(place))}"
+    else:
+        problem = f"is {first['input']!r}: {first['msg']}"
+    return ConfigError(source, ".".join(place), problem)
+
+
+def _keys_beside(place: list[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in place[:-1]:
+        model = type(model.model_fields[part].default) if part != "upstream" else UpstreamSettings
+    return sorted(model.model_fields)

@@ -1,0 +1,163 @@
+"""The agent as a process: puts the parts together, owns their tasks, stops them in order.
+
+Rules:
+ * It opens its door at once and waits for nothing.
+ * One task group owns everything that runs; when one part fails, all stop, loudly.
+ * Stopping: no new calls, calls under way end within the grace, the outbox is written, then the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_agent.agent import Agent
+from edge_agent.config import Config
+from edge_agent.outbox import Outbox
+from edge_agent.recent import RecentAnswers
+from edge_agent.server import SERVICE, CascadeServicer
+from edge_agent.standing import load_standing
+from edge_agent.sync import Sync
+from edge_agent.tasks import Tasks
+from edge_agent.teaching import Teaching
+from edge_agent.telemetry import EdgeTelemetry
+from edge_agent.thinking import Thinker
+from edge_agent.updater import AGENT_VERSION, Updater
+from edge_agent.upstream import Upstream
+from router import names
+from router.channel import open_channel
+from router.door import Door, listen_for_stop
+from router.errors import StartError
+from router.files import write_whole
+from router.rollout import DeviceReport
+from router.student import KINDS
+from router.telemetry import Telemetry
+from router.v1 import cascade_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10.0
+
+
+class Daemon:
+    """All parts of one agent. Made inside the running event loop, with ``data`` held by nobody else."""
+
+    def __init__(self, config: Config, *, insecure: bool) -> None:
+        """Open what lies on disk; nothing is sent and nothing listens yet.
+
+        Raises:
+            ConfigError: An address may not be used.
+            StartError: Something that it needs can't be opened.
+        """
+        self._config = config
+        self._door = Door(
+            config.door.listen,
+            insecure=insecure,
+            reflection=config.door.reflection,
+            max_message_bytes=config.door.max_message_bytes,
+            services=[SERVICE],
+        )
+        self._channel = open_channel(
+            config.upstream.target, insecure=insecure, max_message_bytes=config.door.max_message_bytes
+        )
+        self._exporters = Telemetry.start(names.SERVICE_EDGE, config.telemetry.settings)
+        telemetry = EdgeTelemetry(self._exporters)
+        self._tasks = Tasks(config.data / "tasks", load_standing(config.data / "standing.json"))
+        self._outbox = Outbox(config.data / "outbox.sqlite", config.outbox.max_rows)
+        upstream = Upstream(self._channel, config.device)
+        self._thinker = Thinker(config.device, telemetry.tracer)
+        self._teaching = Teaching(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
+        self._updater = Updater(self._tasks, upstream, changed=self._changed)
+        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, config.data / "standing.json")
+        agent = Agent(self._tasks, self._thinker, upstream, self._outbox, telemetry)
+        servicer = CascadeServicer(agent, self._tasks, RecentAnswers(time.monotonic), telemetry)
+        cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
+        telemetry.watch(self._tasks, self._outbox)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop``.
+
+        Raises:
+            StartError: The door can't be opened.
+        """
+        try:
+            port = await self._door.start()
+            write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+            async with asyncio.TaskGroup() as group:
+                parts = (self._sync.run, self._updater.run, self._teaching.run, self._outbox.write_loop)
+                running = [group.create_task(part(), name=part.__qualname__) for part in parts]
+                self._updater.look()
+                await stop.wait()
+                await self._door.stop(GRACE_SECONDS)
+                for task in running:
+                    task.cancel()
+        finally:
+            await self._close()
+
+    def report(self) -> DeviceReport:
+        """What the fleet is told of this device."""
+        hindrances = [state for state in (self._outbox.state, self._updater.state) if state != "ok"]
+        return DeviceReport(
+            device=self._config.device,
+            agent_version=AGENT_VERSION,
+            platform=f"{platform.system()} {platform.machine()}",
+            processor=platform.processor(),
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            formats=KINDS,
+            tasks=tuple(hosted.report() for hosted in self._tasks),
+            outbox_pending=self._outbox.pending,
+            outbox_dropped=self._outbox.dropped,
+            free_disk_bytes=float(shutil.disk_usage(self._config.data).free),
+            state=hindrances[0] if hindrances else "ok",
+        )
+
+    @property
+    def _run_file(self) -> Path:
+        return self._config.data / "run" / "agent.json"
+
+    def _changed(self) -> None:
+        self._sync.poke()
+
+    async def _close(self) -> None:
+        await self._door.stop(0)
+        await self._outbox.close()
+        self._thinker.close()
+        await self._channel.close(None)
+        await asyncio.to_thread(self._exporters.stop)
+        self._run_file.unlink(missing_ok=True)
+
+
+async def serve(config: Config, *, insecure: bool) -> None:
+    """Run an agent until the first SIGINT or SIGTERM; the second ends the process at once.
+
+    Raises:
+        OperatorError: It can't start; says what would do.
+    """
+    with _hold(config.data):
+        daemon = Daemon(config, insecure=insecure)
+        await daemon.run(listen_for_stop())
+
+
+@contextmanager
+def _hold(data: Path) -> Iterator[None]:
+    """Keep other agents out of the data folder; a killed agent lets go by itself."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"data folder {data} can't be used: {error.strerror or error}; choose another") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartError(f"data folder {data} is used by another agent; give each its own") from error
+        yield

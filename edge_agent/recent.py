@@ -1,0 +1,82 @@
+"""The same question asked twice is answered once.
+
+Rules:
+ * The same id with the same digest within ``KEPT_SECONDS`` gets the stored answer, or joins the one under way.
+ * The same id with another digest is refused.
+ * An error is not stored: asking again tries again.
+ * Ids are scoped to this agent, which is the one caller that the next tier sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from router.errors import ConflictingQueryError, HeadraceError, UnavailableError
+from router.query import Answer, Query
+
+KEPT_SECONDS = 600.0
+MOST_KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    digest: str
+    until: float
+    answer: asyncio.Future[Answer]
+
+
+class RecentAnswers:
+    """Answers of the last minutes by query id, in memory."""
+
+    def __init__(self, clock: Callable[[], float], most: int = MOST_KEPT) -> None:
+        """Keep at most ``most`` answers; ``clock`` gives seconds that never run backwards."""
+        self._clock = clock
+        self._most = most
+        self._entries: dict[str, _Entry] = {}  # oldest first
+
+    async def once(self, query: Query, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer to ``query``: stored, under way, or made now by ``work``.
+
+        Raises:
+            ConflictingQueryError: The id came with another question.
+            HeadraceError: What ``work`` raised.
+        """
+        self._forget()
+        digest = query.digest()
+        known = self._entries.get(query.id)
+        if known is None:
+            return await self._make(query.id, digest, work)
+        if known.digest != digest:
+            raise ConflictingQueryError(f"query id {query.id!r} came before with another question; make a new id")
+        return await asyncio.shield(known.answer)
+
+    async def _make(self, query_id: str, digest: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._entries[query_id] = _Entry(digest, self._clock() + KEPT_SECONDS, future)
+        try:
+            answer = await work()
+        except BaseException as error:
+            del self._entries[query_id]
+            ours = isinstance(error, HeadraceError)
+            future.set_exception(error if ours else UnavailableError("the first call of this query ended; ask again"))
+            future.exception()  # nobody may have joined
+            raise
+        future.set_result(answer)
+        return answer
+
+    def _forget(self) -> None:
+        """Drop what is too old, or too much; what is under way stays."""
+        now = self._clock()
+        for query_id in list(self._droppable(now)):
+            del self._entries[query_id]
+
+    def _droppable(self, now: float) -> list[str]:
+        dropped: list[str] = []
+        for query_id, entry in self._entries.items():
+            if entry.until > now and len(self._entries) - len(dropped) < self._most:
+                break
+            if entry.answer.done():
+                dropped.append(query_id)
+        return dropped

@@ -1,0 +1,101 @@
+"""The agent's door: what comes over gRPC, and what goes back.
+
+Rules:
+ * A value is checked here, once, and trusted further in.
+ * The caller's gRPC deadline is the only one; who sets none has ``DEFAULT_SECONDS``.
+ * A query counts once: a repeated id gets the stored answer and counts no more.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from grpc import aio
+
+from edge_agent.agent import DEFAULT_SECONDS, Agent
+from edge_agent.recent import RecentAnswers
+from edge_agent.tasks import Tasks
+from edge_agent.telemetry import EdgeTelemetry
+from router import names
+from router import query as flow
+from router.errors import NotServedError
+from router.propagation import extract
+from router.query import Query, check_query
+from router.v1 import cascade_pb2, cascade_pb2_grpc
+from router.wire import answer_to_proto, query_from_proto
+
+SERVICE = "headrace.v1.Cascade"
+
+_Context = aio.ServicerContext[Any, Any]
+
+
+class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
+    """Serves ``Cascade`` on a device."""
+
+    def __init__(self, agent: Agent, tasks: Tasks, recent: RecentAnswers, telemetry: EdgeTelemetry) -> None:
+        """Answer by ``agent``."""
+        self._agent = agent
+        self._tasks = tasks
+        self._recent = recent
+        self._telemetry = telemetry
+
+    async def Answer(  # noqa: N802 - the contract's name
+        self, request: cascade_pb2.AnswerRequest, context: _Context
+    ) -> cascade_pb2.AnswerResponse:
+        """Answer one query."""
+        return answer_to_proto(await self._answer(request, context))
+
+    async def AnswerStream(  # noqa: N802
+        self, request: cascade_pb2.AnswerRequest, context: _Context
+    ) -> AsyncIterator[cascade_pb2.AnswerChunk]:
+        """Answer one query; a label comes in one piece."""
+        answer = await self._answer(request, context)
+        yield cascade_pb2.AnswerChunk(delta=answer.text, response=answer_to_proto(answer))
+
+    async def Feedback(  # noqa: N802
+        self, request: cascade_pb2.FeedbackRequest, context: _Context
+    ) -> cascade_pb2.FeedbackResponse:
+        """Not served yet."""
+        raise NotServedError("feedback is not taken yet")
+
+    async def _answer(self, request: cascade_pb2.AnswerRequest, context: _Context) -> flow.Answer:
+        query = query_from_proto(request)
+        query = check_query(query if query.id else replace(query, id=uuid.uuid4().hex))
+        left = context.time_remaining()
+        seconds = DEFAULT_SECONDS if left is None else left
+        parent = extract(context.invocation_metadata())
+        with self._telemetry.tracer.start_as_current_span(names.SPAN_AGENT, context=parent) as span:
+            span.set_attributes({names.TASK: query.task, names.QUERY_ID: query.id})
+            answer = await self._recent.once(query, lambda: self._counted(query, seconds))
+            provenance = answer.provenance
+            span.set_attributes(
+                {
+                    names.TIER: provenance.tier.value,
+                    names.REASON: provenance.reason.value,
+                    names.RELEASE: provenance.release,
+                    names.DEGRADED: provenance.degraded,
+                    names.EXPLORED: provenance.explored,
+                }
+            )
+        return answer
+
+    async def _counted(self, query: Query, seconds: float) -> flow.Answer:
+        started = time.perf_counter()
+        try:
+            answer = await self._agent.answer(query, seconds)
+        except BaseException:
+            hosted = self._tasks.get(query.task)
+            if hosted is not None:
+                hosted.counters.failed += 1
+                self._telemetry.count_failure(query.task)
+            raise
+        milliseconds = 1000 * (time.perf_counter() - started)
+        hosted = self._tasks.get(query.task)
+        if hosted is not None:
+            hosted.counters.count_answer(answer, milliseconds)
+        self._telemetry.count_answer(query.task, answer, milliseconds)
+        return answer

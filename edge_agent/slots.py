@@ -1,0 +1,202 @@
+"""Two places for the releases of one task: one serves, the other takes the next.
+
+    <folder>/a/  b/     a release each: manifest.json and the files that it lists
+    <folder>/active     which slot is committed, and its manifest's SHA-256
+    <folder>/parts/     files on their way, by their SHA-256
+
+Rules:
+ * Only the committed slot is ever served; whatever else lies here after a crash is ignored, and cleared away.
+ * A file counts only when its size and SHA-256 are those that the manifest lists.
+ * Committing is one atomic write: after a power cut the old slot is committed, or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from router.errors import ReleaseError
+from router.files import sync_folder, write_whole
+from router.release import MANIFEST_FILE, File, Manifest, digest, read_manifest
+
+NAMES = ("a", "b")
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """What the file ``active`` says: the committed slot, and the SHA-256 of its manifest in hex."""
+
+    slot: str
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A release that lies in a slot."""
+
+    name: str
+    folder: Path
+    manifest: Manifest
+    manifest_sha256: str
+
+
+_POINTER = TypeAdapter(Pointer)
+
+
+class Slots:
+    """The two slots of one task."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``folder``, which is made when something is staged."""
+        self.folder = folder
+        self.parts = folder / "parts"
+
+    def committed(self) -> Slot | None:
+        """The committed slot, every file of it checked; ``None`` when nothing was committed yet.
+
+        Raises:
+            ReleaseError: A release is committed, and the disk has damaged it.
+        """
+        pointer = self._pointer()
+        if pointer is None:
+            return None
+        folder = self.folder / pointer.slot
+        try:
+            data = (folder / MANIFEST_FILE).read_bytes()
+        except OSError as error:
+            raise ReleaseError(f"{folder / MANIFEST_FILE} can't be read: {error}") from error
+        if digest(data) != pointer.manifest_sha256:
+            raise ReleaseError(f"{folder / MANIFEST_FILE} is not the manifest that was committed")
+        manifest = read_manifest(data)
+        for name, file in manifest.files.items():
+            check_file(folder / name, file)
+        return Slot(pointer.slot, folder, manifest, pointer.manifest_sha256)
+
+    def clear_idle(self) -> Path:
+        """The idle slot's folder, empty."""
+        folder = self._idle()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def tidy(self) -> None:
+        """Clear away what is not committed: after a crash, the torn stage. Parts stay, since their hash is checked."""
+        if self.folder.is_dir():
+            shutil.rmtree(self._idle(), ignore_errors=True)
+            for stray in self.folder.glob(".active.*"):
+                stray.unlink(missing_ok=True)
+
+    def link_from_committed(self, name: str, file: File, committed: Slot | None) -> bool:
+        """Take a file of the same content from the committed slot; ``False`` when it has none."""
+        if committed is None:
+            return False
+        for other, known in committed.manifest.files.items():
+            if known == file:
+                target = self._idle() / name
+                _link(committed.folder / other, target)
+                if _is_whole(target, file):
+                    return True
+                target.unlink()
+        return False
+
+    def adopt_part(self, name: str, file: File) -> None:
+        """Move a complete part into the idle slot under its name.
+
+        Raises:
+            ReleaseError: Its size or hash is wrong; the part is deleted.
+        """
+        part = self.part(file)
+        try:
+            check_file(part, file, name)
+        except ReleaseError:
+            part.unlink(missing_ok=True)
+            raise
+        _sync_file(part)
+        part.replace(self._idle() / name)
+
+    def forget(self) -> None:
+        """Commit to nothing: what was committed is damaged."""
+        (self.folder / "active").unlink(missing_ok=True)
+
+    def part(self, file: File) -> Path:
+        """Where a file lies while it is fetched."""
+        return self.parts / file.sha256
+
+    def seal(self, manifest_data: bytes) -> None:
+        """Write the manifest into the idle slot, when all its files are there."""
+        write_whole(self._idle() / MANIFEST_FILE, manifest_data)
+
+    def commit(self, manifest_sha256: str) -> None:
+        """Make the idle slot the committed one, durably."""
+        idle = self._idle()
+        sync_folder(idle)
+        sync_folder(self.folder)
+        write_whole(self.folder / "active", _POINTER.dump_json(Pointer(idle.name, manifest_sha256)))
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _idle(self) -> Path:
+        pointer = self._pointer()
+        return self.folder / ("b" if pointer is not None and pointer.slot == "a" else "a")
+
+    def _pointer(self) -> Pointer | None:
+        try:
+            pointer = _POINTER.validate_json((self.folder / "active").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise ReleaseError(f"{self.folder / 'active'} can't be read: {error}") from error
+        if pointer.slot not in NAMES:
+            raise ReleaseError(f"{self.folder / 'active'} names a slot {pointer.slot!r}; there are {NAMES}")
+        return pointer
+
+
+def check_file(path: Path, file: File, name: str = "") -> None:
+    """Check a file's size and SHA-256.
+
+    Args:
+        path: Where it lies.
+        file: What it must be.
+        name: What to call it in the error, its own name by default.
+
+    Raises:
+        ReleaseError: It is missing, or another.
+    """
+    called = name or path.name
+    try:
+        if path.stat().st_size != file.size:
+            raise ReleaseError(f"{called} has {path.stat().st_size} bytes; the manifest says {file.size}")
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ReleaseError(f"{called} can't be read: {error.strerror or error}") from error
+    if found != file.sha256:
+        raise ReleaseError(f"{called} has the SHA-256 {found[:12]}…; the manifest says {file.sha256[:12]}…")
+
+
+def _is_whole(path: Path, file: File) -> bool:
+    try:
+        check_file(path, file)
+    except ReleaseError:
+        return False
+    return True
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+        _sync_file(target)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,104 @@
+"""Report to the fleet and take its orders, at the interval that the fleet sets.
+
+Rules:
+ * New orders are durable before they hold; rate, mode and threshold hold from the next query on.
+ * After an activation or a refusal it reports at once.
+ * A cloud that is away is asked again soon at first, then less often; nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.standing import save_standing
+from edge_agent.tasks import Tasks
+from edge_agent.upstream import Upstream
+from router.errors import HeadraceError
+from router.rollout import DeviceReport, Orders
+
+log = logging.getLogger(__name__)
+
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.05, 3600.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds between failing reports
+
+
+class Sync:
+    """Keeps this device known, and told what to run."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        tasks: Tasks,
+        report: Callable[[], DeviceReport],
+        ordered: Callable[[], None],
+        path: Path,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            upstream: Where the fleet is.
+            tasks: Take the orders.
+            report: Makes the report.
+            ordered: Called when orders were taken.
+            path: Where seed and orders are kept.
+        """
+        self._upstream = upstream
+        self._tasks = tasks
+        self._report = report
+        self._ordered = ordered
+        self._path = path
+        self._poked = asyncio.Event()
+
+    def poke(self) -> None:
+        """Report soon: something has changed."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Report and take orders, until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            self._poked.clear()
+            try:
+                interval = await self.once()
+                pause = FIRST_PAUSE
+            except (HeadraceError, OSError) as error:
+                log.log(logging.INFO if pause == FIRST_PAUSE else logging.DEBUG, "could not sync: %s", error)
+                interval = pause * random.uniform(1.0, 1.5)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            await self._rest(interval)
+
+    async def once(self) -> float:
+        """Report and take orders once; seconds until the next time.
+
+        Raises:
+            HeadraceError: The fleet can't be reached, or refuses.
+            OSError: The orders can't be kept.
+        """
+        orders = await self._upstream.sync(self._report())
+        standing = self._tasks.standing.after(orders)
+        if standing != self._tasks.standing:
+            await asyncio.to_thread(save_standing, self._path, standing)
+            self._tasks.obey(standing)
+            self._ordered()
+        if orders.message:
+            log.info("the cloud says: %s", orders.message)
+        return _bounded(orders)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._poked.wait()
+        except TimeoutError:
+            pass
+
+
+def _bounded(orders: Orders) -> float:
+    seconds = orders.interval_seconds
+    if not math.isfinite(seconds) or seconds <= 0:
+        return Orders().interval_seconds
+    return min(max(seconds, SHORTEST_INTERVAL), LONGEST_INTERVAL)

@@ -1,0 +1,201 @@
+"""The tasks that this device serves: for each the release in place, the orders in force, the figures.
+
+Rules:
+ * A query sees one release from its beginning to its end; activating another is the change of one reference.
+ * What the cloud ordered last holds until it orders otherwise, also across a restart without a cloud.
+ * Only a committed slot serves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_agent.counters import Counters
+from edge_agent.slots import Slot, Slots
+from edge_agent.standing import Standing
+from router.deferral import Policy
+from router.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
+from router.exploration import is_explored
+from router.query import Consent, Query, Route
+from router.release import Manifest, is_plain_name
+from router.rollout import Order, TaskReport
+from router.student import Student
+from router.task import Mode
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A release in place, its student opened; ``student`` is ``None`` in release 0."""
+
+    slot: Slot
+    student: Student | None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The release."""
+        return self.slot.manifest
+
+
+@dataclass(slots=True)
+class HostedTask:
+    """One task on this device.
+
+    Attributes:
+        name: The task's.
+        slots: Where its releases lie.
+        serving: The release in place, ``None`` before the first.
+        order: The last order heard.
+        staged: Number of the release in the idle slot, 0 for none.
+        refused: Reason by number of each release refused since the start.
+        counters: The figures.
+    """
+
+    name: str
+    slots: Slots
+    serving: Serving | None = None
+    order: Order | None = None
+    staged: int = 0
+    refused: dict[int, str] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def exploration(self) -> float:
+        """Rate in force, in [0, 1]."""
+        return self.order.exploration if self.order else 0.0
+
+    @property
+    def mode(self) -> Mode:
+        """The operator's hand."""
+        return self.order.mode if self.order else Mode.SERVE
+
+    def policy(self, manifest: Manifest) -> Policy:
+        """When a release defers. An order's threshold is meant for the release that the order names."""
+        order = self.order
+        if order is None or order.threshold is None or order.release != manifest.number:
+            return manifest.policy
+        return Policy(order.threshold, order.threshold_version)
+
+    def activate(self, serving: Serving) -> None:
+        """Put a release in place of the one before; queries under way end on the old one."""
+        self.serving = serving
+        self.staged = 0
+        self.counters.healthy_answers = 0
+
+    def report(self) -> TaskReport:
+        """What the cloud is told."""
+        counters, manifest = self.counters, self.serving.manifest if self.serving else None
+        return TaskReport(
+            task=self.name,
+            active_release=manifest.number if manifest else 0,
+            staged_release=self.staged,
+            answered=counters.answered,
+            kept=counters.kept,
+            escalated=counters.escalated,
+            explored=counters.explored,
+            degraded=counters.degraded,
+            failed=counters.failed,
+            covered=counters.covered,
+            healthy_answers=counters.healthy_answers,
+            explored_kept=counters.explored_kept,
+            explored_disagreed=counters.explored_disagreed,
+            p50_milliseconds=counters.percentile(0.5),
+            p95_milliseconds=counters.percentile(0.95),
+            exploration=self.exploration,
+            threshold_version=self.policy(manifest).version if manifest else 0,
+            refused=tuple(sorted(self.refused.items())),
+        )
+
+
+class Tasks:
+    """All tasks of this device, by name."""
+
+    def __init__(self, folder: Path, standing: Standing) -> None:
+        """Serve what is committed in ``folder``, under the orders heard last."""
+        self._folder = folder
+        self._hosted: dict[str, HostedTask] = {}
+        self.standing = standing
+        for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+            self._hosted[place.name] = _open(place)
+        self._take_orders()
+
+    def __iter__(self) -> Iterator[HostedTask]:
+        """All of them, as they are now."""
+        return iter(tuple(self._hosted.values()))
+
+    def get(self, name: str) -> HostedTask | None:
+        """The task of this name, whatever state it is in."""
+        return self._hosted.get(name)
+
+    def obey(self, standing: Standing) -> None:
+        """Take new orders; rate, mode and threshold hold from the next query on."""
+        self.standing = standing
+        self._take_orders()
+
+    def find(self, name: str) -> tuple[HostedTask, Serving]:
+        """The task of this name and the release that serves it.
+
+        Raises:
+            UnknownTaskError: The cloud knows no such task.
+            UnavailableError: Nothing is known yet: the cloud has not been heard, or the task is being set up.
+        """
+        hosted = self._hosted.get(name)
+        if hosted is not None and hosted.serving is not None:
+            return hosted, hosted.serving
+        if not self.standing.heard:
+            raise UnavailableError("this agent has not heard from the cloud yet; ask again in a moment")
+        if hosted is not None and hosted.order is not None:
+            why = f" ({hosted.refused[hosted.order.release]})" if hosted.order.release in hosted.refused else ""
+            raise UnavailableError(f"task {name!r} is being set up{why}; ask again in a moment")
+        known = ", ".join(sorted(self._hosted)) or "none"
+        raise UnknownTaskError(f"there is no task {name!r} here; there are: {known}")
+
+    def is_drawn(self, hosted: HostedTask, serving: Serving, query: Query) -> bool:
+        """Whether the query is drawn for the reference, before anything is known of it but that it may go there."""
+        may_go = may_be_logged(serving.manifest, query) and query.route is Route.AUTO
+        if not may_go or serving.manifest.task.local_only or not self.standing.seed:
+            return False
+        return is_explored(self.standing.seed, query.id, hosted.exploration)
+
+    def _take_orders(self) -> None:
+        for order in self.standing.orders:
+            if not is_plain_name(order.task):
+                log.error("the cloud orders a task %r, whose name can't be a folder's; it is left out", order.task)
+                continue
+            if order.task not in self._hosted:
+                self._hosted[order.task] = HostedTask(order.task, Slots(self._folder / order.task))
+            self._hosted[order.task].order = order
+
+
+def may_be_logged(manifest: Manifest, query: Query) -> bool:
+    """Whether the caller, or else the task, consents to log the query."""
+    if query.consent is Consent.AS_TASK:
+        return manifest.task.log_by_default
+    return query.consent is Consent.GRANTED
+
+
+def _open(folder: Path) -> HostedTask:
+    hosted = HostedTask(folder.name, Slots(folder))
+    try:
+        hosted.slots.tidy()
+        slot = hosted.slots.committed()
+        if slot is not None:
+            hosted.serving = open_slot(slot)
+            log.info("task %s: release %d serves", hosted.name, slot.manifest.number)
+    except (ReleaseError, ModelError) as error:
+        log.error("task %s: the committed release is damaged, and is fetched anew: %s", hosted.name, error)
+        hosted.slots.forget()
+    return hosted
+
+
+def open_slot(slot: Slot) -> Serving:
+    """Open the student in a slot.
+
+    Raises:
+        ModelError: It can't be used.
+    """
+    return Serving(slot, Student.load(slot.folder, slot.manifest) if slot.manifest.student else None)

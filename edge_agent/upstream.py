@@ -1,0 +1,174 @@
+"""The next tier, and whether it can be asked.
+
+Rules:
+ * One channel to one target. What went wrong comes out as an error of ``router.errors``, and nothing else.
+ * Who has a student asks once (``ask``): it fails fast, since a local answer stands behind it. gRPC retries by its
+   service config within that one call, and nothing retries around it.
+ * Who has none asks patiently (``ask_patiently``): waiting costs less than an error. The call waits for the channel
+   itself (``wait_for_ready``), and gRPC's retries carry it over a gateway that is killed and comes back. Only when
+   gRPC has given up (five attempts, or its throttle) another call starts, after a pause, with the same query id. So
+   the two layers follow each other instead of multiplying: five sends and then a pause, until the time is over. The
+   gateway answers a repeated id from its store.
+ * Any reply, a refusal too, shows that the tier is alive and closes the breaker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from edge_agent.breaker import Breaker, State
+from router.channel import call_error
+from router.errors import (
+    BadInputError,
+    CallerError,
+    DeadlineError,
+    DeniedError,
+    OverloadedError,
+    ServiceError,
+    UnavailableError,
+)
+from router.names import META_DEVICE
+from router.propagation import inject
+from router.query import Answer, Query, Reason
+from router.rollout import DeviceReport, Orders
+from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2_grpc
+from router.wire import answer_from_proto, orders_from_proto, query_to_proto, report_to_proto
+
+T = TypeVar("T")
+
+DEFAULT_PUSHBACK_SECONDS = 1.0
+SHORTEST_FAIR_CALL = 0.25  # seconds; a call that was given less says nothing about the tier when it runs out
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds between the calls of a patient one
+SYNC_SECONDS = 5.0
+STALLED_SECONDS = 60.0  # without a byte, a fetch is given up
+
+
+class Upstream:
+    """Asks the next tier, on one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, device: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Ask over ``channel`` in the name of ``device``."""
+        self._cascade = cascade_pb2_grpc.CascadeStub(channel)
+        self._fleet = fleet_pb2_grpc.FleetStub(channel)
+        self._releases = release_pb2_grpc.ReleasesStub(channel)
+        self._device = device
+        self._clock = clock
+        self.breaker = Breaker()
+
+    def obstacle(self) -> Reason | None:
+        """Why it can't be asked now, ``None`` when it can."""
+        by_state = {State.OPEN: Reason.UNREACHABLE, State.PUSHED_BACK: Reason.REFUSED}
+        return by_state.get(self.breaker.state(self._clock()))
+
+    async def ask(self, query: Query, seconds: float) -> Answer:
+        """The next tier's answer, or soon an error.
+
+        Args:
+            query: With the attempt of this tier.
+            seconds: Most time to take.
+
+        Raises:
+            HeadraceError: What the tier said, or why there is no answer.
+        """
+        now = self._clock()
+        if not self.breaker.admit(now):
+            wait = self.breaker.next_admission(now)
+            if self.obstacle() is Reason.REFUSED:
+                raise OverloadedError("the next tier asked to be left alone", retry_after=wait)
+            raise UnavailableError(f"the next tier did not answer lately; it is asked again in {wait:.1f} s")
+        return await self._ask(query, seconds, patient=False)
+
+    async def ask_patiently(self, query: Query, seconds: float) -> Answer:
+        """The next tier's answer, however long it is away within ``seconds``.
+
+        Raises:
+            UnavailableError: The time is over.
+            HeadraceError: What the tier said.
+        """
+        ends = self._clock() + seconds
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._ask(query, max(0.001, ends - self._clock()), patient=True)
+            except (CallerError, DeniedError):
+                raise
+            except ServiceError as error:
+                told = error.retry_after if isinstance(error, OverloadedError) else None
+                rest = (pause if told is None else told) * random.uniform(1.0, 1.5)
+                if isinstance(error, DeadlineError) or rest >= ends - self._clock():
+                    raise UnavailableError(f"no answer within {seconds:.1f} s: {error}") from error
+            await asyncio.sleep(rest)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def sync(self, report: DeviceReport) -> Orders:
+        """Report to the fleet, and hear what to run. Waits a few seconds for a tier that is away.
+
+        Raises:
+            HeadraceError: What the tier said, or why there is no answer.
+        """
+        call = self._fleet.Sync(
+            report_to_proto(report), timeout=SYNC_SECONDS, metadata=self._metadata(), wait_for_ready=True
+        )
+        return orders_from_proto(await self._result(call))
+
+    async def fetch(self, task: str, release: int, file: str, offset: int) -> AsyncIterator[bytes]:
+        """The bytes of a release's file from ``offset`` on, as they come.
+
+        Raises:
+            HeadraceError: What the tier said, or why it ended early.
+        """
+        request = release_pb2.FetchRequest(task=task, release=release, file=file, offset=offset)
+        call = self._releases.Fetch(request, metadata=self._metadata())
+        try:
+            while isinstance(chunk := await asyncio.wait_for(call.read(), STALLED_SECONDS), release_pb2.FetchChunk):
+                if chunk.offset != offset:
+                    raise UnavailableError(f"{file} came from byte {chunk.offset} on, and {offset} was next")
+                offset += len(chunk.data)
+                yield chunk.data
+        except grpc.aio.AioRpcError as error:
+            raise call_error(error) from error
+        except TimeoutError as error:
+            raise UnavailableError(f"{file} did not move for {STALLED_SECONDS:.0f} s") from error
+        finally:
+            call.cancel()
+
+    async def _ask(self, query: Query, seconds: float, *, patient: bool) -> Answer:
+        call = self._cascade.Answer(
+            query_to_proto(query), timeout=seconds, metadata=self._metadata(), wait_for_ready=patient
+        )
+        try:
+            response = await self._result(call)
+        except OverloadedError as error:
+            wait = DEFAULT_PUSHBACK_SECONDS if error.retry_after is None else error.retry_after
+            self.breaker.pushed_back(self._clock(), wait)
+            raise
+        except DeadlineError:
+            if seconds >= SHORTEST_FAIR_CALL:
+                self.breaker.failed(self._clock())
+            raise
+        except (CallerError, DeniedError):
+            self.breaker.succeeded()
+            raise
+        except ServiceError:
+            self.breaker.failed(self._clock())
+            raise
+        self.breaker.succeeded()
+        try:
+            return answer_from_proto(response)
+        except BadInputError as error:
+            raise ServiceError(f"the next tier's answer can't be read: {error}") from error
+
+    async def _result(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise call_error(error) from error
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((META_DEVICE, self._device), *inject().items())

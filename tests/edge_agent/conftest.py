@@ -1,0 +1,153 @@
+"""A cloud in memory, and agents before it: in this process, or as a process of their own."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from edge_agent.config import Config
+from edge_agent.daemon import Daemon
+from edge_agent.testing import TASK, WORDS, CloudSimulator, empty_release, tiny_release
+from router.channel import open_channel
+from router.query import Query
+from router.v1 import cascade_pb2_grpc
+from router.wire import answer_from_proto, query_to_proto
+
+ANSWERS = {**WORDS, "novel": "lights", "odd": "music"}
+
+
+class Harness:
+    """An agent in this process, its cloud, and a caller."""
+
+    def __init__(self, folder, cloud):
+        self.folder = folder
+        self.cloud = cloud
+        self._stop = asyncio.Event()
+        self._running = None
+        self.channel = None
+
+    async def start(self, **outbox):
+        config = Config(
+            device="device-1",
+            data=self.folder,
+            door={"listen": "127.0.0.1:0"},
+            upstream={"target": self.cloud.target},
+            outbox=outbox,
+        )
+        self.daemon = Daemon(config, insecure=True)
+        self._stop.clear()
+        self._running = asyncio.create_task(self.daemon.run(self._stop))
+        while not self.daemon._door.port:
+            await asyncio.sleep(0.01)
+        self.channel = open_channel(f"127.0.0.1:{self.daemon._door.port}", insecure=True, attempts=1)
+        return self
+
+    async def stop(self):
+        if self._running is not None:
+            await self.channel.close(None)
+            self._stop.set()
+            await asyncio.wait_for(self._running, 20)
+            self._running = None
+
+    async def ask(self, text, *, timeout=10.0, metadata=(), query_id="", **fields):
+        query = Query(query_id, fields.pop("task", "home"), text, **fields)
+        stub = cascade_pb2_grpc.CascadeStub(self.channel)
+        response = await stub.Answer(
+            query_to_proto(query), timeout=timeout, wait_for_ready=True, metadata=tuple(metadata)
+        )
+        return answer_from_proto(response)
+
+    def report(self):
+        (task,) = self.daemon.report().tasks
+        return task
+
+
+@pytest.fixture
+async def cloud():
+    simulator = CloudSimulator(lambda text: ANSWERS.get(text.split()[0], "unknown"))
+    await simulator.start()
+    yield simulator
+    await simulator.stop()
+
+
+@pytest.fixture
+async def harness(tmp_path, cloud):
+    made = Harness(tmp_path / "device", cloud)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def cold(harness, cloud):
+    """An agent without a student."""
+    cloud.publish(empty_release(TASK), {}, exploration=1.0)
+    await harness.start()
+    await cloud.until_active(0)
+    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    return harness
+
+
+@pytest.fixture
+async def warm(harness, cloud):
+    """An agent with a student that knows single words."""
+    cloud.publish(*tiny_release(TASK, 1, WORDS))
+    await harness.start()
+    await cloud.until_active(1)
+    return harness
+
+
+class EdgeProcess:
+    """``headrace-edge run`` as a process."""
+
+    def __init__(self, folder, target):
+        self.folder = folder
+        self.data = folder / "data"
+        self.config = folder / "edge.toml"
+        self.config.write_text(
+            f'device = "device-1"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n[upstream]\ntarget = "{target}"\n'
+        )
+        self.process = None
+
+    async def start(self):
+        run_file = self.data / "run" / "agent.json"
+        run_file.unlink(missing_ok=True)
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "edge_agent", "run", "--config", str(self.config), "--insecure",
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            while not run_file.exists():
+                if self.process.returncode is not None:
+                    raise AssertionError((await self.process.stderr.read()).decode())
+                await asyncio.sleep(0.01)
+        self.channel = open_channel(f"127.0.0.1:{json.loads(run_file.read_text())['port']}", insecure=True, attempts=1)
+        return self
+
+    async def kill(self):
+        await self._end(signal.SIGKILL)
+
+    async def stop(self):
+        return await self._end(signal.SIGTERM)
+
+    async def _end(self, number):
+        if self.process is None:
+            return ""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
+        _, said = await asyncio.wait_for(self.process.communicate(), 30)
+        self.process = None
+        await self.channel.close(None)
+        return said.decode()
+
+    ask = Harness.ask
+
+
+@pytest.fixture
+async def edge(tmp_path, cloud):
+    made = EdgeProcess(tmp_path, cloud.target)
+    yield made
+    await made.kill()
