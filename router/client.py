@@ -60,7 +60,7 @@ class Client:
         self._caller = caller(targets, insecure, device, deadline, tracer)
         self._channels = [open_sync_channel(target, insecure=insecure, attempts=1) for target in self._caller.targets]
         self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
-        self._checks = [channel.unary_unary(_HEALTH_CHECK) for channel in self._channels]
+        self._checks = [channel.unary_unary(_HEALTH_CHECK, bytes, bytes) for channel in self._channels]
 
     def ask(self, text: str, task: str, **options: Unpack[AskOptions]) -> Answer:
         """Ask one question.
@@ -117,7 +117,7 @@ class Client:
             check.add_done_callback(lambda _: back.set())
         back.wait(step.seconds)
         for check in checks:
-            check.cancel()
+            check.cancel()  # type: ignore[no-untyped-call] # in the stubs alone
 
     def close(self) -> None:
         """Close the channels; calls in flight end."""

@@ -134,7 +134,8 @@ def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:
 def listen_for_stop() -> asyncio.Event:
     """An event that the first SIGINT or SIGTERM sets; the second ends the process at once with 130 or 143.
 
-    Called once per daemon, in its main thread, inside the running event loop.
+    Called once per daemon, in its main thread, inside the running event loop, before anything is opened: until then a
+    signal ends the process as it stands.
     """
     stop = asyncio.Event()
 

@@ -105,4 +105,6 @@ def _unreachable(targets: Sequence[str], failures: Sequence[HeadraceError], seco
 
 def _said(targets: Sequence[str], failures: Sequence[HeadraceError]) -> str:
     pairs = zip(targets, failures, strict=True)
-    return "; ".join(str(failure) if target in str(failure) else f"{target}: {failure}" for target, failure in pairs)
+    return "; ".join(
+        str(failure) if str(failure).startswith(target) else f"{target}: {failure}" for target, failure in pairs
+    )

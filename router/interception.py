@@ -4,6 +4,7 @@ Rules:
  * An error of the caller or of the service travels with its status and its public message.
  * An operator's error names files, keys and folders: those go into the log, and the caller reads that the service is
    not set up for this.
+ * Bytes that are no message are the caller's error, not ours.
  * Anything else is INTERNAL, "internal error", and goes into the log with its traceback.
 """
 
@@ -15,11 +16,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from router import names
-from router.errors import HeadraceError, NotServedError, OperatorError, OverloadedError
+from router.errors import BadInputError, HeadraceError, NotServedError, OperatorError, OverloadedError
 
+_UNREADABLE = object()
 _Context = aio.ServicerContext[Any, Any]
 _log = logging.getLogger(__name__)
 
@@ -37,18 +40,31 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # gener
         method = handler_call_details.method
         if handler is None or handler.request_streaming:
             return handler
+        read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _guard_call(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
-        )
+            return grpc.unary_stream_rpc_method_handler(_guard_stream(handler.unary_stream, method), read, write)
+        return grpc.unary_unary_rpc_method_handler(_guard_call(handler.unary_unary, method), read, write)
+
+
+def _reader(deserialise: Any) -> Any:
+    def read(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read
+
+
+def _check_readable(request: Any) -> None:
+    if request is _UNREADABLE:
+        raise BadInputError("request", "is not the message that the contract has here")
 
 
 def _guard_call(behaviour: Any, method: str) -> Any:
     async def guarded(request: Any, context: _Context) -> Any:
         try:
+            _check_readable(request)
             return await behaviour(request, context)
         except aio.AbortError:
             raise
@@ -64,6 +80,7 @@ def _guard_stream(behaviour: Any, method: str) -> Any:
 
     async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
+            _check_readable(request)
             async for response in behaviour(request, context):
                 yield response
         except aio.AbortError:

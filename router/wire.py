@@ -83,7 +83,7 @@ def query_to_proto(query: Query) -> cascade_pb2.AnswerRequest:
     if limits != GenerationLimits():
         request.limits.SetInParent()
         _put_all(request.limits, limits, ("max_tokens", "temperature", "seed"), "limits.")
-        request.limits.stop.extend(limits.stop)
+        _extend(request.limits, "stop", limits.stop, "limits.")
     request.route = cascade_pb2.Route.Value(f"ROUTE_{query.route.name}")
     if query.consent is not Consent.AS_TASK:
         request.consent = cascade_pb2.Consent.Value(f"CONSENT_{query.consent.name}")
@@ -246,7 +246,7 @@ def report_to_proto(report: DeviceReport) -> fleet_pb2.SyncRequest:
     request = fleet_pb2.SyncRequest()
     _put_all(request, report, (*_DEVICE, "free_disk_bytes"))
     _put_all(request.info, report, _DEVICE_INFO, "info.")
-    request.info.formats.extend(report.formats)
+    _extend(request.info, "formats", report.formats, "info.")
     for position, task in enumerate(report.tasks):
         sent = request.tasks.add()
         fields = (*_COUNTERS, "p50_milliseconds", "p95_milliseconds", "exploration")
@@ -333,6 +333,13 @@ def _put(message: ProtoMessage, field: str, value: object, place: str = "") -> N
         return
     try:
         setattr(message, field, value)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
+
+
+def _extend(message: ProtoMessage, field: str, texts: Iterable[str], place: str) -> None:
+    try:
+        getattr(message, field).extend(texts)
     except (ValueError, TypeError) as error:
         raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
 

@@ -23,16 +23,19 @@ def _load():
 class Process:
     """A real tier in a process of its own."""
 
-    def __init__(self, port=0):
-        self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
-        line = self._process.stdout.readline() if ready else ""
+    def __init__(self, port=0, grace=0.5):
+        command = [sys.executable, str(SCRIPT), str(port), str(grace)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.read_line()
         if not line:
             self.kill()
             raise RuntimeError(f"the tiny tier did not start: {self._process.stderr.read()}")
         self.port = int(line)
+
+    def read_line(self):
+        """The next line that it writes, or an empty one when none comes."""
+        ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        return self._process.stdout.readline().strip() if ready else ""
 
     @property
     def target(self):
@@ -64,11 +67,11 @@ def tiny():
 
 @pytest.fixture
 def spawn():
-    """Starts tiny tiers as processes: ``spawn(port=0) -> Process``."""
+    """Starts tiny tiers as processes: ``spawn(port=0, grace=0.5) -> Process``."""
     started = []
 
-    def start(port=0):
-        started.append(Process(port))
+    def start(port=0, grace=0.5):
+        started.append(Process(port, grace))
         return started[-1]
 
     yield start

@@ -6,7 +6,7 @@ python tiny_cascade.py PORT      writes the bound port, then serves until killed
 import asyncio
 import sys
 
-from router.door import Door, caller_of, wait_for_stop
+from router.door import Door, caller_of, listen_for_stop
 from router.errors import BadInputError, ConfigError, OverloadedError, UnavailableError, UnknownTaskError
 from router.query import Answer, Distribution, Provenance, Reason, Tier
 from router.v1 import cascade_pb2, cascade_pb2_grpc
@@ -16,12 +16,14 @@ SERVICE = "headrace.v1.Cascade"
 
 
 class TinyCascade(cascade_pb2_grpc.CascadeServicer):
-    """Records what it was asked: ``seen`` holds every query, ``metadata`` what came with it."""
+    """Records what it was asked: ``seen`` holds every query, ``metadata`` what came with it,
+    ``hanging`` those that it will never answer."""
 
     def __init__(self, name="tiny"):
         self.name = name
         self.seen = []
         self.metadata = []
+        self.hanging = asyncio.Queue()
 
     async def Answer(self, request, context):  # noqa: N802 - the contract's name
         query = query_from_proto(request)
@@ -49,6 +51,7 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         if query.text == "bad":
             raise BadInputError("text", "is bad; say something else")
         if query.text == "hang":
+            self.hanging.put_nowait(query)
             await asyncio.Event().wait()
         if query.text == "broken":
             raise RuntimeError("/srv/private/model.bin is missing")
@@ -76,13 +79,19 @@ def tiny_door(port=0, name="tiny"):
     return door, servicer
 
 
-async def main():
-    door, _ = tiny_door(int(sys.argv[1]), name=f"tiny on {sys.argv[1]}")
-    sys.stdout.write(f"{await door.start()}\n")
+def say(line):
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-    await wait_for_stop()
-    await door.stop(0.5)
+
+
+async def main(port, grace):
+    stop = listen_for_stop()
+    door, servicer = tiny_door(port, name=f"tiny on {port}")
+    servicer.hanging.put_nowait = lambda _: say("hanging")
+    say(await door.start())
+    await stop.wait()
+    await door.stop(grace)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

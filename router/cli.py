@@ -1,0 +1,192 @@
+"""``headrace``: ask one question, or a file of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from router.batch import AnswerFile, Tally, answer_as_json, ask_all, check_questions, read_questions
+from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
+from router.errors import HeadraceError
+from router.query import Answer, Query, Route, Wanted
+
+MAX_CONCURRENCY = 256
+_SHOWN_FAILURES = 10
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="headrace", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Ask an edge agent, or the cloud: both answer the same way."""
+
+
+@app.command()
+def ask(
+    target: Annotated[
+        list[str],
+        typer.Option(
+            help="Whom to ask; several in order of preference.", metavar="HOST:PORT", envvar="HEADRACE_TARGET"
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option(help="The task that the question belongs to.", metavar="NAME", envvar="HEADRACE_TASK")
+    ],
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="The question.", show_default=False)] = None,
+    file: Annotated[Path | None, typer.Option(help='Questions, JSON lines {"text": ...}.', metavar="FILE")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the answers to --file go.", metavar="FILE")] = None,
+    concurrency: Annotated[
+        int, typer.Option(help="Questions of --file asked at a time.", metavar="N", min=1, max=MAX_CONCURRENCY)
+    ] = 8,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
+    ] = False,
+    deadline: Annotated[
+        float, typer.Option(help="Seconds that a question may take.", metavar="SECONDS", envvar="HEADRACE_DEADLINE")
+    ] = DEFAULT_DEADLINE_SECONDS,
+    route: Annotated[Route, typer.Option(help="Where the question may go.")] = Route.AUTO,
+    top_k: Annotated[
+        int, typer.Option("--top-k", help="Show so many of the likeliest labels.", metavar="N", min=0)
+    ] = 0,
+    rationale: Annotated[bool, typer.Option("--rationale", help="Show the teacher's reason.")] = False,
+    device: Annotated[
+        str,
+        typer.Option(help="Who asks, where an insecure door believes it.", metavar="NAME", envvar="HEADRACE_DEVICE"),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, also of an error.")] = False,
+) -> None:
+    """Ask one question, or a file of them.
+
+    With --file, answers go to --out as they come. The same command again goes on where the last one stopped.
+
+    \b
+    Examples:
+      headrace ask "turn the heating down" --task home --target 127.0.0.1:7600 --insecure
+      headrace ask --file questions.jsonl --out answers.jsonl --task home --target 127.0.0.1:7600 --insecure
+      export HEADRACE_TARGET="127.0.0.1:7600 127.0.0.1:7700" HEADRACE_TASK=home HEADRACE_INSECURE=1
+      headrace ask "open the garage" --json
+
+    Exit codes are listed in docs/exit-codes.md.
+    """  # noqa: D301 - \b keeps the lines of the examples
+    template = Query(id="", task=task, route=route, wanted=Wanted(top_k, rationale))
+    with _reporting(as_json):
+        if text is not None and file is None and out is None:
+            logging.basicConfig(level=logging.INFO, format="headrace: %(message)s")
+            with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
+                _show(client.answer(replace(template, text=text)), as_json)
+        elif text is None and file is not None and out is not None:
+            _ask_file(
+                AsyncClient(target, insecure=insecure, device=device, deadline=deadline),
+                template,
+                file,
+                out,
+                concurrency,
+                as_json,
+            )
+        else:
+            raise typer.BadParameter("give either a TEXT, or --file together with --out")
+
+
+@contextlib.contextmanager
+def _reporting(as_json: bool) -> Iterator[None]:
+    """Say what went wrong, and end with the exit code that it has."""
+    try:
+        yield
+    except HeadraceError as error:
+        if as_json:
+            said = {"kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
+            typer.echo(json.dumps({"error": said}))
+        typer.echo(f"headrace: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        typer.echo("headrace: stopped", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _show(answer: Answer, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"id": answer.query_id, "answer": answer_as_json(answer)}, ensure_ascii=False))
+        return
+    typer.echo(answer.text)
+    for label, log_probability in answer.distribution.top:
+        typer.echo(f"  {log_probability:8.3f}  {label}")
+    if answer.rationale:
+        typer.echo(f"  {answer.rationale}")
+    came_from = answer.provenance
+    notes = [came_from.tier.value, came_from.model, f"release {came_from.release}" * bool(came_from.release)]
+    notes += [came_from.reason.value, "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"]
+    notes.append("degraded" * came_from.degraded)
+    typer.echo("; ".join(note for note in notes if note), err=True)
+
+
+def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, concurrency: int, as_json: bool) -> None:
+    count = check_questions(source, template)
+    with AnswerFile(out) as answers, _progress(count) as on_progress:
+
+        async def run() -> Tally:
+            async with client:
+                return await ask_all(client, read_questions(source, template), answers, concurrency, on_progress)
+
+        try:
+            tally = asyncio.run(run())
+        except (HeadraceError, KeyboardInterrupt):
+            typer.echo(
+                f"headrace: {len(answers.done)} answers are in {out}; the same command goes on from there", err=True
+            )
+            raise
+    _report(tally, as_json)
+
+
+@contextlib.contextmanager
+def _progress(count: int) -> Iterator[Callable[[Tally], None]]:
+    """A bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("asking", total=count)
+        yield lambda tally: progress.update(bar, completed=tally.skipped + tally.answered + len(tally.failures))
+
+
+def _report(tally: Tally, as_json: bool) -> None:
+    for line, error in tally.failures[:_SHOWN_FAILURES]:
+        typer.echo(f"headrace: line {line}: {error}", err=True)
+    failed = len(tally.failures)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "questions": tally.questions,
+                    "answered": tally.answered,
+                    "answered_before": tally.skipped,
+                    "failed": failed,
+                }
+            )
+        )
+    else:
+        typer.echo(f"{tally.answered} answered, {tally.skipped} answered before, {failed} without an answer", err=True)
+    if failed:
+        raise typer.Exit(tally.failures[0][1].exit_code)

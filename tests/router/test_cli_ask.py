@@ -1,0 +1,242 @@
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from router.cli import app
+
+HEADRACE = Path(sys.executable).with_name("headrace")
+
+
+@pytest.fixture
+def ask(tier):
+    """Runs ``headrace ask`` against a real tier."""
+
+    def run(*arguments, target=tier.target, task="home", env=None):
+        flags = ["--target", target, "--task", task, "--insecure"]
+        return CliRunner().invoke(app, ["ask", *flags, *map(str, arguments)], env=env or {})
+
+    return run
+
+
+def write_lines(path, *lines):
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_question_prints_its_answer_and_says_where_it_comes_from(ask):
+    result = ask("lights on")
+    assert result.exit_code == 0
+    assert result.stdout == "LIGHTS ON\n"
+    assert "device; tiny on 0; release 7; confident; confidence 0.90" in result.stderr
+
+
+def test_json_holds_the_answer_and_nothing_else(ask):
+    result = ask("lights on", "--json", "--top-k", 1, "--rationale")
+    said = json.loads(result.stdout)
+    assert said["answer"]["text"] == "LIGHTS ON"
+    assert said["answer"]["release"] == 7
+    assert said["answer"]["labels"] == [["yes", -0.1]]
+    assert said["answer"]["rationale"] == "because"
+
+
+def test_what_is_wanted_besides_is_shown(ask):
+    result = ask("lights on", "--top-k", 2, "--rationale")
+    assert result.stdout.splitlines()[1:] == ["    -0.100  yes", "    -2.400  no", "  because"]
+
+
+def test_the_environment_gives_defaults(tier):
+    env = {"HEADRACE_TARGET": f"127.0.0.1:1 {tier.target}", "HEADRACE_TASK": "home", "HEADRACE_INSECURE": "1"}
+    result = CliRunner().invoke(app, ["ask", "lights on"], env=env)
+    assert result.stdout == "LIGHTS ON\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "code", "says"),
+    [
+        (["bad"], {}, 65, "headrace: text is bad"),
+        (["  "], {}, 65, "headrace: input needs"),
+        (["lights"], {"task": "unknown"}, 66, "headrace: no task 'unknown' here"),
+        (["misconfigured"], {}, 68, "headrace: this service is not set up"),
+        (["busy for an hour"], {}, 76, "headrace: busy"),
+        (["hang", "--deadline", "0.3"], {}, 77, "did not answer before the deadline"),
+        (
+            ["lights", "--deadline", "0.3"],
+            {"target": "127.0.0.1:1"},
+            75,
+            "headrace: no answer within 0.3 s: 127.0.0.1:1",
+        ),
+        (["lights"], {"target": "nowhere"}, 81, "write HOST:PORT"),
+        (["lights"], {"target": "10.0.0.1:7600"}, 81, "not on this machine"),
+        (["--file", "a", "lights"], {}, 2, "give either a TEXT, or --file together with --out"),
+        ([], {}, 2, "give either a TEXT, or --file together with --out"),
+    ],
+)
+def test_every_error_has_its_message_and_exit_code(ask, arguments, options, code, says):
+    result = ask(*arguments, **options)
+    assert result.exit_code == code
+    assert says in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+def test_without_insecure_the_command_says_what_to_do(tier):
+    result = CliRunner().invoke(app, ["ask", "lights", "--target", tier.target, "--task", "home"])
+    assert result.exit_code == 81
+    assert "--insecure" in result.stderr
+
+
+def test_json_tells_an_error_too(ask):
+    result = ask("bad", "--json")
+    assert json.loads(result.stdout)["error"] == {
+        "kind": "BadInputError",
+        "message": "text is bad; say something else",
+        "exit_code": 65,
+    }
+
+
+def test_a_file_of_questions_is_answered_with_its_other_keys_kept(ask, tmp_path):
+    source = write_lines(
+        tmp_path / "in.jsonl", {"text": "lights on", "label": "on"}, "", {"text": "öffne", "id": "mine"}
+    )
+    result = ask("--file", source, "--out", tmp_path / "out.jsonl", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {"questions": 2, "answered": 2, "answered_before": 0, "failed": 0}
+    by_text = {line["text"]: line for line in read_lines(tmp_path / "out.jsonl")}
+    assert by_text["lights on"]["answer"]["text"] == "LIGHTS ON"
+    assert by_text["lights on"]["label"] == "on"
+    assert by_text["lights on"]["id"].startswith("1-")
+    assert by_text["öffne"]["id"] == "mine"
+
+
+def test_a_second_run_asks_only_what_has_no_answer(ask, tmp_path):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_lines(source, *({"text": f"light {number}"} for number in range(20)))
+    assert ask("--file", source, "--out", out).exit_code == 0
+    whole = out.read_bytes()
+    out.write_bytes(b"".join(whole.splitlines(keepends=True)[:12]) + b'{"text": "light 1')  # torn by a power cut
+    result = ask("--file", source, "--out", out)
+    assert "8 answered, 12 answered before, 0 without an answer" in result.stderr
+    assert sorted(line["text"] for line in read_lines(out)) == sorted(f"light {number}" for number in range(20))
+
+
+def test_the_same_line_has_the_same_id_in_every_run(ask, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "a"}, {"text": "a"}, {"text": "b"})
+    ids = []
+    for name in ("one", "two"):
+        ask("--file", source, "--out", tmp_path / name)
+        ids.append({line["id"] for line in read_lines(tmp_path / name)})
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "is not a JSON object"),
+        ('{"question": "x"}', 'has no "text"'),
+        ('{"text": 5}', 'has no "text"'),
+        ('{"text": " "}', "input needs"),
+        ('{"text": "x", "id": ["a"]}', 'has an "id"'),
+        ('{"text": "x", "id": ""}', 'has an "id"'),
+        ('{"text": "x", "id": "fine"}', "of line 1"),
+        ('{"text": "x", "answer": "y"}', 'has a key "answer"'),
+        ('{"text": "\\ud800"}', "text can't be sent"),
+        (json.dumps({"text": "x", "id": "y" * 65}), "query_id is longer than 64 bytes"),
+        (json.dumps({"text": "x" * 300_000}), "over the limit"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_a_wrong_line_is_named_before_anything_is_sent(ask, tmp_path, line, says):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "lights", "id": "fine"}, line)
+    result = ask("--file", source, "--out", tmp_path / "out.jsonl", target="127.0.0.1:1")
+    assert result.exit_code == 82
+    assert f"{source}:2: " in result.stderr
+    assert says in result.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_bytes_that_are_no_text_are_named(ask, tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(b'{"text": "\xff"}\n')
+    result = ask("--file", tmp_path / "in.jsonl", "--out", tmp_path / "out.jsonl")
+    assert result.exit_code == 82
+    assert "in.jsonl:1: is not UTF-8" in result.stderr
+
+
+def test_a_file_that_is_missing_is_named(ask, tmp_path):
+    result = ask("--file", tmp_path / "none.jsonl", "--out", tmp_path / "out.jsonl")
+    assert result.exit_code == 82
+    assert "none.jsonl: can't be read: No such file" in result.stderr
+
+
+@pytest.mark.parametrize("content", ['{"text": "lights"}', '{"text": "lights"}\n', "notes\n", "{not ours", "{}\n"])
+def test_a_file_that_holds_something_else_is_never_written_to(ask, tmp_path, content):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "lights"})
+    (tmp_path / "other").write_text(content)
+    result = ask("--file", source, "--out", tmp_path / "other")
+    assert result.exit_code == 82
+    assert (tmp_path / "other").read_text() == content
+
+
+def test_a_folder_that_is_missing_is_named(ask, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "lights"})
+    result = ask("--file", source, "--out", tmp_path / "none" / "out.jsonl")
+    assert result.exit_code == 82
+    assert "out.jsonl: can't be written: No such file" in result.stderr
+
+
+def test_a_question_that_fails_alone_is_counted_and_the_others_go_on(ask, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "bad"}, {"text": "lights"}, {"text": "hang"})
+    result = ask("--file", source, "--out", tmp_path / "out.jsonl", "--deadline", 2, "--concurrency", 1)
+    assert result.exit_code == 65
+    assert "line 1: text is bad" in result.stderr
+    assert "1 answered, 0 answered before, 2 without an answer" in result.stderr
+    assert [line["text"] for line in read_lines(tmp_path / "out.jsonl")] == ["lights"]
+
+
+def test_an_error_that_concerns_all_ends_the_run(ask, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *({"text": f"light {number}"} for number in range(50)))
+    result = ask("--file", source, "--out", tmp_path / "out.jsonl", task="unknown")
+    assert result.exit_code == 66
+    assert result.stderr.count("no task 'unknown' here") == 1
+    assert "0 answers are in" in result.stderr
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_ctrl_c_leaves_a_whole_file(door, tmp_path, concurrency):
+    lines = [{"text": f"light {number}"} for number in range(10)] + [{"text": "hang"}] * 4
+    source, out = write_lines(tmp_path / "in.jsonl", *lines), tmp_path / "out.jsonl"
+    flags = ["--task", "home", "--target", door.target, "--insecure", "--concurrency", str(concurrency)]
+    running = await asyncio.create_subprocess_exec(
+        HEADRACE, "ask", "--file", source, "--out", out, *flags, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        for _ in range(concurrency):
+            await asyncio.wait_for(door.servicer.hanging.get(), 30)
+        running.send_signal(signal.SIGINT)
+        _, said = await asyncio.wait_for(running.communicate(), 20)
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    assert running.returncode == 130
+    assert b"10 answers are in" in said
+    assert b"Traceback" not in said
+    assert len(read_lines(out)) == 10
+
+
+def test_the_version_is_said():
+    assert CliRunner().invoke(app, ["--version"]).stdout.startswith("headrace 0.")
+
+
+def test_help_shows_examples_that_stay_on_their_lines():
+    shown = CliRunner().invoke(app, ["ask", "--help"]).stdout
+    assert '  headrace ask "turn the heating down" --task home --target 127.0.0.1:7600 --insecure\n' in shown
