@@ -23,6 +23,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
 
 from cloud_worker.config import TeacherSettings
 from cloud_worker.gather import Ask, Reply
@@ -47,11 +48,8 @@ class Copy:
 
     def __init__(self, settings: TeacherSettings, cache: Path, telemetry: TelemetrySettings) -> None:
         """Load the teacher that ``settings`` describe; ``cache`` holds fitted heads."""
-        import torch  # here, since gateways import this module and never compute
+        from cloud_worker.teachers.loading import load_teacher  # gateways import this module, and never compute
 
-        from cloud_worker.teachers.loading import load_teacher
-
-        torch.set_num_threads(1)
         self._telemetry = Telemetry.start(names.SERVICE_CLOUD, telemetry)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
         self._teacher = load_teacher(settings, cache)
@@ -104,6 +102,7 @@ def start_teacher(settings: TeacherSettings, cache: Path, telemetry: TelemetrySe
         health_check_timeout_s=_HEALTH_TIMEOUT_SECONDS,
         graceful_shutdown_wait_loop_s=0.2,
         graceful_shutdown_timeout_s=_STOP_SECONDS,
+        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     )
     application = deployment(Copy).bind(settings, cache, telemetry)
     serve.run(application, name=application_of(settings.name), route_prefix=None)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from cloud_worker.teachers.base import TeacherAnswer
 from router.distillation import Record, Source
 from router.exploration import is_explored
-from router.query import Attempt, Distribution, Query, Route
+from router.query import Answer, Attempt, Distribution, Provenance, Query, Reason, Route, Tier, Usage
 from router.task import Task
+
+Stages = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,35 @@ def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
         tokens_out=answer.tokens_out,
         milliseconds=answer.milliseconds,
         usd=answer.usd,
+    )
+
+
+def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages: Stages) -> Answer:
+    """What the caller hears.
+
+    Args:
+        asked: The query.
+        said: What the task's reference said.
+        node: Opaque name of the gateway.
+        logged: The record is, or will be, in the log.
+        stages: Where the time went, in milliseconds.
+    """
+    query, attempt = asked.query, asked.query.attempt
+    return Answer(
+        query_id=query.id,
+        text=said.text,
+        provenance=Provenance(
+            tier=Tier.CLUSTER,
+            model=asked.task.reference,
+            model_version=said.version,
+            reason=Reason.DIRECT if attempt is None else attempt.reason,
+            covered=is_covered(query),
+            logged=logged,
+            explored=asked.explored,
+            node=node,
+        ),
+        distribution=shorten(said.distribution, query.wanted.top_k),
+        usage=Usage(said.tokens_in, said.tokens_out, stages, said.usd),
     )
 
 

@@ -7,11 +7,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.query import Distribution
+
+Progress = Callable[[str, float], None]  # what is done now, and how far it is, from 0 to 1
 
 
 @dataclass(frozen=True, slots=True)

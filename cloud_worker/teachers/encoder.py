@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_worker.encoder import Encoder, load_encoder
-from cloud_worker.teachers.base import NoAnswer, Question, TeacherAnswer
+from cloud_worker.teachers.base import NoAnswer, Progress, Question, TeacherAnswer
 from cloud_worker.teachers.examples import Example, read_examples
 from router.confidence import probabilities
 from router.errors import DataError
 from router.files import write_whole
 from router.query import Distribution
-
-Progress = Callable[[str, float], None]  # what is done now, and how far it is, from 0 to 1
 
 TOP_LABELS = 10
 

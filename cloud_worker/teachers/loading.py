@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloud_worker.config import TeacherSettings
-from cloud_worker.teachers.base import Teacher
-from cloud_worker.teachers.encoder import Progress, load_encoder_teacher
+from cloud_worker.teachers.base import Progress, Teacher
 from cloud_worker.teachers.recorded import RecordedTeacher
 
 
@@ -23,4 +22,6 @@ def load_teacher(settings: TeacherSettings, cache: Path, progress: Progress | No
     """
     if settings.kind == "recorded":
         return RecordedTeacher(settings.name, Path(settings.answers))
+    from cloud_worker.teachers.encoder import load_encoder_teacher  # torch: seconds, and hundreds of megabytes
+
     return load_encoder_teacher(settings.name, settings.model, Path(settings.examples), cache, progress)

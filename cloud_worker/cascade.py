@@ -1,0 +1,212 @@
+"""The Cascade service at the cloud: a query in, its record into the spool, the answer out.
+
+Rules:
+ * Before an answer leaves, its record is in the spool, or the answer says ``logged = false``.
+ * The same id with the same question gets the answer that was given before, and joins it while it is being made;
+   with another question it is refused.
+ * Work that has begun ends, and is kept, even when its caller goes away.
+ * Bad input, an unknown task and a conflict leave no trace in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cloud_worker.gateway_metrics import GatewayMetrics
+from cloud_worker.gather import Gatherer
+from cloud_worker.records import Asked, answer_of, record_of, verify_draw
+from cloud_worker.spool import Entry, Spool, StoredAnswer
+from cloud_worker.teachers.base import TeacherAnswer
+from router import names
+from router.door import caller_of
+from router.errors import (
+    BadInputError,
+    ConflictingQueryError,
+    DeadlineError,
+    NotPossibleError,
+    NotServedError,
+    UnavailableError,
+    UnknownTaskError,
+)
+from router.propagation import extract, inject
+from router.query import Consent, Query, Route, check_query
+from router.task import Kind, Task
+from router.v1 import cascade_pb2, cascade_pb2_grpc
+from router.wire import answer_to_proto, query_from_proto
+
+log = logging.getLogger(__name__)
+
+DEFAULT_DEADLINE_SECONDS = 30.0
+
+Seeds = Callable[[str], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeParts:
+    """What the service works with.
+
+    Attributes:
+        node: Opaque name of this gateway.
+        insecure: Callers are who they say they are.
+        tasks: By name.
+        teachers: By name.
+        spool: Keeps records and answers.
+        seed_of: A device's exploration seed.
+        metrics: Counts what happens.
+        spool_max_bytes: Above it, answers go out unlogged.
+    """
+
+    node: str
+    insecure: bool
+    tasks: Mapping[str, Task]
+    teachers: Mapping[str, Gatherer]
+    spool: Spool
+    seed_of: Seeds
+    metrics: GatewayMetrics
+    spool_max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """An answer in the making, and the digest of its question."""
+
+    digest: str
+    task: asyncio.Task[cascade_pb2.AnswerResponse]
+
+
+class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
+    """Serves every task of a cluster."""
+
+    def __init__(self, parts: CascadeParts) -> None:
+        """Serve with ``parts``."""
+        self._parts = parts
+        self._in_work: dict[tuple[str, str], _Work] = {}
+
+    async def Answer(self, request: Any, context: Any) -> cascade_pb2.AnswerResponse:  # noqa: N802 - the contract's name
+        """Answer one query."""
+        caller = caller_of(context, self._parts.insecure)
+        seconds = context.time_remaining()
+        trace = extract(context.invocation_metadata())
+        with self._parts.metrics.answering(request.task, trace) as span:
+            query = self._checked(query_from_proto(request))
+            span.set_attributes({names.QUERY_ID: query.id, names.DEVICE: caller})
+            return await self._answer(query, caller, DEFAULT_DEADLINE_SECONDS if seconds is None else seconds)
+
+    async def AnswerStream(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> AsyncIterator[cascade_pb2.AnswerChunk]:
+        """Answer one query in one chunk: teachers here answer whole."""
+        response = await self.Answer(request, context)
+        yield cascade_pb2.AnswerChunk(delta=response.answer, response=response)
+
+    async def Feedback(self, request: Any, context: Any) -> cascade_pb2.FeedbackResponse:  # noqa: N802
+        """Not served yet."""
+        raise NotServedError("feedback is not taken here yet")
+
+    def _checked(self, query: Query) -> Query:
+        task = self._task_of(query)
+        query = check_query(query, task.max_text_bytes)
+        if query.messages and task.kind is Kind.LABEL:
+            raise BadInputError("chat", f"is not taken by task {task.name!r}, which labels one text; send text")
+        if task.local_only or query.route is Route.LOCAL_ONLY:
+            raise NotPossibleError("this query may not leave its device, and this is the cloud")
+        return query if query.id else replace(query, id=uuid.uuid4().hex)
+
+    def _task_of(self, query: Query) -> Task:
+        if not query.task:
+            raise BadInputError("task", f"is empty; tasks here: {self._known_tasks()}")
+        task = self._parts.tasks.get(query.task)
+        if task is None:
+            raise UnknownTaskError(f"no task {query.task!r} here; tasks here: {self._known_tasks()}")
+        return task
+
+    def _known_tasks(self) -> str:
+        return ", ".join(sorted(self._parts.tasks))
+
+    async def _answer(self, query: Query, caller: str, seconds: float) -> cascade_pb2.AnswerResponse:
+        deadline = time.monotonic() + seconds
+        digest = query.digest()
+        stored = self._parts.spool.find(caller, query.id, time.time())
+        if stored is not None:
+            _check_same(query, digest, stored.digest)
+            return cascade_pb2.AnswerResponse.FromString(stored.response)
+        while True:
+            work = self._in_work.get((caller, query.id))
+            mine = work is None
+            if work is None:
+                work = self._begin(query, caller, digest, deadline)
+            _check_same(query, digest, work.digest)
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    return await asyncio.shield(work.task)
+            except TimeoutError as error:
+                raise DeadlineError("the deadline passed before an answer was there") from error
+            except DeadlineError:
+                if mine:
+                    raise  # else it was the deadline of whoever asked first: there may be time left here
+
+    def _begin(self, query: Query, caller: str, digest: str, deadline: float) -> _Work:
+        key = (caller, query.id)
+        work = _Work(digest, asyncio.create_task(self._work(query, caller, digest, deadline)))
+        self._in_work[key] = work
+        work.task.add_done_callback(lambda done: self._ended(key, done))
+        return work
+
+    def _ended(self, key: tuple[str, str], done: asyncio.Task[cascade_pb2.AnswerResponse]) -> None:
+        del self._in_work[key]
+        if not done.cancelled():
+            done.exception()  # whoever waits hears of it; nobody may wait any more
+
+    async def _work(self, query: Query, caller: str, digest: str, deadline: float) -> cascade_pb2.AnswerResponse:
+        parts = self._parts
+        received_at, began = time.time(), time.perf_counter()
+        task = parts.tasks[query.task]
+        explored = await self._was_drawn(query, caller)
+        asked = Asked(query, caller, task, received_at, explored)
+        trace = tuple(inject().items())
+        said = await parts.teachers[task.reference].ask(query.text, deadline - time.monotonic(), trace)
+        logged = self._may_log(asked)
+        stages = (("teacher", said.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
+        response = answer_to_proto(answer_of(asked, said, parts.node, logged, stages))
+        return await self._keep(asked, said, digest, response)
+
+    async def _was_drawn(self, query: Query, caller: str) -> bool:
+        attempt = query.attempt
+        if attempt is None or not attempt.explored:
+            return False
+        drawn = verify_draw(query, await self._parts.seed_of(caller))
+        if not drawn:
+            self._parts.metrics.false_claim(query.task)
+        return drawn
+
+    def _may_log(self, asked: Asked) -> bool:
+        consent = asked.query.consent
+        wanted = asked.task.log_by_default if consent is Consent.AS_TASK else consent is Consent.GRANTED
+        return wanted and self._parts.spool.bytes_used < self._parts.spool_max_bytes
+
+    async def _keep(
+        self, asked: Asked, said: TeacherAnswer, digest: str, response: cascade_pb2.AnswerResponse
+    ) -> cascade_pb2.AnswerResponse:
+        """Make the record and the answer durable, and return the answer as it may go out."""
+        record = record_of(asked, said) if response.provenance.logged else None
+        answer = StoredAnswer(asked.caller, asked.query.id, digest, time.time(), response.SerializeToString())
+        try:
+            await self._parts.spool.append(Entry(answer, record))
+        except UnavailableError:
+            response.provenance.logged = False
+        else:
+            self._parts.metrics.logged(asked.task.name, record is not None)
+        return response
+
+
+def _check_same(query: Query, digest: str, before: str) -> None:
+    if digest != before:
+        raise ConflictingQueryError(
+            f"query id {query.id!r} came with another question within the last ten minutes; use a new id"
+        )

@@ -1,0 +1,165 @@
+"""The gateway: the cloud's door, in an actor of its own that Ray brings back when it is killed.
+
+Rules:
+ * A gateway that comes back opens the same port and goes on with the same spool.
+ * ``<data>/run/<gateway>.json`` tells its process id and port from the moment that it serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cloud_worker.cascade import CascadeParts, CascadeServicer
+from cloud_worker.config import CloudConfig
+from cloud_worker.fleet import FleetServicer
+from cloud_worker.gateway_metrics import GatewayMetrics
+from cloud_worker.gather import Gatherer
+from cloud_worker.pool import CALLS_PER_COPY, asker
+from cloud_worker.publisher import ReleasesServicer
+from cloud_worker.spool import Spool
+from cloud_worker.store import Store
+from router import names
+from router.door import Door
+from router.errors import HeadraceError
+from router.files import write_whole
+from router.telemetry import Telemetry, TelemetrySettings
+from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+GATEWAY = "gateway-0"
+SERVICES = ("headrace.v1.Cascade", "headrace.v1.Fleet", "headrace.v1.Releases")
+STOP_GRACE_SECONDS = 5.0
+
+_CPUS = 0.1
+_SEEDS_IN_MIND = 10_000
+
+
+class Gateway:
+    """Serves devices and clients. All of it runs on the actor's event loop."""
+
+    def __init__(self, config: CloudConfig, name: str, insecure: bool) -> None:
+        """Begin to open the door; ``port`` says when it is open."""
+        logging.basicConfig(level=logging.INFO)
+        self._config = config
+        self._name = name
+        self._insecure = insecure
+        self._store = Store(config.store_url)
+        self._spool = Spool(config.spool_folder / f"{name}.sqlite")
+        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
+        self._gatherers = {teacher.name: self._gatherer(teacher.name) for teacher in config.teachers}
+        self._seeds: OrderedDict[str, bytes] = OrderedDict()
+        self._opened = asyncio.get_running_loop().create_task(self._open())
+
+    async def port(self) -> int:
+        """The port, once it is open.
+
+        Raises:
+            StartError: It can't be opened.
+        """
+        return (await asyncio.shield(self._opened))[1]
+
+    async def waiting(self) -> int:
+        """How many queries wait for teachers."""
+        return sum(gatherer.waiting for gatherer in self._gatherers.values())
+
+    async def stop(self) -> None:
+        """Close the door, let calls in flight end, and bring what they said to the disk."""
+        door, _ = await self._opened
+        await door.stop(STOP_GRACE_SECONDS)
+        for gatherer in self._gatherers.values():
+            await gatherer.close()
+        await self._spool.close()
+        self._telemetry.stop()
+
+    async def _open(self) -> tuple[Door, int]:
+        settings = self._config.door
+        door = Door(
+            reopened(settings.listen, self._run_file),
+            insecure=self._insecure,
+            reflection=settings.reflection,
+            max_message_bytes=settings.max_message_bytes,
+            services=SERVICES,
+        )
+        cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), door.server)
+        fleet_pb2_grpc.add_FleetServicer_to_server(
+            FleetServicer(self._store, self._config.fleet, self._insecure), door.server
+        )
+        release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(self._config.releases_folder), door.server)
+        port = await door.start()
+        write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+        return door, port
+
+    @property
+    def _run_file(self) -> Path:
+        return self._config.run_folder / f"{self._name}.json"
+
+    def _parts(self) -> CascadeParts:
+        return CascadeParts(
+            node=self._name,
+            insecure=self._insecure,
+            tasks={task.name: task for task in self._config.tasks},
+            teachers=self._gatherers,
+            spool=self._spool,
+            seed_of=self._seed_of,
+            metrics=GatewayMetrics(
+                self._telemetry,
+                lambda: sum(gatherer.waiting for gatherer in self._gatherers.values()),
+                lambda: self._spool.bytes_used,
+            ),
+            spool_max_bytes=self._config.log.spool_max_bytes,
+        )
+
+    def _gatherer(self, name: str) -> Gatherer:
+        settings = next(teacher for teacher in self._config.teachers if teacher.name == name)
+        return Gatherer(
+            name,
+            asker(name),
+            max_batch=settings.max_batch,
+            max_calls=settings.replicas * CALLS_PER_COPY,
+            max_waiting=self._config.door.max_waiting,
+        )
+
+    async def _seed_of(self, caller: str) -> bytes:
+        seed = self._seeds.get(caller)
+        if seed is None:
+            seed = self._seeds[caller] = (await asyncio.to_thread(self._store.device, caller)).seed
+            if len(self._seeds) > _SEEDS_IN_MIND:
+                self._seeds.popitem(last=False)
+        return seed
+
+
+def reopened(listen: str, run_file: Path) -> str:
+    """Where to listen: as configured, but on the port of the life before where that was a free one."""
+    host, _, port = listen.rpartition(":")
+    if port != "0" or not run_file.is_file():
+        return listen
+    return f"{host}:{json.loads(run_file.read_bytes())['port']}"
+
+
+def start_gateway(config: CloudConfig, name: str = GATEWAY, *, insecure: bool) -> tuple[Any, int]:
+    """Start a gateway on the connected cluster; returns its actor and its port.
+
+    Raises:
+        HeadraceError: It can't open its door; says why.
+    """
+    actor: Any = (
+        ray.remote(Gateway)
+        .options(name=name, num_cpus=_CPUS, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)
+        .remote(config, name, insecure)
+    )
+    try:
+        return actor, int(ray.get(actor.port.remote()))
+    except ray.exceptions.RayTaskError as error:
+        ray.kill(actor)
+        if isinstance(error.cause, HeadraceError):
+            raise error.cause from error
+        raise

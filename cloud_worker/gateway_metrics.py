@@ -1,0 +1,60 @@
+"""What a gateway counts, and the span that every query has there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import Span
+
+from router import names
+from router.errors import HeadraceError, OverloadedError
+from router.telemetry import Telemetry
+
+FALSE_CLAIMS = "headrace.false_exploration_claims"
+
+
+class GatewayMetrics:
+    """The counters of one gateway."""
+
+    def __init__(self, telemetry: Telemetry, waiting: Callable[[], int], spool_bytes: Callable[[], int]) -> None:
+        """Count with ``telemetry``; ``waiting`` and ``spool_bytes`` are read when somebody looks."""
+        meter = telemetry.meter
+        self._tracer = telemetry.tracer
+        self._queries = meter.create_counter(names.QUERIES)
+        self._failures = meter.create_counter(names.FAILURES)
+        self._shed = meter.create_counter(names.SHED)
+        self._logged = meter.create_counter(names.RECORDS_LOGGED)
+        self._false_claims = meter.create_counter(FALSE_CLAIMS)
+        self._latency = meter.create_histogram(names.LATENCY, unit="ms")
+        meter.create_observable_gauge("headrace.gateway.waiting", [_reading(waiting)])
+        meter.create_observable_gauge("headrace.gateway.spool_bytes", [_reading(spool_bytes)], unit="By")
+
+    @contextmanager
+    def answering(self, task: str, trace: Context) -> Iterator[Span]:
+        """Count one query and its time, in a span that goes on from ``trace``."""
+        attributes = {names.TASK: task[:64]}
+        began = time.perf_counter()
+        with self._tracer.start_as_current_span(names.SPAN_GATEWAY, trace, attributes=attributes) as span:
+            try:
+                yield span
+            except HeadraceError as error:
+                (self._shed if isinstance(error, OverloadedError) else self._failures).add(1, {"status": error.status})
+                raise
+        self._queries.add(1, attributes)
+        self._latency.record((time.perf_counter() - began) * 1000, attributes)
+
+    def logged(self, task: str, in_log: bool) -> None:
+        """Count an answer that is durable, in the log or not."""
+        self._logged.add(int(in_log), {names.TASK: task})
+
+    def false_claim(self, task: str) -> None:
+        """Count a query whose claimed draw did not verify."""
+        self._false_claims.add(1, {names.TASK: task})
+
+
+def _reading(read: Callable[[], int]) -> Callable[[CallbackOptions], list[Observation]]:
+    return lambda _: [Observation(read())]
