@@ -26,7 +26,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class HeadraceError(Exception):
@@ -39,6 +39,10 @@ class HeadraceError(Exception):
 
     status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 70
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross to another process as the same error, whatever its kind is made from."""
+        return (_same_error, (type(self), str(self), self.__dict__))
 
 
 class CallerError(HeadraceError):
@@ -190,3 +194,9 @@ def error_for_status(status: str, message: str) -> HeadraceError:
         "INVALID_ARGUMENT": CallerError,
     }
     return by_status.get(status, ServiceError)(message)
+
+
+def _same_error(kind: type[HeadraceError], message: str, attributes: dict[str, Any]) -> HeadraceError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    return error

@@ -1,0 +1,119 @@
+"""Who runs on a data folder: one ``up`` at a time, known by a lock that ends with its process.
+
+Rules:
+ * The lock, not the file beside it, says whether something runs: no kill leaves it behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from router.errors import StartError
+from router.files import write_whole
+
+_LOCK = "lock"
+_UP = "up.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A cluster that runs.
+
+    Attributes:
+        pid: Of the process that keeps it.
+        listen: ``host:port`` where it serves.
+        ray: Address of the Ray cluster.
+        started_at: Unix time in seconds.
+    """
+
+    pid: int
+    listen: str
+    ray: str
+    started_at: float
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[None]:
+    """Be the only one that runs on ``folder``, the run folder of a data folder.
+
+    Raises:
+        StartError: Another one runs there; names its process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise StartError(
+                f"process {lock.read().strip() or '?'} runs on {folder.parent} already; "
+                "`headrace-cloud down` ends it, or choose another data folder"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        _clear(folder)
+        try:
+            yield
+        finally:
+            _clear(folder)
+
+
+def announce(folder: Path, up: Up) -> None:
+    """Tell those who ask that ``up`` serves now."""
+    write_whole(folder / _UP, json.dumps(asdict(up)).encode())
+
+
+def who_runs(folder: Path) -> tuple[int | None, Up | None]:
+    """The process that runs on ``folder``, and what it serves; ``None`` for what there isn't (yet)."""
+    pid = _holder(folder)
+    if pid is None:
+        return None, None
+    with suppress(FileNotFoundError):
+        return pid, Up(**json.loads((folder / _UP).read_bytes()))
+    return pid, None
+
+
+def wait_until_ended(folder: Path, seconds: float) -> bool:
+    """Wait until nothing runs on ``folder``; whether that came within ``seconds``."""
+    ended = threading.Event()
+    threading.Thread(target=_wait_for_lock, args=(folder, ended), daemon=True).start()
+    return ended.wait(seconds)
+
+
+def running_for(up: Up) -> float:
+    """Time in seconds since the start."""
+    return time.time() - up.started_at
+
+
+def _holder(folder: Path) -> int | None:
+    try:
+        with (folder / _LOCK).open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = lock.read().strip()
+                return int(text) if text.isdigit() else 0
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def _wait_for_lock(folder: Path, ended: threading.Event) -> None:
+    with (folder / _LOCK).open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    ended.set()
+
+
+def _clear(folder: Path) -> None:
+    """Remove what was true of an earlier run."""
+    for path in folder.glob("*.json"):
+        path.unlink()

@@ -1,0 +1,57 @@
+"""Fits what teachers need, before a cluster starts, in a process of its own that gives its memory back."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cloud_worker.config import TeacherSettings
+from cloud_worker.teachers.base import Progress
+from cloud_worker.teachers.loading import load_teacher
+from router.errors import HeadraceError, StartError
+
+
+def prepare_teacher(settings: TeacherSettings, cache: Path, progress: Progress) -> str:
+    """Load a teacher once, so that its copies find everything fitted, and return its version.
+
+    Args:
+        settings: From the configuration.
+        cache: Folder of what is fitted once and kept.
+        progress: Hears how far a fit is.
+
+    Raises:
+        OperatorError: A model or file can't be used; names it.
+        StartError: The process that fits was killed.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    hear, say = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=_prepare, args=(settings, cache, say), daemon=True)
+    process.start()
+    say.close()
+    try:
+        return _listen(hear, settings.name, progress)
+    finally:
+        hear.close()
+        process.terminate()
+        process.join()
+
+
+def _listen(hear: Connection, name: str, progress: Progress) -> str:
+    while True:
+        try:
+            word = hear.recv()
+        except EOFError as error:
+            raise StartError(f"the process that loads teacher {name!r} ended early; is there enough memory?") from error
+        if isinstance(word, HeadraceError):
+            raise word
+        if isinstance(word, str):
+            return word
+        progress(*word)
+
+
+def _prepare(settings: TeacherSettings, cache: Path, say: Connection) -> None:
+    try:
+        say.send(load_teacher(settings, cache, lambda stage, share: say.send((stage, share))).version)
+    except HeadraceError as error:
+        say.send(error)
