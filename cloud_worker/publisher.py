@@ -1,8 +1,7 @@
 """Releases as folders, written whole, and served piece by piece.
 
 Rules:
- * A release's folder appears complete or not at all; nothing in it ever changes afterwards but the manifest, once,
-   when the certificate is known.
+ * A release's folder appears complete or not at all, and nothing in it changes once a device has been told of it.
  * A file that a former release has too is linked, not copied.
 """
 
@@ -53,10 +52,19 @@ class Publisher:
         sync_folder(parent)
         return digest(data)
 
-    def certify(self, manifest: Manifest) -> str:
-        """Put a certified manifest in place of the challenger's, and return its SHA-256 in hex."""
-        data = write_manifest(manifest)
-        write_whole(self.path(manifest.task.name, manifest.number) / MANIFEST_FILE, data)
+    def amend(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
+        """Add what is known only later to a release that no device has been told of, and return its new SHA-256.
+
+        Args:
+            manifest: The new one; of its list of files, what ``files`` names is filled in here.
+            files: Small files to put in place of drafts.
+        """
+        folder = self.path(manifest.task.name, manifest.number)
+        listed = dict(self.manifest(manifest.task.name, manifest.number).files)
+        for name, content in files.items():
+            listed[name] = _place(folder / name, content)
+        data = write_manifest(replace(manifest, files=listed))
+        write_whole(folder / MANIFEST_FILE, data)
         return digest(data)
 
     def path(self, task: str, number: int) -> Path:

@@ -287,6 +287,13 @@ class Store:
         with self._engine.connect() as connection:
             return {tuple(row) for row in connection.execute(select(*columns).where(_SPENT.c.task == task))}
 
+    def spent_by(self, task: str, number: int) -> set[tuple[str, str, str]]:
+        """Keys of the rows that one release's certificate has looked at."""
+        columns = (_SPENT.c.caller, _SPENT.c.query_id, _SPENT.c.teacher_version)
+        query = select(*columns).where(_SPENT.c.task == task, _SPENT.c.number == number)
+        with self._engine.connect() as connection:
+            return {(row.caller, row.query_id, row.teacher_version) for row in connection.execute(query)}
+
     def spend(self, task: str, number: int, keys: Iterable[tuple[str, str, str]]) -> None:
         """Mark rows as spent by a release's certificate."""
         rows = [

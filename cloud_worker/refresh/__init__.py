@@ -1,0 +1,1 @@
+"""Log -> challenger -> certificate -> release. Start at ``refresher.py``."""

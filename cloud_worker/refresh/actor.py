@@ -1,0 +1,76 @@
+"""The refresher as a Ray actor, and its fits as Ray tasks.
+
+Rules:
+ * The loop runs in a thread of the actor, so that a restarted actor goes on by itself.
+ * A fit runs elsewhere: its memory and its processor are not the loop's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.refresh.distil import Fitted, Recipe, fit
+from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.store import Store
+from router.distillation import Record
+
+log = logging.getLogger(__name__)
+
+ACTOR = "refresher"
+_LOOP_CPUS = 0.1
+_FIT_CPUS = 0.5
+
+
+def start_refresher(config: CloudConfig) -> Any:
+    """Start the actor and return its handle."""
+    actor = ray.remote(_Loop).options(
+        name=ACTOR, num_cpus=_LOOP_CPUS, max_restarts=-1, max_task_retries=-1, namespace="headrace", get_if_exists=True
+    )
+    return actor.remote(config)
+
+
+class _Loop:
+    """Steps until the actor ends."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        self._config = config
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="refresher", daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the loop after its step."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        refresher: Refresher | None = None
+        while not self._stopping.wait(self._config.refresh.poll_seconds):
+            try:
+                refresher = refresher or Refresher(self._config, self._fit)
+                refresher.step()
+            except Exception:  # the actor's outermost edge
+                log.exception("the refresher failed; it goes on")
+
+    def _fit(self, task: str, rows: Sequence[Record], recipe: Recipe) -> Fitted | None:
+        remote = ray.remote(num_cpus=_FIT_CPUS, max_retries=2)(_fit_remotely)
+        fitted: Fitted | None = ray.get(remote.remote(self._config.store_url, task, list(rows), recipe))
+        return fitted
+
+
+def _fit_remotely(store_url: str, task: str, rows: list[Record], recipe: Recipe) -> Fitted | None:
+    store = Store(store_url)
+
+    def progress(phase: str, share: float) -> None:
+        store.update_task(task, phase=phase, phase_progress=share)
+
+    return fit(rows, recipe, progress)

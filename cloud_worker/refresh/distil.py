@@ -1,0 +1,193 @@
+"""Lessons -> a fitted student in the device's format, and what it says of rows that it did not train on.
+
+Rules:
+ * What follows is measured on the exported file, one text at a time, as on the device.
+ * ``encoder-head`` is cross-fitted: its head is fitted anew without each fold. ``compact`` holds a fifth out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from cloud_worker.encoder import load_encoder
+from cloud_worker.refresh import compact
+from cloud_worker.refresh.export import (
+    HEAD_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    export_compact,
+    export_encoder,
+    head_model,
+)
+from cloud_worker.refresh.features import Features
+from cloud_worker.refresh.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.distillation import Record
+from router.release import StudentSpec
+from router.student import OnnxEncoder, Reading, Student
+
+FOLDS = 5
+RIDGE = 0.1  # of the head's weights, shared by all lessons: 1 / C in scikit-learn's words
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a fit needs beside its rows.
+
+    Attributes:
+        kind: ``compact`` or ``encoder-head``.
+        encoder: Name or folder of the pretrained encoder.
+        cache: Folder for exported encoders and features.
+        seed: Of everything random.
+        threads: For torch.
+    """
+
+    kind: str
+    encoder: str
+    cache: Path
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A student that is ready to be calibrated.
+
+    Attributes:
+        spec: How to run it.
+        files: Content of its files, or where they lie.
+        rows: Calibrating rows.
+        reading: What a student that did not train on them says of each.
+        golden: Texts for the golden inputs.
+    """
+
+    spec: StudentSpec
+    files: dict[str, bytes | Path]
+    rows: list[Record]
+    reading: Reading
+    golden: list[str]
+
+
+def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
+    """Fit a student on teachable rows; ``None`` when fewer than two labels have enough of them."""
+    torch.set_num_threads(recipe.threads)
+    labels = known_labels(rows)
+    if len(labels) < 2:
+        return None
+    makers = {"compact": _fit_compact, "encoder-head": _fit_head}
+    return makers[recipe.kind](rows, labels, recipe, progress)
+
+
+def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
+    exported = export_encoder(load_encoder(recipe.encoder), recipe.cache / "encoders")
+    encoder = OnnxEncoder.load(exported / MODEL_FILE, exported / TOKENIZER_FILE, compact.MAX_TOKENS)
+    with Features(recipe.cache / "features" / f"{exported.name}.sqlite", encoder.embed) as features:
+        vectors = features.of([row.text for row in rows], lambda share: progress("fitting", 0.6 * share))
+    by_text = {row.text: vector for row, vector in zip(rows, vectors, strict=True)}
+    held = calibrating(rows)
+    logits = np.zeros((len(held), len(labels)))
+    similarity = np.zeros(len(held))
+    folds = np.array([fold_of(row, FOLDS) for row in held])
+    for fold in range(FOLDS):
+        head = Head.fitted(lessons_of([row for row in rows if fold_of(row, FOLDS) != fold], labels), by_text)
+        places = np.flatnonzero(folds == fold)
+        if len(places):
+            logits[places], similarity[places] = head.read(np.stack([by_text[held[place].text] for place in places]))
+        progress("fitting", 0.6 + 0.3 * (fold + 1) / FOLDS)
+    lessons = lessons_of(rows, labels)
+    head = Head.fitted(lessons, by_text)
+    data = head_model(head.weights, head.bias, head.centroids)
+    spec = StudentSpec(
+        kind="encoder-head",
+        model=MODEL_FILE,
+        tokenizer=TOKENIZER_FILE,
+        head=HEAD_FILE,
+        labels=labels,
+        max_tokens=compact.MAX_TOKENS,
+        version=_version(exported.name.encode(), data),
+    )
+    files: dict[str, bytes | Path] = {name: exported / name for name in (MODEL_FILE, TOKENIZER_FILE)}
+    return Fitted(spec, {**files, HEAD_FILE: data}, held, Reading(logits, similarity), list(lessons.texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear head: weights (dimensions, labels), bias (labels,), centroids (labels, dimensions)."""
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    centroids: NDArray[np.float32]
+
+    @classmethod
+    def fitted(cls, lessons: Lessons, vectors: dict[str, NDArray[np.float32]]) -> Head:
+        """Multinomial logistic regression on soft labels, by L-BFGS."""
+        features = torch.from_numpy(np.stack([vectors[text] for text in lessons.texts]))
+        targets = torch.from_numpy(lessons.targets)
+        weights = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
+        bias = torch.zeros(targets.shape[1], requires_grad=True)
+        solver = torch.optim.LBFGS([weights, bias], max_iter=80, history_size=10, line_search_fn="strong_wolfe")
+        ridge = RIDGE / (2 * len(features))
+
+        def closure() -> torch.Tensor:
+            solver.zero_grad()
+            loss = functional.cross_entropy(features @ weights + bias, targets) + ridge * weights.square().sum()
+            loss.backward()
+            return loss
+
+        solver.step(closure)
+        centroids = functional.normalize(targets.T @ features, dim=-1)
+        return cls(weights.detach().numpy(), bias.detach().numpy(), centroids.numpy())
+
+    def read(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (rows, labels) and similarity (rows,) of embeddings (rows, dimensions)."""
+        return vectors @ self.weights + self.bias, (vectors @ self.centroids.T).max(axis=1)
+
+
+def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
+    encoder = load_encoder(recipe.encoder)
+    held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])
+    lessons = lessons_of([row for row in rows if fold_of(row, FOLDS) != 0], labels)
+    torch.manual_seed(recipe.seed)
+    vectors = compact.reduced_vectors(encoder.model.get_input_embeddings().weight)
+    student = compact.CompactStudent(vectors, len(labels))
+    compact.train(
+        student,
+        compact.tokenized(encoder.tokenizer, lessons.texts),
+        lessons.targets,
+        compact.Schedule(seed=recipe.seed),
+        encoder.tokenizer.unk_token_id,
+        lambda share: progress("fitting", share),
+    )
+    progress("exporting", 0.0)
+    spec = StudentSpec("compact", MODEL_FILE, TOKENIZER_FILE, labels, compact.MAX_TOKENS, version="new")
+    texts = [row.text for row in held]
+    files = export_compact(student, spec, encoder.tokenizer, texts[:500])
+    spec = StudentSpec(
+        "compact", MODEL_FILE, TOKENIZER_FILE, labels, compact.MAX_TOKENS, version=_version(*files.values())
+    )
+    progress("exporting", 0.5)
+    return Fitted(spec, dict(files), held, _read(spec, files, texts), list(lessons.texts))
+
+
+def _read(spec: StudentSpec, files: dict[str, bytes], texts: Sequence[str]) -> Reading:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, data in files.items():
+            (Path(scratch) / name).write_bytes(data)
+        return Student(Path(scratch), spec).read(texts)
+
+
+def _version(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,156 @@
+"""A fitted student -> the device's format: ONNX, int8 where it answers as before.
+
+Rules:
+ * No external data, no custom operators: one file a model.
+ * Dynamic int8 is kept only where it proves equal on real texts; else float32 ships.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from cloud_worker.encoder import Encoder, mean_pooled
+from cloud_worker.refresh.compact import CompactStudent
+from router.release import StudentSpec
+from router.student import Student
+
+LEAST_EQUAL = 0.99  # share of texts on which int8 must answer as float32 does
+OPSET = 18
+MODEL_FILE = "model.onnx"
+HEAD_FILE = "head.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+GOLDEN_FILE = "golden.jsonl"
+GOLDEN_INPUTS = 64
+
+
+class _Embedding(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return mean_pooled(self.model, input_ids, attention_mask)
+
+
+def export_encoder(encoder: Encoder, folder: Path) -> Path:
+    """Write the encoder as int8 ONNX with its tokenizer into ``folder``, once, and return the folder."""
+    target = folder / encoder.version
+    if (target / MODEL_FILE).is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        full = Path(scratch) / "float32.onnx"
+        export_torch(_Embedding(encoder.model), full, ("embedding",))
+        quantize(full, made / MODEL_FILE)
+        write_tokenizer(encoder.tokenizer, made / TOKENIZER_FILE)
+        try:
+            made.rename(target)
+        except OSError:
+            if not (target / MODEL_FILE).is_file():
+                raise
+    return target
+
+
+def export_compact(
+    student: CompactStudent, spec: StudentSpec, tokenizer: Any, texts: Sequence[str]
+) -> dict[str, bytes]:
+    """The student's files: int8 if it answers ``texts`` as float32 does, else float32."""
+    with tempfile.TemporaryDirectory() as scratch:
+        full, small = Path(scratch) / "full", Path(scratch) / "small"
+        for folder in (full, small):
+            folder.mkdir()
+            write_tokenizer(tokenizer, folder / TOKENIZER_FILE)
+        export_torch(student, full / MODEL_FILE, ("logits", "similarity"))
+        quantize(full / MODEL_FILE, small / MODEL_FILE)
+        chosen = small if _answer_alike(full, small, spec, texts) >= LEAST_EQUAL else full
+        return {name: (chosen / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
+
+
+def head_model(weights: NDArray[np.float32], bias: NDArray[np.float32], centroids: NDArray[np.float32]) -> bytes:
+    """A linear head as ONNX: embedding (1, dimensions) -> logits (1, labels), similarity (1,).
+
+    Args:
+        weights: (dimensions, labels).
+        bias: (labels,).
+        centroids: (labels, dimensions), each of length one.
+    """
+    constants = {"weights": weights, "bias": bias, "centroids": centroids.T.copy()}
+    nodes = [
+        helper.make_node("Gemm", ["embedding", "weights", "bias"], ["logits"]),
+        helper.make_node("MatMul", ["embedding", "centroids"], ["nearness"]),
+        helper.make_node("ReduceMax", ["nearness", "axis"], ["similarity"], keepdims=0),
+    ]
+    initializers = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
+    initializers.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    graph = helper.make_graph(
+        nodes,
+        "head",
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, weights.shape[0]])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, weights.shape[1]]),
+            helper.make_tensor_value_info("similarity", TensorProto.FLOAT, [1]),
+        ],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def export_torch(model: torch.nn.Module, path: Path, outputs: tuple[str, ...]) -> None:
+    """Write a model that reads ``input_ids`` and ``attention_mask``, each (1, tokens), as one ONNX file."""
+    model.eval()
+    ids = torch.ones(1, 8, dtype=torch.long)
+    tokens = torch.export.Dim("tokens", min=1, max=64)
+    program = torch.onnx.export(
+        model,
+        (ids, ids),
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=["input_ids", "attention_mask"],
+        output_names=list(outputs),
+        dynamic_shapes=({1: tokens}, {1: tokens}),
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+def quantize(source: Path, target: Path) -> None:
+    """Dynamic int8 of all weights."""
+    quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8)
+
+
+def write_tokenizer(tokenizer: Any, path: Path) -> None:
+    """Write a fast tokenizer in the format of the tokenizers library, without padding or truncation."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    backend.save(str(path))
+
+
+def golden_inputs(student: Student, texts: Sequence[str]) -> bytes:
+    """What the student answers to some texts, as JSON lines ``{text, label, score}``."""
+    lines = []
+    for text in texts[:GOLDEN_INPUTS]:
+        judged = student.judge(text)
+        lines.append(json.dumps({"text": text, "label": judged.label, "score": judged.score}, ensure_ascii=False))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _answer_alike(full: Path, small: Path, spec: StudentSpec, texts: Sequence[str]) -> float:
+    read = [Student(folder, spec).read(texts).logits.argmax(axis=1) for folder in (full, small)]
+    return float((read[0] == read[1]).mean()) if len(texts) else 1.0

@@ -1,0 +1,104 @@
+"""Log rows -> what a student learns from, and what its score is calibrated on.
+
+Rules:
+ * A row that is set aside to certify does not teach, until a certificate has spent it.
+ * Texts that teach are distinct; rows that calibrate keep their multiplicity, since a frequent command counts as often
+   as it is asked.
+ * A label with fewer than three rows stays unknown to the student: its queries escalate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.distillation import Record, Source, may_teach, unit_interval
+from router.task import Task
+
+LEAST_ROWS_OF_LABEL = 3
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Distinct texts, and what the teacher says of them.
+
+    Attributes:
+        labels: Known to the student, sorted.
+        texts: Distinct.
+        targets: (texts, labels) the teacher's probabilities; each row sums to 1.
+    """
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    targets: NDArray[np.float32]
+
+
+def current(records: Sequence[Record], task: Task) -> list[Record]:
+    """The rows of the task's present version and reference, the latest reference version only."""
+    rows = [r for r in records if r.task_version == task.version and r.teacher == task.reference and r.is_reference]
+    if not rows:
+        return []
+    version = max(rows, key=lambda row: row.received_at).teacher_version
+    return [row for row in rows if row.teacher_version == version]
+
+
+def teachable(rows: Sequence[Record], spent: set[Key]) -> list[Record]:
+    """The rows that may teach: not set aside, or spent by a certificate already."""
+    return [row for row in rows if may_teach(row) or (row.key in spent and row.answer)]
+
+
+def calibrating(rows: Sequence[Record]) -> list[Record]:
+    """Of teachable rows, those that stand for queries under the promise, by their propensity."""
+    return [row for row in rows if row.covered and not row.degraded and row.source in (Source.ESCALATED, Source.TAUGHT)]
+
+
+def fold_of(record: Record, folds: int) -> int:
+    """Which of ``folds`` parts a row belongs to, by its query id: a repeated command may stand in several."""
+    return int(unit_interval("fold", record.caller, record.query_id) * folds)
+
+
+def weights_of(rows: Sequence[Record]) -> NDArray[np.float64]:
+    """One over the propensity of each row."""
+    return np.array([1.0 / max(row.propensity, 1e-3) for row in rows])
+
+
+def known_labels(rows: Sequence[Record]) -> tuple[str, ...]:
+    """The labels that enough rows teach, sorted."""
+    counts = Counter(row.answer for row in rows)
+    return tuple(sorted(label for label, count in counts.items() if count >= LEAST_ROWS_OF_LABEL))
+
+
+def lessons_of(rows: Sequence[Record], labels: tuple[str, ...]) -> Lessons:
+    """Distinct lessons for a student that knows ``labels``; rows with another answer are left out."""
+    places = {label: place for place, label in enumerate(labels)}
+    sums: dict[str, NDArray[np.float32]] = {}
+    for row in rows:
+        if row.answer not in places:
+            continue
+        target = _target(row, places)
+        known = sums.get(row.text)
+        sums[row.text] = target if known is None else known + target
+    targets = np.stack(list(sums.values())) if sums else np.zeros((0, len(labels)), np.float32)
+    return Lessons(labels, tuple(sums), targets / np.maximum(targets.sum(axis=1, keepdims=True), 1e-9))
+
+
+def _target(row: Record, places: dict[str, int]) -> NDArray[np.float32]:
+    """The teacher's probabilities over the known labels; what it leaves out is spread evenly."""
+    target = np.zeros(len(places), np.float32)
+    for label, value in zip(row.labels, row.log_probabilities, strict=True):
+        if label in places:
+            target[places[label]] = np.exp(value)
+    if not target.any():
+        target[places[row.answer]] = 1.0
+        return target
+    rest = max(0.0, 1.0 - float(target.sum()))
+    empty = target == 0
+    if empty.any():
+        target[empty] = rest / empty.sum()
+    return target / target.sum()

@@ -1,0 +1,280 @@
+"""Log -> challenger -> certificate -> release, again and again, for every task.
+
+    idle ──enough new rows──▶ fitting ▶ exporting ▶ judging ──worth proving──▶ waiting ──certified──▶ publishing
+      ▲                                                │                        │                        │
+      └────────────────────────────────────────────────┴──── hopeless, or no better than the champion ───┘
+
+Rules:
+ * A version of the log counts as seen once everything that follows from it has been done.
+ * What waits for a certificate survives a kill: release, proposal and spent rows are in the store.
+ * A fit that fails is logged and noted; the old release serves on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.publisher import Publisher
+from cloud_worker.refresh.distil import Fitted, Recipe
+from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
+from cloud_worker.refresh.judge import Trial, certifying, champion_share
+from cloud_worker.refresh.lessons import Key, current, teachable, weights_of
+from cloud_worker.store import ReleaseRow, Store, TaskState
+from router.calibration import fit_calibration
+from router.confidence import scores
+from router.deferral import Policy
+from router.distillation import Record
+from router.guarantee import Proposal, Situation, plan, waiting_rate
+from router.release import Golden, Lineage, Manifest
+from router.student import Student
+from router.task import Task, agree
+from router.watch import Certificate, CertifyingBet, attempt_alpha
+
+log = logging.getLogger(__name__)
+
+GOLDEN_TOLERANCE = 0.05
+PATIENCE = 2.5  # times the rows that a certificate was expected to take
+PATIENCE_ROWS = 100
+
+Fit = Callable[[str, Sequence[Record], Recipe], Fitted | None]
+
+
+@dataclass(slots=True)
+class _Room:
+    """What the refresher has in mind of one task."""
+
+    task: Task
+    rows: list[tuple[int, Record]]
+    last_batch: int = -1
+    trial: Trial | None = None
+    student: Student | None = None
+
+
+class Refresher:
+    """Turns the log into releases. ``fit`` runs a fit, wherever it likes."""
+
+    def __init__(self, config: CloudConfig, fit: Fit) -> None:
+        """Take up every task where the store says that it stands."""
+        self._config = config
+        self._fit = fit
+        self._store = Store(config.store_url)
+        self._log = DistillationLog(config.log_folder)
+        self._publisher = Publisher(config.releases_folder)
+        self._rooms = [_Room(task, []) for task in config.tasks]
+        for room in self._rooms:
+            self._take_up(room)
+
+    def step(self) -> None:
+        """Consider what is new in the log, for every task."""
+        version = self._log.version()
+        for room in self._rooms:
+            state = self._store.task_state(room.task.name)
+            if version != state.log_version_seen or self._is_late(state):
+                self._consider(room, version)
+
+    def _consider(self, room: _Room, version: int) -> None:
+        name = room.task.name
+        self._read(room)
+        rows = current([record for _, record in room.rows], room.task)
+        spent = self._store.spent(name)
+        taught = teachable(rows, spent)
+        note: dict[str, str] = {}
+        try:
+            if room.trial is not None:
+                self._try(room, rows, spent)
+            if room.trial is None and self._is_due(self._store.task_state(name), len(taught)):
+                self._refresh(room, rows, taught)
+        except Exception as error:  # the loop's outermost edge: a failed fit must not end it
+            log.exception("refresh of task %s failed", name)
+            note = {"phase_note": f"failed: {error}"}
+        phase = "idle" if room.trial is None else "waiting"
+        self._store.update_task(name, phase=phase, rows_seen=len(room.rows), log_version_seen=version, **note)
+
+    def _read(self, room: _Room) -> None:
+        table = self._log.read(room.task.name, after_batch=room.last_batch)
+        batches = table.column("batch").to_pylist()
+        room.rows.extend(zip(batches, records_of(table), strict=True))
+        room.last_batch = max([room.last_batch, *batches])
+
+    def _is_due(self, state: TaskState, taught: int) -> bool:
+        settings = self._config.refresh
+        if taught < settings.min_rows:
+            return False
+        return taught >= settings.growth * state.rows_at_refresh or (
+            self._is_late(state) and taught > state.rows_at_refresh
+        )
+
+    def _is_late(self, state: TaskState) -> bool:
+        return state.rows_at_refresh > 0 and time.time() - state.refreshed_at > self._config.refresh.max_seconds
+
+    def _refresh(self, room: _Room, rows: Sequence[Record], taught: Sequence[Record]) -> None:
+        name = room.task.name
+        self._store.update_task(
+            name,
+            phase="fitting",
+            phase_note="",
+            phase_progress=0.0,
+            rows_at_refresh=len(taught),
+            refreshed_at=time.time(),
+        )
+        settings = self._config.refresh
+        recipe = Recipe(room.task.student, self._config.encoder, self._config.data / "cache", settings.seed)
+        fitted = self._fit(name, taught, recipe)
+        if fitted is None or not fitted.rows:
+            self._store.update_task(name, phase_note="too few rows of any two labels")
+            return
+        self._store.update_task(name, phase="judging", phase_progress=0.0)
+        state = self._store.task_state(name)
+        manifest, proposal = self._propose(room, fitted, rows, state, len(taught))
+        if not proposal.is_worth_proving:
+            self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
+            return
+        self._stage(room, fitted, manifest, proposal, state)
+        self._try(room, rows, self._store.spent(name))
+
+    def _propose(
+        self, room: _Room, fitted: Fitted, rows: Sequence[Record], state: TaskState, taught: int
+    ) -> tuple[Manifest, Proposal]:
+        task, reading = room.task, fitted.reading
+        labels = np.array(fitted.spec.labels)
+        answers = labels[reading.logits.argmax(axis=1)]
+        agrees = np.array([agree(task.judge, a, row.answer) for a, row in zip(answers, fitted.rows, strict=True)])
+        weights = weights_of(fitted.rows)
+        calibration = fit_calibration(reading.logits, reading.similarity, agrees, weights)
+        ranked = scores(calibration, reading.logits, reading.similarity)
+        attempt = state.attempt + 1
+        share = champion_share(rows, state.champion)
+        rate = self._rate(task, state.champion, share)
+        trial = self._trial(room, 0, 0.0, rate, attempt, 0.0)
+        situation = Situation(
+            alpha=trial.alpha,
+            rows_at_hand=len(certifying(self._current(room), trial, self._store.spent(task.name))),
+            queries=float(weights.sum()),
+            rate=rate,
+            floor=task.exploration.floor if state.champion else rate,
+            champion_share=share,
+        )
+        proposal = plan(ranked, agrees, weights, task.objective.max_disagreement, situation)
+        manifest = Manifest(
+            task=task,
+            number=self._store.next_release(task.name),
+            created_at=time.time(),
+            policy=Policy(proposal.threshold),
+            student=fitted.spec,
+            calibration=calibration,
+            golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE),
+            lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
+        )
+        return manifest, proposal
+
+    def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, proposal: Proposal, state: TaskState) -> None:
+        name = room.task.name
+        texts = fitted.golden[:GOLDEN_INPUTS]
+        folder = self._publisher.path(name, manifest.number)
+        drafted = self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
+        room.student = Student(folder, fitted.spec, manifest.calibration)
+        drafted = self._publisher.amend(manifest, {GOLDEN_FILE: golden_inputs(room.student, texts)})
+        share = champion_share(current([record for _, record in room.rows], room.task), state.champion)
+        rate = self._rate(room.task, state.champion, share)
+        proved = {"rate": rate, "rows": proposal.expected_rows, "local_share": proposal.expected_local_share}
+        self._store.add_release(
+            ReleaseRow(name, manifest.number, "waiting", drafted, manifest.created_at, json.dumps(proved))
+        )
+        room.trial = self._trial(
+            room, manifest.number, proposal.threshold, rate, manifest.lineage.attempt, proposal.expected_rows
+        )
+        self._store.update_task(
+            name, phase="waiting", phase_progress=0.0, attempt=manifest.lineage.attempt, exploration=rate
+        )
+
+    def _try(self, room: _Room, rows: Sequence[Record], spent: set[Key]) -> None:
+        trial, student, name = room.trial, room.student, room.task.name
+        assert trial is not None
+        assert student is not None
+        state = self._store.task_state(name)
+        new = certifying(self._current(room), trial, spent)
+        seen = trial.look(new, student, room.task, state.champion)
+        self._store.spend(name, trial.number, [row.key for row in seen])
+        progress = min(1.0, max(0.0, trial.bet.log_evidence / -np.log(trial.alpha)))
+        note = f"release {trial.number}: {trial.bet.rows} rows, {trial.bet.losses} lost"
+        self._store.update_task(name, phase_progress=float(progress), phase_note=note)
+        if trial.is_certified and trial.keeps_more():
+            self._promote(room, trial)
+        elif trial.is_certified or trial.is_hopeless:
+            reason = "certified, and keeps no more than the champion" if trial.is_certified else "no certificate"
+            self._reject(room, trial, f"{reason}: {trial.bet.rows} rows, {trial.bet.losses} lost")
+
+    def _promote(self, room: _Room, trial: Trial) -> None:
+        name, task = room.task.name, room.task
+        self._store.update_task(name, phase="publishing")
+        certificate = Certificate(
+            allowance=task.objective.max_disagreement,
+            alpha=trial.alpha,
+            rows=trial.bet.rows,
+            losses=trial.bet.losses,
+            log_evidence=trial.bet.log_evidence,
+            attempt=self._store.task_state(name).attempt,
+            first_asked_at=trial.first_asked_at,
+            last_asked_at=trial.last_asked_at,
+        )
+        manifest = replace(self._publisher.manifest(name, trial.number), certificate=certificate)
+        digest = self._publisher.amend(manifest, {})
+        floor = task.exploration.floor
+        self._store.promote(name, trial.number, digest, exploration=floor, watch="quiet")
+        log.info("task %s: release %d certified on %d rows", name, trial.number, trial.bet.rows)
+        room.trial = room.student = None
+
+    def _reject(self, room: _Room, trial: Trial, reason: str) -> None:
+        name, state = room.task.name, self._store.task_state(room.task.name)
+        self._store.update_release(name, trial.number, state="rejected", note=reason)
+        exploration = room.task.exploration
+        rate = exploration.floor if state.champion else exploration.cold
+        self._store.update_task(name, exploration=rate, phase_note=f"release {trial.number} rejected: {reason}")
+        room.trial = room.student = None
+
+    def _take_up(self, room: _Room) -> None:
+        """Go on with a challenger that waited when this process ended."""
+        name = room.task.name
+        waiting = [row for row in self._store.releases(name) if row.state == "waiting"]
+        for row in waiting[:-1]:
+            self._store.update_release(name, row.number, state="rejected", note="another one waits")
+        self._read(room)
+        if not waiting:
+            self._store.update_task(name, phase="idle", phase_progress=0.0)
+            return
+        number, proved = waiting[-1].number, json.loads(waiting[-1].note)
+        manifest = self._publisher.manifest(name, number)
+        room.student = Student.load(self._publisher.path(name, number), manifest)
+        trial = self._trial(
+            room, number, manifest.policy.threshold, proved["rate"], manifest.lineage.attempt, proved["rows"]
+        )
+        room.trial = replace(trial, freeze=manifest.lineage.log_version)
+        looked = self._store.spent_by(name, number)
+        seen = [record for _, record in room.rows if record.key in looked]
+        room.trial.look(seen, room.student, room.task, self._store.task_state(name).champion)
+
+    def _trial(
+        self, room: _Room, number: int, threshold: float, rate: float, attempt: int, expected_rows: float
+    ) -> Trial:
+        objective = room.task.objective
+        patience = min(PATIENCE * expected_rows + PATIENCE_ROWS, self._config.refresh.patience_rows)
+        alpha = attempt_alpha(objective.assurance, attempt)
+        bet = CertifyingBet(objective.max_disagreement)
+        return Trial(number, threshold, alpha, rate, room.last_batch, patience, bet)
+
+    def _rate(self, task: Task, champion: int, share: float) -> float:
+        if not champion:
+            return task.exploration.cold
+        return waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+
+    def _current(self, room: _Room) -> list[tuple[int, Record]]:
+        keep = {record.key for record in current([record for _, record in room.rows], room.task)}
+        return [(batch, record) for batch, record in room.rows if record.key in keep]
