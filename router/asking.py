@@ -14,7 +14,7 @@ from opentelemetry import trace
 
 from router import names
 from router.address import plain_address
-from router.errors import ConfigError
+from router.errors import BadInputError, ConfigError, ServiceError
 from router.failover import Steps, failover
 from router.propagation import inject
 from router.query import Answer, Consent, Query, Route, Wanted, check_query
@@ -65,8 +65,15 @@ class Asked:
     span: trace.Span
 
     def done(self, response: cascade_pb2.AnswerResponse) -> Answer:
-        """The answer that came, noted on the span."""
-        answer = answer_from_proto(response)
+        """The answer that came, noted on the span.
+
+        Raises:
+            ServiceError: It can't be read.
+        """
+        try:
+            answer = answer_from_proto(response)
+        except BadInputError as error:
+            raise ServiceError(f"the answer can't be read: {error}") from error
         self.span.set_attributes(
             {
                 names.TIER: answer.provenance.tier,

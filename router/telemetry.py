@@ -9,6 +9,8 @@ Rules:
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from wsgiref.simple_server import WSGIServer
@@ -26,7 +28,7 @@ from router.propagation import extract, inject
 
 __all__ = ["Telemetry", "TelemetrySettings", "extract", "inject"]
 
-_FLUSH_MILLISECONDS = 2_000
+_STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Telemetry:
         service: str,
         settings: TelemetrySettings | None = None,
         *,
+        node: str = "",
         processors: Sequence[SpanProcessor] = (),
         readers: Sequence[MetricReader] = (),
     ) -> Telemetry:
@@ -66,6 +69,7 @@ class Telemetry:
         Args:
             service: Name of the daemon, one of ``router.names.SERVICE_*``.
             settings: Where to send; nowhere by default.
+            node: Opaque name of this device or gateway.
             processors: More receivers of spans, such as one in memory.
             readers: More readers of metrics.
 
@@ -81,7 +85,7 @@ class Telemetry:
         if settings.prometheus_port:
             reader, close = _prometheus(settings.prometheus_port)
             readers.append(reader)
-        resource = Resource.create({"service.name": service})
+        resource = Resource.create({"service.name": service, "service.instance.id": node or service})
         traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         for processor in processors:
             traces.add_span_processor(processor)
@@ -89,10 +93,13 @@ class Telemetry:
         return cls(traces, metrics, close)
 
     def stop(self) -> None:
-        """Send what is waiting, within two seconds each, and close. A collector that is away delays no stop."""
-        self._traces.force_flush(_FLUSH_MILLISECONDS)
-        self._traces.shutdown()
-        self._metrics.shutdown(_FLUSH_MILLISECONDS)
+        """Send what is waiting and close, within two seconds: a collector that is away delays no stop."""
+        until = time.monotonic() + _STOP_SECONDS
+        closing = [threading.Thread(target=each.shutdown, daemon=True) for each in (self._traces, self._metrics)]
+        for thread in closing:
+            thread.start()
+        for thread in closing:
+            thread.join(max(0.0, until - time.monotonic()))
         self._close()
 
 

@@ -103,6 +103,7 @@ async def test_the_trace_goes_on_at_the_target(door):
         ("broken", "home", ServiceError, "internal error"),
         ("misconfigured", "home", NotPossibleError, "not set up"),
         ("busy for an hour", "home", OverloadedError, "busy"),
+        ("impossible", "home", ServiceError, "the answer can't be read: confidence is 2"),
     ],
 )
 def test_an_error_of_the_target_comes_out_as_one_of_ours(tier, text, task, error, says):

@@ -5,6 +5,7 @@ python tiny_cascade.py PORT      writes the bound port, then serves until killed
 
 import asyncio
 import sys
+from dataclasses import replace
 
 from router.door import Door, caller_of, listen_for_stop
 from router.errors import BadInputError, ConfigError, OverloadedError, UnavailableError, UnknownTaskError
@@ -35,7 +36,10 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         provenance = Provenance(tier=Tier.DEVICE, model=self.name, release=7, reason=Reason.CONFIDENT, node=caller)
         rationale = "because" if query.wanted.rationale else ""
         answer = Answer(query.id, query.text.upper(), provenance, confidence=0.9, rationale=rationale)
-        return answer_to_proto(answer if not top else _with(answer, Distribution(top)))
+        response = answer_to_proto(replace(answer, distribution=Distribution(top)))
+        if query.text == "impossible":
+            response.confidence = 2.0
+        return response
 
     async def AnswerStream(self, request, context):  # noqa: N802 - the contract's name
         yield cascade_pb2.AnswerChunk(delta="a")
@@ -59,17 +63,6 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
             raise ConfigError("/etc/private.toml", "key", "is wrong")
         if query.task == "unknown":
             raise UnknownTaskError("no task 'unknown' here")
-
-
-def _with(answer, distribution):
-    return Answer(
-        answer.query_id,
-        answer.text,
-        answer.provenance,
-        confidence=answer.confidence,
-        rationale=answer.rationale,
-        distribution=distribution,
-    )
 
 
 def tiny_door(port=0, name="tiny"):
