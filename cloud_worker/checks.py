@@ -1,0 +1,48 @@
+"""What can be known to be wrong before anything starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from cloud_worker.config import CloudConfig
+from router.address import Address, plain_address
+from router.errors import ConfigError, StartError
+
+
+def check_data_folder(config: CloudConfig) -> None:
+    """Make the data folder, or say why that can't be.
+
+    Raises:
+        ConfigError: It can't be made or written.
+    """
+    for folder in (config.data, config.run_folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError("data", str(folder), f"can't be made: {error.strerror}; set another folder") from error
+        if not os.access(folder, os.W_OK):
+            raise ConfigError("data", str(folder), "can't be written; set another folder")
+
+
+def check_door(config: CloudConfig, *, insecure: bool) -> None:
+    """Check that the door can be opened.
+
+    Raises:
+        ConfigError: It may not be opened there.
+        StartError: The port is in use.
+    """
+    _check_free(plain_address(config.door.listen, "door", "listen", insecure=insecure))
+
+
+def _check_free(address: Address) -> None:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            todo = "stop what listens there, or set another port" if in_use else "set an address of this machine"
+            raise StartError(f"door.listen: {address}: {os.strerror(error.errno or 0)}; {todo}") from error

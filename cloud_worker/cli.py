@@ -1,0 +1,207 @@
+"""``headrace-cloud``: start a cluster, look at it, end it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cloud_worker.checks import check_data_folder, check_door
+from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.environment import prepare_environment
+from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
+from cloud_worker.teachers.preparing import prepare_teacher
+from router.errors import HeadraceError
+
+app = typer.Typer(
+    help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+log = logging.getLogger("cloud_worker")
+
+_INTERRUPTED = 130
+_NOTHING_RUNS = 1
+_DOWN_SECONDS = 60.0
+_LAST_WORDS_BYTES = 2000
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The cluster's TOML file.", metavar="FILE")]
+
+
+@app.callback()
+def main() -> None:
+    """Run the cloud side: gateway, teachers, distillation log, refresh, releases."""
+
+
+@app.command()
+def up(
+    config: ConfigOption,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain transport, between programs on this machine only.")
+    ] = False,
+    address: Annotated[
+        str, typer.Option(help="Join this Ray cluster instead of starting one.", metavar="HOST:PORT")
+    ] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it serves; `down` ends it.")] = False,
+    ready_to: Annotated[int, typer.Option("--ready-to", hidden=True)] = -1,
+) -> None:
+    """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."""
+    console = Console(stderr=True, highlight=False)
+    with _errors_as_exit_codes():
+        settings = read_config(config, **({"ray": {"address": address}} if address else {}))
+        if detach:
+            _start_detached(console, settings, sys.argv[1:])
+            return
+        _Stop().install()
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s")
+        _run(console, settings, insecure=insecure, ready_to=ready_to)
+
+
+@app.command()
+def status(
+    config: ConfigOption,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show tasks, devices, releases and the log; exit code 1 when nothing runs."""
+    from cloud_worker.report import gather_report, show_report  # pyarrow: half a second
+
+    with _errors_as_exit_codes():
+        report = gather_report(read_config(config))
+        if as_json:
+            typer.echo(json.dumps(report))
+        else:
+            show_report(Console(highlight=False), report)
+        if not report["running"]:
+            raise typer.Exit(_NOTHING_RUNS)
+
+
+@app.command()
+def down(config: ConfigOption) -> None:
+    """End the cluster in order: what was answered reaches the log first."""
+    console = Console(stderr=True, highlight=False)
+    with _errors_as_exit_codes():
+        folder = read_config(config).run_folder
+        pid, _ = who_runs(folder)
+        if not pid:
+            console.print("nothing runs on this data folder")
+            return
+        os.kill(pid, signal.SIGTERM)
+        if not wait_until_ended(folder, _DOWN_SECONDS):
+            console.print(f"process {pid} has not ended after {_DOWN_SECONDS:.0f} s; `kill -9 {pid}` ends it at once")
+            raise typer.Exit(_NOTHING_RUNS)
+        console.print(f"process {pid} has ended")
+
+
+def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: int) -> None:
+    check_data_folder(settings)
+    with sole(settings.run_folder):
+        check_door(settings, insecure=insecure)
+        for teacher in settings.teachers:
+            with _bar(console, f"Preparing {teacher.name}") as progress:
+                prepare_teacher(teacher, settings.teachers_folder, progress)
+        prepare_environment(own_cluster=not settings.ray.address)
+        from cloud_worker.cluster import running  # Ray reads the environment while it is imported
+
+        with running(settings, insecure=insecure, step=lambda name: _step(console, name)) as cluster:
+            _Stop().install()  # Ray puts its own handler for SIGTERM
+            announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))
+            console.print(f"[bold green]ready[/] on {cluster.listen}; Ctrl-C ends it")
+            if ready_to >= 0:
+                os.write(ready_to, b"ready")
+                os.close(ready_to)
+            _wait_for_signal()
+            console.print("ending: what was answered goes to the log first; Ctrl-C again ends at once")
+
+
+def _wait_for_signal() -> None:
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return
+
+
+class _Stop:
+    """The first SIGINT or SIGTERM interrupts, the second ends the process at once."""
+
+    asked = False
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if _Stop.asked:
+            os._exit(128 + number)
+        _Stop.asked = True
+        raise KeyboardInterrupt
+
+
+def _start_detached(console: Console, settings: CloudConfig, arguments: list[str]) -> None:
+    """Start the same command in a session of its own, and return once it serves."""
+    hear, say = os.pipe()
+    settings.run_folder.mkdir(parents=True, exist_ok=True)
+    words = settings.run_folder / "up.log"
+    command = [sys.executable, "-m", "cloud_worker.cli", *(word for word in arguments if word != "--detach")]
+    with words.open("wb") as output, os.fdopen(hear, "rb") as ready:
+        process = subprocess.Popen(
+            [*command, "--ready-to", str(say)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(say,),
+            start_new_session=True,
+        )
+        os.close(say)
+        if ready.read():
+            console.print(f"ready: process {process.pid}; its words are in {words}")
+            return
+    console.print(words.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace"), markup=False)
+    raise typer.Exit(process.wait())
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except HeadraceError as error:
+        typer.echo(f"headrace-cloud: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+@contextmanager
+def _step(console: Console, name: str) -> Iterator[None]:
+    began = time.monotonic()
+    with console.status(name):
+        yield
+    console.print(f"{name:<28} {time.monotonic() - began:6.1f} s")
+
+
+@contextmanager
+def _bar(console: Console, name: str) -> Iterator[Any]:
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(name, total=1.0)
+        yield lambda stage, share: progress.update(task, description=f"{name}: {stage}", completed=share)
+    console.print(f"{name:<28} {time.monotonic() - began:6.1f} s")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,159 @@
+"""Starts everything that a cluster needs, in order, and ends everything that it started.
+
+Import it after ``prepare_environment``: Ray reads the environment while it is imported.
+
+Rules:
+ * What can be known to be wrong is said before anything starts.
+ * A start that fails or is interrupted ends what it had started.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray._raylet import check_health  # type: ignore[attr-defined] # compiled, without stubs
+from ray.exceptions import RayError
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.first_release import publish_first_releases
+from cloud_worker.gateway import GATEWAY, start_gateway
+from cloud_worker.log_writer import start_log_writer
+from cloud_worker.pool import application_of, start_teacher
+from cloud_worker.publisher import Publisher
+from cloud_worker.refresh.actor import start_refresher
+from cloud_worker.store import Store
+from router.errors import StartError
+from router.telemetry import TelemetrySettings
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "headrace"
+
+Step = Callable[[str], AbstractContextManager[None]]  # shows one step, by its name, while it lasts
+
+_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+_REACHABLE_SECONDS = 5
+_STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What runs.
+
+    Attributes:
+        listen: ``host:port`` where it serves.
+        ray: Address of the Ray cluster.
+        gateway: The gateway's actor.
+        log_writer: The log writer's actor.
+        refresher: The refresher's actor.
+    """
+
+    listen: str
+    ray: str
+    gateway: Any
+    log_writer: Any
+    refresher: Any
+
+
+@contextmanager
+def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Cluster]:
+    """A cluster that serves while the context lasts; teachers have been prepared.
+
+    Args:
+        config: All that is set.
+        insecure: Plain transport on this machine.
+        step: Shows what is done.
+
+    Raises:
+        HeadraceError: It can't start; says why.
+    """
+    with ExitStack() as started:
+        with step("Ray"):
+            address = _connect(config, started)
+        with step("State and releases"):
+            store = Store(config.store_url)
+            store.declare_tasks(config.tasks)
+            publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
+        with step("Log writer"):
+            log_writer = start_log_writer(config)
+            started.callback(_end, log_writer, "log writer")
+        for teacher in config.teachers:
+            with step(f"Teacher {teacher.name}"):
+                _start_teacher(config, teacher.name, started)
+        with step("Gateway"):
+            gateway, port = start_gateway(config, GATEWAY, insecure=insecure)
+            started.callback(_end, gateway, "gateway")
+        with step("Refresher"):
+            refresher = start_refresher(config)
+            started.callback(ray.kill, refresher)
+        host = config.door.listen.rpartition(":")[0]
+        yield Cluster(f"{host}:{port}", address, gateway, log_writer, refresher)
+
+
+def _connect(config: CloudConfig, started: ExitStack) -> str:
+    """Start Ray on this machine, or join the cluster that is named; returns its address."""
+    started.callback(ray.shutdown)
+    if config.ray.address:
+        context = _join(config.ray.address)
+    else:
+        context = ray.init(
+            address="local",
+            num_cpus=config.ray.cpus,
+            namespace=NAMESPACE,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        started.callback(serve.shutdown)
+    serve.start(proxy_location="Disabled")
+    return str(context.address_info["gcs_address"])
+
+
+def _join(address: str) -> Any:
+    if not _answers(address):
+        raise StartError(
+            f"no Ray cluster answers at {address}; give the address that `ray start` printed, as host:port, "
+            "or leave ray.address empty to start one here"
+        )
+    try:
+        return ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    except (RayError, RuntimeError, ConnectionError, ValueError) as error:
+        raise StartError(f"the Ray cluster at {address} can't be joined: {error}") from error
+
+
+def _answers(address: str) -> bool:
+    """Whether a Ray cluster answers there; ``ray.init`` alone would wait for minutes."""
+    try:
+        return bool(check_health(address, timeout=_REACHABLE_SECONDS))
+    except (RayError, RuntimeError, ValueError) as error:
+        log.info("no health from %s: %s", address, error)
+        return False
+
+
+def _start_teacher(config: CloudConfig, name: str, started: ExitStack) -> None:
+    settings = next(teacher for teacher in config.teachers if teacher.name == name)
+    started.callback(serve.delete, application_of(name))
+    telemetry = TelemetrySettings(otlp=config.telemetry.otlp)
+    try:
+        start_teacher(settings, config.teachers_folder, telemetry)
+    except RuntimeError as error:
+        raise StartError(f"teacher {name!r} can't start: {error}") from error
+
+
+def _end(actor: Any, name: str) -> None:
+    """Let an actor end in order, within bounds, and then for certain."""
+    began = time.monotonic()
+    try:
+        ray.get(actor.stop.remote(), timeout=_STOP_SECONDS)
+    except RayError as error:
+        log.warning("the %s did not end in order: %s", name, error)
+    ray.kill(actor)
+    log.info("%s ended in %.1f s", name, time.monotonic() - began)

@@ -1,0 +1,117 @@
+"""What ``headrace-cloud status`` tells: from files and the state of the fleet alone, without Ray."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.running import Up, running_for, who_runs
+from cloud_worker.spool import pending_in
+from cloud_worker.store import Device, Store, TaskState
+
+
+def gather_report(config: CloudConfig) -> dict[str, Any]:
+    """Everything, ready for JSON. Times are Unix seconds, shares in [0, 1]."""
+    pid, up = who_runs(config.run_folder)
+    log = DistillationLog(config.log_folder)
+    report: dict[str, Any] = {
+        "running": pid is not None,
+        "ready": up is not None,
+        "pid": pid,
+        **_up(up),
+        "log": {"rows": log.rows(), "version": log.version(), "spool_pending": pending_in(config.spool_folder)},
+        "tasks": [],
+        "devices": [],
+    }
+    if config.store.url or (config.data / "fleet.sqlite").is_file():  # else looking would make one
+        store = Store(config.store_url)
+        report["tasks"] = [_task(state) for state in store.task_states()]
+        report["devices"] = [_device(device) for device in store.devices()]
+    return report
+
+
+def show_report(console: Console, report: dict[str, Any]) -> None:
+    """Print a report for people."""
+    if report["ready"]:
+        console.print(f"serves on {report['listen']} for {report['seconds']:.0f} s (process {report['pid']})")
+    elif report["running"]:
+        console.print(f"starts or ends (process {report['pid']})")
+    else:
+        console.print("nothing runs on this data folder; this is what it holds")
+    log = report["log"]
+    console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
+    console.print(_tasks_table(report["tasks"]))
+    console.print(_devices_table(report["devices"]))
+
+
+def _up(up: Up | None) -> dict[str, Any]:
+    if up is None:
+        return {"listen": "", "ray": "", "seconds": 0.0}
+    return {"listen": up.listen, "ray": up.ray, "seconds": running_for(up)}
+
+
+def _task(state: TaskState) -> dict[str, Any]:
+    return {
+        "task": state.name,
+        "release": state.champion,
+        "exploration": state.exploration,
+        "mode": state.mode.value,
+        "watch": state.watch,
+        "phase": state.phase,
+        "phase_note": state.phase_note,
+        "phase_progress": state.phase_progress,
+        "rows": state.rows_seen,
+    }
+
+
+def _device(device: Device) -> dict[str, Any]:
+    report = device.report
+    tasks = () if report is None else report.tasks
+    return {
+        "device": device.id,
+        "last_seen": device.last_seen,
+        "state": "unknown" if report is None else report.state,
+        "outbox_pending": 0 if report is None else report.outbox_pending,
+        "tasks": [
+            {
+                "task": task.task,
+                "release": task.active_release,
+                "answered": task.answered,
+                "kept": task.kept,
+                "escalated": task.escalated,
+                "explored": task.explored,
+                "degraded": task.degraded,
+                "failed": task.failed,
+                "p50_milliseconds": task.p50_milliseconds,
+            }
+            for task in tasks
+        ],
+    }
+
+
+def _tasks_table(tasks: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "task", "release", "exploration", "mode", "watch", "phase", "rows", title="tasks", title_justify="left"
+    )
+    for task in tasks:
+        phase = f"{task['phase']} {task['phase_progress']:.0%} {task['phase_note']}".strip()
+        cells = (task["release"], f"{task['exploration']:.2f}", task["mode"], task["watch"], phase, task["rows"])
+        table.add_row(task["task"], *(str(cell) for cell in cells))
+    return table
+
+
+def _devices_table(devices: list[dict[str, Any]]) -> Table:
+    columns = ("device", "seen", "state", "task", "release", "answered", "local", "escalated", "degraded", "failed")
+    table = Table(*columns, title="devices", title_justify="left")
+    for device in devices:
+        seen = f"{time.time() - device['last_seen']:.0f} s ago"
+        for task in device["tasks"] or [{}]:
+            numbers = (task.get(key, "") for key in ("release", "answered", "kept", "escalated", "degraded", "failed"))
+            row = (device["device"], seen, device["state"], task.get("task", ""), *numbers)
+            table.add_row(*(str(cell) for cell in row))
+    return table
