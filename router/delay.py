@@ -81,12 +81,13 @@ def _rows_to_alarm(promise: float, alpha: float, loss: float, quiet_rows: int) -
     bets = [-math.inf] * len(WORSE)
     restart = 0
     while True:
+        quiet_here = min(max(quiet_rows - restart * RESTART_ROWS, 0), RESTART_ROWS)
         restart += 1
-        bets = [log_add(bet, log_restart_weight(restart)) for bet in bets]
-        changed = restart * RESTART_ROWS > quiet_rows
-        pace = worse if changed else quiet
-        if changed:
-            least = min(max(limit - bet, 0.0) / gain for bet, gain in zip(bets, pace, strict=True) if gain > 0)
-            if least <= RESTART_ROWS:
-                return max((restart - 1) * RESTART_ROWS + least - quiet_rows, 1.0)
-        bets = [bet + RESTART_ROWS * gain for bet, gain in zip(bets, pace, strict=True)]
+        bets = [
+            log_add(bet, log_restart_weight(restart)) + quiet_here * gain for bet, gain in zip(bets, quiet, strict=True)
+        ]
+        worse_here = RESTART_ROWS - quiet_here
+        least = min(max(limit - bet, 0.0) / gain for bet, gain in zip(bets, worse, strict=True) if gain > 0)
+        if worse_here and least <= worse_here:
+            return max((restart - 1) * RESTART_ROWS + quiet_here + least - quiet_rows, 1.0)
+        bets = [bet + worse_here * gain for bet, gain in zip(bets, worse, strict=True)]

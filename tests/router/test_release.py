@@ -1,0 +1,121 @@
+"""The manifest: written, read back, and what may replace what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.confidence import Calibration
+from router.deferral import Policy
+from router.errors import ReleaseError
+from router.release import (
+    FORMAT,
+    File,
+    Golden,
+    Lineage,
+    Manifest,
+    StudentSpec,
+    check_replacement,
+    digest,
+    is_plain_name,
+    read_manifest,
+    write_manifest,
+)
+from router.task import Exploration, Objective, Task
+from router.watch import Certificate
+
+TASK = Task(name="commands", reference="large", objective=Objective(0.05, 0.9), exploration=Exploration(1, 0.1, 0.3))
+EMPTY = Manifest(task=TASK, number=0, created_at=1.5, policy=Policy(threshold=2.0))
+FULL = Manifest(
+    task=TASK,
+    number=3,
+    created_at=2.5,
+    policy=Policy(threshold=0.87, version=3),
+    student=StudentSpec("compact", "model.onnx", "tokenizer.json", ("on", "off"), 64, "s-3"),
+    calibration=Calibration(0.1, (0.9, 0.8, 0.1, 0.7), (0.1, 0.2, 0.1, 0.2), (0.1, 2.0, -0.3, 0.4), 1.5, 0.02),
+    certificate=Certificate(0.05, 0.05, 300, 2, 3.2, 1),
+    golden=Golden("golden.jsonl", 0.02),
+    lineage=Lineage(parent=2, attempt=1, rows=900, log_version=4, recipe="compact", seed=1),
+    files={name: File(3, digest(b"abc")) for name in ("model.onnx", "tokenizer.json", "golden.jsonl")},
+)
+
+
+@pytest.mark.parametrize("manifest", [EMPTY, FULL])
+def test_a_manifest_comes_back_as_it_was_written(manifest):
+    assert read_manifest(write_manifest(manifest)) == manifest
+
+
+@given(threshold=st.floats(0, 2), version=st.integers(0, 10**6), created=st.floats(0, 4e9))
+def test_numbers_come_back_exactly(threshold, version, created):
+    manifest = replace(FULL, policy=Policy(threshold, version), created_at=created)
+    assert read_manifest(write_manifest(manifest)) == manifest
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"number": 1}', b"\xff\xfe", b'{"task": 3}'])
+def test_what_is_no_manifest_is_refused(data):
+    with pytest.raises(ReleaseError, match=r"manifest\.json"):
+        read_manifest(data)
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data):
+    with pytest.raises(ReleaseError):
+        read_manifest(data)
+
+
+def test_an_error_names_the_field():
+    content = json.loads(write_manifest(FULL))
+    content["policy"]["threshold"] = "high"
+    with pytest.raises(ReleaseError, match=r"policy\.threshold"):
+        read_manifest(json.dumps(content).encode())
+
+
+def test_a_newer_format_asks_for_a_newer_agent():
+    content = json.loads(write_manifest(FULL)) | {"format": FORMAT + 1}
+    with pytest.raises(ReleaseError, match="update the agent"):
+        read_manifest(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.onnx", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "C:model", ".hidden", "a\0"]
+)
+def test_a_file_outside_the_release_is_refused(name):
+    assert not is_plain_name(name)
+    content = json.loads(write_manifest(FULL))
+    content["files"][name] = content["files"]["model.onnx"]
+    with pytest.raises(ReleaseError, match="plain file name"):
+        read_manifest(json.dumps(content).encode())
+
+
+def test_a_newer_release_may_replace_an_older_one_and_not_the_other_way_round():
+    check_replacement(FULL, EMPTY)
+    check_replacement(FULL, None)
+    check_replacement(FULL, FULL)
+    with pytest.raises(ReleaseError, match="older"):
+        check_replacement(replace(FULL, number=2), FULL)
+
+
+def test_a_release_of_another_task_is_refused():
+    with pytest.raises(ReleaseError, match="not 'commands'"):
+        check_replacement(replace(FULL, task=replace(TASK, name="other")), EMPTY)
+
+
+@pytest.mark.parametrize("missing", ["calibration", "golden"])
+def test_a_student_needs_calibration_and_golden_inputs(missing):
+    with pytest.raises(ReleaseError, match="no calibration or golden"):
+        check_replacement(replace(FULL, **{missing: None}), EMPTY)
+
+
+@pytest.mark.parametrize("missing", ["model.onnx", "tokenizer.json", "golden.jsonl"])
+def test_every_file_that_a_student_needs_is_listed(missing):
+    files = {name: file for name, file in FULL.files.items() if name != missing}
+    with pytest.raises(ReleaseError, match=missing):
+        check_replacement(replace(FULL, files=files), EMPTY)
+
+
+def test_release_zero_needs_nothing():
+    check_replacement(EMPTY, None)
