@@ -1,0 +1,154 @@
+"""What a student or teacher says: greedy texts with token probabilities, and label texts scored under a prompt.
+
+Rules:
+ * Greedy: the same prompt gives the same answer, alone or in a batch, up to rounding.
+ * A label's score is the log-probability of its whole text after the prompt, normalised over the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from cloud_worker.language.architectures import Form, LanguageModel
+from cloud_worker.language.batching import IGNORED, Encoded, collate, encode_prompt
+from router.errors import BadInputError, ModelError
+from router.query import Distribution, FinishReason, TokenProbability
+
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One generated text.
+
+    Attributes:
+        text: Without special tokens.
+        tokens: What it was made of, with probabilities; the end token included where it was written.
+        finish_reason: Whether it ended by itself.
+    """
+
+    text: str
+    tokens: tuple[TokenProbability, ...]
+    finish_reason: FinishReason
+
+
+def write(language: LanguageModel, prompts: Sequence[str], max_tokens: int = 64, top_k: int = 0) -> list[Written]:
+    """Answer prompts greedily.
+
+    Args:
+        language: A model that writes.
+        prompts: In the form that it was trained on.
+        max_tokens: Most new tokens, at least 1.
+        top_k: How many alternatives to report for each token.
+
+    Raises:
+        BadInputError: A prompt longer than the window leaves, or a limit below 1.
+        ModelError: A model with a label head.
+    """
+    if max_tokens < 1:
+        raise BadInputError("limits.max_tokens", f"is {max_tokens}; use at least 1")
+    if language.form is Form.LABELS:
+        raise ModelError("a student with a label head writes no text; ask it for labels")
+    ids = [encode_prompt(language, prompt, max_tokens) for prompt in prompts]
+    found: list[Written] = []
+    for start in range(0, len(ids), BATCH):
+        found += _write_batch(language, ids[start : start + BATCH], max_tokens, top_k)
+    return found
+
+
+def label_log_probabilities(language: LanguageModel, prompts: Sequence[str]) -> NDArray[np.float64]:
+    """A label head's answers: (prompts, labels), natural logarithms.
+
+    Raises:
+        BadInputError: A prompt longer than the window.
+    """
+    rows = [Encoded(encode_prompt(language, prompt), (), 1.0) for prompt in prompts]
+    found = [_label_batch(language, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+    return np.concatenate(found) if found else np.zeros((0, len(language.labels)))
+
+
+def score_texts(language: LanguageModel, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
+    """How likely each text is after each prompt: (prompts, texts), natural logarithms that sum to one over the texts.
+
+    Raises:
+        BadInputError: A prompt that leaves no room for a text.
+    """
+    tokenizer = language.tokenizer
+    targets = [(*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for text in texts]
+    room = max(len(target) for target in targets)
+    ids = [encode_prompt(language, prompt, room) for prompt in prompts]
+    rows = [Encoded(prompt, target, 1.0) for prompt in ids for target in targets]
+    sums = [_text_batch(language, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+    scores = np.concatenate(sums).reshape(len(prompts), len(texts)) if sums else np.zeros((0, len(texts)))
+    return np.asarray(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+
+
+@torch.inference_mode()
+def _label_batch(language: LanguageModel, rows: Sequence[Encoded]) -> NDArray[np.float64]:
+    logits = language.model(**collate(language, rows).inputs).logits
+    return np.asarray(functional.log_softmax(logits.double(), dim=-1).numpy())
+
+
+@torch.inference_mode()
+def _text_batch(language: LanguageModel, rows: Sequence[Encoded]) -> NDArray[np.float64]:
+    batch = collate(language, rows)
+    logits = language.model(**batch.inputs).logits.double()
+    held = batch.targets.clamp(min=0).unsqueeze(-1)
+    each = functional.log_softmax(logits, dim=-1).gather(-1, held).squeeze(-1)
+    return np.asarray((each * (batch.targets != IGNORED)).sum(1).numpy())
+
+
+@torch.inference_mode()
+def _write_batch(
+    language: LanguageModel, prompts: Sequence[tuple[int, ...]], max_tokens: int, top_k: int
+) -> list[Written]:
+    tokenizer = language.tokenizer
+    longest = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[*[tokenizer.pad_token_id] * (longest - len(prompt)), *prompt] for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    given = language.model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    steps = functional.log_softmax(torch.stack(given.logits, dim=1).float(), dim=-1)  # (rows, steps, vocabulary)
+    chosen = given.sequences[:, -steps.shape[1] :]
+    return [_written(tokenizer, row, values, top_k) for row, values in zip(chosen, steps, strict=True)]
+
+
+def _written(tokenizer: Any, chosen: torch.Tensor, steps: torch.Tensor, top_k: int) -> Written:
+    ids = chosen.tolist()
+    ended = tokenizer.eos_token_id in ids
+    length = ids.index(tokenizer.eos_token_id) + 1 if ended else len(ids)
+    names = tokenizer.convert_ids_to_tokens(ids[:length])
+    tokens = tuple(
+        TokenProbability(names[place], float(steps[place, ids[place]]), _alternatives(tokenizer, steps[place], top_k))
+        for place in range(length)
+    )
+    text = tokenizer.decode(ids[: length - ended], skip_special_tokens=True).strip()
+    return Written(text, tokens, FinishReason.STOP if ended else FinishReason.LENGTH)
+
+
+def _alternatives(tokenizer: Any, values: torch.Tensor, top_k: int) -> Distribution:
+    if top_k <= 0:
+        return Distribution()
+    best = torch.topk(values, min(top_k, len(values)))
+    names = tokenizer.convert_ids_to_tokens(best.indices.tolist())
+    rest = values.clone()
+    rest[best.indices] = -torch.inf
+    tail = float(torch.logsumexp(rest, dim=-1))
+    pairs = tuple(zip(names, best.values.tolist(), strict=True))
+    return Distribution(pairs, max(tail, -80.0) if top_k < len(values) else None)
