@@ -32,6 +32,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
 
 from router.exploration import SEED_BYTES
 from router.rollout import DeviceReport
@@ -144,7 +145,11 @@ class Store:
         self._engine = create_engine(url)
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine)
-        _METADATA.create_all(self._engine)
+        with self._engine.begin() as connection:
+            for (
+                table
+            ) in _METADATA.sorted_tables:  # create_all looks first and creates then, and another may come between
+                connection.execute(CreateTable(table, if_not_exists=True))
 
     def declare_tasks(self, tasks: Iterable[Task]) -> None:
         """Make the state of tasks that have none; a new task version starts a new lineage."""
@@ -308,9 +313,9 @@ class Store:
 def _tune_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def tune(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA busy_timeout=10000")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA busy_timeout=10000")
 
 
 def _task_state(row: Any) -> TaskState:
