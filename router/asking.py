@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 import uuid
@@ -108,6 +109,9 @@ class Caller:
         Raises:
             BadInputError: A field of the query is out of its range.
         """
+        seconds = self.deadline if deadline is None else deadline
+        if not 0 < seconds < math.inf:
+            raise BadInputError("deadline", f"is {seconds:g}; use seconds above 0")
         query = query if query.id else replace(query, id=uuid.uuid4().hex)
         request = query_to_proto(query)
         check_query(query)
@@ -118,7 +122,6 @@ class Caller:
             metadata = inject()
             if self.device:
                 metadata[names.META_DEVICE] = self.device
-            seconds = self.deadline if deadline is None else deadline
             steps = failover(self.targets, seconds, time.monotonic, lambda: random.uniform(0.5, 1.5))
             yield Asked(request, tuple(metadata.items()), steps, span)
 
@@ -138,7 +141,7 @@ def caller(
         plain_address(target, "client", "targets", insecure=insecure)
     if not (device.isascii() and (device.isprintable() or not device)):
         raise ConfigError("client", "device", f"{device!r} has other characters than printable ASCII")
-    if not deadline > 0:
+    if not 0 < deadline < math.inf:
         raise ConfigError("client", "deadline", f"{deadline} is not a time; use seconds above 0")
     return Caller(targets, device, deadline, tracer or trace.get_tracer(names.SERVICE_CLIENT))
 

@@ -6,7 +6,7 @@
 Rules:
  * One channel per target, opened once and kept.
  * The deadline is the only one: failing over, waiting and asking again all happen within it.
- * A query keeps its id whichever target is asked, so that asking again never asks twice.
+ * A query keeps its id however often it is sent, so that a target that has answered it answers the same again.
 """
 
 from __future__ import annotations

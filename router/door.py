@@ -151,8 +151,3 @@ def listen_for_stop() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
     return stop
-
-
-async def wait_for_stop() -> None:
-    """Wait for the first SIGINT or SIGTERM; from then on another one ends the process at once."""
-    await listen_for_stop().wait()

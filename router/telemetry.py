@@ -36,7 +36,8 @@ class TelemetrySettings:
     """Where traces and metrics go.
 
     Attributes:
-        otlp: URL of an OTLP collector that speaks gRPC, such as ``http://127.0.0.1:4317``; empty sends nothing.
+        otlp: URL of an OTLP collector that speaks gRPC, such as ``http://127.0.0.1:4317``; ``HOST:PORT`` is
+            plain; empty sends nothing.
         prometheus_port: Port on 127.0.0.1 where Prometheus reads metrics; 0 opens none.
     """
 
@@ -79,8 +80,9 @@ class Telemetry:
         settings = settings or TelemetrySettings()
         processors, readers = list(processors), list(readers)
         if settings.otlp:
-            processors.append(_otlp_spans(settings.otlp))
-            readers.append(_otlp_metrics(settings.otlp))
+            url = settings.otlp if "://" in settings.otlp else f"http://{settings.otlp}"
+            processors.append(_otlp_spans(url))
+            readers.append(_otlp_metrics(url))
         close = _nothing
         if settings.prometheus_port:
             reader, close = _prometheus(settings.prometheus_port)

@@ -120,6 +120,8 @@ def test_an_error_of_the_target_comes_out_as_one_of_ours(tier, text, task, error
         ("lights", "home", {"query_id": "x" * 65}, "query_id"),
         ("lights", "home", {"top_k": -1}, "wanted.top_k"),
         ("lights \ud800", "home", {}, "text"),
+        ("lights", "home", {"deadline": 0}, "deadline"),
+        ("lights", "home", {"deadline": float("inf")}, "deadline"),
         ("x" * 300_000, "home", {}, "input"),
     ],
 )
