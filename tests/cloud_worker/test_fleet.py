@@ -1,0 +1,101 @@
+import grpc
+import pytest
+
+from cloud_worker.config import Fleet
+from cloud_worker.fleet import FleetServicer
+from cloud_worker.store import ReleaseRow, Store
+from router import names
+from router.channel import open_channel
+from router.door import Door
+from router.exploration import SEED_BYTES
+from router.rollout import DeviceReport, TaskReport
+from router.task import Mode, Task
+from router.v1 import fleet_pb2, fleet_pb2_grpc
+from router.wire import orders_from_proto, report_to_proto
+
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+    store.declare_tasks([Task("home", reference="big"), Task("car", reference="big")])
+    return store
+
+
+@pytest.fixture
+async def stub(store):
+    door = Door("127.0.0.1:0", insecure=True)
+    servicer = FleetServicer(store, Fleet(sync_seconds=10.0, jitter=0.2), insecure=True)
+    fleet_pb2_grpc.add_FleetServicer_to_server(servicer, door.server)
+    port = await door.start()
+    channel = open_channel(f"127.0.0.1:{port}", insecure=True)
+    yield fleet_pb2_grpc.FleetStub(channel)
+    await channel.close()
+    await door.stop(0.1)
+
+
+async def sync(stub, report, caller="kitchen"):
+    metadata = ((names.META_DEVICE, caller),)
+    return orders_from_proto(await stub.Sync(report_to_proto(report), metadata=metadata, timeout=10))
+
+
+def publish(store, task, number):
+    store.add_release(ReleaseRow(task, number, "champion", DIGEST, created_at=1.0))
+    store.promote(task, number, DIGEST)
+
+
+async def test_a_device_is_told_the_champion_of_every_task(store, stub):
+    publish(store, "home", 0)
+    publish(store, "car", 4)
+    store.update_task("car", exploration=0.25, mode=Mode.OBSERVE, watch="quiet")
+    orders = await sync(stub, DeviceReport("kitchen"))
+    car, home = orders.tasks
+    assert (car.task, car.release, car.manifest_sha256, car.exploration) == ("car", 4, DIGEST, 0.25)
+    assert (car.mode, car.watch) == (Mode.OBSERVE, "quiet")
+    assert (home.task, home.release, home.exploration) == ("home", 0, 1.0)
+
+
+async def test_a_task_without_a_release_is_not_ordered_yet(store, stub):
+    publish(store, "home", 0)
+    assert [order.task for order in (await sync(stub, DeviceReport("kitchen"))).tasks] == ["home"]
+
+
+async def test_a_seed_never_changes_and_is_one_devices_own(store, stub):
+    first = await sync(stub, DeviceReport("kitchen"))
+    again = await sync(stub, DeviceReport("kitchen"))
+    other = await sync(stub, DeviceReport("car"), caller="car")
+    assert len(first.seed) == SEED_BYTES
+    assert first.seed == again.seed == store.device("kitchen").seed
+    assert other.seed != first.seed
+
+
+async def test_the_latest_report_is_kept(store, stub):
+    for answered in (1, 2):
+        await sync(stub, DeviceReport("kitchen", outbox_pending=3, tasks=(TaskReport("home", answered=answered),)))
+    (device,) = store.devices()
+    assert device.report == DeviceReport("kitchen", outbox_pending=3, tasks=(TaskReport("home", answered=2),))
+
+
+async def test_intervals_are_spread(stub):
+    intervals = {(await sync(stub, DeviceReport("kitchen"))).interval_seconds for _ in range(5)}
+    assert len(intervals) == 5
+    assert all(8.0 <= seconds <= 12.0 for seconds in intervals)
+
+
+async def test_a_device_can_not_report_for_another(store, stub):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await sync(stub, DeviceReport("kitchen"), caller="car")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "kitchen" in caught.value.details()
+    assert store.devices() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "request_message"), [("Enroll", fleet_pb2.EnrollRequest()), ("Renew", fleet_pb2.RenewRequest())]
+)
+async def test_enrolment_says_when_it_comes(stub, method, request_message):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(stub, method)(request_message, timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "mutual TLS" in caught.value.details()

@@ -1,0 +1,133 @@
+import os
+
+import grpc
+import pytest
+
+from cloud_worker.publisher import CHUNK_BYTES, Publisher, ReleasesServicer
+from router.channel import open_channel
+from router.deferral import Policy
+from router.door import Door
+from router.release import MANIFEST_FILE, Manifest, digest, read_manifest
+from router.task import Task
+from router.v1 import release_pb2, release_pb2_grpc
+
+TASK = Task("home", reference="big")
+
+
+def manifest(number=1):
+    return Manifest(task=TASK, number=number, created_at=1.0, policy=Policy(threshold=0.5))
+
+
+@pytest.fixture
+def publisher(tmp_path):
+    return Publisher(tmp_path / "releases")
+
+
+@pytest.fixture
+async def fetch(tmp_path):
+    """Asks the service over a real channel; a call gives the chunks."""
+    door = Door("127.0.0.1:0", insecure=True)
+    release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(tmp_path / "releases"), door.server)
+    port = await door.start()
+    channel = open_channel(f"127.0.0.1:{port}", insecure=True)
+    stub = release_pb2_grpc.ReleasesStub(channel)
+
+    async def ask(**request):
+        return [chunk async for chunk in stub.Fetch(release_pb2.FetchRequest(**request), timeout=10)]
+
+    yield ask
+    await channel.close()
+    await door.stop(0.1)
+
+
+def test_a_release_says_size_and_hash_of_every_file(publisher):
+    told = publisher.publish(manifest(), {"model.onnx": b"weights", "tokenizer.json": b"words"})
+    folder = publisher.path("home", 1)
+    data = (folder / MANIFEST_FILE).read_bytes()
+    assert told == digest(data)
+    read = read_manifest(data)
+    assert sorted(read.files) == ["model.onnx", "tokenizer.json"]
+    for name, file in read.files.items():
+        content = (folder / name).read_bytes()
+        assert (file.size, file.sha256) == (len(content), digest(content))
+
+
+def test_a_file_that_lies_there_already_is_linked(publisher, tmp_path):
+    shared = tmp_path / "encoder.onnx"
+    shared.write_bytes(b"large")
+    publisher.publish(manifest(1), {"model.onnx": shared})
+    publisher.publish(manifest(2), {"model.onnx": shared})
+    assert shared.stat().st_nlink == 3
+    assert publisher.manifest("home", 2).files["model.onnx"].sha256 == digest(b"large")
+
+
+def test_a_release_that_fails_leaves_nothing_behind(publisher, tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        publisher.publish(manifest(), {"tokenizer.json": b"words", "model.onnx": tmp_path / "nowhere"})
+    assert list((tmp_path / "releases" / "home").iterdir()) == []
+
+
+def test_a_published_release_is_never_written_over(publisher):
+    publisher.publish(manifest(), {"model.onnx": b"first"})
+    with pytest.raises(OSError, match="not empty"):
+        publisher.publish(manifest(), {"model.onnx": b"second"})
+    assert (publisher.path("home", 1) / "model.onnx").read_bytes() == b"first"
+
+
+def test_what_is_known_only_later_is_added_to_the_manifest(publisher):
+    before = publisher.publish(manifest(), {"model.onnx": b"weights", "golden.jsonl": b""})
+    after = publisher.amend(publisher.manifest("home", 1), {"golden.jsonl": b"answers"})
+    read = publisher.manifest("home", 1)
+    assert before != after == digest((publisher.path("home", 1) / MANIFEST_FILE).read_bytes())
+    assert read.files["golden.jsonl"].sha256 == digest(b"answers")
+    assert read.files["model.onnx"].sha256 == digest(b"weights")
+
+
+def test_amending_nothing_changes_nothing(publisher):
+    before = publisher.publish(manifest(), {"model.onnx": b"weights"})
+    assert publisher.amend(publisher.manifest("home", 1), {}) == before
+
+
+async def test_a_file_comes_in_chunks_and_whole(publisher, fetch):
+    data = os.urandom(2 * CHUNK_BYTES + 7)
+    publisher.publish(manifest(), {"model.onnx": data})
+    chunks = await fetch(task="home", release=1, file="model.onnx")
+    assert [len(chunk.data) for chunk in chunks] == [CHUNK_BYTES, CHUNK_BYTES, 7]
+    assert [chunk.offset for chunk in chunks] == [0, CHUNK_BYTES, 2 * CHUNK_BYTES]
+    assert {chunk.total for chunk in chunks} == {len(data)}
+    assert b"".join(chunk.data for chunk in chunks) == data
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"), [(3, 0, b"ghts"), (3, 2, b"gh"), (0, 99, b"weights"), (7, 0, b""), (7, 5, b"")]
+)
+async def test_a_fetch_goes_on_from_its_offset(publisher, fetch, offset, length, expected):
+    publisher.publish(manifest(), {"model.onnx": b"weights"})
+    chunks = await fetch(task="home", release=1, file="model.onnx", offset=offset, length=length)
+    assert b"".join(chunk.data for chunk in chunks) == expected
+    assert chunks[0].total == 7
+
+
+async def test_an_empty_file_is_one_empty_chunk(publisher, fetch):
+    publisher.publish(manifest(), {"empty": b""})
+    assert [chunk.data for chunk in await fetch(task="home", release=1, file="empty")] == [b""]
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "status"),
+    [
+        ({"task": "home", "release": 2, "file": MANIFEST_FILE}, grpc.StatusCode.NOT_FOUND),
+        ({"task": "home", "release": 1, "file": "other"}, grpc.StatusCode.NOT_FOUND),
+        ({"task": "car", "release": 1, "file": MANIFEST_FILE}, grpc.StatusCode.NOT_FOUND),
+        ({"task": "home", "release": 1, "file": "../1/manifest.json"}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"task": "..", "release": 1, "file": MANIFEST_FILE}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"task": "home", "release": 1, "file": ""}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"task": "home", "release": 1, "file": "model.onnx", "offset": 8}, grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_what_can_not_be_fetched_is_refused_with_its_status(publisher, fetch, request_fields, status):
+    publisher.publish(manifest(), {"model.onnx": b"weights"})
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await fetch(**request_fields)
+    assert caught.value.code() is status
+    assert "/" not in caught.value.details().replace(request_fields["file"], "")
