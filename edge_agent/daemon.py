@@ -49,7 +49,11 @@ GRACE_SECONDS = 10.0
 
 
 class Daemon:
-    """All parts of one agent. Made inside the running event loop, with ``data`` held by nobody else."""
+    """All parts of one agent. Made inside the running event loop, with ``data`` held by nobody else.
+
+    Attributes:
+        opened: Set once the door is open.
+    """
 
     def __init__(self, config: Config, *, insecure: bool) -> None:
         """Open what lies on disk; nothing is sent and nothing listens yet.
@@ -59,6 +63,7 @@ class Daemon:
             StartError: Something that it needs can't be opened.
         """
         self._config = config
+        self.opened = asyncio.Event()
         self._door = Door(
             config.door.listen,
             insecure=insecure,
@@ -89,8 +94,10 @@ class Daemon:
         Raises:
             StartError: The door can't be opened.
         """
+        self._run_file.unlink(missing_ok=True)  # of an agent that was killed
         try:
             port = await self._door.start()
+            self.opened.set()
             write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
             async with asyncio.TaskGroup() as group:
                 parts = (self._sync.run, self._updater.run, self._teaching.run, self._outbox.write_loop)
@@ -119,6 +126,11 @@ class Daemon:
             free_disk_bytes=float(shutil.disk_usage(self._config.data).free),
             state=hindrances[0] if hindrances else "ok",
         )
+
+    @property
+    def port(self) -> int:
+        """Where it listens, 0 before ``opened``."""
+        return self._door.port
 
     @property
     def _run_file(self) -> Path:

@@ -77,13 +77,6 @@ class Slots:
             check_file(folder / name, file)
         return Slot(pointer.slot, folder, manifest, pointer.manifest_sha256)
 
-    def clear_idle(self) -> Path:
-        """The idle slot's folder, empty."""
-        folder = self._idle()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
-
     def tidy(self) -> None:
         """Clear away what is not committed: after a crash, the torn stage. Parts stay, since their hash is checked."""
         if self.folder.is_dir():
@@ -91,21 +84,12 @@ class Slots:
             for stray in self.folder.glob(".active.*"):
                 stray.unlink(missing_ok=True)
 
-    def link_from_committed(self, name: str, file: File, committed: Slot | None) -> bool:
-        """Take a file of the same content from the committed slot; ``False`` when it has none."""
-        if committed is None:
-            return False
-        for other, known in committed.manifest.files.items():
-            if known == file:
-                target = self._idle() / name
-                _link(committed.folder / other, target)
-                if _is_whole(target, file):
-                    return True
-                target.unlink()
-        return False
+    def missing(self, manifest: Manifest, committed: Slot | None) -> dict[str, File]:
+        """The files of a release that are neither in the committed slot nor fetched whole."""
+        return {name: file for name, file in manifest.files.items() if self._source(file, committed) is None}
 
-    def adopt_part(self, name: str, file: File) -> None:
-        """Move a complete part into the idle slot under its name.
+    def check_part(self, name: str, file: File) -> None:
+        """Check a part that was fetched whole, and make it durable.
 
         Raises:
             ReleaseError: Its size or hash is wrong; the part is deleted.
@@ -117,7 +101,29 @@ class Slots:
             part.unlink(missing_ok=True)
             raise
         _sync_file(part)
-        part.replace(self._idle() / name)
+
+    def stage(self, manifest: Manifest, data: bytes, committed: Slot | None) -> Path:
+        """Put a release into the idle slot; what the committed slot has of it is linked, not copied.
+
+        Args:
+            manifest: The release, nothing of which is missing.
+            data: Its manifest's bytes.
+            committed: What serves now.
+
+        Returns:
+            The idle slot's folder.
+
+        Raises:
+            ReleaseError: A file is missing, or not what the manifest lists.
+        """
+        idle = self._idle()
+        shutil.rmtree(idle, ignore_errors=True)
+        idle.mkdir(parents=True)
+        for name, file in manifest.files.items():
+            _link(self._source(file, committed) or self.part(file), idle / name)
+            check_file(idle / name, file)
+        write_whole(idle / MANIFEST_FILE, data)
+        return idle
 
     def forget(self) -> None:
         """Commit to nothing: what was committed is damaged."""
@@ -127,10 +133,6 @@ class Slots:
         """Where a file lies while it is fetched."""
         return self.parts / file.sha256
 
-    def seal(self, manifest_data: bytes) -> None:
-        """Write the manifest into the idle slot, when all its files are there."""
-        write_whole(self._idle() / MANIFEST_FILE, manifest_data)
-
     def commit(self, manifest_sha256: str) -> None:
         """Make the idle slot the committed one, durably."""
         idle = self._idle()
@@ -138,6 +140,12 @@ class Slots:
         sync_folder(self.folder)
         write_whole(self.folder / "active", _POINTER.dump_json(Pointer(idle.name, manifest_sha256)))
         shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _source(self, file: File, committed: Slot | None) -> Path | None:
+        """Where a whole copy of a file lies."""
+        known = committed.manifest.files if committed is not None else {}
+        places = [committed.folder / name for name, other in known.items() if other == file] if committed else []
+        return next((place for place in (*places, self.part(file)) if _is_whole(place, file)), None)
 
     def _idle(self) -> Path:
         pointer = self._pointer()
@@ -189,6 +197,8 @@ def _is_whole(path: Path, file: File) -> bool:
 def _link(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
+    except FileNotFoundError as error:
+        raise ReleaseError(f"{target.name} is missing") from error
     except OSError:  # a file system without hard links
         shutil.copyfile(source, target)
         _sync_file(target)

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from edge_agent.slots import Slot, check_file
+from edge_agent.slots import Slot
 from edge_agent.tasks import HostedTask, Serving, Tasks, open_slot
 from edge_agent.upstream import Upstream
 from router.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
@@ -110,11 +110,9 @@ class Updater:
         current = hosted.serving.slot if hosted.serving else None
         check_order(manifest, order)
         check_replacement(manifest, current.manifest if current else None)
-        folder = await asyncio.to_thread(hosted.slots.clear_idle)
-        for name, file in manifest.files.items():
-            if not await asyncio.to_thread(hosted.slots.link_from_committed, name, file, current):
-                await self._fetch_file(hosted, order.release, name, file)
-        await asyncio.to_thread(hosted.slots.seal, data)
+        for name, file in (await asyncio.to_thread(hosted.slots.missing, manifest, current)).items():
+            await self._fetch_part(hosted, order.release, name, file)
+        folder = await asyncio.to_thread(hosted.slots.stage, manifest, data, current)
         hosted.staged = manifest.number
         slot = Slot(folder.name, folder, manifest, order.manifest_sha256)
         serving = await asyncio.to_thread(_try, slot)
@@ -132,7 +130,7 @@ class Updater:
             raise ReleaseError(f"{MANIFEST_FILE} has not the SHA-256 that was ordered")
         return data
 
-    async def _fetch_file(self, hosted: HostedTask, release: int, name: str, file: File) -> None:
+    async def _fetch_part(self, hosted: HostedTask, release: int, name: str, file: File) -> None:
         part = hosted.slots.part(file)
         with _open_part(part, file.size) as stream:
             held = stream.tell()
@@ -145,7 +143,7 @@ class Updater:
                     stream.write(piece)
         if held < file.size:
             raise UnavailableError(f"{name} ended after {held} of {file.size} bytes")
-        await asyncio.to_thread(hosted.slots.adopt_part, name, file)
+        await asyncio.to_thread(hosted.slots.check_part, name, file)
 
     def _is_due(self, hosted: HostedTask) -> bool:
         order = hosted.order
@@ -181,8 +179,6 @@ def check_order(manifest: Manifest, order: Order) -> None:
 
 
 def _try(slot: Slot) -> Serving:
-    for name, file in slot.manifest.files.items():
-        check_file(slot.folder / name, file)
     serving = open_slot(slot)
     check_golden(slot.folder, slot.manifest, serving.student)
     return serving

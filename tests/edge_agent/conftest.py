@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import sys
 
 import pytest
@@ -41,9 +42,9 @@ class Harness:
         self.daemon = Daemon(config, insecure=True)
         self._stop.clear()
         self._running = asyncio.create_task(self.daemon.run(self._stop))
-        while not self.daemon._door.port:
-            await asyncio.sleep(0.01)
-        self.channel = open_channel(f"127.0.0.1:{self.daemon._door.port}", insecure=True, attempts=1)
+        async with asyncio.timeout(10):
+            await self.daemon.opened.wait()
+        self.channel = open_channel(f"127.0.0.1:{self.daemon.port}", insecure=True, attempts=1)
         return self
 
     async def stop(self):
@@ -53,11 +54,11 @@ class Harness:
             await asyncio.wait_for(self._running, 20)
             self._running = None
 
-    async def ask(self, text, *, timeout=10.0, metadata=(), query_id="", **fields):
+    async def ask(self, text, *, seconds=10.0, metadata=(), query_id="", **fields):
         query = Query(query_id, fields.pop("task", "home"), text, **fields)
         stub = cascade_pb2_grpc.CascadeStub(self.channel)
         response = await stub.Answer(
-            query_to_proto(query), timeout=timeout, wait_for_ready=True, metadata=tuple(metadata)
+            query_to_proto(query), timeout=seconds or None, wait_for_ready=True, metadata=tuple(metadata)
         )
         return answer_from_proto(response)
 
@@ -112,20 +113,26 @@ class EdgeProcess:
         )
         self.process = None
 
-    async def start(self):
+    async def start(self, *arguments):
         run_file = self.data / "run" / "agent.json"
         run_file.unlink(missing_ok=True)
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge_agent", "run", "--config", str(self.config), "--insecure",
+            sys.executable, "-m", "edge_agent", "run", "--config", str(self.config), "--insecure", *arguments,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(30):
             while not run_file.exists():
-                if self.process.returncode is not None:
-                    raise AssertionError((await self.process.stderr.read()).decode())
+                assert self.process.returncode is None
                 await asyncio.sleep(0.01)
         self.channel = open_channel(f"127.0.0.1:{json.loads(run_file.read_text())['port']}", insecure=True, attempts=1)
         return self
+
+    async def written(self, rows):
+        """Return when this many queries lie in the outbox's file."""
+        with contextlib.closing(sqlite3.connect(self.data / "outbox.sqlite")) as file:
+            async with asyncio.timeout(10):
+                while file.execute("SELECT count(*) FROM waiting").fetchone()[0] < rows:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.01)
 
     async def kill(self):
         await self._end(signal.SIGKILL)

@@ -1,0 +1,81 @@
+"""What whoever deploys an agent may set, and what is said of mistakes."""
+
+import pytest
+
+from edge_agent.config import check_addresses, load_config
+from router.errors import ConfigError
+
+GOOD = 'device = "kitchen-1"\ndata = "state"\n[upstream]\ntarget = "127.0.0.1:7700"\n'
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "edge.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_three_keys_are_enough(file):
+    config = load_config(file)
+    assert (config.device, config.data, config.upstream.target) == (
+        "kitchen-1",
+        file.parent / "state",
+        "127.0.0.1:7700",
+    )
+    assert config.door.listen == "127.0.0.1:7701"
+    assert config.outbox.max_rows == 10_000
+
+
+def test_the_environment_goes_before_the_file(file, monkeypatch):
+    monkeypatch.setenv("HEADRACE_EDGE_DEVICE", "hall-2")
+    monkeypatch.setenv("HEADRACE_EDGE_OUTBOX__MAX_ROWS", "7")
+    config = load_config(file)
+    assert (config.device, config.outbox.max_rows) == ("hall-2", 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "device: is missing; set it"),
+        (GOOD.replace('"kitchen-1"', '"kit chen"'), "device: is 'kit chen': String should match"),
+        (GOOD + "port = 3\n", "upstream.port: is not a key here; use target"),
+        (GOOD + "[door]\nlisten = 7701\n", "door.listen: is 7701: Input should be a valid string"),
+        (GOOD + "[outbox]\nmax_rows = 0\n", "outbox.max_rows: is 0: Input should be greater than or equal to 1"),
+        (GOOD + "[outbox]\nrows = 1\n", "outbox.rows: is not a key here; use concurrency, max_rows"),
+        ("device = ", "is not TOML"),
+    ],
+)
+def test_a_mistake_names_file_key_value_and_what_would_do(file, content, said):
+    file.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert said in str(caught.value)
+
+
+def test_a_mistake_in_the_environment_names_the_variable(file, monkeypatch):
+    monkeypatch.setenv("HEADRACE_EDGE_OUTBOX__MAX_ROWS", "many")
+    with pytest.raises(ConfigError, match=r"^HEADRACE_EDGE_OUTBOX__MAX_ROWS: outbox.max_rows: is 'many'"):
+        load_config(file)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file; give one with --config"):
+        load_config(tmp_path / "edge.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), [('[door]\nlisten = "{}"\n', "door.listen"), ('[upstream]\ntarget = "{}"\n', "upstream.target")]
+)
+@pytest.mark.parametrize("address", ["nowhere", "192.0.2.1:80", "127.0.0.1:99999"])
+def test_addresses_are_checked_before_anything_starts(file, section, key, address):
+    good = GOOD if key == "door.listen" else GOOD.partition("[upstream]")[0]
+    file.write_text(good + section.format(address))
+    with pytest.raises(ConfigError, match=f"edge.toml: {key}: "):
+        check_addresses(load_config(file), str(file), insecure=True)
+
+
+def test_plain_transport_has_to_be_asked_for(file):
+    with pytest.raises(ConfigError, match="--insecure"):
+        check_addresses(load_config(file), str(file), insecure=False)
+    check_addresses(load_config(file), str(file), insecure=True)

@@ -1,0 +1,70 @@
+"""What a device says of itself, hears, and keeps."""
+
+import json
+
+from edge_agent.standing import Standing, load_standing, save_standing
+from edge_agent.testing import TASK, WORDS, tiny_release
+from router.query import Tier
+from router.rollout import Order, Orders
+
+ORDER = Order("home", 3, "ab" * 32, 0.25, threshold=0.75, threshold_version=4)
+
+
+def test_a_standing_is_kept_and_read_again(tmp_path):
+    standing = Standing(bytes(range(32)), (ORDER,), heard=True)
+    save_standing(tmp_path / "standing.json", standing)
+    assert load_standing(tmp_path / "standing.json") == standing
+    assert (tmp_path / "standing.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_standing_that_can_not_be_read_is_as_good_as_none(tmp_path):
+    assert load_standing(tmp_path / "standing.json") == Standing()
+    for content in ("", "{", "[]", '{"seed": "xyz", "orders": []}', '{"seed": "", "orders": [{}]}'):
+        (tmp_path / "standing.json").write_text(content)
+        assert load_standing(tmp_path / "standing.json") == Standing()
+
+
+def test_a_seed_is_taken_only_when_it_is_one():
+    standing = Standing(b"s" * 32)
+    assert standing.after(Orders()).seed == b"s" * 32
+    assert standing.after(Orders(seed=b"short")).seed == b"s" * 32
+    assert standing.after(Orders(seed=b"t" * 32)).seed == b"t" * 32
+
+
+async def test_a_report_says_what_the_device_is_and_does(warm, cloud):
+    report = cloud.reports[-1]
+    assert (report.device, report.state, report.formats) == ("device-1", "ok", ("compact", "encoder-head"))
+    assert report.agent_version
+    assert report.free_disk_bytes > 0
+    assert report.memory_bytes > 0
+    assert (report.tasks[0].task, report.tasks[0].active_release) == ("home", 1)
+
+
+async def test_an_agent_that_starts_offline_serves_what_it_had(warm, cloud):
+    cloud.order("home", exploration=1.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
+    await warm.stop()
+    await cloud.stop()
+    await warm.start()
+    answer = await warm.ask("light", seconds=2)
+    assert (answer.provenance.tier, answer.provenance.release) == (Tier.DEVICE, 1)
+    assert answer.provenance.explored
+    assert warm.daemon.report().outbox_pending == 1
+
+
+async def test_a_damaged_committed_release_is_fetched_anew(warm, cloud):
+    await warm.stop()
+    slot = json.loads((warm.folder / "tasks" / "home" / "active").read_text())["slot"]
+    (warm.folder / "tasks" / "home" / slot / "model.onnx").write_bytes(b"rotten")
+    cloud.reports.clear()
+    await warm.start()
+    await cloud.until_active(1)
+    assert (await warm.ask("light")).provenance.tier is Tier.DEVICE
+
+
+async def test_an_agent_finds_a_cloud_that_starts_after_it(harness, cloud):
+    await cloud.stop()
+    cloud.publish(*tiny_release(TASK, 1, WORDS))
+    await harness.start()
+    await cloud.start()
+    await cloud.until_active(1)

@@ -1,0 +1,158 @@
+"""How a device comes to the release that was ordered."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.updater import check_order
+from router.errors import ReleaseError
+from router.query import Tier
+from router.release import File, digest
+from router.rollout import Order
+
+MORE_WORDS = {**WORDS, "novel": "lights", "odd": "music"}
+
+
+async def refused(cloud):
+    await cloud.until(lambda: any(task.refused for task in cloud.last_tasks()))
+    ((number, reason),) = cloud.last_tasks()[0].refused
+    return number, reason
+
+
+async def test_a_new_release_is_fetched_and_serves(warm, cloud):
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
+    await cloud.until_active(2)
+    answer = await warm.ask("novel")
+    assert (answer.provenance.tier, answer.provenance.release) == (Tier.DEVICE, 2)
+    assert warm.report().healthy_answers == 1
+
+
+async def test_a_file_that_is_there_already_is_not_fetched_again(warm, cloud):
+    cloud.fetches.clear()
+    cloud.publish(*tiny_release(TASK, 2, WORDS, threshold=0.9))
+    await cloud.until_active(2)
+    assert [file for _, _, file, _ in cloud.fetches] == ["manifest.json"]
+    assert (await warm.ask("light")).text == "lights"
+
+
+async def test_an_activation_is_reported_at_once(warm, cloud):
+    cloud.interval = 60.0
+    before = len(cloud.reports)
+    await cloud.until(lambda: len(cloud.reports) > before)  # the last one at the old interval
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
+    warm.daemon._sync.poke()
+    await cloud.until_active(2, seconds=5)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "golden.jsonl"])
+async def test_a_corrupted_file_is_refused_and_the_old_release_serves_on(warm, cloud, name):
+    cloud.faults.corrupt = frozenset({name})
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
+    number, reason = await refused(cloud)
+    assert number == 2
+    assert name in reason
+    assert "SHA-256" in reason
+    assert (await warm.ask("light")).provenance.release == 1
+
+
+async def test_a_refused_release_is_not_fetched_again_and_again(warm, cloud):
+    cloud.faults.corrupt = frozenset({"model.onnx"})
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
+    await refused(cloud)
+    fetches, reports = len(cloud.fetches), len(cloud.reports)
+    await cloud.until(lambda: len(cloud.reports) > reports + 3)
+    assert len(cloud.fetches) == fetches
+
+
+async def test_after_a_refused_release_the_next_one_is_taken(warm, cloud):
+    cloud.faults.corrupt = frozenset({"model.onnx"})
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
+    await refused(cloud)
+    cloud.faults.corrupt = frozenset()
+    cloud.publish(*tiny_release(TASK, 3, MORE_WORDS))
+    await cloud.until_active(3)
+
+
+async def test_a_student_that_answers_otherwise_here_is_refused(warm, cloud):
+    manifest, files = tiny_release(TASK, 2, MORE_WORDS)
+    golden = b'{"text": "light", "label": "music", "score": 1.0}\n'
+    files["golden.jsonl"] = golden
+    listed = {**manifest.files, "golden.jsonl": File(len(golden), digest(golden))}
+    cloud.publish(replace(manifest, files=listed), files)
+    _, reason = await refused(cloud)
+    assert reason.startswith("golden input 1 is answered 'lights' here")
+    assert (await warm.ask("light")).provenance.release == 1
+
+
+async def test_an_older_release_is_refused(warm, cloud):
+    cloud.publish(*tiny_release(TASK, 3, MORE_WORDS))
+    await cloud.until_active(3)
+    cloud.publish(*tiny_release(TASK, 2, WORDS))
+    _, reason = await refused(cloud)
+    assert reason == "release 2 is older than 3, which is installed"
+
+
+async def test_a_broken_fetch_goes_on_where_it_ended(warm, cloud):
+    cloud.faults.chunk_bytes, cloud.faults.break_after = 1000, 50_000
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS, padding=100_000))
+    await cloud.until_active(2)
+    offsets = [offset for _, _, file, offset in cloud.fetches if file == "padding.bin"]
+    assert offsets == [0, 50_000]
+
+
+async def test_a_file_larger_than_listed_is_refused(warm, cloud):
+    manifest, files = tiny_release(TASK, 2, MORE_WORDS)
+    cloud.publish(manifest, {**files, "model.onnx": files["model.onnx"] + b"more"})
+    _, reason = await refused(cloud)
+    assert reason.startswith("model.onnx has more than the")
+
+
+async def test_a_release_that_is_not_there_yet_is_fetched_when_it_is(warm, cloud):
+    manifest, files = tiny_release(TASK, 2, MORE_WORDS)
+    cloud.publish(manifest, files)
+    model = cloud._files.pop(("home", 2, "model.onnx"))
+    await cloud.until(lambda: any(file == "model.onnx" and n == 2 for _, n, file, _ in cloud.fetches))
+    cloud._files["home", 2, "model.onnx"] = model
+    await cloud.until_active(2)
+
+
+async def test_swapping_under_load_drops_no_query(warm, cloud):
+    answered = []
+    over = asyncio.Event()
+
+    async def ask_on(lane):
+        count = 0
+        while not over.is_set():
+            count += 1
+            answered.append(await warm.ask("light novel"[: 5 if count % 2 else 11], query_id=f"{lane}-{count}"))
+
+    async with asyncio.TaskGroup() as group:
+        for lane in range(4):
+            group.create_task(ask_on(lane))
+        for number in range(2, 8):
+            cloud.publish(*tiny_release(TASK, number, MORE_WORDS if number % 2 else WORDS))
+            await cloud.until_active(number)
+        over.set()
+    assert {answer.text for answer in answered} == {"lights"}
+    releases = {answer.provenance.release for answer in answered if answer.provenance.tier is Tier.DEVICE}
+    assert releases >= {2, 3, 4, 5, 6}
+    assert warm.report().failed == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"number": 3}, "release 3 of 'home', which was not ordered"),
+        ({"task": replace(TASK, name="car")}, "release 2 of 'car', which was not ordered"),
+        ({"min_agent": "99.1"}, "needs agent 99.1 or newer"),
+        ({"files": {"model.onnx": File(1, "../../../etc/passwd")}}, "'model.onnx' is listed with no usable"),
+        ({"files": {"manifest.json": File(1, "0" * 64)}}, "'manifest.json' is listed with no usable"),
+    ],
+)
+def test_a_manifest_that_was_not_ordered_or_can_not_be_run_is_refused(changes, problem):
+    manifest, _ = tiny_release(TASK, 2, WORDS)
+    check_order(manifest, Order("home", 2, "", 0.0))
+    with pytest.raises(ReleaseError, match=problem):
+        check_order(replace(manifest, **changes), Order("home", 2, "", 0.0))

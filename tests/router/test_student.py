@@ -1,0 +1,117 @@
+"""An exported student, as device and cloud run it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
+from router.errors import ModelError, ReleaseError
+from router.release import Golden
+from router.student import OnnxEncoder, Student, check_golden
+
+
+@pytest.fixture
+def release(tmp_path):
+    manifest, files = tiny_release(TASK, 1, WORDS)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    return tmp_path, manifest
+
+
+def test_a_student_answers_with_the_likeliest_label_and_a_score(release):
+    student = Student.load(*release)
+    judged = student.judge("lamp")
+    assert judged.label == "lights"
+    assert judged.score > 0.99
+    assert judged.logits.shape == (3,)
+    assert student.judge("no such words").score < 0.01
+
+
+def test_reading_many_texts_gives_what_reading_each_gives(release):
+    student = Student.load(*release)
+    texts = ["light", "song song noon", "", "zebra light"]
+    reading = student.read(texts)
+    assert reading.logits.dtype == reading.similarity.dtype == np.float64
+    for row, text in enumerate(texts):
+        one = student.read([text])
+        assert np.array_equal(one.logits[0], reading.logits[row])
+        assert one.similarity[0] == reading.similarity[row]
+
+
+def test_a_text_longer_than_the_student_reads_is_cut(release):
+    folder, manifest = release
+    student = Student(folder, replace(manifest.student, max_tokens=2), manifest.calibration)
+    assert np.array_equal(student.read(["light light song song song"]).logits, student.read(["light light"]).logits)
+
+
+def test_without_calibration_a_student_reads_but_does_not_judge(release):
+    folder, manifest = release
+    student = Student(folder, manifest.student)
+    assert student.read(["light"]).logits.shape == (1, 3)
+    with pytest.raises(ModelError, match="no calibration"):
+        student.judge("light")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_missing_or_broken_file_is_named(release, name):
+    folder, manifest = release
+    (folder / name).write_bytes(b"garbage")
+    with pytest.raises(ModelError, match=name):
+        Student.load(folder, manifest)
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} can't be read"):
+        Student.load(folder, manifest)
+
+
+def test_a_model_that_does_not_fit_the_labels_is_refused(release):
+    folder, manifest = release
+    with pytest.raises(ModelError, match="3 logits for 2 labels"):
+        Student(folder, replace(manifest.student, labels=("lights", "music")))
+
+
+def test_a_student_of_an_unknown_kind_is_refused(release):
+    folder, manifest = release
+    with pytest.raises(ModelError, match="'parrot' is not known here; known are compact, encoder-head"):
+        Student(folder, replace(manifest.student, kind="parrot"))
+
+
+def test_a_model_without_an_embedding_is_no_encoder(release):
+    folder, _ = release
+    with pytest.raises(ModelError, match=r"model.onnx gives \['logits', 'similarity'\], and \['embedding'\]"):
+        OnnxEncoder.load(folder / "model.onnx", folder / "tokenizer.json", 32)
+
+
+def test_release_0_has_no_student(tmp_path):
+    check_golden(tmp_path, empty_release(TASK))
+    with pytest.raises(ModelError, match="has no student"):
+        Student.load(tmp_path, empty_release(TASK))
+
+
+def test_golden_inputs_that_come_out_as_stated_pass(release):
+    check_golden(*release)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"text": "light", "label": "music", "score": 1.0}', "golden input 1 is answered 'lights' here"),
+        ('{"text": "light", "label": "lights", "score": 0.9}', "golden input 1 scores"),
+        ('{"text": "light", "label": "lights", "score": NaN}', "golden input 1 scores"),
+        ('{"text": "light"}', "can't be read"),
+        ("", "are empty"),
+    ],
+)
+def test_golden_inputs_that_come_out_otherwise_refuse_the_release(release, line, problem):
+    folder, manifest = release
+    (folder / "golden.jsonl").write_text(line)
+    with pytest.raises(ReleaseError, match=problem):
+        check_golden(folder, manifest)
+
+
+def test_a_student_without_golden_inputs_is_refused(release):
+    folder, manifest = release
+    with pytest.raises(ReleaseError, match="no golden inputs"):
+        check_golden(folder, replace(manifest, golden=None))
+    with pytest.raises(ReleaseError, match="can't be read"):
+        check_golden(folder, replace(manifest, golden=Golden("elsewhere.jsonl", 0.1)))
