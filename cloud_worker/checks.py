@@ -6,9 +6,14 @@ import errno
 import os
 import socket
 
+import grpc
+
 from cloud_worker.config import CloudConfig
 from router.address import Address, plain_address
 from router.errors import ConfigError, StartError
+
+_RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+_REACHABLE_SECONDS = 5.0
 
 
 def check_data_folder(config: CloudConfig) -> None:
@@ -34,6 +39,18 @@ def check_door(config: CloudConfig, *, insecure: bool) -> None:
         StartError: The port is in use.
     """
     _check_free(plain_address(config.door.listen, "door", "listen", insecure=insecure))
+
+
+def is_ray(address: str) -> bool:
+    """Whether a Ray cluster answers at ``host:port``; ``ray.init`` alone would wait most of a minute."""
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        is_alive = channel.unary_unary(_RAY_IS_ALIVE, request_serializer=bytes, response_deserializer=bytes)
+        try:
+            is_alive(b"", timeout=_REACHABLE_SECONDS)
+        except grpc.RpcError as error:
+            absent = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED}
+            return error.code() not in absent  # one that asks for a token is there
+    return True
 
 
 def _check_free(address: Address) -> None:

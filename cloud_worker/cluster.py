@@ -18,9 +18,9 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray._raylet import check_health  # type: ignore[attr-defined] # compiled, without stubs
 from ray.exceptions import RayError
 
+from cloud_worker.checks import is_ray
 from cloud_worker.config import CloudConfig
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.gateway import GATEWAY, start_gateway
@@ -39,7 +39,6 @@ NAMESPACE = "headrace"
 Step = Callable[[str], AbstractContextManager[None]]  # shows one step, by its name, while it lasts
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
-_REACHABLE_SECONDS = 5
 _STOP_SECONDS = 20.0
 
 
@@ -100,6 +99,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
 def _connect(config: CloudConfig, started: ExitStack) -> str:
     """Start Ray on this machine, or join the cluster that is named; returns its address."""
     started.callback(ray.shutdown)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if config.ray.address:
         context = _join(config.ray.address)
     else:
@@ -112,13 +112,12 @@ def _connect(config: CloudConfig, started: ExitStack) -> str:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        started.callback(serve.shutdown)
     serve.start(proxy_location="Disabled")
     return str(context.address_info["gcs_address"])
 
 
 def _join(address: str) -> Any:
-    if not _answers(address):
+    if not is_ray(address):
         raise StartError(
             f"no Ray cluster answers at {address}; give the address that `ray start` printed, as host:port, "
             "or leave ray.address empty to start one here"
@@ -129,18 +128,10 @@ def _join(address: str) -> Any:
         raise StartError(f"the Ray cluster at {address} can't be joined: {error}") from error
 
 
-def _answers(address: str) -> bool:
-    """Whether a Ray cluster answers there; ``ray.init`` alone would wait for minutes."""
-    try:
-        return bool(check_health(address, timeout=_REACHABLE_SECONDS))
-    except (RayError, RuntimeError, ValueError) as error:
-        log.info("no health from %s: %s", address, error)
-        return False
-
-
 def _start_teacher(config: CloudConfig, name: str, started: ExitStack) -> None:
     settings = next(teacher for teacher in config.teachers if teacher.name == name)
-    started.callback(serve.delete, application_of(name))
+    if config.ray.address:  # a cluster of our own ends with all that runs on it
+        started.callback(serve.delete, application_of(name))
     telemetry = TelemetrySettings(otlp=config.telemetry.otlp)
     try:
         start_teacher(settings, config.teachers_folder, telemetry)

@@ -19,6 +19,7 @@ _ON_THIS_MACHINE = {
     # Whatever the name says: without clusters, Ray takes 127.0.0.1 for its address, and listens nowhere else.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_enable_metrics_collection": "0",
+    "RAY_worker_niceness": "0",  # gateway and teachers answer people; Ray would put them behind everything else
 }
 
 

@@ -45,8 +45,10 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print("nothing runs on this data folder; this is what it holds")
     log = report["log"]
     console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
-    console.print(_tasks_table(report["tasks"]))
-    console.print(_devices_table(report["devices"]))
+    if report["tasks"]:
+        console.print(_tasks_table(report["tasks"]))
+    if report["devices"]:
+        console.print(_devices_table(report["devices"]))
 
 
 def _up(up: Up | None) -> dict[str, Any]:
@@ -99,7 +101,9 @@ def _tasks_table(tasks: list[dict[str, Any]]) -> Table:
         "task", "release", "exploration", "mode", "watch", "phase", "rows", title="tasks", title_justify="left"
     )
     for task in tasks:
-        phase = f"{task['phase']} {task['phase_progress']:.0%} {task['phase_note']}".strip()
+        phase = task["phase"]
+        if phase != "idle":
+            phase = f"{phase} {task['phase_progress']:.0%} {task['phase_note']}".strip()
         cells = (task["release"], f"{task['exploration']:.2f}", task["mode"], task["watch"], phase, task["rows"])
         table.add_row(task["task"], *(str(cell) for cell in cells))
     return table
