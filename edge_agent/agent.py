@@ -21,11 +21,14 @@ from edge_agent.upstream import Upstream
 from router import names
 from router.deferral import Action, Decision, decide
 from router.errors import (
+    BadInputError,
+    CallerError,
+    ConflictingQueryError,
     DeadlineError,
     DeniedError,
+    HeadraceError,
     NotPossibleError,
     OverloadedError,
-    ServiceError,
 )
 from router.query import Answer, Attempt, Query, Reason, Route, check_query
 from router.student import Judgement
@@ -95,8 +98,8 @@ class Agent:
         if decision.action is Action.DEFER:
             try:
                 return await self._escalate(case, judgement, decision)
-            except ServiceError as error:
-                if judgement is None:
+            except HeadraceError as error:
+                if judgement is None or _is_callers_fault(error):
                     raise
                 decision = Decision(Action.DEGRADE, _obstacle_of(error))
         if judgement is None:
@@ -179,9 +182,14 @@ class Agent:
         return max(0.0, left - max(0.05, 0.1 * left))
 
 
-def _obstacle_of(error: ServiceError) -> Reason:
+def _is_callers_fault(error: HeadraceError) -> bool:
+    """Whether the next tier found the query itself wrong, so that no answer would be right."""
+    return isinstance(error, BadInputError | ConflictingQueryError) or type(error) is CallerError
+
+
+def _obstacle_of(error: HeadraceError) -> Reason:
     if isinstance(error, DeadlineError):
         return Reason.DEADLINE
-    if isinstance(error, OverloadedError | DeniedError):
+    if isinstance(error, OverloadedError | DeniedError | CallerError):
         return Reason.REFUSED
     return Reason.UNREACHABLE

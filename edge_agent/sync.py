@@ -1,7 +1,8 @@
 """Report to the fleet and take its orders, at the interval that the fleet sets.
 
 Rules:
- * New orders are durable before they hold; rate, mode and threshold hold from the next query on.
+ * New orders hold from the next query on, and are kept for a restart. A full disk keeps them from being kept, not from
+   being obeyed.
  * After an activation or a refusal it reports at once.
  * A cloud that is away is asked again soon at first, then less often; nothing waits for it.
 """
@@ -15,7 +16,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.standing import save_standing
+from edge_agent.standing import Standing, save_standing
 from edge_agent.tasks import Tasks
 from edge_agent.upstream import Upstream
 from router.errors import HeadraceError
@@ -66,7 +67,7 @@ class Sync:
             try:
                 interval = await self.once()
                 pause = FIRST_PAUSE
-            except (HeadraceError, OSError) as error:
+            except HeadraceError as error:
                 log.log(logging.INFO if pause == FIRST_PAUSE else logging.DEBUG, "could not sync: %s", error)
                 interval = pause * random.uniform(1.0, 1.5)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -77,17 +78,22 @@ class Sync:
 
         Raises:
             HeadraceError: The fleet can't be reached, or refuses.
-            OSError: The orders can't be kept.
         """
         orders = await self._upstream.sync(self._report())
         standing = self._tasks.standing.after(orders)
         if standing != self._tasks.standing:
-            await asyncio.to_thread(save_standing, self._path, standing)
             self._tasks.obey(standing)
             self._ordered()
+            await self._keep(standing)
         if orders.message:
             log.info("the cloud says: %s", orders.message)
         return _bounded(orders)
+
+    async def _keep(self, standing: Standing) -> None:
+        try:
+            await asyncio.to_thread(save_standing, self._path, standing)
+        except OSError as error:
+            log.error("orders hold, but can't be kept for a restart: %s", error)
 
     async def _rest(self, seconds: float) -> None:
         try:

@@ -47,6 +47,7 @@ class Faults:
         unavailable: Calls of ``Answer`` and ``Sync`` get UNAVAILABLE.
         hang: They get no answer at all, as over a half-open connection.
         delay: Seconds before each answer.
+        unknown_task: Calls of ``Answer`` get NOT_FOUND.
         pushback: Calls of ``Answer`` are shed, to come back after this many seconds.
         corrupt: Files whose bytes come changed, of the same length.
         break_after: A fetch breaks after this many bytes; once for each file.
@@ -57,6 +58,7 @@ class Faults:
     unavailable: bool = False
     hang: bool = False
     delay: float = 0.0
+    unknown_task: bool = False
     pushback: float | None = None
     corrupt: frozenset[str] = frozenset()
     break_after: int | None = None
@@ -163,6 +165,8 @@ class CloudSimulator:
             await asyncio.sleep(self.faults.delay)
         if self.faults.unavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable on purpose")
+        if is_query and self.faults.unknown_task:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown on purpose")
         if is_query and self.faults.pushback is not None:
             pushback = ((names.META_PUSHBACK, str(int(1000 * self.faults.pushback))),)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "shed on purpose", pushback)
