@@ -75,3 +75,7 @@ def _start_logging(*, as_json: bool, level: int) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("edge_agent", "router"):
         logging.getLogger(name).setLevel(level)
+
+
+if __name__ == "__main__":
+    app(prog_name="headrace-edge")

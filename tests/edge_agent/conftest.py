@@ -117,7 +117,7 @@ class EdgeProcess:
         run_file = self.data / "run" / "agent.json"
         run_file.unlink(missing_ok=True)
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge_agent", "run", "--config", str(self.config), "--insecure", *arguments,
+            sys.executable, "-m", "edge_agent.cli", "run", "--config", str(self.config), "--insecure", *arguments,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(30):

@@ -18,7 +18,7 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 def run_edge(*arguments):
-    command = [sys.executable, "-m", "edge_agent", *arguments]
+    command = [sys.executable, "-m", "edge_agent.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
