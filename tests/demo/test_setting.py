@@ -1,0 +1,139 @@
+"""What a demo is asked to do is checked, file and line named, before anything starts."""
+
+import json
+
+import pytest
+
+from cloud_worker.config import read_config
+from demo.setting import Setting, free_ports, read_lines, workload, write_configs
+from demo.workload import Line
+from edge_agent.config import load_config
+from router.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def lines(tmp_path):
+    def write(*rows, name="lines.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+def setting(tmp_path, **changes):
+    known = {
+        "folder": tmp_path / "run",
+        "stream": (Line("lights on", "on"), Line("lights off", "off")),
+        "examples": (Line("light please", "on"),),
+        "teacher": "encoder",
+        "student": "compact",
+        "promise": 0.03,
+        "assurance": 0.9,
+        "agents": 2,
+        "rate": 0.0,
+        "lockstep": False,
+        "is_own": False,
+    }
+    return Setting(**{**known, **changes})
+
+
+def test_lines_keep_their_order_and_empty_ones_are_skipped(lines):
+    path = lines('{"text": "a", "label": "x"}', "", '{"text": "b", "label": "y", "more": 1}')
+    assert read_lines(path) == (Line("a", "x"), Line("b", "y"))
+
+
+def test_a_line_separator_inside_a_text_ends_no_line(lines):
+    assert read_lines(lines('{"text": "a\u2028b\x85c", "label": "x"}')) == (Line("a\u2028b\x85c", "x"),)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "not json",
+        "[]",
+        '"text"',
+        "{}",
+        '{"text": "a"}',
+        '{"label": "x"}',
+        '{"text": "  ", "label": "x"}',
+        '{"text": 3, "label": "x"}',
+        '{"text": "a", "label": null}',
+        '{"text": "a", "label": ""}',
+    ],
+)
+def test_a_wrong_line_is_named_by_file_and_number(lines, wrong):
+    path = lines('{"text": "a", "label": "x"}', "", wrong)
+    with pytest.raises(DataError) as raised:
+        read_lines(path)
+    assert str(raised.value).startswith(f"{path}:3:")
+    assert raised.value.exit_code == 82
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        read_lines(tmp_path / "nowhere.jsonl")
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path):
+    path = tmp_path / "binary.jsonl"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"binary\.jsonl"):
+        read_lines(path)
+
+
+def test_a_file_without_lines_is_refused(lines):
+    with pytest.raises(DataError, match="no lines"):
+        read_lines(lines("", " "))
+
+
+def test_examples_without_a_stream_are_refused(lines):
+    with pytest.raises(ConfigError, match="--stream"):
+        workload(lines('{"text": "a", "label": "x"}'), None, "encoder", 0, 0)
+
+
+def test_an_encoder_needs_examples_beside_a_stream_of_ones_own(lines):
+    with pytest.raises(ConfigError, match="--examples"):
+        workload(None, lines('{"text": "a", "label": "x"}'), "encoder", 0, 0)
+
+
+def test_a_recorded_teacher_needs_no_examples_and_reads_none(lines, tmp_path):
+    stream = lines('{"text": "a", "label": "x"}')
+    assert workload(tmp_path / "never-read.jsonl", stream, "recorded", 0, 0) == ((), (Line("a", "x"),))
+
+
+def test_a_limit_cuts_the_stream_only(lines):
+    stream = lines(*(json.dumps({"text": f"t{n}", "label": "x"}) for n in range(5)), name="stream.jsonl")
+    examples = lines(*(json.dumps({"text": f"e{n}", "label": "x"}) for n in range(4)), name="examples.jsonl")
+    known, asked = workload(examples, stream, "encoder", 2, 0)
+    assert (len(known), len(asked)) == (4, 2)
+
+
+def test_the_demos_own_workload_takes_its_length_from_the_limit():
+    assert len(workload(None, None, "encoder", 120, 0)[1]) == 120
+
+
+@pytest.mark.parametrize("teacher", ["encoder", "recorded"])
+@pytest.mark.parametrize("student", ["compact", "encoder-head"])
+def test_the_files_that_are_written_can_be_read_by_the_real_commands(tmp_path, teacher, student):
+    places = write_configs(setting(tmp_path, teacher=teacher, student=student))
+    cloud = read_config(places.cloud_config)
+    assert cloud.door.listen == places.cloud_target
+    assert cloud.data.is_relative_to(tmp_path / "run")
+    [task] = cloud.tasks
+    assert (task.objective.max_disagreement, task.objective.assurance) == (0.03, 0.9)
+    assert (task.student, task.reference) == (student, cloud.teachers[0].name)
+    agents = [load_config(path) for path in places.agent_configs]
+    assert [agent.door.listen for agent in agents] == list(places.agent_targets)
+    assert [agent.device for agent in agents] == list(places.devices) == ["edge-1", "edge-2"]
+    assert {agent.upstream.target for agent in agents} == {places.cloud_target}
+
+
+def test_the_workload_is_kept_beside_what_came_of_it(tmp_path):
+    odd = (Line("a\u2028b", "x"), Line("ça va", "y"))
+    write_configs(setting(tmp_path, stream=odd))
+    assert read_lines(tmp_path / "run" / "stream.jsonl") == odd
+
+
+def test_ports_are_all_different():
+    assert len(set(free_ports(20))) == 20
