@@ -1,0 +1,182 @@
+"""Run the whole loop on one machine: ``python -m demo --help``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.publisher import Publisher
+from cloud_worker.store import Store
+from demo import measure, report
+from demo.processes import running
+from demo.setting import TASK, Places, Setting, workload, write_configs
+from demo.standing import Observer
+from demo.stream import Asked, send
+from demo.view import View
+from router.errors import HeadraceError
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+python -m demo
+
+python -m demo --limit 3000 --agents 3
+
+python -m demo --stream asked.jsonl --teacher recorded --promise 0.01 --lockstep
+
+python -m demo --examples known.jsonl --stream asked.jsonl --json figures.json --no-ui
+"""
+
+
+class TeacherKind(StrEnum):
+    """Who answers in the cloud."""
+
+    ENCODER = "encoder"
+    RECORDED = "recorded"
+
+
+class StudentKind(StrEnum):
+    """What runs on the devices."""
+
+    COMPACT = "compact"
+    ENCODER_HEAD = "encoder-head"
+
+
+@app.command(epilog=_EXAMPLES)
+def main(
+    examples: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that fit the teacher.")] = None,
+    stream: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that the fleet is asked.")] = None,
+    teacher: Annotated[TeacherKind, typer.Option(help="Who answers in the cloud.")] = TeacherKind.ENCODER,
+    student: Annotated[
+        StudentKind | None,
+        typer.Option(help="What runs on the devices.", show_default="compact; for recorded: encoder-head"),
+    ] = None,
+    promise: Annotated[float, typer.Option(min=1e-4, max=0.5, help="Largest share of answers that may differ.")] = 0.02,
+    assurance: Annotated[float, typer.Option(min=0.5, max=0.9999, help="How sure the promise is.")] = 0.95,
+    agents: Annotated[int, typer.Option(min=1, max=20, help="How many devices.")] = 2,
+    limit: Annotated[int, typer.Option(min=0, help="Most queries; 0 for all.")] = 0,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Queries a second; 0: as fast as they are answered.", show_default="own workload: 45"),
+    ] = None,
+    lockstep: Annotated[bool, typer.Option("--lockstep", help="Hold the stream while something is computed.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Print nothing but the last line of JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the demo's own workload.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option("--run", help="Folder of this run.", show_default="runs/<time>")
+    ] = None,
+) -> None:
+    """Run the loop on one machine: a Ray cluster, agents that start with nothing, and a stream of queries.
+
+    The last line of stdout is one JSON object.
+    """
+    console = Console(stderr=True, quiet=no_ui)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        known, asked = workload(examples, stream, teacher, limit, seed)
+        default = StudentKind.COMPACT if teacher is TeacherKind.ENCODER else StudentKind.ENCODER_HEAD
+        is_own = stream is None
+        setting = Setting(
+            folder=folder or Path("runs") / time.strftime("%Y%m%d-%H%M%S"),
+            stream=asked,
+            examples=known or asked,
+            teacher=teacher.value,
+            student=(student or default).value,
+            promise=promise,
+            assurance=assurance,
+            agents=agents,
+            rate=_default_rate(is_own, lockstep) if rate is None else rate,
+            lockstep=lockstep,
+            is_own=is_own,
+        )
+        figures = asyncio.run(_run(setting, console))
+    except HeadraceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise typer.Exit(130) from None
+    console.print(report.table(figures, promise))
+    console.print(f"picture: {setting.folder / 'picture.png'}   everything else: {setting.folder}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(figures))
+
+
+def _default_rate(is_own: bool, lockstep: bool) -> float:
+    """The demo's own workload flows at a pace at which one can watch; lockstep needs none."""
+    return 45.0 if is_own and not lockstep else 0.0
+
+
+async def _run(setting: Setting, console: Console) -> dict[str, Any]:
+    began = time.monotonic()
+    places = write_configs(setting)
+    config = read_config(places.cloud_config)
+    console.print(f"starting the cloud and {setting.agents} agents; logs are in {setting.folder}")
+    async with running(setting.folder, places) as stage:
+        console.print(f"serving after {time.monotonic() - began:.0f} s; the stream begins")
+        asked = Asked([None] * len(setting.stream), milliseconds=[0.0] * len(setting.stream))
+        observer = Observer(config)
+        await _stream(setting, places, observer, asked, console)
+        teacher = await _ask_teacher(setting, places, console)
+        restarts = stage.restarts
+    figures = _measure(setting, config, places, asked, teacher)
+    figures |= {"seconds": round(time.monotonic() - began, 1), "restarts": restarts}
+    report.picture(figures, setting.promise, setting.folder / "picture.png")
+    return figures
+
+
+async def _stream(setting: Setting, places: Places, observer: Observer, asked: Asked, console: Console) -> None:
+    view = asyncio.create_task(View(console, observer, asked, places.devices).run())
+
+    def sent() -> dict[str, int]:
+        share, rest = divmod(asked.sent, setting.agents)
+        return {device: share + (place < rest) for place, device in enumerate(places.devices)}
+
+    try:
+        await send(setting, places, asked, lambda: observer.settle(sent))
+        await observer.drained()
+    finally:
+        view.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await view
+
+
+async def _ask_teacher(setting: Setting, places: Places, console: Console) -> dict[str, str]:
+    with Progress(console=console) as progress:
+        bar = progress.add_task("measuring: the teacher answers every text", total=None)
+        return await measure.teacher_answers(
+            setting, places, lambda done, total: progress.update(bar, completed=done, total=total)
+        )
+
+
+def _measure(
+    setting: Setting, config: CloudConfig, places: Places, asked: Asked, teacher: dict[str, str]
+) -> dict[str, Any]:
+    logged = measure.logged_keys(DistillationLog(config.log_folder))
+    rows = measure.rows_of(setting, asked, teacher, logged, places.devices)
+    publisher = Publisher(config.releases_folder)
+    released = [(row, publisher.manifest(TASK, row.number)) for row in Store(config.store_url).releases(TASK)]
+    right = sum(teacher[line.text] == line.label for line in setting.stream) / len(setting.stream)
+    lost = measure.lost(asked, logged, places.devices)
+    return measure.figures(rows, released, round(right, 6), agents=setting.agents, lost=lost)
+
+
+if __name__ == "__main__":
+    app()

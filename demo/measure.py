@@ -1,0 +1,180 @@
+"""What the demo shows, measured afterwards on every query against the teacher's own answer.
+
+Rules:
+ * Nothing here is estimated: the teacher is asked every distinct text, directly, and refuses consent to log.
+ * A query belongs to the release that its agent ran when it answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.store import ReleaseRow
+from demo.setting import TASK, Places, Setting
+from demo.stream import Asked, is_local, query_id
+from router.client import AsyncClient
+from router.query import Consent, Route
+from router.release import Manifest
+
+WINDOW = 500
+CONCURRENCY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One answered query.
+
+    Attributes:
+        local: A student answered.
+        cloud: The teacher saw it, for any reason.
+        explored: Drawn for the reference.
+        covered: Counts in the promise.
+        agrees: With the teacher's own answer.
+        right: With the stream's label.
+        release: That the agent ran.
+        milliseconds: As the caller saw it.
+    """
+
+    local: bool
+    cloud: bool
+    explored: bool
+    covered: bool
+    agrees: bool
+    right: bool
+    release: int
+    milliseconds: float
+
+
+async def teacher_answers(setting: Setting, places: Places, progress: Callable[[int, int], None]) -> dict[str, str]:
+    """What the teacher says of every distinct text."""
+    texts = list(dict.fromkeys(line.text for line in setting.stream))
+    answers: dict[str, str] = {}
+    gate = asyncio.Semaphore(CONCURRENCY)
+
+    async with AsyncClient(places.cloud_target, insecure=True, device="measure") as client:
+
+        async def ask(place: int, text: str) -> None:
+            async with gate:
+                answer = await client.ask(
+                    text,
+                    TASK,
+                    query_id=f"measure-{place:06d}",
+                    route=Route.CLOUD_ONLY,
+                    consent=Consent.REFUSED,
+                    deadline=120.0,
+                )
+                answers[text] = answer.text
+                progress(len(answers), len(texts))
+
+        async with asyncio.TaskGroup() as group:
+            for place, text in enumerate(texts):
+                group.create_task(ask(place, text))
+    return answers
+
+
+def logged_keys(log: DistillationLog) -> Counter[tuple[str, str]]:
+    """How often each (caller, query id) stands in the log."""
+    table = log.read(TASK, columns=["caller", "query_id"])
+    return Counter(zip(table.column("caller").to_pylist(), table.column("query_id").to_pylist(), strict=True))
+
+
+def rows_of(
+    setting: Setting, asked: Asked, teacher: dict[str, str], logged: Counter[tuple[str, str]], devices: Sequence[str]
+) -> list[Row]:
+    """One row a query that got an answer, in the stream's order."""
+    rows = []
+    for place, (line, answer) in enumerate(zip(setting.stream, asked.answers, strict=True)):
+        if answer is None:
+            continue
+        seen = not is_local(answer) or logged[devices[place % len(devices)], query_id(place)] > 0
+        rows.append(
+            Row(
+                local=is_local(answer),
+                cloud=seen,
+                explored=answer.provenance.explored,
+                covered=answer.provenance.covered,
+                agrees=answer.text == teacher[line.text],
+                right=answer.text == line.label,
+                release=answer.provenance.release,
+                milliseconds=asked.milliseconds[place],
+            )
+        )
+    return rows
+
+
+def lost(asked: Asked, logged: Counter[tuple[str, str]], devices: Sequence[str]) -> int:
+    """Queries that got an error, and logged answers that are not in the log exactly once."""
+    missing = sum(
+        logged[devices[place % len(devices)], query_id(place)] != 1
+        for place, answer in enumerate(asked.answers)
+        if answer is not None and answer.provenance.logged
+    )
+    return len(asked.failed) + missing
+
+
+def figures(
+    rows: Sequence[Row], releases: Sequence[tuple[ReleaseRow, Manifest]], teacher_right: float, **given: object
+) -> dict[str, object]:
+    """The demo's JSON object; ``given`` are figures that come from elsewhere."""
+    last = rows[len(rows) * 3 // 4 :]
+    first_met: dict[int, int] = {}
+    for place, row in enumerate(rows):
+        first_met.setdefault(row.release, place)
+    return {
+        **given,
+        "queries": len(rows),
+        "releases": [_release(row, manifest, first_met) for row, manifest in releases if row.number in first_met],
+        "local_share": _share(rows, "local"),
+        "local_share_last_quarter": _share(last, "local"),
+        "cloud_share": _share(rows, "cloud"),
+        "cloud_share_last_quarter": _share(last, "cloud"),
+        "explored_share": _share(rows, "explored"),
+        "covered_share": _share(rows, "covered"),
+        "disagreement": 1 - _share(rows, "agrees"),
+        "disagreement_last_quarter": 1 - _share(last, "agrees"),
+        "disagreement_by_release": _by_release(rows),
+        "accuracy": _share(rows, "right"),
+        "teacher_accuracy": teacher_right,
+        "p50_ms_local": _median([row.milliseconds for row in rows if row.local]),
+        "p50_ms_escalated": _median([row.milliseconds for row in rows if not row.local]),
+        "windows": [_window(rows[start : start + WINDOW]) for start in range(0, len(rows), WINDOW)],
+    }
+
+
+def _release(row: ReleaseRow, manifest: Manifest, first_met: dict[int, int]) -> dict[str, object]:
+    certificate = manifest.certificate
+    return {
+        "number": row.number,
+        "at_query": first_met[row.number],
+        "threshold": manifest.policy.threshold if manifest.student else None,
+        "certifying_rows": certificate.rows if certificate else 0,
+        "losses": certificate.losses if certificate else 0,
+        "attempt": certificate.attempt if certificate else 0,
+    }
+
+
+def _by_release(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    result: dict[str, dict[str, float]] = {}
+    for number in sorted({row.release for row in rows}):
+        served = [row for row in rows if row.release == number]
+        result[str(number)] = {"n": len(served), "disagreement": 1 - _share(served, "agrees")}
+    return result
+
+
+def _window(rows: Sequence[Row]) -> dict[str, float]:
+    release = Counter(row.release for row in rows).most_common(1)[0][0]
+    return {"local_share": _share(rows, "local"), "disagreement": 1 - _share(rows, "agrees"), "release": release}
+
+
+def _share(rows: Sequence[Row], name: str) -> float:
+    return round(sum(getattr(row, name) for row in rows) / len(rows), 6) if rows else 0.0
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return round(float(np.median(values)), 3) if values else None

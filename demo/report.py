@@ -1,0 +1,63 @@
+"""The end of a demo: a table, and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from rich.table import Table
+
+from demo.measure import WINDOW
+
+_SHARES = (
+    ("answered on the device", "local_share"),
+    ("seen by the cloud", "cloud_share"),
+    ("different from the cloud's answer", "disagreement"),
+)
+
+
+def table(figures: dict[str, Any], promise: float) -> Table:
+    """The figures that a person wants to see."""
+    result = Table(title=f"{figures['queries']} queries to {figures['agents']} agents in {figures['seconds']:.0f} s")
+    for name in ("", "all", "last quarter"):
+        result.add_column(name, justify="left" if not name else "right")
+    for words, key in _SHARES:
+        result.add_row(words, f"{figures[key]:.1%}", f"{figures[key + '_last_quarter']:.1%}")
+    result.add_row("promised at most", f"{promise:.1%}", f"{promise:.1%}")
+    result.add_row("right (the teacher)", f"{figures['accuracy']:.1%} ({figures['teacher_accuracy']:.1%})", "")
+    result.add_row("lost", str(figures["lost"]), "")
+    for words, key in (("median, on the device", "p50_ms_local"), ("median, escalated", "p50_ms_escalated")):
+        value = figures[key]
+        result.add_row(words, "-" if value is None else f"{value:.1f} ms", "")
+    for number, served in figures["disagreement_by_release"].items():
+        result.add_row(f"release {number}, {served['n']} queries", f"{served['disagreement']:.2%} differ", "")
+    return result
+
+
+def picture(figures: dict[str, Any], promise: float, path: Path) -> None:
+    """Local share and disagreement over queries, releases marked, as a PNG."""
+    windows = figures["windows"]
+    places = [(number + 0.5) * WINDOW for number in range(len(windows))]
+    figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 5.5), height_ratios=(2, 1))
+    upper.plot(places, [window["local_share"] for window in windows], marker="o", color="tab:blue")
+    upper.set_ylabel("answered on the device")
+    upper.set_ylim(0, 1)
+    lower.plot(places, [window["disagreement"] for window in windows], marker="o", color="tab:red")
+    lower.axhline(promise, color="grey", linestyle="--", label=f"promise: at most {promise:.1%}")
+    lower.set_ylabel("differs from the cloud")
+    lower.set_xlabel("queries")
+    lower.set_ylim(bottom=0)
+    lower.legend(loc="upper right")
+    for release in figures["releases"]:
+        if release["number"]:
+            for axis in (upper, lower):
+                axis.axvline(release["at_query"], color="tab:green", linewidth=0.8)
+            upper.annotate(f" {release['number']}", (release["at_query"], 0.02), color="tab:green")
+    upper.set_title("Fewer queries leave the device (green: releases)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

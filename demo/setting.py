@@ -1,0 +1,196 @@
+"""What a demo is asked to do, checked before anything starts, and the configuration files that follow from it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.workload import Line, generate
+from router.errors import ConfigError, DataError
+
+TASK = "commands"
+DEFAULT_QUERIES = 6000
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A demo.
+
+    Attributes:
+        folder: Everything that the run leaves behind.
+        stream: What the fleet is asked, in its order.
+        examples: What the teacher is fitted on; empty for a recorded one.
+        teacher: ``encoder`` or ``recorded``.
+        student: ``compact`` or ``encoder-head``.
+        promise: Largest disagreement.
+        assurance: Of the promise.
+        agents: How many devices.
+        rate: Queries a second, 0 for as fast as they are answered.
+        lockstep: Hold the stream while something is computed or copied.
+        is_own: The workload is the demo's own.
+    """
+
+    folder: Path
+    stream: tuple[Line, ...]
+    examples: tuple[Line, ...]
+    teacher: str
+    student: str
+    promise: float
+    assurance: float
+    agents: int
+    rate: float
+    lockstep: bool
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the processes of a demo are: configuration files and targets."""
+
+    cloud_config: Path
+    cloud_target: str
+    agent_configs: tuple[Path, ...]
+    agent_targets: tuple[str, ...]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices."""
+        return tuple(path.stem for path in self.agent_configs)
+
+
+def read_lines(path: Path) -> tuple[Line, ...]:
+    """Lines ``{text, label}`` of a JSON lines file.
+
+    Raises:
+        DataError: Names file and line.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(str(path), 0, f"can't be read: {error}") from error
+    lines = [_line(path, number, text) for number, text in enumerate(content.splitlines(), 1) if text.strip()]
+    if not lines:
+        raise DataError(str(path), 0, 'has no lines; write JSON lines such as {"text": "...", "label": "..."}')
+    return tuple(lines)
+
+
+def _line(path: Path, number: int, text: str) -> Line:
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(str(path), number, f"is not JSON: {error}") from error
+    for key in ("text", "label"):
+        if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
+            raise DataError(str(path), number, f'needs a text that is not empty under "{key}"')
+    return Line(row["text"], row["label"])
+
+
+def workload(
+    examples: Path | None, stream: Path | None, teacher: str, limit: int, seed: int
+) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+    """Examples and stream: from files, or the demo's own.
+
+    Raises:
+        ConfigError: Only one of two files that are needed is named.
+        DataError: A file can't be used.
+    """
+    if stream is None:
+        if examples is not None:
+            raise ConfigError("--stream", "", "is needed beside --examples: the queries that the fleet is asked")
+        own = generate(limit or DEFAULT_QUERIES, seed)
+        return own.examples, own.stream
+    if teacher == "encoder" and examples is None:
+        raise ConfigError("--examples", "", "is needed by --teacher encoder: the lines that the teacher is fitted on")
+    known = read_lines(examples) if examples is not None and teacher == "encoder" else ()
+    asked = read_lines(stream)
+    return known, asked[:limit] if limit else asked
+
+
+def write_configs(setting: Setting) -> Places:
+    """Write workload and configuration files into the run's folder."""
+    folder = setting.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_lines(folder / "stream.jsonl", setting.stream)
+    _write_lines(folder / "examples.jsonl", setting.examples)
+    ports = free_ports(setting.agents + 1)
+    cloud_target = f"127.0.0.1:{ports[0]}"
+    (folder / "cloud.toml").write_text(_cloud_toml(setting, cloud_target), encoding="utf-8")
+    configs, targets = [], []
+    for number, port in enumerate(ports[1:], 1):
+        target = f"127.0.0.1:{port}"
+        config = folder / f"edge-{number}.toml"
+        config.write_text(_edge_toml(config.stem, target, cloud_target), encoding="utf-8")
+        configs.append(config)
+        targets.append(target)
+    return Places(folder / "cloud.toml", cloud_target, tuple(configs), tuple(targets))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nothing listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(opened.getsockname()[1]) for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def _write_lines(path: Path, lines: tuple[Line, ...]) -> None:
+    text = "".join(json.dumps({"text": line.text, "label": line.label}, ensure_ascii=False) + "\n" for line in lines)
+    path.write_text(text, encoding="utf-8")
+
+
+def _cloud_toml(setting: Setting, target: str) -> str:
+    teacher = {
+        "encoder": 'kind = "encoder"\nmodel = "minilm"\nexamples = "examples.jsonl"',
+        "recorded": 'kind = "recorded"\nanswers = "stream.jsonl"',
+    }[setting.teacher]
+    least = 600 if setting.is_own else 1000
+    return f"""\
+data = "cloud"
+
+[door]
+listen = "{target}"
+reflection = true
+
+[ray]
+cpus = 2
+
+[log]
+drain_seconds = 0.1
+
+[fleet]
+sync_seconds = 0.15
+
+[refresh]
+min_rows = {least}
+poll_seconds = 0.05
+
+[[teachers]]
+name = "{setting.teacher}"
+{teacher}
+
+[[tasks]]
+name = "{TASK}"
+reference = "{setting.teacher}"
+student = "{setting.student}"
+
+[tasks.objective]
+max_disagreement = {setting.promise}
+assurance = {setting.assurance}
+"""
+
+
+def _edge_toml(device: str, target: str, upstream: str) -> str:
+    return f"""\
+device = "{device}"
+data = "{device}"
+
+[door]
+listen = "{target}"
+reflection = true
+
+[upstream]
+target = "{upstream}"
+"""

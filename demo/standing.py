@@ -1,0 +1,124 @@
+"""Where fleet and refresh stand, read from what the cloud keeps: for the view, and to hold the stream under lockstep."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.spool import pending_in
+from cloud_worker.store import Device, Store, TaskState
+from demo.setting import TASK
+from router.errors import UnavailableError
+from router.rollout import TaskReport
+
+SETTLE_SECONDS = 600.0
+POLL_SECONDS = 0.03
+QUIET_PHASES = ("idle", "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One look at the loop."""
+
+    state: TaskState
+    devices: tuple[Device, ...]
+
+    def report(self, device: str) -> TaskReport | None:
+        """A device's last report of the demo's task."""
+        for known in self.devices:
+            if known.id == device and known.report is not None:
+                return next((task for task in known.report.tasks if task.task == TASK), None)
+        return None
+
+
+class Observer:
+    """Reads the store, the spools and the log of a running cloud."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        """Look at the cloud that ``config`` describes."""
+        self._store = Store(config.store_url)
+        self._log = DistillationLog(config.log_folder)
+        self._spools: Path = config.spool_folder
+
+    def look(self) -> Standing:
+        """Where everything stands now."""
+        return Standing(self._store.task_state(TASK), tuple(self._store.devices()))
+
+    def unsettled(self, answered: dict[str, int]) -> str:
+        """What is still being computed or copied, in words; empty when nothing is.
+
+        Args:
+            answered: How many queries each device has answered, as the caller counts.
+        """
+        standing = self.look()
+        for device, count in answered.items():
+            problem = self._behind(standing, device, count)
+            if problem:
+                return problem
+        if pending_in(self._spools):
+            return "the spool is being drained"
+        if standing.state.log_version_seen != self._log.version():
+            return "the refresher has not seen the whole log"
+        if standing.state.phase not in QUIET_PHASES:
+            return f"the refresher is {standing.state.phase}"
+        return ""
+
+    def _behind(self, standing: Standing, device: str, count: int) -> str:
+        report, state = standing.report(device), standing.state
+        known = next((known for known in standing.devices if known.id == device), None)
+        if report is None or known is None or known.report is None:
+            return f"{device} has not reported"
+        if report.answered + report.failed < count:
+            return f"{device} has reported {report.answered} of {count} answers"
+        if known.report.outbox_pending:
+            return f"{device} still sends {known.report.outbox_pending} queries for teaching"
+        if report.active_release != state.champion and state.champion not in dict(report.refused):
+            return f"{device} runs release {report.active_release}, not {state.champion}"
+        if abs(report.exploration - state.exploration) > 1e-9:
+            return f"{device} explores at {report.exploration}, not {state.exploration}"
+        return ""
+
+    def undrained(self, since: float) -> str:
+        """What has not reached the log yet, in words; empty when everything has.
+
+        Args:
+            since: Unix time in seconds; older reports say nothing.
+        """
+        for known in self.look().devices:
+            if known.report is None or not known.report.tasks:
+                continue
+            if known.last_seen < since:
+                return f"{known.id} has not reported"
+            if known.report.outbox_pending:
+                return f"{known.id} still sends {known.report.outbox_pending} queries for teaching"
+        return "the spool is being drained" if pending_in(self._spools) else ""
+
+    async def drained(self) -> None:
+        """Wait until everything that was answered has reached the log.
+
+        Raises:
+            UnavailableError: It takes too long; says what was waited for.
+        """
+        since = time.time()
+        await _until(lambda: self.undrained(since))
+
+    async def settle(self, answered: Callable[[], dict[str, int]]) -> None:
+        """Wait until nothing is being computed or copied.
+
+        Raises:
+            UnavailableError: It takes too long; says what was waited for.
+        """
+        await _until(lambda: self.unsettled(answered()))
+
+
+async def _until(problem: Callable[[], str]) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while found := await asyncio.to_thread(problem):
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the loop did not settle within {SETTLE_SECONDS:.0f} s: {found}")
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,101 @@
+"""The live view: agents, training, and the stream's progress. Without a terminal it prints a line now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from demo.standing import Observer, Standing
+from demo.stream import Asked
+
+REFRESH_SECONDS = 0.5
+PLAIN_SECONDS = 10.0
+RECENT = 500
+
+_PHASES = {
+    "idle": "waits for more rows",
+    "fitting": "trains a student",
+    "exporting": "writes the device's format",
+    "judging": "looks for a threshold",
+    "waiting": "collects proof",
+    "publishing": "publishes",
+}
+
+
+class View:
+    """Shows a running demo on a console."""
+
+    def __init__(self, console: Console, observer: Observer, asked: Asked, devices: Sequence[str]) -> None:
+        """Show what ``observer`` and ``asked`` say."""
+        self._console = console
+        self._observer = observer
+        self._asked = asked
+        self._devices = devices
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        )
+        self._stream = self._progress.add_task("stream", total=len(asked.answers))
+        self._training = self._progress.add_task("refresh", total=100)
+
+    async def run(self) -> None:
+        """Show until cancelled."""
+        if not self._console.is_terminal:
+            await self._print_lines()
+        with Live(console=self._console, refresh_per_second=4) as live:
+            while True:
+                live.update(self._render(await asyncio.to_thread(self._observer.look)))
+                await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _print_lines(self) -> None:
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(PLAIN_SECONDS)
+            state = (await asyncio.to_thread(self._observer.look)).state
+            self._console.print(
+                f"{time.monotonic() - began:5.0f} s  {self._asked.done:6d} queries  local {self._local_share():4.0%} of the "
+                f"last {RECENT}  release {state.champion}  {_PHASES[state.phase]} {state.phase_note}",
+                highlight=False,
+            )
+
+    def _render(self, standing: Standing) -> Group:
+        state = standing.state
+        agents = Table(title="agents")
+        for name in ("agent", "queries", "local", "differs*", "release", "p50", "p95", "outbox"):
+            agents.add_column(name, justify="right")
+        for device in self._devices:
+            agents.add_row(device, *self._cells(standing, device))
+        self._progress.update(self._stream, completed=self._asked.done)
+        words = f"refresh: {_PHASES[state.phase]}"
+        self._progress.update(self._training, description=words, completed=100 * state.phase_progress)
+        recent = f"local share of the last {RECENT} queries: {self._local_share():.0%}   {state.phase_note}"
+        note = "* of explored answers that the student kept; every query is measured at the end"
+        return Group(agents, self._progress, recent, note)
+
+    def _cells(self, standing: Standing, device: str) -> list[str]:
+        report = standing.report(device)
+        if report is None or not report.answered:
+            return ["-"] * 7
+        known = next(known for known in standing.devices if known.id == device)
+        differs = f"{report.explored_disagreed}/{report.explored_kept}"
+        return [
+            str(report.answered),
+            f"{report.kept / report.answered:.0%}",
+            differs,
+            str(report.active_release),
+            f"{report.p50_milliseconds:.1f} ms",
+            f"{report.p95_milliseconds:.1f} ms",
+            str(known.report.outbox_pending if known.report else 0),
+        ]
+
+    def _local_share(self) -> float:
+        recent = [
+            answer for answer in self._asked.answers[max(0, self._asked.sent - RECENT) : self._asked.sent] if answer
+        ]
+        kept = sum(answer.provenance.tier.value == "device" for answer in recent)
+        return kept / len(recent) if recent else 0.0
