@@ -1,8 +1,6 @@
-"""The one writer of the distillation log: drains every spool, also those of gateways that no longer run.
+"""The one writer of the distillation log, in an actor of its own that Ray brings back when it is killed.
 
 Rules:
- * Records leave a spool after the log's commit has been seen; a writer killed in between finds them in both, and the
-   log takes each once.
  * A drain that fails is logged and tried again; nothing leaves its spool.
 """
 
@@ -10,56 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.spool import SpoolDrain, spools_in
+from cloud_worker.drainer import Drainer
 
 log = logging.getLogger(__name__)
 
 LOG_WRITER = "log-writer"
-MOST_ROWS_IN_A_COMMIT = 5000
 
 _CPUS = 0.1
-
-
-class Drainer:
-    """Moves records from the spools of a folder into a log."""
-
-    def __init__(self, folder: Path, target: DistillationLog) -> None:
-        """Drain the spools in ``folder`` into ``target``."""
-        self._folder = folder
-        self._target = target
-        self._drains: dict[Path, SpoolDrain] = {}
-
-    def drain(self) -> int:
-        """Move everything that waits, and return how many records were new to the log."""
-        return sum(self._drain_one(self._opened(path)) for path in spools_in(self._folder))
-
-    def close(self) -> None:
-        """Close the spools."""
-        for drain in self._drains.values():
-            drain.close()
-        self._drains.clear()
-
-    def _opened(self, path: Path) -> SpoolDrain:
-        drain = self._drains.get(path)
-        if drain is None:
-            drain = self._drains[path] = SpoolDrain(path)
-            drain.remove(self._target.taken_in(drain.id))  # what a killed writer had committed, and not yet removed
-        return drain
-
-    def _drain_one(self, drain: SpoolDrain) -> int:
-        moved = 0
-        while rows := drain.read(MOST_ROWS_IN_A_COMMIT):
-            last = rows[-1][0]
-            moved += self._target.append([record for _, record in rows], drain.id, last)
-            drain.remove(last)
-        return moved
 
 
 class LogWriter:

@@ -1,0 +1,202 @@
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from cloud_worker.distillation_log import (
+    COMPACT_EVERY_BATCHES,
+    SCHEMA,
+    DistillationLog,
+    partition_of,
+    records_of,
+)
+from cloud_worker.drainer import Drainer
+from cloud_worker.spool import Entry, Spool, StoredAnswer
+from router.distillation import Record, Source
+
+DAY = 86_400.0
+NOON = 1_800_014_400.0 + DAY / 2
+
+
+def record(number, asked_at=NOON, **changes):
+    values = {
+        "labels": ("on", "off"),
+        "log_probabilities": (-0.1, -2.4),
+        "tail_log_probability": None,
+        "source": Source.TAUGHT,
+        "local_answer": None,
+        "local_score": 0.5,
+        "propensity": 0.05,
+    }
+    return Record(
+        "kitchen", f"q{number}", "big", "v1", "home", 1, asked_at, asked_at, f"text {number}", "on", **values | changes
+    )
+
+
+@pytest.fixture
+def log(tmp_path):
+    return DistillationLog(tmp_path / "log")
+
+
+def keys(log, task="home"):
+    return [row.query_id for row in records_of(log.read(task))]
+
+
+def test_an_empty_log_has_version_minus_one_and_no_rows(log):
+    assert (log.version(), log.rows(), log.taken_in("spool")) == (-1, 0, 0)
+    assert log.read("home").schema.equals(SCHEMA)
+    assert log.read("home", columns=["text"]).column_names == ["text"]
+
+
+def test_a_record_comes_back_as_it_went_in(log):
+    rows = [record(1), record(2, rationale="so", tail_log_probability=-3.0, labels=(), log_probabilities=())]
+    log.append(rows, "spool", 2)
+    assert sorted(records_of(log.read("home")), key=lambda row: row.query_id) == rows
+
+
+def test_positions_that_are_in_are_skipped(log):
+    assert log.append([record(1), record(2)], "spool", 2) == 2
+    assert log.append([record(1), record(2)], "spool", 2) == 0
+    assert log.append([record(3)], "spool", 3) == 1
+    assert log.rows() == 3
+    assert log.taken_in("spool") == 3
+
+
+def test_a_key_that_is_in_is_not_taken_again_from_another_spool_or_by_another_writer(log, tmp_path):
+    log.append([record(1)], "one", 1)
+    assert log.append([record(1), record(2), record(2)], "two", 3) == 1
+    assert DistillationLog(tmp_path / "log").append([record(1), record(3)], "three", 2) == 1
+    assert sorted(keys(log)) == ["q1", "q2", "q3"]
+
+
+def test_the_same_query_of_another_caller_or_teacher_is_another_record(log):
+    rows = [record(1), replace(record(1), caller="garage"), replace(record(1), teacher_version="v2")]
+    assert log.append(rows, "spool", 3) == 3
+
+
+def test_a_retry_is_known_however_late_its_device_sends_it(log):
+    log.append([record(1)], "spool", 1)
+    late = replace(record(1), received_at=NOON + 40 * DAY)
+    assert log.append([late], "spool", 2) == 0
+
+
+def test_a_direct_retry_after_midnight_is_known(log):
+    before = record(1, asked_at=NOON + DAY / 2 - 1, source=Source.DIRECT)
+    log.append([before], "spool", 1)
+    assert log.append([record(1, asked_at=NOON + DAY / 2 + 1, source=Source.DIRECT)], "spool", 2) == 0
+
+
+def test_an_impossible_clock_of_a_device_falls_back_on_ours():
+    assert partition_of(replace(record(1), asked_at=0.0)) == partition_of(record(1))
+    assert partition_of(replace(record(1), asked_at=NOON + 400 * DAY)) == partition_of(record(1))
+
+
+def test_reading_goes_on_after_a_batch_in_order(log):
+    for number in range(5):
+        log.append([record(2 * number), record(2 * number + 1)], "spool", number + 1)
+    batches = log.read("home", columns=["batch"]).column("batch").to_pylist()
+    assert batches == sorted(batches)
+    assert len(set(batches)) == 5
+    later = log.read("home", after_batch=batches[5])
+    assert {row.query_id for row in records_of(later)} == {"q6", "q7", "q8", "q9"}
+
+
+def test_tasks_are_read_apart(log):
+    log.append([record(1), replace(record(2), task="car")], "spool", 2)
+    assert keys(log, "car") == ["q2"]
+
+
+def test_hundreds_of_small_appends_stay_few_files(log):
+    for number in range(COMPACT_EVERY_BATCHES):
+        log.append([record(number)], "spool", number + 1)
+    live = log._table.file_uris()
+    assert len(live) == 1
+    assert log.rows() == COMPACT_EVERY_BATCHES
+    assert log.append([record(COMPACT_EVERY_BATCHES)], "spool", COMPACT_EVERY_BATCHES + 1) == 1
+    assert log.taken_in("spool") == COMPACT_EVERY_BATCHES + 1
+
+
+# A writer that is killed at a point of its work, and one that comes after it.
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from cloud_worker import distillation_log, drainer, spool
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_after(call):
+    def called(*args, **kwargs):
+        call(*args, **kwargs)
+        die()
+    return called
+
+point = {point!r}
+if point == "before the commit":
+    distillation_log.write_deltalake = die
+elif point == "after the commit, before it is durable":
+    distillation_log.write_deltalake = die_after(distillation_log.write_deltalake)
+elif point == "before rows leave the spool":
+    remove = spool.SpoolDrain.remove
+    spool.SpoolDrain.remove = lambda self, last: die() if last else remove(self, last)
+elif point == "after rows left the spool":
+    remove = spool.SpoolDrain.remove
+    spool.SpoolDrain.remove = lambda self, last: (remove(self, last), die() if last else None)
+folder = Path({folder!r})
+log = distillation_log.DistillationLog(folder / "log")
+print(drainer.Drainer(folder / "spool", log).drain(), log.rows())
+"""
+
+POINTS = (
+    "before the commit",
+    "after the commit, before it is durable",
+    "before rows leave the spool",
+    "after rows left the spool",
+)
+
+
+def run_writer(folder, point=""):
+    script = WRITER.format(point=point, folder=str(folder))
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+def fill(folder, gateway, numbers):
+    async def append():
+        spool = Spool(folder / "spool" / f"{gateway}.sqlite")
+        for number in numbers:
+            await spool.append(Entry(StoredAnswer("kitchen", f"q{number}", "digest", 1.0, b""), record(number)))
+        await spool.close()
+
+    asyncio.run(append())
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_every_record_is_in_the_log_once_wherever_the_writer_is_killed(tmp_path, point):
+    fill(tmp_path, "gateway-0", range(10))
+    killed = run_writer(tmp_path, point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    fill(tmp_path, "gateway-0", range(10, 15))
+    after = run_writer(tmp_path)
+    assert after.returncode == 0, after.stderr
+    log = DistillationLog(tmp_path / "log")
+    assert sorted(keys(log)) == sorted(f"q{number}" for number in range(15))
+    assert Drainer(tmp_path / "spool", log).drain() == 0
+
+
+def test_spools_of_gateways_that_are_gone_are_drained_too(tmp_path):
+    fill(tmp_path, "gateway-0", range(3))
+    fill(tmp_path, "gateway-gone", range(2, 6))
+    assert run_writer(tmp_path).stdout.split() == ["6", "6"]
+
+
+def test_a_commit_names_the_spool_and_its_position(tmp_path):
+    fill(tmp_path, "gateway-0", range(3))
+    run_writer(tmp_path)
+    commits = sorted((tmp_path / "log" / "_delta_log").glob("*.json"))
+    actions = [json.loads(line) for line in commits[-1].read_text().splitlines()]
+    assert 3 in {action["txn"]["version"] for action in actions if "txn" in action}

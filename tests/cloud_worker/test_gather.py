@@ -1,0 +1,122 @@
+import asyncio
+
+import pytest
+
+from cloud_worker.gather import MOST_TRIES, Gatherer
+from cloud_worker.teachers import NoAnswer, TeacherAnswer
+from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
+
+
+class PoolSimulator:
+    """A pool in memory: answers in upper case, breaks when told, records every call."""
+
+    def __init__(self):
+        self.calls = []
+        self.break_next = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.in_flight = self.most_in_flight = 0
+
+    async def ask(self, questions):
+        self.calls.append([question.text for question in questions])
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await self.open.wait()
+            for place, question in enumerate(questions):
+                if self.break_next and place == len(questions) // 2:
+                    self.break_next -= 1
+                    raise UnavailableError("killed")
+                no = question.text.startswith("?")
+                yield [(place, NoAnswer("not recorded") if no else TeacherAnswer(question.text.upper(), "v1"))]
+        finally:
+            self.in_flight -= 1
+
+
+@pytest.fixture
+async def pool():
+    return PoolSimulator()
+
+
+@pytest.fixture
+async def gatherer(pool):
+    gatherer = Gatherer("big", pool.ask, max_batch=8, max_calls=2, max_waiting=40)
+    yield gatherer
+    await gatherer.close()
+
+
+async def test_everything_that_waits_goes_in_one_call(pool, gatherer):
+    pool.open.clear()
+    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(18)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    pool.open.set()
+    answers = await asyncio.gather(*asks)
+    assert [answer.text for answer in answers] == [f"T{number}" for number in range(18)]
+    assert [len(call) for call in pool.calls] == [1, 1, 8, 8]
+    assert pool.most_in_flight == 2
+
+
+async def test_a_call_that_breaks_is_asked_again_for_what_is_missing(pool, gatherer):
+    pool.break_next = 1
+    pool.open.clear()
+    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(6)]
+    await asyncio.sleep(0)
+    pool.open.set()
+    assert [answer.text for answer in await asyncio.gather(*asks)] == [f"T{number}" for number in range(6)]
+    assert sum(len(call) for call in pool.calls) == 7
+
+
+async def test_a_pool_that_breaks_again_and_again_is_unavailable(pool, gatherer):
+    pool.break_next = MOST_TRIES
+    with pytest.raises(UnavailableError):
+        await gatherer.ask("t", 10)
+    assert len(pool.calls) == MOST_TRIES
+
+
+async def test_the_deadline_ends_the_wait(pool, gatherer):
+    pool.open.clear()
+    with pytest.raises(DeadlineError):
+        await gatherer.ask("t", 0.05)
+    assert gatherer.waiting == 0
+
+
+async def test_a_question_whose_caller_has_gone_is_not_asked(pool, gatherer):
+    pool.open.clear()
+    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asks[2].cancel()
+    await asyncio.gather(asks[2], return_exceptions=True)
+    pool.open.set()
+    await asyncio.gather(*asks[:2])
+    assert ["t2"] not in pool.calls
+
+
+async def test_above_the_limit_it_sheds_and_says_when_to_come_back(pool, gatherer):
+    pool.open.clear()
+    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(40)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError) as shed:
+        await gatherer.ask("one too many", 10)
+    assert 0.1 <= shed.value.retry_after <= 10
+    pool.open.set()
+    await asyncio.gather(*asks)
+
+
+async def test_what_a_teacher_can_not_answer_is_said_and_not_asked_again(pool, gatherer):
+    with pytest.raises(NotPossibleError, match="not recorded"):
+        await gatherer.ask("?", 10)
+    assert len(pool.calls) == 1
+
+
+async def test_the_time_left_goes_inward(gatherer):
+    seen = []
+
+    async def ask(questions):
+        seen.extend(question.milliseconds for question in questions)
+        yield [(0, TeacherAnswer("A", "v1"))]
+
+    gatherer._ask = ask
+    await gatherer.ask("t", 2.0)
+    assert 1500 < seen[0] <= 2000

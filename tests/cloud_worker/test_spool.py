@@ -1,0 +1,142 @@
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cloud_worker.spool import STORED_ANSWER_SECONDS, Entry, Spool, SpoolDrain, StoredAnswer, pending_in
+from router.distillation import Record
+from router.errors import UnavailableError
+
+NOW = 1_800_000_000.0
+
+
+def entry(number, logged=True, caller="kitchen", now=NOW):
+    query = f"q{number}"
+    record = Record(caller, query, "big", "v1", "home", 1, now, now, f"text {number}", "on", labels=("on",))
+    answer = StoredAnswer(caller, query, f"digest {number}", now, f"answer {number}".encode())
+    return Entry(answer, record if logged else None)
+
+
+@pytest.fixture
+async def spool(tmp_path):
+    spool = Spool(tmp_path / "gateway-0.sqlite")
+    yield spool
+    await spool.close()
+
+
+async def test_an_appended_record_can_be_drained(spool, tmp_path):
+    await spool.append(entry(1))
+    drain = SpoolDrain(tmp_path / "gateway-0.sqlite")
+    [(position, record)] = drain.read(10)
+    assert record == entry(1).record
+    drain.remove(position)
+    assert drain.read(10) == []
+
+
+async def test_what_waits_together_shares_commits(spool):
+    commits = []
+    spool._connection.set_trace_callback(lambda statement: commits.append(statement))
+    await asyncio.gather(*(spool.append(entry(number)) for number in range(200)))
+    assert 1 <= commits.count("COMMIT") <= 3
+
+
+async def test_a_record_stands_once_per_key(spool, tmp_path):
+    await spool.append(entry(1))
+    await spool.append(entry(1))
+    assert SpoolDrain(tmp_path / "gateway-0.sqlite").pending() == 1
+
+
+async def test_an_unlogged_answer_leaves_no_record(spool, tmp_path):
+    await spool.append(entry(1, logged=False))
+    assert SpoolDrain(tmp_path / "gateway-0.sqlite").pending() == 0
+    assert spool.find("kitchen", "q1", NOW).response == b"answer 1"
+
+
+async def test_a_stored_answer_is_its_callers_alone_and_lasts_ten_minutes(spool):
+    await spool.append(entry(1))
+    assert spool.find("kitchen", "q1", NOW + STORED_ANSWER_SECONDS - 1).digest == "digest 1"
+    assert spool.find("kitchen", "q1", NOW + STORED_ANSWER_SECONDS + 1) is None
+    assert spool.find("garage", "q1", NOW) is None
+
+
+async def test_old_answers_are_forgotten(spool):
+    await spool.append(entry(1))
+    await spool.append(entry(2, now=NOW + 2 * STORED_ANSWER_SECONDS))
+    assert spool._reader.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+
+
+async def test_positions_are_never_reused(spool, tmp_path):
+    drain = SpoolDrain(tmp_path / "gateway-0.sqlite")
+    await spool.append(entry(1))
+    first = drain.read(1)[0][0]
+    drain.remove(first)
+    await spool.append(entry(2))
+    assert drain.read(1)[0][0] > first
+
+
+async def test_a_spool_keeps_its_name_and_another_file_has_another(tmp_path, spool):
+    path = tmp_path / "gateway-0.sqlite"
+    assert SpoolDrain(path).id == SpoolDrain(path).id
+    other = Spool(tmp_path / "gateway-1.sqlite")
+    assert SpoolDrain(tmp_path / "gateway-1.sqlite").id != SpoolDrain(path).id
+    await other.close()
+
+
+async def test_a_full_disk_refuses_and_keeps_what_it_has(spool, tmp_path):
+    await spool.append(entry(1))
+    pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
+    spool._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(UnavailableError):
+        await asyncio.gather(*(spool.append(entry(number)) for number in range(2, 500)))
+    spool._connection.execute("PRAGMA max_page_count = 1000000")
+    await spool.append(entry(1000))
+    ids = {record.query_id for _, record in SpoolDrain(tmp_path / "gateway-0.sqlite").read(1000)}
+    assert {"q1", "q1000"} <= ids
+
+
+async def test_used_bytes_grow_with_records_and_shrink_when_they_leave(spool, tmp_path):
+    before = spool.bytes_used
+    await asyncio.gather(*(spool.append(entry(number)) for number in range(2000)))
+    full = spool.bytes_used
+    assert full > before
+    SpoolDrain(tmp_path / "gateway-0.sqlite").remove(10_000)
+    await spool.append(entry(5000))
+    assert spool.bytes_used < full
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from cloud_worker.spool import Spool
+from test_spool import entry
+
+async def main():
+    spool = Spool(Path({path!r}))
+    number = 0
+    while True:
+        await asyncio.gather(*(spool.append(entry(number + k)) for k in range(5)))
+        number += 5
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path):
+    path = tmp_path / "gateway-0.sqlite"
+    script = WRITER.format(tests=str(Path(__file__).parent), path=str(path))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as writer:
+        acknowledged = 0
+        for line in writer.stdout:
+            acknowledged = int(line)
+            if acknowledged >= 50:
+                break
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    ids = {record.query_id for _, record in SpoolDrain(path).read(100_000)}
+    assert ids >= {f"q{number}" for number in range(acknowledged)}
+    assert pending_in(tmp_path) == len(ids)
