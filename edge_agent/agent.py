@@ -136,7 +136,13 @@ class Agent:
         with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE) as span:
             span.set_attribute(names.REASON, decision.reason.value)
             answer = await ask(asked, self._time_to_ask(case))
-        provenance = replace(answer.provenance, reason=decision.reason, covered=case.covered, explored=case.drawn)
+        provenance = replace(
+            answer.provenance,
+            release=case.serving.manifest.number,
+            reason=decision.reason,
+            covered=case.covered,
+            explored=case.drawn,
+        )
         return replace(answer, provenance=provenance)
 
     async def _pass_through(self, case: Case) -> Answer:

@@ -217,7 +217,7 @@ class Provenance:
         tier: What kind of place answered.
         model: Name of the student or teacher.
         model_version: Its version, never reused.
-        release: Release of the student, 0 when a teacher answered.
+        release: In force on the device that was asked, whoever answered; 0 for none.
         reason: Why this tier answered.
         degraded: Should have been deferred and could not.
         covered: Counts in the promise.
