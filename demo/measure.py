@@ -136,8 +136,8 @@ def figures(
         "cloud_share_last_quarter": _share(last, "cloud"),
         "explored_share": _share(rows, "explored"),
         "covered_share": _share(rows, "covered"),
-        "disagreement": 1 - _share(rows, "agrees"),
-        "disagreement_last_quarter": 1 - _share(last, "agrees"),
+        "disagreement": _disagreement(rows),
+        "disagreement_last_quarter": _disagreement(last),
         "disagreement_by_release": _by_release(rows),
         "accuracy": _share(rows, "right"),
         "teacher_accuracy": teacher_right,
@@ -163,17 +163,21 @@ def _by_release(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {}
     for number in sorted({row.release for row in rows}):
         served = [row for row in rows if row.release == number]
-        result[str(number)] = {"n": len(served), "disagreement": 1 - _share(served, "agrees")}
+        result[str(number)] = {"n": len(served), "disagreement": _disagreement(served)}
     return result
 
 
 def _window(rows: Sequence[Row]) -> dict[str, float]:
     release = Counter(row.release for row in rows).most_common(1)[0][0]
-    return {"local_share": _share(rows, "local"), "disagreement": 1 - _share(rows, "agrees"), "release": release}
+    return {"local_share": _share(rows, "local"), "disagreement": _disagreement(rows), "release": release}
 
 
 def _share(rows: Sequence[Row], name: str) -> float:
     return round(sum(getattr(row, name) for row in rows) / len(rows), 6) if rows else 0.0
+
+
+def _disagreement(rows: Sequence[Row]) -> float:
+    return round(1 - _share(rows, "agrees"), 6)
 
 
 def _median(values: Sequence[float]) -> float | None:
