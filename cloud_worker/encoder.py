@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from router.errors import ModelError
@@ -76,7 +77,7 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         model = AutoModel.from_pretrained(place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error
     model.eval()
