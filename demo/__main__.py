@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import sys
 import time
 from enum import StrEnum
@@ -26,7 +27,7 @@ from demo.setting import TASK, Places, Setting, workload, write_configs
 from demo.standing import Observer
 from demo.stream import Asked, send
 from demo.view import View
-from router.errors import HeadraceError
+from router.errors import ConfigError, HeadraceError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -58,7 +59,7 @@ class StudentKind(StrEnum):
 
 
 @app.command(epilog=_EXAMPLES)
-def main(
+def main(  # noqa: PLR0913 - one for each option
     examples: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that fit the teacher.")] = None,
     stream: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that the fleet is asked.")] = None,
     teacher: Annotated[TeacherKind, typer.Option(help="Who answers in the cloud.")] = TeacherKind.ENCODER,
@@ -88,7 +89,9 @@ def main(
     """
     console = Console(stderr=True, quiet=no_ui)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
+        _check_writable(json_file)
         known, asked = workload(examples, stream, teacher, limit, seed)
         default = StudentKind.COMPACT if teacher is TeacherKind.ENCODER else StudentKind.ENCODER_HEAD
         is_own = stream is None
@@ -117,6 +120,14 @@ def main(
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     typer.echo(json.dumps(figures))
+
+
+def _check_writable(json_file: Path | None) -> None:
+    try:
+        if json_file is not None:
+            json_file.open("a").close()
+    except OSError as error:
+        raise ConfigError("--json", "", f"{json_file} can't be written: {error.strerror}") from error
 
 
 def _default_rate(is_own: bool, lockstep: bool) -> float:
@@ -173,7 +184,7 @@ def _measure(
     rows = measure.rows_of(setting, asked, teacher, logged, places.devices)
     publisher = Publisher(config.releases_folder)
     released = [(row, publisher.manifest(TASK, row.number)) for row in Store(config.store_url).releases(TASK)]
-    right = sum(teacher[line.text] == line.label for line in setting.stream) / len(setting.stream)
+    right = sum(teacher.get(line.text) == line.label for line in setting.stream) / len(setting.stream)
     lost = measure.lost(asked, logged, places.devices)
     return measure.figures(rows, released, round(right, 6), agents=setting.agents, lost=lost)
 

@@ -52,7 +52,11 @@ class Row:
 
 
 async def teacher_answers(setting: Setting, places: Places, progress: Callable[[int, int], None]) -> dict[str, str]:
-    """What the teacher says of every distinct text."""
+    """What the teacher says of every distinct text.
+
+    Raises:
+        HeadraceError: It did not answer one of them.
+    """
     texts = list(dict.fromkeys(line.text for line in setting.stream))
     answers: dict[str, str] = {}
     gate = asyncio.Semaphore(CONCURRENCY)
@@ -72,9 +76,7 @@ async def teacher_answers(setting: Setting, places: Places, progress: Callable[[
                 answers[text] = answer.text
                 progress(len(answers), len(texts))
 
-        async with asyncio.TaskGroup() as group:
-            for place, text in enumerate(texts):
-                group.create_task(ask(place, text))
+        await asyncio.gather(*(ask(place, text) for place, text in enumerate(texts)))
     return answers
 
 

@@ -26,7 +26,7 @@ from router.errors import StartError
 
 log = logging.getLogger(__name__)
 
-CLOUD_START_SECONDS = 180.0
+CLOUD_START_SECONDS = 600.0
 AGENT_START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 RESTART_SECONDS = 0.5
@@ -101,6 +101,13 @@ class Stage:
             keeper.cancel()
         await asyncio.gather(*(self._end(child) for child in self._children.values()))
 
+    def kill(self) -> None:
+        """End every child that is left, at once."""
+        for child in self._children.values():
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+
     async def _end(self, child: asyncio.subprocess.Process) -> None:
         if child.returncode is not None:
             return
@@ -133,7 +140,10 @@ async def running(folder: Path, places: Places) -> AsyncIterator[Stage]:
             await stage.serving(name, target, AGENT_START_SECONDS)
         yield stage
     finally:
-        await stage.end()
+        try:
+            await stage.end()
+        finally:
+            stage.kill()  # a second Ctrl-C waits for nobody
 
 
 async def _serving(target: str) -> None:

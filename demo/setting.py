@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from demo.workload import Line, generate
-from router.errors import ConfigError, DataError
+from router.errors import ConfigError, DataError, StartError
+from router.task import Task
 
 TASK = "commands"
 DEFAULT_QUERIES = 6000
+MAX_TEXT_BYTES = Task(TASK, "").max_text_bytes
+
+_PORTS = range(20_000, 32_000)  # above Ray's workers, below what systems hand out by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def read_lines(path: Path) -> tuple[Line, ...]:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(str(path), 0, f"can't be read: {error}") from error
-    lines = [_line(path, number, text) for number, text in enumerate(content.splitlines(), 1) if text.strip()]
+    lines = [_line(path, number, text) for number, text in enumerate(content.split("\n"), 1) if text.strip()]
     if not lines:
         raise DataError(str(path), 0, 'has no lines; write JSON lines such as {"text": "...", "label": "..."}')
     return tuple(lines)
@@ -84,6 +90,9 @@ def _line(path: Path, number: int, text: str) -> Line:
     for key in ("text", "label"):
         if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
             raise DataError(str(path), number, f'needs a text that is not empty under "{key}"')
+    size = len(row["text"].encode(errors="surrogatepass"))
+    if size > MAX_TEXT_BYTES:
+        raise DataError(str(path), number, f'has {size} bytes under "text", over the limit of {MAX_TEXT_BYTES}')
     return Line(row["text"], row["label"])
 
 
@@ -109,9 +118,19 @@ def workload(
 
 
 def write_configs(setting: Setting) -> Places:
-    """Write workload and configuration files into the run's folder."""
+    """Write workload and configuration files into the run's folder.
+
+    Raises:
+        ConfigError: The folder can't be made, or holds another run.
+    """
     folder = setting.folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        raise ConfigError("--run", "", f"{folder} can't be used: {error.strerror or error}") from error
+    if not is_empty:
+        raise ConfigError("--run", "", f"{folder} is not empty; name a new folder")
     _write_lines(folder / "stream.jsonl", setting.stream)
     _write_lines(folder / "examples.jsonl", setting.examples)
     ports = free_ports(setting.agents + 1)
@@ -129,11 +148,13 @@ def write_configs(setting: Setting) -> Places:
 
 def free_ports(count: int) -> list[int]:
     """Ports on loopback that nothing listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(opened.getsockname()[1]) for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
+    ports: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise StartError(f"fewer than {count} ports between {_PORTS.start} and {_PORTS.stop} are free")
 
 
 def _write_lines(path: Path, lines: tuple[Line, ...]) -> None:

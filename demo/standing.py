@@ -1,4 +1,10 @@
-"""Where fleet and refresh stand, read from what the cloud keeps: for the view, and to hold the stream under lockstep."""
+"""Where fleet and refresh stand, read from what the cloud keeps: for the view, and for lockstep.
+
+Rules:
+ * A report tells of everything before a moment when it is the second one that came after it: the first may have been
+   under way.
+ * An agent that was killed counts from 0 again, so that its counters alone would hold the stream for ever.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,7 @@ from demo.setting import TASK
 from router.errors import UnavailableError
 from router.rollout import TaskReport
 
-SETTLE_SECONDS = 600.0
+SETTLE_SECONDS = 1800.0
 POLL_SECONDS = 0.03
 QUIET_PHASES = ("idle", "waiting")
 
@@ -36,6 +42,21 @@ class Standing:
         return None
 
 
+class Freshness:
+    """Which devices have told everything that happened before ``since``."""
+
+    def __init__(self, since: float) -> None:
+        """Begin at ``since``, Unix time in seconds."""
+        self._since = since
+        self._first: dict[str, float] = {}
+
+    def has_told(self, known: Device) -> bool:
+        """Whether a device's last report is the second one or a later one after ``since``."""
+        if known.last_seen <= self._since:
+            return False
+        return known.last_seen > self._first.setdefault(known.id, known.last_seen)
+
+
 class Observer:
     """Reads the store, the spools and the log of a running cloud."""
 
@@ -49,15 +70,16 @@ class Observer:
         """Where everything stands now."""
         return Standing(self._store.task_state(TASK), tuple(self._store.devices()))
 
-    def unsettled(self, answered: dict[str, int]) -> str:
+    def unsettled(self, answered: dict[str, int], freshness: Freshness) -> str:
         """What is still being computed or copied, in words; empty when nothing is.
 
         Args:
             answered: How many queries each device has answered, as the caller counts.
+            freshness: Since the last of them was answered.
         """
         standing = self.look()
         for device, count in answered.items():
-            problem = self._behind(standing, device, count)
+            problem = self._behind(standing, device, count, freshness)
             if problem:
                 return problem
         if pending_in(self._spools):
@@ -68,12 +90,12 @@ class Observer:
             return f"the refresher is {standing.state.phase}"
         return ""
 
-    def _behind(self, standing: Standing, device: str, count: int) -> str:
+    def _behind(self, standing: Standing, device: str, count: int, freshness: Freshness) -> str:
         report, state = standing.report(device), standing.state
         known = next((known for known in standing.devices if known.id == device), None)
         if report is None or known is None or known.report is None:
             return f"{device} has not reported"
-        if report.answered + report.failed < count:
+        if report.answered + report.failed < count and not freshness.has_told(known):
             return f"{device} has reported {report.answered} of {count} answers"
         if known.report.outbox_pending:
             return f"{device} still sends {known.report.outbox_pending} queries for teaching"
@@ -83,16 +105,16 @@ class Observer:
             return f"{device} explores at {report.exploration}, not {state.exploration}"
         return ""
 
-    def undrained(self, since: float) -> str:
+    def undrained(self, freshness: Freshness) -> str:
         """What has not reached the log yet, in words; empty when everything has.
 
         Args:
-            since: Unix time in seconds; older reports say nothing.
+            freshness: Since the last answer.
         """
         for known in self.look().devices:
             if known.report is None or not known.report.tasks:
                 continue
-            if known.last_seen < since:
+            if not freshness.has_told(known):
                 return f"{known.id} has not reported"
             if known.report.outbox_pending:
                 return f"{known.id} still sends {known.report.outbox_pending} queries for teaching"
@@ -104,8 +126,8 @@ class Observer:
         Raises:
             UnavailableError: It takes too long; says what was waited for.
         """
-        since = time.time()
-        await _until(lambda: self.undrained(since))
+        freshness = Freshness(time.time())
+        await _until(lambda: self.undrained(freshness))
 
     async def settle(self, answered: Callable[[], dict[str, int]]) -> None:
         """Wait until nothing is being computed or copied.
@@ -113,7 +135,8 @@ class Observer:
         Raises:
             UnavailableError: It takes too long; says what was waited for.
         """
-        await _until(lambda: self.unsettled(answered()))
+        freshness = Freshness(time.time())
+        await _until(lambda: self.unsettled(answered(), freshness))
 
 
 async def _until(problem: Callable[[], str]) -> None:

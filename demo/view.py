@@ -58,8 +58,8 @@ class View:
             await asyncio.sleep(PLAIN_SECONDS)
             state = (await asyncio.to_thread(self._observer.look)).state
             self._console.print(
-                f"{time.monotonic() - began:5.0f} s  {self._asked.done:6d} queries  local {self._local_share():4.0%} of the "
-                f"last {RECENT}  release {state.champion}  {_PHASES[state.phase]} {state.phase_note}",
+                f"{time.monotonic() - began:5.0f} s  {self._asked.done:6d} queries  local {self._local_share():4.0%} "
+                f"of the last {RECENT}  release {state.champion}  {_PHASES[state.phase]} {state.phase_note}",
                 highlight=False,
             )
 

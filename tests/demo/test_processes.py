@@ -95,3 +95,21 @@ async def test_a_child_that_never_serves_is_named(programs):
         await stage.start("cloud", "sleeper")
         with pytest.raises(StartError, match="does not serve after"):
             await stage.serving("cloud", NO_ONE, 0.3)
+
+
+async def test_a_second_interrupt_leaves_no_child_either(programs):
+    async def held():
+        async with staged(programs) as stage:
+            await stage.start("cloud", "stubborn")
+            await up(programs, "cloud")
+            pids.append(stage.pid("cloud"))
+            stages.append(stage)
+
+    pids, stages = [], []
+    task = asyncio.create_task(held())
+    await until(lambda: stages)
+    task.cancel()  # while it waits for its child to end in order
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    stages[0].kill()
+    await until(lambda: not runs(pids[0]))

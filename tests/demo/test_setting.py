@@ -137,3 +137,26 @@ def test_the_workload_is_kept_beside_what_came_of_it(tmp_path):
 
 def test_ports_are_all_different():
     assert len(set(free_ports(20))) == 20
+
+
+def test_ports_are_not_those_that_the_system_hands_out():
+    """Ray takes dozens of those between the choice and the start of an agent."""
+    assert all(20_000 <= port < 32_000 for port in free_ports(5))
+
+
+def test_a_text_over_the_limit_is_named_before_anything_starts(lines):
+    path = lines(json.dumps({"text": "a" * 4097, "label": "x"}))
+    with pytest.raises(DataError, match=r"lines\.jsonl:1: has 4097 bytes"):
+        read_lines(path)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    write_configs(setting(tmp_path))
+    with pytest.raises(ConfigError, match="not empty"):
+        write_configs(setting(tmp_path))
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ConfigError, match="--run"):
+        write_configs(setting(tmp_path))
