@@ -61,6 +61,7 @@ class View:
                 f"{time.monotonic() - began:5.0f} s  {self._asked.done:6d} queries  local {self._local_share():4.0%} "
                 f"of the last {RECENT}  release {state.champion}  {_PHASES[state.phase]} {state.phase_note}",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def _render(self, standing: Standing) -> Group:

@@ -138,8 +138,10 @@ def _rename_outputs(model: onnx.ModelProto, outputs: tuple[str, ...]) -> None:
     for node in model.graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
-    for value in (*model.graph.output, *model.graph.value_info, *model.graph.initializer):
+    for value in (*model.graph.output, *model.graph.value_info):
         value.name = new.get(value.name, value.name)
+    for constant in model.graph.initializer:
+        constant.name = new.get(constant.name, constant.name)
 
 
 def quantize(source: Path, target: Path) -> None:
