@@ -22,6 +22,7 @@ from router.watch import CertifyingBet
 
 DEVICE_SHARE = 0.05
 SLACK_ROWS = 5  # by which a device may be ahead of its share
+LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
 
 
@@ -134,11 +135,18 @@ def _shared_fairly(rows: Sequence[Record], trial: Trial) -> list[Record]:
     return chosen
 
 
-def champion_share(rows: Sequence[Record], champion: int) -> float:
-    """Share of covered queries that the champion kept, by propensity, in [0, 1]; 0 where nothing is known."""
+def champion_share(rows: Sequence[Record], champion: int, expected: float) -> float:
+    """Share of covered queries that the champion keeps, by propensity, in [0, 1]; 0 without a student.
+
+    Args:
+        rows: Current ones.
+        champion: Its release, 0 for none.
+        expected: What it was expected to keep, believed until it has met ``LEAST_MET`` rows.
+    """
     if not champion:
         return 0.0
     met = [row for row in rows if row.release == champion and row.covered and not row.degraded]
+    if len(met) < LEAST_MET:
+        return expected
     weights = [1.0 / max(row.propensity, 1e-3) for row in met]
-    total = sum(weights)
-    return sum(weight for weight, row in zip(weights, met, strict=True) if row.kept) / total if total else 0.0
+    return sum(weight for weight, row in zip(weights, met, strict=True) if row.kept) / sum(weights)

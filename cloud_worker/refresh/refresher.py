@@ -32,6 +32,7 @@ from router.calibration import fit_calibration
 from router.confidence import scores
 from router.deferral import Policy
 from router.distillation import Record
+from router.errors import HeadraceError
 from router.guarantee import Proposal, Situation, plan, waiting_rate
 from router.release import Golden, Lineage, Manifest
 from router.student import Student
@@ -151,7 +152,7 @@ class Refresher:
         calibration = fit_calibration(reading.logits, reading.similarity, agrees, weights)
         ranked = scores(calibration, reading.logits, reading.similarity)
         attempt = state.attempt + 1
-        share = champion_share(rows, state.champion)
+        share = self._champion_share(rows, state)
         rate = self._rate(task, state.champion, share)
         trial = self._trial(room, 0, 0.0, rate, attempt, 0.0)
         situation = Situation(
@@ -176,24 +177,25 @@ class Refresher:
         return manifest, proposal
 
     def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, proposal: Proposal, state: TaskState) -> None:
-        name = room.task.name
-        texts = fitted.golden[:GOLDEN_INPUTS]
-        folder = self._publisher.path(name, manifest.number)
-        drafted = self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
-        room.student = Student(folder, fitted.spec, manifest.calibration)
-        drafted = self._publisher.amend(manifest, {GOLDEN_FILE: golden_inputs(room.student, texts)})
-        share = champion_share(current([record for _, record in room.rows], room.task), state.champion)
+        name, number, attempt = room.task.name, manifest.number, manifest.lineage.attempt
+        # First what may not happen twice: an attempt spends assurance, and a number is never used again.
+        self._store.update_task(name, attempt=attempt)
+        self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
+        drafted = self._draft(room, fitted, manifest)
+        share = self._champion_share(current([record for _, record in room.rows], room.task), state)
         rate = self._rate(room.task, state.champion, share)
         proved = {"rate": rate, "rows": proposal.expected_rows, "local_share": proposal.expected_local_share}
-        self._store.add_release(
-            ReleaseRow(name, manifest.number, "waiting", drafted, manifest.created_at, json.dumps(proved))
-        )
-        room.trial = self._trial(
-            room, manifest.number, proposal.threshold, rate, manifest.lineage.attempt, proposal.expected_rows
-        )
-        self._store.update_task(
-            name, phase="waiting", phase_progress=0.0, attempt=manifest.lineage.attempt, exploration=rate
-        )
+        self._store.update_release(name, number, state="waiting", manifest_sha256=drafted, note=json.dumps(proved))
+        room.trial = self._trial(room, number, proposal.threshold, rate, attempt, proposal.expected_rows)
+        self._store.update_task(name, phase="waiting", phase_progress=0.0, exploration=rate)
+
+    def _draft(self, room: _Room, fitted: Fitted, manifest: Manifest) -> str:
+        """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
+        self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
+        folder = self._publisher.path(manifest.task.name, manifest.number)
+        room.student = Student(folder, fitted.spec, manifest.calibration)
+        golden = golden_inputs(room.student, fitted.golden[:GOLDEN_INPUTS])
+        return self._publisher.amend(manifest, {GOLDEN_FILE: golden})
 
     def _try(self, room: _Room, rows: Sequence[Record], spent: set[Key]) -> None:
         trial, student, name = room.trial, room.student, room.task.name
@@ -233,24 +235,39 @@ class Refresher:
         room.trial = room.student = None
 
     def _reject(self, room: _Room, trial: Trial, reason: str) -> None:
-        name, state = room.task.name, self._store.task_state(room.task.name)
+        name = room.task.name
         self._store.update_release(name, trial.number, state="rejected", note=reason)
+        self._store.update_task(name, phase_note=f"release {trial.number} rejected: {reason}")
+        self._rest(room)
+
+    def _rest(self, room: _Room) -> None:
+        """Explore as when nothing waits."""
         exploration = room.task.exploration
-        rate = exploration.floor if state.champion else exploration.cold
-        self._store.update_task(name, exploration=rate, phase_note=f"release {trial.number} rejected: {reason}")
+        champion = self._store.task_state(room.task.name).champion
+        self._store.update_task(room.task.name, exploration=exploration.floor if champion else exploration.cold)
         room.trial = room.student = None
 
     def _take_up(self, room: _Room) -> None:
-        """Go on with a challenger that waited when this process ended."""
+        """Go on where the process before this one ended: with the challenger that waits, if one does."""
         name = room.task.name
-        waiting = [row for row in self._store.releases(name) if row.state == "waiting"]
-        for row in waiting[:-1]:
-            self._store.update_release(name, row.number, state="rejected", note="another one waits")
         self._read(room)
-        if not waiting:
+        releases = self._store.releases(name)
+        waiting = [row for row in releases if row.state == "waiting"]
+        for row in [*(row for row in releases if row.state == "building"), *waiting[:-1]]:
+            self._store.update_release(name, row.number, state="rejected", note="was not finished")
+        try:
+            if waiting:
+                self._go_on(room, waiting[-1])
+        except (HeadraceError, OSError, ValueError, KeyError) as error:
+            log.exception("release %d of task %s can't be taken up", waiting[-1].number, name)
+            self._store.update_release(name, waiting[-1].number, state="rejected", note=f"can't be taken up: {error}")
+            room.trial = None
+        if room.trial is None:
             self._store.update_task(name, phase="idle", phase_progress=0.0)
-            return
-        number, proved = waiting[-1].number, json.loads(waiting[-1].note)
+            self._rest(room)
+
+    def _go_on(self, room: _Room, row: ReleaseRow) -> None:
+        name, number, proved = room.task.name, row.number, json.loads(row.note)
         manifest = self._publisher.manifest(name, number)
         room.student = Student.load(self._publisher.path(name, number), manifest)
         trial = self._trial(
@@ -260,6 +277,7 @@ class Refresher:
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked]
         room.trial.look(seen, room.student, room.task, self._store.task_state(name).champion)
+        self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
     def _trial(
         self, room: _Room, number: int, threshold: float, rate: float, attempt: int, expected_rows: float
@@ -269,6 +287,11 @@ class Refresher:
         alpha = attempt_alpha(objective.assurance, attempt)
         bet = CertifyingBet(objective.max_disagreement)
         return Trial(number, threshold, alpha, rate, room.last_batch, patience, bet)
+
+    def _champion_share(self, rows: Sequence[Record], state: TaskState) -> float:
+        notes = {row.number: row.note for row in self._store.releases(state.name) if row.state == "champion"}
+        expected = json.loads(notes[state.champion])["local_share"] if state.champion else 0.0
+        return champion_share(rows, state.champion, expected)
 
     def _rate(self, task: Task, champion: int, share: float) -> float:
         if not champion:
