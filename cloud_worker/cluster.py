@@ -20,7 +20,7 @@ import ray
 from ray import serve
 from ray.exceptions import RayError
 
-from cloud_worker.checks import is_ray
+from cloud_worker.checks import check_data_folder, is_ray
 from cloud_worker.config import CloudConfig
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.gateway import GATEWAY, start_gateway
@@ -73,6 +73,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
     Raises:
         HeadraceError: It can't start; says why.
     """
+    check_data_folder(config)
     with ExitStack() as started:
         with step("Ray"):
             address = _connect(config, started)

@@ -5,6 +5,7 @@ It records what it asked and what it was answered.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ class EdgeSimulator:
     orders: Orders = field(default_factory=Orders)
     asked: list[Query] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def sync(self, report: DeviceReport | None = None, seconds: float = 10.0) -> Orders:
         """Report, and take the orders."""
@@ -62,7 +64,14 @@ class EdgeSimulator:
         except RpcError as error:
             raise call_error(error) from error
         answer = self.answers[query.id] = answer_from_proto(response)
+        async with self._heard:
+            self._heard.notify_all()
         return answer
+
+    async def heard(self, count: int) -> None:
+        """Wait until ``count`` queries have been answered."""
+        async with self._heard:
+            await self._heard.wait_for(lambda: len(self.answers) >= count)
 
     async def escalate(
         self, text: str, task: str, attempt: Attempt | None = None, query_id: str = "", seconds: float = 30.0

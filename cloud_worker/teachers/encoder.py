@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def _read_head(path: Path) -> Head | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return Head(tuple(str(label) for label in stored["labels"]), stored["weights"], stored["biases"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 

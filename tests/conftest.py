@@ -1,0 +1,82 @@
+"""One Ray cluster for the whole session, with everything of ours on it; tests that need it are marked ``cluster``."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.environment import prepare_environment
+
+TEXTS = 2000
+
+
+@dataclass(frozen=True)
+class RunningCluster:
+    """The session's cluster: its configuration, its actors, and where it serves."""
+
+    config: CloudConfig
+    target: str
+    gateway: object
+    log_writer: object
+
+    def drain(self):
+        """Bring everything that was answered into the log."""
+        import ray
+
+        ray.get(self.log_writer.drain.remote())
+
+    def port(self):
+        """The gateway's port, once it is open."""
+        import ray
+
+        return ray.get(self.gateway.port.remote())
+
+
+def write_cluster(folder, listen="127.0.0.1:0", drain_seconds=0.2):
+    """A configuration in ``folder`` whose teacher knows ``text 0`` to ``text 1999``, and knows nothing else."""
+    lines = [json.dumps({"text": f"text {number}", "label": f"label {number % 7}"}) for number in range(TEXTS)]
+    (folder / "answers.jsonl").write_text("\n".join(lines))
+    path = folder / "cloud.toml"
+    path.write_text(f"""
+data = "data"
+[door]
+listen = "{listen}"
+reflection = true
+[log]
+drain_seconds = {drain_seconds}
+[fleet]
+sync_seconds = 0.2
+[refresh]
+min_rows = 1000000
+[[teachers]]
+name = "recorded"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "recorded"
+student = "encoder-head"
+max_text_bytes = 1000
+[[tasks]]
+name = "private"
+reference = "recorded"
+local_only = true
+[[tasks]]
+name = "quiet"
+reference = "recorded"
+log_by_default = false
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """The running cluster; Ray is imported only where it is asked for."""
+    config = read_config(write_cluster(tmp_path_factory.mktemp("cluster")))
+    prepare_environment(own_cluster=True)
+    from cloud_worker.cluster import running
+
+    with running(config, insecure=True, step=lambda name: contextlib.nullcontext()) as started:
+        yield RunningCluster(config, started.listen, started.gateway, started.log_writer)
