@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import signal
-import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import Progress
 
 from cloud_worker.config import CloudConfig, read_config
@@ -59,7 +59,7 @@ class StudentKind(StrEnum):
 
 
 @app.command(epilog=_EXAMPLES)
-def main(  # noqa: PLR0913 - one for each option
+def main(
     examples: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that fit the teacher.")] = None,
     stream: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that the fleet is asked.")] = None,
     teacher: Annotated[TeacherKind, typer.Option(help="Who answers in the cloud.")] = TeacherKind.ENCODER,
@@ -88,7 +88,8 @@ def main(  # noqa: PLR0913 - one for each option
     The last line of stdout is one JSON object.
     """
     console = Console(stderr=True, quiet=no_ui)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = RichHandler(console=console, show_path=False)  # its lines go above a live view
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         _check_writable(json_file)
@@ -140,7 +141,9 @@ async def _run(setting: Setting, console: Console) -> dict[str, Any]:
     places = write_configs(setting)
     config = read_config(places.cloud_config)
     console.print(f"starting the cloud and {setting.agents} agents; logs are in {setting.folder}")
-    async with running(setting.folder, places) as stage:
+    async with contextlib.AsyncExitStack() as stack:
+        with console.status("starting"):
+            stage = await stack.enter_async_context(running(setting.folder, places))
         console.print(f"serving after {time.monotonic() - began:.0f} s; the stream begins")
         asked = Asked([None] * len(setting.stream), milliseconds=[0.0] * len(setting.stream))
         observer = Observer(config)

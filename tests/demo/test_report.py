@@ -1,0 +1,50 @@
+"""The end of a demo: a table and a picture, whatever happened in it."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from demo import report
+from demo.measure import WINDOW, Row, figures
+
+
+def some(count, **changes):
+    known = {"local": False, "cloud": True, "explored": True, "covered": True, "agrees": True, "right": True}
+    known |= {"release": 0, "milliseconds": 12.0}
+    return [Row(**{**known, **changes})] * count
+
+
+RUNS = {
+    "usual": [*some(WINDOW), *some(700, local=True, cloud=False, release=1), *some(7, agrees=False, release=1)],
+    "no release": some(20),
+    "nothing answered": [],
+}
+
+
+def end_of(run):
+    served = [{"number": 0, "at_query": 0}, {"number": 1, "at_query": WINDOW}][: 2 if run == "usual" else 1]
+    made = figures(RUNS[run], [], 0.99, agents=2, lost=0)
+    return made | {"seconds": 61.2, "restarts": 0, "releases": served}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_picture_can_be_drawn(tmp_path, run):
+    report.picture(end_of(run), 0.02, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_table_says_what_was_promised_and_what_was_lost(run):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(report.table(end_of(run), 0.02))
+    text = console.file.getvalue()
+    assert "2.0%" in text
+    assert "lost" in text
+
+
+def test_the_table_has_a_row_for_each_release():
+    console = Console(file=io.StringIO(), width=100)
+    console.print(report.table(end_of("usual"), 0.02))
+    assert "release 0, 500 queries" in console.file.getvalue()
+    assert "release 1, 707 queries" in console.file.getvalue()

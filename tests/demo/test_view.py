@@ -1,0 +1,95 @@
+"""What a person sees while a demo runs, with and without a terminal."""
+
+import asyncio
+import contextlib
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from cloud_worker.store import Device, TaskState
+from demo import view
+from demo.setting import TASK
+from demo.standing import Standing
+from demo.stream import Asked, query_id
+from demo.view import View
+from router.query import Answer, Provenance, Tier
+from router.rollout import DeviceReport, TaskReport
+from router.task import Mode
+
+REPORT = TaskReport(TASK, active_release=4, answered=200, kept=150, explored_kept=40, explored_disagreed=1)
+
+
+def state(**changes):
+    known = {"name": TASK, "version": 1, "mode": Mode.SERVE, "exploration": 0.05, "champion": 4}
+    known |= {"manifest_sha256": "", "phase": "fitting", "phase_note": "", "phase_progress": 0.5, "attempt": 1}
+    known |= {"rows_seen": 0, "log_version_seen": 0, "watch": "quiet", "updated_at": 0.0}
+    known |= {"rows_at_refresh": 0, "refreshed_at": 0.0}
+    return TaskState(**{**known, **changes})
+
+
+class StandingStill:
+    """An observer of a loop in which nothing happens."""
+
+    def __init__(self, standing):
+        self._standing = standing
+
+    def look(self):
+        return self._standing
+
+
+def device(report=REPORT):
+    now = time.time()
+    return Device("edge-1", b"", now, now, DeviceReport("edge-1", tasks=(report,), outbox_pending=3))
+
+
+def answer(place, tier):
+    return Answer(query_id(place), "on", Provenance(tier, "model"))
+
+
+@pytest.fixture
+def asked():
+    answers = [answer(0, Tier.CLUSTER), answer(1, Tier.DEVICE), answer(2, Tier.DEVICE), answer(3, Tier.DEVICE), None]
+    return Asked(answers, milliseconds=[1.0] * 5, sent=4)
+
+
+def rendered(standing, asked, terminal=True):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=110)
+    shown = View(console, StandingStill(standing), asked, ["edge-1", "edge-2"])
+    console.print(shown._render(standing))
+    return console.file.getvalue()
+
+
+def test_each_agent_has_its_figures(asked):
+    text = rendered(Standing(state(), (device(),)), asked)
+    for figure in ("edge-1", "200", "75%", "1/40", "4", "3"):
+        assert figure in text
+
+
+def test_an_agent_that_has_not_reported_is_shown_without_figures(asked):
+    assert "edge-2" in rendered(Standing(state(), (device(),)), asked)
+
+
+def test_training_and_the_local_share_of_late_are_shown(asked):
+    text = rendered(Standing(state(), (device(),)), asked)
+    assert "trains a student" in text
+    assert "75%" in text
+
+
+@pytest.mark.parametrize("phase", ["idle", "fitting", "exporting", "judging", "waiting", "publishing"])
+def test_every_phase_has_words(asked, phase):
+    assert rendered(Standing(state(phase=phase), ()), asked)
+
+
+async def test_without_a_terminal_there_is_a_plain_line_now_and_then(asked, monkeypatch):
+    monkeypatch.setattr(view, "PLAIN_SECONDS", 0.01)
+    console = Console(file=io.StringIO(), width=200)
+    running = asyncio.create_task(View(console, StandingStill(Standing(state(), (device(),))), asked, ["edge-1"]).run())
+    async with asyncio.timeout(10):
+        while "release 4" not in console.file.getvalue():  # noqa: ASYNC110 - a console has no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert "\x1b" not in console.file.getvalue()
