@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 @pytest.fixture
 async def device(cluster):
+    await asyncio.to_thread(cluster.port)  # a gateway that a test before this one killed is back
     async with edge(cluster.target, f"device-{uuid.uuid4().hex[:8]}") as device:
         yield device
 
