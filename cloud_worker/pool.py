@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
+from ray.util import get_node_ip_address
 
 from cloud_worker.config import TeacherSettings
 from cloud_worker.gather import Ask, Reply
 from cloud_worker.teachers.base import Question
 from router import names
+from router.address import Address
 from router.errors import UnavailableError
 from router.telemetry import Telemetry, TelemetrySettings, extract
 
@@ -50,6 +53,7 @@ class Copy:
         """Load the teacher that ``settings`` describe; ``cache`` holds fitted heads."""
         from cloud_worker.teachers.loading import load_teacher  # gateways import this module, and never compute
 
+        _stay_on_loopback()
         self._telemetry = Telemetry.start(names.SERVICE_CLOUD, telemetry)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
         self._teacher = load_teacher(settings, cache)
@@ -85,6 +89,18 @@ class Copy:
         return self._telemetry.tracer.start_span(
             names.SPAN_TEACHER, context=extract(question.trace), attributes=attributes
         )
+
+
+def _stay_on_loopback() -> None:
+    """Where Ray itself listens on loopback alone, make Serve's server in this process do so too.
+
+    It takes pickles from whoever connects, and has no setting for its address (ray 2.60: always ``[::]``).
+    """
+    if not Address(get_node_ip_address(), 0).is_loopback:
+        return
+    replica: Any = import_module("ray.serve._private.replica")
+    bind = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
 
 
 def start_teacher(settings: TeacherSettings, cache: Path, telemetry: TelemetrySettings) -> None:

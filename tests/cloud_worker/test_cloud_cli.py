@@ -128,12 +128,20 @@ def test_status_and_down_say_that_nothing_runs(folder):
     assert not (folder / "data" / "fleet.sqlite").exists()
 
 
-@pytest.mark.cluster
-@pytest.mark.timeout(300)
-async def test_up_serves_status_tells_and_down_ends_every_process(folder, port):
+@pytest.fixture
+def detached(folder):
     up = run(folder, "up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
     pid, announced = who_runs(folder / "data" / "run")
+    yield pid, announced
+    if psutil.pid_exists(pid):
+        psutil.Process(pid).kill()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+async def test_up_serves_status_tells_and_down_ends_every_process(folder, port, detached):
+    pid, announced = detached
     assert announced.listen == f"127.0.0.1:{port}"
     started = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     async with edge(announced.listen, "kitchen") as device:
