@@ -85,12 +85,11 @@ class Refresher:
         name = room.task.name
         self._read(room)
         rows = current([record for _, record in room.rows], room.task)
-        spent = self._store.spent(name)
-        taught = teachable(rows, spent)
         note: dict[str, str] = {}
         try:
             if room.trial is not None:
-                self._try(room, rows, spent)
+                self._try(room, rows, self._store.spent(name))
+            taught = teachable(rows, self._store.spent(name))
             if room.trial is None and self._is_due(self._store.task_state(name), len(taught)):
                 self._refresh(room, rows, taught)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it

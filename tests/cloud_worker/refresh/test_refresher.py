@@ -1,0 +1,288 @@
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.publisher import Publisher
+from cloud_worker.refresh.distil import Fitted
+from cloud_worker.refresh.lessons import calibrating
+from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.store import ReleaseRow, Store
+from edge_agent.testing import tiny_release
+from router.distillation import Source, unit_interval
+from router.release import read_manifest
+from router.student import Student, check_golden
+from router.task import Task
+from router.watch import attempt_alpha
+
+WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
+LIARS = {"light": "lights", "lamp": "lights", "song": "lights", "tune": "lights", "noon": "clock", "hour": "music"}
+OUTSIDE = "fog"  # no student knows it: its queries escalate
+
+
+class World:
+    """A log, a fleet of two that asks, and a refresher whose fits are at hand."""
+
+    def __init__(self, folder, record):
+        answers = folder / "answers.jsonl"
+        answers.write_text('{"text": "lamp", "label": "lights"}\n')
+        self.config = CloudConfig(
+            data=folder,
+            refresh={"min_rows": 100, "growth": 1.5, "patience_rows": 1500},
+            teachers=[{"name": "big", "kind": "recorded", "answers": str(answers)}],
+            tasks=[{"name": "home", "reference": "big"}],
+        )
+        self.store = Store(self.config.store_url)
+        self.store.declare_tasks(self.config.tasks)
+        self.log = DistillationLog(self.config.log_folder)
+        self.publisher = Publisher(self.config.releases_folder)
+        digest = self.publisher.publish(_empty(self.config.task("home")), {})
+        self.store.add_release(ReleaseRow("home", 0, "champion", digest, 0.0))
+        self.store.update_task("home", manifest_sha256=digest)
+        self.folder, self.record, self.asked = folder, record, 0
+        self.words, self.said = WORDS, WORDS  # what a fitted student knows, and what its fit claims
+        self.fitted_rows = []
+        self.broken = False
+        self.start()
+
+    def start(self):
+        """As after a kill: everything comes from the store and the folders."""
+        self.refresher = Refresher(self.config, self.fit)
+
+    @property
+    def state(self):
+        return self.store.task_state("home")
+
+    def fit(self, task, rows, recipe):
+        assert self.state.log_version_seen < self.log.version(), "a version was seen before its fit was done"
+        self.fitted_rows.append(list(rows))
+        if self.broken:
+            raise RuntimeError("no memory")
+        manifest, files = tiny_release(self.config.task(task), 1, self.words)
+        folder = self.folder / "scratch"
+        claims = tiny_release(self.config.task(task), 1, self.said)[1]
+        folder.mkdir(exist_ok=True)
+        for name, data in claims.items():
+            (folder / name).write_bytes(data)
+        del files["golden.jsonl"]
+        held = calibrating(rows)
+        reading = Student(folder, manifest.student).read([row.text for row in held])
+        return Fitted(manifest.student, files, held, reading, sorted(WORDS))
+
+    def ask(self, count):
+        """The fleet asks; what reaches the cloud comes to the log as one batch."""
+        state, rows = self.state, []
+        student = threshold = None
+        if state.champion:
+            manifest = self.publisher.manifest("home", state.champion)
+            student = Student.load(self.publisher.path("home", state.champion), manifest)
+            threshold = manifest.policy.threshold
+        for _ in range(count):
+            place, self.asked = self.asked, self.asked + 1
+            text = [*sorted(WORDS), OUTSIDE][place % 7]
+            caller = f"device-{place % 2}"
+            kept = student is not None and student.judge(text).score >= threshold
+            explored = unit_interval("draw", caller, str(place)) < state.exploration
+            if explored or not kept:
+                rows.append(
+                    self.record(
+                        place,
+                        text,
+                        WORDS.get(text, "weather"),
+                        caller=caller,
+                        source=Source.TAUGHT if kept else Source.ESCALATED,
+                        kept=kept,
+                        explored=explored,
+                        release=state.champion,
+                        exploration=state.exploration,
+                        propensity=state.exploration if kept else 1.0,
+                    )
+                )
+        self.log.append(rows, "spool", self.asked)
+
+    def ask_and_step(self, count):
+        self.ask(count)
+        self.refresher.step()
+
+    def until_certified(self):
+        for _ in range(30):
+            self.ask_and_step(100)
+            if self.state.champion:
+                return
+        raise AssertionError(f"nothing was certified: {self.store.releases('home')}")
+
+
+def _empty(task):
+    return replace(tiny_release(Task(task.name, reference="big"), 0, WORDS)[0], student=None, golden=None, files={})
+
+
+@pytest.fixture
+def world(tmp_path, record):
+    return World(tmp_path, record)
+
+
+def test_too_few_rows_are_counted_and_wait(world):
+    world.ask_and_step(50)
+    assert world.fitted_rows == []
+    state = world.state
+    assert (state.phase, state.rows_seen, state.log_version_seen) == ("idle", 50, world.log.version())
+
+
+def test_the_first_release_is_proved_and_serves(world):
+    world.until_certified()
+    state = world.state
+    manifest = read_manifest((world.publisher.path("home", state.champion) / "manifest.json").read_bytes())
+    certificate = manifest.certificate
+    assert certificate.log_evidence >= -math.log(certificate.alpha)
+    assert (certificate.attempt, certificate.alpha) == (1, attempt_alpha(0.95, 1))
+    assert certificate.allowance == 0.02
+    assert certificate.losses == 0
+    assert 200 <= certificate.rows <= 500
+    assert state.exploration == world.config.task("home").exploration.floor
+    check_golden(world.publisher.path("home", state.champion), manifest)
+
+
+def test_rows_that_certify_have_taught_nothing_before(world):
+    world.until_certified()
+    taught = {row.key for row in world.fitted_rows[0]}
+    assert taught.isdisjoint(world.store.spent_by("home", world.state.champion))
+
+
+def test_rows_that_have_certified_teach_the_next_student(world):
+    world.until_certified()
+    world.words = world.said = {**WORDS, OUTSIDE: "weather"}
+    for _ in range(40):
+        world.ask_and_step(100)
+        if len(world.fitted_rows) > 1:
+            break
+    taught = {row.key for row in world.fitted_rows[-1]}
+    assert world.store.spent_by("home", 1) <= taught
+
+
+def test_a_better_student_takes_the_champions_place(world):
+    world.until_certified()
+    first = world.state.champion
+    world.words = world.said = {**WORDS, OUTSIDE: "weather"}
+    for _ in range(120):
+        world.ask_and_step(100)
+        if world.state.champion != first:
+            break
+    assert world.state.champion > first
+    assert [row.state for row in world.store.releases("home")][-1] == "champion"
+    assert world.state.exploration == world.config.task("home").exploration.floor
+
+
+def test_exploration_rises_while_a_challenger_waits(world):
+    world.until_certified()
+    floor = world.state.exploration
+    world.words = world.said = {**WORDS, OUTSIDE: "weather"}
+    for _ in range(120):
+        world.ask_and_step(50)
+        if world.state.phase == "waiting":
+            break
+    assert world.state.phase == "waiting"
+    assert world.state.exploration > floor
+
+
+def test_a_student_that_is_worse_than_it_claims_never_serves(world):
+    world.words = LIARS
+    for _ in range(20):
+        world.ask_and_step(100)
+    releases = world.store.releases("home")[1:]
+    assert releases
+    assert {row.state for row in releases} <= {"rejected", "waiting"}
+    assert world.state.champion == 0
+    assert world.state.exploration == 1.0
+
+
+def test_each_attempt_is_counted_once_and_each_row_spent_once(world):
+    world.words = LIARS
+    for _ in range(25):
+        world.ask_and_step(100)
+    releases = world.store.releases("home")[1:]
+    assert world.state.attempt == len(releases) >= 2
+    attempts = [world.publisher.manifest("home", row.number).lineage.attempt for row in releases]
+    assert attempts == list(range(1, len(releases) + 1))
+    spent = [world.store.spent_by("home", row.number) for row in releases]
+    assert sum(len(keys) for keys in spent) == len(world.store.spent("home"))
+
+
+def test_a_failing_fit_is_noted_and_tried_again_when_there_is_more(world):
+    world.broken = True
+    world.ask_and_step(300)
+    assert "no memory" in world.state.phase_note
+    assert world.state.phase == "idle"
+    assert world.state.log_version_seen == world.log.version()
+    world.ask_and_step(10)
+    assert len(world.fitted_rows) == 1
+    world.broken = False
+    world.until_certified()
+
+
+def wait(world):
+    world.ask_and_step(600)
+    assert world.state.phase == "waiting"
+
+
+def test_a_waiting_challenger_survives_a_kill_with_its_evidence(world):
+    wait(world)
+    world.ask_and_step(40)
+    before = world.refresher._rooms[0].trial
+    world.start()
+    after = world.refresher._rooms[0].trial
+    assert (after.number, after.threshold, after.alpha, after.freeze) == (
+        before.number,
+        before.threshold,
+        before.alpha,
+        before.freeze,
+    )
+    assert (after.bet.rows, after.bet.losses, after.looked) == (before.bet.rows, before.bet.losses, before.looked)
+    assert len(world.fitted_rows) == 1
+    world.until_certified()
+    assert world.state.champion == before.number
+
+
+def test_a_challenger_goes_on_at_the_rate_that_it_waits_for(world):
+    wait(world)
+    world.store.update_task("home", exploration=0.01, phase="fitting")  # killed between two changes
+    world.start()
+    assert (world.state.exploration, world.state.phase) == (1.0, "waiting")
+
+
+def test_a_half_made_challenger_is_made_anew_under_a_new_number(world):
+    def killed(manifest, files):
+        raise KeyboardInterrupt
+
+    world.refresher._publisher.publish = killed
+    world.ask(600)
+    with pytest.raises(KeyboardInterrupt):
+        world.refresher.step()
+    world.start()
+    assert [row.state for row in world.store.releases("home")] == ["champion", "rejected"]
+    assert world.state.phase == "idle"
+    world.until_certified()
+    numbers = [row.number for row in world.store.releases("home")]
+    assert len(set(numbers)) == len(numbers)
+    assert world.state.champion == numbers[-1]
+    assert world.publisher.manifest("home", numbers[-1]).lineage.attempt == 2
+
+
+def test_a_challenger_whose_files_are_lost_is_given_up(world):
+    wait(world)
+    number = world.refresher._rooms[0].trial.number
+    shutil.rmtree(world.publisher.path("home", number))
+    world.start()
+    (row,) = [row for row in world.store.releases("home") if row.number == number]
+    assert row.state == "rejected"
+    assert world.state.phase == "idle"
+    world.until_certified()
+
+
+def test_nothing_new_in_the_log_changes_nothing(world):
+    world.ask_and_step(150)
+    before = world.state
+    world.refresher.step()
+    assert world.state == before
