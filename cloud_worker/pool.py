@@ -96,7 +96,7 @@ def _stay_on_loopback() -> None:
 
     It takes pickles from whoever connects, and has no setting for its address (ray 2.60: always ``[::]``).
     """
-    if not Address(get_node_ip_address(), 0).is_loopback:
+    if not Address(get_node_ip_address(), 0).is_loopback:  # type: ignore[no-untyped-call]
         return
     replica: Any = import_module("ray.serve._private.replica")
     bind = replica.add_port_to_grpc_server
