@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,7 @@ class Copy:
         from cloud_worker.teachers.loading import load_teacher  # gateways import this module, and never compute
 
         _stay_on_loopback()
+        os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: copies share the machine
         self._telemetry = Telemetry.start(names.SERVICE_CLOUD, telemetry)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
         self._teacher = load_teacher(settings, cache)

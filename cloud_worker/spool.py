@@ -35,19 +35,19 @@ _BUSY_MILLISECONDS = 10_000
 _FORGET_EVERY_SECONDS = 30.0
 _RECORD = TypeAdapter(Record)
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS records (
+CREATE TABLE identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL);
+CREATE TABLE records (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     caller TEXT NOT NULL, query_id TEXT NOT NULL, teacher_version TEXT NOT NULL,
     body BLOB NOT NULL,
     UNIQUE (caller, query_id, teacher_version)
 );
-CREATE TABLE IF NOT EXISTS answers (
+CREATE TABLE answers (
     caller TEXT NOT NULL, query_id TEXT NOT NULL,
     digest TEXT NOT NULL, answered_at REAL NOT NULL, response BLOB NOT NULL,
     PRIMARY KEY (caller, query_id)
 );
-CREATE INDEX IF NOT EXISTS answers_by_time ON answers (answered_at);
+CREATE INDEX answers_by_time ON answers (answered_at);
 """
 
 
@@ -195,16 +195,26 @@ def pending_in(folder: Path) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _make(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers_by_time'").fetchone() is None:
-        identity = f"INSERT OR IGNORE INTO identity (only, id) VALUES (1, '{uuid.uuid4().hex}');"
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {identity} COMMIT;")
-        sync_folder(path.parent)
     return connection
+
+
+def _make(path: Path) -> None:
+    """Put a new spool in place whole: the log writer may open it in the moment that it appears."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+    with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        connection.execute("INSERT INTO identity (only, id) VALUES (1, ?)", (uuid.uuid4().hex,))
+    with contextlib.suppress(FileExistsError):  # made by another in the same moment
+        path.hardlink_to(new)
+    new.unlink()
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def _listen(hear: Connection, name: str, progress: Progress) -> str:
 
 
 def _prepare(settings: TeacherSettings, cache: Path, say: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which then ends this process
     try:
         say.send(load_teacher(settings, cache, lambda stage, share: say.send((stage, share))).version)
     except HeadraceError as error:
