@@ -43,10 +43,10 @@ class Schedule:
     """
 
     epochs: int = 14
-    least_steps: int = 400
+    least_steps: int = 250
     batch: int = 64
-    rate: float = 1e-3
-    vector_rate: float = 3e-4
+    rate: float = 3e-3
+    vector_rate: float = 1e-3
     word_dropout: float = 0.1
     seed: int = 0
 
