@@ -18,9 +18,10 @@ from cloud_worker.refresh.lessons import Key
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
 from router.student import Student
 from router.task import Task, agree
-from router.watch import CertifyingBet
+from router.watch import CertifyingBet, expected_rows
 
 DEVICE_SHARE = 0.05
+LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 SLACK_ROWS = 5  # by which a device may be ahead of its share
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
@@ -63,8 +64,14 @@ class Trial:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it has looked at more rows than it may."""
-        return self.bet.rows >= self.patience and not self.is_certified
+        """Whether it has looked at more rows than it may, or would have to even if it had been unlucky so far."""
+        if self.is_certified:
+            return False
+        rows, losses = self.bet.rows, self.bet.losses
+        if rows < LEAST_TRIED:
+            return rows >= self.patience
+        lucky = max(0.0, losses - math.sqrt(losses)) / rows  # a standard deviation below what was seen
+        return rows >= self.patience or expected_rows(self.bet.allowance, self.alpha, lucky) > 2 * self.patience
 
     def keeps_more(self) -> bool:
         """Whether it keeps more than the champion, paired, one-sided at 90 %; true where no champion met the rows."""

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_worker.refresh.judge import DEVICE_SHARE, SLACK_ROWS, Trial, certifying, champion_share
+from cloud_worker.refresh.judge import (
+    DEVICE_SHARE,
+    LEAST_MET,
+    LEAST_TRIED,
+    SLACK_ROWS,
+    Trial,
+    certifying,
+    champion_share,
+)
 from router.distillation import Source, is_set_aside
 from router.student import Judgement
 from router.task import Task
@@ -161,8 +169,20 @@ def test_rows_of_another_release_say_nothing_of_the_champion(record):
     assert one.keeps_more()
 
 
-def test_the_champions_share_is_reckoned_by_propensity(record):
-    rows = [record(0, release=2), record(1, release=2, kept=True, propensity=0.25, source=Source.TAUGHT)]
-    assert champion_share(rows, 2) == pytest.approx(0.8)
-    assert champion_share(rows, 0) == 0.0
-    assert champion_share(rows, 7) == 0.0
+def test_the_champions_share_is_reckoned_by_propensity_once_it_has_met_enough_rows(record):
+    escalated = [record(number, release=2) for number in range(100)]
+    kept = [
+        record(number, release=2, kept=True, propensity=0.25, source=Source.TAUGHT)
+        for number in range(100, 100 + LEAST_MET)
+    ]
+    share = 4 * LEAST_MET / (4 * LEAST_MET + 100)
+    assert champion_share(escalated + kept, 2, expected=0.1) == pytest.approx(share)
+    assert champion_share(escalated, 2, expected=0.1) == 0.1
+    assert champion_share(escalated, 0, expected=0.1) == 0.0
+
+
+def test_a_challenger_that_loses_too_much_is_given_up_early():
+    one = trial(patience=2000)
+    for number in range(LEAST_TRIED):
+        one.bet.update(number % 20 == 0)
+    assert one.is_hopeless
