@@ -41,8 +41,21 @@ def check_door(config: CloudConfig, *, insecure: bool) -> None:
     _check_free(plain_address(config.door.listen, "door", "listen", insecure=insecure))
 
 
-def is_ray(address: str) -> bool:
-    """Whether a Ray cluster answers at ``host:port``; ``ray.init`` alone would wait most of a minute."""
+def check_ray(config: CloudConfig) -> None:
+    """Check that the Ray cluster that shall be joined is there; ``ray.init`` alone would wait most of a minute.
+
+    Raises:
+        StartError: None answers there.
+    """
+    address = config.ray.address
+    if address and not _is_ray(address):
+        raise StartError(
+            f"no Ray cluster answers at {address}; give the address that `ray start` printed, as host:port, "
+            "or leave ray.address empty to start one here"
+        )
+
+
+def _is_ray(address: str) -> bool:
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         is_alive = channel.unary_unary(_RAY_IS_ALIVE, request_serializer=bytes, response_deserializer=bytes)
         try:

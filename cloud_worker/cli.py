@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cloud_worker.checks import check_data_folder, check_door
+from cloud_worker.checks import check_data_folder, check_door, check_ray
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
@@ -111,6 +111,7 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: i
     check_data_folder(settings)
     with sole(settings.run_folder):
         check_door(settings, insecure=insecure)
+        check_ray(settings)
         for teacher in settings.teachers:
             with _bar(console, f"Preparing {teacher.name}") as progress:
                 prepare_teacher(teacher, settings.teachers_folder, progress)

@@ -20,7 +20,7 @@ import ray
 from ray import serve
 from ray.exceptions import RayError
 
-from cloud_worker.checks import check_data_folder, is_ray
+from cloud_worker.checks import check_data_folder, check_ray
 from cloud_worker.config import CloudConfig
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.gateway import GATEWAY, start_gateway
@@ -74,6 +74,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
         HeadraceError: It can't start; says why.
     """
     check_data_folder(config)
+    check_ray(config)
     with ExitStack() as started:
         with step("Ray"):
             address = _connect(config, started)
@@ -118,11 +119,6 @@ def _connect(config: CloudConfig, started: ExitStack) -> str:
 
 
 def _join(address: str) -> Any:
-    if not is_ray(address):
-        raise StartError(
-            f"no Ray cluster answers at {address}; give the address that `ray start` printed, as host:port, "
-            "or leave ray.address empty to start one here"
-        )
     try:
         return ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (RayError, RuntimeError, ConnectionError, ValueError) as error:
