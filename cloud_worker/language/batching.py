@@ -85,12 +85,11 @@ def encode(language: LanguageModel, examples: Sequence[Example] | Sequence[Label
     Raises:
         ModelError: Examples for a label head given to a student that writes, or the other way round.
     """
+    given: list[Example | LabelExample] = list(examples)
     groups: dict[str, list[Encoded]] = {}
     problems: list[str] = []
     hardened = 0
-    given: list[Example | LabelExample] = list(examples)
-    for position, example in enumerate(given):
-        encoded = _encode_one(language, example)
+    for position, (example, encoded) in enumerate(zip(given, _encoded(language, given), strict=True)):
         problem = _problem(language, encoded, example)
         if problem:
             problems.append(sample_of(example.prompt, problem))
@@ -103,18 +102,27 @@ def encode(language: LanguageModel, examples: Sequence[Example] | Sequence[Label
     )
 
 
-def _encode_one(language: LanguageModel, example: Example | LabelExample) -> Encoded:
-    if isinstance(example, LabelExample) != (language.form is Form.LABELS):
+def _encoded(language: LanguageModel, examples: Sequence[Example | LabelExample]) -> list[Encoded]:
+    if not examples:
+        return []
+    if any(isinstance(example, LabelExample) != (language.form is Form.LABELS) for example in examples):
         wants = "label distributions" if language.form is Form.LABELS else "texts to write"
         raise ModelError(f"a {language.form.value} student learns from {wants}; choose another recipe")
-    prompt = tuple(language.tokenizer(example.prompt)["input_ids"])
+    prompts = language.tokenizer([example.prompt for example in examples])["input_ids"]
+    texts = [example.target if isinstance(example, Example) else "" for example in examples]
+    targets = language.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [_encode_one(language, *parts) for parts in zip(examples, prompts, targets, strict=True)]
+
+
+def _encode_one(
+    language: LanguageModel, example: Example | LabelExample, prompt: list[int], target: list[int]
+) -> Encoded:
     if isinstance(example, LabelExample):
         rows = {label: row for row, label in enumerate(language.labels)}
-        soft = _in_ids(example.distribution, rows)
-        return Encoded(prompt, (), example.weight, (soft,) if soft is not None else ())
-    written = language.tokenizer(example.target, add_special_tokens=False)["input_ids"]
-    target = (*written, language.tokenizer.eos_token_id)
-    return Encoded(prompt, target, example.weight, _soft_tokens(language.tokenizer, example, len(written)))
+        label = _in_ids(example.distribution, rows)
+        return Encoded(tuple(prompt), (), example.weight, (label,) if label is not None else ())
+    soft = _soft_tokens(language.tokenizer, example, len(target))
+    return Encoded(tuple(prompt), (*target, language.tokenizer.eos_token_id), example.weight, soft)
 
 
 def _soft_tokens(tokenizer: Any, example: Example, tokens: int) -> tuple[Distribution, ...]:

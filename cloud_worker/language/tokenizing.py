@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from router.errors import BadInputError
 
 PADDING, START, END, UNKNOWN, MASK = "<pad>", "<s>", "</s>", "<unk>", "<mask>"
+FURTHER = "##"  # in front of a digit that goes on a number
 MODES = ("[NLU]", "[NLG]", "[S2S]")
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(32))
 SPECIAL = (PADDING, START, END, UNKNOWN, MASK, *MODES, *SENTINELS)
@@ -50,7 +51,9 @@ def byte_tokenizer(texts: Iterable[str], vocabulary: int = 2048, window: int = 5
 
 
 def word_tokenizer(texts: Iterable[str], vocabulary: int = 8192, window: int = 512) -> Any:
-    """Words in lower case, punctuation and single digits: short sequences for small worlds.
+    """Words in lower case, punctuation and digits: short sequences for small worlds.
+
+    A number is spelt digit by digit and read back as one; spaces come back as a reader would set them.
 
     Args:
         texts: What to take the words from; others are unknown.
@@ -61,8 +64,10 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int = 8192, window: int = 5
         BadInputError: No text.
     """
     inner = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-    inner.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d|[^\W\d]+|[^\w\s]"), "removed", invert=True)
+    further = normalizers.Replace(Regex(r"(?<=\d)(?=\d)"), FURTHER)
+    inner.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), further])
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{FURTHER}\d|\d|[^\W\d]+|[^\w\s]"), "removed", invert=True)
+    inner.decoder = decoders.WordPiece(prefix=FURTHER, cleanup=True)
     trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
     inner.train_from_iterator(_some(texts), trainer)
     return _wrapped(inner, window)
