@@ -26,7 +26,8 @@ CAUTION = 0.7  # quantile of a threshold's loss, given the calibrating rows, tha
 MARGIN = 1.3  # rows that an aim wants for each row that it expects to need: certificates differ in length by chance
 LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes thousands of rows
 CANDIDATES = 200  # most thresholds that a plan compares
-GIVE_UP = 2.5  # a challenger that has looked at so many times the rows it was expected to need is dropped
+HORIZON = 3.0  # a release should pay for itself within so many times the queries seen so far
+LEAST_GAIN = 0.1  # share of the champion's escalations that a challenger should save to be worth a certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Situation:
     Attributes:
         alpha: Chance of a false certificate that this attempt may spend, in (0, 1).
         rows_at_hand: Certifying rows that wait already.
-        queries: How many queries the release should pay for itself in; as many as were seen so far is a fair guess.
+        queries: Seen so far, > 0: the older a task, the longer a release may take to pay for itself.
         rate: Exploration rate while a challenger waits, in (0, 1].
         floor: Exploration rate otherwise, in [0, rate].
         champion_share: Local share of what serves now, in [0, 1]; 0 without a student.
@@ -110,7 +111,8 @@ def plan(scores: Array, agrees: Bools, weights: Array, allowance: float, situati
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate
     more = curve.kept[tried] - situation.champion_share
     price = (situation.rate - situation.floor) * situation.champion_share
-    gain = np.maximum(situation.queries - wait, 0.0) * more - wait * price
+    gain = np.maximum(HORIZON * situation.queries - wait, 0.0) * more - wait * price
+    gain[more < LEAST_GAIN * (1.0 - situation.champion_share)] = -np.inf
     best = int(np.argmax(gain))
     if not gain[best] > 0:
         return Proposal(NEVER, 0.0, 0.0)
@@ -152,16 +154,6 @@ def waiting_rate(waiting: float, floor: float, local_share: float) -> float:
         local_share: Of the champion, in [0, 1].
     """
     return max(floor, min(1.0, waiting / local_share if local_share > 0 else 1.0))
-
-
-def is_hopeless(proposal: Proposal, rows: int) -> bool:
-    """Whether a challenger that has looked at so many rows should be dropped.
-
-    Args:
-        proposal: As planned.
-        rows: Certifying rows looked at.
-    """
-    return proposal.expected_rows > 0 and rows > GIVE_UP * proposal.expected_rows + 100
 
 
 def cautious_loss(loss: float, rows: float, quantile: float = CAUTION) -> float:

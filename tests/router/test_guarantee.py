@@ -13,7 +13,6 @@ from router.guarantee import (
     Situation,
     aim_for,
     cautious_loss,
-    is_hopeless,
     plan,
     propose,
     waiting_rate,
@@ -124,7 +123,7 @@ def test_a_plan_is_silent_where_the_champion_keeps_as_much():
 def test_few_calibrating_rows_make_a_plan_careful():
     few, many = good_rows(300), tuple(np.tile(column, 20) for column in good_rows(300))
     situation = Situation(alpha=0.025, rows_at_hand=400, queries=3000)
-    assert plan(*few, 0.02, situation).expected_loss <= plan(*many, 0.02, situation).expected_loss
+    assert plan(*few, 0.02, situation).expected_loss <= plan(*many, 0.02, situation).expected_loss + 1e-9
 
 
 @given(allowance=st.sampled_from([0.01, 0.02, 0.05]), few=st.integers(0, 8000), more=st.integers(0, 8000))
@@ -153,9 +152,3 @@ def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, flo
     rate = waiting_rate(waiting, floor, share)
     assert floor <= rate <= 1
     assert rate * share <= max(waiting, floor) + 1e-9
-
-
-def test_a_challenger_far_beyond_its_plan_is_hopeless():
-    found = plan(*good_rows(3000), 0.02, SITUATION)
-    assert not is_hopeless(found, int(found.expected_rows))
-    assert is_hopeless(found, int(4 * found.expected_rows))
