@@ -41,29 +41,33 @@ def check_door(config: CloudConfig, *, insecure: bool) -> None:
     _check_free(plain_address(config.door.listen, "door", "listen", insecure=insecure))
 
 
-def check_ray(config: CloudConfig) -> None:
-    """Check that the Ray cluster that shall be joined is there; ``ray.init`` alone would wait most of a minute.
+def check_ray(config: CloudConfig) -> bool:
+    """Whether the Ray cluster that shall be joined, if any, asks for a token.
 
     Raises:
-        StartError: None answers there.
+        StartError: No Ray cluster answers there; ``ray.init`` alone would wait most of a minute to say so.
     """
     address = config.ray.address
-    if address and not _is_ray(address):
+    if not address:
+        return False
+    status = _ray_status(address)
+    if status in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED}:
         raise StartError(
             f"no Ray cluster answers at {address}; give the address that `ray start` printed, as host:port, "
             "or leave ray.address empty to start one here"
         )
+    return status is grpc.StatusCode.UNAUTHENTICATED
 
 
-def _is_ray(address: str) -> bool:
+def _ray_status(address: str) -> grpc.StatusCode:
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         is_alive = channel.unary_unary(_RAY_IS_ALIVE, request_serializer=bytes, response_deserializer=bytes)
         try:
             is_alive(b"", timeout=_REACHABLE_SECONDS)
         except grpc.RpcError as error:
-            absent = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED}
-            return error.code() not in absent  # one that asks for a token is there
-    return True
+            status: grpc.StatusCode = error.code()
+            return status
+    return grpc.StatusCode.OK
 
 
 def _check_free(address: Address) -> None:

@@ -111,11 +111,11 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: i
     check_data_folder(settings)
     with sole(settings.run_folder):
         check_door(settings, insecure=insecure)
-        check_ray(settings)
+        with_token = check_ray(settings)
         for teacher in settings.teachers:
             with _bar(console, f"Preparing {teacher.name}") as progress:
                 prepare_teacher(teacher, settings.teachers_folder, progress)
-        prepare_environment(own_cluster=not settings.ray.address)
+        prepare_environment(own_cluster=not settings.ray.address, with_token=with_token)
         from cloud_worker.cluster import running  # Ray reads the environment while it is imported
 
         with running(settings, insecure=insecure, step=lambda name: _step(console, name)) as cluster:

@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from cloud_worker.checks import check_data_folder, check_ray
 from cloud_worker.config import CloudConfig
@@ -104,6 +105,8 @@ def _connect(config: CloudConfig, started: ExitStack) -> str:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if config.ray.address:
         context = _join(config.ray.address)
+        if not _serve_runs():
+            started.callback(serve.shutdown)
     else:
         context = ray.init(
             address="local",
@@ -122,7 +125,18 @@ def _join(address: str) -> Any:
     try:
         return ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (RayError, RuntimeError, ConnectionError, ValueError) as error:
-        raise StartError(f"the Ray cluster at {address} can't be joined: {error}") from error
+        raise StartError(
+            f"the Ray cluster at {address} can't be joined: {error}; "
+            "if it asks for a token, RAY_AUTH_TOKEN or ~/.ray/auth_token must hold it"
+        ) from error
+
+
+def _serve_runs() -> bool:
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
 
 
 def _start_teacher(config: CloudConfig, name: str, started: ExitStack) -> None:

@@ -21,13 +21,16 @@ _ON_THIS_MACHINE = {
     "RAY_enable_metrics_collection": "0",
     "RAY_worker_niceness": "0",  # gateway and teachers answer people; Ray would put them behind everything else
 }
+_WITH_TOKEN = {"RAY_AUTH_MODE": "token"}
 
 
-def prepare_environment(*, own_cluster: bool) -> None:
+def prepare_environment(*, own_cluster: bool, with_token: bool = False) -> None:
     """Set what Ray shall find.
 
     Args:
         own_cluster: Ray is started on this machine, for us alone; else one is joined.
+        with_token: The cluster to join asks for a token.
     """
-    for name, value in {**_COMMON, **(_ON_THIS_MACHINE if own_cluster else {})}.items():
+    wanted = {**_COMMON, **(_ON_THIS_MACHINE if own_cluster else {}), **(_WITH_TOKEN if with_token else {})}
+    for name, value in wanted.items():
         os.environ.setdefault(name, value)
