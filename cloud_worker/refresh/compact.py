@@ -105,11 +105,14 @@ class _Layer(nn.Module):
 
 
 def reduced_vectors(vectors: torch.Tensor) -> torch.Tensor:
-    """Pretrained word vectors (words, dimensions) reduced to (words, WIDTH) by their principal components."""
+    """Pretrained word vectors (words, dimensions) reduced to (words, WIDTH) by their principal components.
+
+    Narrower ones are filled up with zeros.
+    """
     centred = vectors.detach().float() - vectors.detach().float().mean(0)
     _, _, axes = torch.linalg.svd(centred.T @ centred)
     reduced = centred @ axes[:WIDTH].T
-    return reduced / reduced.std()
+    return functional.pad(reduced / reduced.std(), (0, WIDTH - reduced.shape[1]))
 
 
 def train(

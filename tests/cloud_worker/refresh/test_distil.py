@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cloud_worker.refresh import compact
+from cloud_worker.refresh.distil import FOLDS, Recipe, fit
+from cloud_worker.refresh.features import Features
+from cloud_worker.refresh.lessons import fold_of
+from router.student import Student
+
+ROWS = 150
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def recipe(encoder_folder, cache):
+    return Recipe("encoder-head", str(encoder_folder), cache)
+
+
+@pytest.fixture
+def rows(record, utterances):
+    return [record(place, text, label) for place, (text, label) in enumerate(utterances(ROWS))]
+
+
+def quietly(phase, share):
+    assert phase in {"fitting", "exporting"}
+    assert 0 <= share <= 1
+
+
+def opened(fitted, folder):
+    for name, content in fitted.files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    return Student(folder, fitted.spec)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("compact", 0.9), ("encoder-head", 0.6)])  # the encoder is a random one
+def test_a_student_learns_its_lessons(kind, least, recipe, rows, utterances, tmp_path, monkeypatch):
+    monkeypatch.setattr(compact.Schedule, "__init__", _short(compact.Schedule.__init__))
+    fitted = fit(rows, replace(recipe, kind=kind), quietly)
+    assert fitted.spec.kind == kind
+    assert fitted.spec.labels == ("clock", "lights", "music")
+    student = opened(fitted, tmp_path)
+    unseen = utterances(60, seed=1)
+    answers = student.read([text for text, _ in unseen]).logits.argmax(axis=1)
+    right = [fitted.spec.labels[answer] == label for answer, (_, label) in zip(answers, unseen, strict=True)]
+    assert np.mean(right) > least
+
+
+def _short(initialise):
+    def short(self, **fields):
+        initialise(self, **({"epochs": 8, "least_steps": 60} | fields))
+
+    return short
+
+
+def test_a_head_is_calibrated_on_every_row_by_a_head_that_had_not_seen_it(recipe, rows):
+    fitted = fit(rows, recipe, quietly)
+    assert [row.key for row in fitted.rows] == [row.key for row in rows]
+    assert fitted.reading.logits.shape == (ROWS, 3)
+    assert np.isfinite(fitted.reading.logits).all()
+
+
+def test_rows_outside_the_promise_teach_but_do_not_calibrate(recipe, rows):
+    rows = [*rows[:100], *(replace(row, covered=False, explored=False) for row in rows[100:])]
+    fitted = fit(rows, recipe, quietly)
+    assert len(fitted.rows) == 100
+
+
+def test_the_same_rows_give_the_same_version_and_other_rows_another(recipe, rows):
+    first, again, other = (fit(some, recipe, quietly).spec.version for some in (rows, rows, rows[:120]))
+    assert first == again != other
+
+
+def test_one_label_is_nothing_to_learn(recipe, record):
+    assert fit([record(place) for place in range(20)], recipe, quietly) is None
+
+
+def test_a_label_that_too_few_rows_teach_stays_unknown(recipe, rows, record):
+    fitted = fit([*rows, record(900, "hour", "timer"), record(901, "noon", "timer")], recipe, quietly)
+    assert "timer" not in fitted.spec.labels
+
+
+def test_every_fold_has_rows(rows):
+    assert {fold_of(row, FOLDS) for row in rows} == set(range(FOLDS))
+
+
+def test_a_text_is_embedded_once_ever(tmp_path):
+    asked = []
+
+    def embed(text):
+        asked.append(text)
+        return np.full(3, len(text), np.float32)
+
+    for _ in range(2):
+        with Features(tmp_path / "features.sqlite", embed) as features:
+            vectors = features.of(["a", "bb", "a"])
+            assert [vector.tolist() for vector in vectors] == [[1] * 3, [2] * 3, [1] * 3]
+    assert asked == ["a", "bb"]
