@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from cloud_worker.language.answering import label_log_probabilities
-from cloud_worker.language.architectures import LanguageModel, Size, load_model, make_model
-from cloud_worker.language.examples import Lessons
+from cloud_worker.language.architectures import LanguageModel, load_model
+from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.recipes.soft_labels import hard_labels, soft_labels
 from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from cloud_worker.teachers.base import Question
+from cloud_worker.teachers.base import Question, TeacherAnswer
 from cloud_worker.teachers.encoder import load_encoder_teacher
 from router.calibration import fit_calibration
 from router.confidence import scores
@@ -38,6 +38,8 @@ from router.guarantee import propose
 ALLOWANCE = 0.02
 SIZE = Size(width=96, layers=2, heads=2, window=64)
 CALIBRATING, TESTED = 2000, 2500
+SHARES = (0.1, 0.3, 1.0)
+RECIPES = {"hard": hard_labels, "soft": soft_labels}
 CACHE = Path("runs/bench/clinc")
 
 
@@ -52,6 +54,7 @@ def logged(folder: Path, quick: bool) -> list[Record]:
         rows = [
             (text, answer.text, answer.distribution.top, answer.distribution.tail)
             for text, answer in zip(texts, teacher.answer([Question(text) for text in texts]), strict=True)
+            if isinstance(answer, TeacherAnswer)
         ]
         kept.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return [_record(number, *json.loads(line)) for number, line in enumerate(kept.read_text("utf-8").splitlines())]
@@ -106,6 +109,28 @@ def measure(student: LanguageModel, calibrating: Sequence[Record], tested: Seque
     }
 
 
+def compare(
+    log: Sequence[Record],
+    name: str,
+    labels: tuple[str, ...],
+    given: argparse.Namespace,
+    held_out: tuple[Sequence[Record], Sequence[Record]],
+) -> dict[str, float | str]:
+    """Means and deviations over the seeds of one recipe on one log."""
+    examples = RECIPES[name](log).examples
+    found = []
+    for seed in range(given.seeds):
+        student = student_for(given.start, log, labels, seed)
+        temperature = given.temperature if name == "soft" else 1.0
+        fit(student, examples, Schedule(given.steps, batch=64, rate=2e-3, temperature=temperature, seed=seed))
+        found.append(measure(student, *held_out))
+    means = {key: round(float(np.mean([one[key] for one in found])), 4) for key in found[0]}
+    spread = {f"{key}_deviation": round(float(np.std([one[key] for one in found])), 4) for key in found[0]}
+    figures: dict[str, float | str] = {"rows": len(log), "labels": name, **means, **spread}
+    print(figures, flush=True)
+    return figures
+
+
 def main() -> None:
     """Run the comparison and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,22 +154,11 @@ def main() -> None:
     calibrating, log = rest[-min(CALIBRATING, most) :], rest[: -min(CALIBRATING, most)]
     labels = tuple(sorted({label for record in records for label in (*record.labels, record.answer)}))
     print(f"{len(log)} logged, {len(calibrating)} calibrating, {len(tested)} tested", flush=True)
-    figures = []
-    for share in (0.1, 0.3, 1.0):
-        seen = log[: round(share * len(log))]
-        for name, recipe in (("hard", hard_labels), ("soft", soft_labels)):
-            lessons: Lessons = recipe(seen)
-            found = []
-            for seed in range(given.seeds):
-                student = student_for(given.start, seen, labels, seed)
-                temperature = given.temperature if name == "soft" else 1.0
-                schedule = Schedule(given.steps, batch=64, rate=2e-3, temperature=temperature, seed=seed)
-                fit(student, lessons.examples, schedule)
-                found.append(measure(student, calibrating, tested))
-            means = {key: round(float(np.mean([one[key] for one in found])), 4) for key in found[0]}
-            spread = {f"{key}_deviation": round(float(np.std([one[key] for one in found])), 4) for key in found[0]}
-            figures.append({"share_of_log": share, "rows": len(seen), "labels": name, **means, **spread})
-            print(figures[-1], flush=True)
+    figures = [
+        compare(log[: round(share * len(log))], name, labels, given, (calibrating, tested))
+        for share in SHARES
+        for name in RECIPES
+    ]
     print(
         json.dumps(
             {

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from cloud_worker.language.answering import write
-from cloud_worker.language.architectures import Size, make_model
 from cloud_worker.language.examples import Lessons
+from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.rationales import answer_in, close, evaluate, written
 from cloud_worker.language.recipes.responses import answers, responses
 from cloud_worker.language.recipes.step_by_step import PREDICT, step_by_step

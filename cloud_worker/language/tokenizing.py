@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from router.errors import BadInputError
 
 PADDING, START, END, UNKNOWN, MASK = "<pad>", "<s>", "</s>", "<unk>", "<mask>"
+DIGITS = "0 1 2 3 4 5 6 7 8 9 1234567890 0987654321"
 FURTHER = "##"  # in front of a digit that goes on a number
 MODES = ("[NLU]", "[NLG]", "[S2S]")
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(32))
@@ -69,7 +70,8 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int = 8192, window: int = 5
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{FURTHER}\d|\d|[^\W\d]+|[^\w\s]"), "removed", invert=True)
     inner.decoder = decoders.WordPiece(prefix=FURTHER, cleanup=True)
     trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
-    inner.train_from_iterator(_some(texts), trainer)
+    found = _some(texts)
+    inner.train_from_iterator([*found, *[DIGITS] * len(found)], trainer)  # often enough to be kept
     return _wrapped(inner, window)
 
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from cloud_worker.language.answering import label_log_probabilities, write
-from cloud_worker.language.architectures import FAMILIES, Form, LanguageModel, Size, load_model, make_model
+from cloud_worker.language.architectures import Form, LanguageModel, load_model
 from cloud_worker.language.examples import Example, LabelExample
+from cloud_worker.language.families import FAMILIES, Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from router.errors import ModelError

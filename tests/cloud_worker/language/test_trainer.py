@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from cloud_worker.language.answering import label_log_probabilities, score_texts, write
-from cloud_worker.language.architectures import LanguageModel, Size, make_model
+from cloud_worker.language.architectures import LanguageModel
 from cloud_worker.language.batching import collate, encode, encode_prompt
 from cloud_worker.language.examples import Example, LabelExample
+from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.trainer import Schedule, fit
 from router.errors import BadInputError, ModelError
 from router.query import Distribution, FinishReason
