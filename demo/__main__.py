@@ -71,11 +71,15 @@ def main(
     assurance: Annotated[float, typer.Option(min=0.5, max=0.9999, help="How sure the promise is.")] = 0.95,
     agents: Annotated[int, typer.Option(min=1, max=20, help="How many devices.")] = 2,
     limit: Annotated[int, typer.Option(min=0, help="Most queries; 0 for all.")] = 0,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0, help="Queries a second; 0: as fast as they are answered.", show_default="own workload: 45"),
+    rate: Annotated[float, typer.Option(min=0, help="Queries a second; 0: as fast as they are answered.")] = 0.0,
+    lockstep: Annotated[
+        bool | None,
+        typer.Option(
+            "--lockstep/--no-lockstep",
+            help="Hold the stream while something is computed or copied.",
+            show_default="own workload: held",
+        ),
     ] = None,
-    lockstep: Annotated[bool, typer.Option("--lockstep", help="Hold the stream while something is computed.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Print nothing but the last line of JSON.")] = False,
     seed: Annotated[int, typer.Option(help="Of the demo's own workload.")] = 0,
@@ -105,8 +109,8 @@ def main(
             promise=promise,
             assurance=assurance,
             agents=agents,
-            rate=_default_rate(is_own, lockstep) if rate is None else rate,
-            lockstep=lockstep,
+            rate=rate,
+            lockstep=is_own if lockstep is None else lockstep,
             is_own=is_own,
         )
         figures = asyncio.run(_run(setting, console))
@@ -129,11 +133,6 @@ def _check_writable(json_file: Path | None) -> None:
             json_file.open("a").close()
     except OSError as error:
         raise ConfigError("--json", "", f"{json_file} can't be written: {error.strerror}") from error
-
-
-def _default_rate(is_own: bool, lockstep: bool) -> float:
-    """The demo's own workload flows at a pace at which one can watch; lockstep needs none."""
-    return 45.0 if is_own and not lockstep else 0.0
 
 
 async def _run(setting: Setting, console: Console) -> dict[str, Any]:

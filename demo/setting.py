@@ -167,7 +167,7 @@ def _cloud_toml(setting: Setting, target: str) -> str:
         "encoder": 'kind = "encoder"\nmodel = "minilm"\nexamples = "examples.jsonl"',
         "recorded": 'kind = "recorded"\nanswers = "stream.jsonl"',
     }[setting.teacher]
-    least = 600 if setting.is_own else 1000
+    least, growth = (1000, 1.25) if setting.is_own else (1000, 1.4)
     return f"""\
 data = "cloud"
 
@@ -186,7 +186,8 @@ sync_seconds = 0.15
 
 [refresh]
 min_rows = {least}
-poll_seconds = 0.05
+growth = {growth}
+poll_seconds = 0.1
 
 [[teachers]]
 name = "{setting.teacher}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def generate(queries: int, seed: int = 0, examples_per_intent: int = 40) -> Work
     draws = random.Random(f"stream {seed}")
     middle = queries // 2
     early = _Half(commands, tuple(commands.intents), draws)
-    late = _Half(commands, (*commands.intents, *commands.later), draws)
+    late = _Half(commands, (*commands.intents, *commands.later), draws, early.favourites)
     stream = [early.draw() for _ in range(middle)] + [late.draw() for _ in range(queries - middle)]
     return Workload(tuple(examples), tuple(stream))
 
@@ -80,17 +81,21 @@ class _Commands:
 class _Half:
     """A part of the stream in which the same intents are asked."""
 
-    def __init__(self, commands: _Commands, labels: tuple[str, ...], draws: random.Random) -> None:
+    def __init__(
+        self, commands: _Commands, labels: tuple[str, ...], draws: random.Random, known: Sequence[Line] = ()
+    ) -> None:
         self._commands = commands
         self._draws = draws
         self._labels = labels
         self._weights = [1.0 + 3.0 / (1 + place % 12) for place in range(len(labels))]
-        self._favourites = [self._fresh() for _ in range(_FAVOURITES)]
+        # Habits last: every fifth favourite gives way to another one.
+        self.favourites = [line if place % 5 else self._fresh() for place, line in enumerate(known)]
+        self.favourites += [self._fresh() for _ in range(_FAVOURITES - len(known))]
         self._zipf = [1.0 / (place + 1) for place in range(_FAVOURITES)]
 
     def draw(self) -> Line:
         if self._draws.random() < _REPEATED:
-            return self._draws.choices(self._favourites, self._zipf)[0]
+            return self._draws.choices(self.favourites, self._zipf)[0]
         return self._fresh()
 
     def _fresh(self) -> Line:

@@ -29,7 +29,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self):
         self.spans = []
 
-    def Export(self, request, context):
+    def Export(self, request, context):  # noqa: N802 - the contract's name
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans += [(s.trace_id, s.span_id, s.parent_span_id, s.name) for s in scope.spans]
@@ -59,7 +59,7 @@ async def test_one_trace_joins_client_agent_gateway_and_teacher(tmp_path, monkey
             answer = await client.ask(LINES[0].text, TASK)
         assert answer.text == LINES[0].label
         for _ in range(300):  # exporters send in batches, some seconds late
-            if EXPECTED <= {name for *_, name in collector.spans}:
+            if {name for *_, name in collector.spans} >= EXPECTED:
                 break
             await asyncio.sleep(0.1)
     provider.shutdown()
