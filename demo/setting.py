@@ -14,7 +14,7 @@ from router.errors import ConfigError, DataError, StartError
 from router.task import Task
 
 TASK = "commands"
-DEFAULT_QUERIES = 6000
+DEFAULT_QUERIES = 7500
 MAX_TEXT_BYTES = Task(TASK, "").max_text_bytes
 
 _PORTS = range(20_000, 32_000)  # above Ray's workers, below what systems hand out by themselves
@@ -167,7 +167,7 @@ def _cloud_toml(setting: Setting, target: str) -> str:
         "encoder": 'kind = "encoder"\nmodel = "minilm"\nexamples = "examples.jsonl"',
         "recorded": 'kind = "recorded"\nanswers = "stream.jsonl"',
     }[setting.teacher]
-    least, growth = (1000, 1.25) if setting.is_own else (1000, 1.4)
+    least, growth = (1000, 1.35) if setting.is_own else (1000, 1.4)
     return f"""\
 data = "cloud"
 
@@ -201,6 +201,9 @@ student = "{setting.student}"
 [tasks.objective]
 max_disagreement = {setting.promise}
 assurance = {setting.assurance}
+
+[tasks.exploration]
+waiting = {0.4 if setting.is_own else 0.25}
 """
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from demo.workload import OUT_OF_SCOPE, Line, generate
 
-QUERIES = 6000
+QUERIES = 7500
 
 
 @pytest.fixture(scope="module")
