@@ -32,7 +32,7 @@ from router.calibration import fit_calibration
 from router.confidence import scores
 from router.deferral import Policy
 from router.distillation import Record
-from router.errors import HeadraceError
+from router.errors import HeadraceError, ReleaseError
 from router.guarantee import Proposal, Situation, plan, waiting_rate
 from router.release import Golden, Lineage, Manifest
 from router.student import Student
@@ -137,7 +137,7 @@ class Refresher:
         if not proposal.is_worth_proving:
             self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
             return
-        self._stage(room, fitted, manifest, proposal, state)
+        self._stage(room, fitted, manifest, proposal)
         self._try(room, rows, self._store.spent(name))
 
     def _propose(
@@ -151,15 +151,14 @@ class Refresher:
         calibration = fit_calibration(reading.logits, reading.similarity, agrees, weights)
         ranked = scores(calibration, reading.logits, reading.similarity)
         attempt = state.attempt + 1
-        share = self._champion_share(rows, state)
-        rate = self._rate(task, state.champion, share)
+        share, rate = self._waiting(task, rows)
         trial = self._trial(room, 0, 0.0, rate, attempt, 0.0)
         situation = Situation(
             alpha=trial.alpha,
             rows_at_hand=len(certifying(self._current(room), trial, self._store.spent(task.name))),
             queries=float(weights.sum()),
             rate=rate,
-            floor=task.exploration.floor if state.champion else rate,
+            floor=task.exploration.floor if self._serving(task)[0] else rate,
             champion_share=share,
         )
         proposal = plan(ranked, agrees, weights, task.objective.max_disagreement, situation)
@@ -175,14 +174,13 @@ class Refresher:
         )
         return manifest, proposal
 
-    def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, proposal: Proposal, state: TaskState) -> None:
+    def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, proposal: Proposal) -> None:
         name, number, attempt = room.task.name, manifest.number, manifest.lineage.attempt
         # First what may not happen twice: an attempt spends assurance, and a number is never used again.
         self._store.update_task(name, attempt=attempt)
         self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
         drafted = self._draft(room, fitted, manifest)
-        share = self._champion_share(current([record for _, record in room.rows], room.task), state)
-        rate = self._rate(room.task, state.champion, share)
+        _, rate = self._waiting(room.task, current([record for _, record in room.rows], room.task))
         proved = {"rate": rate, "rows": proposal.expected_rows, "local_share": proposal.expected_local_share}
         self._store.update_release(name, number, state="waiting", manifest_sha256=drafted, note=json.dumps(proved))
         room.trial = self._trial(room, number, proposal.threshold, rate, attempt, proposal.expected_rows)
@@ -200,9 +198,8 @@ class Refresher:
         trial, student, name = room.trial, room.student, room.task.name
         assert trial is not None
         assert student is not None
-        state = self._store.task_state(name)
         new = certifying(self._current(room), trial, spent)
-        seen = trial.look(new, student, room.task, state.champion)
+        seen = trial.look(new, student, room.task, self._serving(room.task)[0])
         self._store.spend(name, trial.number, [row.key for row in seen])
         progress = min(1.0, max(0.0, trial.bet.log_evidence / -np.log(trial.alpha)))
         note = f"release {trial.number}: {trial.bet.rows} rows, {trial.bet.losses} lost"
@@ -242,7 +239,7 @@ class Refresher:
     def _rest(self, room: _Room) -> None:
         """Explore as when nothing waits."""
         exploration = room.task.exploration
-        champion = self._store.task_state(room.task.name).champion
+        champion, _ = self._serving(room.task)
         self._store.update_task(room.task.name, exploration=exploration.floor if champion else exploration.cold)
         room.trial = room.student = None
 
@@ -268,6 +265,8 @@ class Refresher:
     def _go_on(self, room: _Room, row: ReleaseRow) -> None:
         name, number, proved = room.task.name, row.number, json.loads(row.note)
         manifest = self._publisher.manifest(name, number)
+        if manifest.task.version != room.task.version:
+            raise ReleaseError(f"it is of version {manifest.task.version} of the task")
         room.student = Student.load(self._publisher.path(name, number), manifest)
         trial = self._trial(
             room, number, manifest.policy.threshold, proved["rate"], manifest.lineage.attempt, proved["rows"]
@@ -275,7 +274,7 @@ class Refresher:
         room.trial = replace(trial, freeze=manifest.lineage.log_version)
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked]
-        room.trial.look(seen, room.student, room.task, self._store.task_state(name).champion)
+        room.trial.look(seen, room.student, room.task, self._serving(room.task)[0])
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
     def _trial(
@@ -287,15 +286,20 @@ class Refresher:
         bet = CertifyingBet(objective.max_disagreement)
         return Trial(number, threshold, alpha, rate, room.last_batch, patience, bet)
 
-    def _champion_share(self, rows: Sequence[Record], state: TaskState) -> float:
-        notes = {row.number: row.note for row in self._store.releases(state.name) if row.state == "champion"}
-        expected = json.loads(notes[state.champion])["local_share"] if state.champion else 0.0
-        return champion_share(rows, state.champion, expected)
+    def _serving(self, task: Task) -> tuple[int, float]:
+        """The champion, and the share that it was expected to keep; (0, 0.0) while it has no student."""
+        for row in self._store.releases(task.name):
+            if row.state == "champion" and row.note.startswith("{"):
+                return row.number, float(json.loads(row.note)["local_share"])
+        return 0, 0.0
 
-    def _rate(self, task: Task, champion: int, share: float) -> float:
+    def _waiting(self, task: Task, rows: Sequence[Record]) -> tuple[float, float]:
+        """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1]."""
+        champion, expected = self._serving(task)
         if not champion:
-            return task.exploration.cold
-        return waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+            return 0.0, task.exploration.cold
+        share = champion_share(rows, champion, expected)
+        return share, waiting_rate(task.exploration.waiting, task.exploration.floor, share)
 
     def _current(self, room: _Room) -> list[tuple[int, Record]]:
         keep = {record.key for record in current([record for _, record in room.rows], room.task)}

@@ -1,11 +1,13 @@
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.first_release import publish_first_releases
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.distil import Fitted
 from cloud_worker.refresh.lessons import calibrating
@@ -76,8 +78,8 @@ class World:
         """The fleet asks; what reaches the cloud comes to the log as one batch."""
         state, rows = self.state, []
         student = threshold = None
-        if state.champion:
-            manifest = self.publisher.manifest("home", state.champion)
+        manifest = self.publisher.manifest("home", state.champion)
+        if manifest.student is not None:
             student = Student.load(self.publisher.path("home", state.champion), manifest)
             threshold = manifest.policy.threshold
         for _ in range(count):
@@ -110,7 +112,7 @@ class World:
     def until_certified(self):
         for _ in range(30):
             self.ask_and_step(100)
-            if self.state.champion:
+            if self.publisher.manifest("home", self.state.champion).student is not None:
                 return
         raise AssertionError(f"nothing was certified: {self.store.releases('home')}")
 
@@ -286,3 +288,18 @@ def test_nothing_new_in_the_log_changes_nothing(world):
     before = world.state
     world.refresher.step()
     assert world.state == before
+
+
+def test_a_new_version_of_a_task_starts_a_new_lineage_above_the_old_numbers(world):
+    world.until_certified()
+    old = world.state.champion
+    task = replace(world.config.task("home"), version=2)
+    world.config = world.config.model_copy(update={"tasks": (task,)})
+    world.store.declare_tasks([task])
+    publish_first_releases([task], world.store, world.publisher)
+    world.start()
+    assert world.state.champion > old
+    assert (world.state.attempt, world.state.exploration) == (0, task.exploration.cold)
+    world.record = partial(world.record, task_version=2)
+    world.until_certified()
+    assert world.publisher.manifest("home", world.state.champion).lineage.attempt == 1
