@@ -8,8 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from pydantic_settings import (
 )
 
 from router.errors import ConfigError
+from router.settings import config_error, merged, read_toml
 from router.task import Task
 
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
@@ -203,25 +202,16 @@ def read_config(path: Path, **changes: Any) -> CloudConfig:
     Raises:
         ConfigError: The file is missing or malformed, or a key is unknown or out of its range.
     """
-    content = _anchored(_read_toml(path), path.parent.absolute())
+    content = _anchored(read_toml(path), path.parent.absolute())
     try:
-        content = _merged(_merged(content, EnvSettingsSource(CloudConfig)()), changes)
+        content = merged(merged(content, EnvSettingsSource(CloudConfig)()), changes)
         config = CloudConfig(**content)
     except SettingsError as error:
         raise ConfigError("environment", "", f"{error}; write lists and tables as JSON") from error
     except ValidationError as error:
-        raise _config_error(path, error) from error
+        raise config_error(path, ENVIRONMENT_PREFIX, error, CloudConfig) from error
     _check_names(path, config)
     return config
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(str(path), "", "no such file; write one, docs/cluster.md shows how") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(str(path), "", f"can't be read as TOML: {error}") from error
 
 
 def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -239,28 +229,6 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(teacher.get("model"), str) and (folder / teacher["model"]).is_dir():
             teacher["model"] = str(folder / teacher["model"])
     return content
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _config_error(path: Path, error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
-    variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-    source = variable if variable in os.environ else str(path)
-    problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        problem = "is missing"
-    elif first["type"] == "extra_forbidden":
-        problem = "is not a key here; check its spelling"
-    elif first["type"] != "value_error":
-        problem = f"{problem} (found {first['input']!r})"
-    return ConfigError(source, ".".join(str(part) for part in first["loc"]), problem)
 
 
 def _check_names(path: Path, config: CloudConfig) -> None:

@@ -9,11 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -26,6 +22,7 @@ from pydantic_settings import (
 
 from router.address import plain_address
 from router.errors import ConfigError
+from router.settings import config_error, merged, read_toml
 from router.telemetry import TelemetrySettings
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
@@ -129,17 +126,17 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: Names the file or variable, the key, and what would do.
     """
-    values = _read_toml(path)
+    values = read_toml(path)
     if isinstance(values.get("data"), str):
         values["data"] = str(path.resolve().parent / values["data"])
     try:
-        values = _merge(values, EnvSettingsSource(Config)())
+        values = merged(values, EnvSettingsSource(Config)())
     except SettingsError as error:
         raise ConfigError("environment", "", f"{error}; write lists and tables as JSON") from error
     try:
         return Config(**values)
     except ValidationError as error:
-        raise _as_config_error(path, error) from error
+        raise config_error(path, ENVIRONMENT_PREFIX, error, Config) from error
 
 
 def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
@@ -155,43 +152,3 @@ def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
     """
     plain_address(config.door.listen, source, "door.listen", insecure=insecure)
     plain_address(config.upstream.target, source, "upstream.target", insecure=insecure)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(str(path), "", "there is no such file; give one with --config") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), "", f"can't be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), "", f"is not TOML: {error}") from error
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _as_config_error(path: Path, error: ValidationError) -> ConfigError:
-    first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"]]
-    variable = ENVIRONMENT_PREFIX + "__".join(place).upper()
-    source = variable if variable in os.environ else str(path)
-    if first["type"] == "missing":
-        problem = "is missing; set it"
-    elif first["type"] == "extra_forbidden":
-        problem = f"is not a key here; use {', '.join(_keys_beside(place))}"
-    else:
-        problem = f"is {first['input']!r}: {first['msg']}"
-    return ConfigError(source, ".".join(place), problem)
-
-
-def _keys_beside(place: list[str]) -> list[str]:
-    model: type[BaseModel] = Config
-    for part in place[:-1]:
-        model = type(model.model_fields[part].default) if part != "upstream" else UpstreamSettings
-    return sorted(model.model_fields)

@@ -74,7 +74,7 @@ def test_it_never_changes_after_reading(write):
         (GOOD.replace('data = "data"', ""), "data: is missing"),
         (GOOD.replace("[door]", "[door]\nlisden = 1"), "door.lisden: is not a key"),
         (GOOD.replace("[door]", '[door]\nmax_waiting = "many"'), "door.max_waiting"),
-        (GOOD.replace("[door]", "[door]\nmax_waiting = 0"), "found 0"),
+        (GOOD.replace("[door]", "[door]\nmax_waiting = 0"), "is 0"),
         (GOOD.replace('kind = "recorded"', 'kind = "oracle"'), "'encoder' or 'recorded'"),
         (GOOD.replace('answers = "answers.jsonl"', ""), "teachers.big.answers: no such file"),
         (GOOD.replace("answers.jsonl", "nowhere.jsonl"), "nowhere.jsonl"),
