@@ -1,0 +1,56 @@
+"""Do chains tuned along one path reach the published areas on the 26 MMLU chains?
+
+Thresholds are chosen on train, applied to test; published figures are read from the same folder, and are constants, so
+the interval is of our own resampled queries, all chains together. Lower is better.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from cloud_worker.answer_tables import parse_chains, read_answers, read_bounds
+from cloud_worker.evaluate import evaluate_chains
+
+PRICES = {  # USD per million tokens; their order numbers the models
+    "llama3.2-1b": 0.10,
+    "llama3.2-3b": 0.10,
+    "llama3.1-8b": 0.20,
+    "llama3.1-70b": 0.90,
+    "llama3.1-405b": 3.00,
+}
+
+
+def main() -> None:
+    """Print each chain, then one JSON object."""
+    folder = Path(os.environ.get("HEADRACE_DATA", "../shared/data")) / "cascades"
+    published_file = folder / "published_mmlu.csv"
+    if not published_file.exists():
+        print(f"skipped: {published_file} is absent; HEADRACE_DATA names the data folder", file=sys.stderr)
+        print(json.dumps({"question": "mmlu_chains", "skipped": True}))
+        return
+    train, test = (read_answers(folder / f"mmlu_llama_{part}.csv.gz").only(tuple(PRICES)) for part in ("train", "test"))
+    with published_file.open() as stream:
+        published = {(row["cascade"], row["method"]): float(row["auc_error"]) for row in csv.DictReader(stream)}
+    methods = sorted({method for _, method in published})
+    found = evaluate_chains(
+        train, test, parse_chains("all", test.models), prices=PRICES, bounds=read_bounds(published_file), repeats=300
+    )
+    for chain in found.chains:
+        beside = "  ".join(f"{method} {published[chain.cascade, method]:.4f}" for method in methods)
+        print(f"{chain.cascade:15} {chain.area.value:.4f}  {beside}")
+    changes = {}
+    for method in methods:
+        theirs = float(np.mean([published[chain.cascade, method] for chain in found.chains]))
+        mean = found.mean_area
+        changes[method] = [round(value - theirs, 5) for value in (mean.value, mean.low, mean.high)]
+    print(json.dumps({"question": "mmlu_chains", "mean_area": round(found.mean_area.value, 5), "change": changes}))
+
+
+if __name__ == "__main__":
+    main()
