@@ -75,7 +75,7 @@ def world_of(life: int, draws: tuple[Array, NDArray[np.bool_]]) -> World:
     changed[shuffled[np.cumsum(frequency[shuffled]) <= DRIFT_SHARE]] = True
     return World(
         command,
-        frequency,
+        np.asarray(frequency, np.float64),
         random.normal(size=COMMANDS),
         random.random(COMMANDS),
         draws[0][order],
