@@ -2,6 +2,7 @@
 
 Rules:
  * A device is told the champion of every task; how much to explore and the operator's hand come along.
+ * While a task's watch is alarmed its devices keep nothing: they escalate everything.
  * Reports are spread by jitter, so that a fleet does not come all at once.
 """
 
@@ -14,10 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from cloud_worker.config import Fleet
+from cloud_worker.refresh.lookout import ALARMED
 from cloud_worker.store import Store, TaskState
 from router.door import caller_of
 from router.errors import BadInputError, NotServedError
 from router.rollout import DeviceReport, Order, Orders
+from router.task import Mode
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 from router.wire import orders_to_proto, report_from_proto
 
@@ -64,6 +67,6 @@ def _order(state: TaskState) -> Order:
         release=state.champion,
         manifest_sha256=state.manifest_sha256,
         exploration=state.exploration,
-        mode=state.mode,
+        mode=Mode.ESCALATE_ALL if state.watch == ALARMED and state.mode is Mode.SERVE else state.mode,
         watch=state.watch,
     )

@@ -8,6 +8,7 @@ Rules:
  * A version of the log counts as seen once everything that follows from it has been done.
  * What waits for a certificate survives a kill: release, proposal and spent rows are in the store.
  * A fit that fails is logged and noted; the old release serves on.
+ * A champion that breaks its promise keeps nothing any more: everything escalates until another one is certified.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
 from cloud_worker.refresh.judge import Trial, certifying, champion_share
 from cloud_worker.refresh.lessons import Key, current, teachable, weights_of
+from cloud_worker.refresh.lookout import ALARMED, Lookout
 from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.calibration import fit_calibration
 from router.confidence import scores
@@ -57,6 +59,7 @@ class _Room:
     last_batch: int = -1
     trial: Trial | None = None
     student: Student | None = None
+    lookout: Lookout | None = None
 
 
 class Refresher:
@@ -87,6 +90,7 @@ class Refresher:
         rows = current([record for _, record in room.rows], room.task)
         note: dict[str, str] = {}
         try:
+            self._watch(room)
             if room.trial is not None:
                 self._try(room, rows, self._store.spent(name))
             taught = teachable(rows, self._store.spent(name))
@@ -103,6 +107,19 @@ class Refresher:
         batches = table.column("batch").to_pylist()
         room.rows.extend(zip(batches, records_of(table), strict=True))
         room.last_batch = max([room.last_batch, *batches])
+
+    def _watch(self, room: _Room) -> None:
+        """Look at what the champion kept; when it breaks the promise, everything escalates and a refresh is due."""
+        name, task = room.task.name, room.task
+        champion, _ = self._serving(task)
+        if not champion:
+            return
+        if room.lookout is None or room.lookout.release != champion:
+            room.lookout = Lookout.over(champion, task)
+        if room.lookout.look([record for _, record in room.rows]):
+            log.warning("task %s: release %d breaks its promise; everything escalates", name, champion)
+            cold = task.exploration.cold  # costs nothing now, since everything escalates
+            self._store.update_task(name, watch=ALARMED, rows_at_refresh=0, exploration=cold)
 
     def _is_due(self, state: TaskState, taught: int) -> bool:
         settings = self._config.refresh
@@ -287,7 +304,9 @@ class Refresher:
         return Trial(number, threshold, alpha, rate, room.last_batch, patience, bet)
 
     def _serving(self, task: Task) -> tuple[int, float]:
-        """The champion, and the share that it was expected to keep; (0, 0.0) while it has no student."""
+        """The champion, and the share that it was expected to keep; (0, 0.0) while none may keep anything."""
+        if self._store.task_state(task.name).watch == ALARMED:
+            return 0, 0.0
         for row in self._store.releases(task.name):
             if row.state == "champion" and row.note.startswith("{"):
                 return row.number, float(json.loads(row.note)["local_share"])

@@ -99,3 +99,10 @@ async def test_enrolment_says_when_it_comes(stub, method, request_message):
         await getattr(stub, method)(request_message, timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "mutual TLS" in caught.value.details()
+
+
+async def test_devices_of_an_alarmed_task_escalate_everything(store, stub):
+    publish(store, "home", 3)
+    store.update_task("home", watch="alarmed")
+    [order] = (await sync(stub, DeviceReport("kitchen"))).tasks
+    assert (order.mode, order.watch, order.release) == (Mode.ESCALATE_ALL, "alarmed", 3)

@@ -46,6 +46,8 @@ class World:
         self.store.update_task("home", manifest_sha256=digest)
         self.folder, self.record, self.asked = folder, record, 0
         self.words, self.said = WORDS, WORDS  # what a fitted student knows, and what its fit claims
+        self.truth = {**WORDS, OUTSIDE: "weather"}  # what the reference says
+        self.asks = [*sorted(WORDS), OUTSIDE]
         self.fitted_rows = []
         self.broken = False
         self.start()
@@ -84,17 +86,19 @@ class World:
             threshold = manifest.policy.threshold
         for _ in range(count):
             place, self.asked = self.asked, self.asked + 1
-            text = [*sorted(WORDS), OUTSIDE][place % 7]
+            text = self.asks[place % len(self.asks)]
             caller = f"device-{place % 2}"
-            kept = student is not None and student.judge(text).score >= threshold
+            judged = None if student is None else student.judge(text)
+            kept = judged is not None and judged.score >= threshold and self.state.watch != "alarmed"
             explored = unit_interval("draw", caller, str(place)) < state.exploration
             if explored or not kept:
                 rows.append(
                     self.record(
                         place,
                         text,
-                        WORDS.get(text, "weather"),
+                        self.truth[text],
                         caller=caller,
+                        local_answer=None if judged is None else judged.label,
                         source=Source.TAUGHT if kept else Source.ESCALATED,
                         kept=kept,
                         explored=explored,
@@ -303,3 +307,29 @@ def test_a_new_version_of_a_task_starts_a_new_lineage_above_the_old_numbers(worl
     world.record = partial(world.record, task_version=2)
     world.until_certified()
     assert world.publisher.manifest("home", world.state.champion).lineage.attempt == 1
+
+
+def test_a_champion_that_breaks_its_promise_gives_way_to_the_cloud_until_another_is_certified(world):
+    world.truth = {**world.truth, "song": "lights", "tune": "lights"}  # the student has it wrong, and nobody asks
+    world.asks = ["lamp", "light", "noon", "hour", OUTSIDE]
+    world.until_certified()
+    broken = world.state.champion
+    world.asks = [*sorted(WORDS), OUTSIDE]  # now they do
+    for _ in range(40):
+        world.ask_and_step(100)
+        if world.state.watch == "alarmed":
+            break
+    assert (world.state.watch, world.state.exploration) == ("alarmed", world.config.task("home").exploration.cold)
+    world.words = world.said = {**WORDS, "song": "lights", "tune": "lights"}
+    for _ in range(40):
+        world.ask_and_step(100)
+        if world.state.champion != broken:
+            break
+    assert (world.state.champion != broken, world.state.watch) == (True, "quiet")
+
+
+def test_a_champion_that_keeps_its_promise_is_not_alarmed(world):
+    world.until_certified()
+    for _ in range(10):
+        world.ask_and_step(200)
+    assert world.state.watch == "quiet"
