@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cloud_worker.checks import check_data_folder, check_door, check_ray
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
+from cloud_worker.evaluate import evaluate
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.teachers.preparing import prepare_teacher
 from router.errors import HeadraceError
@@ -105,6 +106,9 @@ def down(config: ConfigOption) -> None:
             console.print(f"process {pid} has not ended after {_DOWN_SECONDS:.0f} s; `kill -9 {pid}` ends it at once")
             raise typer.Exit(_NOTHING_RUNS)
         console.print(f"process {pid} has ended")
+
+
+app.command()(evaluate)
 
 
 def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: int) -> None:
