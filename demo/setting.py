@@ -167,7 +167,8 @@ def _cloud_toml(setting: Setting, target: str) -> str:
         "encoder": 'kind = "encoder"\nmodel = "minilm"\nexamples = "examples.jsonl"',
         "recorded": 'kind = "recorded"\nanswers = "stream.jsonl"',
     }[setting.teacher]
-    least, growth = (1000, 1.35) if setting.is_own else (1000, 1.4)
+    least = max(10, min(1000, len(setting.stream) // 3))  # a short stream gets its first student sooner
+    growth = 1.35 if setting.is_own else 1.4
     return f"""\
 data = "cloud"
 
