@@ -62,7 +62,7 @@ def test_a_missing_configuration_is_named(folder):
     (folder / "cloud.toml").unlink()
     done = run(folder, "up", "--insecure")
     assert done.returncode == ConfigError.exit_code
-    assert f"{folder / 'cloud.toml'}: no such file" in done.stderr
+    assert f"{folder / 'cloud.toml'}: there is no such file" in done.stderr
 
 
 def test_plain_transport_has_to_be_asked_for(folder):
