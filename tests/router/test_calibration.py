@@ -7,15 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.calibration import (
-    HEAD_ROWS,
-    calibration_error,
-    fit_calibration,
-    fit_temperature,
-    ranking,
-    reliability_curve,
-)
+from router.calibration import fit_calibration, fit_temperature
 from router.confidence import SIGNALS, probabilities, scores, signals
+from router.head import HEAD_ROWS
+from router.reliability import calibration_error, ranking, reliability_curve
 
 LABELS = 12
 

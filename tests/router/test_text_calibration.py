@@ -1,0 +1,138 @@
+"""The confidence of a written text: token probabilities in, a probability out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from router.head import HEAD_ROWS
+from router.query import TokenProbability
+from router.reliability import calibration_error, ranking
+from router.text_calibration import OF_TEXT, fit_text_calibration
+from router.text_confidence import LEAST_LOG_PROBABILITY, TEXT_SIGNALS, TextCalibration, features, text_scores
+
+LOGS = st.lists(st.floats(-30, 0), min_size=1, max_size=30)
+
+
+def tokens(logs) -> list[TokenProbability]:
+    return [TokenProbability(f"t{place}", value) for place, value in enumerate(logs)]
+
+
+def signal(logs, name: str) -> float:
+    return float(features(tokens(logs))[TEXT_SIGNALS.index(name)])
+
+
+def rows(count: int, seed: int = 0):
+    """Texts of 3 to 20 tokens; one token of a text that is wrong is likely to be unsure."""
+    draw = np.random.default_rng(seed)
+    found, agrees = [], []
+    for _ in range(count):
+        logs = -draw.exponential(0.05, draw.integers(3, 20))
+        right = draw.random() < 0.8
+        if not right or draw.random() < 0.1:
+            logs[draw.integers(len(logs))] = -draw.exponential(2.0)
+        found.append(features(tokens(logs)))
+        agrees.append(right)
+    return np.array(found), np.array(agrees)
+
+
+@given(logs=LOGS, seed=st.integers(0, 9))
+def test_the_order_of_tokens_changes_nothing(logs, seed):
+    mixed = np.random.default_rng(seed).permutation(logs)
+    assert features(tokens(mixed)) == pytest.approx(features(tokens(logs)))
+
+
+@given(logs=LOGS)
+def test_signals_stand_in_their_order(logs):
+    low = [signal(logs, name) for name in ("minimum", "quantile_05", "quantile_10", "quantile_25")]
+    assert low == sorted(low)
+    assert low[0] - 1e-9 <= signal(logs, "mean") <= 1e-9
+    assert signal(logs, "total") == pytest.approx(len(logs) * signal(logs, "mean"))
+    assert signal(logs, "length") == pytest.approx(math.log(len(logs)))
+
+
+@given(logs=LOGS, place=st.integers(0, 29), more=st.floats(0, 5))
+def test_a_likelier_token_lowers_no_signal(logs, place, more):
+    raised = list(logs)
+    raised[place % len(logs)] = min(0.0, raised[place % len(logs)] + more)
+    assert (features(tokens(raised)) >= features(tokens(logs)) - 1e-9).all()
+
+
+@given(value=st.floats(-30, 0))
+def test_one_token_is_all_of_its_signals(value):
+    assert features(tokens([value])).tolist() == pytest.approx([value] * 6 + [0.0])
+
+
+@pytest.mark.parametrize("value", [-math.inf, -9999.0, math.nan])
+def test_an_impossible_token_keeps_signals_finite(value):
+    assert signal([-0.1, value], "minimum") == LEAST_LOG_PROBABILITY
+
+
+def test_a_text_without_probabilities_has_no_signals():
+    with pytest.raises(ValueError, match="no signals"):
+        features([])
+
+
+@pytest.mark.parametrize("count", [1, 2, HEAD_ROWS - 1, HEAD_ROWS, 1500])
+def test_scores_of_texts_are_probabilities_with_any_number_of_rows(count):
+    raw, agrees = rows(count)
+    found = text_scores(fit_text_calibration(raw, agrees, np.ones(count)), rows(300, seed=1)[0])
+    assert np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()
+
+
+def test_fresh_texts_agree_as_often_as_their_score_says():
+    raw, agrees = rows(3000)
+    calibration = fit_text_calibration(raw, agrees, np.ones(3000))
+    fresh, right = rows(3000, seed=1)
+    found = text_scores(calibration, fresh)
+    assert calibration_error(found, right, np.ones(3000)) < 0.04
+    assert calibration.error < 0.05
+
+
+def test_the_head_ranks_no_worse_than_any_single_signal():
+    raw, agrees = rows(3000)
+    fresh, right = rows(3000, seed=1)
+    found = ranking(text_scores(fit_text_calibration(raw, agrees, np.ones(3000)), fresh), right, np.ones(3000))
+    turned = fresh * np.array(OF_TEXT.directions)
+    assert found > max(ranking(column, right, np.ones(3000)) for column in turned.T) - 0.005
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 500), count=st.integers(20, HEAD_ROWS - 1))
+def test_few_rows_use_one_signal_and_more_of_it_is_never_less_sure(seed, count):
+    raw, agrees = rows(count, seed)
+    calibration = fit_text_calibration(raw, agrees, np.ones(count))
+    (used,) = np.flatnonzero(calibration.weights)
+    low, high = raw.min(axis=0), raw.max(axis=0)
+    ladder = low + np.linspace(0, 1, 20)[:, None] * (high - low)
+    if OF_TEXT.directions[used] < 0:
+        ladder = ladder[::-1]
+    assert (np.diff(text_scores(calibration, ladder)) >= 0).all()
+
+
+def test_rows_that_all_agree_rank_by_a_low_quantile():
+    raw, _ = rows(400)
+    found = text_scores(fit_text_calibration(raw, np.ones(400, bool), np.ones(400)), raw)
+    assert (np.argsort(found) == np.argsort(raw[:, TEXT_SIGNALS.index("quantile_10")])).all()
+    assert found.mean() > 0.9
+
+
+def test_a_calibration_of_texts_goes_through_json_unchanged():
+    raw, agrees = rows(500)
+    calibration = fit_text_calibration(raw, agrees, np.ones(500))
+    adapter = TypeAdapter(TextCalibration)
+    assert adapter.validate_json(adapter.dump_json(calibration)) == calibration
+
+
+def test_text_rows_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        fit_text_calibration(np.zeros((0, len(TEXT_SIGNALS))), np.zeros(0, bool), np.zeros(0))
+    with pytest.raises(ValueError, match="different lengths"):
+        fit_text_calibration(np.zeros((2, len(TEXT_SIGNALS))), np.zeros(1, bool), np.ones(1))
+    with pytest.raises(ValueError, match="use \\(rows, 7\\)"):
+        fit_text_calibration(np.zeros((2, 3)), np.zeros(2, bool), np.ones(2))
