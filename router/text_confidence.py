@@ -20,6 +20,7 @@ from router.query import TokenProbability
 TEXT_SIGNALS = ("mean", "minimum", "quantile_05", "quantile_10", "quantile_25", "total", "length")
 QUANTILES = (0.05, 0.10, 0.25)
 LEAST_LOG_PROBABILITY = -100.0  # below it a token is as good as impossible; some servers write -9999 or minus infinity
+LEAST_DOUBT = 1e-6  # chance of another token below which float32 servers can't tell it from none
 _MOST_ODDS = 60.0  # log-odds at which a score is 0 or 1 in float64 anyway
 
 
@@ -43,7 +44,10 @@ class TextCalibration:
 
 
 def features(tokens: Sequence[TokenProbability]) -> Array:
-    """The signals of one text, (len(TEXT_SIGNALS),): natural log-probabilities, and the logarithm of their number.
+    """The signals of one text, (len(TEXT_SIGNALS),): log-odds of probabilities, and the logarithm of their number.
+
+    Probabilities are the geometric mean, the minimum, low quantiles, and the whole text's. As log-odds they tell 0.99
+    from 0.9999 as well as 0.1 from 0.001, which a logistic head over plain logarithms can't.
 
     Args:
         tokens: Every token written, at least one.
@@ -56,7 +60,7 @@ def features(tokens: Sequence[TokenProbability]) -> Array:
     logs = np.array([token.log_probability for token in tokens], np.float64)
     logs = np.clip(np.nan_to_num(logs, nan=LEAST_LOG_PROBABILITY), LEAST_LOG_PROBABILITY, 0.0)
     low = np.quantile(logs, QUANTILES)
-    return np.array([logs.mean(), logs.min(), *low, logs.sum(), np.log(len(logs))])
+    return np.append(_log_odds(np.array([logs.mean(), logs.min(), *low, logs.sum()])), np.log(len(logs)))
 
 
 def text_scores(calibration: TextCalibration, signals: Array) -> Array:
@@ -69,3 +73,8 @@ def text_scores(calibration: TextCalibration, signals: Array) -> Array:
     standard = (np.asarray(signals, np.float64) - np.array(calibration.mean)) / np.array(calibration.scale)
     odds = standard @ np.array(calibration.weights) + calibration.bias
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -_MOST_ODDS, _MOST_ODDS))))
+
+
+def _log_odds(logs: Array) -> Array:
+    """Of natural log-probabilities."""
+    return np.asarray(logs - np.log(np.maximum(-np.expm1(logs), LEAST_DOUBT)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -14,7 +15,14 @@ from router.head import HEAD_ROWS
 from router.query import TokenProbability
 from router.reliability import calibration_error, ranking
 from router.text_calibration import OF_TEXT, fit_text_calibration
-from router.text_confidence import LEAST_LOG_PROBABILITY, TEXT_SIGNALS, TextCalibration, features, text_scores
+from router.text_confidence import (
+    LEAST_DOUBT,
+    LEAST_LOG_PROBABILITY,
+    TEXT_SIGNALS,
+    TextCalibration,
+    features,
+    text_scores,
+)
 
 LOGS = st.lists(st.floats(-30, 0), min_size=1, max_size=30)
 
@@ -27,17 +35,16 @@ def signal(logs, name: str) -> float:
     return float(features(tokens(logs))[TEXT_SIGNALS.index(name)])
 
 
+@functools.cache
 def rows(count: int, seed: int = 0):
-    """Texts of 3 to 20 tokens; one token of a text that is wrong is likely to be unsure."""
+    """Texts of 3 to 20 tokens by a model that is too sure: each token is right less often than it says."""
     draw = np.random.default_rng(seed)
     found, agrees = [], []
     for _ in range(count):
-        logs = -draw.exponential(0.05, draw.integers(3, 20))
-        right = draw.random() < 0.8
-        if not right or draw.random() < 0.1:
-            logs[draw.integers(len(logs))] = -draw.exponential(2.0)
+        logs = -draw.exponential(draw.choice([0.002, 0.02, 0.1]), draw.integers(3, 20))
+        logs[draw.integers(len(logs))] -= draw.choice([0.0, 0.0, 0.5])
         found.append(features(tokens(logs)))
-        agrees.append(right)
+        agrees.append(draw.random() < math.exp(2 * logs.sum()))
     return np.array(found), np.array(agrees)
 
 
@@ -49,11 +56,18 @@ def test_the_order_of_tokens_changes_nothing(logs, seed):
 
 @given(logs=LOGS)
 def test_signals_stand_in_their_order(logs):
-    low = [signal(logs, name) for name in ("minimum", "quantile_05", "quantile_10", "quantile_25")]
+    names = ("total", "minimum", "quantile_05", "quantile_10", "quantile_25")
+    low = [signal(logs, name) for name in names]
     assert low == sorted(low)
-    assert low[0] - 1e-9 <= signal(logs, "mean") <= 1e-9
-    assert signal(logs, "total") == pytest.approx(len(logs) * signal(logs, "mean"))
+    assert signal(logs, "minimum") - 1e-9 <= signal(logs, "mean") <= signal([max(logs)], "mean") + 1e-9
     assert signal(logs, "length") == pytest.approx(math.log(len(logs)))
+
+
+def test_signals_are_log_odds_of_probabilities():
+    logs = [math.log(0.9), math.log(0.5), math.log(0.8)]
+    assert signal(logs, "minimum") == pytest.approx(0.0)
+    assert signal(logs, "total") == pytest.approx(math.log(0.36 / 0.64))
+    assert signal([0.0, 0.0], "mean") == pytest.approx(-math.log(LEAST_DOUBT))
 
 
 @given(logs=LOGS, place=st.integers(0, 29), more=st.floats(0, 5))
@@ -65,12 +79,15 @@ def test_a_likelier_token_lowers_no_signal(logs, place, more):
 
 @given(value=st.floats(-30, 0))
 def test_one_token_is_all_of_its_signals(value):
-    assert features(tokens([value])).tolist() == pytest.approx([value] * 6 + [0.0])
+    *chances, length = features(tokens([value]))
+    assert chances == pytest.approx([chances[0]] * 6)
+    assert length == 0.0
 
 
 @pytest.mark.parametrize("value", [-math.inf, -9999.0, math.nan])
 def test_an_impossible_token_keeps_signals_finite(value):
-    assert signal([-0.1, value], "minimum") == LEAST_LOG_PROBABILITY
+    assert signal([-0.1, value], "minimum") == pytest.approx(LEAST_LOG_PROBABILITY)
+    assert np.isfinite(features(tokens([-0.1, value]))).all()
 
 
 def test_a_text_without_probabilities_has_no_signals():
