@@ -30,10 +30,11 @@ from router.errors import (
     NotPossibleError,
     OverloadedError,
 )
+from router.judgement import Judgement
 from router.query import Answer, Attempt, Query, Reason, Route, check_query
-from router.student import Judgement
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
+UNKNOWN_SCORE = -1.0
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
 
 
@@ -123,7 +124,7 @@ class Agent:
         manifest = case.serving.manifest
         return decide(
             case.hosted.policy(manifest),
-            judgement.score if judgement else None,
+            _score_of(judgement),
             route=case.query.route,
             local_only=manifest.task.local_only,
             mode=case.hosted.mode,
@@ -172,7 +173,7 @@ class Agent:
         policy = case.hosted.policy(case.serving.manifest)
         return Attempt(
             release=case.serving.manifest.number,
-            answer=judgement.label if judgement else None,
+            answer=judgement.answer if judgement else None,
             score=judgement.score if judgement else None,
             reason=reason,
             explored=case.drawn,
@@ -191,6 +192,13 @@ class Agent:
 def _is_callers_fault(error: HeadraceError) -> bool:
     """Whether the next tier found the query itself wrong, so that no answer would be right."""
     return isinstance(error, BadInputError | ConflictingQueryError) or type(error) is CallerError
+
+
+def _score_of(judgement: Judgement | None) -> float | None:
+    """What ranks an answer: below every threshold where its model gave no probabilities."""
+    if judgement is None:
+        return None
+    return UNKNOWN_SCORE if judgement.score is None else judgement.score
 
 
 def _obstacle_of(error: HeadraceError) -> Reason:

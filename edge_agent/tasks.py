@@ -19,10 +19,11 @@ from edge_agent.standing import Standing
 from router.deferral import Policy
 from router.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
 from router.exploration import is_explored
+from router.judgement import DeviceStudent
+from router.opening import open_student
 from router.query import Consent, Query, Route
 from router.release import Manifest, is_plain_name
 from router.rollout import Order, TaskReport
-from router.student import Student
 from router.task import Mode
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Serving:
     """A release in place, its student opened; ``student`` is ``None`` in release 0."""
 
     slot: Slot
-    student: Student | None
+    student: DeviceStudent | None
 
     @property
     def manifest(self) -> Manifest:
@@ -198,4 +199,4 @@ def open_slot(slot: Slot) -> Serving:
     Raises:
         ModelError: It can't be used.
     """
-    return Serving(slot, Student.load(slot.folder, slot.manifest) if slot.manifest.student else None)
+    return Serving(slot, open_student(slot.folder, slot.manifest) if slot.manifest.student else None)

@@ -261,7 +261,7 @@ def tiny_release(
     labels = tuple(sorted(set(words.values())))
     vocabulary = ("[UNK]", *sorted(words))
     files = {"model.onnx": _tiny_model(vocabulary, words, labels), "tokenizer.json": _tiny_tokenizer(vocabulary)}
-    files["golden.jsonl"] = _lines({"text": word, "label": words[word], "score": 1.0} for word in sorted(words))
+    files["golden.jsonl"] = _lines({"text": word, "answer": words[word], "score": 1.0} for word in sorted(words))
     if padding:
         files["padding.bin"] = number.to_bytes(4, "big") * (padding // 4)
     manifest = Manifest(

@@ -19,9 +19,9 @@ from edge_agent.tasks import Serving
 from router import names
 from router.confidence import Array, probabilities
 from router.errors import ModelError
+from router.judgement import Judgement
 from router.query import Answer, Distribution, Provenance, Query, Tier
 from router.release import Manifest
-from router.student import Judgement
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +43,18 @@ class Thinker:
         with self._tracer.start_as_current_span(names.SPAN_STUDENT) as span:
             span.set_attribute(names.RELEASE, serving.manifest.number)
             try:
-                judgement = await asyncio.get_running_loop().run_in_executor(self._thread, student.judge, query.text)
+                judgement = await asyncio.get_running_loop().run_in_executor(self._thread, student.judge, query)
             except ModelError as error:
                 log.error("release %d failed on a query: %s", serving.manifest.number, error)
                 return None
-        return judgement if math.isfinite(judgement.score) else None
+        return judgement if judgement.score is None or math.isfinite(judgement.score) else None
 
     def speak(self, serving: Serving, query: Query, judgement: Judgement) -> Answer:
         """The student's answer; the reason and the rest of the provenance are the agent's to fill in."""
         manifest = serving.manifest
         return Answer(
             query_id=query.id,
-            text=judgement.label,
+            text=judgement.answer,
             confidence=judgement.score,
             distribution=_distribution(manifest, judgement.logits, query.wanted.top_k),
             provenance=Provenance(
@@ -71,8 +71,8 @@ class Thinker:
         self._thread.shutdown(wait=False)
 
 
-def _distribution(manifest: Manifest, logits: Array, top_k: int) -> Distribution:
-    if top_k < 1 or manifest.student is None or manifest.calibration is None:
+def _distribution(manifest: Manifest, logits: Array | None, top_k: int) -> Distribution:
+    if top_k < 1 or logits is None or manifest.student is None or manifest.calibration is None:
         return Distribution()
     chances = probabilities(logits, manifest.calibration.temperature)
     best = np.argsort(-chances, kind="stable")[:top_k]

@@ -26,9 +26,9 @@ from edge_agent.slots import Slot
 from edge_agent.tasks import HostedTask, Serving, Tasks, open_slot
 from edge_agent.upstream import Upstream
 from router.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
+from router.opening import check_golden
 from router.release import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
 from router.rollout import Order
-from router.student import check_golden
 
 log = logging.getLogger(__name__)
 

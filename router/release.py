@@ -16,7 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from router.confidence import Calibration
 from router.deferral import Policy
 from router.errors import ReleaseError
+from router.query import GenerationLimits
 from router.task import Task
+from router.text_confidence import TextCalibration
 from router.watch import Certificate
 
 MANIFEST_FILE = "manifest.json"
@@ -36,13 +38,16 @@ class StudentSpec:
     """How to run the student.
 
     Attributes:
-        kind: ``compact`` or ``encoder-head``.
+        kind: ``compact``, ``encoder-head``, ``generator`` or ``served``.
         model: File of the ONNX model that reads token ids, and gives logits or an embedding.
         head: File of the ONNX head over the embedding, or empty when the model gives logits itself.
         tokenizer: File of the tokenizer, in the format of the tokenizers library.
         labels: What the logits stand for, in their order.
         max_tokens: Longest input in tokens; longer ones are cut.
         version: The student's version, never reused.
+        prompt: Template around the query, for a student that writes.
+        limits: Of what it writes, where the query names none.
+        served_model: Name of the model at the device's own server; such a release ships no model.
     """
 
     kind: str
@@ -52,6 +57,9 @@ class StudentSpec:
     max_tokens: int
     version: str
     head: str = ""
+    prompt: str = "{text}"
+    limits: GenerationLimits = GenerationLimits()
+    served_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The golden inputs: a file of JSON lines ``{text, label, score}`` and how far a score may be off, in [0, 1]."""
+    """The golden inputs: a file of JSON lines ``{text, answer, score}`` and how far a score may be off, in [0, 1]."""
 
     file: str
     tolerance: float
@@ -84,7 +92,10 @@ class Manifest:
         created_at: Unix time in seconds.
         policy: When to defer.
         student: How to run the student; ``None`` in release 0.
-        calibration: From signals to score; ``None`` in release 0.
+        calibration: From signals to score, of a student of labels.
+        text_calibration: From signals to score, of a student that writes.
+        reliability: Bins of calibrating rows, low scores first: share, mean score, agreement, each in [0, 1].
+        self_agreement: How often the reference agrees with itself when asked twice, in [0, 1]; ``None`` if not known.
         certificate: The proof; ``None`` before it is certified.
         golden: What the student must answer on the device.
         lineage: Where it comes from.
@@ -100,6 +111,9 @@ class Manifest:
     policy: Policy
     student: StudentSpec | None = None
     calibration: Calibration | None = None
+    text_calibration: TextCalibration | None = None
+    reliability: tuple[tuple[float, float, float], ...] = ()
+    self_agreement: float | None = None
     certificate: Certificate | None = None
     golden: Golden | None = None
     lineage: Lineage = Lineage()
@@ -160,10 +174,10 @@ def check_replacement(candidate: Manifest, current: Manifest | None) -> None:
             raise ReleaseError(f"release {candidate.number} is older than {current.number}, which is installed")
     if candidate.student is None:
         return
-    if candidate.calibration is None or candidate.golden is None:
+    if not (candidate.calibration or candidate.text_calibration) or candidate.golden is None:
         raise ReleaseError(f"release {candidate.number} has a student but no calibration or golden inputs")
     named = {candidate.student.model, candidate.student.tokenizer, candidate.golden.file}
-    named |= {candidate.student.head} - {""}
+    named = (named | {candidate.student.head}) - {""}
     missing = sorted(named - candidate.files.keys())
     if missing:
         raise ReleaseError(f"release {candidate.number} names files that it does not list: {', '.join(missing)}")

@@ -16,7 +16,6 @@ Files of a student, both with inputs ``input_ids`` (1, T) int64 and ``attention_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from router.confidence import Array, Calibration, scores
-from router.errors import ModelError, ReleaseError
+from router.errors import ModelError
+from router.judgement import Judgement
+from router.query import Query
 from router.release import Manifest, StudentSpec
 
 COMPACT = "compact"
@@ -47,15 +48,6 @@ class Reading:
 
     logits: Array
     similarity: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A student's answer to one text, its score in [0, 1], and its logits (labels,)."""
-
-    label: str
-    score: float
-    logits: Array
 
 
 class OnnxEncoder:
@@ -139,15 +131,15 @@ class Student:
             logits[row], similarity[row] = one, near
         return Reading(logits, similarity)
 
-    def judge(self, text: str) -> Judgement:
-        """The likeliest label of one text, with its calibrated score.
+    def judge(self, query: Query) -> Judgement:
+        """The likeliest label of a query's text, with its calibrated score.
 
         Raises:
             ModelError: The student has no calibration, or the runtime failed.
         """
         if self.calibration is None:
             raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
-        reading = self.read((text,))
+        reading = self.read((query.text,))
         score = float(scores(self.calibration, reading.logits, reading.similarity)[0])
         return Judgement(self.spec.labels[int(reading.logits[0].argmax())], score, reading.logits[0])
 
@@ -157,45 +149,6 @@ class Student:
             outputs = self._head.run({"embedding": outputs[0]})
         logits, similarity = outputs
         return np.asarray(logits[0], dtype=np.float64), float(np.ravel(similarity)[0])
-
-
-def check_golden(folder: Path, manifest: Manifest, student: Student | None = None) -> None:
-    """Check that the student answers here as it did where it was judged.
-
-    Args:
-        folder: Where the release's files lie.
-        manifest: The release.
-        student: The release's student where it is open already.
-
-    Raises:
-        ModelError: The student can't be used.
-        ReleaseError: A label differs, or a score is off by more than the release tolerates.
-    """
-    if manifest.student is None:
-        return
-    if manifest.golden is None:
-        raise ReleaseError(f"release {manifest.number} has a student but no golden inputs")
-    student = student or Student.load(folder, manifest)
-    tolerance = manifest.golden.tolerance
-    for line, (text, label, score) in enumerate(_read_golden(folder / manifest.golden.file), start=1):
-        judged = student.judge(text)
-        if judged.label != label:
-            raise ReleaseError(f"golden input {line} is answered {judged.label!r} here, and {label!r} by the release")
-        if not abs(judged.score - score) <= tolerance:
-            raise ReleaseError(
-                f"golden input {line} scores {judged.score:.4f} here, {score:.4f} ± {tolerance} expected"
-            )
-
-
-def _read_golden(path: Path) -> list[tuple[str, str, float]]:
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        golden = [(str(row["text"]), str(row["label"]), float(row["score"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReleaseError(f"golden inputs {path.name} can't be read: {type(error).__name__}: {error}") from error
-    if not golden:
-        raise ReleaseError(f"golden inputs {path.name} are empty")
-    return golden
 
 
 class _Tokens:

@@ -10,9 +10,12 @@ Rules:
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from router.agreement import JUDGES
+from router.query import GenerationLimits
 
 
 class Kind(StrEnum):
@@ -23,10 +26,14 @@ class Kind(StrEnum):
 
 
 class Judge(StrEnum):
-    """How two answers are compared."""
+    """How two answers are compared; see ``router.agreement``, and ``router.verdict`` for a model as judge."""
 
     LABEL = "label"
     NORMALISED_TEXT = "normalised_text"
+    NUMBER = "number"
+    STRUCTURE = "structure"
+    TOOL_CALL = "tool_call"
+    VERDICT = "verdict"
 
 
 class Mode(StrEnum):
@@ -89,7 +96,12 @@ class Task:
         kind: Label or text.
         judge: How answers are compared.
         reference: Name of the teacher whose answer is "what the cloud would have said".
-        student: Recipe that makes its students.
+        student: Kind of its students: ``compact``, ``encoder-head``, ``generator`` or ``served``.
+        recipe: How a student that writes is taught; empty takes ``responses``.
+        options: Of the recipe.
+        prompt: Template around the query, as its students read it.
+        base: Model that such a student starts from: a name or a folder.
+        limits: Of generated answers, where the query names none.
         labels: The labels known beforehand; may be empty and may grow.
         objective: What the operator wishes.
         exploration: How much is drawn for the reference.
@@ -104,12 +116,21 @@ class Task:
     kind: Kind = Kind.LABEL
     judge: Judge = Judge.LABEL
     student: str = "compact"
+    recipe: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    prompt: str = "{text}"
+    base: str = ""
+    limits: GenerationLimits = GenerationLimits()
     labels: tuple[str, ...] = ()
     objective: Objective = Objective()
     exploration: Exploration = Exploration()
     log_by_default: bool = True
     local_only: bool = False
     max_text_bytes: int = 4096
+
+
+# A model judges in the cloud alone; where it can't be asked, its stand-in counts.
+FALLBACK = {Judge.VERDICT: Judge.NORMALISED_TEXT}
 
 
 def agree(judge: Judge, answer: str, reference: str) -> bool:
@@ -120,10 +141,4 @@ def agree(judge: Judge, answer: str, reference: str) -> bool:
         answer: A student's or teacher's answer.
         reference: The reference's answer.
     """
-    if judge is Judge.LABEL:
-        return answer == reference
-    return _normalised(answer) == _normalised(reference)
-
-
-def _normalised(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".!?")
+    return JUDGES[FALLBACK.get(judge, judge)](answer, reference)

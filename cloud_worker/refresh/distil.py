@@ -30,6 +30,7 @@ from cloud_worker.refresh.export import (
 )
 from cloud_worker.refresh.features import Features
 from cloud_worker.refresh.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
+from cloud_worker.refresh.measures import LabelMeasures, Measures
 from router.distillation import Record
 from router.release import StudentSpec
 from router.student import OnnxEncoder, Reading, Student
@@ -67,14 +68,14 @@ class Fitted:
         spec: How to run it.
         files: Content of its files, or where they lie.
         rows: Calibrating rows.
-        reading: What a student that did not train on them says of each.
+        measures: What a student that did not train on them says of each.
         golden: Texts for the golden inputs.
     """
 
     spec: StudentSpec
     files: dict[str, bytes | Path]
     rows: list[Record]
-    reading: Reading
+    measures: Measures
     golden: list[str]
 
 
@@ -117,7 +118,8 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
         version=_version(exported.name.encode(), data),
     )
     files: dict[str, bytes | Path] = {name: exported / name for name in (MODEL_FILE, TOKENIZER_FILE)}
-    return Fitted(spec, {**files, HEAD_FILE: data}, held, Reading(logits, similarity), list(lessons.texts))
+    measures = LabelMeasures(labels, Reading(logits, similarity))
+    return Fitted(spec, {**files, HEAD_FILE: data}, held, measures, list(lessons.texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe
         "compact", MODEL_FILE, TOKENIZER_FILE, labels, compact.MAX_TOKENS, version=_version(*files.values())
     )
     progress("exporting", 0.5)
-    return Fitted(spec, dict(files), held, _read(spec, files, texts), list(lessons.texts))
+    return Fitted(spec, dict(files), held, LabelMeasures(labels, _read(spec, files, texts)), list(lessons.texts))
 
 
 def _read(spec: StudentSpec, files: dict[str, bytes], texts: Sequence[str]) -> Reading:

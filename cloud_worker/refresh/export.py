@@ -22,6 +22,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cloud_worker.encoder import Encoder, mean_pooled
 from cloud_worker.refresh.compact import CompactStudent
+from router.judgement import DeviceStudent
+from router.query import Query
 from router.release import StudentSpec
 from router.student import Student
 
@@ -157,12 +159,12 @@ def write_tokenizer(tokenizer: Any, path: Path) -> None:
     backend.save(str(path))
 
 
-def golden_inputs(student: Student, texts: Sequence[str]) -> bytes:
-    """What the student answers to some texts, as JSON lines ``{text, label, score}``."""
+def golden_inputs(student: DeviceStudent, texts: Sequence[str]) -> bytes:
+    """What the student answers to some texts, as JSON lines ``{text, answer, score}``."""
     lines = []
     for text in texts[:GOLDEN_INPUTS]:
-        judged = student.judge(text)
-        lines.append(json.dumps({"text": text, "label": judged.label, "score": judged.score}, ensure_ascii=False))
+        judged = student.judge(Query("", "", text))
+        lines.append(json.dumps({"text": text, "answer": judged.answer, "score": judged.score}, ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -14,10 +14,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cloud_worker.refresh.lessons import Key
+from cloud_worker.refresh.agreeing import Judging
+from cloud_worker.refresh.lessons import Key, query_of
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
-from router.student import Student
-from router.task import Task, agree
+from router.judgement import DeviceStudent
 from router.watch import CertifyingBet, expected_rows
 
 DEVICE_SHARE = 0.05
@@ -82,20 +82,20 @@ class Trial:
         variance = sum((difference - mean) ** 2 for difference in self.differences) / count
         return mean > 0 and mean >= BETTER * math.sqrt(variance / count)
 
-    def look(self, rows: Iterable[Record], student: Student, task: Task, champion: int) -> list[Record]:
+    def look(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging, champion: int) -> list[Record]:
         """Look at rows until the evidence suffices; return those that were looked at."""
         seen = []
         for row in rows:
             if self.is_certified or self.is_hopeless:
                 break
-            self._look_at(row, student, task, champion)
+            self._look_at(row, student, judging, champion)
             seen.append(row)
         return seen
 
-    def _look_at(self, row: Record, student: Student, task: Task, champion: int) -> None:
-        judged = student.judge(row.text)
-        keeps = judged.score >= self.threshold
-        self.bet.update(keeps and not agree(task.judge, judged.label, row.answer))
+    def _look_at(self, row: Record, student: DeviceStudent, judging: Judging, champion: int) -> None:
+        judged = student.judge(query_of(row))
+        keeps = judged.score is not None and judged.score >= self.threshold
+        self.bet.update(keeps and not judging(row.text, judged.answer, row.answer))
         if champion and row.release == champion:
             self.differences.append(int(keeps) - int(row.kept))
         self.counts[row.caller] += 1

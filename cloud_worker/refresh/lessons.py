@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.distillation import Record, Source, may_teach, unit_interval
+from router.query import Query
 from router.task import Task
 
 LEAST_ROWS_OF_LABEL = 3
@@ -37,6 +38,11 @@ class Lessons:
     labels: tuple[str, ...]
     texts: tuple[str, ...]
     targets: NDArray[np.float32]
+
+
+def query_of(record: Record) -> Query:
+    """The query that a row answers, as a student reads it."""
+    return Query(record.query_id, record.task, record.text)
 
 
 def current(records: Sequence[Record], task: Task) -> list[Record]:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from cloud_worker.refresh.agreeing import Judging
 from router.distillation import Record, may_certify
-from router.task import Task, agree
+from router.task import Task
 from router.watch import Watch, WatchState
 
 ALARMED = "alarmed"
@@ -25,20 +26,22 @@ class Lookout:
     Attributes:
         release: Its number.
         task: Its task.
+        judging: Its judge.
         watch: The bets against the promise being kept.
         seen: How many rows of the log have been looked at.
     """
 
     release: int
     task: Task
+    judging: Judging
     watch: Watch
     seen: int = 0
 
     @classmethod
-    def over(cls, release: int, task: Task) -> Self:
+    def over(cls, release: int, task: Task, judging: Judging) -> Self:
         """A fresh watch over a release, at the task's promise and assurance."""
         objective = task.objective
-        return cls(release, task, Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance)))
+        return cls(release, task, judging, Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance)))
 
     def look(self, rows: Sequence[Record]) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
@@ -54,4 +57,4 @@ class Lookout:
         return alarmed
 
     def _lost(self, row: Record) -> bool:
-        return row.kept and not agree(self.task.judge, row.local_answer or "", row.answer)
+        return row.kept and not self.judging(row.text, row.local_answer or "", row.answer)

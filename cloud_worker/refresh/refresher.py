@@ -24,21 +24,22 @@ import numpy as np
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog, records_of
 from cloud_worker.publisher import Publisher
+from cloud_worker.refresh.agreeing import Judging, agreeing
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
 from cloud_worker.refresh.judge import Trial, certifying, champion_share
 from cloud_worker.refresh.lessons import Key, current, teachable, weights_of
 from cloud_worker.refresh.lookout import ALARMED, Lookout
 from cloud_worker.store import ReleaseRow, Store, TaskState
-from router.calibration import fit_calibration
-from router.confidence import scores
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
 from router.guarantee import Proposal, Situation, plan, waiting_rate
+from router.judgement import DeviceStudent
+from router.opening import open_student
 from router.release import Golden, Lineage, Manifest
-from router.student import Student
-from router.task import Task, agree
+from router.reliability import reliability_curve
+from router.task import Task
 from router.watch import Certificate, CertifyingBet, attempt_alpha
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,11 @@ class _Room:
     """What the refresher has in mind of one task."""
 
     task: Task
+    judging: Judging
     rows: list[tuple[int, Record]]
     last_batch: int = -1
     trial: Trial | None = None
-    student: Student | None = None
+    student: DeviceStudent | None = None
     lookout: Lookout | None = None
 
 
@@ -72,7 +74,7 @@ class Refresher:
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
         self._publisher = Publisher(config.releases_folder)
-        self._rooms = [_Room(task, []) for task in config.tasks]
+        self._rooms = [_Room(task, agreeing(task), []) for task in config.tasks]
         for room in self._rooms:
             self._take_up(room)
 
@@ -115,7 +117,7 @@ class Refresher:
         if not champion:
             return
         if room.lookout is None or room.lookout.release != champion:
-            room.lookout = Lookout.over(champion, task)
+            room.lookout = Lookout.over(champion, task, room.judging)
         if room.lookout.look([record for _, record in room.rows]):
             log.warning("task %s: release %d breaks its promise; everything escalates", name, champion)
             cold = task.exploration.cold  # costs nothing now, since everything escalates
@@ -160,13 +162,11 @@ class Refresher:
     def _propose(
         self, room: _Room, fitted: Fitted, rows: Sequence[Record], state: TaskState, taught: int
     ) -> tuple[Manifest, Proposal]:
-        task, reading = room.task, fitted.reading
-        labels = np.array(fitted.spec.labels)
-        answers = labels[reading.logits.argmax(axis=1)]
-        agrees = np.array([agree(task.judge, a, row.answer) for a, row in zip(answers, fitted.rows, strict=True)])
+        task = room.task
+        pairs = zip(fitted.measures.answers, fitted.rows, strict=True)
+        agrees = np.array([room.judging(row.text, answer, row.answer) for answer, row in pairs])
         weights = weights_of(fitted.rows)
-        calibration = fit_calibration(reading.logits, reading.similarity, agrees, weights)
-        ranked = scores(calibration, reading.logits, reading.similarity)
+        calibrated = fitted.measures.calibrate(agrees, weights)
         attempt = state.attempt + 1
         share, rate = self._waiting(task, rows)
         trial = self._trial(room, 0, 0.0, rate, attempt, 0.0)
@@ -178,14 +178,16 @@ class Refresher:
             floor=task.exploration.floor if self._serving(task)[0] else rate,
             champion_share=share,
         )
-        proposal = plan(ranked, agrees, weights, task.objective.max_disagreement, situation)
+        proposal = plan(calibrated.scores, agrees, weights, task.objective.max_disagreement, situation)
         manifest = Manifest(
             task=task,
             number=self._store.next_release(task.name),
             created_at=time.time(),
             policy=Policy(proposal.threshold),
             student=fitted.spec,
-            calibration=calibration,
+            calibration=calibrated.label,
+            text_calibration=calibrated.text,
+            reliability=tuple(reliability_curve(calibrated.scores, agrees, weights)),
             golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE),
             lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
         )
@@ -207,7 +209,7 @@ class Refresher:
         """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
         self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
         folder = self._publisher.path(manifest.task.name, manifest.number)
-        room.student = Student(folder, fitted.spec, manifest.calibration)
+        room.student = open_student(folder, manifest)
         golden = golden_inputs(room.student, fitted.golden[:GOLDEN_INPUTS])
         return self._publisher.amend(manifest, {GOLDEN_FILE: golden})
 
@@ -216,7 +218,7 @@ class Refresher:
         assert trial is not None
         assert student is not None
         new = certifying(self._current(room), trial, spent)
-        seen = trial.look(new, student, room.task, self._serving(room.task)[0])
+        seen = trial.look(new, student, room.judging, self._serving(room.task)[0])
         self._store.spend(name, trial.number, [row.key for row in seen])
         progress = min(1.0, max(0.0, trial.bet.log_evidence / -np.log(trial.alpha)))
         note = f"release {trial.number}: {trial.bet.rows} rows, {trial.bet.losses} lost"
@@ -284,14 +286,14 @@ class Refresher:
         manifest = self._publisher.manifest(name, number)
         if manifest.task.version != room.task.version:
             raise ReleaseError(f"it is of version {manifest.task.version} of the task")
-        room.student = Student.load(self._publisher.path(name, number), manifest)
+        room.student = open_student(self._publisher.path(name, number), manifest)
         trial = self._trial(
             room, number, manifest.policy.threshold, proved["rate"], manifest.lineage.attempt, proved["rows"]
         )
         room.trial = replace(trial, freeze=manifest.lineage.log_version)
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked]
-        room.trial.look(seen, room.student, room.task, self._serving(room.task)[0])
+        room.trial.look(seen, room.student, room.judging, self._serving(room.task)[0])
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
     def _trial(

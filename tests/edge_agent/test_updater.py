@@ -77,7 +77,7 @@ async def test_after_a_refused_release_the_next_one_is_taken(warm, cloud):
 
 async def test_a_student_that_answers_otherwise_here_is_refused(warm, cloud):
     manifest, files = tiny_release(TASK, 2, MORE_WORDS)
-    golden = b'{"text": "light", "label": "music", "score": 1.0}\n'
+    golden = b'{"text": "light", "answer": "music", "score": 1.0}\n'
     files["golden.jsonl"] = golden
     listed = {**manifest.files, "golden.jsonl": File(len(golden), digest(golden))}
     cloud.publish(replace(manifest, files=listed), files)

@@ -7,8 +7,14 @@ import pytest
 
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
 from router.errors import ModelError, ReleaseError
+from router.opening import check_golden
+from router.query import Query
 from router.release import Golden
-from router.student import OnnxEncoder, Student, check_golden
+from router.student import OnnxEncoder, Student
+
+
+def asked(text):
+    return Query("q", "home", text)
 
 
 @pytest.fixture
@@ -21,11 +27,11 @@ def release(tmp_path):
 
 def test_a_student_answers_with_the_likeliest_label_and_a_score(release):
     student = Student.load(*release)
-    judged = student.judge("lamp")
-    assert judged.label == "lights"
+    judged = student.judge(asked("lamp"))
+    assert judged.answer == "lights"
     assert judged.score > 0.99
     assert judged.logits.shape == (3,)
-    assert student.judge("no such words").score < 0.01
+    assert student.judge(asked("no such words")).score < 0.01
 
 
 def test_reading_many_texts_gives_what_reading_each_gives(release):
@@ -50,7 +56,7 @@ def test_without_calibration_a_student_reads_but_does_not_judge(release):
     student = Student(folder, manifest.student)
     assert student.read(["light"]).logits.shape == (1, 3)
     with pytest.raises(ModelError, match="no calibration"):
-        student.judge("light")
+        student.judge(asked("light"))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
@@ -95,9 +101,9 @@ def test_golden_inputs_that_come_out_as_stated_pass(release):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"text": "light", "label": "music", "score": 1.0}', "golden input 1 is answered 'lights' here"),
-        ('{"text": "light", "label": "lights", "score": 0.9}', "golden input 1 scores"),
-        ('{"text": "light", "label": "lights", "score": NaN}', "golden input 1 scores"),
+        ('{"text": "light", "answer": "music", "score": 1.0}', "golden input 1 is answered 'lights' here"),
+        ('{"text": "light", "answer": "lights", "score": 0.9}', "golden input 1 scores"),
+        ('{"text": "light", "answer": "lights", "score": NaN}', "golden input 1 scores"),
         ('{"text": "light"}', "can't be read"),
         ("", "are empty"),
     ],

@@ -61,8 +61,8 @@ def _short(initialise):
 def test_a_head_is_calibrated_on_every_row_by_a_head_that_had_not_seen_it(recipe, rows):
     fitted = fit(rows, recipe, quietly)
     assert [row.key for row in fitted.rows] == [row.key for row in rows]
-    assert fitted.reading.logits.shape == (ROWS, 3)
-    assert np.isfinite(fitted.reading.logits).all()
+    assert fitted.measures.reading.logits.shape == (ROWS, 3)
+    assert np.isfinite(fitted.measures.reading.logits).all()
 
 
 def test_rows_outside_the_promise_teach_but_do_not_calibrate(recipe, rows):

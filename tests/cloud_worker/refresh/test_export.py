@@ -10,8 +10,9 @@ from cloud_worker.refresh import export
 from cloud_worker.refresh.compact import WIDTH, CompactStudent, padded, tokenized
 from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, export_compact, golden_inputs, head_model
 from edge_agent.testing import WORDS, tiny_release
+from router.opening import check_golden
 from router.release import StudentSpec
-from router.student import Student, check_golden
+from router.student import Student
 from router.task import Task
 
 LABELS = ("clock", "lights", "music")
@@ -90,6 +91,6 @@ def test_golden_inputs_are_what_a_device_checks(tmp_path):
         (tmp_path / name).write_bytes(data)
     student = Student.load(tmp_path, manifest)
     data = golden_inputs(student, ["lamp", "song", "Füße"])
-    assert [json.loads(line)["label"] for line in data.decode().splitlines()][:2] == ["lights", "music"]
+    assert [json.loads(line)["answer"] for line in data.decode().splitlines()][:2] == ["lights", "music"]
     (tmp_path / manifest.golden.file).write_bytes(data)
     check_golden(tmp_path, manifest)

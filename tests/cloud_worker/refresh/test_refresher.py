@@ -11,12 +11,15 @@ from cloud_worker.first_release import publish_first_releases
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.distil import Fitted
 from cloud_worker.refresh.lessons import calibrating
+from cloud_worker.refresh.measures import LabelMeasures
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import ReleaseRow, Store
 from edge_agent.testing import tiny_release
 from router.distillation import Source, unit_interval
+from router.opening import check_golden
+from router.query import Query
 from router.release import read_manifest
-from router.student import Student, check_golden
+from router.student import Student
 from router.task import Task
 from router.watch import attempt_alpha
 
@@ -74,7 +77,7 @@ class World:
         del files["golden.jsonl"]
         held = calibrating(rows)
         reading = Student(folder, manifest.student).read([row.text for row in held])
-        return Fitted(manifest.student, files, held, reading, sorted(WORDS))
+        return Fitted(manifest.student, files, held, LabelMeasures(manifest.student.labels, reading), sorted(WORDS))
 
     def ask(self, count):
         """The fleet asks; what reaches the cloud comes to the log as one batch."""
@@ -88,7 +91,7 @@ class World:
             place, self.asked = self.asked, self.asked + 1
             text = self.asks[place % len(self.asks)]
             caller = f"device-{place % 2}"
-            judged = None if student is None else student.judge(text)
+            judged = None if student is None else student.judge(Query("", "home", text))
             kept = judged is not None and judged.score >= threshold and self.state.watch != "alarmed"
             explored = unit_interval("draw", caller, str(place)) < state.exploration
             if explored or not kept:
@@ -98,7 +101,7 @@ class World:
                         text,
                         self.truth[text],
                         caller=caller,
-                        local_answer=None if judged is None else judged.label,
+                        local_answer=None if judged is None else judged.answer,
                         source=Source.TAUGHT if kept else Source.ESCALATED,
                         kept=kept,
                         explored=explored,

@@ -1,0 +1,66 @@
+"""Open the student of a release, and check that it answers here as it did where it was judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from router.errors import ModelError, ReleaseError
+from router.judgement import DeviceStudent
+from router.query import Query
+from router.release import Manifest
+from router.student import KINDS, Student
+
+
+def open_student(folder: Path, manifest: Manifest, servers: Mapping[str, str] | None = None) -> DeviceStudent:
+    """Open the student of a release.
+
+    Args:
+        folder: Where the release's files lie.
+        manifest: The release.
+        servers: URL of the local server of each model that is served rather than shipped.
+
+    Raises:
+        ModelError: The release has none, or it can't be used.
+    """
+    if manifest.student is None or manifest.student.kind in KINDS:
+        return Student.load(folder, manifest)
+    raise ModelError(f"student kind {manifest.student.kind!r} is not known here; known are {', '.join(KINDS)}")
+
+
+def check_golden(folder: Path, manifest: Manifest, student: DeviceStudent | None = None) -> None:
+    """Check that the student answers here as it did where it was judged.
+
+    Args:
+        folder: Where the release's files lie.
+        manifest: The release.
+        student: The release's student where it is open already.
+
+    Raises:
+        ModelError: The student can't be used.
+        ReleaseError: An answer differs, or a score is off by more than the release tolerates.
+    """
+    if manifest.student is None:
+        return
+    if manifest.golden is None:
+        raise ReleaseError(f"release {manifest.number} has a student but no golden inputs")
+    student = student or open_student(folder, manifest)
+    tolerance = manifest.golden.tolerance
+    for line, (text, answer, score) in enumerate(_read_golden(folder / manifest.golden.file), start=1):
+        judged = student.judge(Query("", manifest.task.name, text))
+        if judged.answer != answer:
+            raise ReleaseError(f"golden input {line} is answered {judged.answer!r} here, and {answer!r} by the release")
+        if judged.score is None or not abs(judged.score - score) <= tolerance:
+            raise ReleaseError(f"golden input {line} scores {judged.score} here, {score:.4f} ± {tolerance} expected")
+
+
+def _read_golden(path: Path) -> list[tuple[str, str, float]]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        golden = [(str(row["text"]), str(row["answer"]), float(row["score"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"golden inputs {path.name} can't be read: {type(error).__name__}: {error}") from error
+    if not golden:
+        raise ReleaseError(f"golden inputs {path.name} are empty")
+    return golden

@@ -1,0 +1,1 @@
+"""How a small language model writes: the same code on a device and in the cloud."""
