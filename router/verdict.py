@@ -4,7 +4,7 @@ Here are its pure parts: the prompt, the reading of its one token, the audit. Wh
 
 Rules:
  * Both answers are quoted data (JSON strings): nothing in them can end the quotation.
- * Which comes first is drawn by a keyed hash over query and answers, so that a judge that prefers the first place
+ * Which comes first is drawn by a keyed hash over question and answers, so that a judge that prefers the first place
    favours nobody, and the same two answers give the same prompt whichever side each comes from.
  * One token is scored. Probability that is on neither "yes" nor "no" makes the verdict unreadable, and that counts as
    disagreement.
@@ -72,10 +72,10 @@ class VerdictModel:
         parts = (self.model, self.wording, self.key, self.yes, self.no, self.least_mass, self.threshold)
         return "verdict-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
-    def prompt(self, query_id: str, question: str, answer: str, reference: str) -> str:
+    def prompt(self, question: str, answer: str, reference: str) -> str:
         """What the model reads; ``answer`` and ``reference`` may change places without changing it."""
         ordered = sorted((answer, reference))
-        drawn = hmac.new(self.key.encode(), json.dumps([query_id, *ordered]).encode(), hashlib.sha256).digest()
+        drawn = hmac.new(self.key.encode(), json.dumps([question, *ordered]).encode(), hashlib.sha256).digest()
         first, second = ordered if drawn[0] % 2 else reversed(ordered)
         values = {"{question}": question, "{first}": first, "{second}": second}
         places = sorted(values, key=self.wording.index)
