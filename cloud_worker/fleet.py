@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from cloud_worker.config import Fleet
-from cloud_worker.refresh.lookout import ALARMED
 from cloud_worker.store import Store, TaskState
 from router.door import caller_of
 from router.errors import BadInputError, NotServedError
+from router.lookout import ALARMED
 from router.rollout import DeviceReport, Order, Orders
 from router.task import Mode
 from router.v1 import fleet_pb2, fleet_pb2_grpc

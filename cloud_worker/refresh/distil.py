@@ -28,10 +28,10 @@ from cloud_worker.refresh.export import (
     export_encoder,
     head_model,
 )
-from cloud_worker.refresh.features import Features
-from cloud_worker.refresh.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
-from cloud_worker.refresh.measures import LabelMeasures, Measures
 from router.distillation import Record
+from router.features import Features
+from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.measures import LabelMeasures, Measures
 from router.release import StudentSpec
 from router.student import OnnxEncoder, Reading, Student
 

@@ -24,22 +24,22 @@ import numpy as np
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog, records_of
 from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.agreeing import Judging, agreeing
+from cloud_worker.refresh.agreeing import agreeing
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
-from cloud_worker.refresh.judge import Trial, certifying, champion_share
-from cloud_worker.refresh.lessons import Key, current, teachable, weights_of
-from cloud_worker.refresh.lookout import ALARMED, Lookout
 from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
 from router.guarantee import Proposal, Situation, plan, waiting_rate
 from router.judgement import DeviceStudent
+from router.lessons import Key, current, teachable, weights_of
+from router.lookout import ALARMED, Lookout
 from router.opening import open_student
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
 from router.task import Task
+from router.trial import Judging, Trial, certifying, champion_share
 from router.watch import Certificate, CertifyingBet, attempt_alpha
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import pytest
 
 from cloud_worker.refresh import compact
 from cloud_worker.refresh.distil import FOLDS, Recipe, fit
-from cloud_worker.refresh.features import Features
-from cloud_worker.refresh.lessons import fold_of
+from router.features import Features
+from router.lessons import fold_of
 from router.student import Student
 
 ROWS = 150

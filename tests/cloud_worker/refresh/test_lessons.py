@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_worker.refresh.lessons import (
+from router.distillation import Record, Source, is_set_aside
+from router.lessons import (
     calibrating,
     current,
     fold_of,
@@ -14,7 +15,6 @@ from cloud_worker.refresh.lessons import (
     teachable,
     weights_of,
 )
-from router.distillation import Record, Source, is_set_aside
 from router.task import Task
 
 TASK = Task("home", reference="big")

@@ -10,12 +10,12 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.distil import Fitted
-from cloud_worker.refresh.lessons import calibrating
-from cloud_worker.refresh.measures import LabelMeasures
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import ReleaseRow, Store
 from edge_agent.testing import tiny_release
 from router.distillation import Source, unit_interval
+from router.lessons import calibrating
+from router.measures import LabelMeasures
 from router.opening import check_golden
 from router.query import Query
 from router.release import read_manifest

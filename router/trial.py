@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cloud_worker.refresh.agreeing import Judging
-from cloud_worker.refresh.lessons import Key, query_of
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
 from router.judgement import DeviceStudent
+from router.lessons import Key, query_of
 from router.watch import CertifyingBet, expected_rows
+
+Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
 DEVICE_SHARE = 0.05
 LEAST_TRIED = 150  # rows before a challenger is given up for what it lost

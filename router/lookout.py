@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from cloud_worker.refresh.agreeing import Judging
 from router.distillation import Record, may_certify
 from router.task import Task
+from router.trial import Judging
 from router.watch import Watch, WatchState
 
 ALARMED = "alarmed"

@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_worker.refresh.agreeing import agreeing
-from cloud_worker.refresh.judge import (
+from router.distillation import Source, is_set_aside
+from router.judgement import Judgement
+from router.task import Task
+from router.trial import (
     DEVICE_SHARE,
     LEAST_MET,
     LEAST_TRIED,
@@ -15,9 +18,6 @@ from cloud_worker.refresh.judge import (
     certifying,
     champion_share,
 )
-from router.distillation import Source, is_set_aside
-from router.judgement import Judgement
-from router.task import Task
 from router.watch import CertifyingBet, attempt_alpha, is_certified
 
 TASK = Task("home", reference="big")
