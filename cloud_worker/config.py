@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from router.errors import ConfigError
 from router.settings import config_error, merged, read_toml
-from router.task import Task
+from router.task import Judge, Task
 
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
 
@@ -127,6 +127,23 @@ class TeacherSettings(BaseModel):
     max_batch: int = Field(64, ge=1)
 
 
+class VerdictSettings(BaseModel):
+    """The model that judges tasks whose ``judge`` is ``verdict``.
+
+    ``model`` is a name or a folder; an empty ``wording`` takes the one in ``router.verdict``. ``yes`` and ``no`` are
+    what it may say, ``threshold`` the least share of yes that is agreement. It judges only while even the upper end of
+    its audited false agreement is at most ``most_false_agreement``.
+    """
+
+    model_config = _FROZEN
+    model: str = ""
+    wording: str = ""
+    yes: tuple[str, ...] = Field(("yes",), min_length=1)
+    no: tuple[str, ...] = Field(("no",), min_length=1)
+    threshold: float = Field(0.5, gt=0, lt=1)
+    most_false_agreement: float = Field(0.1, gt=0, le=1)
+
+
 class CloudConfig(BaseSettings):
     """Everything in ``cloud.toml``."""
 
@@ -142,6 +159,7 @@ class CloudConfig(BaseSettings):
     refresh: Refresh = Refresh()
     telemetry: TelemetryTable = TelemetryTable()
     encoder: str = "minilm"
+    verdict: VerdictSettings = VerdictSettings()
     teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
     tasks: tuple[Annotated[Task, BeforeValidator(_refuse_unknown_keys)], ...] = Field(min_length=1)
 
@@ -183,6 +201,11 @@ class CloudConfig(BaseSettings):
         return self.data / "teachers"
 
     @property
+    def verdicts_folder(self) -> Path:
+        """Audits of verdict models, and what they have said."""
+        return self.data / "verdicts"
+
+    @property
     def run_folder(self) -> Path:
         """What runs now, and where."""
         return self.data / "run"
@@ -219,6 +242,10 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         content["data"] = folder / content["data"]
     if isinstance(content.get("encoder"), str) and (folder / content["encoder"]).is_dir():
         content["encoder"] = str(folder / content["encoder"])
+    verdict = content.get("verdict")
+    model = verdict.get("model") if isinstance(verdict, dict) else None
+    if isinstance(verdict, dict) and isinstance(model, str) and model and (folder / model).is_dir():
+        verdict["model"] = str(folder / model)
     teachers = content.get("teachers")
     for teacher in teachers if isinstance(teachers, list) else ():
         if not isinstance(teacher, dict):
@@ -238,6 +265,8 @@ def _check_names(path: Path, config: CloudConfig) -> None:
         if twice:
             raise ConfigError(str(path), key, f"{sorted(twice)} is named twice")
     for task in config.tasks:
+        if task.judge is Judge.VERDICT and not config.verdict.model:
+            raise ConfigError(str(path), "verdict.model", f"is missing; task {task.name} has the judge verdict")
         if task.reference not in teachers:
             raise ConfigError(
                 str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"

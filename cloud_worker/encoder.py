@@ -81,7 +81,7 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error
     model.eval()
-    return Encoder(model, tokenizer, int(model.config.hidden_size), max_tokens, _weights_digest(model))
+    return Encoder(model, tokenizer, int(model.config.hidden_size), max_tokens, weights_digest(model))
 
 
 def check_encoder_source(source: str) -> None:
@@ -109,7 +109,8 @@ def _minilm_folder() -> Path:
     return weights.parent
 
 
-def _weights_digest(model: torch.nn.Module) -> str:
+def weights_digest(model: torch.nn.Module) -> str:
+    """Digest of a model's weights, 12 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -151,6 +151,11 @@ class Store:
             ) in _METADATA.sorted_tables:  # create_all looks first and creates then, and another may come between
                 connection.execute(CreateTable(table, if_not_exists=True))
 
+    @property
+    def engine(self) -> Engine:
+        """Of the database, for what keeps its own tables beside these."""
+        return self._engine
+
     def declare_tasks(self, tasks: Iterable[Task]) -> None:
         """Make the state of tasks that have none; a new task version starts a new lineage."""
         with self._engine.begin() as connection:

@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from router.task import Task, agree
+from cloud_worker.config import CloudConfig
+from router.task import Judge, Task, agree
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
 
-def agreeing(task: Task) -> Judging:
-    """The task's judge."""
+def agreeing(task: Task, config: CloudConfig) -> Judging:
+    """The task's judge. A verdict model is opened when the first pair needs it.
+
+    Args:
+        task: Whose answers are compared.
+        config: Names the verdict model.
+    """
+    if task.judge is Judge.VERDICT:
+        from cloud_worker.verdicts import Verdicts  # torch: seconds
+
+        return Verdicts(config.verdict, config.verdicts_folder)
 
     def judge(asked: str, answer: str, reference: str) -> bool:
         return agree(task.judge, answer, reference)
 
     return judge
+
+
+def judged_by(task: Task, judging: Judging) -> str:
+    """What the promise is kept as judged by: the name of a rule, or the version of a verdict model.
+
+    Args:
+        task: The task.
+        judging: As ``agreeing`` gives it.
+
+    Raises:
+        OperatorError: The verdict model can't be opened, or may not judge.
+    """
+    version = getattr(judging, "version", "")
+    return str(version or task.judge.value)

@@ -74,7 +74,7 @@ class Refresher:
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
         self._publisher = Publisher(config.releases_folder)
-        self._rooms = [_Room(task, agreeing(task), []) for task in config.tasks]
+        self._rooms = [_Room(task, agreeing(task, config), []) for task in config.tasks]
         for room in self._rooms:
             self._take_up(room)
 

@@ -1,0 +1,119 @@
+"""What is known of a task's judge and reference, for as long as its lineage lasts.
+
+Rules:
+ * A lineage has one judge: another one under the same version of the task is refused.
+ * A query of the reference's version is asked twice at most once, however often the process starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
+
+from router.errors import ConfigError
+from router.interval import Interval
+from router.self_agreement import least_promise
+from router.task import Task
+
+_METADATA = MetaData()
+_JUDGES = Table(
+    "judges",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("judge", String(200), nullable=False),
+)
+_ASKED_TWICE = Table(
+    "asked_twice",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("teacher_version", String(200), primary_key=True),
+    Column("caller", String(200), primary_key=True),
+    Column("query_id", String(64), primary_key=True),
+    Column("agreed", Boolean, nullable=False),
+)
+
+Key = tuple[str, str, str]  # caller, query id, teacher version
+
+
+class Lineages:
+    """These facts, beside the rest of the fleet's state."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Make the tables that are missing in the store behind ``engine``."""
+        self._engine = engine
+        with engine.begin() as connection:
+            for table in _METADATA.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+
+    def hold_judge(self, task: Task, judge: str) -> None:
+        """Keep the judge that a lineage began with.
+
+        Raises:
+            ConfigError: It began with another one.
+        """
+        known = self.judge(task)
+        if not known:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(_JUDGES).values(task=task.name, version=task.version, judge=judge))
+            except IntegrityError:  # another process was first
+                pass
+            known = self.judge(task)
+        if known != judge:
+            raise ConfigError(
+                f"task {task.name}",
+                "version",
+                f"is {task.version}, which began with the judge {known}; now it is {judge}: a new judge is a new "
+                f"version, {task.version + 1} or above",
+            )
+
+    def judge(self, task: Task) -> str:
+        """The judge that a task's lineage began with; empty if none is known."""
+        query = select(_JUDGES.c.judge).where(_JUDGES.c.task == task.name, _JUDGES.c.version == task.version)
+        with self._engine.connect() as connection:
+            return str(connection.execute(query).scalar() or "")
+
+    def keep_second_answers(self, task: Task, answers: Iterable[tuple[Key, bool]]) -> None:
+        """Keep whether second answers agreed with the first ones.
+
+        Args:
+            task: The task.
+            answers: Pairs of a record's key and whether the judge calls both answers the same.
+        """
+        rows = [
+            {
+                "task": task.name,
+                "version": task.version,
+                "teacher_version": version,
+                "caller": caller,
+                "query_id": query_id,
+                "agreed": agreed,
+            }
+            for (caller, query_id, version), agreed in answers
+        ]
+        if rows:
+            with self._engine.begin() as connection:
+                connection.execute(insert(_ASKED_TWICE), rows)
+
+    def asked_twice(self, task: Task, teacher_version: str) -> dict[Key, bool]:
+        """Keys of the records whose query was asked twice, and whether both answers agreed."""
+        columns = _ASKED_TWICE.c
+        query = select(columns.caller, columns.query_id, columns.agreed).where(
+            columns.task == task.name, columns.version == task.version, columns.teacher_version == teacher_version
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query)
+            return {(row.caller, row.query_id, teacher_version): bool(row.agreed) for row in found}
+
+    def least_promise(self, name: str, version: int) -> Interval:
+        """How often a task's reference differs from itself, over every version of the reference in this lineage."""
+        columns = _ASKED_TWICE.c
+        query = select(columns.agreed, func.count()).where(columns.task == name, columns.version == version)
+        with self._engine.connect() as connection:
+            counts = {bool(agreed): int(count) for agreed, count in connection.execute(query.group_by(columns.agreed))}
+        return least_promise(counts.get(False, 0), sum(counts.values()))
