@@ -8,7 +8,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,24 +18,11 @@ from torch.nn import functional
 from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.batching import IGNORED, Encoded, collate, encode_prompt
 from router.errors import BadInputError, ModelError
-from router.query import Distribution, FinishReason, TokenProbability
+from router.query import FinishReason, TokenProbability
+from router.writers.base import Written
+from router.writers.local import alternatives
 
 BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One generated text.
-
-    Attributes:
-        text: Without special tokens.
-        tokens: What it was made of, with probabilities; the end token included where it was written.
-        finish_reason: Whether it ended by itself.
-    """
-
-    text: str
-    tokens: tuple[TokenProbability, ...]
-    finish_reason: FinishReason
 
 
 def write(language: LanguageModel, prompts: Sequence[str], max_tokens: int = 64, top_k: int = 0) -> list[Written]:
@@ -135,20 +121,8 @@ def _written(tokenizer: Any, chosen: torch.Tensor, steps: torch.Tensor, top_k: i
     length = ids.index(tokenizer.eos_token_id) + 1 if ended else len(ids)
     names = tokenizer.convert_ids_to_tokens(ids[:length])
     tokens = tuple(
-        TokenProbability(names[place], float(steps[place, ids[place]]), _alternatives(tokenizer, steps[place], top_k))
+        TokenProbability(names[place], float(steps[place, ids[place]]), alternatives(tokenizer, steps[place], top_k))
         for place in range(length)
     )
     text = tokenizer.decode(ids[: length - ended], skip_special_tokens=True).strip()
     return Written(text, tokens, FinishReason.STOP if ended else FinishReason.LENGTH)
-
-
-def _alternatives(tokenizer: Any, values: torch.Tensor, top_k: int) -> Distribution:
-    if top_k <= 0:
-        return Distribution()
-    best = torch.topk(values, min(top_k, len(values)))
-    names = tokenizer.convert_ids_to_tokens(best.indices.tolist())
-    rest = values.clone()
-    rest[best.indices] = -torch.inf
-    tail = float(torch.logsumexp(rest, dim=-1))
-    pairs = tuple(zip(names, best.values.tolist(), strict=True))
-    return Distribution(pairs, max(tail, -80.0) if top_k < len(values) else None)

@@ -1,45 +1,13 @@
-"""Templates around a query: one field, filled by plain replacement.
-
-Rules:
- * A query is data: braces in it are never read as fields.
- * A template without its field is refused where it is written, not where it is used.
-"""
+"""Patterns: a template around a query, and how each label is said in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from router.errors import ConfigError
+from router.writers.prompting import FIELD, Template
 
-FIELD = "{text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A text with one ``{text}`` where the query goes.
-
-    Attributes:
-        wording: The whole template.
-    """
-
-    wording: str = FIELD
-
-    def __post_init__(self) -> None:
-        """Refuse a wording in which the query does not stand exactly once."""
-        if self.wording.count(FIELD) != 1:
-            problem = f"{self.wording!r} needs the field {FIELD} exactly once, where the query goes"
-            raise ConfigError("template", "", problem)
-
-    def fill(self, text: str) -> str:
-        """The template around ``text``."""
-        before, after = self.wording.split(FIELD)
-        return before + text + after
-
-    def strip(self, text: str) -> str | None:
-        """The query that ``fill`` was given to get ``text``, or ``None`` if it does not look like that."""
-        before, after = self.wording.split(FIELD)
-        fits = text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)
-        return text[len(before) : len(text) - len(after)] if fits else None
+__all__ = ["FIELD", "Pattern", "Template"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,33 @@
-"""What a writer gives back."""
+"""What a writer reads, and what it gives back.
+
+Rules:
+ * A prompt always has its flat text; the conversation stands beside it for those who have a form for conversations.
+ * A text without token probabilities says so by holding none; nothing makes them up.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from router.query import FinishReason, TokenProbability, ToolCall
+from router.query import FinishReason, GenerationLimits, Message, TokenProbability, Tool, ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model reads.
+
+    Attributes:
+        text: All of it as one text.
+        messages: The conversation, where it is one and no template stands around it.
+        tools: What the answer may call.
+        response_schema: JSON schema that the answer should follow, or empty.
+    """
+
+    text: str
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    response_schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +47,21 @@ class Written:
     finish_reason: FinishReason = FinishReason.STOP
     tool_calls: tuple[ToolCall, ...] = ()
     tokens_in: int = 0
+
+
+class Writer(Protocol):
+    """A model that writes, opened and ready. Threads may share one."""
+
+    def write(self, prompt: Prompt, limits: GenerationLimits, top_k: int = 0) -> Written:
+        """Answer one prompt; greedily, unless the limits name a temperature above 0.
+
+        Args:
+            prompt: What it reads.
+            limits: Bounds of the answer; 0 tokens takes the writer's own default.
+            top_k: How many alternatives to report for each token.
+
+        Raises:
+            BadInputError: The prompt is longer than the model's window.
+            ModelError: The model failed.
+            UnavailableError: The model's server can't be reached now.
+        """

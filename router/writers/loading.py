@@ -1,0 +1,143 @@
+"""Language models of transformers, loaded by name or folder.
+
+Rules:
+ * Weights are safetensors; code that comes with a model is never run.
+ * A tokenizer that can name a token the model has no row for does not fit, and is refused at once.
+ * A folder is read as it lies there: nothing is fetched for it.
+ * torch and transformers are imported when a model is loaded, and not before: most devices have neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from router.errors import ModelError
+
+UNBOUNDED_WINDOW = 100_000  # tokenizers say 1e30 when they know no window
+DEFAULT_WINDOW = 512
+_READERS = {"bert", "modernbert", "roberta", "distilbert"}  # read, and write nothing
+
+
+class Form(StrEnum):
+    """How a model answers: by writing on, by writing from a reading, or by a label head."""
+
+    CAUSAL = "causal"
+    SEQ2SEQ = "seq2seq"
+    LABELS = "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model that is ready to train and to run.
+
+    Attributes:
+        model: The transformer.
+        tokenizer: Its tokenizer; has a padding and an end token.
+        form: How it answers.
+        window: Most tokens it can see at once; prompt and answer together for a causal one.
+        labels: What the label head's outputs mean, for ``Form.LABELS`` only.
+    """
+
+    model: Any
+    tokenizer: Any
+    form: Form
+    window: int
+    labels: tuple[str, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer, so that they can be loaded again."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_language(source: str | Path, labels: tuple[str, ...] = ()) -> LanguageModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        source: A folder, or a hub's name.
+        labels: Ask for a label head over these; a new one is random unless the folder has one for the same labels.
+
+    Raises:
+        ModelError: Names the source, and what is wrong with it or with the installation.
+    """
+    torch, transformers = _libraries()
+    from safetensors import SafetensorError
+
+    given = {"trust_remote_code": False, "local_files_only": Path(source).is_dir()}
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(source), **given)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **given)
+        labels = labels or _labels_of(config)
+        form = _form_of(config, labels)
+        named = {"id2label": dict(enumerate(labels)), "label2id": {name: row for row, name in enumerate(labels)}}
+        model = getattr(transformers, _AUTO[form]).from_pretrained(
+            str(source), use_safetensors=True, dtype=torch.float32, **given, **(named if form is Form.LABELS else {})
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {str(source)!r} can't be loaded as safetensors: {reason}") from error
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return checked(LanguageModel(model.eval(), tokenizer, form, _window_of(config, tokenizer), labels))
+
+
+def checked(language: LanguageModel) -> LanguageModel:
+    """Return ``language`` when its tokenizer fits its model.
+
+    Raises:
+        ModelError: A token without a row, or no padding or end token.
+    """
+    rows = language.model.get_input_embeddings().num_embeddings
+    tokens = len(language.tokenizer)
+    if tokens > rows:
+        raise ModelError(
+            f"the tokenizer has {tokens} tokens and the model {rows} rows; take the tokenizer of this model"
+        )
+    for name in ("pad_token_id", "eos_token_id"):
+        if getattr(language.tokenizer, name) is None and language.form is not Form.LABELS:
+            raise ModelError(f"the tokenizer has no {name.removesuffix('_id')}; a student that writes needs it")
+    return language
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import safetensors  # noqa: F401 - named here so that its absence is said like the others'
+        import torch
+        import transformers
+    except ImportError as error:
+        missing = error.name or "torch"
+        raise ModelError(f"a model that writes here needs {missing}: pip install 'headrace[edge-torch]'") from error
+    return torch, transformers
+
+
+def _form_of(config: Any, labels: tuple[str, ...]) -> Form:
+    if labels:
+        return Form.LABELS
+    if config.is_encoder_decoder:
+        return Form.SEQ2SEQ
+    if config.model_type in _READERS:
+        raise ValueError(f"{config.model_type} answers by labels; give them")
+    return Form.CAUSAL
+
+
+def _labels_of(config: Any) -> tuple[str, ...]:
+    names = tuple(config.id2label[row] for row in sorted(config.id2label or {}))
+    classifies = any("SequenceClassification" in name for name in config.architectures or [])
+    return names if classifies else ()
+
+
+def _window_of(config: Any, tokenizer: Any) -> int:
+    known = [tokenizer.model_max_length] if tokenizer.model_max_length < UNBOUNDED_WINDOW else []
+    places = getattr(config, "max_position_embeddings", None)
+    known += [places] if places else []
+    return int(min(known)) if known else DEFAULT_WINDOW
+
+
+_AUTO = {
+    Form.CAUSAL: "AutoModelForCausalLM",
+    Form.SEQ2SEQ: "AutoModelForSeq2SeqLM",
+    Form.LABELS: "AutoModelForSequenceClassification",
+}

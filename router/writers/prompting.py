@@ -1,0 +1,64 @@
+"""From a query to what a model reads.
+
+Rules:
+ * A query is data: braces in it are never read as fields, and no part of it is a template.
+ * A template without its field is refused where it is written, not where it is used.
+ * A template of its own frames the text, or the transcript of a chat. Only the bare template leaves a chat a chat.
+ * Students read in use what they read in training: one function for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.chat import transcript
+from router.errors import ConfigError
+from router.query import Query
+from router.writers.base import Prompt
+
+FIELD = "{text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with one ``{text}`` where the query goes.
+
+    Attributes:
+        wording: The whole template.
+    """
+
+    wording: str = FIELD
+
+    def __post_init__(self) -> None:
+        """Refuse a wording in which the query does not stand exactly once."""
+        if self.wording.count(FIELD) != 1:
+            problem = f"{self.wording!r} needs the field {FIELD} exactly once, where the query goes"
+            raise ConfigError("template", "", problem)
+
+    @property
+    def is_bare(self) -> bool:
+        """Nothing stands around the query."""
+        return self.wording == FIELD
+
+    def fill(self, text: str) -> str:
+        """The template around ``text``."""
+        before, after = self.wording.split(FIELD)
+        return before + text + after
+
+    def strip(self, text: str) -> str | None:
+        """The query that ``fill`` was given to get ``text``, or ``None`` if it does not look like that."""
+        before, after = self.wording.split(FIELD)
+        fits = text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)
+        return text[len(before) : len(text) - len(after)] if fits else None
+
+
+def prompt_of(query: Query, template: Template) -> Prompt:
+    """What a model reads of a query.
+
+    Args:
+        query: A text, or a chat.
+        template: Around it.
+    """
+    text = template.fill(query.text or transcript(query.messages))
+    messages = query.messages if template.is_bare else ()
+    return Prompt(text, messages, query.tools, query.response_schema)
