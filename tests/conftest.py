@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
+from router.distillation import Record, Source
 
 TEXTS = 2000
 
@@ -73,6 +74,31 @@ reference = "recorded"
 log_by_default = false
 """)
     return path
+
+
+@pytest.fixture
+def record():
+    """Makes a record; what is not given is as a cold device's escalated and explored query."""
+
+    def make(place, text="lamp", answer="lights", **fields):
+        values = {
+            "caller": "kitchen",
+            "query_id": f"q{place}",
+            "teacher": "big",
+            "teacher_version": "v1",
+            "task": "home",
+            "task_version": 1,
+            "asked_at": float(place),
+            "received_at": float(place),
+            "text": text,
+            "answer": answer,
+            "source": Source.ESCALATED,
+            "explored": True,
+            "exploration": 1.0,
+        }
+        return Record(**(values | fields))
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from router.distillation import Record, Source
-
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = {
     "lights": ("lamp", "light", "bright", "dark"),
@@ -41,31 +39,6 @@ def encoder_folder(tmp_path_factory):
     )
     BertModel(config).save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def record():
-    """Makes a record; what is not given is as a cold device's escalated and explored query."""
-
-    def make(place, text="lamp", answer="lights", **fields):
-        values = {
-            "caller": "kitchen",
-            "query_id": f"q{place}",
-            "teacher": "big",
-            "teacher_version": "v1",
-            "task": "home",
-            "task_version": 1,
-            "asked_at": float(place),
-            "received_at": float(place),
-            "text": text,
-            "answer": answer,
-            "source": Source.ESCALATED,
-            "explored": True,
-            "exploration": 1.0,
-        }
-        return Record(**(values | fields))
-
-    return make
 
 
 @pytest.fixture

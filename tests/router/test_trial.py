@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_worker.refresh.agreeing import agreeing
 from router.distillation import Source, is_set_aside
 from router.judgement import Judgement
-from router.task import Task
+from router.task import Task, agree
 from router.trial import (
     DEVICE_SHARE,
     LEAST_MET,
@@ -23,6 +22,10 @@ from router.watch import CertifyingBet, attempt_alpha, is_certified
 TASK = Task("home", reference="big")
 ALPHA = attempt_alpha(0.95, 1)
 FREEZE = 10
+
+
+def judging(asked, answer, reference):
+    return agree(TASK.judge, answer, reference)
 
 
 class Parrot:
@@ -85,7 +88,7 @@ def test_what_was_not_drawn_or_is_not_covered_never_certifies(record):
 def test_a_row_is_looked_at_once(record):
     rows = [record(place) for place in range(5)]
     one = trial()
-    one.look(rows[:2], GOOD, agreeing(TASK), champion=0)
+    one.look(rows[:2], GOOD, judging, champion=0)
     assert certifying(after(rows), one, spent={rows[2].key}) == rows[3:]
 
 
@@ -129,14 +132,14 @@ def test_a_loss_is_a_kept_answer_that_differs(record):
     one = trial()
     student = Parrot(lamp=("lights", 0.9), song=("lights", 0.9), noon=("lights", 0.1))
     rows = [record(0, "lamp", "lights"), record(1, "song", "music"), record(2, "noon", "clock")]
-    assert one.look(rows, student, agreeing(TASK), champion=0) == rows
+    assert one.look(rows, student, judging, champion=0) == rows
     assert (one.bet.rows, one.bet.losses) == (3, 1)
 
 
 def test_looking_ends_with_the_certificate(record):
     one = trial()
     rows = [record(place) for place in range(1000)]
-    seen = one.look(rows, GOOD, agreeing(TASK), champion=0)
+    seen = one.look(rows, GOOD, judging, champion=0)
     assert one.is_certified
     assert len(seen) < 400
     assert is_certified(0.02, ALPHA, len(seen), 0)
@@ -146,7 +149,7 @@ def test_looking_ends_with_the_certificate(record):
 def test_a_lossy_student_is_given_up(record):
     one = trial(patience=50)
     rows = [record(place, "song", "music") for place in range(100)]
-    assert len(one.look(rows, GOOD, agreeing(TASK), champion=0)) == 50
+    assert len(one.look(rows, GOOD, judging, champion=0)) == 50
     assert one.is_hopeless
     assert not one.is_certified
 
@@ -155,7 +158,7 @@ def test_a_challenger_must_keep_more_than_the_champion(record):
     def differing(kept_by_champion, text):
         one = trial()
         rows = [record(place, text, "lights", release=3, kept=kept_by_champion) for place in range(50)]
-        one.look(rows, GOOD, agreeing(TASK), champion=3)
+        one.look(rows, GOOD, judging, champion=3)
         return one
 
     assert differing(False, "lamp").keeps_more()
@@ -165,7 +168,7 @@ def test_a_challenger_must_keep_more_than_the_champion(record):
 
 def test_rows_of_another_release_say_nothing_of_the_champion(record):
     one = trial()
-    one.look([record(0, release=2, kept=True)], GOOD, agreeing(TASK), champion=3)
+    one.look([record(0, release=2, kept=True)], GOOD, judging, champion=3)
     assert one.differences == []
     assert one.keeps_more()
 
