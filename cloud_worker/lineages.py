@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Boolean, Column, Engine, Integer, MetaData, String, Table, func, insert, select
+from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
@@ -35,6 +35,7 @@ _ASKED_TWICE = Table(
     Column("caller", String(200), primary_key=True),
     Column("query_id", String(64), primary_key=True),
     Column("agreed", Boolean, nullable=False),
+    Column("asked_at", Float, nullable=False),
 )
 
 Key = tuple[str, str, str]  # caller, query id, teacher version
@@ -78,12 +79,13 @@ class Lineages:
         with self._engine.connect() as connection:
             return str(connection.execute(query).scalar() or "")
 
-    def keep_second_answers(self, task: Task, answers: Iterable[tuple[Key, bool]]) -> None:
+    def keep_second_answers(self, task: Task, answers: Iterable[tuple[Key, bool]], now: float) -> None:
         """Keep whether second answers agreed with the first ones.
 
         Args:
             task: The task.
             answers: Pairs of a record's key and whether the judge calls both answers the same.
+            now: Unix time in seconds.
         """
         rows = [
             {
@@ -93,6 +95,7 @@ class Lineages:
                 "caller": caller,
                 "query_id": query_id,
                 "agreed": agreed,
+                "asked_at": now,
             }
             for (caller, query_id, version), agreed in answers
         ]
@@ -111,9 +114,11 @@ class Lineages:
             return {(row.caller, row.query_id, teacher_version): bool(row.agreed) for row in found}
 
     def least_promise(self, name: str, version: int) -> Interval:
-        """How often a task's reference differs from itself, over every version of the reference in this lineage."""
+        """How often a task's reference, in the version asked last, differs from itself."""
         columns = _ASKED_TWICE.c
-        query = select(columns.agreed, func.count()).where(columns.task == name, columns.version == version)
+        of_task = (columns.task == name, columns.version == version)
+        last = select(columns.teacher_version).where(*of_task).order_by(columns.asked_at.desc()).limit(1)
+        query = select(columns.agreed, func.count()).where(*of_task, columns.teacher_version == last.scalar_subquery())
         with self._engine.connect() as connection:
             counts = {bool(agreed): int(count) for agreed, count in connection.execute(query.group_by(columns.agreed))}
         return least_promise(counts.get(False, 0), sum(counts.values()))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from cloud_worker.config import CloudConfig
 from router.task import Judge, Task, agree
-
-Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
+from router.trial import Judging
 
 
 def agreeing(task: Task, config: CloudConfig) -> Judging:

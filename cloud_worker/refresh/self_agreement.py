@@ -1,0 +1,102 @@
+"""Asks a task's reference again what it has answered already: how far does it agree with itself?
+
+Rules:
+ * Asked again are explored queries of the reference's version in force, in the log's order, each at most once.
+ * The pool is asked itself, past every stored answer, and a few queries at a time, so that people wait for nothing.
+ * A second answer that the reference can't give counts as another one; one that can't be fetched now is tried again.
+ * Nothing is refused before enough queries have been asked twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cloud_worker.gather import Reply
+from cloud_worker.lineages import Lineages
+from cloud_worker.teachers.base import NoAnswer
+from router.distillation import Record, may_certify
+from router.errors import UnavailableError
+from router.interval import Interval
+from router.self_agreement import breaks, in_words, least_promise, wanted
+from router.task import Task
+from router.trial import Judging
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 20  # queries asked again in one step
+
+AskAgain = Callable[[str, Sequence[Record]], Sequence[Reply | None]]  # (teacher, records) -> replies, None if too late
+
+
+@dataclass(frozen=True, slots=True)
+class SecondAnswers:
+    """The second answers of one task's reference.
+
+    Attributes:
+        task: The task.
+        judging: Its judge.
+        lineages: Where they are kept.
+        ask: Asks the pool; raises ``UnavailableError`` alone.
+        draws: The reference samples its answers.
+    """
+
+    task: Task
+    judging: Judging
+    lineages: Lineages
+    ask: AskAgain
+    draws: bool
+
+    def look(self, rows: Sequence[Record]) -> None:
+        """Ask again a few of the queries that are still wanted.
+
+        Args:
+            rows: The current ones, in the log's order.
+        """
+        known, differed = self._known(rows)
+        missing = wanted(differed, draws=self.draws) - len(known)
+        if missing <= 0:
+            return
+        chosen = [row for row in rows if may_certify(row) and row.key not in known][: min(missing, AT_ONCE)]
+        if not chosen:
+            return
+        try:
+            replies = self.ask(self.task.reference, chosen)
+        except UnavailableError as error:
+            log.warning("task %s: the reference can't be asked again now: %s", self.task.name, error)
+            return
+        pairs = [(row, reply) for row, reply in zip(chosen, replies, strict=True) if self._counts(row, reply)]
+        found = [(row.key, self._agrees(row, reply)) for row, reply in pairs]
+        self.lineages.keep_second_answers(self.task, found, time.time())
+
+    def least(self, rows: Sequence[Record]) -> Interval | None:
+        """How often the reference differs from itself; ``None`` before enough queries have been asked twice."""
+        known, differed = self._known(rows)
+        if len(known) < wanted(differed, draws=self.draws):
+            return None
+        return least_promise(differed, len(known))
+
+    def refusal(self, rows: Sequence[Record]) -> str:
+        """Why no release may be proposed: the promise is below what the reference keeps itself; empty if it is not."""
+        least = self.least(rows)
+        promise = self.task.objective.max_disagreement
+        if least is None or not breaks(promise, least):
+            return ""
+        return f"max_disagreement is {promise:g}, but {in_words(least)}"
+
+    def _known(self, rows: Sequence[Record]) -> tuple[dict[tuple[str, str, str], bool], int]:
+        """What has been asked twice of the version in force, and how often the second answer was another one."""
+        if not rows:
+            return {}, 0
+        known = self.lineages.asked_twice(self.task, rows[-1].teacher_version)
+        return known, sum(not agreed for agreed in known.values())
+
+    def _counts(self, row: Record, reply: Reply | None) -> bool:
+        return isinstance(reply, NoAnswer) or (reply is not None and reply.version == row.teacher_version)
+
+    def _agrees(self, row: Record, reply: Reply | None) -> bool:
+        if reply is None or isinstance(reply, NoAnswer):
+            return False
+        return self.judging(row.text, reply.text, row.answer)

@@ -1,0 +1,126 @@
+"""The reference is asked twice: how often, on what, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cloud_worker.lineages import Lineages
+from cloud_worker.refresh.self_agreement import AT_ONCE, SecondAnswers
+from cloud_worker.store import Store
+from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
+from router.errors import UnavailableError
+from router.self_agreement import ASKED_TWICE, ASKED_TWICE_STEADY
+from router.task import Task
+
+TASK = Task("home", "big")
+
+
+class Reference:
+    """A teacher that says something else the second time to some queries."""
+
+    def __init__(self):
+        self.asked, self.wavers, self.version, self.down = [], set(), "v1", False
+
+    def __call__(self, teacher, records):
+        assert teacher == "big"
+        if self.down:
+            raise UnavailableError("teacher 'big' is being restarted")
+        self.asked += [record.query_id for record in records]
+        return [self.reply(record) for record in records]
+
+    def reply(self, record):
+        if record.text == "late":
+            return None
+        if record.text == "refused":
+            return NoAnswer("is too long")
+        return TeacherAnswer("another" if record.query_id in self.wavers else record.answer, self.version)
+
+
+@pytest.fixture
+def reference():
+    return Reference()
+
+
+@pytest.fixture
+def second(tmp_path, reference):
+    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+    return SecondAnswers(TASK, lambda asked, one, other: one == other, Lineages(store.engine), reference, draws=True)
+
+
+def look_until_quiet(second, reference, rows):
+    before = -1
+    while before != len(reference.asked):
+        before = len(reference.asked)
+        second.look(rows)
+
+
+def test_a_reference_that_draws_is_asked_200_explored_queries_once_each(second, reference, record):
+    rows = [record(place, explored=place % 2 == 0) for place in range(500)]
+    second.look(rows)
+    assert len(reference.asked) == AT_ONCE
+    assert second.least(rows) is None
+    look_until_quiet(second, reference, rows)
+    assert len(reference.asked) == len(set(reference.asked)) == ASKED_TWICE
+    assert all(int(query[1:]) % 2 == 0 for query in reference.asked)
+    assert second.least(rows).rows == ASKED_TWICE
+
+
+def test_a_steady_reference_costs_little_and_is_asked_on_when_it_wavers(second, reference, record):
+    steady = replace(second, draws=False)
+    rows = [record(place) for place in range(400)]
+    look_until_quiet(steady, reference, rows)
+    assert len(reference.asked) == ASKED_TWICE_STEADY
+    assert steady.least(rows).share == 0
+    changed = [record(place, teacher_version="v2") for place in range(400)]
+    reference.version, reference.asked = "v2", []
+    reference.wavers.add("q3")
+    look_until_quiet(steady, reference, changed)
+    assert len(reference.asked) == ASKED_TWICE
+    assert steady.least(changed).share == pytest.approx(1 / ASKED_TWICE)
+
+
+def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all_are_asked(second, reference, record):
+    rows = [record(place) for place in range(300)]
+    reference.wavers = {f"q{place}" for place in range(0, 300, 10)}
+    second.look(rows)
+    assert second.refusal(rows) == ""
+    look_until_quiet(second, reference, rows)
+    assert second.refusal(rows) == (
+        "max_disagreement is 0.02, but the reference differs from itself on 10.0% of 200 queries asked twice "
+        "(6.2% to 15.0%); the least promise possible is 0.1"
+    )
+    patient = replace(second, task=replace(TASK, objective=replace(TASK.objective, max_disagreement=0.1)))
+    assert patient.refusal(rows) == ""
+
+
+def test_what_was_asked_before_a_restart_is_not_asked_again(second, reference, record):
+    rows = [record(place) for place in range(300)]
+    second.look(rows)
+    replace(second).look(rows)
+    assert len(reference.asked) == len(set(reference.asked)) == 2 * AT_ONCE
+
+
+def test_late_replies_and_other_versions_do_not_count_and_refusals_differ(second, reference, record):
+    second.look([record(0, "late"), record(1, "refused"), record(2)])
+    assert second.lineages.least_promise("home", 1).rows == 2
+    assert second.lineages.least_promise("home", 1).share == pytest.approx(0.5)
+    reference.version = "v2"
+    second.look([record(3)])
+    assert second.lineages.least_promise("home", 1).rows == 2
+
+
+def test_a_reference_that_is_away_is_asked_later(second, reference, record):
+    rows = [record(place) for place in range(50)]
+    reference.down = True
+    second.look(rows)
+    assert second.least(rows) is None
+    reference.down = False
+    second.look(rows)
+    assert len(reference.asked) == AT_ONCE
+
+
+def test_without_rows_nothing_is_asked(second, reference):
+    second.look([])
+    assert reference.asked == [] and second.least([]) is None and second.refusal([]) == ""

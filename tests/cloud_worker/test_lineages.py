@@ -1,0 +1,45 @@
+"""A lineage's judge and its second answers, kept beside the rest of the fleet's state."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloud_worker.lineages import Lineages
+from cloud_worker.store import Store
+from router.errors import ConfigError
+from router.task import Task
+
+TASK = Task("home", "big")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+
+
+def key(place, version="v1"):
+    return ("kitchen", f"q{place}", version)
+
+
+def test_a_lineage_keeps_the_judge_that_it_began_with(store):
+    lineages = Lineages(store.engine)
+    assert lineages.judge(TASK) == ""
+    lineages.hold_judge(TASK, "verdict-1")
+    lineages.hold_judge(TASK, "verdict-1")
+    with pytest.raises(ConfigError, match=r"task home: version: is 1.*verdict-1; now it is verdict-2.*version, 2"):
+        Lineages(store.engine).hold_judge(TASK, "verdict-2")
+    lineages.hold_judge(Task("home", "big", version=2), "verdict-2")
+    assert lineages.judge(TASK) == "verdict-1"
+
+
+def test_second_answers_count_for_the_reference_asked_last(store):
+    lineages = Lineages(store.engine)
+    assert lineages.least_promise("home", 1).rows == 0
+    lineages.keep_second_answers(TASK, [(key(place), place > 0) for place in range(10)], 100.0)
+    lineages.keep_second_answers(Task("other", "big"), [(key(0), False)], 300.0)
+    assert lineages.least_promise("home", 1).share == pytest.approx(0.1)
+    lineages.keep_second_answers(TASK, [(key(0, "v2"), True)], 200.0)
+    again = Lineages(store.engine)
+    assert (again.least_promise("home", 1).share, again.least_promise("home", 1).rows) == (0.0, 1)
+    assert again.asked_twice(TASK, "v1") == {key(place): place > 0 for place in range(10)}
+    assert again.asked_twice(Task("home", "big", version=2), "v1") == {}
