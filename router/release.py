@@ -47,6 +47,7 @@ class StudentSpec:
         version: The student's version, never reused.
         prompt: Template around the query, for a student that writes.
         limits: Of what it writes, where the query names none.
+        answer_after: Words in what it writes after which its answer stands; empty when all of it is the answer.
         served_model: Name of the model at the device's own server; such a release ships no model.
     """
 
@@ -59,6 +60,7 @@ class StudentSpec:
     head: str = ""
     prompt: str = "{text}"
     limits: GenerationLimits = GenerationLimits()
+    answer_after: str = ""
     served_model: str = ""
 
 

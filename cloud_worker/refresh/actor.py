@@ -16,7 +16,8 @@ from typing import Any
 import ray
 
 from cloud_worker.config import CloudConfig
-from cloud_worker.refresh.distil import Fitted, Recipe, fit
+from cloud_worker.refresh.distil import Fitted, Recipe
+from cloud_worker.refresh.fitting import fit_student
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import Store
 from router.distillation import Record
@@ -76,4 +77,4 @@ def _fit_remotely(store_url: str, task: str, rows: list[Record], recipe: Recipe)
     def progress(phase: str, share: float) -> None:
         store.update_task(task, phase=phase, phase_progress=share)
 
-    return fit(rows, recipe, progress)
+    return fit_student(rows, recipe, progress)

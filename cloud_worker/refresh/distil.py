@@ -34,6 +34,7 @@ from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_
 from router.measures import LabelMeasures, Measures
 from router.release import StudentSpec
 from router.student import OnnxEncoder, Reading, Student
+from router.task import Task
 
 FOLDS = 5
 RIDGE = 0.1  # of the head's weights, shared by all lessons: 1 / C in scikit-learn's words
@@ -46,18 +47,20 @@ class Recipe:
     """What a fit needs beside its rows.
 
     Attributes:
-        kind: ``compact`` or ``encoder-head``.
+        task: Whose student it is; names its kind.
         encoder: Name or folder of the pretrained encoder.
         cache: Folder for exported encoders and features.
         seed: Of everything random.
         threads: For torch.
+        servers: Model and URL of each server at hand, for students that are served.
     """
 
-    kind: str
+    task: Task
     encoder: str
     cache: Path
     seed: int = 0
     threads: int = 1
+    servers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | 
     if len(labels) < 2:
         return None
     makers = {"compact": _fit_compact, "encoder-head": _fit_head}
-    return makers[recipe.kind](rows, labels, recipe, progress)
+    return makers[recipe.task.student](rows, labels, recipe, progress)
 
 
 def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:

@@ -145,7 +145,7 @@ class Refresher:
             refreshed_at=time.time(),
         )
         settings = self._config.refresh
-        recipe = Recipe(room.task.student, self._config.encoder, self._config.data / "cache", settings.seed)
+        recipe = Recipe(room.task, self._config.encoder, self._config.data / "cache", settings.seed)
         fitted = self._fit(name, taught, recipe)
         if fitted is None or not fitted.rows:
             self._store.update_task(name, phase_note="too few rows of any two labels")

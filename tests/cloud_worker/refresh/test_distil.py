@@ -8,8 +8,10 @@ from cloud_worker.refresh.distil import FOLDS, Recipe, fit
 from router.features import Features
 from router.lessons import fold_of
 from router.student import Student
+from router.task import Task
 
 ROWS = 150
+TASK = Task("home", reference="big", student="encoder-head")
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def recipe(encoder_folder, cache):
-    return Recipe("encoder-head", str(encoder_folder), cache)
+    return Recipe(TASK, str(encoder_folder), cache)
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def opened(fitted, folder):
 @pytest.mark.parametrize(("kind", "least"), [("compact", 0.9), ("encoder-head", 0.6)])  # the encoder is a random one
 def test_a_student_learns_its_lessons(kind, least, recipe, rows, utterances, tmp_path, monkeypatch):
     monkeypatch.setattr(compact.Schedule, "__init__", _short(compact.Schedule.__init__))
-    fitted = fit(rows, replace(recipe, kind=kind), quietly)
+    fitted = fit(rows, replace(recipe, task=replace(TASK, student=kind)), quietly)
     assert fitted.spec.kind == kind
     assert fitted.spec.labels == ("clock", "lights", "music")
     student = opened(fitted, tmp_path)

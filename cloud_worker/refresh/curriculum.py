@@ -1,0 +1,90 @@
+"""A task's recipe -> what its student practises, phase after phase, and the prompt that it reads in use.
+
+Rules:
+ * A recipe is named as in ``cloud_worker.language.recipes``; ``denoise+responses`` practises one before the other.
+ * What the student reads in use is what the last phase trained it on.
+ * Texts that teach are distinct; the latest row of a text is the one that teaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cloud_worker.language.examples import Example, Lessons
+from cloud_worker.language.rationales import ANSWER_PHRASE
+from cloud_worker.language.recipes import Recipe, choose
+from cloud_worker.language.recipes.reasoning import STEPS
+from cloud_worker.language.recipes.step_by_step import PREDICT
+from cloud_worker.language.templates import Template
+from router.distillation import Record
+from router.errors import ConfigError
+from router.task import Task
+
+DEFAULT = "responses"
+WITH_RATIONALES = frozenset({"reasoning", "step-by-step"})
+# What each recipe calls the template that the student reads in use; the others bring a prompt of their own.
+_TEMPLATE = {"answers": "template", "responses": "template", "soft-texts": "template", "prompt-erasure": "lean"}
+_OWN_PROMPT = {"reasoning": STEPS, "step-by-step": PREDICT}
+_WRITING = (*_TEMPLATE, *_OWN_PROMPT, "instructions")
+
+
+@dataclass(frozen=True, slots=True)
+class Curriculum:
+    """What a student that writes practises.
+
+    Attributes:
+        phases: Recipes, in their order.
+        prompt: Template around a query in use.
+        answer_after: Words in what it writes after which the answer stands; empty when all of it is the answer.
+    """
+
+    phases: tuple[Recipe, ...]
+    prompt: Template
+    answer_after: str = ""
+
+    def lessons(self, rows: Sequence[Record]) -> list[Lessons[Example]]:
+        """What each phase makes of the rows."""
+        latest = list({row.text: row for row in rows}.values())
+        return [recipe(latest) for recipe in self.phases]
+
+
+def curriculum_of(task: Task) -> Curriculum:
+    """The curriculum that a task's configuration asks for.
+
+    Raises:
+        ConfigError: An unknown recipe, one that teaches no writing, or options that it does not take.
+    """
+    source = f"tasks.{task.name}"
+    *before, last = (task.recipe or DEFAULT).split("+")
+    if last not in _WRITING or set(before) - {"denoise"}:
+        usable = ", ".join(sorted(_WRITING))
+        raise ConfigError(source, "recipe", f"is {task.recipe!r}; use one of {usable}, with denoise+ before it or not")
+    prompt, options = _reading(task, last)
+    phases = (*(choose(name, source) for name in before), choose(last, source, **options))
+    splits = last in {"reasoning", "responses"} and asks_for_rationales(task)
+    return Curriculum(phases, prompt, ANSWER_PHRASE if splits else "")
+
+
+def asks_for_rationales(task: Task) -> bool:
+    """Whether the reference is to give its reason with every logged answer."""
+    last = (task.recipe or DEFAULT).split("+")[-1]
+    return last in WITH_RATIONALES or bool(task.options.get("rationales"))
+
+
+def _reading(task: Task, recipe: str) -> tuple[Template, dict[str, Any]]:
+    """The prompt in use, and the recipe's options."""
+    options = {name: value for name, value in task.options.items() if name not in ("rationales", "training")}
+    prompt = Template(task.prompt)
+    if recipe in _OWN_PROMPT:
+        return _OWN_PROMPT[recipe], options
+    if recipe == "instructions":
+        templates = [Template(wording) for wording in options.pop("templates", [task.prompt])]
+        return templates[0], {**options, "templates": {task.name: templates}}
+    if recipe == "prompt-erasure":
+        rich = options.pop("rich", None)
+        if not isinstance(rich, str):
+            raise ConfigError(f"tasks.{task.name}", "options.rich", "is missing; give the teacher's instruction")
+        options["rich"] = Template(rich)
+    return prompt, {**options, _TEMPLATE[recipe]: prompt}

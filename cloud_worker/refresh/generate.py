@@ -1,0 +1,149 @@
+"""Log rows -> a student that writes, in the device's format, and what it writes to rows that it did not train on.
+
+Rules:
+ * A fifth of the rows, by their query's hash, teaches nothing: it calibrates.
+ * What follows is measured on the saved files, by the code that the device runs, one text at a time.
+ * A row that can't teach, or that the student can't read, is kept out, counted, and shown once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from router.text_student import TextStudent
+
+from cloud_worker.language.architectures import load_model
+from cloud_worker.language.trainer import Schedule
+from cloud_worker.language.trainer import fit as train
+from cloud_worker.refresh.curriculum import Curriculum, curriculum_of
+from cloud_worker.refresh.distil import FOLDS, Fitted, Progress, Recipe
+from router.distillation import Record
+from router.errors import BadInputError, ConfigError
+from router.lessons import calibrating, fold_of, query_of
+from router.measures import TextMeasures
+from router.release import StudentSpec
+from router.task import Task
+from router.text_confidence import features
+
+log = logging.getLogger(__name__)
+
+GENERATOR = "generator"
+SERVED = "served"
+LEAST_TAUGHT = 20  # rows that teach, below which no student is tried
+MOST_HELD = 1500  # calibrating rows that are read; more would make a refresh wait
+WEIGHTS_FILE = "model.safetensors"
+
+
+def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
+    """Teach a student to write, or take one that a device's own server runs; ``None`` when too few rows teach.
+
+    Args:
+        rows: Teachable ones.
+        recipe: What a fit needs beside its rows; its task names recipe and base.
+        progress: Told a phase and its share done.
+
+    Raises:
+        HeadraceError: The base can't be loaded, the recipe is unknown, or no lesson fits the student.
+    """
+    torch.set_num_threads(recipe.threads)
+    task = recipe.task
+    curriculum = curriculum_of(task)
+    taught = [row for row in rows if fold_of(row, FOLDS) != 0 and row.answer.strip()]
+    held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])[-MOST_HELD:]
+    if task.student == SERVED:
+        held = calibrating(rows)[-MOST_HELD:]
+        spec = _spec(task, curriculum, f"served-{_short(task.base, task.prompt)}")
+        return _measured(TextStudent.served(spec, dict(recipe.servers)), spec, {}, held, progress)
+    if len(taught) < LEAST_TAUGHT:
+        return None
+    folder = _teach(taught, task, curriculum, recipe, progress)
+    files: dict[str, bytes | Path] = {path.name: path for path in sorted(folder.iterdir())}
+    spec = _spec(task, curriculum, folder.name)
+    return _measured(TextStudent.load(folder, spec), spec, files, held, progress)
+
+
+def schedule_of(task: Task, seed: int) -> Schedule:
+    """How long and how hard to train, from ``[tasks.options.training]``.
+
+    Raises:
+        ConfigError: A key that the schedule does not have.
+    """
+    try:
+        return Schedule(**{"seed": seed, **task.options.get("training", {})})
+    except (TypeError, BadInputError) as error:
+        raise ConfigError(f"tasks.{task.name}", "options.training", str(error)) from error
+
+
+def _teach(rows: Sequence[Record], task: Task, curriculum: Curriculum, recipe: Recipe, progress: Progress) -> Path:
+    language = load_model(task.base)
+    schedule = schedule_of(task, recipe.seed)
+    for phase, lessons in enumerate(curriculum.lessons(rows)):
+        if lessons.kept_out:
+            log.warning("task %s: %d rows can't teach; one: %s", task.name, lessons.kept_out, lessons.sample)
+        done = phase / len(curriculum.phases)
+        fit = train(
+            language,
+            lessons.examples,
+            schedule,
+            lambda share, done=done: progress("fitting", 0.8 * (done + share / len(curriculum.phases))),  # type: ignore[misc]
+        )
+        if fit.kept_out:
+            log.warning("task %s: %d lessons don't fit the student; one: %s", task.name, fit.kept_out, fit.sample)
+    scratch = recipe.cache / "writers" / "new"
+    shutil.rmtree(scratch, ignore_errors=True)
+    language.save(scratch)
+    folder = scratch.with_name(hashlib.sha256((scratch / WEIGHTS_FILE).read_bytes()).hexdigest()[:16])
+    shutil.rmtree(folder, ignore_errors=True)
+    return scratch.rename(folder)
+
+
+def _spec(task: Task, curriculum: Curriculum, version: str) -> StudentSpec:
+    return StudentSpec(
+        kind=task.student,
+        model=WEIGHTS_FILE if task.student == GENERATOR else "",
+        tokenizer="tokenizer.json" if task.student == GENERATOR else "",
+        labels=(),
+        max_tokens=0,
+        version=version,
+        prompt=curriculum.prompt.wording,
+        limits=task.limits,
+        served_model=task.base if task.student == SERVED else "",
+        answer_after=curriculum.answer_after,
+    )
+
+
+def _measured(
+    student: TextStudent,
+    spec: StudentSpec,
+    files: dict[str, bytes | Path],
+    held: Sequence[Record],
+    progress: Progress,
+) -> Fitted | None:
+    rows, texts, signals, problems = [], [], [], []
+    for place, row in enumerate(held):
+        try:
+            written = student.read(query_of(row))
+        except BadInputError as error:
+            problems.append(str(error))
+            continue
+        progress("exporting", place / len(held))
+        if written.tokens:  # else nothing is known of its confidence, and the device escalates it
+            rows.append(row)
+            texts.append(written.text)
+            signals.append(features(written.tokens))
+    if problems:
+        log.warning("%d calibrating rows can't be read by the student; one: %s", len(problems), problems[0])
+    if not rows:
+        return None
+    golden = list(dict.fromkeys(row.text for row in rows))
+    return Fitted(spec, files, rows, TextMeasures(tuple(texts), np.stack(signals)), golden)
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:12]
