@@ -78,10 +78,18 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The golden inputs: a file of JSON lines ``{text, answer, score}`` and how far a score may be off, in [0, 1]."""
+    """What the student must answer on the device.
+
+    Attributes:
+        file: JSON lines ``{text, answer, score}``.
+        tolerance: How far a score may be off, in [0, 1].
+        least_equal: Least share of the lines that must come out so, in [0, 1]; below 1 for students that write, whose
+            texts may part ways where two tokens are as good as equal.
+    """
 
     file: str
     tolerance: float
+    least_equal: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ class Manifest:
         calibration: From signals to score, of a student of labels.
         text_calibration: From signals to score, of a student that writes.
         reliability: Bins of calibrating rows, low scores first: share, mean score, agreement, each in [0, 1].
+        judged_by: The rule or the version of the verdict model that the promise is kept as judged by.
         self_agreement: How often the reference agrees with itself when asked twice, in [0, 1]; ``None`` if not known.
         certificate: The proof; ``None`` before it is certified.
         golden: What the student must answer on the device.
@@ -115,6 +124,7 @@ class Manifest:
     calibration: Calibration | None = None
     text_calibration: TextCalibration | None = None
     reliability: tuple[tuple[float, float, float], ...] = ()
+    judged_by: str = ""
     self_agreement: float | None = None
     certificate: Certificate | None = None
     golden: Golden | None = None

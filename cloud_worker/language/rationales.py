@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 
 from router.distillation import Record
+from router.writers.prompting import split_answer
 
 Check = Callable[[Record], str]
 
@@ -66,8 +67,7 @@ def written(record: Record) -> str:
 
 def answer_in(text: str) -> str:
     """What stands after the last "the answer is", or the whole text where that is missing."""
-    place = text.lower().rfind(ANSWER_PHRASE)
-    return (text[place + len(ANSWER_PHRASE) :] if place >= 0 else text).strip().rstrip(".").strip()
+    return split_answer(text, ANSWER_PHRASE)[1]
 
 
 def last_number(text: str) -> float | None:

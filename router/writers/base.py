@@ -12,6 +12,9 @@ from typing import Protocol
 
 from router.query import FinishReason, GenerationLimits, Message, TokenProbability, Tool, ToolCall
 
+DEFAULT_TOKENS = 64  # most new ones, where nobody says
+LEAST_TAIL = -80.0  # log-probability of a tail that float32 can't tell from nothing
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -40,6 +43,8 @@ class Written:
         finish_reason: Why it ended.
         tool_calls: The calls that it asks for, where the model says them apart from the text.
         tokens_in: Tokens read.
+        tokens_out: Tokens written, also where no probabilities came with them.
+        rationale: What it wrote before its answer, where its answer stands after certain words.
     """
 
     text: str
@@ -47,10 +52,20 @@ class Written:
     finish_reason: FinishReason = FinishReason.STOP
     tool_calls: tuple[ToolCall, ...] = ()
     tokens_in: int = 0
+    tokens_out: int = 0
+    rationale: str = ""
 
 
 class Writer(Protocol):
     """A model that writes, opened and ready. Threads may share one."""
+
+    @property
+    def in_process(self) -> bool:
+        """It computes here, rather than waiting for a server."""
+
+    @property
+    def is_private(self) -> bool:
+        """What it reads stays on this machine."""
 
     def write(self, prompt: Prompt, limits: GenerationLimits, top_k: int = 0) -> Written:
         """Answer one prompt; greedily, unless the limits name a temperature above 0.

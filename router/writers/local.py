@@ -19,18 +19,17 @@ from typing import Any, Self
 from router.chat import messages_as_dicts, tools_as_dicts
 from router.errors import BadInputError, ModelError
 from router.query import Distribution, FinishReason, GenerationLimits, TokenProbability
-from router.writers.base import Prompt, Written
+from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
 from router.writers.loading import Form, LanguageModel, load_language
 
-DEFAULT_TOKENS = 64
 SMALL_WEIGHTS = 50_000_000  # below it plain attention is faster on one core than the fused one: 39 and 52 ms an answer
-LEAST_TAIL = -80.0  # of a tail that float32 can't tell from nothing
 
 
 class LocalWriter:
     """A causal or sequence-to-sequence model that writes."""
 
     in_process = True
+    is_private = True
 
     def __init__(self, language: LanguageModel) -> None:
         """Write with a model that is loaded already.
@@ -61,11 +60,12 @@ class LocalWriter:
         """Answer one prompt; see ``router.writers.base.Writer``.
 
         Raises:
-            BadInputError: The prompt is longer than the window.
+            BadInputError: The prompt is longer than the window, or a stop can't be written.
             ModelError: The model failed.
         """
         import torch
 
+        self._check_stops(limits.stop)
         ids = self._read(prompt)
         line = _Line(self.language.tokenizer, limits.stop, top_k, self._ends)
         draw = _Draw(limits)
@@ -82,6 +82,18 @@ class LocalWriter:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"the model failed on a prompt of {len(ids)} tokens: {reason}") from error
         return line.written(len(ids))
+
+    def _check_stops(self, stops: tuple[str, ...]) -> None:
+        """Refuse a stop that would never be seen.
+
+        Raises:
+            BadInputError: The model's vocabulary can't write it.
+        """
+        unknown = getattr(self.language.tokenizer, "unk_token_id", None)
+        for stop in stops:
+            ids = self.language.tokenizer(stop, add_special_tokens=False)["input_ids"]
+            if unknown is not None and unknown in ids:
+                raise BadInputError("limits.stop", f"holds {stop!r}, which this model can't write")
 
     def _read(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt.
@@ -194,7 +206,7 @@ class _Line:
         tokens = tuple(TokenProbability(name, *rest) for name, rest in zip(names, self._tokens, strict=True))
         text = self._decoded() if self._text is None else self._text
         reason = FinishReason.STOP if self.ended else FinishReason.LENGTH
-        return Written(text.strip(), tokens, reason, tokens_in=tokens_in)
+        return Written(text.strip(), tokens, reason, tokens_in=tokens_in, tokens_out=len(tokens))
 
     def _decoded(self) -> str:
         ids = self.ids[:-1] if self.ids[-1] in self.ends else self.ids

@@ -1,4 +1,4 @@
-"""From a query to what a model reads.
+"""From a query to what a model reads, and from what it writes to its answer.
 
 Rules:
  * A query is data: braces in it are never read as fields, and no part of it is a template.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from router.chat import transcript
 from router.errors import ConfigError
-from router.query import Query
+from router.query import GenerationLimits, Query
 from router.writers.base import Prompt
 
 FIELD = "{text}"
@@ -62,3 +62,25 @@ def prompt_of(query: Query, template: Template) -> Prompt:
     text = template.fill(query.text or transcript(query.messages))
     messages = query.messages if template.is_bare else ()
     return Prompt(text, messages, query.tools, query.response_schema)
+
+
+def limits_of(asked: GenerationLimits, defaults: GenerationLimits) -> GenerationLimits:
+    """The limits that a query names, and the defaults where it names none."""
+    return GenerationLimits(
+        max_tokens=asked.max_tokens or defaults.max_tokens,
+        temperature=defaults.temperature if asked.temperature is None else asked.temperature,
+        stop=asked.stop or defaults.stop,
+        seed=defaults.seed if asked.seed is None else asked.seed,
+    )
+
+
+def split_answer(text: str, phrase: str) -> tuple[str, str]:
+    """What stands before the last ``phrase`` and what after it; nothing, and the whole text, where it is missing.
+
+    Args:
+        text: What was written.
+        phrase: Words that announce the answer, in any case; not empty.
+    """
+    place = text.lower().rfind(phrase.lower())
+    answer = text[place + len(phrase) :] if place >= 0 else text
+    return text[: max(place, 0)].strip(), answer.strip().rstrip(".").strip()
