@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cloud_worker.config import TeacherSettings
 from cloud_worker.gather import Reply
 from cloud_worker.lineages import Lineages
 from cloud_worker.teachers.base import NoAnswer
@@ -28,7 +29,14 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 20  # queries asked again in one step
 
+STEADY_KINDS = frozenset({"encoder", "recorded"})  # of teachers that answer the same whenever they are asked
+
 AskAgain = Callable[[str, Sequence[Record]], Sequence[Reply | None]]  # (teacher, records) -> replies, None if too late
+
+
+def draws(teacher: TeacherSettings) -> bool:
+    """Whether a teacher may answer otherwise when it is asked again."""
+    return teacher.kind not in STEADY_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +47,14 @@ class SecondAnswers:
         task: The task.
         judging: Its judge.
         lineages: Where they are kept.
-        ask: Asks the pool; raises ``UnavailableError`` alone.
+        ask: Asks the pool; raises ``UnavailableError`` alone. ``None`` where there is no pool: nothing is asked.
         draws: The reference samples its answers.
     """
 
     task: Task
     judging: Judging
     lineages: Lineages
-    ask: AskAgain
+    ask: AskAgain | None
     draws: bool
 
     def look(self, rows: Sequence[Record]) -> None:
@@ -57,7 +65,7 @@ class SecondAnswers:
         """
         known, differed = self._known(rows)
         missing = wanted(differed, draws=self.draws) - len(known)
-        if missing <= 0:
+        if missing <= 0 or self.ask is None:
             return
         chosen = [row for row in rows if may_certify(row) and row.key not in known][: min(missing, AT_ONCE)]
         if not chosen:
@@ -77,6 +85,11 @@ class SecondAnswers:
         if len(known) < wanted(differed, draws=self.draws):
             return None
         return least_promise(differed, len(known))
+
+    def share(self, rows: Sequence[Record]) -> float | None:
+        """How often the reference agrees with itself, in [0, 1]; ``None`` before enough have been asked twice."""
+        least = self.least(rows)
+        return None if least is None else 1.0 - least.share
 
     def refusal(self, rows: Sequence[Record]) -> str:
         """Why no release may be proposed: the promise is below what the reference keeps itself; empty if it is not."""
