@@ -2,7 +2,8 @@
 
 Rules:
  * Asked again are explored queries of the reference's version in force, in the log's order, each at most once.
- * The pool is asked itself, past every stored answer, and a few queries at a time, so that people wait for nothing.
+ * The pool is asked itself, past every stored answer, a few queries at a time, so that people wait for nothing; what is
+   still missing when a release is to be proposed is asked then.
  * A second answer that the reference can't give counts as another one; one that can't be fetched now is tried again.
  * Nothing is refused before enough queries have been asked twice.
 """
@@ -57,27 +58,36 @@ class SecondAnswers:
     ask: AskAgain | None
     draws: bool
 
-    def look(self, rows: Sequence[Record]) -> None:
+    def settle(self, rows: Sequence[Record]) -> None:
+        """Ask again all of the queries that are still wanted: before a release is proposed."""
+        while self.look(rows):
+            pass
+
+    def look(self, rows: Sequence[Record]) -> bool:
         """Ask again a few of the queries that are still wanted.
 
         Args:
             rows: The current ones, in the log's order.
+
+        Returns:
+            Whether that made any known.
         """
         known, differed = self._known(rows)
         missing = wanted(differed, draws=self.draws) - len(known)
         if missing <= 0 or self.ask is None:
-            return
+            return False
         chosen = [row for row in rows if may_certify(row) and row.key not in known][: min(missing, AT_ONCE)]
         if not chosen:
-            return
+            return False
         try:
             replies = self.ask(self.task.reference, chosen)
         except UnavailableError as error:
             log.warning("task %s: the reference can't be asked again now: %s", self.task.name, error)
-            return
+            return False
         pairs = [(row, reply) for row, reply in zip(chosen, replies, strict=True) if self._counts(row, reply)]
         found = [(row.key, self._agrees(row, reply)) for row, reply in pairs]
         self.lineages.keep_second_answers(self.task, found, time.time())
+        return bool(found)
 
     def least(self, rows: Sequence[Record]) -> Interval | None:
         """How often the reference differs from itself; ``None`` before enough queries have been asked twice."""

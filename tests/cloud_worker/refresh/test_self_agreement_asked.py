@@ -49,19 +49,12 @@ def second(tmp_path, reference):
     return SecondAnswers(TASK, lambda asked, one, other: one == other, Lineages(store.engine), reference, draws=True)
 
 
-def look_until_quiet(second, reference, rows):
-    before = -1
-    while before != len(reference.asked):
-        before = len(reference.asked)
-        second.look(rows)
-
-
 def test_a_reference_that_draws_is_asked_200_explored_queries_once_each(second, reference, record):
     rows = [record(place, explored=place % 2 == 0) for place in range(500)]
     second.look(rows)
     assert len(reference.asked) == AT_ONCE
     assert second.least(rows) is None
-    look_until_quiet(second, reference, rows)
+    second.settle(rows)
     assert len(reference.asked) == len(set(reference.asked)) == ASKED_TWICE
     assert all(int(query[1:]) % 2 == 0 for query in reference.asked)
     assert second.least(rows).rows == ASKED_TWICE
@@ -70,13 +63,13 @@ def test_a_reference_that_draws_is_asked_200_explored_queries_once_each(second, 
 def test_a_steady_reference_costs_little_and_is_asked_on_when_it_wavers(second, reference, record):
     steady = replace(second, draws=False)
     rows = [record(place) for place in range(400)]
-    look_until_quiet(steady, reference, rows)
+    steady.settle(rows)
     assert len(reference.asked) == ASKED_TWICE_STEADY
     assert steady.least(rows).share == 0
     changed = [record(place, teacher_version="v2") for place in range(400)]
     reference.version, reference.asked = "v2", []
     reference.wavers.add("q3")
-    look_until_quiet(steady, reference, changed)
+    steady.settle(changed)
     assert len(reference.asked) == ASKED_TWICE
     assert steady.least(changed).share == pytest.approx(1 / ASKED_TWICE)
 
@@ -86,7 +79,7 @@ def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all
     reference.wavers = {f"q{place}" for place in range(0, 300, 10)}
     second.look(rows)
     assert second.refusal(rows) == ""
-    look_until_quiet(second, reference, rows)
+    second.settle(rows)
     assert second.refusal(rows) == (
         "max_disagreement is 0.02, but the reference differs from itself on 10.0% of 200 queries asked twice "
         "(6.2% to 15.0%); the least promise possible is 0.1"
