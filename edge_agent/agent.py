@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from edge_agent.outbox import Outbox
 from edge_agent.tasks import HostedTask, Serving, Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
-from edge_agent.thinking import Thinker
+from edge_agent.thinking import Thinker, stays
 from edge_agent.upstream import Upstream
 from router import names
 from router.deferral import Action, Decision, decide
@@ -115,7 +115,7 @@ class Agent:
         return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time())
 
     async def _judge(self, case: Case) -> Judgement | None:
-        judgement = await self._thinker.judge(case.serving, case.query)
+        judgement = await self._thinker.judge(case.serving, case.query, self._time_to_think(case))
         if judgement is not None and case.serving is case.hosted.serving:
             case.hosted.counters.healthy_answers += 1
         return judgement
@@ -182,6 +182,11 @@ class Agent:
             threshold_version=policy.version,
             asked_at=case.asked_at,
         )
+
+    def _time_to_think(self, case: Case) -> float:
+        """Seconds that the student may take: half of what is left where the next tier may still be asked, else all."""
+        left = self._time_to_ask(case)
+        return left if stays(case.serving.manifest, case.query) else left / 2
 
     def _time_to_ask(self, case: Case) -> float:
         """Seconds that the next tier may take: what is left, less the larger of 50 ms and 10 %."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,6 +24,7 @@ from router.address import plain_address
 from router.errors import ConfigError
 from router.settings import config_error, merged, read_toml
 from router.telemetry import TelemetrySettings
+from router.writers.served import read_url
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
 
@@ -50,6 +51,27 @@ class UpstreamSettings(_Section):
     """The next tier: ``target`` is its ``host:port``."""
 
     target: str = Field(min_length=1)
+
+
+class ServerSettings(_Section):
+    """A server that runs a model for students that are served rather than shipped.
+
+    Attributes:
+        model: As releases and the server call it.
+        url: OpenAI-compatible, up to the version: ``http://127.0.0.1:8080/v1``, or ``unix:/run/model.sock``.
+    """
+
+    model: str = Field(min_length=1)
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_asked(cls, url: str) -> str:
+        try:
+            read_url(url)
+        except ConfigError as error:
+            raise ValueError(str(error).split(": ", 2)[-1]) from error
+        return url
 
 
 class OutboxSettings(_Section):
@@ -90,6 +112,7 @@ class Config(BaseSettings):
         door: Where it listens.
         upstream: The next tier.
         outbox: What waits to be taught.
+        servers: Models that run beside the agent, at most one a name.
         telemetry: Where traces and metrics go.
     """
 
@@ -102,7 +125,20 @@ class Config(BaseSettings):
     door: DoorSettings = DoorSettings()
     upstream: UpstreamSettings
     outbox: OutboxSettings = OutboxSettings()
+    servers: tuple[ServerSettings, ...] = ()
     telemetry: ExporterSettings = ExporterSettings()
+
+    @field_validator("servers")
+    @classmethod
+    def _are_distinct(cls, servers: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
+        if len({server.model for server in servers}) < len(servers):
+            raise ValueError("two servers for one model; name each model once")
+        return servers
+
+    @property
+    def server_urls(self) -> dict[str, str]:
+        """URL by model."""
+        return {server.model: server.url for server in self.servers}
 
     @classmethod
     def settings_customise_sources(

@@ -41,6 +41,7 @@ from router.files import write_whole
 from router.rollout import DeviceReport
 from router.student import KINDS
 from router.telemetry import Telemetry
+from router.text_student import text_kinds_here
 from router.v1 import cascade_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Daemon:
             StartError: Something that it needs can't be opened.
         """
         self._config = config
+        self._formats = (*KINDS, *text_kinds_here())
         self.opened = asyncio.Event()
         self._door = Door(
             config.door.listen,
@@ -76,7 +78,7 @@ class Daemon:
         )
         self._exporters = Telemetry.start(names.SERVICE_EDGE, config.telemetry.settings)
         telemetry = EdgeTelemetry(self._exporters)
-        self._tasks = Tasks(config.data / "tasks", load_standing(config.data / "standing.json"))
+        self._tasks = Tasks(config.data / "tasks", load_standing(config.data / "standing.json"), config.server_urls)
         self._outbox = Outbox(config.data / "outbox.sqlite", config.outbox.max_rows)
         upstream = Upstream(self._channel, config.device)
         self._thinker = Thinker(config.device, telemetry.tracer)
@@ -119,7 +121,7 @@ class Daemon:
             platform=f"{platform.system()} {platform.machine()}",
             processor=platform.processor(),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            formats=KINDS,
+            formats=self._formats,
             tasks=tuple(hosted.report() for hosted in self._tasks),
             outbox_pending=self._outbox.pending,
             outbox_dropped=self._outbox.dropped,

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,13 +115,20 @@ class HostedTask:
 class Tasks:
     """All tasks of this device, by name."""
 
-    def __init__(self, folder: Path, standing: Standing) -> None:
-        """Serve what is committed in ``folder``, under the orders heard last."""
+    def __init__(self, folder: Path, standing: Standing, servers: Mapping[str, str] | None = None) -> None:
+        """Serve what is committed in ``folder``, under the orders heard last.
+
+        Args:
+            folder: One folder a task.
+            standing: The orders.
+            servers: URL by model, for students that are served rather than shipped.
+        """
         self._folder = folder
+        self.servers = dict(servers or {})
         self._hosted: dict[str, HostedTask] = {}
         self.standing = standing
         for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-            self._hosted[place.name] = _open(place)
+            self._hosted[place.name] = _open(place, self.servers)
         self._take_orders()
 
     def __iter__(self) -> Iterator[HostedTask]:
@@ -179,13 +186,13 @@ def may_be_logged(manifest: Manifest, query: Query) -> bool:
     return query.consent is Consent.GRANTED
 
 
-def _open(folder: Path) -> HostedTask:
+def _open(folder: Path, servers: Mapping[str, str]) -> HostedTask:
     hosted = HostedTask(folder.name, Slots(folder))
     try:
         hosted.slots.tidy()
         slot = hosted.slots.committed()
         if slot is not None:
-            hosted.serving = open_slot(slot)
+            hosted.serving = open_slot(slot, servers)
             log.info("task %s: release %d serves", hosted.name, slot.manifest.number)
     except (ReleaseError, ModelError) as error:
         log.error("task %s: the committed release is damaged, and is fetched anew: %s", hosted.name, error)
@@ -193,10 +200,14 @@ def _open(folder: Path) -> HostedTask:
     return hosted
 
 
-def open_slot(slot: Slot) -> Serving:
+def open_slot(slot: Slot, servers: Mapping[str, str]) -> Serving:
     """Open the student in a slot.
+
+    Args:
+        slot: Where its release lies.
+        servers: URL by model, for a student that is served.
 
     Raises:
         ModelError: It can't be used.
     """
-    return Serving(slot, open_student(slot.folder, slot.manifest) if slot.manifest.student else None)
+    return Serving(slot, open_student(slot.folder, slot.manifest, servers) if slot.manifest.student else None)

@@ -1,8 +1,10 @@
 """Let the student think: in a thread of its own, so that the event loop stays free.
 
 Rules:
- * One thread, one text at a time; onnxruntime lets go of the interpreter while it computes.
- * A student that fails on a query counts as none for that query: the next tier answers it.
+ * One thread for what computes here, one text at a time: a device has better things to do. What waits for a model at a
+   server has threads of its own, so that the server may take several at a time.
+ * A student that fails on a query, or takes too long, counts as none for that query: the next tier answers it.
+ * A query that no other tier may see hears why it has no answer.
 """
 
 from __future__ import annotations
@@ -17,11 +19,18 @@ from opentelemetry.trace import Tracer
 
 from edge_agent.tasks import Serving
 from router import names
+from router.agreement import tool_calls_in
 from router.confidence import Array, probabilities
-from router.errors import ModelError
-from router.judgement import Judgement
-from router.query import Answer, Distribution, Provenance, Query, Tier
+from router.errors import BadInputError, DeadlineError, HeadraceError, ModelError, UnavailableError
+from router.judgement import DeviceStudent, Judgement
+from router.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
 from router.release import Manifest
+from router.student import Student
+from router.task import Judge
+from router.text_student import TextStudent
+from router.writers.base import Written
+
+SERVED_CALLS = 16  # most that wait for servers at a time
 
 log = logging.getLogger(__name__)
 
@@ -33,28 +42,54 @@ class Thinker:
         """Answer in the name of ``node``."""
         self._node = node
         self._tracer = tracer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="student")
+        self._here = ThreadPoolExecutor(1, thread_name_prefix="student")
+        self._served = ThreadPoolExecutor(SERVED_CALLS, thread_name_prefix="served")
 
-    async def judge(self, serving: Serving, query: Query) -> Judgement | None:
-        """What the student says; ``None`` without a student, for a chat, and when the student fails."""
+    async def judge(self, serving: Serving, query: Query, seconds: float) -> Judgement | None:
+        """What the student says; ``None`` without a student, when it can't take a chat, fails, or takes too long.
+
+        Args:
+            serving: The release.
+            query: Checked.
+            seconds: Most that it may take.
+
+        Raises:
+            HeadraceError: Why a query that may not leave has no answer here.
+        """
         student = serving.student
-        if student is None or not query.text:
+        if student is None or (isinstance(student, Student) and not query.text):
             return None
         with self._tracer.start_as_current_span(names.SPAN_STUDENT) as span:
             span.set_attribute(names.RELEASE, serving.manifest.number)
             try:
-                judgement = await asyncio.get_running_loop().run_in_executor(self._thread, student.judge, query)
-            except ModelError as error:
-                log.error("release %d failed on a query: %s", serving.manifest.number, error)
+                async with asyncio.timeout(seconds):
+                    judgement = await self._run(student, query)
+            except (BadInputError, ModelError, UnavailableError, TimeoutError) as error:
+                log.error("release %d failed on a query: %r", serving.manifest.number, error)
+                if stays(serving.manifest, query):
+                    raise _told(error) from error
                 return None
         return judgement if judgement.score is None or math.isfinite(judgement.score) else None
 
+    def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
+        waits = isinstance(student, TextStudent) and not student.in_process
+        pool = self._served if waits else self._here
+        return asyncio.get_running_loop().run_in_executor(pool, student.judge, query)
+
     def speak(self, serving: Serving, query: Query, judgement: Judgement) -> Answer:
         """The student's answer; the reason and the rest of the provenance are the agent's to fill in."""
-        manifest = serving.manifest
+        manifest, written = serving.manifest, judgement.written or Written(judgement.answer)
+        calls = written.tool_calls
+        if not calls and manifest.task.judge is Judge.TOOL_CALL:
+            calls = tool_calls_in(judgement.answer) or ()
         return Answer(
             query_id=query.id,
             text=judgement.answer,
+            finish_reason=FinishReason.TOOL_CALLS if calls else written.finish_reason,
+            tool_calls=calls,
+            tokens=written.tokens if query.wanted.top_k else (),
+            rationale=written.rationale if query.wanted.rationale else "",
+            usage=Usage(written.tokens_in, written.tokens_out),
             confidence=judgement.score,
             distribution=_distribution(manifest, judgement.logits, query.wanted.top_k),
             provenance=Provenance(
@@ -67,8 +102,23 @@ class Thinker:
         )
 
     def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=False)
+        """End the threads."""
+        self._here.shutdown(wait=False, cancel_futures=True)
+        self._served.shutdown(wait=False, cancel_futures=True)
+
+
+def stays(manifest: Manifest, query: Query) -> bool:
+    """Whether a query may not leave the device."""
+    return manifest.task.local_only or query.route is Route.LOCAL_ONLY
+
+
+def _told(error: Exception) -> HeadraceError:
+    """What a caller hears of a failure: the model's own words may name files and addresses."""
+    if isinstance(error, BadInputError):
+        return error
+    if isinstance(error, TimeoutError):
+        return DeadlineError("the model on this device did not answer in time")
+    return UnavailableError("the model on this device can't answer now, and this query may not leave it")
 
 
 def _distribution(manifest: Manifest, logits: Array | None, top_k: int) -> Distribution:

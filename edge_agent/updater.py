@@ -16,7 +16,7 @@ import errno
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -115,7 +115,7 @@ class Updater:
         folder = await asyncio.to_thread(hosted.slots.stage, manifest, data, current)
         hosted.staged = manifest.number
         slot = Slot(folder.name, folder, manifest, order.manifest_sha256)
-        serving = await asyncio.to_thread(_try, slot)
+        serving = await asyncio.to_thread(_try, slot, self._tasks.servers)
         await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256)
         hosted.activate(serving)
         log.info("task %s: release %d serves", hosted.name, manifest.number)
@@ -178,8 +178,8 @@ def check_order(manifest: Manifest, order: Order) -> None:
             raise ReleaseError(f"{MANIFEST_FILE}: files: {name!r} is listed with no usable name, size or SHA-256")
 
 
-def _try(slot: Slot) -> Serving:
-    serving = open_slot(slot)
+def _try(slot: Slot, servers: Mapping[str, str]) -> Serving:
+    serving = open_slot(slot, servers)
     check_golden(slot.folder, slot.manifest, serving.student)
     return serving
 

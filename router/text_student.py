@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +30,16 @@ from router.writers.served import ServedWriter
 GENERATOR = "generator"
 SERVED = "served"
 TEXT_KINDS = (GENERATOR, SERVED)
+
+
+def text_kinds_here() -> tuple[str, ...]:
+    """The kinds that this installation can run: a model in process needs the extra ``edge-torch``."""
+    try:
+        for library in ("torch", "transformers", "safetensors"):
+            metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return (SERVED,)
+    return TEXT_KINDS
 
 
 class TextStudent:
