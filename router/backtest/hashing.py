@@ -1,0 +1,93 @@
+"""Texts -> hashed n-grams: words and pairs of words, and runs of 3 to 5 characters.
+
+Rules:
+ * Nothing is learned from a text but how rare its n-grams are, and that from the lessons of a fit alone.
+ * A long text counts by its beginning and its rarest n-grams, so that no log takes hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.feature_extraction.text import HashingVectorizer
+
+BUCKETS = 2**17  # of words, and as many of characters
+MOST_CHARACTERS = 2000  # of a text, from its beginning
+MOST_FEATURES = 256  # of a text, the heaviest
+
+Matrix = Any  # scipy.sparse.csr_matrix, which has no types
+
+
+class HashedTexts:
+    """Counts of the n-grams of known texts, made once for all fits."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Count the n-grams of each distinct text."""
+        distinct = list(dict.fromkeys(texts))
+        self._places = {text: place for place, text in enumerate(distinct)}
+        self._counts = _counted(distinct)
+
+    def counts(self, texts: Sequence[str]) -> Matrix:
+        """Counts of n-grams, (texts, 2 * BUCKETS)."""
+        places = [self._places.get(text, -1) for text in texts]
+        if -1 in places:
+            return _counted(texts)
+        return self._counts[places]
+
+
+@dataclass(frozen=True, slots=True)
+class Rarity:
+    """How much each n-gram tells, (2 * BUCKETS,): the logarithm of one over the share of lessons that have it."""
+
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, counts: Matrix) -> Rarity:
+        """Learn from the lessons' counts, (lessons, 2 * BUCKETS)."""
+        having = np.bincount(counts.indices, minlength=counts.shape[1])
+        return cls(np.asarray(np.log((1 + counts.shape[0]) / (1 + having)) + 1, np.float32))
+
+    def features(self, counts: Matrix) -> Matrix:
+        """Vectors of length 1, half of it words and half characters; (texts, 2 * BUCKETS)."""
+        weighted = counts.astype(np.float32)
+        weighted.data = (1 + np.log(weighted.data)) * self.weights[weighted.indices]
+        weighted = _heaviest(weighted)
+        halves = [_unit(weighted[:, :BUCKETS]), _unit(weighted[:, BUCKETS:])]
+        return _unit(sparse.hstack(halves, format="csr"))
+
+
+def cosines(some: Matrix, others: Matrix, rows_at_once: int = 1000) -> NDArray[np.float32]:
+    """Cosine similarity of vectors of length 1: (some, others)."""
+    turned = others.T.tocsr()
+    result = np.empty((some.shape[0], others.shape[0]), np.float32)
+    for start in range(0, some.shape[0], rows_at_once):
+        (some[start : start + rows_at_once] @ turned).toarray(out=result[start : start + rows_at_once])
+    return result
+
+
+def _counted(texts: Sequence[str]) -> Matrix:
+    cut = [text[:MOST_CHARACTERS] for text in texts]
+    given = {"n_features": BUCKETS, "alternate_sign": False, "norm": None, "dtype": np.float32}
+    words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"\w+", **given)
+    characters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **given)
+    return sparse.hstack([words.transform(cut), characters.transform(cut)], format="csr")
+
+
+def _heaviest(matrix: Matrix) -> Matrix:
+    """The matrix with at most ``MOST_FEATURES`` values a row."""
+    for row in np.flatnonzero(np.diff(matrix.indptr) > MOST_FEATURES):
+        values = matrix.data[matrix.indptr[row] : matrix.indptr[row + 1]]
+        values[np.argpartition(-values, MOST_FEATURES)[MOST_FEATURES:]] = 0.0
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _unit(matrix: Matrix) -> Matrix:
+    """Each row divided by its length; a row of zeros stays one."""
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    return sparse.diags_array(1.0 / np.maximum(lengths, 1e-9), dtype=np.float32) @ matrix

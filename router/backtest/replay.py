@@ -1,0 +1,270 @@
+"""A log replayed through the loop: cold start, exploration, refreshes, certificates, watch; all in memory.
+
+What decides is the loop's own code: the draw, the decision, lessons, calibration, proposal, trial and watch. Here is
+only what stands between them on a real fleet: devices that ask, a log that grows, a store that remembers.
+
+Rules:
+ * A query is answered before anything is learned from it. What escalates or is explored comes to the log, nothing else.
+ * Every ``STRIDE`` queries the log is looked at, and what follows from it takes no time.
+ * Everything that is drawn follows from the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from router.backtest.life import Event, Life, Released, Served
+from router.backtest.reading import Asked
+from router.backtest.students import Fitter, ReplayedStudent
+from router.deferral import Action, Policy, decide
+from router.distillation import Record, Source
+from router.exploration import SEED_BYTES, is_explored
+from router.guarantee import NEVER, Situation, prospect
+from router.lessons import Key, teachable, weights_of
+from router.lookout import Lookout
+from router.query import Query
+from router.refreshing import (
+    Champion,
+    Pace,
+    begin_trial,
+    exploration_at_rest,
+    patience_of,
+    situation_of,
+    waiting_share,
+)
+from router.task import Mode, Task, agree
+from router.trial import Next, Trial, certifying
+
+STRIDE = 100
+READ_AHEAD = 500
+
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What a store would hold."""
+
+    exploration: float
+    champion: Champion = field(default_factory=Champion)
+    threshold: float = NEVER
+    student: ReplayedStudent | None = None
+    alarmed: bool = False
+    rows_at_refresh: int = 0
+    attempt: int = 0
+    last_release: int = 0
+
+
+class Replay:
+    """One life of one task on a log."""
+
+    def __init__(self, rows: Sequence[Asked], labels: Sequence[str], task: Task, fitter: Fitter, pace: Pace) -> None:
+        """Start with nothing known.
+
+        Args:
+            rows: The queries, in the order of asking.
+            labels: The large model's answer to each, equal where the judge calls two the same.
+            task: The objective, the judge, and how much is explored.
+            fitter: Makes students.
+            pace: How often.
+        """
+        self._asked = rows
+        self._labels = labels
+        self._task = task
+        self._fitter = fitter
+        self._pace = pace
+        self._standing = _Standing(task.exploration.cold)
+        self._log: list[tuple[int, Record]] = []
+        self._spent: set[Key] = set()
+        self._trial: Trial | None = None
+        self._challenger: ReplayedStudent | None = None
+        self._lookout: Lookout | None = None
+        self._life = Life()
+
+    def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> Life:
+        """Live: ask every query of one of ``devices`` in turn, with draws by ``seed``.
+
+        Raises:
+            ModelError: A student failed.
+        """
+        fleet = [(f"device-{number}", device_seed(seed, number)) for number in range(1, devices + 1)]
+        for start in range(0, len(self._asked), STRIDE):
+            stride = range(start, min(start + STRIDE, len(self._asked)))
+            self._ahead(stride)
+            for place in stride:
+                self._answer(place, *fleet[place % devices])
+            self._consider(stride.stop)
+            progress(stride.stop)
+        return self._life
+
+    def _ahead(self, stride: range) -> None:
+        """Let the student read some texts together; it learns nothing from that."""
+        if self._standing.student is not None and stride.start % READ_AHEAD == 0:
+            ahead = self._asked[stride.start : stride.start + READ_AHEAD]
+            self._standing.student.prepare([asked.text for asked in ahead])
+
+    def _answer(self, place: int, caller: str, seed: bytes) -> None:
+        """One query at its device: draw, judge, decide; and what the log gets of it."""
+        standing, asked = self._standing, self._asked[place]
+        query = Query(f"q-{place:06d}", self._task.name, asked.text)
+        explored = is_explored(seed, query.id, standing.exploration)
+        judged = standing.student.judge(query) if standing.student else None
+        decision = decide(
+            Policy(standing.threshold),
+            judged.score if judged else None,
+            mode=Mode.ESCALATE_ALL if standing.alarmed else Mode.SERVE,
+        )
+        kept = decision.action is Action.KEEP
+        reference = self._labels[place]
+        answer = judged.answer if judged and kept else reference
+        self._life.served.append(
+            Served(
+                place=place,
+                local=kept,
+                cloud=explored or not kept,
+                explored=explored,
+                agrees=self._agree(asked.text, answer, reference),
+                right=None if asked.label is None else self._agree(asked.text, answer, asked.label),
+                release=standing.champion.number,
+            )
+        )
+        if kept and not explored:
+            return
+        record = Record(
+            caller=caller,
+            query_id=query.id,
+            teacher=self._task.reference,
+            teacher_version="log",
+            task=self._task.name,
+            task_version=self._task.version,
+            asked_at=asked.asked_at,
+            received_at=asked.asked_at,
+            text=asked.text,
+            answer=reference,
+            source=Source.TAUGHT if kept else Source.ESCALATED,
+            release=standing.champion.number,
+            local_answer=judged.answer if judged else None,
+            local_score=judged.score if judged else None,
+            kept=kept,
+            explored=explored,
+            propensity=standing.exploration if kept else 1.0,
+            exploration=standing.exploration,
+            threshold=standing.threshold if judged else None,
+        )
+        self._log.append((place // STRIDE, record))
+
+    def _agree(self, asked: str, answer: str, reference: str) -> bool:
+        return answer == reference or agree(self._task.judge, answer, reference)
+
+    def _consider(self, queries: int) -> None:
+        """Look at what is new in the log."""
+        self._watch(queries)
+        if self._trial is not None:
+            self._try(queries)
+        free = self._trial is None or self._trial.has_served
+        standing = self._standing
+        if free and self._pace.is_due(len(self._log), standing.rows_at_refresh):
+            taught = teachable(self._records(), self._spent)
+            if self._pace.is_due(len(taught), standing.rows_at_refresh):
+                self._rest()
+                self._refresh(queries, taught)
+
+    def _watch(self, queries: int) -> None:
+        standing = self._standing
+        serving = self._serving().number
+        if not serving:
+            return
+        if self._lookout is None or self._lookout.release != serving:
+            self._lookout = Lookout.over(serving, self._task, self._agree)
+        if self._lookout.look(self._records()):
+            standing.alarmed = True
+            standing.rows_at_refresh = 0
+            standing.exploration = self._task.exploration.cold
+            if self._trial is not None and self._trial.has_served:
+                self._trial = self._challenger = None
+            self._life.alarms += 1
+            self._tell(queries, f"release {serving} breaks its promise: everything escalates")
+
+    def _refresh(self, queries: int, taught: Sequence[Record]) -> None:
+        standing = self._standing
+        standing.rows_at_refresh = len(taught)
+        fit = self._fitter.fit(taught)
+        if fit is None or not fit.rows:
+            self._tell(queries, "too few rows of any two labels for a student")
+            return
+        answers = zip(fit.measures.answers, fit.rows, strict=True)
+        agrees = np.array([self._agree(row.text, answer, row.answer) for answer, row in answers])
+        weights = weights_of(fit.rows)
+        calibrated = fit.measures.calibrate(agrees, weights)
+        assert calibrated.label is not None
+        points = prospect(calibrated.scores, agrees, weights, self._task.objective.max_disagreement)
+        rate = waiting_share(self._task, self._records(), self._serving())[1]
+        number, attempt = standing.last_release + 1, standing.attempt + 1
+        trial = begin_trial(self._task, number, attempt, points, rate=rate, freeze=self._log[-1][0])
+        trial.patience = patience_of(self._log, self._spent, trial, self._situation(trial), self._pace.patience_rows)
+        right = float(np.average(agrees, weights=weights))
+        said = f"a student of {len(fit.labels)} labels from {len(taught):,} rows agrees on {right:.1%}"
+        if not trial.patience:
+            self._tell(queries, f"{said}: no threshold is worth a certificate yet")
+            return
+        self._tell(queries, f"{said}: release {number} waits for its certificate")
+        standing.last_release, standing.attempt, standing.exploration = number, attempt, rate
+        self._trial, self._challenger = trial, ReplayedStudent(fit.labels, fit.reader, calibrated.label)
+        self._try(queries)
+
+    def _try(self, queries: int) -> None:
+        trial, student = self._trial, self._challenger
+        assert trial is not None
+        assert student is not None
+        rows = certifying(self._log, trial, self._spent)
+        student.prepare([row.text for row in rows])
+        seen = trial.look(rows, student, self._agree)
+        self._spent.update(row.key for row in seen)
+        step = trial.next(self._serving().number, self._situation(trial))
+        if step is Next.PROMOTE:
+            self._promote(queries, trial, student)
+            step = trial.next(self._serving().number, self._situation(trial))
+        if step is Next.END:
+            if not trial.has_served:
+                why = "no certificate" if trial.certified() == NEVER else "it keeps no more than what serves"
+                self._tell(queries, f"release {trial.number} is rejected after {trial.rows} rows: {why}")
+            self._rest()
+
+    def _promote(self, queries: int, trial: Trial, student: ReplayedStudent) -> None:
+        standing, threshold = self._standing, trial.certified()
+        if trial.has_served:
+            standing.last_release += 1
+        number = standing.last_release if trial.has_served else trial.number
+        trial.serving = threshold
+        standing.champion = Champion(number, trial.kept(threshold))
+        standing.student, standing.threshold, standing.alarmed = student, threshold, False
+        standing.exploration = trial.rate
+        student.prepare([asked.text for asked in self._asked[queries : queries + READ_AHEAD]])
+        losses = trial.losses(threshold)
+        self._life.releases.append(Released(number, queries, threshold, trial.rows, losses, standing.attempt))
+        self._tell(queries, f"release {number} serves, certified on {trial.rows} rows, {losses} of them lost")
+
+    def _rest(self) -> None:
+        self._standing.exploration = exploration_at_rest(self._task, self._serving())
+        self._trial = self._challenger = None
+
+    def _serving(self) -> Champion:
+        return Champion() if self._standing.alarmed else self._standing.champion
+
+    def _situation(self, trial: Trial) -> Situation:
+        return situation_of(self._task, self._records(), trial, self._serving())
+
+    def _records(self) -> list[Record]:
+        return [record for _, record in self._log]
+
+    def _tell(self, queries: int, what: str) -> None:
+        self._life.events.append(Event(queries, what))
+
+
+def device_seed(seed: int, number: int) -> bytes:
+    """The secret of device ``number`` under a replay's seed."""
+    return hashlib.sha256(f"{seed} {number}".encode()).digest()[:SEED_BYTES]

@@ -1,0 +1,127 @@
+"""What a refresh decides: when it is due, what further proof costs and brings, how long a challenger may wait.
+
+The cloud's refresher and a replay of a log both act on these; what they keep in a store or in memory is an argument.
+
+Rules:
+ * Nothing here reads a clock, a store or a model.
+ * Without a champion nothing is lost by exploring, and the cold rate holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from router.distillation import Record
+from router.guarantee import Point, Situation, plan, waiting_rate
+from router.lessons import Key, calibrating, weights_of
+from router.task import Task
+from router.trial import Trial, certifying, champion_share
+from router.watch import attempt_alpha
+
+PATIENCE = 2.5  # times the rows that a certificate was expected to take
+PATIENCE_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a student is fitted.
+
+    Attributes:
+        min_rows: Teachable rows that start the first refresh.
+        growth: Times the rows of the last refresh that start the next, > 1.
+        patience_rows: Most certifying rows that a challenger may look at.
+    """
+
+    min_rows: int = 1000
+    growth: float = 1.4
+    patience_rows: int = 1500
+
+    def is_due(self, taught: int, at_refresh: int) -> bool:
+        """Whether so many teachable rows start a refresh, after one at ``at_refresh`` rows (0: none yet)."""
+        return taught >= max(self.min_rows, self.growth * at_refresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """What serves: its release, 0 for nothing, and the share of queries that it was expected to keep, in [0, 1]."""
+
+    number: int = 0
+    expected: float = 0.0
+
+
+def exploration_at_rest(task: Task, champion: Champion) -> float:
+    """The exploration rate while no challenger waits."""
+    return task.exploration.floor if champion.number else task.exploration.cold
+
+
+def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tuple[float, float]:
+    """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1].
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        champion: What serves.
+    """
+    if not champion.number:
+        return 0.0, task.exploration.cold
+    share = champion_share(rows, champion.number, champion.expected)
+    return share, waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+
+
+def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...], *, rate: float, freeze: int) -> Trial:
+    """A challenger's trial, which has no patience yet.
+
+    Args:
+        task: Its task.
+        number: Its release.
+        attempt: Which of the lineage, from 1.
+        points: Thresholds that might be proved.
+        rate: Exploration rate while it waits, in (0, 1].
+        freeze: Last batch of the log that it may have learned from.
+    """
+    return Trial(
+        number=number,
+        allowance=task.objective.max_disagreement,
+        alpha=attempt_alpha(task.objective.assurance, attempt),
+        rate=rate,
+        freeze=freeze,
+        patience=0,
+        points=points,
+    )
+
+
+def situation_of(task: Task, rows: Sequence[Record], trial: Trial, champion: Champion) -> Situation:
+    """What further rows cost a challenger and bring it.
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        trial: The challenger's.
+        champion: What serves.
+    """
+    return Situation(
+        alpha=trial.alpha,
+        rows_at_hand=trial.rows,
+        queries=float(weights_of(calibrating(rows)).sum()),
+        rate=trial.rate,
+        floor=task.exploration.floor if champion.number else trial.rate,
+        champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, rows, champion)[0],
+    )
+
+
+def patience_of(
+    rows: Sequence[tuple[int, Record]], spent: set[Key], trial: Trial, situation: Situation, most: int
+) -> int:
+    """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate.
+
+    Args:
+        rows: Pairs of batch and current record, in the log's order.
+        spent: Keys that a certificate has looked at.
+        trial: The challenger's.
+        situation: As ``situation_of`` gives it.
+        most: ``Pace.patience_rows``.
+    """
+    at_hand = len(certifying(rows, trial, spent))
+    found = plan(trial.points, trial.allowance, replace(situation, rows_at_hand=at_hand))
+    return int(min(PATIENCE * found.expected_rows + PATIENCE_ROWS, most)) if found.is_worth_proving else 0
