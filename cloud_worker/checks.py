@@ -11,6 +11,7 @@ import grpc
 from cloud_worker.config import CloudConfig
 from router.address import Address, plain_address
 from router.errors import ConfigError, StartError
+from router.task import Judge
 
 _RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _REACHABLE_SECONDS = 5.0
@@ -80,3 +81,16 @@ def _check_free(address: Address) -> None:
             in_use = error.errno == errno.EADDRINUSE
             todo = "stop what listens there, or set another port" if in_use else "set an address of this machine"
             raise StartError(f"door.listen: {address}: {os.strerror(error.errno or 0)}; {todo}") from error
+
+
+def check_verdict(config: CloudConfig) -> str:
+    """Version of the verdict model, which may judge; empty where no task wants one.
+
+    Raises:
+        OperatorError: It can't be opened, or no audit allows it.
+    """
+    if all(task.judge is not Judge.VERDICT for task in config.tasks):
+        return ""
+    from cloud_worker.verdicts import Verdicts  # torch: seconds
+
+    return Verdicts(config.verdict, config.verdicts_folder).version

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cloud_worker.audit_verdict import audit_verdict
-from cloud_worker.checks import check_data_folder, check_door, check_ray
+from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
 from cloud_worker.evaluate import evaluate
@@ -121,6 +121,7 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: i
         for teacher in settings.teachers:
             with _bar(console, f"Preparing {teacher.name}") as progress:
                 prepare_teacher(teacher, settings.teachers_folder, progress)
+        check_verdict(settings)
         prepare_environment(own_cluster=not settings.ray.address, with_token=with_token)
         from cloud_worker.cluster import running  # Ray reads the environment while it is imported
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from cloud_worker.checks import check_verdict
 from cloud_worker.cli import app
 from cloud_worker.config import CloudConfig, VerdictSettings, read_config
 from cloud_worker.language.examples import Example
@@ -189,6 +190,16 @@ def test_pairs_that_can_not_be_read_are_named(tmp_path, folder, line, problem):
     done = audit(write_config(tmp_path, folder), tmp_path / "pairs.jsonl")
     assert done.exit_code == DataError.exit_code
     assert problem in done.stderr
+
+
+def test_a_cluster_does_not_start_before_its_verdict_model_is_audited(tmp_path, folder):
+    settings = read_config(write_config(tmp_path, folder))
+    with pytest.raises(ModelError, match="has not been audited"):
+        check_verdict(settings)
+    version = audited(settings.verdicts_folder, settings.verdict)
+    assert check_verdict(settings) == version
+    others = settings.model_copy(update={"tasks": (Task("sums", "big", judge=Judge.NUMBER),)})
+    assert check_verdict(others) == ""
 
 
 def test_a_verdict_task_needs_a_verdict_model(tmp_path):
