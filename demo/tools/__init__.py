@@ -1,0 +1,1 @@
+"""The workload ``tools``: spoken requests, and the tool calls that they mean."""
