@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Proposal:
     Attributes:
         threshold: Least score kept, in [0, 1], or ``NEVER``.
         expected_local_share: Of the calibrating rows, weighted, in [0, 1].
-        expected_loss: Of the calibrating rows, weighted, in [0, 1].
+        expected_loss: Of the calibrating rows, weighted, in [0, 1]; a plan reckons it cautiously.
         expected_rows: Certifying rows that it should take, 0 where that was not asked.
     """
 
@@ -88,35 +89,66 @@ def propose(scores: Array, agrees: Bools, weights: Array, allowance: float, aim:
     return curve.proposal(int(fits[-1])) if len(fits) else Proposal(NEVER, 0.0, 0.0)
 
 
-def plan(scores: Array, agrees: Bools, weights: Array, allowance: float, situation: Situation) -> Proposal:
-    """The threshold that should bring most answers home by the time that it should have paid for itself.
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One threshold that might be proved.
 
-    Each threshold is worth the queries that it keeps more than the champion from its certificate on, less those that
-    are explored to certify it. Its loss is reckoned at the quantile ``CAUTION``, from the number of calibrating rows
-    that its estimate is really worth. Where no threshold is worth its rows, nothing is proposed and no assurance spent.
+    Attributes:
+        threshold: Least score kept, in [0, 1].
+        kept: Share of queries that it keeps, in [0, 1].
+        loss: Its loss, reckoned cautiously, in [0, 1].
+    """
+
+    threshold: float
+    kept: float
+    loss: float
+
+
+def prospect(scores: Array, agrees: Bools, weights: Array, allowance: float) -> tuple[Point, ...]:
+    """The thresholds that might be proved, strict to loose, with what the calibrating rows say of each.
 
     Args:
         scores: (rows,) in [0, 1], of a student that did not train on the row.
         agrees: (rows,) whether its answer agrees with the reference's.
         weights: (rows,) one over the propensity.
         allowance: Largest loss over all queries, in (0, 1).
-        situation: What a certificate costs and brings.
     """
     curve = _Curve.of(scores, agrees, weights)
     fits = np.flatnonzero(curve.loss <= LARGEST_AIM * allowance)
     if not len(fits):
-        return Proposal(NEVER, 0.0, 0.0)
+        return ()
     tried = fits[np.unique(np.linspace(0, len(fits) - 1, CANDIDATES).astype(int))]
-    rows = np.array([_rows(allowance, situation.alpha, loss) for loss in curve.cautious_loss(tried)])
+    losses = curve.cautious_loss(tried)
+    return tuple(
+        Point(float(curve.thresholds[place]), float(curve.kept[place]), loss)
+        for place, loss in zip(tried, losses, strict=True)
+    )
+
+
+def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Proposal:
+    """The threshold that should bring most answers home by the time that it should have paid for itself.
+
+    Each threshold is worth the queries that it keeps more than the champion from its certificate on, less those that
+    are explored to certify it. Where none is worth its rows, nothing is proposed and no assurance spent.
+
+    Args:
+        points: That might be proved.
+        allowance: Largest loss over all queries, in (0, 1).
+        situation: What a certificate costs and brings.
+    """
+    if not points:
+        return Proposal(NEVER, 0.0, 0.0)
+    rows = np.array([_rows(allowance, situation.alpha, point.loss) for point in points])
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate
-    more = curve.kept[tried] - situation.champion_share
+    more = np.array([point.kept for point in points]) - situation.champion_share
     price = (situation.rate - situation.floor) * situation.champion_share
     gain = np.maximum(HORIZON * situation.queries - wait, 0.0) * more - wait * price
     gain[more < LEAST_GAIN * (1.0 - situation.champion_share)] = -np.inf
     best = int(np.argmax(gain))
     if not gain[best] > 0:
         return Proposal(NEVER, 0.0, 0.0)
-    return curve.proposal(int(tried[best]), float(rows[best]))
+    chosen = points[best]
+    return Proposal(chosen.threshold, chosen.kept, chosen.loss, float(rows[best]))
 
 
 def aim_for(allowance: float, alpha: float, rows_available: float) -> float:
@@ -201,7 +233,7 @@ class _Curve:
         return Proposal(float(self.thresholds[place]), float(self.kept[place]), float(self.loss[place]), rows)
 
     def cautious_loss(self, places: NDArray[np.int_]) -> list[float]:
-        """Loss at each place, reckoned cautiously: unequal weights make an estimate worth fewer rows."""
+        """Loss at each place, at the quantile ``CAUTION``: unequal weights make an estimate worth fewer rows."""
         bounds = []
         for loss, variance in zip(self.loss[places], self.variance[places], strict=True):
             rows = loss / variance if variance > 0 else self.rows

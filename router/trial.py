@@ -5,6 +5,10 @@ Rules:
  * No device gives more than 5 % of the rows, or its fair share in a small fleet.
  * Rows drawn at a higher rate are thinned to the rate in force while the challenger waits; lower ones stay out.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
+ * One alpha covers every threshold of a challenger. A stricter one loses no more, so that on the same rows its evidence
+   is never smaller: a false certificate of any threshold takes one of the strictest that breaks the allowance, and that
+   comes with a chance of at most alpha. Student and score are frozen; the threshold is read off the rows, and may be
+   loosened as more of them come.
 """
 
 from __future__ import annotations
@@ -12,97 +16,166 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
+from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of
-from router.watch import CertifyingBet, expected_rows
+from router.watch import log_evidence, most_losses
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
 DEVICE_SHARE = 0.05
-LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 SLACK_ROWS = 5  # by which a device may be ahead of its share
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one row says of a challenger.
+
+    Attributes:
+        score: The challenger's, -inf where it has none.
+        wrong: Its answer differs from the reference's.
+        release: That served when the row was asked.
+        kept: The user got that release's answer.
+    """
+
+    score: float
+    wrong: bool
+    release: int
+    kept: bool
+
+
+class Next(StrEnum):
+    """What becomes of a trial."""
+
+    WAIT = "wait"  # more rows are worth their price
+    PROMOTE = "promote"  # a threshold is certified that keeps more than what serves
+    END = "end"  # no further threshold is worth its rows
+
+
 @dataclass(slots=True)
 class Trial:
-    """A challenger that waits for its certificate.
+    """A challenger that waits for its certificate, and having one, for a looser one.
 
     Attributes:
         number: Its release.
-        threshold: Least score kept.
-        alpha: Chance of a false certificate that this attempt spends.
+        allowance: Largest loss, in (0, 1).
+        alpha: Chance of a false certificate that this attempt spends, whatever its thresholds.
         rate: Lowest exploration rate whose rows count, in (0, 1].
         freeze: Last batch of the log that it may have learned from.
         patience: Most rows that it may look at.
-        bet: The evidence.
-        differences: Of each row that the champion met too: kept by the challenger less kept by the champion.
+        points: Thresholds that might be proved, strict to loose, as the calibrating rows see them.
+        looks: The rows looked at, in the log's order.
+        serving: The threshold that serves already, ``NEVER`` while none does.
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
     """
 
     number: int
-    threshold: float
+    allowance: float
     alpha: float
     rate: float
     freeze: int
     patience: float
-    bet: CertifyingBet
-    differences: list[int] = field(default_factory=list)
+    points: tuple[Point, ...]
+    looks: list[Look] = field(default_factory=list)
+    serving: float = NEVER
     first_asked_at: float = math.inf
     last_asked_at: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     looked: set[Key] = field(default_factory=set)
 
     @property
-    def is_certified(self) -> bool:
-        """Whether the evidence suffices."""
-        return self.bet.log_evidence >= -math.log(self.alpha)
+    def rows(self) -> int:
+        """How many rows it has looked at."""
+        return len(self.looks)
 
     @property
-    def is_hopeless(self) -> bool:
-        """Whether it has looked at more rows than it may, or would have to even if it had been unlucky so far."""
-        if self.is_certified:
-            return False
-        rows, losses = self.bet.rows, self.bet.losses
-        if rows < LEAST_TRIED:
-            return rows >= self.patience
-        lucky = max(0.0, losses - math.sqrt(losses)) / rows  # a standard deviation below what was seen
-        return rows >= self.patience or expected_rows(self.bet.allowance, self.alpha, lucky) > 2 * self.patience
+    def has_served(self) -> bool:
+        """Whether one of its thresholds serves."""
+        return self.serving < NEVER
 
-    def keeps_more(self) -> bool:
-        """Whether it keeps more than the champion, paired, one-sided at 90 %; true where no champion met the rows."""
-        count = len(self.differences)
-        if not count:
-            return True
-        mean = sum(self.differences) / count
-        variance = sum((difference - mean) ** 2 for difference in self.differences) / count
-        return mean > 0 and mean >= BETTER * math.sqrt(variance / count)
+    def losses(self, threshold: float) -> int:
+        """Rows lost at a threshold."""
+        return sum(look.wrong and look.score >= threshold for look in self.looks)
 
-    def look(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging, champion: int) -> list[Record]:
-        """Look at rows until the evidence suffices; return those that were looked at."""
+    def kept(self, threshold: float) -> float:
+        """Share of the rows kept at a threshold, in [0, 1]; 0 without rows."""
+        return sum(look.score >= threshold for look in self.looks) / len(self.looks) if self.looks else 0.0
+
+    def certified(self) -> float:
+        """The loosest threshold that is certified, ``NEVER`` where none is."""
+        most = most_losses(self.allowance, self.alpha, self.rows)
+        if most < 0:
+            return NEVER
+        wrong = sorted((look.score for look in self.looks if look.wrong), reverse=True)
+        bound = wrong[most] if most < len(wrong) else -math.inf
+        return min((look.score for look in self.looks if look.score > bound), default=NEVER)
+
+    def evidence(self, threshold: float) -> float:
+        """Natural logarithm of the bet against a loss of the allowance at a threshold."""
+        return log_evidence(self.allowance, self.rows, self.losses(threshold))
+
+    def look(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> list[Record]:
+        """Look at rows as far as patience goes; return those that were looked at."""
         seen = []
         for row in rows:
-            if self.is_certified or self.is_hopeless:
+            if self.rows >= self.patience:
                 break
-            self._look_at(row, student, judging, champion)
+            judged = student.judge(query_of(row))
+            score = -math.inf if judged.score is None else judged.score
+            self.looks.append(Look(score, not judging(row.text, judged.answer, row.answer), row.release, row.kept))
+            self.counts[row.caller] += 1
+            self.looked.add(row.key)
+            self.first_asked_at = min(self.first_asked_at, row.asked_at)
+            self.last_asked_at = max(self.last_asked_at, row.asked_at)
             seen.append(row)
         return seen
 
-    def _look_at(self, row: Record, student: DeviceStudent, judging: Judging, champion: int) -> None:
-        judged = student.judge(query_of(row))
-        keeps = judged.score is not None and judged.score >= self.threshold
-        self.bet.update(keeps and not judging(row.text, judged.answer, row.answer))
-        if champion and row.release == champion:
-            self.differences.append(int(keeps) - int(row.kept))
-        self.counts[row.caller] += 1
-        self.looked.add(row.key)
-        self.first_asked_at = min(self.first_asked_at, row.asked_at)
-        self.last_asked_at = max(self.last_asked_at, row.asked_at)
+    def next(self, champion: int, situation: Situation) -> Next:
+        """What to do, after all rows at hand have been looked at.
+
+        Args:
+            champion: What serves now, 0 for nothing.
+            situation: As for a plan; its rows at hand and its alpha are the trial's own.
+        """
+        threshold = self.certified()
+        more = self.kept(threshold) - situation.champion_share
+        if more >= LEAST_GAIN * (1.0 - situation.champion_share) and self.keeps_more(threshold, champion):
+            return Next.PROMOTE
+        worth = self.outlook(situation).is_worth_proving
+        return Next.WAIT if worth and self.rows < self.patience else Next.END
+
+    def outlook(self, situation: Situation) -> Proposal:
+        """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
+        seen = tuple(replace(point, loss=max(point.loss, self._lucky_loss(point.threshold))) for point in self.points)
+        return plan(seen, self.allowance, replace(situation, alpha=self.alpha, rows_at_hand=self.rows))
+
+    def keeps_more(self, threshold: float, champion: int) -> bool:
+        """Whether a threshold keeps more than the champion, paired, one-sided at 90 %.
+
+        True where no champion met the rows. A looser threshold of the release that serves keeps more by its nature.
+        """
+        if self.has_served:
+            return threshold < self.serving
+        met = [look for look in self.looks if champion and look.release == champion]
+        differences = [int(look.score >= threshold) - int(look.kept) for look in met]
+        if not differences:
+            return True
+        count = len(differences)
+        mean = sum(differences) / count
+        variance = sum((difference - mean) ** 2 for difference in differences) / count
+        return mean > 0 and mean >= BETTER * math.sqrt(variance / count)
+
+    def _lucky_loss(self, threshold: float) -> float:
+        """The loss at a threshold, had the rows been unlucky: a standard deviation below what was seen."""
+        losses = self.losses(threshold)
+        return max(0.0, losses - math.sqrt(losses)) / self.rows if losses else 0.0
 
 
 def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]) -> list[Record]:

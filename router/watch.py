@@ -135,6 +135,18 @@ def is_certified(allowance: float, alpha: float, rows: int, losses: int) -> bool
     return log_evidence(allowance, rows, losses) >= -math.log(alpha)
 
 
+def most_losses(allowance: float, alpha: float, rows: int) -> int:
+    """The most losses with which so many rows still certify; -1 when even none do."""
+    low, high = -1, rows
+    while low < high:
+        middle = (low + high + 1) // 2
+        if is_certified(allowance, alpha, rows, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 RESTART_ROWS = 100
 # What the watch bets on, as ratios of the odds of a loss to those that the promise allows, with equal weights.
 WORSE = (1.5, 2.0, 3.0, 6.0)

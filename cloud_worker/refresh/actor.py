@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from cloud_worker.config import CloudConfig
+from cloud_worker.refresh.asking_again import ask_again
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.fitting import fit_student
 from cloud_worker.refresh.refresher import Refresher
@@ -59,7 +60,7 @@ class _Loop:
         refresher: Refresher | None = None
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
-                refresher = refresher or Refresher(self._config, self._fit)
+                refresher = refresher or Refresher(self._config, self._fit, ask_again)
                 refresher.step()
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from router.text_student import TextStudent
 
 from cloud_worker.language.architectures import load_model
 from cloud_worker.language.trainer import Schedule
@@ -30,6 +29,7 @@ from router.measures import TextMeasures
 from router.release import StudentSpec
 from router.task import Task
 from router.text_confidence import features
+from router.text_student import TextStudent
 
 log = logging.getLogger(__name__)
 

@@ -17,30 +17,32 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.agreeing import agreeing
+from cloud_worker.refresh.agreeing import agreeing, judged_by
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
+from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
-from router.guarantee import Proposal, Situation, plan, waiting_rate
+from router.guarantee import NEVER, Point, Situation, plan, prospect, waiting_rate
 from router.judgement import DeviceStudent
-from router.lessons import Key, current, teachable, weights_of
+from router.lessons import Key, calibrating, current, teachable, weights_of
 from router.lookout import ALARMED, Lookout
 from router.opening import open_student
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
 from router.task import Task
-from router.trial import Judging, Trial, certifying, champion_share
-from router.watch import Certificate, CertifyingBet, attempt_alpha
+from router.trial import Judging, Next, Trial, certifying, champion_share
+from router.watch import Certificate, attempt_alpha
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class _Room:
 
     task: Task
     judging: Judging
+    second: SecondAnswers
     rows: list[tuple[int, Record]]
     last_batch: int = -1
     trial: Trial | None = None
@@ -67,16 +70,22 @@ class _Room:
 class Refresher:
     """Turns the log into releases. ``fit`` runs a fit, wherever it likes."""
 
-    def __init__(self, config: CloudConfig, fit: Fit) -> None:
-        """Take up every task where the store says that it stands."""
+    def __init__(self, config: CloudConfig, fit: Fit, ask_again: AskAgain | None = None) -> None:
+        """Take up every task where the store says that it stands; ``ask_again`` asks the pool a second time."""
         self._config = config
         self._fit = fit
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
         self._publisher = Publisher(config.releases_folder)
-        self._rooms = [_Room(task, agreeing(task, config), []) for task in config.tasks]
+        self._lineages = Lineages(self._store.engine)
+        self._rooms = [self._room(task, ask_again) for task in config.tasks]
         for room in self._rooms:
             self._take_up(room)
+
+    def _room(self, task: Task, ask_again: AskAgain | None) -> _Room:
+        judging = agreeing(task, self._config)
+        reference = next(teacher for teacher in self._config.teachers if teacher.name == task.reference)
+        return _Room(task, judging, SecondAnswers(task, judging, self._lineages, ask_again, draws(reference)), [])
 
     def step(self) -> None:
         """Consider what is new in the log, for every task."""
@@ -92,11 +101,14 @@ class Refresher:
         rows = current([record for _, record in room.rows], room.task)
         note: dict[str, str] = {}
         try:
+            room.second.look(rows)
             self._watch(room)
             if room.trial is not None:
                 self._try(room, rows, self._store.spent(name))
             taught = teachable(rows, self._store.spent(name))
-            if room.trial is None and self._is_due(self._store.task_state(name), len(taught)):
+            free = room.trial is None or room.trial.has_served  # a better student before a looser threshold
+            if free and self._is_due(self._store.task_state(name), len(taught)):
+                self._rest(room)
                 self._refresh(room, rows, taught)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
@@ -121,6 +133,8 @@ class Refresher:
         if room.lookout.look([record for _, record in room.rows]):
             log.warning("task %s: release %d breaks its promise; everything escalates", name, champion)
             cold = task.exploration.cold  # costs nothing now, since everything escalates
+            if room.trial is not None and room.trial.has_served:
+                room.trial = room.student = None
             self._store.update_task(name, watch=ALARMED, rows_at_refresh=0, exploration=cold)
 
     def _is_due(self, state: TaskState, taught: int) -> bool:
@@ -136,6 +150,12 @@ class Refresher:
 
     def _refresh(self, room: _Room, rows: Sequence[Record], taught: Sequence[Record]) -> None:
         name = room.task.name
+        room.second.settle(rows)
+        refusal = room.second.refusal(rows)
+        if refusal:
+            self._store.update_task(name, phase_note=refusal)
+            return
+        self._lineages.hold_judge(room.task, judged_by(room.task, room.judging))
         self._store.update_task(
             name,
             phase="fitting",
@@ -152,58 +172,71 @@ class Refresher:
             return
         self._store.update_task(name, phase="judging", phase_progress=0.0)
         state = self._store.task_state(name)
-        manifest, proposal = self._propose(room, fitted, rows, state, len(taught))
-        if not proposal.is_worth_proving:
+        manifest, points = self._calibrated(room, fitted, state, len(taught), rows)
+        trial = self._trial(room, manifest, points, self._waiting(room.task, rows)[1])
+        trial.patience = self._patience(room, rows, trial)
+        if not trial.patience:
             self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
             return
-        self._stage(room, fitted, manifest, proposal)
+        self._stage(room, fitted, manifest, trial)
         self._try(room, rows, self._store.spent(name))
 
-    def _propose(
-        self, room: _Room, fitted: Fitted, rows: Sequence[Record], state: TaskState, taught: int
-    ) -> tuple[Manifest, Proposal]:
+    def _calibrated(
+        self, room: _Room, fitted: Fitted, state: TaskState, taught: int, rows: Sequence[Record]
+    ) -> tuple[Manifest, tuple[Point, ...]]:
+        """The challenger, and the thresholds that might be proved for it."""
         task = room.task
         pairs = zip(fitted.measures.answers, fitted.rows, strict=True)
         agrees = np.array([room.judging(row.text, answer, row.answer) for answer, row in pairs])
         weights = weights_of(fitted.rows)
         calibrated = fitted.measures.calibrate(agrees, weights)
         attempt = state.attempt + 1
-        share, rate = self._waiting(task, rows)
-        trial = self._trial(room, 0, 0.0, rate, attempt, 0.0)
-        situation = Situation(
-            alpha=trial.alpha,
-            rows_at_hand=len(certifying(self._current(room), trial, self._store.spent(task.name))),
-            queries=float(weights.sum()),
-            rate=rate,
-            floor=task.exploration.floor if self._serving(task)[0] else rate,
-            champion_share=share,
-        )
-        proposal = plan(calibrated.scores, agrees, weights, task.objective.max_disagreement, situation)
         manifest = Manifest(
             task=task,
             number=self._store.next_release(task.name),
             created_at=time.time(),
-            policy=Policy(proposal.threshold),
+            policy=Policy(NEVER),
             student=fitted.spec,
             calibration=calibrated.label,
             text_calibration=calibrated.text,
             reliability=tuple(reliability_curve(calibrated.scores, agrees, weights)),
+            self_agreement=room.second.share(current([record for _, record in room.rows], task)),
+            judged_by=self._lineages.judge(task),
             golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE),
             lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
         )
-        return manifest, proposal
+        return manifest, prospect(calibrated.scores, agrees, weights, task.objective.max_disagreement)
 
-    def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, proposal: Proposal) -> None:
+    def _patience(self, room: _Room, rows: Sequence[Record], trial: Trial) -> int:
+        """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate."""
+        at_hand = len(certifying(self._current(room), trial, self._store.spent(room.task.name)))
+        found = plan(trial.points, trial.allowance, replace(self._situation(room, rows, trial), rows_at_hand=at_hand))
+        expected = PATIENCE * found.expected_rows + PATIENCE_ROWS
+        return int(min(expected, self._config.refresh.patience_rows)) if found.is_worth_proving else 0
+
+    def _situation(self, room: _Room, rows: Sequence[Record], trial: Trial) -> Situation:
+        """What further rows cost and bring now."""
+        task = room.task
+        champion, _ = self._serving(task)
+        return Situation(
+            alpha=trial.alpha,
+            rows_at_hand=trial.rows,
+            queries=float(weights_of(calibrating(rows)).sum()),
+            rate=trial.rate,
+            floor=task.exploration.floor if champion else trial.rate,
+            champion_share=trial.kept(trial.serving) if trial.has_served else self._waiting(task, rows)[0],
+        )
+
+    def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, trial: Trial) -> None:
         name, number, attempt = room.task.name, manifest.number, manifest.lineage.attempt
         # First what may not happen twice: an attempt spends assurance, and a number is never used again.
         self._store.update_task(name, attempt=attempt)
         self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
         drafted = self._draft(room, fitted, manifest)
-        _, rate = self._waiting(room.task, current([record for _, record in room.rows], room.task))
-        proved = {"rate": rate, "rows": proposal.expected_rows, "local_share": proposal.expected_local_share}
-        self._store.update_release(name, number, state="waiting", manifest_sha256=drafted, note=json.dumps(proved))
-        room.trial = self._trial(room, number, proposal.threshold, rate, attempt, proposal.expected_rows)
-        self._store.update_task(name, phase="waiting", phase_progress=0.0, exploration=rate)
+        note = {"rate": trial.rate, "patience": trial.patience, "points": [astuple(point) for point in trial.points]}
+        self._store.update_release(name, number, state="waiting", manifest_sha256=drafted, note=json.dumps(note))
+        room.trial = trial
+        self._store.update_task(name, phase="waiting", phase_progress=0.0, exploration=trial.rate)
 
     def _draft(self, room: _Room, fitted: Fitted, manifest: Manifest) -> str:
         """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
@@ -217,37 +250,63 @@ class Refresher:
         trial, student, name = room.trial, room.student, room.task.name
         assert trial is not None
         assert student is not None
-        new = certifying(self._current(room), trial, spent)
-        seen = trial.look(new, student, room.judging, self._serving(room.task)[0])
+        seen = trial.look(certifying(self._current(room), trial, spent), student, room.judging)
         self._store.spend(name, trial.number, [row.key for row in seen])
-        progress = min(1.0, max(0.0, trial.bet.log_evidence / -np.log(trial.alpha)))
-        note = f"release {trial.number}: {trial.bet.rows} rows, {trial.bet.losses} lost"
-        self._store.update_task(name, phase_progress=float(progress), phase_note=note)
-        if trial.is_certified and trial.keeps_more():
+        situation = self._situation(room, rows, trial)
+        self._report(room, trial, situation)
+        step = trial.next(self._serving(room.task)[0], situation)
+        if step is Next.PROMOTE:
             self._promote(room, trial)
-        elif trial.is_certified or trial.is_hopeless:
-            reason = "certified, and keeps no more than the champion" if trial.is_certified else "no certificate"
-            self._reject(room, trial, f"{reason}: {trial.bet.rows} rows, {trial.bet.losses} lost")
+            step = trial.next(self._serving(room.task)[0], self._situation(room, rows, trial))
+        if step is Next.END:
+            self._end(room, trial)
+
+    def _report(self, room: _Room, trial: Trial, situation: Situation) -> None:
+        """Say how far the challenger is with the threshold that it is after."""
+        after = trial.outlook(situation).threshold
+        progress = min(1.0, max(0.0, trial.evidence(after) / -np.log(trial.alpha)))
+        note = f"release {trial.number}: {trial.rows} rows, {trial.losses(after)} lost"
+        self._store.update_task(room.task.name, phase_progress=float(progress), phase_note=note)
 
     def _promote(self, room: _Room, trial: Trial) -> None:
-        name, task = room.task.name, room.task
+        """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
+        name = room.task.name
         self._store.update_task(name, phase="publishing")
+        threshold = trial.certified()
         certificate = Certificate(
-            allowance=task.objective.max_disagreement,
+            allowance=trial.allowance,
             alpha=trial.alpha,
-            rows=trial.bet.rows,
-            losses=trial.bet.losses,
-            log_evidence=trial.bet.log_evidence,
+            rows=trial.rows,
+            losses=trial.losses(threshold),
+            log_evidence=trial.evidence(threshold),
             attempt=self._store.task_state(name).attempt,
             first_asked_at=trial.first_asked_at,
             last_asked_at=trial.last_asked_at,
         )
-        manifest = replace(self._publisher.manifest(name, trial.number), certificate=certificate)
-        digest = self._publisher.amend(manifest, {})
-        floor = task.exploration.floor
-        self._store.promote(name, trial.number, digest, exploration=floor, watch="quiet")
-        log.info("task %s: release %d certified on %d rows", name, trial.number, trial.bet.rows)
-        room.trial = room.student = None
+        manifest = self._publisher.manifest(name, trial.number)
+        manifest = replace(manifest, certificate=certificate, policy=Policy(threshold))
+        if trial.has_served:
+            number = self._store.next_release(name)
+            manifest = replace(manifest, number=number, content=trial.number, created_at=time.time())
+            self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
+            digest = self._publisher.republish(manifest, trial.number)
+        else:
+            number, digest = trial.number, self._publisher.amend(manifest, {})
+        trial.serving = threshold
+        note = json.dumps({"local_share": trial.kept(threshold)})
+        self._store.update_release(name, number, note=note)
+        self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
+        log.info("task %s: release %d certified on %d rows", name, number, trial.rows)
+
+    def _end(self, room: _Room, trial: Trial) -> None:
+        """Wait no longer."""
+        if trial.has_served:
+            self._store.update_task(room.task.name, phase_note="")
+            self._rest(room)
+            return
+        threshold = trial.certified()
+        kind = "no certificate" if threshold == NEVER else "certified, and keeps no more than the champion"
+        self._reject(room, trial, f"{kind}: {trial.rows} rows")
 
     def _reject(self, room: _Room, trial: Trial, reason: str) -> None:
         name = room.task.name
@@ -287,23 +346,25 @@ class Refresher:
         if manifest.task.version != room.task.version:
             raise ReleaseError(f"it is of version {manifest.task.version} of the task")
         room.student = open_student(self._publisher.path(name, number), manifest)
-        trial = self._trial(
-            room, number, manifest.policy.threshold, proved["rate"], manifest.lineage.attempt, proved["rows"]
-        )
-        room.trial = replace(trial, freeze=manifest.lineage.log_version)
+        points = tuple(Point(*point) for point in proved["points"])
+        trial = self._trial(room, manifest, points, proved["rate"])
+        room.trial = replace(trial, freeze=manifest.lineage.log_version, patience=proved["patience"])
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked]
-        room.trial.look(seen, room.student, room.judging, self._serving(room.task)[0])
+        room.trial.look(seen, room.student, room.judging)
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
-    def _trial(
-        self, room: _Room, number: int, threshold: float, rate: float, attempt: int, expected_rows: float
-    ) -> Trial:
+    def _trial(self, room: _Room, manifest: Manifest, points: tuple[Point, ...], rate: float) -> Trial:
         objective = room.task.objective
-        patience = min(PATIENCE * expected_rows + PATIENCE_ROWS, self._config.refresh.patience_rows)
-        alpha = attempt_alpha(objective.assurance, attempt)
-        bet = CertifyingBet(objective.max_disagreement)
-        return Trial(number, threshold, alpha, rate, room.last_batch, patience, bet)
+        return Trial(
+            number=manifest.number,
+            allowance=objective.max_disagreement,
+            alpha=attempt_alpha(objective.assurance, manifest.lineage.attempt),
+            rate=rate,
+            freeze=room.last_batch,
+            patience=0,
+            points=points,
+        )
 
     def _serving(self, task: Task) -> tuple[int, float]:
         """The champion, and the share that it was expected to keep; (0, 0.0) while none may keep anything."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from router.guarantee import (
     cautious_loss,
     plan,
     propose,
+    prospect,
     waiting_rate,
 )
 from router.watch import expected_rows
@@ -75,10 +79,20 @@ def test_only_the_ratio_of_weights_matters(data, allowance, times):
 
 @given(data=rows())
 @settings(max_examples=30)
-def test_a_plan_is_deterministic_and_never_above_the_largest_aim(data):
-    one = plan(*data, 0.1, SITUATION)
-    assert one == plan(*data, 0.1, SITUATION)
-    assert one.expected_loss <= LARGEST_AIM * 0.1 + 1e-9
+def test_a_plan_is_deterministic_and_names_a_point_of_the_prospect(data):
+    points = prospect(*data, 0.1)
+    one = plan(points, 0.1, SITUATION)
+    assert one == plan(prospect(*data, 0.1), 0.1, SITUATION)
+    assert not one.is_worth_proving or one.threshold in {point.threshold for point in points}
+
+
+@given(data=rows())
+@settings(max_examples=30)
+def test_a_prospect_goes_from_strict_to_loose_and_keeps_to_the_largest_aim(data):
+    points = prospect(*data, 0.1)
+    assert all(one.threshold > other.threshold and one.kept < other.kept for one, other in pairwise(points))
+    loosest = points[-1].threshold if points else NEVER
+    assert propose(*data, 0.1, aim=LARGEST_AIM).threshold == loosest
 
 
 def test_a_weighted_row_counts_as_that_many():
@@ -92,7 +106,7 @@ def test_a_weighted_row_counts_as_that_many():
 def test_no_rows_or_no_room_propose_nothing():
     empty = np.array([])
     assert propose(empty, empty.astype(bool), empty, 0.02).threshold == NEVER
-    assert plan(empty, empty.astype(bool), empty, 0.02, SITUATION).threshold == NEVER
+    assert plan(prospect(empty, empty.astype(bool), empty, 0.02), 0.02, SITUATION).threshold == NEVER
     bad = propose(np.array([1.0]), np.array([False]), np.ones(1), 0.02)
     assert bad.threshold == NEVER and not bad.is_worth_proving
 
@@ -104,26 +118,29 @@ def test_rows_of_equal_score_are_kept_together():
 
 def test_a_plan_proves_more_when_more_rows_are_at_hand():
     data = good_rows(3000)
-    few = plan(*data, 0.02, Situation(alpha=0.025, rows_at_hand=0, queries=2000, rate=0.3, floor=0.05))
-    many = plan(*data, 0.02, Situation(alpha=0.025, rows_at_hand=5000, queries=2000, rate=0.3, floor=0.05))
+    few = plan(prospect(*data, 0.02), 0.02, Situation(alpha=0.025, rows_at_hand=0, queries=2000, rate=0.3, floor=0.05))
+    many = plan(
+        prospect(*data, 0.02), 0.02, Situation(alpha=0.025, rows_at_hand=5000, queries=2000, rate=0.3, floor=0.05)
+    )
     assert many.expected_local_share > few.expected_local_share
     assert many.expected_rows > few.expected_rows
 
 
 def test_a_plan_is_silent_where_the_champion_keeps_as_much():
     data = good_rows(3000)
-    best = plan(*data, 0.02, SITUATION)
+    best = plan(prospect(*data, 0.02), 0.02, SITUATION)
     assert best.is_worth_proving
     champion = Situation(
         alpha=0.01, rows_at_hand=0, queries=3000, rate=0.5, floor=0.05, champion_share=best.expected_local_share
     )
-    assert not plan(*data, 0.02, champion).is_worth_proving
+    assert not plan(prospect(*data, 0.02), 0.02, champion).is_worth_proving
 
 
 def test_few_calibrating_rows_make_a_plan_careful():
     few, many = good_rows(300), tuple(np.tile(column, 20) for column in good_rows(300))
     situation = Situation(alpha=0.025, rows_at_hand=400, queries=3000)
-    assert plan(*few, 0.02, situation).expected_loss <= plan(*many, 0.02, situation).expected_loss + 1e-9
+    careful, sure = (plan(prospect(*rows, 0.02), 0.02, situation) for rows in (few, many))
+    assert careful.expected_local_share <= sure.expected_local_share + 1e-9
 
 
 @given(allowance=st.sampled_from([0.01, 0.02, 0.05]), few=st.integers(0, 8000), more=st.integers(0, 8000))
