@@ -22,10 +22,12 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import Store
 from demo import measure, report
+from demo.configs import Models
 from demo.processes import running
 from demo.setting import TASK, Places, Setting, workload, write_configs
 from demo.standing import Observer
 from demo.stream import Asked, send
+from demo.tools.models import CACHE, KINDS, made
 from demo.view import View
 from router.errors import ConfigError, HeadraceError
 
@@ -38,10 +40,19 @@ python -m demo
 
 python -m demo --limit 3000 --agents 3
 
+python -m demo --workload tools --lockstep
+
 python -m demo --stream asked.jsonl --teacher recorded --promise 0.01 --lockstep
 
 python -m demo --examples known.jsonl --stream asked.jsonl --json figures.json --no-ui
 """
+
+
+class WorkloadKind(StrEnum):
+    """What the demo's own queries are."""
+
+    COMMANDS = "commands"
+    TOOLS = "tools"
 
 
 class TeacherKind(StrEnum):
@@ -49,6 +60,7 @@ class TeacherKind(StrEnum):
 
     ENCODER = "encoder"
     RECORDED = "recorded"
+    GENERATING = "generating"
 
 
 class StudentKind(StrEnum):
@@ -56,16 +68,25 @@ class StudentKind(StrEnum):
 
     COMPACT = "compact"
     ENCODER_HEAD = "encoder-head"
+    GENERATOR = "generator"
 
 
 @app.command(epilog=_EXAMPLES)
 def main(
+    own: Annotated[
+        WorkloadKind, typer.Option("--workload", help="The demo's own queries: commands, or requests that call tools.")
+    ] = WorkloadKind.COMMANDS,
     examples: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that fit the teacher.")] = None,
     stream: Annotated[Path | None, typer.Option(help="JSON lines {text, label} that the fleet is asked.")] = None,
-    teacher: Annotated[TeacherKind, typer.Option(help="Who answers in the cloud.")] = TeacherKind.ENCODER,
+    teacher: Annotated[
+        TeacherKind | None,
+        typer.Option(help="Who answers in the cloud.", show_default="encoder; for tools: generating"),
+    ] = None,
     student: Annotated[
         StudentKind | None,
-        typer.Option(help="What runs on the devices.", show_default="compact; for recorded: encoder-head"),
+        typer.Option(
+            help="What runs on the devices.", show_default="compact; for recorded: encoder-head; for tools: generator"
+        ),
     ] = None,
     promise: Annotated[float, typer.Option(min=1e-4, max=0.5, help="Largest share of answers that may differ.")] = 0.02,
     assurance: Annotated[float, typer.Option(min=0.5, max=0.9999, help="How sure the promise is.")] = 0.95,
@@ -97,21 +118,23 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         _check_writable(json_file)
+        teacher, student = _chosen(own, teacher, student)
         known, asked = workload(examples, stream, teacher, limit, seed)
-        default = StudentKind.COMPACT if teacher is TeacherKind.ENCODER else StudentKind.ENCODER_HEAD
         is_own = stream is None
+        models = _models(seed, console) if own is WorkloadKind.TOOLS else None
         setting = Setting(
             folder=folder or Path("runs") / time.strftime("%Y%m%d-%H%M%S"),
             stream=asked,
             examples=known or asked,
             teacher=teacher.value,
-            student=(student or default).value,
+            student=student.value,
             promise=promise,
             assurance=assurance,
             agents=agents,
             rate=rate,
             lockstep=is_own if lockstep is None else lockstep,
             is_own=is_own,
+            models=models,
         )
         figures = asyncio.run(_run(setting, console))
     except HeadraceError as error:
@@ -125,6 +148,37 @@ def main(
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     typer.echo(json.dumps(figures))
+
+
+def _chosen(
+    own: WorkloadKind, teacher: TeacherKind | None, student: StudentKind | None
+) -> tuple[TeacherKind, StudentKind]:
+    """Teacher and student, named or by default.
+
+    Raises:
+        ConfigError: They don't go with the workload.
+    """
+    writes = own is WorkloadKind.TOOLS
+    teacher = teacher or (TeacherKind.GENERATING if writes else TeacherKind.ENCODER)
+    if student is None:
+        labels = StudentKind.COMPACT if teacher is TeacherKind.ENCODER else StudentKind.ENCODER_HEAD
+        student = StudentKind.GENERATOR if writes else labels
+    for option, kind, fits in (
+        ("--teacher", teacher, (teacher is TeacherKind.GENERATING) == writes),
+        ("--student", student, (student is StudentKind.GENERATOR) == writes),
+    ):
+        if not fits:
+            raise ConfigError(option, kind.value, f"does not go with --workload {own.value}")
+    return teacher, student
+
+
+def _models(seed: int, console: Console) -> Models:
+    """The models that write, made now or the last time."""
+    with Progress(console=console) as progress:
+        bars = {kind: progress.add_task(f"training the {kind}", total=1.0, visible=False) for kind in KINDS}
+        return asyncio.run(
+            made(CACHE, seed, lambda kind, share: progress.update(bars[kind], completed=share, visible=True))
+        )
 
 
 def _check_writable(json_file: Path | None) -> None:

@@ -21,6 +21,7 @@ from demo.stream import Asked, is_local, query_id
 from router.client import AsyncClient
 from router.query import Consent, Route
 from router.release import Manifest
+from router.task import agree
 
 WINDOW = 500
 CONCURRENCY = 32
@@ -101,8 +102,8 @@ def rows_of(
                 cloud=seen,
                 explored=answer.provenance.explored,
                 covered=answer.provenance.covered,
-                agrees=answer.text == teacher[line.text],
-                right=answer.text == line.label,
+                agrees=agree(setting.judge, answer.text, teacher[line.text]),
+                right=agree(setting.judge, answer.text, line.label),
                 release=answer.provenance.release,
                 milliseconds=asked.milliseconds[place],
             )

@@ -9,12 +9,27 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.workload import Line, generate
+from demo.configs import TASK, Models, Pace, cloud_toml, edge_toml, task_toml, teacher_toml
+from demo.tools.workload import generate as generate_requests
+from demo.workload import Line, Workload, generate
 from router.errors import ConfigError, DataError, StartError
-from router.task import Task
+from router.task import Judge, Task
 
-TASK = "commands"
+__all__ = [
+    "DEFAULT_QUERIES",
+    "TASK",
+    "TOOLS_QUERIES",
+    "Places",
+    "Setting",
+    "free_ports",
+    "own_workload",
+    "read_lines",
+    "workload",
+    "write_configs",
+]
+
 DEFAULT_QUERIES = 7500
+TOOLS_QUERIES = 6000
 MAX_TEXT_BYTES = Task(TASK, "").max_text_bytes
 
 _PORTS = range(20_000, 32_000)  # above Ray's workers, below what systems hand out by themselves
@@ -28,14 +43,15 @@ class Setting:
         folder: Everything that the run leaves behind.
         stream: What the fleet is asked, in its order.
         examples: What the teacher is fitted on; empty for a recorded one.
-        teacher: ``encoder`` or ``recorded``.
-        student: ``compact`` or ``encoder-head``.
+        teacher: ``encoder``, ``recorded`` or ``generating``.
+        student: ``compact``, ``encoder-head`` or ``generator``.
         promise: Largest disagreement.
         assurance: Of the promise.
         agents: How many devices.
         rate: Queries a second, 0 for as fast as they are answered.
         lockstep: Hold the stream while something is computed or copied.
         is_own: The workload is the demo's own.
+        models: Of teacher and students that write; ``None`` for those that give labels.
     """
 
     folder: Path
@@ -49,6 +65,12 @@ class Setting:
     rate: float
     lockstep: bool
     is_own: bool
+    models: Models | None = None
+
+    @property
+    def judge(self) -> Judge:
+        """How answers are compared."""
+        return Judge.TOOL_CALL if self.models else Judge.LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +130,22 @@ def workload(
     if stream is None:
         if examples is not None:
             raise ConfigError("--stream", "", "is needed beside --examples: the queries that the fleet is asked")
-        own = generate(limit or DEFAULT_QUERIES, seed)
+        own = own_workload(teacher, limit, seed)
         return own.examples, own.stream
     if teacher == "encoder" and examples is None:
         raise ConfigError("--examples", "", "is needed by --teacher encoder: the lines that the teacher is fitted on")
+    if teacher == "generating":
+        raise ConfigError("--stream", "", "goes with --workload commands; the models of tools know their own requests")
     known = read_lines(examples) if examples is not None and teacher == "encoder" else ()
     asked = read_lines(stream)
     return known, asked[:limit] if limit else asked
+
+
+def own_workload(teacher: str, limit: int, seed: int) -> Workload:
+    """The demo's own: requests that mean calls of tools for a teacher that writes, else commands that mean a label."""
+    if teacher == "generating":
+        return generate_requests(limit or TOOLS_QUERIES, seed)
+    return generate(limit or DEFAULT_QUERIES, seed)
 
 
 def write_configs(setting: Setting) -> Places:
@@ -135,15 +166,27 @@ def write_configs(setting: Setting) -> Places:
     _write_lines(folder / "examples.jsonl", setting.examples)
     ports = free_ports(setting.agents + 1)
     cloud_target = f"127.0.0.1:{ports[0]}"
-    (folder / "cloud.toml").write_text(_cloud_toml(setting, cloud_target), encoding="utf-8")
+    (folder / "cloud.toml").write_text(_cloud(setting, cloud_target), encoding="utf-8")
     configs, targets = [], []
     for number, port in enumerate(ports[1:], 1):
         target = f"127.0.0.1:{port}"
         config = folder / f"edge-{number}.toml"
-        config.write_text(_edge_toml(config.stem, target, cloud_target), encoding="utf-8")
+        config.write_text(edge_toml(config.stem, target, cloud_target), encoding="utf-8")
         configs.append(config)
         targets.append(target)
     return Places(folder / "cloud.toml", cloud_target, tuple(configs), tuple(targets))
+
+
+def _cloud(setting: Setting, target: str) -> str:
+    task = task_toml(setting.teacher, setting.student, setting.promise, setting.assurance, setting.models)
+    return cloud_toml(target, teacher_toml(setting.teacher, setting.models), task, _pace(setting))
+
+
+def _pace(setting: Setting) -> Pace:
+    least = max(10, min(1000, len(setting.stream) // 3))  # a short stream gets its first student sooner
+    if setting.models:
+        return Pace(least, growth=1.5, waiting=0.4)
+    return Pace(least, growth=1.35, waiting=0.4) if setting.is_own else Pace(least, growth=1.4, waiting=0.25)
 
 
 def free_ports(count: int) -> list[int]:
@@ -160,63 +203,3 @@ def free_ports(count: int) -> list[int]:
 def _write_lines(path: Path, lines: tuple[Line, ...]) -> None:
     text = "".join(json.dumps({"text": line.text, "label": line.label}, ensure_ascii=False) + "\n" for line in lines)
     path.write_text(text, encoding="utf-8")
-
-
-def _cloud_toml(setting: Setting, target: str) -> str:
-    teacher = {
-        "encoder": 'kind = "encoder"\nmodel = "minilm"\nexamples = "examples.jsonl"',
-        "recorded": 'kind = "recorded"\nanswers = "stream.jsonl"',
-    }[setting.teacher]
-    least = max(10, min(1000, len(setting.stream) // 3))  # a short stream gets its first student sooner
-    growth = 1.35 if setting.is_own else 1.4
-    return f"""\
-data = "cloud"
-
-[door]
-listen = "{target}"
-reflection = true
-
-[ray]
-cpus = 2
-
-[log]
-drain_seconds = 0.1
-
-[fleet]
-sync_seconds = 0.15
-
-[refresh]
-min_rows = {least}
-growth = {growth}
-poll_seconds = 0.1
-
-[[teachers]]
-name = "{setting.teacher}"
-{teacher}
-
-[[tasks]]
-name = "{TASK}"
-reference = "{setting.teacher}"
-student = "{setting.student}"
-
-[tasks.objective]
-max_disagreement = {setting.promise}
-assurance = {setting.assurance}
-
-[tasks.exploration]
-waiting = {0.4 if setting.is_own else 0.25}
-"""
-
-
-def _edge_toml(device: str, target: str, upstream: str) -> str:
-    return f"""\
-device = "{device}"
-data = "{device}"
-
-[door]
-listen = "{target}"
-reflection = true
-
-[upstream]
-target = "{upstream}"
-"""
