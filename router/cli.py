@@ -1,4 +1,4 @@
-"""``headrace``: ask one question, or a file of them."""
+"""``headrace``: ask one question, or a file of them; replay a log of your own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from router.backtest.cli import backtest
 from router.batch import AnswerFile, Tally, answer_as_json, ask_all, check_questions, read_questions
 from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
 from router.errors import HeadraceError
@@ -109,6 +110,9 @@ def ask(
             )
         else:
             raise typer.BadParameter("give either a TEXT, or --file together with --out")
+
+
+app.command()(backtest)
 
 
 @contextlib.contextmanager

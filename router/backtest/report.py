@@ -1,0 +1,146 @@
+"""Results -> what a person reads before deciding.
+
+Rules:
+ * A figure stands with what it is a share of, and with its interval where chance has a part in it.
+ * What speaks against a figure stands below it: a broken promise, a log that can't teach, what a replay leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from router.backtest.answers import Answers, describe_answers
+from router.backtest.reading import Log
+from router.backtest.run import Plan, Result
+from router.refreshing import Pace
+from router.watch import attempt_alpha, expected_rows
+
+LEAVES_OUT = {
+    "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps more",
+    "encoder": "the student here is the device's encoder-head, but for rounding",
+}
+
+
+def show(console: Console, log: Log, plan: Plan, results: Sequence[Result]) -> None:
+    """Print everything."""
+    named = ", ".join(f"{option} = {name}" for option, name in results[0].more["columns"].items() if name)
+    console.print(f"{log.path}: {len(log.rows):,} queries ({named})", soft_wrap=True)
+    console.print(_table(results))
+    for result in results:
+        for line in verdict(result):
+            console.print(line, soft_wrap=True)
+    if len(results) == 1:
+        console.print("\nWhat would have happened:")
+        for event in results[0].more["events"]:
+            console.print(f"  {event['queries']:>8,}  {event['what']}", soft_wrap=True)
+    console.print("\nWhat to know:")
+    for note in notes(log, plan, results):
+        console.print(f"  * {note}", soft_wrap=True)
+
+
+def verdict(result: Result) -> Iterator[str]:
+    """The outcome of one promise in words, and what speaks against it."""
+    found, more = result.figures, result.more
+    said = f"Promise {percent(result.promise)}:"
+    if len(found["releases"]) == 1:
+        yield f"{said} nothing would have stayed on the device. {_why_nothing(result)}"
+        return
+    saved = 1 - found["cloud_share"]
+    yield (
+        f"{said} the large model would have been asked {saved:.1%} less often, "
+        f"{1 - found['cloud_share_last_quarter']:.1%} less in the last quarter of the log."
+    )
+    if more["cost"]:
+        cost = more["cost"]
+        yield f"  cost: {cost['paid']:,.2f} instead of {cost['all']:,.2f}{_less(cost['paid'], cost['all'])}"
+    if found["accuracy"] is not None:
+        ours, theirs = more["accuracy_interval"], more["teacher_accuracy_interval"]
+        yield (
+            f"  right by {more['columns']['label']!r}: {found['accuracy']:.2%} (95 %: {span(ours)}); "
+            f"the large model alone: {found['teacher_accuracy']:.2%} ({span(theirs)})"
+        )
+    for number, (low, _) in more["release_intervals"].items():
+        if low > result.promise:
+            served = found["disagreement_by_release"][number]
+            differ = f"{served['disagreement']:.2%} of {served['n']:,} differ"
+            yield f"  [red]release {number} broke its promise[/]: {differ}"
+    if more["alarms"]:
+        alarms = f"{more['alarms']} alarm{'s' * (more['alarms'] > 1)}"
+        yield f"  the watch raised {alarms}, and everything escalated until a new certificate"
+
+
+def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
+    """What the figures rest on, and what they leave out."""
+    more = results[0].more
+    answers = Answers(tuple(row.answer for row in log.rows), more["distinct_answers"], more["learnable_share"])
+    about = describe_answers(answers, plan.judge)
+    if about:
+        yield about
+    elif more["learnable_share"] < 1:
+        share = 1 - more["learnable_share"]
+        yield f"{share:.1%} of the queries have an answer that hardly recurs: a student of labels can't learn it"
+    if log.skipped:
+        yield f"{log.skipped:,} rows were left out since a cell could not be used"
+    yield LEAVES_OUT[plan.student]
+    yield "a refresh takes no time here, and every device hears of it at once"
+    yield "the log's answer counts as what the large model says, as if it said the same whenever asked"
+    if len(results[0].figures["releases"]) > 1:
+        yield results[0].more["watch"]
+    if plan.repeat == 1:
+        yield "draws are by chance: --repeat 5 tells how far that moves the figures"
+
+
+def percent(share: float) -> str:
+    """A share as per cent, without needless digits."""
+    return f"{100 * share:.3g} %"
+
+
+def span(ends: Sequence[float]) -> str:
+    """An interval as per cent."""
+    return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f} %"
+
+
+def _table(results: Sequence[Result]) -> Table:
+    table = Table()
+    table.add_column("promise", justify="right")
+    for name in ("on the device", "last quarter", "asks cloud", "last quarter", "differs", "95 %", "releases"):
+        table.add_column(name, justify="right")
+    for result in results:
+        found, more = result.figures, result.more
+        spread = more["spread"] or {}
+        table.add_row(
+            percent(result.promise),
+            _with_spread(found, spread, "local_share"),
+            _with_spread(found, spread, "local_share_last_quarter"),
+            _with_spread(found, spread, "cloud_share"),
+            f"{found['cloud_share_last_quarter']:.1%}",
+            f"{found['disagreement']:.2%}",
+            span(more["disagreement_interval"]),
+            str(len(found["releases"]) - 1),
+        )
+    return table
+
+
+def _with_spread(found: dict[str, Any], spread: dict[str, list[float]], key: str) -> str:
+    said = f"{found[key]:.1%}"
+    return f"{said}\n{100 * spread[key][0]:.1f} to {100 * spread[key][1]:.1f}" if key in spread else said
+
+
+def _less(paid: float, total: float) -> str:
+    return f" ({1 - paid / total:.1%} less)" if total else ""
+
+
+def _why_nothing(result: Result) -> str:
+    queries, more = result.figures["queries"], result.more
+    least = expected_rows(result.promise, attempt_alpha(more["assurance"], 1), 0.0)
+    if queries < Pace().min_rows + least:
+        return (
+            f"A certificate takes {least:,.0f} explored queries at least, beyond those that teach: {queries:,} queries "
+            "are few for that; a longer log, or a larger --promise."
+        )
+    events = more["events"]
+    return f"Last: {events[-1]['what']}." if events else "No student could be fitted."

@@ -1,0 +1,199 @@
+"""A log and a plan -> what Headrace would have done under each promise.
+
+Rules:
+ * Every promise is replayed from nothing, on the same queries and with the same draws.
+ * With several seeds the figures are the first seed's, and beside them stands how far the seeds spread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from router.backtest.answers import Answers, answers_of
+from router.backtest.figures import disagreement, figures, quarters, release_intervals, share
+from router.backtest.life import Life, Served
+from router.backtest.reading import Log
+from router.backtest.replay import Replay
+from router.backtest.students import Fitter
+from router.delay import describe_delays
+from router.errors import ConfigError
+from router.interval import Interval, share_interval
+from router.refreshing import Pace
+from router.task import Judge, Objective, Task, agree
+
+LEAST_QUERIES = 100
+TASK, REFERENCE = "backtest", "log"
+SPREAD = ("local_share", "local_share_last_quarter", "cloud_share", "disagreement")
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to replay.
+
+    Attributes:
+        promises: Largest shares of answers that may differ, each in (0, 1).
+        assurance: Of each promise, in (0, 1).
+        judge: Tells whether two answers are the same.
+        student: ``hashed`` or ``encoder``.
+        encoder: Folder of the encoder.
+        cache: Folder where its vectors are kept.
+        devices: How many ask, in turn.
+        seed: Of the draws.
+        repeat: How many seeds, from ``seed`` on.
+    """
+
+    promises: tuple[float, ...] = (0.02,)
+    assurance: float = 0.95
+    judge: Judge = Judge.LABEL
+    student: str = "hashed"
+    encoder: Path | None = None
+    cache: Path = Path.home() / ".cache" / "headrace"
+    devices: int = 1
+    seed: int = 0
+    repeat: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One promise's outcome: the life of the first seed, the demo's figures of it, and all else that is known."""
+
+    promise: float
+    life: Life
+    figures: dict[str, Any]
+    more: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The demo's keys, and under ``backtest`` what only a replay has."""
+        return {**self.figures, "backtest": self.more}
+
+
+def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) -> list[Result]:
+    """Replay a log under every promise of a plan.
+
+    Args:
+        log: The user's.
+        plan: What to replay.
+        progress: Told the stage, and its share in [0, 1].
+
+    Raises:
+        ConfigError: The plan can't be carried out.
+        DataError: The log is too short, or can't teach anything.
+        ModelError: The encoder can't be used.
+    """
+    if len(log.rows) < LEAST_QUERIES:
+        problem = f"has {len(log.rows)} queries; a replay needs {LEAST_QUERIES}, and some thousands to tell anything"
+        raise DataError(str(log.path), 0, problem)
+    answers = answers_of(log, plan.judge)
+    fitter = _fitter(log, plan, progress)
+    results = []
+    for number, promise in enumerate(plan.promises):
+        objective = Objective(promise, plan.assurance)
+        task = Task(TASK, REFERENCE, judge=plan.judge, student=plan.student, objective=objective)
+        began = time.monotonic()
+        lives = []
+        for again in range(plan.repeat):
+            replay = Replay(log.rows, answers.labels, task, fitter, pace_of(len(log.rows)))
+            before = number * plan.repeat + again
+            lives.append(replay.run(plan.devices, plan.seed + again, _part(progress, plan, before, len(log.rows))))
+        results.append(_result(log, plan, answers, task, lives, time.monotonic() - began))
+    return results
+
+
+def pace_of(queries: int) -> Pace:
+    """How often students are fitted: a short log gets its first one sooner."""
+    return Pace(min_rows=max(10, min(Pace().min_rows, queries // 3)))
+
+
+def _part(progress: Progress, plan: Plan, before: int, queries: int) -> Callable[[int], None]:
+    """What one of several replays tells of its progress: how many queries are done, after ``before`` other replays."""
+    parts = len(plan.promises) * plan.repeat
+    return lambda done: progress("replaying", (before + done / queries) / parts)
+
+
+def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
+    texts = [row.text for row in log.rows]
+    if plan.student == "hashed":
+        from router.backtest.hashed import HashedFitter  # scikit-learn: a second
+
+        return HashedFitter(texts)
+    if plan.encoder is None:
+        raise ConfigError("--encoder", "", "name the folder of --student encoder: model.onnx and tokenizer.json")
+    from router.backtest.encoded import EncoderFitter
+
+    return EncoderFitter(plan.encoder, plan.cache, texts, lambda share: progress("reading texts", share))
+
+
+def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[Life], seconds: float) -> Result:
+    life = lives[0]
+    right = _teacher_right(log, plan.judge)
+    teacher = None if right is None else share_interval(right, len(log.rows))
+    found = figures(life, devices=plan.devices, seconds=seconds, teacher_right=teacher.share if teacher else None)
+    objective = task.objective
+    more = {
+        "log": str(log.path),
+        "columns": asdict(log.columns),
+        "skipped_rows": log.skipped,
+        "promise": objective.max_disagreement,
+        "assurance": objective.assurance,
+        "student": plan.student,
+        "judge": plan.judge.value,
+        "seed": plan.seed,
+        "distinct_answers": answers.distinct,
+        "learnable_share": round(answers.learnable, 6),
+        "quarters": quarters(life.served),
+        "disagreement_interval": _ends(_counted(life.served, "agrees", negated=True)),
+        "release_intervals": {
+            str(number): _ends(interval) for number, interval in release_intervals(life.served, 0.95).items()
+        },
+        "accuracy_interval": _ends(_counted(life.served, "right")) if teacher else None,
+        "teacher_accuracy_interval": _ends(teacher) if teacher else None,
+        "cost": _cost(log, life) if log.columns.cost else None,
+        "alarms": life.alarms,
+        "events": [asdict(event) for event in life.events],
+        "watch": describe_delays(objective.max_disagreement, 1 - objective.assurance, task.exploration.floor),
+        "spread": _spread(lives) if len(lives) > 1 else None,
+    }
+    return Result(objective.max_disagreement, life, found, more)
+
+
+def _teacher_right(log: Log, judge: Judge) -> int | None:
+    """How many of the large model's answers are the log's labels."""
+    if not log.columns.label:
+        return None
+    return sum(row.label is not None and agree(judge, row.answer, row.label) for row in log.rows)
+
+
+def _counted(rows: Sequence[Served], name: str, *, negated: bool = False) -> Interval:
+    hits = sum(bool(getattr(row, name)) != negated for row in rows)
+    return share_interval(hits, len(rows))
+
+
+def _ends(interval: Interval) -> list[float]:
+    return [round(interval.low, 6), round(interval.high, 6)]
+
+
+def _cost(log: Log, life: Life) -> dict[str, float]:
+    """What all answers cost, and what those would have that the large model still gives."""
+    start = len(log.rows) * 3 // 4
+    costs = [row.cost for row in log.rows]
+    paid = [cost if served.cloud else 0.0 for cost, served in zip(costs, life.served, strict=True)]
+    sums = {"all": costs, "paid": paid, "all_last_quarter": costs[start:], "paid_last_quarter": paid[start:]}
+    return {name: round(sum(values), 6) for name, values in sums.items()}
+
+
+def _spread(lives: Sequence[Life]) -> dict[str, list[float]]:
+    """The least and the largest of each figure over the seeds."""
+    values: dict[str, list[float]] = {name: [] for name in SPREAD}
+    for life in lives:
+        rows = life.served
+        values["local_share"].append(share(rows, "local"))
+        values["local_share_last_quarter"].append(share(rows[len(rows) * 3 // 4 :], "local"))
+        values["cloud_share"].append(share(rows, "cloud"))
+        values["disagreement"].append(disagreement(rows))
+    return {name: [min(found), max(found)] for name, found in values.items()}
