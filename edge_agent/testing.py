@@ -16,12 +16,14 @@ import grpc
 from grpc import aio
 
 from router import names
+from router.chat import transcript
 from router.confidence import Calibration
 from router.deferral import Policy
-from router.query import Answer, Provenance, Query, Reason, Tier
+from router.query import Answer, GenerationLimits, Provenance, Query, Reason, Tier
 from router.release import MANIFEST_FILE, File, Golden, Manifest, StudentSpec, digest, write_manifest
 from router.rollout import DeviceReport, Order, Orders
 from router.task import Task
+from router.text_confidence import TEXT_SIGNALS, TextCalibration
 from router.v1 import (
     cascade_pb2,
     cascade_pb2_grpc,
@@ -31,9 +33,11 @@ from router.v1 import (
     release_pb2_grpc,
 )
 from router.wire import answer_to_proto, orders_to_proto, query_from_proto, report_from_proto
+from router.writers.testing import tiny_writer_files
 
 SEED = bytes(range(32))
 TASK = Task("home", reference="simulated")
+TEXT_LIMITS = GenerationLimits(max_tokens=8)
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock"}
 
 _Context = aio.ServicerContext[Any, Any]
@@ -71,7 +75,7 @@ class CloudSimulator:
     """A cluster as devices see it.
 
     Attributes:
-        answer: What the reference says to a text.
+        answer: What the reference says to a text, or to the transcript of a chat.
         seed: Handed to every device.
         interval: Seconds between reports.
         faults: What goes wrong.
@@ -201,7 +205,9 @@ class _Cascade(cascade_pb2_grpc.CascadeServicer):
         await self._cloud.suffer(context, is_query=True)
         reason = query.attempt.reason if query.attempt else Reason.DIRECT
         provenance = Provenance(Tier.CLUSTER, "simulated", "1", reason=reason, logged=True, node="gateway-0")
-        return answer_to_proto(Answer(query.id, self._cloud.answer(query.text), provenance))
+        return answer_to_proto(
+            Answer(query.id, self._cloud.answer(query.text or transcript(query.messages)), provenance)
+        )
 
     def AnswerStream(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
@@ -276,6 +282,57 @@ def tiny_release(
         files={name: File(len(data), digest(data)) for name, data in files.items()},
     )
     return manifest, files
+
+
+def tiny_text_release(
+    task: Task, number: int, words: dict[str, str], *, threshold: float = 0.5, limits: GenerationLimits = TEXT_LIMITS
+) -> tuple[Manifest, dict[str, bytes]]:
+    """A release whose student writes on from the last word of what it reads; see ``tiny_writer_files``.
+
+    Args:
+        task: What it serves.
+        number: Its number.
+        words: What follows each word. A text that ends in one of them scores close to 1, any other close to 0.
+        threshold: Least score kept.
+        limits: Of an answer, where the query names none.
+    """
+    files = tiny_writer_files(words)
+    files["golden.jsonl"] = _lines({"text": word, "answer": words[word], "score": 1.0} for word in sorted(words))
+    spec = StudentSpec("generator", "model.safetensors", "tokenizer.json", (), 0, f"tiny-{number}", limits=limits)
+    return _text_manifest(task, number, threshold, spec, files), files
+
+
+def served_release(
+    task: Task, number: int, model: str, golden: dict[str, str], *, threshold: float = 0.5
+) -> tuple[Manifest, dict[str, bytes]]:
+    """A release whose student is a model at the device's own server.
+
+    Args:
+        task: What it serves.
+        number: Its number.
+        model: As the server calls it.
+        golden: The server's answer to some texts, each of a score close to 1.
+        threshold: Least score kept.
+    """
+    files = {"golden.jsonl": _lines({"text": text, "answer": golden[text], "score": 1.0} for text in golden)}
+    spec = StudentSpec("served", "", "", (), 0, f"served-{number}", limits=TEXT_LIMITS, served_model=model)
+    return _text_manifest(task, number, threshold, spec, files), files
+
+
+def _text_manifest(task: Task, number: int, threshold: float, spec: StudentSpec, files: dict[str, bytes]) -> Manifest:
+    # From the mean alone, as log-odds: 2 is the middle. A token of probability 0.999 is 7, one of 0.3 is -1.
+    others = len(TEXT_SIGNALS) - 1
+    calibration = TextCalibration((2.0, *[0.0] * others), (1.0,) * (others + 1), (2.0, *[0.0] * others), 0.0)
+    return Manifest(
+        task=task,
+        number=number,
+        created_at=0.0,
+        policy=Policy(threshold, number),
+        student=spec,
+        text_calibration=calibration,
+        golden=Golden("golden.jsonl", 0.02),
+        files={name: File(len(data), digest(data)) for name, data in files.items()},
+    )
 
 
 def _tiny_tokenizer(vocabulary: tuple[str, ...]) -> bytes:

@@ -71,7 +71,10 @@ def messages_from_json(text: str) -> tuple[Message, ...]:
         BadInputError: It is no list of messages.
     """
     try:
-        return tuple(_message(item) for item in json.loads(text))
+        listed = json.loads(text)
+        if not isinstance(listed, list):
+            raise TypeError(f"{type(listed).__name__} is no list")
+        return tuple(_message(item) for item in listed)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadInputError("chat", f"is no JSON list of messages: {type(error).__name__}: {error}") from error
 

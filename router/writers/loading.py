@@ -66,6 +66,7 @@ def load_language(source: str | Path, labels: tuple[str, ...] = ()) -> LanguageM
     torch, transformers = _libraries()
     from safetensors import SafetensorError
 
+    transformers.utils.logging.disable_progress_bar()
     given = {"trust_remote_code": False, "local_files_only": Path(source).is_dir()}
     try:
         config = transformers.AutoConfig.from_pretrained(str(source), **given)

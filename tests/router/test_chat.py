@@ -1,0 +1,68 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.agreement import tool_calls_in
+from router.chat import calls_as_text, messages_as_json, messages_from_json, tools_as_dicts, transcript
+from router.errors import BadInputError
+from router.query import Message, Tool, ToolCall
+
+CALLS = st.builds(ToolCall, name=st.text(min_size=1), arguments=st.just('{"room": "hall"}'), id=st.text())
+MESSAGES = st.builds(
+    Message,
+    role=st.sampled_from(["system", "user", "assistant", "tool"]),
+    content=st.text(),
+    tool_calls=st.lists(CALLS, max_size=2).map(tuple),
+    tool_call_id=st.text(),
+)
+
+
+@given(st.lists(MESSAGES, max_size=4).map(tuple))
+def test_a_conversation_survives_as_json(messages):
+    assert messages_from_json(messages_as_json(messages)) == messages
+
+
+def test_a_transcript_has_a_line_for_each_turn_in_order():
+    call = ToolCall("dim", '{"to": 3}')
+    said = [Message("user", "dim it"), Message("assistant", "", (call,)), Message("tool", "done"), Message("user", "!")]
+    assert transcript(said).split("\n") == [
+        "user: dim it",
+        'assistant calls: [{"name": "dim", "arguments": {"to": 3}}]',
+        "tool: done",
+        "user: !",
+    ]
+
+
+def test_calls_as_text_are_read_back_as_the_same_calls():
+    calls = (ToolCall("dim", '{"to": 3}'), ToolCall("stop", "{}"))
+    assert tool_calls_in(calls_as_text(calls)) == calls
+
+
+@pytest.mark.parametrize("arguments", ["{", "[" * 10_000])
+def test_arguments_that_are_no_json_stay_text(arguments):
+    assert json.loads(calls_as_text((ToolCall("dim", arguments),)))[0]["arguments"] == arguments
+
+
+def test_arguments_that_come_as_an_object_become_json():
+    (message,) = messages_from_json(
+        '[{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "dim", "arguments": {"x": 3}}}]}]'
+    )
+    assert message == Message("assistant", "", (ToolCall("dim", '{"x": 3}'),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[1]", '[{"content": "x"}]', '[{"role": 3}]', '[{"role": "user", "tool_calls": 5}]', "[" * 100_000],
+)
+def test_what_is_no_conversation_is_refused(text):
+    with pytest.raises(BadInputError, match="no JSON list of messages"):
+        messages_from_json(text)
+
+
+def test_a_schema_that_is_no_object_is_named():
+    with pytest.raises(BadInputError, match=r"tools\[1\].parameters_schema is no JSON"):
+        tools_as_dicts([Tool("a"), Tool("b", parameters_schema="{")])
+    with pytest.raises(BadInputError, match=r"is no JSON object"):
+        tools_as_dicts([Tool("b", parameters_schema="[]")])
