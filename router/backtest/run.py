@@ -20,7 +20,7 @@ from router.backtest.reading import Log
 from router.backtest.replay import Replay
 from router.backtest.students import Fitter
 from router.delay import describe_delays
-from router.errors import ConfigError
+from router.errors import ConfigError, DataError
 from router.interval import Interval, share_interval
 from router.refreshing import Pace
 from router.task import Judge, Objective, Task, agree
