@@ -31,13 +31,14 @@ class Harness:
         self._running = None
         self.channel = None
 
-    async def start(self, **outbox):
+    async def start(self, servers=(), **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
             door={"listen": "127.0.0.1:0"},
             upstream={"target": self.cloud.target},
             outbox=outbox,
+            servers=servers,
         )
         self.daemon = Daemon(config, insecure=True)
         self._stop.clear()
