@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import numpy as np
+
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
 from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
@@ -28,6 +30,8 @@ from router.watch import log_evidence, most_losses
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
 DEVICE_SHARE = 0.05
+LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that serves must bring
+PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 SLACK_ROWS = 5  # by which a device may be ahead of its share
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
@@ -138,7 +142,7 @@ class Trial:
         return seen
 
     def next(self, champion: int, situation: Situation) -> Next:
-        """What to do, after all rows at hand have been looked at.
+        """What to do, after all rows at hand have been looked at; to be asked again after a promotion.
 
         Args:
             champion: What serves now, 0 for nothing.
@@ -146,15 +150,15 @@ class Trial:
         """
         threshold = self.certified()
         more = self.kept(threshold) - situation.champion_share
-        if more >= LEAST_GAIN * (1.0 - situation.champion_share) and self.keeps_more(threshold, champion):
+        waits = self.rows < self.patience and self.outlook(situation).is_worth_proving
+        least = LEAST_GAIN * (1.0 - situation.champion_share) if waits or not self.has_served else LAST_GAIN
+        if more >= least and self.keeps_more(threshold, champion):
             return Next.PROMOTE
-        worth = self.outlook(situation).is_worth_proving
-        return Next.WAIT if worth and self.rows < self.patience else Next.END
+        return Next.WAIT if waits else Next.END
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
-        seen = tuple(replace(point, loss=max(point.loss, self._lucky_loss(point.threshold))) for point in self.points)
-        return plan(seen, self.allowance, replace(situation, alpha=self.alpha, rows_at_hand=self.rows))
+        return plan(self._seen(), self.allowance, replace(situation, alpha=self.alpha, rows_at_hand=self.rows))
 
     def keeps_more(self, threshold: float, champion: int) -> bool:
         """Whether a threshold keeps more than the champion, paired, one-sided at 90 %.
@@ -172,10 +176,21 @@ class Trial:
         variance = sum((difference - mean) ** 2 for difference in differences) / count
         return mean > 0 and mean >= BETTER * math.sqrt(variance / count)
 
-    def _lucky_loss(self, threshold: float) -> float:
-        """The loss at a threshold, had the rows been unlucky: a standard deviation below what was seen."""
-        losses = self.losses(threshold)
-        return max(0.0, losses - math.sqrt(losses)) / self.rows if losses else 0.0
+    def _seen(self) -> tuple[Point, ...]:
+        """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
+        kept = self._at_least(look.score for look in self.looks)
+        lost = self._at_least(look.score for look in self.looks if look.wrong)
+        whole = PRIOR_ROWS + self.rows
+        return tuple(
+            Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / whole, (point.loss * PRIOR_ROWS + loses) / whole)
+            for point, keeps, loses in zip(self.points, kept, lost, strict=True)
+        )
+
+    def _at_least(self, scores: Iterable[float]) -> list[int]:
+        """For each point, how many scores reach its threshold."""
+        ranked = np.sort(np.fromiter(scores, np.float64))
+        thresholds = [point.threshold for point in self.points]
+        return (len(ranked) - np.searchsorted(ranked, thresholds, side="left")).tolist()
 
 
 def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]) -> list[Record]:
