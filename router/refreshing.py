@@ -111,7 +111,7 @@ def situation_of(task: Task, rows: Sequence[Record], trial: Trial, champion: Cha
 
 
 def patience_of(
-    rows: Sequence[tuple[int, Record]], spent: set[Key], trial: Trial, situation: Situation, most: int
+    rows: Sequence[tuple[int, Record]], spent: set[Key], trial: Trial, situation: Situation, pace: Pace
 ) -> int:
     """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate.
 
@@ -120,8 +120,8 @@ def patience_of(
         spent: Keys that a certificate has looked at.
         trial: The challenger's.
         situation: As ``situation_of`` gives it.
-        most: ``Pace.patience_rows``.
+        pace: Holds the most rows that any challenger may look at.
     """
     at_hand = len(certifying(rows, trial, spent))
     found = plan(trial.points, trial.allowance, replace(situation, rows_at_hand=at_hand))
-    return int(min(PATIENCE * found.expected_rows + PATIENCE_ROWS, most)) if found.is_worth_proving else 0
+    return int(min(PATIENCE * found.expected_rows + PATIENCE_ROWS, pace.patience_rows)) if found.is_worth_proving else 0

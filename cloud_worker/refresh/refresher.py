@@ -33,22 +33,29 @@ from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
-from router.guarantee import NEVER, Point, Situation, plan, prospect, waiting_rate
+from router.guarantee import NEVER, Point, Situation, prospect
 from router.judgement import DeviceStudent
-from router.lessons import Key, calibrating, current, teachable, weights_of
+from router.lessons import Key, current, teachable, weights_of
 from router.lookout import ALARMED, Lookout
 from router.opening import open_student
+from router.refreshing import (
+    Champion,
+    Pace,
+    begin_trial,
+    exploration_at_rest,
+    patience_of,
+    situation_of,
+    waiting_share,
+)
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
 from router.task import Task
-from router.trial import Judging, Next, Trial, certifying, champion_share
-from router.watch import Certificate, attempt_alpha
+from router.trial import Judging, Next, Trial, certifying
+from router.watch import Certificate
 
 log = logging.getLogger(__name__)
 
 GOLDEN_TOLERANCE = 0.05
-PATIENCE = 2.5  # times the rows that a certificate was expected to take
-PATIENCE_ROWS = 100
 
 Fit = Callable[[str, Sequence[Record], Recipe], Fitted | None]
 
@@ -74,6 +81,7 @@ class Refresher:
         """Take up every task where the store says that it stands; ``ask_again`` asks the pool a second time."""
         self._config = config
         self._fit = fit
+        self._pace = Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
         self._publisher = Publisher(config.releases_folder)
@@ -108,7 +116,7 @@ class Refresher:
             taught = teachable(rows, self._store.spent(name))
             free = room.trial is None or room.trial.has_served  # a better student before a looser threshold
             if free and self._is_due(self._store.task_state(name), len(taught)):
-                self._rest(room)
+                self._close(room, rows)
                 self._refresh(room, rows, taught)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
@@ -125,7 +133,7 @@ class Refresher:
     def _watch(self, room: _Room) -> None:
         """Look at what the champion kept; when it breaks the promise, everything escalates and a refresh is due."""
         name, task = room.task.name, room.task
-        champion, _ = self._serving(task)
+        champion = self._serving(task).number
         if not champion:
             return
         if room.lookout is None or room.lookout.release != champion:
@@ -138,12 +146,8 @@ class Refresher:
             self._store.update_task(name, watch=ALARMED, rows_at_refresh=0, exploration=cold)
 
     def _is_due(self, state: TaskState, taught: int) -> bool:
-        settings = self._config.refresh
-        if taught < settings.min_rows:
-            return False
-        return taught >= settings.growth * state.rows_at_refresh or (
-            self._is_late(state) and taught > state.rows_at_refresh
-        )
+        late = self._is_late(state) and taught > max(state.rows_at_refresh, self._pace.min_rows - 1)
+        return late or self._pace.is_due(taught, state.rows_at_refresh)
 
     def _is_late(self, state: TaskState) -> bool:
         return state.rows_at_refresh > 0 and time.time() - state.refreshed_at > self._config.refresh.max_seconds
@@ -209,23 +213,12 @@ class Refresher:
 
     def _patience(self, room: _Room, rows: Sequence[Record], trial: Trial) -> int:
         """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate."""
-        at_hand = len(certifying(self._current(room), trial, self._store.spent(room.task.name)))
-        found = plan(trial.points, trial.allowance, replace(self._situation(room, rows, trial), rows_at_hand=at_hand))
-        expected = PATIENCE * found.expected_rows + PATIENCE_ROWS
-        return int(min(expected, self._config.refresh.patience_rows)) if found.is_worth_proving else 0
+        situation = self._situation(room, rows, trial)
+        return patience_of(self._current(room), self._store.spent(room.task.name), trial, situation, self._pace)
 
     def _situation(self, room: _Room, rows: Sequence[Record], trial: Trial) -> Situation:
         """What further rows cost and bring now."""
-        task = room.task
-        champion, _ = self._serving(task)
-        return Situation(
-            alpha=trial.alpha,
-            rows_at_hand=trial.rows,
-            queries=float(weights_of(calibrating(rows)).sum()),
-            rate=trial.rate,
-            floor=task.exploration.floor if champion else trial.rate,
-            champion_share=trial.kept(trial.serving) if trial.has_served else self._waiting(task, rows)[0],
-        )
+        return situation_of(room.task, rows, trial, self._serving(room.task))
 
     def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, trial: Trial) -> None:
         name, number, attempt = room.task.name, manifest.number, manifest.lineage.attempt
@@ -254,12 +247,22 @@ class Refresher:
         self._store.spend(name, trial.number, [row.key for row in seen])
         situation = self._situation(room, rows, trial)
         self._report(room, trial, situation)
-        step = trial.next(self._serving(room.task)[0], situation)
+        step = trial.next(self._serving(room.task).number, situation)
         if step is Next.PROMOTE:
             self._promote(room, trial)
-            step = trial.next(self._serving(room.task)[0], self._situation(room, rows, trial))
+            step = trial.next(self._serving(room.task).number, self._situation(room, rows, trial))
         if step is Next.END:
             self._end(room, trial)
+
+    def _close(self, room: _Room, rows: Sequence[Record]) -> None:
+        """Take what is certified of a challenger that serves, and wait for no more."""
+        trial = room.trial
+        if trial is None:
+            return
+        trial.patience = trial.rows
+        if trial.next(self._serving(room.task).number, self._situation(room, rows, trial)) is Next.PROMOTE:
+            self._promote(room, trial)
+        self._rest(room)
 
     def _report(self, room: _Room, trial: Trial, situation: Situation) -> None:
         """Say how far the challenger is with the threshold that it is after."""
@@ -316,9 +319,8 @@ class Refresher:
 
     def _rest(self, room: _Room) -> None:
         """Explore as when nothing waits."""
-        exploration = room.task.exploration
-        champion, _ = self._serving(room.task)
-        self._store.update_task(room.task.name, exploration=exploration.floor if champion else exploration.cold)
+        rate = exploration_at_rest(room.task, self._serving(room.task))
+        self._store.update_task(room.task.name, exploration=rate)
         room.trial = room.student = None
 
     def _take_up(self, room: _Room) -> None:
@@ -355,33 +357,20 @@ class Refresher:
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
     def _trial(self, room: _Room, manifest: Manifest, points: tuple[Point, ...], rate: float) -> Trial:
-        objective = room.task.objective
-        return Trial(
-            number=manifest.number,
-            allowance=objective.max_disagreement,
-            alpha=attempt_alpha(objective.assurance, manifest.lineage.attempt),
-            rate=rate,
-            freeze=room.last_batch,
-            patience=0,
-            points=points,
-        )
+        attempt = manifest.lineage.attempt
+        return begin_trial(room.task, manifest.number, attempt, points, rate=rate, freeze=room.last_batch)
 
-    def _serving(self, task: Task) -> tuple[int, float]:
-        """The champion, and the share that it was expected to keep; (0, 0.0) while none may keep anything."""
-        if self._store.task_state(task.name).watch == ALARMED:
-            return 0, 0.0
-        for row in self._store.releases(task.name):
-            if row.state == "champion" and row.note.startswith("{"):
-                return row.number, float(json.loads(row.note)["local_share"])
-        return 0, 0.0
+    def _serving(self, task: Task) -> Champion:
+        """What serves: nothing while none may keep anything."""
+        if self._store.task_state(task.name).watch != ALARMED:
+            for row in self._store.releases(task.name):
+                if row.state == "champion" and row.note.startswith("{"):
+                    return Champion(row.number, float(json.loads(row.note)["local_share"]))
+        return Champion()
 
     def _waiting(self, task: Task, rows: Sequence[Record]) -> tuple[float, float]:
         """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1]."""
-        champion, expected = self._serving(task)
-        if not champion:
-            return 0.0, task.exploration.cold
-        share = champion_share(rows, champion, expected)
-        return share, waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+        return waiting_share(task, rows, self._serving(task))
 
     def _current(self, room: _Room) -> list[tuple[int, Record]]:
         keep = {record.key for record in current([record for _, record in room.rows], room.task)}

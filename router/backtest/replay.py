@@ -205,7 +205,7 @@ class Replay:
         rate = waiting_share(self._task, self._records(), self._serving())[1]
         number, attempt = standing.last_release + 1, standing.attempt + 1
         trial = begin_trial(self._task, number, attempt, points, rate=rate, freeze=self._log[-1][0])
-        trial.patience = patience_of(self._log, self._spent, trial, self._situation(trial), self._pace.patience_rows)
+        trial.patience = patience_of(self._log, self._spent, trial, self._situation(trial), self._pace)
         right = float(np.average(agrees, weights=weights))
         said = f"a student of {len(fit.labels)} labels from {len(taught):,} rows agrees on {right:.1%}"
         if not trial.patience:
