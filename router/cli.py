@@ -1,4 +1,4 @@
-"""``headrace``: ask one question, or a file of them; replay a log of your own."""
+"""``headrace``: ask one question, or a file of them; hold a conversation; replay a log of your own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from router.backtest.cli import backtest
 from router.batch import AnswerFile, Tally, answer_as_json, ask_all, check_questions, read_questions
 from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
+from router.conversation import chat
 from router.errors import HeadraceError
 from router.query import Answer, Query, Route, Wanted
+from router.reporting import reporting, who_answered
 
 MAX_CONCURRENCY = 256
 _SHOWN_FAILURES = 10
-_INTERRUPTED = 130
 
 app = typer.Typer(
     name="headrace", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -94,7 +95,7 @@ def ask(
     Exit codes are listed in docs/exit-codes.md.
     """  # noqa: D301 - \b keeps the lines of the examples
     template = Query(id="", task=task, route=route, wanted=Wanted(top_k, rationale))
-    with _reporting(as_json):
+    with reporting(as_json):
         if text is not None and file is None and out is None:
             logging.basicConfig(level=logging.INFO, format="headrace: %(message)s")
             with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
@@ -112,23 +113,8 @@ def ask(
             raise typer.BadParameter("give either a TEXT, or --file together with --out")
 
 
+app.command()(chat)
 app.command()(backtest)
-
-
-@contextlib.contextmanager
-def _reporting(as_json: bool) -> Iterator[None]:
-    """Say what went wrong, and end with the exit code that it has."""
-    try:
-        yield
-    except HeadraceError as error:
-        if as_json:
-            said = {"kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
-            typer.echo(json.dumps({"error": said}))
-        typer.echo(f"headrace: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt:
-        typer.echo("headrace: stopped", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _show(answer: Answer, as_json: bool) -> None:
@@ -140,11 +126,7 @@ def _show(answer: Answer, as_json: bool) -> None:
         typer.echo(f"  {log_probability:8.3f}  {label}")
     if answer.rationale:
         typer.echo(f"  {answer.rationale}")
-    came_from = answer.provenance
-    notes = [came_from.tier.value, came_from.model, f"release {came_from.release}" * bool(came_from.release)]
-    notes += [came_from.reason.value, "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"]
-    notes.append("degraded" * came_from.degraded)
-    typer.echo("; ".join(note for note in notes if note), err=True)
+    typer.echo(who_answered(answer), err=True)
 
 
 def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, concurrency: int, as_json: bool) -> None:

@@ -35,9 +35,9 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         caller = caller_of(context, insecure=True)
         provenance = Provenance(tier=Tier.DEVICE, model=self.name, release=7, reason=Reason.CONFIDENT, node=caller)
         rationale = "because" if query.wanted.rationale else ""
-        answer = Answer(query.id, query.text.upper(), provenance, confidence=0.9, rationale=rationale)
+        answer = Answer(query.id, said(query).upper(), provenance, confidence=0.9, rationale=rationale)
         response = answer_to_proto(replace(answer, distribution=Distribution(top)))
-        if query.text == "impossible":
+        if said(query) == "impossible":
             response.confidence = 2.0
         return response
 
@@ -46,23 +46,29 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         await self._obey(query_from_proto(request))
 
     async def _obey(self, query):
-        if query.text == "busy once" and len(self.seen) == 1:
+        text = said(query)
+        if text == "busy once" and len(self.seen) == 1:
             raise OverloadedError("busy just now", 0.05)
-        if query.text == "busy for an hour":
+        if text == "busy for an hour":
             raise OverloadedError("busy", 3600)
-        if query.text == "away":
+        if text == "away":
             raise UnavailableError("nobody above answers")
-        if query.text == "bad":
+        if text == "bad":
             raise BadInputError("text", "is bad; say something else")
-        if query.text == "hang":
+        if text == "hang":
             self.hanging.put_nowait(query)
             await asyncio.Event().wait()
-        if query.text == "broken":
+        if text == "broken":
             raise RuntimeError("/srv/private/model.bin is missing")
-        if query.text == "misconfigured":
+        if text == "misconfigured":
             raise ConfigError("/etc/private.toml", "key", "is wrong")
         if query.task == "unknown":
             raise UnknownTaskError("no task 'unknown' here")
+
+
+def said(query):
+    """The text, or what a chat ends in."""
+    return query.text or query.messages[-1].content
 
 
 def tiny_door(port=0, name="tiny"):
