@@ -107,4 +107,4 @@ def _target(row: Record, places: dict[str, int]) -> NDArray[np.float32]:
     empty = target == 0
     if empty.any():
         target[empty] = rest / empty.sum()
-    return target / target.sum()
+    return np.asarray(target / target.sum())

@@ -121,8 +121,8 @@ class EncoderFitter:
         logits, similarity = np.zeros((len(held), len(labels))), np.zeros(len(held))
         folds = np.array([fold_of(row, FOLDS) for row in held])
         for fold in range(FOLDS):
-            own = np.flatnonzero(folds == fold)
-            if len(own):
+            own = np.flatnonzero(folds == fold).tolist()
+            if own:
                 head = self._head([row for row in rows if fold_of(row, FOLDS) != fold], labels)
                 reading = head.read(self._of([held[place].text for place in own]))
                 logits[own], similarity[own] = reading.logits, reading.similarity

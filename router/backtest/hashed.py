@@ -98,8 +98,8 @@ def _cross_fitted(
     similarity = np.zeros(len(held))
     folds = np.array([fold_of(row, FOLDS) for row in held])
     for fold in range(FOLDS):
-        own = np.flatnonzero(folds == fold)
-        if not len(own):
+        own = np.flatnonzero(folds == fold).tolist()
+        if not own:
             continue
         targets = _targets([row for row in rows if fold_of(row, FOLDS) != fold], lessons, places)
         votes = _votes_without(targets, inverse)
@@ -136,8 +136,8 @@ def _near(texts: Sequence[str], places: dict[str, int], likeness: Floats, reader
     result = np.empty((len(texts), likeness.shape[1]), np.float32)
     known = np.array([places.get(text, -1) for text in texts])
     result[known >= 0] = likeness[known[known >= 0]]
-    new = np.flatnonzero(known < 0)
-    if len(new):
+    new = np.flatnonzero(known < 0).tolist()
+    if new:
         result[new] = reader.near([texts[place] for place in new])
     return result
 
@@ -148,7 +148,7 @@ def _read(near: Floats, votes: Floats, centroids: Matrix) -> Reading:
 
 
 def _kernel(cosine: Floats) -> Floats:
-    return np.exp(np.float32(BEND) * (cosine - np.float32(1.0)))
+    return np.asarray(np.exp(np.float32(BEND) * (cosine - np.float32(1.0))))
 
 
 def _inverse(likeness: Floats) -> Floats:
