@@ -86,10 +86,10 @@ def _free_text(answers: Answers, judge: Judge) -> str:
     )
 
 
-def _by_value(parse: Callable[[str], object]) -> Callable[[str], Hashable]:
+def _by_value(parse: Callable[[str], Hashable]) -> Callable[[str], Hashable]:
     def key(answer: str) -> Hashable:
         value = parse(answer)
-        return ("text", normalised(answer)) if value is None else ("value", repr(value))
+        return ("text", normalised(answer)) if value is None else ("value", value)
 
     return key
 

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.backtest import hashed
+from router.backtest.hashed import HashedFitter
+from router.backtest.hashing import MOST_FEATURES, HashedTexts, Rarity
+from router.backtest.students import FOLDS
+from router.distillation import Record, Source
+from router.lessons import fold_of
+
+
+def records(rows):
+    return [
+        Record("device-1", f"q-{place:06d}", "log", "log", "backtest", 1, place, place, row["text"], row["answer"])
+        for place, row in enumerate(rows)
+    ]
+
+
+def fitted(rows):
+    made = records(rows)
+    return made, HashedFitter([row.text for row in made]).fit(made)
+
+
+def test_it_learns_what_words_mean(make_rows):
+    _, fit = fitted(make_rows(300))
+    asked = make_rows(200, seed=1)
+    reading = fit.reader.read([row["text"] for row in asked])
+    said = [fit.labels[place] for place in reading.logits.argmax(axis=1)]
+    assert np.mean([one == row["answer"] for one, row in zip(said, asked, strict=True)]) > 0.97
+
+
+def test_what_it_says_of_a_calibrating_row_was_not_learned_from_it(make_rows):
+    rows = make_rows(200)
+    rows[7]["answer"] = rows[11]["answer"] = "odd"
+    rows += [{"text": f"strange {number}", "answer": "odd"} for number in range(3)]
+    made, fit = fitted(rows)
+    said = dict(zip([row.query_id for row in fit.rows], fit.measures.answers, strict=True))
+    assert said[made[7].query_id] != "odd"
+    assert fit.labels[fit.reader.read([made[7].text]).logits.argmax()] == "odd"  # and this one was
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_leaving_a_fold_out_is_the_same_as_fitting_without_it(make_rows, seed):
+    made, fit = fitted(make_rows(120, seed))
+    rarity = fit.reader.rarity  # of all lessons, as the fold's student has it too
+    for fold in range(FOLDS):
+        own = [place for place, row in enumerate(fit.rows) if fold_of(row, FOLDS) == fold]
+        rest = [row for row in made if fold_of(row, FOLDS) != fold]
+        texts = list(dict.fromkeys(row.text for row in rest))
+        lessons = rarity.features(HashedTexts(texts).counts(texts))
+        targets = hashed.sparse.csr_matrix(hashed.lessons_of(rest, fit.labels).targets)
+        likeness = hashed.cosines(lessons, lessons)
+        votes = hashed._product(targets, hashed._inverse(likeness))
+        asked = rarity.features(HashedTexts(["x"]).counts([fit.rows[place].text for place in own]))
+        expected = hashed._read(hashed.cosines(asked, lessons), votes, hashed._centroids(targets, likeness))
+        np.testing.assert_allclose(fit.measures.reading.logits[own], expected.logits, atol=2e-3)
+        np.testing.assert_allclose(fit.measures.reading.similarity[own], expected.similarity, atol=1e-4)
+
+
+def test_the_same_rows_give_the_same_student(make_rows):
+    rows = make_rows(150)
+    one, other = fitted(rows)[1], fitted(rows)[1]
+    np.testing.assert_array_equal(one.measures.reading.logits, other.measures.reading.logits)
+
+
+def test_a_label_that_too_few_rows_teach_stays_unknown(make_rows):
+    rows = [*make_rows(60), {"text": "once", "answer": "rare"}, {"text": "twice", "answer": "rare"}]
+    assert "rare" not in fitted(rows)[1].labels
+
+
+def test_two_labels_are_needed(make_rows):
+    assert fitted([row | {"answer": "lights"} for row in make_rows(30)])[1] is None
+
+
+def test_many_lessons_are_thinned(make_rows, monkeypatch):
+    monkeypatch.setattr(hashed, "MOST_LESSONS", 50)
+    _, fit = fitted(make_rows(200))
+    assert fit.reader.lessons.shape[0] == 50
+    assert len(fit.rows) == 200
+
+
+def test_rows_outside_the_promise_teach_but_do_not_calibrate(make_rows):
+    made = records(make_rows(60))
+    direct = [Record(**{**_fields(row), "query_id": f"d-{row.query_id}", "source": Source.DIRECT}) for row in made]
+    fit = HashedFitter([row.text for row in made]).fit([*made, *direct])
+    assert fit.rows == made
+
+
+def _fields(record):
+    return {name: getattr(record, name) for name in Record.__dataclass_fields__}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text(max_size=80), min_size=1, max_size=6))
+def test_any_text_at_all_has_a_vector_of_length_one_or_none(texts):
+    counts = HashedTexts(texts).counts(texts)
+    lengths = np.sqrt(np.asarray(Rarity.of(counts).features(counts).power(2).sum(axis=1)).ravel())
+    assert all(length == pytest.approx(1.0, abs=1e-4) or length == 0.0 for length in lengths)
+
+
+def test_a_long_text_counts_by_its_rarest_parts():
+    long = " ".join(f"word{number}" for number in range(5000))
+    counts = HashedTexts([long]).counts([long])
+    assert Rarity.of(counts).features(counts).nnz <= MOST_FEATURES
+
+
+def test_new_texts_are_read_like_known_ones():
+    texts = HashedTexts(["lamp on", "song off"])
+    np.testing.assert_array_equal(
+        texts.counts(["song off"]).toarray(), HashedTexts(["lamp on"]).counts(["song off"]).toarray()
+    )

@@ -1,0 +1,166 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloud_worker.config import Refresh
+from router.backtest.hashed import HashedFitter
+from router.backtest.reading import Asked
+from router.backtest.replay import STRIDE, Replay, device_seed
+from router.exploration import draw
+from router.refreshing import Pace
+from router.task import Objective, Task
+
+
+def replay(rows, promise=0.05, seed=0, devices=2, least=150, fitter=None):
+    asked = [Asked(row["text"], row["answer"], row.get("label"), asked_at=place) for place, row in enumerate(rows)]
+    task = Task("backtest", "log", objective=Objective(promise))
+    fitter = fitter or HashedFitter([row["text"] for row in rows])
+    one = Replay(asked, [row["answer"] for row in rows], task, fitter, Pace(min_rows=least))
+    return one, one.run(devices, seed)
+
+
+@pytest.fixture(scope="module")
+def lived():
+    """A replay of 1,500 easy queries, with its log."""
+    return replay(_utterances(1500))
+
+
+def test_easy_queries_come_home_within_the_promise(lived):
+    _, life = lived
+    last = life.served[-375:]
+    assert life.releases
+    assert sum(row.local for row in last) / len(last) > 0.6
+    assert sum(not row.agrees for row in life.served) / len(life.served) <= 0.05
+
+
+def test_before_the_first_release_everything_escalates_and_is_explored(lived):
+    _, life = lived
+    early = life.served[: life.releases[0].at_query]
+    assert early
+    assert all(row.cloud and row.explored and not row.local and row.release == 0 for row in early)
+
+
+def test_what_the_large_model_answers_never_differs_from_it(lived):
+    assert all(row.agrees for row in lived[1].served if not row.local)
+
+
+def test_the_log_has_what_escalated_or_was_explored_and_nothing_else(lived):
+    one, life = lived
+    logged = {record.query_id for _, record in one._log}
+    assert logged == {f"q-{row.place:06d}" for row in life.served if row.cloud}
+
+
+def test_exploration_is_the_keyed_draw(lived):
+    one, life = lived
+    records = {record.query_id: record for _, record in one._log}
+    for row in life.served:
+        query = f"q-{row.place:06d}"
+        drawn = draw(device_seed(0, row.place % 2 + 1), query)
+        if row.explored:
+            assert drawn < records[query].exploration
+        elif row.cloud:
+            assert drawn >= records[query].exploration
+
+
+def test_a_propensity_is_one_unless_the_student_kept_the_query(lived):
+    for _, record in lived[0]._log:
+        assert record.propensity == (record.exploration if record.kept else 1.0)
+
+
+def test_no_row_certifies_what_it_taught():
+    seen = []
+
+    class Watching(HashedFitter):
+        def fit(self, rows):
+            seen.append({row.query_id for row in rows})
+            return super().fit(rows)
+
+    rows = _utterances(900)
+    one, life = replay(rows, fitter=Watching([row["text"] for row in rows]))
+    assert life.releases
+    first = life.releases[0]
+    assert len(one._spent) >= first.rows
+    spent_after_first = {key[1] for key in one._spent}
+    assert not seen[0] & spent_after_first
+
+
+def test_a_promotion_stands_at_the_end_of_a_stride(lived):
+    assert all(release.at_query % STRIDE == 0 for release in lived[1].releases)
+
+
+def test_releases_are_numbered_upwards(lived):
+    numbers = [release.number for release in lived[1].releases]
+    assert numbers == sorted(set(numbers))
+
+
+def test_the_same_seed_gives_the_same_life_and_another_one_another():
+    rows = _utterances(700)
+    one, same, other = (replay(rows, seed=seed)[1] for seed in (0, 0, 1))
+    assert one == same
+    assert [row.explored for row in other.served] != [row.explored for row in one.served]
+
+
+def test_answers_by_chance_keep_nothing_local():
+    draws = random.Random(0)
+    rows = [{"text": row["text"], "answer": draws.choice("abc")} for row in _utterances(800)]
+    _, life = replay(rows)
+    assert not life.releases
+    assert not any(row.local for row in life.served)
+    assert life.events
+
+
+def test_a_change_of_meaning_raises_the_alarm_and_everything_escalates():
+    turned = {"lights": "music", "music": "clock", "clock": "lights"}
+    rows = _utterances(1200) + [row | {"answer": turned[row["answer"]]} for row in _utterances(1300, seed=5)]
+    _, life = replay(rows)
+    assert life.alarms >= 1
+    alarm = next(event.queries for event in life.events if "breaks its promise" in event.what)
+    assert 1200 < alarm <= 2500
+    after = life.served[alarm : alarm + STRIDE]
+    assert not any(row.local for row in after)
+    assert all(row.explored for row in after)
+
+
+def test_an_answer_that_is_new_escalates_until_it_is_known():
+    rows = _utterances(1000)
+    new = {"doors": ("gate", "lock", "hinge", "knob", "porch")}
+    rows += [row for pair in zip(_utterances(150, 1), _utterances(150, 2, new), strict=True) for row in pair]
+    _, life = replay(rows)
+    wrong = [row for row in life.served[1000:] if not row.agrees]
+    assert len(wrong) <= 0.1 * 300
+
+
+@settings(max_examples=5)
+@given(st.integers(1, 7), st.integers(0, 1000))
+def test_every_query_is_answered_once_whatever_the_fleet(devices, seed):
+    rows = _utterances(230)
+    _, life = replay(rows, devices=devices, seed=seed, least=60)
+    assert [row.place for row in life.served] == list(range(230))
+
+
+def test_labels_tell_what_was_right():
+    rows = [row | {"label": row["answer"]} for row in _utterances(300)]
+    rows[3]["label"] = "else"
+    _, life = replay(rows)
+    assert life.served[3].right is False
+    assert life.served[4].right is True
+
+
+def test_the_pace_is_the_one_of_a_cloud_that_says_nothing():
+    given = Refresh()
+    assert Pace() == Pace(given.min_rows, given.growth, given.patience_rows)
+
+
+def _utterances(count, seed=0, words=None):
+    draws = random.Random(seed)
+    words = words or {"lights": ("lamp", "bulb", "glow"), "music": ("song", "tune", "album"), "clock": ("noon", "wake")}
+    fillers = ("please", "turn", "the", "a", "now", "could", "you", "my", "some", "more")
+    rows = []
+    for _ in range(count):
+        answer = draws.choice(sorted(words))
+        parts = [*draws.choices(words[answer], k=2), *draws.choices(fillers, k=3)]
+        draws.shuffle(parts)
+        rows.append({"text": " ".join(parts), "answer": answer})
+    return rows
