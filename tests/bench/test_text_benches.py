@@ -1,0 +1,28 @@
+"""The benches of texts run to their end and say what they found, in a quick form that finds nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("text_deferral", "head_not_worse"),
+        ("arithmetic_recipes", "answers_to_reach_label_only_on_all"),
+        ("svamp_rationales", "accuracy"),
+        ("soft_labels_clinc", "figures"),
+    ],
+)
+def test_the_last_line_is_one_json_object(name, key):
+    command = [sys.executable, str(ROOT / "bench" / f"{name}.py"), "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["bench"] == name
+    assert key in figures or "skipped" in figures
