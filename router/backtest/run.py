@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from router.backtest.answers import Answers, answers_of
 from router.backtest.figures import disagreement, figures, quarters, release_intervals, share
 from router.backtest.life import Life, Served
@@ -100,7 +102,8 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
         for again in range(plan.repeat):
             replay = Replay(log.rows, answers.labels, task, fitter, pace_of(len(log.rows)))
             before = number * plan.repeat + again
-            lives.append(replay.run(plan.devices, plan.seed + again, _part(progress, plan, before, len(log.rows))))
+            with threadpool_limits(1):  # the many small steps lose more by waiting for threads than the few large gain
+                lives.append(replay.run(plan.devices, plan.seed + again, _part(progress, plan, before, len(log.rows))))
         results.append(_result(log, plan, answers, task, lives, time.monotonic() - began))
     return results
 

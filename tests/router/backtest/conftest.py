@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 WORDS = {
     "lights": ("lamp", "bulb", "bright", "dark", "glow"),
@@ -25,6 +26,13 @@ def utterances(count, seed=0, words=None):
         draws.shuffle(parts)
         rows.append({"text": " ".join(parts), "answer": answer})
     return rows
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small matrices are not worth the threads that a busy machine makes them wait for."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
