@@ -57,14 +57,14 @@ class Lineages:
         Raises:
             ConfigError: It began with another one.
         """
-        known = self.judge(task)
+        known = self.judge(task.name, task.version)
         if not known:
             try:
                 with self._engine.begin() as connection:
                     connection.execute(insert(_JUDGES).values(task=task.name, version=task.version, judge=judge))
             except IntegrityError:  # another process was first
                 pass
-            known = self.judge(task)
+            known = self.judge(task.name, task.version)
         if known != judge:
             raise ConfigError(
                 f"task {task.name}",
@@ -73,9 +73,9 @@ class Lineages:
                 f"version, {task.version + 1} or above",
             )
 
-    def judge(self, task: Task) -> str:
+    def judge(self, name: str, version: int) -> str:
         """The judge that a task's lineage began with; empty if none is known."""
-        query = select(_JUDGES.c.judge).where(_JUDGES.c.task == task.name, _JUDGES.c.version == task.version)
+        query = select(_JUDGES.c.judge).where(_JUDGES.c.task == name, _JUDGES.c.version == version)
         with self._engine.connect() as connection:
             return str(connection.execute(query).scalar() or "")
 

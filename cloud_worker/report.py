@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +11,12 @@ from rich.table import Table
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.lineages import Lineages
 from cloud_worker.running import Up, running_for, who_runs
 from cloud_worker.spool import pending_in
 from cloud_worker.store import Device, Store, TaskState
+from router.interval import Interval
+from router.self_agreement import in_words
 
 
 def gather_report(config: CloudConfig) -> dict[str, Any]:
@@ -30,7 +34,8 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
     }
     if config.store.url or (config.data / "fleet.sqlite").is_file():  # else looking would make one
         store = Store(config.store_url)
-        report["tasks"] = [_task(state) for state in store.task_states()]
+        lineages = Lineages(store.engine)
+        report["tasks"] = [_task(state) | _lineage(state, lineages) for state in store.task_states()]
         report["devices"] = [_device(device) for device in store.devices()]
     return report
 
@@ -47,6 +52,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
     if report["tasks"]:
         console.print(_tasks_table(report["tasks"]))
+        for line in filter(None, map(_lineage_line, report["tasks"])):
+            console.print(line, highlight=False, soft_wrap=True)
     if report["devices"]:
         console.print(_devices_table(report["devices"]))
 
@@ -69,6 +76,23 @@ def _task(state: TaskState) -> dict[str, Any]:
         "phase_progress": state.phase_progress,
         "rows": state.rows_seen,
     }
+
+
+def _lineage(state: TaskState, lineages: Lineages) -> dict[str, Any]:
+    """Who judges, and the least promise that the reference's own unsteadiness leaves, once it has been asked twice."""
+    least = lineages.least_promise(state.name, state.version)
+    return {
+        "judged_by": lineages.judge(state.name, state.version),
+        "least_promise": asdict(least) if least.rows else None,
+    }
+
+
+def _lineage_line(task: dict[str, Any]) -> str:
+    """In words, empty while nothing is known."""
+    parts = [f"as judged by {task['judged_by']}"] if task["judged_by"] else []
+    if task["least_promise"]:
+        parts.append(in_words(Interval(**task["least_promise"])))
+    return f"{task['task']}: {'; '.join(parts)}" if parts else ""
 
 
 def _device(device: Device) -> dict[str, Any]:
@@ -103,7 +127,8 @@ def _tasks_table(tasks: list[dict[str, Any]]) -> Table:
     for task in tasks:
         phase = task["phase"]
         if phase != "idle":
-            phase = f"{phase} {task['phase_progress']:.0%} {task['phase_note']}".strip()
+            phase = f"{phase} {task['phase_progress']:.0%}"
+        phase = f"{phase} {task['phase_note']}".strip()
         cells = (task["release"], f"{task['exploration']:.2f}", task["mode"], task["watch"], phase, task["rows"])
         table.add_row(task["task"], *(str(cell) for cell in cells))
     return table

@@ -205,7 +205,7 @@ class Refresher:
             text_calibration=calibrated.text,
             reliability=tuple(reliability_curve(calibrated.scores, agrees, weights)),
             self_agreement=room.second.share(current([record for _, record in room.rows], task)),
-            judged_by=self._lineages.judge(task),
+            judged_by=self._lineages.judge(task.name, task.version),
             golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE),
             lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
         )
