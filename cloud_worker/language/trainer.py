@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch
 from torch.nn import functional
 
 from cloud_worker.language.architectures import Form, LanguageModel
-from cloud_worker.language.batching import IGNORED, Batch, Encoded, collate, encode
+from cloud_worker.language.batching import IGNORED, Batch, Encoded, by_length, collate, encode
 from cloud_worker.language.examples import Example, LabelExample
 from cloud_worker.language.topk_loss import ABSENT, topk_loss
 from router.errors import BadInputError, ModelError
@@ -157,16 +158,20 @@ def _run(
     model.train()
     for drawn in _draws(len(groups), schedule):
         rows = [row for position in drawn for row in groups[position]]
-        batch = collate(language, rows)
-        loss = (_example_losses(model, batch, language.form, schedule.temperature) * batch.weights).sum() / len(drawn)
-        if not torch.isfinite(loss):
-            raise ModelError(f"the loss is {loss.item()} at step {len(losses) + 1}; lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = 0.0
+        for part in by_length(rows, language.form):
+            batch = collate(language, part)
+            each = _example_losses(model, batch, language.form, schedule.temperature) * batch.weights
+            share = each.sum() / len(drawn)
+            share.backward()
+            loss += share.item()
+        if not math.isfinite(loss):
+            raise ModelError(f"the loss is {loss} at step {len(losses) + 1}; lower the learning rate")
         torch.nn.utils.clip_grad_norm_(weights, schedule.clip)
         optimiser.step()
         _step_quietly(pace)
-        losses.append(loss.item())
+        losses.append(loss)
         if progress is not None:
             progress(len(losses) / schedule.steps)
     return losses
