@@ -1,0 +1,105 @@
+"""What devices answered lately, from the growth of what they report: so that the watch knows how much it should see.
+
+Rules:
+ * A device whose counters shrank has started anew: all that it reports is new.
+ * Planned rows are covered queries times the lower of both exploration rates in force between two reports.
+ * What is older than two days is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
+
+from router.rollout import DeviceReport, TaskReport
+
+SLOT_SECONDS = 60
+KEPT_SECONDS = 2 * 86_400
+
+_METADATA = MetaData()
+_TRAFFIC = Table(
+    "traffic",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("answered", Integer, nullable=False),
+    Column("covered", Integer, nullable=False),
+    Column("planned", Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Queries of a time.
+
+    Attributes:
+        answered: Of all kinds.
+        covered: Of them, those under the promise.
+        planned: Explored rows that the covered ones should give.
+    """
+
+    answered: int = 0
+    covered: int = 0
+    planned: float = 0.0
+
+
+def growth(before: TaskReport | None, now: TaskReport) -> Passed:
+    """What a device did with a task between two reports; ``before`` is ``None`` at its first."""
+    known = before if before is not None and before.answered <= now.answered else TaskReport(now.task)
+    rate = now.exploration if known is not before else min(known.exploration, now.exploration)
+    covered = max(now.covered - known.covered, 0)
+    return Passed(now.answered - known.answered, covered, covered * rate)
+
+
+class Traffic:
+    """These figures, beside the rest of the fleet's state."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Make the table if it is missing in the store behind ``engine``."""
+        self._engine = engine
+        with engine.begin() as connection:
+            connection.execute(CreateTable(_TRAFFIC, if_not_exists=True))
+
+    def add(self, before: DeviceReport | None, now: DeviceReport, at: float) -> None:
+        """Count what a device did since its report ``before``, at Unix time ``at`` in seconds."""
+        known = {task.task: task for task in before.tasks} if before is not None else {}
+        for task in now.tasks:
+            passed = growth(known.get(task.task), task)
+            if passed.answered:
+                self._add(task.task, int(at // SLOT_SECONDS), passed)
+
+    def between(self, task: str, first: float, last: float) -> Passed:
+        """What passed from Unix time ``first`` to ``last`` in seconds, in whole minutes."""
+        columns = _TRAFFIC.c
+        sums = (func.sum(columns.answered), func.sum(columns.covered), func.sum(columns.planned))
+        where = (columns.task == task, columns.slot >= first // SLOT_SECONDS, columns.slot < last // SLOT_SECONDS)
+        with self._engine.connect() as connection:
+            answered, covered, planned = connection.execute(select(*sums).where(*where)).one()
+        return Passed(int(answered or 0), int(covered or 0), float(planned or 0.0))
+
+    def _add(self, task: str, slot: int, passed: Passed) -> None:
+        columns = _TRAFFIC.c
+        grown = (
+            update(_TRAFFIC)
+            .where(columns.task == task, columns.slot == slot)
+            .values(
+                answered=columns.answered + passed.answered,
+                covered=columns.covered + passed.covered,
+                planned=columns.planned + passed.planned,
+            )
+        )
+        values = {"answered": passed.answered, "covered": passed.covered, "planned": passed.planned}
+        with self._engine.begin() as connection:
+            if connection.execute(grown).rowcount:
+                return
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(_TRAFFIC).values(task=task, slot=slot, **values))
+                old = slot - KEPT_SECONDS // SLOT_SECONDS
+                connection.execute(delete(_TRAFFIC).where(columns.task == task, columns.slot < old))
+        except IntegrityError:  # another gateway began the minute
+            with self._engine.begin() as connection:
+                connection.execute(grown)
