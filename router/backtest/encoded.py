@@ -104,8 +104,8 @@ class EncoderFitter:
             ConfigError: The cache can't be written.
             ModelError: The encoder can't be used.
         """
-        encoder = OnnxEncoder.load(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS)
         file = cache / f"vectors-{_digest(folder)}.sqlite"
+        encoder = OnnxEncoder.load(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS)
         try:
             with Features(file, encoder.embed) as features:
                 self._vectors = dict(zip(texts, features.of(texts, progress), strict=True))
@@ -144,5 +144,5 @@ def _digest(folder: Path) -> str:
         try:
             digest.update((folder / name).read_bytes())
         except OSError as error:
-            raise ModelError(f"{name} can't be read: {error.strerror or error}") from error
+            raise ModelError(f"{folder / name} can't be read: {error.strerror or error}") from error
     return digest.hexdigest()[:16]

@@ -25,7 +25,7 @@ def brought_by(extra):
     return {name for name, _ in found}
 
 
-@pytest.mark.parametrize("extra", ["", "edge"])
+@pytest.mark.parametrize("extra", ["", "edge", "backtest"])
 def test_a_device_gets_neither_ray_nor_torch(extra):
     assert not brought_by(extra) & HEAVY
 

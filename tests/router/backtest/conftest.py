@@ -15,7 +15,7 @@ WORDS = {
 FILLERS = ("please", "turn", "the", "a", "now", "could", "you", "my", "some", "more")
 
 
-def utterances(count, seed=0, words=None):
+def spoken(count, seed=0, words=None):
     """Rows of text and answer: two words of one answer among fillers, and now and then an answer by chance."""
     words = words or WORDS
     draws = random.Random(seed)
@@ -35,8 +35,14 @@ def one_thread():
         yield
 
 
+@pytest.fixture(scope="session")
+def utterances():
+    """Makes rows of text and answer."""
+    return spoken
+
+
 @pytest.fixture
-def make_rows():
+def make_rows(utterances):
     return utterances
 
 
