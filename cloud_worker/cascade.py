@@ -20,7 +20,7 @@ from typing import Any
 
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
-from cloud_worker.records import Asked, answer_of, record_of, verify_draw
+from cloud_worker.records import Asked, answer_of, question_of, record_of, verify_draw
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.teachers.base import TeacherAnswer
 from router import names
@@ -170,7 +170,8 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         explored = await self._was_drawn(query, caller)
         asked = Asked(query, caller, task, received_at, explored)
         trace = tuple(inject().items())
-        said = await parts.teachers[task.reference].ask(query.text, deadline - time.monotonic(), trace)
+        question = question_of(asked, trace)
+        said = await parts.teachers[task.reference].ask(question, deadline - time.monotonic())
         logged = self._may_log(asked)
         stages = (("teacher", said.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
         response = answer_to_proto(answer_of(asked, said, parts.node, logged, stages))

@@ -24,8 +24,10 @@ from pydantic_settings import (
 
 from router.errors import ConfigError
 from router.settings import config_error, merged, read_toml
-from router.task import Judge, Task
+from router.task import Judge, Kind, Task
 
+LABEL_STUDENTS = ("compact", "encoder-head")
+WRITING_STUDENTS = ("generator", "served")
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -115,14 +117,18 @@ class TeacherSettings(BaseModel):
 
     ``encoder``: a frozen pretrained ``model`` (name, folder, or ``minilm``) with a head fitted on ``examples``.
     ``recorded``: the answers in the file ``answers``, replayed. Files are JSON lines ``{text, label}``.
+    ``generating``: a language ``model`` (name or folder) that writes, asked by the templates ``prompt`` and, where a
+    reason is wanted, ``rationale_prompt``; each holds ``{text}`` once.
     """
 
     model_config = _FROZEN
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    kind: Literal["encoder", "recorded"]
+    kind: Literal["encoder", "recorded", "generating"]
     model: str = "minilm"
     examples: str = ""
     answers: str = ""
+    prompt: str = "{text}"
+    rationale_prompt: str = ""
     replicas: int = Field(1, ge=1)
     max_batch: int = Field(64, ge=1)
 
@@ -240,22 +246,29 @@ def read_config(path: Path, **changes: Any) -> CloudConfig:
 def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(content.get("data"), str):
         content["data"] = folder / content["data"]
-    if isinstance(content.get("encoder"), str) and (folder / content["encoder"]).is_dir():
-        content["encoder"] = str(folder / content["encoder"])
+    _anchor_folder(content, "encoder", folder)
     verdict = content.get("verdict")
     model = verdict.get("model") if isinstance(verdict, dict) else None
     if isinstance(verdict, dict) and isinstance(model, str) and model and (folder / model).is_dir():
         verdict["model"] = str(folder / model)
-    teachers = content.get("teachers")
-    for teacher in teachers if isinstance(teachers, list) else ():
-        if not isinstance(teacher, dict):
-            continue
+    for task in _tables(content.get("tasks")):
+        _anchor_folder(task, "base", folder)
+    for teacher in _tables(content.get("teachers")):
         for key in ("examples", "answers"):
             if isinstance(teacher.get(key), str) and teacher[key]:
                 teacher[key] = str(folder / teacher[key])
-        if isinstance(teacher.get("model"), str) and (folder / teacher["model"]).is_dir():
-            teacher["model"] = str(folder / teacher["model"])
+        _anchor_folder(teacher, "model", folder)
     return content
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    return [table for table in value if isinstance(table, dict)] if isinstance(value, list) else []
+
+
+def _anchor_folder(table: dict[str, Any], key: str, folder: Path) -> None:
+    """Take a name for a folder beside the file where there is one."""
+    if isinstance(table.get(key), str) and table[key] and (folder / table[key]).is_dir():
+        table[key] = str(folder / table[key])
 
 
 def _check_names(path: Path, config: CloudConfig) -> None:
@@ -271,12 +284,30 @@ def _check_names(path: Path, config: CloudConfig) -> None:
             raise ConfigError(
                 str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"
             )
-        if task.student not in {"compact", "encoder-head"}:
-            raise ConfigError(
-                str(path), f"tasks.{task.name}.student", f"{task.student!r} is unknown; use compact or encoder-head"
-            )
+        _check_student(path, task)
     for teacher in config.teachers:
-        needed = {"encoder": "examples", "recorded": "answers"}[teacher.kind]
+        _check_templates(path, teacher)
+        needed = {"encoder": "examples", "recorded": "answers"}.get(teacher.kind)
+        if needed is None:
+            continue
         file = getattr(teacher, needed)
         if not file or not Path(file).is_file():
             raise ConfigError(str(path), f"teachers.{teacher.name}.{needed}", f"no such file: {file!r}")
+
+
+def _check_student(path: Path, task: Task) -> None:
+    kinds = WRITING_STUDENTS if task.kind is Kind.TEXT else LABEL_STUDENTS
+    if task.student not in kinds:
+        known = f"a task of kind {task.kind.value} takes {' or '.join(kinds)}"
+        raise ConfigError(str(path), f"tasks.{task.name}.student", f"{task.student!r} is unknown; {known}")
+    if task.kind is Kind.TEXT and not task.base:
+        problem = "is missing; name the model that its students start from, or that devices serve"
+        raise ConfigError(str(path), f"tasks.{task.name}.base", problem)
+
+
+def _check_templates(path: Path, teacher: TeacherSettings) -> None:
+    for key in ("prompt", "rationale_prompt"):
+        wording = getattr(teacher, key)
+        if wording and wording.count("{text}") != 1:
+            problem = f"{wording!r} needs the field {{text}} exactly once, where the question goes"
+            raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", problem)

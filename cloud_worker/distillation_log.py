@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
+from cloud_worker.token_column import pack, unpack
 from router.distillation import Record, Source
 from router.files import sync_folder
 
@@ -49,6 +50,7 @@ _TYPES: dict[str, pa.DataType] = {
     "Source": pa.string(),
     "tuple[str, ...]": _LABELS,
     "tuple[float, ...]": pa.list_(pa.float64()),
+    "tuple[TokenProbability, ...]": pa.binary(),
 }
 RECORD_COLUMNS = tuple(field.name for field in fields(Record))
 SCHEMA = pa.schema(
@@ -85,7 +87,8 @@ class DistillationLog:
             return 0
         batch = (table.transaction_version(_BATCHES) or 0) + 1
         commit = CommitProperties(app_transactions=[Transaction(app_id, version), Transaction(_BATCHES, batch)])
-        write_deltalake(table, table_of(fresh, batch), mode="append", commit_properties=commit)
+        # A table that is older than a column takes it in with its next rows.
+        write_deltalake(table, table_of(fresh, batch), mode="append", schema_mode="merge", commit_properties=commit)
         table.update_incremental()
         self._make_durable(table.version())
         self._remember(fresh)
@@ -122,7 +125,10 @@ class DistillationLog:
             return SCHEMA.empty_table().select(names)
         dataset = table.to_pyarrow_dataset()
         wanted = (pc.field("task") == task) & (pc.field("batch") > after_batch)
-        read = dataset.to_table(filter=wanted, columns=[*names, *({"batch"} - set(names))])
+        known = [name for name in names if name in dataset.schema.names]
+        read = dataset.to_table(filter=wanted, columns=[*known, *({"batch"} - set(known))])
+        for name in set(names) - set(known):
+            read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
         return read.sort_by("batch").select(names)
 
     def _refreshed(self) -> DeltaTable | None:
@@ -212,7 +218,10 @@ def _partitions_to_search(record: Record) -> list[Partition]:
 
 def table_of(records: Sequence[Record], batch: int) -> pa.Table:
     """Records as rows of the log, in ``batch``."""
-    rows = [{**asdict(record), "day": partition_of(record)[1], "batch": batch} for record in records]
+    rows = [
+        {**asdict(record), "tokens": pack(record.tokens), "day": partition_of(record)[1], "batch": batch}
+        for record in records
+    ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -222,8 +231,14 @@ def records_of(table: pa.Table) -> list[Record]:
 
 
 def _record(row: dict[str, Any]) -> Record:
-    listed = {"labels": tuple(row["labels"]), "log_probabilities": tuple(row["log_probabilities"])}
-    return Record(**{**row, **listed, "source": Source(row["source"])})
+    changed = {
+        "labels": tuple(row["labels"]),
+        "log_probabilities": tuple(row["log_probabilities"]),
+        "chat": row["chat"] or "",
+        "tokens": unpack(row["tokens"] or b""),
+        "source": Source(row["source"]),
+    }
+    return Record(**{**row, **changed})
 
 
 def _asked_at(record: Record) -> float:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloud_worker.teachers.base import NoAnswer, Question, TeacherAnswer
 from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
@@ -32,8 +32,7 @@ _MOST_RETRY_AFTER_SECONDS = 10.0
 
 @dataclass(slots=True)
 class _Waiting:
-    text: str
-    trace: tuple[tuple[str, str], ...]
+    question: Question
     deadline: float  # by the loop's clock
     reply: asyncio.Future[Reply]
     tries: int = 0
@@ -67,13 +66,12 @@ class Gatherer:
         """How many questions are here."""
         return self._waiting
 
-    async def ask(self, text: str, seconds: float, trace: tuple[tuple[str, str], ...] = ()) -> TeacherAnswer:
+    async def ask(self, question: Question, seconds: float) -> TeacherAnswer:
         """The teacher's answer.
 
         Args:
-            text: The question.
+            question: What is asked.
             seconds: Time that its caller waits.
-            trace: The trace that it belongs to.
 
         Raises:
             OverloadedError: Too much waits already.
@@ -84,7 +82,7 @@ class Gatherer:
         if self._waiting >= self._max_waiting:
             raise OverloadedError("too many queries wait for an answer; try again later", self._retry_after())
         loop = asyncio.get_running_loop()
-        item = _Waiting(text, trace, loop.time() + seconds, loop.create_future())
+        item = _Waiting(question, loop.time() + seconds, loop.create_future())
         self._waiting += 1
         try:
             self._queue.append(item)
@@ -125,7 +123,7 @@ class Gatherer:
     async def _call(self, batch: list[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        questions = [Question(item.text, (item.deadline - began) * 1000, item.trace) for item in batch]
+        questions = [replace(item.question, milliseconds=(item.deadline - began) * 1000) for item in batch]
         try:
             async with asyncio.timeout_at(max(item.deadline for item in batch)):
                 async for replies in self._ask(questions):

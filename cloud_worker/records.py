@@ -9,13 +9,28 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cloud_worker.teachers.base import TeacherAnswer
+from cloud_worker.teachers.base import Question, TeacherAnswer
+from cloud_worker.wishes import LOGGED_ALTERNATIVES, wants_rationales, wants_tokens
+from router.chat import calls_as_text, messages_as_json, transcript
 from router.distillation import Record, Source
 from router.exploration import is_explored
-from router.query import Answer, Attempt, Distribution, Provenance, Query, Reason, Route, Tier, Usage
-from router.task import Task
+from router.query import (
+    Answer,
+    Attempt,
+    Distribution,
+    Provenance,
+    Query,
+    Reason,
+    Route,
+    Tier,
+    TokenProbability,
+    Usage,
+    Wanted,
+)
+from router.task import Kind, Task
+from router.writers.prompting import limits_of
 
 Stages = tuple[tuple[str, float], ...]
 
@@ -57,6 +72,39 @@ def source_of(attempt: Attempt | None) -> Source:
     return Source.TAUGHT if attempt.kept else Source.ESCALATED
 
 
+def question_of(asked: Asked, trace: tuple[tuple[str, str], ...] = ()) -> Question:
+    """What the task's reference is asked.
+
+    Args:
+        asked: The query.
+        trace: The trace that it belongs to.
+    """
+    query, task = asked.query, asked.task
+    wanted = query.wanted
+    if task.kind is Kind.TEXT:
+        most = max(wanted.top_k, LOGGED_ALTERNATIVES if wants_tokens(task) else 0)
+        wanted = Wanted(most, wanted.rationale or wants_rationales(task))
+    return Question(
+        text=text_of(query),
+        messages=query.messages,
+        tools=query.tools,
+        response_schema=query.response_schema,
+        limits=limits_of(query.limits, task.limits),
+        wanted=wanted,
+        trace=trace,
+    )
+
+
+def text_of(query: Query) -> str:
+    """What was asked, as one text."""
+    return query.text or transcript(query.messages)
+
+
+def said_text(said: TeacherAnswer) -> str:
+    """The answer as one text: calls that are said apart from it stand for it where it is empty."""
+    return said.text or (calls_as_text(said.tool_calls) if said.tool_calls else "")
+
+
 def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
     """The record of one answer of the task's reference."""
     query, attempt = asked.query, asked.query.attempt or Attempt()
@@ -70,8 +118,9 @@ def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
         task_version=asked.task.version,
         asked_at=attempt.asked_at or asked.received_at,
         received_at=asked.received_at,
-        text=query.text,
-        answer=answer.text,
+        text=text_of(query),
+        chat=messages_as_json(query.messages) if query.messages else "",
+        answer=said_text(answer),
         source=source_of(query.attempt),
         labels=tuple(label for label, _ in answer.distribution.top),
         log_probabilities=tuple(value for _, value in answer.distribution.top),
@@ -93,6 +142,8 @@ def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
         tokens_out=answer.tokens_out,
         milliseconds=answer.milliseconds,
         usd=answer.usd,
+        rationale=answer.rationale,
+        tokens=answer.tokens,
     )
 
 
@@ -109,7 +160,11 @@ def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages
     query, attempt = asked.query, asked.query.attempt
     return Answer(
         query_id=query.id,
-        text=said.text,
+        text=said_text(said),
+        finish_reason=said.finish_reason,
+        tool_calls=said.tool_calls,
+        tokens=tuple(_shortened(token, query.wanted.top_k) for token in said.tokens) if query.wanted.top_k else (),
+        rationale=said.rationale if query.wanted.rationale else "",
         provenance=Provenance(
             tier=Tier.CLUSTER,
             model=asked.task.reference,
@@ -123,6 +178,10 @@ def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages
         distribution=shorten(said.distribution, query.wanted.top_k),
         usage=Usage(said.tokens_in, said.tokens_out, stages, said.usd),
     )
+
+
+def _shortened(token: TokenProbability, top_k: int) -> TokenProbability:
+    return replace(token, alternatives=shorten(token.alternatives, top_k))
 
 
 def shorten(distribution: Distribution, top_k: int) -> Distribution:

@@ -13,6 +13,8 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.query import TokenProbability
+
 SET_ASIDE_SHARE = 0.2
 
 
@@ -38,7 +40,8 @@ class Record:
         task_version: The task's version.
         asked_at: Unix time in seconds at the first tier.
         received_at: Unix time in seconds at the gateway.
-        text: What was asked, after preprocessing.
+        text: What was asked, after preprocessing; of a chat, its transcript.
+        chat: The conversation as JSON, where it was one; see ``router.chat``.
         answer: The teacher's answer.
         is_reference: The teacher is the task's reference.
         source: How it came.
@@ -63,6 +66,7 @@ class Record:
         tokens_out: Tokens that the teacher wrote.
         milliseconds: The teacher's time.
         usd: The teacher's price.
+        tokens: What the answer was made of, the likeliest alternatives and their tail; empty where none were asked for.
     """
 
     caller: str
@@ -98,6 +102,8 @@ class Record:
     tokens_out: int = 0
     milliseconds: float = 0.0
     usd: float = 0.0
+    chat: str = ""
+    tokens: tuple[TokenProbability, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:

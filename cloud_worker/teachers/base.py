@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.query import Distribution
+from router.query import Distribution, FinishReason, GenerationLimits, Message, TokenProbability, Tool, ToolCall, Wanted
 
 Progress = Callable[[str, float], None]  # what is done now, and how far it is, from 0 to 1
 
@@ -21,12 +21,22 @@ class Question:
     """One question for a teacher.
 
     Attributes:
-        text: What is asked.
+        text: What is asked; of a chat, its transcript.
+        messages: The conversation, where it is one.
+        tools: What the answer may call.
+        response_schema: JSON schema that the answer should follow, or empty.
+        limits: Of the answer, the task's where the caller named none.
+        wanted: How many alternatives to each token or label, and whether a reason too.
         milliseconds: Time that the caller still waits.
         trace: The trace that it belongs to, as W3C ``traceparent`` and its kin.
     """
 
     text: str
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    response_schema: str = ""
+    limits: GenerationLimits = GenerationLimits()
+    wanted: Wanted = Wanted()
     milliseconds: float = 30_000.0
     trace: tuple[tuple[str, str], ...] = ()
 
@@ -43,6 +53,11 @@ class TeacherAnswer:
         tokens_in: Tokens read.
         tokens_out: Tokens written.
         usd: Price.
+        tokens: What the text was made of, with the alternatives that were asked for.
+        rationale: Why, where it was asked for and could be read.
+        tool_calls: The calls that it asks for.
+        finish_reason: Why it ended.
+        problem: What is wrong with it as a lesson, empty where nothing is; the caller gets it all the same.
     """
 
     text: str
@@ -52,6 +67,11 @@ class TeacherAnswer:
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
+    tokens: tuple[TokenProbability, ...] = ()
+    rationale: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = FinishReason.STOP
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

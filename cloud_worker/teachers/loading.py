@@ -22,6 +22,12 @@ def load_teacher(settings: TeacherSettings, cache: Path, progress: Progress | No
     """
     if settings.kind == "recorded":
         return RecordedTeacher(settings.name, Path(settings.answers))
+    if settings.kind == "generating":
+        from cloud_worker.teachers.generating import Wording, load_generating_teacher
+
+        return load_generating_teacher(
+            settings.name, settings.model, Wording(settings.prompt, settings.rationale_prompt)
+        )
     from cloud_worker.teachers.encoder import load_encoder_teacher  # torch: seconds, and hundreds of megabytes
 
     return load_encoder_teacher(settings.name, settings.model, Path(settings.examples), cache, progress)

@@ -75,11 +75,11 @@ def test_it_never_changes_after_reading(write):
         (GOOD.replace("[door]", "[door]\nlisden = 1"), "door.lisden: is not a key"),
         (GOOD.replace("[door]", '[door]\nmax_waiting = "many"'), "door.max_waiting"),
         (GOOD.replace("[door]", "[door]\nmax_waiting = 0"), "is 0"),
-        (GOOD.replace('kind = "recorded"', 'kind = "oracle"'), "'encoder' or 'recorded'"),
+        (GOOD.replace('kind = "recorded"', 'kind = "oracle"'), "'encoder', 'recorded' or 'generating'"),
         (GOOD.replace('answers = "answers.jsonl"', ""), "teachers.big.answers: no such file"),
         (GOOD.replace("answers.jsonl", "nowhere.jsonl"), "nowhere.jsonl"),
         (GOOD.replace('reference = "big"', 'reference = "bigger"'), "tasks.home.reference: 'bigger' is no teacher"),
-        (GOOD.replace('reference = "big"', 'reference = "big"\nstudent = "tiny"'), "use compact or encoder-head"),
+        (GOOD.replace('reference = "big"', 'reference = "big"\nstudent = "tiny"'), "takes compact or encoder-head"),
         (
             GOOD.replace('reference = "big"', 'reference = "big"\nlog_by_defualt = false'),
             "'log_by_defualt' is not a key",

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from deltalake import write_deltalake
 
 from cloud_worker.distillation_log import (
     COMPACT_EVERY_BATCHES,
@@ -13,10 +14,12 @@ from cloud_worker.distillation_log import (
     DistillationLog,
     partition_of,
     records_of,
+    table_of,
 )
 from cloud_worker.drainer import Drainer
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from router.distillation import Record, Source
+from router.query import Distribution, TokenProbability
 
 DAY = 86_400.0
 NOON = 1_800_014_400.0 + DAY / 2
@@ -50,6 +53,23 @@ def test_an_empty_log_has_version_minus_one_and_no_rows(log):
     assert (log.version(), log.rows(), log.taken_in("spool")) == (-1, 0, 0)
     assert log.read("home").schema.equals(SCHEMA)
     assert log.read("home", columns=["text"]).column_names == ["text"]
+
+
+def test_a_log_that_is_older_than_a_column_is_read_and_takes_it_in(tmp_path):
+    path = tmp_path / "log"
+    old = [name for name in SCHEMA.names if name not in ("chat", "tokens")]
+    write_deltalake(path, table_of([record(1)], 1).select(old), partition_by=["task", "day"])
+    log = DistillationLog(path)
+    assert [(row.chat, row.tokens) for row in records_of(log.read("home"))] == [("", ())]
+    log.append([record(2, chat="[]")], "spool", 2)
+    assert sorted(row.chat for row in records_of(DistillationLog(path).read("home"))) == ["", "[]"]
+
+
+def test_the_tokens_of_an_answer_are_kept(log):
+    tokens = (TokenProbability("on", -0.5, Distribution((("on", -0.5), ("off", -1.0)), -4.0)),)
+    log.append([record(1, tokens=tokens)], "spool", 1)
+    (row,) = records_of(log.read("home"))
+    assert row.tokens == tokens
 
 
 def test_a_record_comes_back_as_it_went_in(log):

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from cloud_worker.gather import MOST_TRIES, Gatherer
-from cloud_worker.teachers import NoAnswer, TeacherAnswer
+from cloud_worker.teachers import NoAnswer, Question, TeacherAnswer
 from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 
@@ -47,7 +47,7 @@ async def gatherer(pool):
 
 async def test_everything_that_waits_goes_in_one_call(pool, gatherer):
     pool.open.clear()
-    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(18)]
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(18)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     pool.open.set()
@@ -60,7 +60,7 @@ async def test_everything_that_waits_goes_in_one_call(pool, gatherer):
 async def test_a_call_that_breaks_is_asked_again_for_what_is_missing(pool, gatherer):
     pool.break_next = 1
     pool.open.clear()
-    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(6)]
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(6)]
     await asyncio.sleep(0)
     pool.open.set()
     assert [answer.text for answer in await asyncio.gather(*asks)] == [f"T{number}" for number in range(6)]
@@ -70,20 +70,20 @@ async def test_a_call_that_breaks_is_asked_again_for_what_is_missing(pool, gathe
 async def test_a_pool_that_breaks_again_and_again_is_unavailable(pool, gatherer):
     pool.break_next = MOST_TRIES
     with pytest.raises(UnavailableError):
-        await gatherer.ask("t", 10)
+        await gatherer.ask(Question("t"), 10)
     assert len(pool.calls) == MOST_TRIES
 
 
 async def test_the_deadline_ends_the_wait(pool, gatherer):
     pool.open.clear()
     with pytest.raises(DeadlineError):
-        await gatherer.ask("t", 0.05)
+        await gatherer.ask(Question("t"), 0.05)
     assert gatherer.waiting == 0
 
 
 async def test_a_question_whose_caller_has_gone_is_not_asked(pool, gatherer):
     pool.open.clear()
-    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(3)]
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     asks[2].cancel()
@@ -95,10 +95,10 @@ async def test_a_question_whose_caller_has_gone_is_not_asked(pool, gatherer):
 
 async def test_above_the_limit_it_sheds_and_says_when_to_come_back(pool, gatherer):
     pool.open.clear()
-    asks = [asyncio.create_task(gatherer.ask(f"t{number}", 10)) for number in range(40)]
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(40)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError) as shed:
-        await gatherer.ask("one too many", 10)
+        await gatherer.ask(Question("one too many"), 10)
     assert 0.1 <= shed.value.retry_after <= 10
     pool.open.set()
     await asyncio.gather(*asks)
@@ -106,7 +106,7 @@ async def test_above_the_limit_it_sheds_and_says_when_to_come_back(pool, gathere
 
 async def test_what_a_teacher_can_not_answer_is_said_and_not_asked_again(pool, gatherer):
     with pytest.raises(NotPossibleError, match="not recorded"):
-        await gatherer.ask("?", 10)
+        await gatherer.ask(Question("?"), 10)
     assert len(pool.calls) == 1
 
 
@@ -118,5 +118,5 @@ async def test_the_time_left_goes_inward(gatherer):
         yield [(0, TeacherAnswer("A", "v1"))]
 
     gatherer._ask = ask
-    await gatherer.ask("t", 2.0)
+    await gatherer.ask(Question("t"), 2.0)
     assert 1500 < seen[0] <= 2000
