@@ -137,6 +137,13 @@ def answered(kind: Kind, seed: int, given: argparse.Namespace) -> tuple[Array, B
     return np.array([features(one.tokens) for one in found]), np.array(agrees)
 
 
+def logarithms(raw: Array) -> Array:
+    """The same signals as plain log-probabilities, (rows, signals): what the head is not given."""
+    found = raw.copy()
+    found[:, :-1] = -np.logaddexp(0.0, -raw[:, :-1])
+    return found
+
+
 def compare(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
     """Figures of every signal and of the head, over the students of all seeds."""
     raw, agrees = zip(*(answered(kind, seed, given) for seed in range(given.seeds)), strict=True)
@@ -149,6 +156,9 @@ def compare(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
     }
     heads = [fit_text_calibration(one[:apart], known[:apart], ones) for one, known in zip(raw, agrees, strict=True)]
     scores["head"] = [text_scores(head, one[apart:]) for head, one in zip(heads, raw, strict=True)]
+    plain = [logarithms(one) for one in raw]
+    others = [fit_text_calibration(one[:apart], known[:apart], ones) for one, known in zip(plain, agrees, strict=True)]
+    scores["head on logarithms"] = [text_scores(head, one[apart:]) for head, one in zip(others, plain, strict=True)]
     chosen = []
     for one, known in zip(raw, agrees, strict=True):
         turned = one[:apart] * np.array(OF_TEXT.directions)
@@ -165,6 +175,7 @@ def compare(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
         "agreement": round(float(np.mean(right)), 4),
         "chosen": [TEXT_SIGNALS[place] for place in chosen],
         "calibration_error": round(float(np.mean([head.error for head in heads])), 4),
+        "calibration_error_on_logarithms": round(float(np.mean([head.error for head in others])), 4),
     }
     for name, figure in figures.items():
         table[name] = _rows(scores, right, figure, given)
