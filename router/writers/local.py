@@ -21,6 +21,7 @@ from router.errors import BadInputError, ModelError
 from router.query import Distribution, FinishReason, GenerationLimits, TokenProbability
 from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
 from router.writers.loading import Form, LanguageModel, load_language
+from router.writers.prompting import before_stop
 
 SMALL_WEIGHTS = 50_000_000  # below it plain attention is faster on one core than the fused one: 39 and 52 ms an answer
 
@@ -195,10 +196,8 @@ class _Line:
         self.ids.append(token)
         self.ended = token in self.ends
         if self.stops and not self.ended:
-            text = self._decoded()
-            places = [place for place in (text.find(stop) for stop in self.stops) if place >= 0]
-            if places:
-                self._text, self.ended = text[: min(places)], True
+            self._text = before_stop(self._decoded(), self.stops)
+            self.ended = self._text is not None
 
     def written(self, tokens_in: int) -> Written:
         """The whole of it."""

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from router.errors import BadInputError, ConfigError, ModelError, UnavailableErr
 from router.query import Distribution, FinishReason, GenerationLimits, Message, TokenProbability
 from router.text_confidence import LEAST_LOG_PROBABILITY
 from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
+from router.writers.prompting import before_stop
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
@@ -99,10 +101,10 @@ class ServedWriter:
             asked = {**body, "logprobs": True, "top_logprobs": min(max(top_k, 1), MOST_ALTERNATIVES)}
             reply = self._post(asked)
             if not _refuses_probabilities(reply):
-                return self._read(reply, top_k)
+                return self._read(reply, limits.stop, top_k)
             log.warning("%s gives no token probabilities for %s: its answers have no score", self.url, self.model)
             self._asks_probabilities = False
-        return self._read(self._post(body), top_k)
+        return self._read(self._post(body), limits.stop, top_k)
 
     def close(self) -> None:
         """Close the connections."""
@@ -137,14 +139,16 @@ class ServedWriter:
                 f"no server answers at {self.url} ({error}); start it, or correct its URL"
             ) from error
 
-    def _read(self, reply: httpx.Response, top_k: int) -> Written:
+    def _read(self, reply: httpx.Response, stops: tuple[str, ...], top_k: int) -> Written:
         if reply.status_code != httpx.codes.OK:
             raise self._refusal(reply)
         try:
-            return _written(reply.json(), top_k)
+            written = _written(reply.json(), top_k)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise ModelError(f"the reply of the server at {self.url} can't be read: {problem}") from error
+        cut = before_stop(written.text, stops)  # some servers leave the stop in the text
+        return written if cut is None else replace(written, text=cut.strip())
 
     def _refusal(self, reply: httpx.Response) -> BadInputError | ModelError | UnavailableError:
         said = " ".join(reply.text.split())[:_SHOWN_CHARACTERS]
