@@ -54,6 +54,13 @@ def current(records: Sequence[Record], task: Task) -> list[Record]:
     return [row for row in rows if row.teacher_version == version]
 
 
+def would_stay(row: Record) -> bool:
+    """Whether the student's answer stayed, or would have, had the operator not had everything escalate."""
+    if row.kept or row.degraded:
+        return row.kept
+    return row.local_score is not None and row.threshold is not None and row.local_score >= row.threshold
+
+
 def teachable(rows: Sequence[Record], spent: set[Key]) -> list[Record]:
     """The rows that may teach: not set aside, or spent by a certificate already."""
     return [row for row in rows if may_teach(row) or (row.key in spent and row.answer)]

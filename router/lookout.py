@@ -2,6 +2,8 @@
 
 Rules:
  * Every explored row of the release counts once, in the log's order, whether it was kept or escalated.
+ * A release under a later number, same content and threshold, is watched over both lives.
+ * While the operator has everything escalate, it is judged by what it would have kept.
  * Nothing is stored: after a restart the same rows give the same watch.
 """
 
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from router.distillation import Record, may_certify
+from router.lessons import would_stay
 from router.task import Task
 from router.trial import Judging
 from router.watch import Watch, WatchState
@@ -29,6 +32,7 @@ class Lookout:
         judging: Its judge.
         watch: The bets against the promise being kept.
         seen: How many rows of the log have been looked at.
+        also: Other numbers under which the same content served at the same threshold.
     """
 
     release: int
@@ -36,12 +40,21 @@ class Lookout:
     judging: Judging
     watch: Watch
     seen: int = 0
+    also: frozenset[int] = frozenset()
 
     @classmethod
-    def over(cls, release: int, task: Task, judging: Judging) -> Self:
-        """A fresh watch over a release, at the task's promise and assurance."""
+    def over(cls, release: int, task: Task, judging: Judging, also: frozenset[int] = frozenset()) -> Self:
+        """A fresh watch over a release, at the task's promise and assurance.
+
+        Args:
+            release: Its number.
+            task: Its task.
+            judging: Its judge.
+            also: Other numbers under which the same content served at the same threshold.
+        """
         objective = task.objective
-        return cls(release, task, judging, Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance)))
+        watch = Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance))
+        return cls(release, task, judging, watch, also=also)
 
     def look(self, rows: Sequence[Record]) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
@@ -52,9 +65,12 @@ class Lookout:
         new, self.seen = rows[self.seen :], len(rows)
         alarmed = False
         for row in new:
-            if row.release == self.release and row.task_version == self.task.version and may_certify(row):
+            if self._is_mine(row) and may_certify(row):
                 alarmed = self.watch.update(self._lost(row))
         return alarmed
 
+    def _is_mine(self, row: Record) -> bool:
+        return row.task_version == self.task.version and (row.release == self.release or row.release in self.also)
+
     def _lost(self, row: Record) -> bool:
-        return row.kept and not self.judging(row.text, row.local_answer or "", row.answer)
+        return would_stay(row) and not self.judging(row.text, row.local_answer or "", row.answer)

@@ -24,13 +24,14 @@ import numpy as np
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
 from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
-from router.lessons import Key, query_of
+from router.lessons import Key, query_of, would_stay
 from router.watch import log_evidence, most_losses
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
 DEVICE_SHARE = 0.05
 LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that serves must bring
+LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 SLACK_ROWS = 5  # by which a device may be ahead of its share
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
@@ -45,7 +46,7 @@ class Look:
         score: The challenger's, -inf where it has none.
         wrong: Its answer differs from the reference's.
         release: That served when the row was asked.
-        kept: The user got that release's answer.
+        kept: The user got that release's answer, or would have, had the operator not had everything escalate.
     """
 
     score: float
@@ -133,7 +134,9 @@ class Trial:
                 break
             judged = student.judge(query_of(row))
             score = -math.inf if judged.score is None else judged.score
-            self.looks.append(Look(score, not judging(row.text, judged.answer, row.answer), row.release, row.kept))
+            self.looks.append(
+                Look(score, not judging(row.text, judged.answer, row.answer), row.release, would_stay(row))
+            )
             self.counts[row.caller] += 1
             self.looked.add(row.key)
             self.first_asked_at = min(self.first_asked_at, row.asked_at)
@@ -150,7 +153,8 @@ class Trial:
         """
         threshold = self.certified()
         more = self.kept(threshold) - situation.champion_share
-        waits = self.rows < self.patience and self.outlook(situation).is_worth_proving
+        is_young = self.rows < LEAST_TRIED and not self.has_served
+        waits = self.rows < self.patience and (is_young or self.outlook(situation).is_worth_proving)
         least = LEAST_GAIN * (1.0 - situation.champion_share) if waits or not self.has_served else LAST_GAIN
         if more >= least and self.keeps_more(threshold, champion):
             return Next.PROMOTE
@@ -245,4 +249,4 @@ def champion_share(rows: Sequence[Record], champion: int, expected: float) -> fl
     if len(met) < LEAST_MET:
         return expected
     weights = [1.0 / max(row.propensity, 1e-3) for row in met]
-    return sum(weight for weight, row in zip(weights, met, strict=True) if row.kept) / sum(weights)
+    return sum(weight for weight, row in zip(weights, met, strict=True) if would_stay(row)) / sum(weights)
