@@ -23,11 +23,11 @@ Bools = NDArray[np.bool_]
 
 NEVER = 2.0  # a threshold above every score: everything is deferred
 
-CAUTION = 0.7  # quantile of a threshold's loss, given the calibrating rows, that a plan reckons with
+CAUTION = 0.5  # quantile of a threshold's loss, given the calibrating rows, that a plan reckons with
 MARGIN = 1.3  # rows that an aim wants for each row that it expects to need: certificates differ in length by chance
 LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes thousands of rows
 CANDIDATES = 200  # most thresholds that a plan compares
-HORIZON = 3.0  # a release should pay for itself within so many times the queries seen so far
+HORIZON = 6.0  # a release should pay for itself within so many times the queries seen so far
 LEAST_GAIN = 0.1  # share of the champion's escalations that a challenger should save to be worth a certificate
 
 

@@ -35,7 +35,7 @@ class Pace:
 
     min_rows: int = 1000
     growth: float = 1.4
-    patience_rows: int = 1500
+    patience_rows: int = 3000
 
     def is_due(self, taught: int, at_refresh: int) -> bool:
         """Whether so many teachable rows start a refresh, after one at ``at_refresh`` rows (0: none yet)."""
