@@ -79,6 +79,7 @@ class Replay:
         self._pace = pace
         self._standing = _Standing(task.exploration.cold)
         self._log: list[tuple[int, Record]] = []
+        self._records: list[Record] = []
         self._spent: set[Key] = set()
         self._trial: Trial | None = None
         self._challenger: ReplayedStudent | None = None
@@ -156,6 +157,7 @@ class Replay:
             threshold=standing.threshold if judged else None,
         )
         self._log.append((place // STRIDE, record))
+        self._records.append(record)
 
     def _agree(self, asked: str, answer: str, reference: str) -> bool:
         return answer == reference or agree(self._task.judge, answer, reference)
@@ -168,7 +170,7 @@ class Replay:
         free = self._trial is None or self._trial.has_served
         standing = self._standing
         if free and self._pace.is_due(len(self._log), standing.rows_at_refresh):
-            taught = teachable(self._records(), self._spent)
+            taught = teachable(self._records, self._spent)
             if self._pace.is_due(len(taught), standing.rows_at_refresh):
                 self._rest()
                 self._refresh(queries, taught)
@@ -180,7 +182,7 @@ class Replay:
             return
         if self._lookout is None or self._lookout.release != serving:
             self._lookout = Lookout.over(serving, self._task, self._agree)
-        if self._lookout.look(self._records()):
+        if self._lookout.look(self._records):
             standing.alarmed = True
             standing.rows_at_refresh = 0
             standing.exploration = self._task.exploration.cold
@@ -202,7 +204,7 @@ class Replay:
         calibrated = fit.measures.calibrate(agrees, weights)
         assert calibrated.label is not None
         points = prospect(calibrated.scores, agrees, weights, self._task.objective.max_disagreement)
-        rate = waiting_share(self._task, self._records(), self._serving())[1]
+        rate = waiting_share(self._task, self._records, self._serving())[1]
         number, attempt = standing.last_release + 1, standing.attempt + 1
         trial = begin_trial(self._task, number, attempt, points, rate=rate, freeze=self._log[-1][0])
         trial.patience = patience_of(self._log, self._spent, trial, self._situation(trial), self._pace)
@@ -256,10 +258,7 @@ class Replay:
         return Champion() if self._standing.alarmed else self._standing.champion
 
     def _situation(self, trial: Trial) -> Situation:
-        return situation_of(self._task, self._records(), trial, self._serving())
-
-    def _records(self) -> list[Record]:
-        return [record for _, record in self._log]
+        return situation_of(self._task, self._records, trial, self._serving())
 
     def _tell(self, queries: int, what: str) -> None:
         self._life.events.append(Event(queries, what))

@@ -28,18 +28,18 @@ LEAVES_OUT = {
 def show(console: Console, log: Log, plan: Plan, results: Sequence[Result]) -> None:
     """Print everything."""
     named = ", ".join(f"{option} = {name}" for option, name in results[0].more["columns"].items() if name)
-    console.print(f"{log.path}: {len(log.rows):,} queries ({named})", soft_wrap=True)
+    _say(console, f"{log.path}: {len(log.rows):,} queries ({named})")
     console.print(_table(results))
     for result in results:
         for line in verdict(result):
-            console.print(line, soft_wrap=True)
+            _say(console, line)
     if len(results) == 1:
-        console.print("\nWhat would have happened:")
+        _say(console, "\nWhat would have happened:")
         for event in results[0].more["events"]:
-            console.print(f"  {event['queries']:>8,}  {event['what']}", soft_wrap=True)
-    console.print("\nWhat to know:")
+            _say(console, f"  {event['queries']:>8,}  {event['what']}")
+    _say(console, "\nWhat to know:")
     for note in notes(log, plan, results):
-        console.print(f"  * {note}", soft_wrap=True)
+        _say(console, f"  * {note}")
 
 
 def verdict(result: Result) -> Iterator[str]:
@@ -67,7 +67,7 @@ def verdict(result: Result) -> Iterator[str]:
         if low > result.promise:
             served = found["disagreement_by_release"][number]
             differ = f"{served['disagreement']:.2%} of {served['n']:,} differ"
-            yield f"  [red]release {number} broke its promise[/]: {differ}"
+            yield f"  release {number} BROKE its promise: {differ}"
     if more["alarms"]:
         alarms = f"{more['alarms']} alarm{'s' * (more['alarms'] > 1)}"
         yield f"  the watch raised {alarms}, and everything escalated until a new certificate"
@@ -102,6 +102,11 @@ def percent(share: float) -> str:
 def span(ends: Sequence[float]) -> str:
     """An interval as per cent."""
     return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f} %"
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: names of files and columns may hold anything."""
+    console.print(line, soft_wrap=True, markup=False)
 
 
 def _table(results: Sequence[Result]) -> Table:
