@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from router.chat import messages_from_json
 from router.distillation import Record, Source, may_teach, unit_interval
 from router.query import Query
 from router.task import Task
@@ -42,6 +43,8 @@ class Lessons:
 
 def query_of(record: Record) -> Query:
     """The query that a row answers, as a student reads it."""
+    if record.chat:
+        return Query(record.query_id, record.task, messages=messages_from_json(record.chat))
     return Query(record.query_id, record.task, record.text)
 
 

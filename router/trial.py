@@ -22,6 +22,7 @@ from enum import StrEnum
 import numpy as np
 
 from router.distillation import Record, is_set_aside, may_certify, unit_interval
+from router.errors import BadInputError
 from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
@@ -132,11 +133,8 @@ class Trial:
         for row in rows:
             if self.rows >= self.patience:
                 break
-            judged = student.judge(query_of(row))
-            score = -math.inf if judged.score is None else judged.score
-            self.looks.append(
-                Look(score, not judging(row.text, judged.answer, row.answer), row.release, would_stay(row))
-            )
+            score, answer = _said(student, row)
+            self.looks.append(Look(score, not judging(row.text, answer, row.answer), row.release, would_stay(row)))
             self.counts[row.caller] += 1
             self.looked.add(row.key)
             self.first_asked_at = min(self.first_asked_at, row.asked_at)
@@ -250,3 +248,12 @@ def champion_share(rows: Sequence[Record], champion: int, expected: float) -> fl
         return expected
     weights = [1.0 / max(row.propensity, 1e-3) for row in met]
     return sum(weight for weight, row in zip(weights, met, strict=True) if would_stay(row)) / sum(weights)
+
+
+def _said(student: DeviceStudent, row: Record) -> tuple[float, str]:
+    """The student's score and answer; what it has no score for, or can't read, it escalates."""
+    try:
+        judged = student.judge(query_of(row))
+    except BadInputError:
+        return -math.inf, ""
+    return (-math.inf if judged.score is None else judged.score), judged.answer

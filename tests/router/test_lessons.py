@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.chat import messages_as_json
 from router.distillation import Record, Source, is_set_aside
 from router.lessons import (
     calibrating,
@@ -12,9 +13,11 @@ from router.lessons import (
     fold_of,
     known_labels,
     lessons_of,
+    query_of,
     teachable,
     weights_of,
 )
+from router.query import Message
 from router.task import Task
 
 TASK = Task("home", reference="big")
@@ -22,6 +25,13 @@ TASK = Task("home", reference="big")
 
 def a_place(set_aside):
     return next(place for place in range(1000) if is_set_aside("kitchen", f"q{place}") is set_aside)
+
+
+def test_a_row_of_a_chat_is_asked_again_as_a_chat(record):
+    said = (Message("system", "brief"), Message("user", "hi"))
+    asked = query_of(record(0, "the transcript", chat=messages_as_json(said)))
+    assert (asked.text, asked.messages) == ("", said)
+    assert query_of(record(0, "lamp")).text == "lamp"
 
 
 def test_only_the_reference_and_version_in_force_count(record):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.distillation import Source, is_set_aside
+from router.errors import BadInputError
 from router.guarantee import NEVER, Point, Situation
 from router.judgement import Judgement
 from router.task import Task, agree
@@ -148,6 +149,16 @@ def test_an_answer_without_a_score_is_never_kept(record):
     one.look([record(0, "lamp", "music")], Parrot(lamp=("lights", None)), judging)
     assert one.losses(0.0) == 0
     assert one.kept(0.0) == 0
+
+
+def test_a_query_that_a_student_can_not_read_is_never_kept(record):
+    class Short:
+        def judge(self, query):
+            raise BadInputError("input", "is longer than the window")
+
+    one, rows = trial(), [record(0, "lamp", "music")]
+    assert one.look(rows, Short(), judging) == rows
+    assert (one.rows, one.kept(0.0), one.losses(0.0)) == (1, 0, 0)
 
 
 def test_a_challenger_waits_then_serves(record):
