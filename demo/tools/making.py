@@ -45,10 +45,10 @@ class Making:
 
 MAKINGS = {
     "teacher": Making(
-        HOME, 16_000, Size(width=160, layers=3, heads=4, window=WINDOW), Schedule(steps=1800, batch=48, rate=2e-3)
+        HOME, 16_000, Size(width=128, layers=3, heads=4, window=WINDOW), Schedule(steps=2000, batch=32, rate=3e-3)
     ),
     "base": Making(
-        ELSEWHERE, 16_000, Size(width=128, layers=2, heads=4, window=WINDOW), Schedule(steps=1000, batch=48, rate=2e-3)
+        ELSEWHERE, 16_000, Size(width=128, layers=2, heads=4, window=WINDOW), Schedule(steps=1500, batch=32, rate=3e-3)
     ),
 }
 FAMILY = "llama"

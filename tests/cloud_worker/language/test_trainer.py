@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cloud_worker.language import batching
 from cloud_worker.language.answering import label_log_probabilities, score_texts, write
-from cloud_worker.language.architectures import LanguageModel
+from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.batching import collate, encode, encode_prompt
 from cloud_worker.language.examples import Example, LabelExample
 from cloud_worker.language.families import Size, make_model
@@ -189,6 +192,32 @@ def test_every_group_is_seen_before_any_comes_again(words: Any) -> None:
     assert sorted(drawn[:10]) == list(range(10))
     assert sorted(drawn[10:20]) == list(range(10))
     assert all(len(step) == 3 for step in _draws(3, Schedule(steps=5, batch=8)))
+
+
+def test_short_and_long_examples_are_padded_apart_and_teach_the_same(words: Any, monkeypatch: Any) -> None:
+    mixed = [*COLOURS, Example("switch " * 9 + "red", "red " * 9 + "light")]
+    losses = []
+    for worth in (1.0, 0.0):
+        monkeypatch.setattr(batching, "WORTH_SPLITTING", worth)
+        model = student(words)
+        losses.append(fit(model, mixed, Schedule(steps=12, batch=3, rate=1e-3)).last_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_parts_hold_every_row_once_and_take_fewer_tokens() -> None:
+    rows = [batching.Encoded((1,) * size, (2,), 1.0) for size in (3, 30, 4, 5, 3)]
+    short, long = batching.by_length(rows, Form.CAUSAL)
+    assert sorted(map(len, (row.prompt for row in short))) == [3, 3, 4, 5]
+    assert [len(row.prompt) for row in long] == [30]
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=30))
+def test_rows_are_split_only_where_that_saves_padding(sizes: list[int]) -> None:
+    rows = [batching.Encoded((1,) * size, (2,), 1.0) for size in sizes]
+    parts = batching.by_length(rows, Form.CAUSAL)
+    assert sorted(len(row.prompt) for part in parts for row in part) == sorted(sizes)
+    padded = sum(len(part) * max(row.tokens(Form.CAUSAL) for row in part) for part in parts)
+    assert len(parts) == 1 or padded <= batching.WORTH_SPLITTING * len(sizes) * (max(sizes) + 1)
 
 
 def test_what_is_predicted_stands_where_its_logits_are(words: Any) -> None:
