@@ -49,13 +49,14 @@ from router.refreshing import (
 )
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
-from router.task import Task
+from router.task import Kind, Task
 from router.trial import Judging, Next, Trial, certifying
 from router.watch import Certificate
 
 log = logging.getLogger(__name__)
 
 GOLDEN_TOLERANCE = 0.05
+GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where two tokens are as good as equal
 
 Fit = Callable[[str, Sequence[Record], Recipe], Fitted | None]
 
@@ -206,7 +207,7 @@ class Refresher:
             reliability=tuple(reliability_curve(calibrated.scores, agrees, weights)),
             self_agreement=room.second.share(current([record for _, record in room.rows], task)),
             judged_by=self._lineages.judge(task.name, task.version),
-            golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE),
+            golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE, GOLDEN_LEAST_EQUAL[task.kind]),
             lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
         )
         return manifest, prospect(calibrated.scores, agrees, weights, task.objective.max_disagreement)
