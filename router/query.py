@@ -18,6 +18,8 @@ from router.errors import BadInputError
 
 MAX_QUERY_ID_BYTES = 64
 MAX_TEXT_BYTES = 256 * 1024
+MAX_STOPS = 16
+MAX_STOP_BYTES = 256
 
 
 class Route(StrEnum):
@@ -289,10 +291,21 @@ def check_query(query: Query, max_text_bytes: int = MAX_TEXT_BYTES) -> Query:
             raise BadInputError(
                 f"chat.messages[{position}].role", f"is {message.role!r}; use system, user, assistant or tool"
             )
-    if query.limits.max_tokens < 0:
-        raise BadInputError("limits.max_tokens", "is negative")
-    if query.limits.temperature is not None and not 0 <= query.limits.temperature <= 10:
-        raise BadInputError("limits.temperature", f"is {query.limits.temperature}; use 0 to 10")
-    if any(not stop for stop in query.limits.stop):
-        raise BadInputError("limits.stop", "holds an empty text")
+    _check_limits(query.limits)
     return query
+
+
+def _check_limits(limits: GenerationLimits) -> None:
+    if limits.max_tokens < 0:
+        raise BadInputError("limits.max_tokens", "is negative")
+    if limits.temperature is not None and not 0 <= limits.temperature <= 10:
+        raise BadInputError("limits.temperature", f"is {limits.temperature}; use 0 to 10")
+    if limits.seed is not None and limits.seed < 0:
+        raise BadInputError("limits.seed", "is negative")
+    if len(limits.stop) > MAX_STOPS:
+        raise BadInputError("limits.stop", f"holds {len(limits.stop)} texts; use {MAX_STOPS} at most")
+    for stop in limits.stop:
+        if not stop:
+            raise BadInputError("limits.stop", "holds an empty text")
+        if len(stop.encode()) > MAX_STOP_BYTES:
+            raise BadInputError("limits.stop", f"holds a text of more than {MAX_STOP_BYTES} bytes")

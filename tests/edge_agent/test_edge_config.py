@@ -6,6 +6,7 @@ from edge_agent.config import check_addresses, load_config
 from router.errors import ConfigError
 
 GOOD = 'device = "kitchen-1"\ndata = "state"\n[upstream]\ntarget = "127.0.0.1:7700"\n'
+SERVER = '[[servers]]\nmodel = "tiny"\nurl = "http://127.0.0.1:8080/v1"\n'
 
 
 @pytest.fixture
@@ -33,6 +34,11 @@ def test_the_environment_goes_before_the_file(file, monkeypatch):
     assert (config.device, config.outbox.max_rows) == ("hall-2", 7)
 
 
+def test_servers_beside_the_agent_are_named_by_model(file):
+    file.write_text(GOOD + SERVER + SERVER.replace("tiny", "other").replace("http://127.0.0.1:8080/v1", "unix:/run/m"))
+    assert load_config(file).server_urls == {"tiny": "http://127.0.0.1:8080/v1", "other": "unix:/run/m"}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -43,6 +49,12 @@ def test_the_environment_goes_before_the_file(file, monkeypatch):
         (GOOD + "[outbox]\nmax_rows = 0\n", "outbox.max_rows: is 0: Input should be greater than or equal to 1"),
         (GOOD + "[outbox]\nrows = 1\n", "outbox.rows: is not a key here; use concurrency, max_rows"),
         ("device = ", "is not TOML"),
+        (
+            GOOD + SERVER.replace("http", "ftp"),
+            "servers.0.url: 'ftp://127.0.0.1:8080/v1' can't be asked; write http://127",
+        ),
+        (GOOD + SERVER.replace('model = "tiny"', ""), "servers.0.model: is missing"),
+        (GOOD + SERVER + SERVER, "two servers for one model"),
     ],
 )
 def test_a_mistake_names_file_key_value_and_what_would_do(file, content, said):

@@ -50,6 +50,9 @@ def test_a_query_in_range_passes_as_it_is():
         ({"limits": GenerationLimits(temperature=float("nan"))}, "limits.temperature"),
         ({"limits": GenerationLimits(temperature=11)}, "limits.temperature"),
         ({"limits": GenerationLimits(stop=("",))}, "limits.stop"),
+        ({"limits": GenerationLimits(stop=("x",) * 17)}, "limits.stop"),
+        ({"limits": GenerationLimits(stop=("ü" * 129,))}, "limits.stop"),
+        ({"limits": GenerationLimits(seed=-1)}, "limits.seed"),
     ],
 )
 def test_a_field_out_of_range_is_named(change, field):
