@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -70,7 +71,7 @@ def make(making: Making, seed: int = 0, progress: Progress | None = None) -> Lan
     return language
 
 
-def shared_tokenizer() -> object:
+def shared_tokenizer() -> Any:
     """The tokenizer of all models here: a teacher's token probabilities mean the same to a student."""
     grammars = [Grammar.read(name) for name in (HOME, ELSEWHERE)]
     texts = [line.text for grammar in grammars for line in pairs(grammar, WORDS_FROM, "words")]

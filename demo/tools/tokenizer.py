@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Regex, decoders, pre_tokenizers
 from cloud_worker.language.tokenizing import byte_tokenizer
 from demo.tools.grammar import Grammar
 
-WINDOW = 96
+WINDOW = 512
 VOCABULARY = 2048
 
 _BRACKETS = ('",', '"}}', '"}}]', '"}},', "}}", "}}]", "}},")
