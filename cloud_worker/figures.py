@@ -34,16 +34,12 @@ class Watched:
         rows: Explored ones looked at.
         losses: Of them, those that it lost, or would have lost while the operator had everything escalated.
         evidence: That the promise is broken: the bet's logarithm as a share of that of an alarm, at least 0.
-        hour_rows: Explored rows of the last hour.
-        hour_planned: What they should have been.
     """
 
     release: int
     rows: int = 0
     losses: int = 0
     evidence: float = 0.0
-    hour_rows: int = 0
-    hour_planned: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +105,9 @@ class Figures:
         at: Unix time in seconds.
         taught: Rows that may teach.
         needed: Rows that start the next fit.
+        hour_rows: Explored rows that came in the last hour.
+        hour_planned: Explored rows that its queries should have given, those of the last two minutes left out.
+        blind: Whether that is too few to see anything.
         watched: Of the release that serves, ``None`` without a student.
         waiting: Of the challenger, ``None`` without one.
         observed: While the operator observes, else ``None``.
@@ -118,6 +117,9 @@ class Figures:
     at: float
     taught: int = 0
     needed: int = 0
+    hour_rows: int = 0
+    hour_planned: float = 0.0
+    blind: bool = False
     watched: Watched | None = None
     waiting: Waiting | None = None
     observed: Observed | None = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from cloud_worker.config import Fleet
 from cloud_worker.store import Store, TaskState
+from cloud_worker.traffic import Traffic
 from router.door import caller_of
 from router.errors import BadInputError, NotServedError
 from router.lookout import ALARMED
@@ -31,6 +32,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     def __init__(self, store: Store, settings: Fleet, insecure: bool) -> None:
         """Serve from ``store`` at the pace of ``settings``; on an insecure door callers are who they say they are."""
         self._store = store
+        self._traffic = Traffic(store.engine)
         self._settings = settings
         self._insecure = insecure
 
@@ -52,7 +54,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
 
     def _answer(self, report: DeviceReport) -> Orders:
         device = self._store.device(report.device)
-        self._store.save_report(report, time.time())
+        now = time.time()
+        self._traffic.add(device.report, report, now)
+        self._store.save_report(report, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
             tasks=tuple(_order(state) for state in self._store.task_states() if state.manifest_sha256),

@@ -74,16 +74,20 @@ def compare(before: Sample, now: Sample, chance: float = CHANCE) -> tuple[Compar
         chance: Of any warning while nothing has changed, in (0, 1).
     """
     found = []
-    for what, test, one, other in (
-        ("distance", _distance, before.similarities, now.similarities),
-        ("escalation", _escalation, before.kept, now.kept),
-        ("classes", _classes, before.answers, now.answers),
-    ):
-        if min(len(one), len(other)) >= LEAST_ROWS:
-            size, likely = test(one, other)  # type: ignore[operator]
-            warns = likely < chance / len(COMPARISONS)
-            found.append(Comparison(what, size, likely, len(one), len(other), warns))
-    return tuple(found)
+    if _are_enough(before.similarities, now.similarities):
+        found.append(("distance", _distance(before.similarities, now.similarities)))
+    if _are_enough(before.kept, now.kept):
+        found.append(("escalation", _escalation(before.kept, now.kept)))
+    if _are_enough(before.answers, now.answers):
+        found.append(("classes", _classes(before.answers, now.answers)))
+    rows = len(before.answers), len(now.answers)
+    return tuple(
+        Comparison(what, size, likely, *rows, likely < chance / len(COMPARISONS)) for what, (size, likely) in found
+    )
+
+
+def _are_enough(before: Sequence[object], now: Sequence[object]) -> bool:
+    return min(len(before), len(now)) >= LEAST_ROWS
 
 
 def at_one_rate(rows: Sequence[Record], rate: float) -> list[Record]:

@@ -24,6 +24,8 @@ def why_fallen(manifest: Manifest, task: Task, judged_by: str = "") -> str:
         judged_by: The judge of the task's lineage, empty if none is known.
     """
     proof, wish = manifest.certificate, task.objective
+    if manifest.student is None:
+        return ""  # it keeps nothing, so there is nothing to prove
     if proof is None:
         return "it was never certified"
     if manifest.task.version != task.version:

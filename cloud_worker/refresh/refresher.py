@@ -8,13 +8,15 @@ Rules:
  * A version of the log counts as seen once everything that follows from it has been done.
  * What waits for a certificate survives a kill: release, proposal and spent rows are in the store.
  * A fit that fails is logged and noted; the old release serves on.
- * A champion that breaks its promise keeps nothing any more: everything escalates until another one is certified.
+ * A champion that breaks its promise gives way: to a former release whose certificate stands, else to the cloud.
+ * While the operator holds a task, or too few explored rows come, nothing is fitted and nothing promoted.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -23,12 +25,15 @@ import numpy as np
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.figures import Waiting
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.agreeing import agreeing, judged_by
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
+from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
+from cloud_worker.rollback import facts_of
 from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.deferral import Policy
 from router.distillation import Record
@@ -36,7 +41,7 @@ from router.errors import HeadraceError, ReleaseError
 from router.guarantee import NEVER, Point, Situation, prospect
 from router.judgement import DeviceStudent
 from router.lessons import Key, current, teachable, weights_of
-from router.lookout import ALARMED, Lookout
+from router.lookout import ALARMED
 from router.opening import open_student
 from router.refreshing import (
     Champion,
@@ -68,11 +73,12 @@ class _Room:
     task: Task
     judging: Judging
     second: SecondAnswers
+    guard: Guard
     rows: list[tuple[int, Record]]
+    held: str = ""
     last_batch: int = -1
     trial: Trial | None = None
     student: DeviceStudent | None = None
-    lookout: Lookout | None = None
 
 
 class Refresher:
@@ -94,14 +100,15 @@ class Refresher:
     def _room(self, task: Task, ask_again: AskAgain | None) -> _Room:
         judging = agreeing(task, self._config)
         reference = next(teacher for teacher in self._config.teachers if teacher.name == task.reference)
-        return _Room(task, judging, SecondAnswers(task, judging, self._lineages, ask_again, draws(reference)), [])
+        second = SecondAnswers(task, judging, self._lineages, ask_again, draws(reference))
+        return _Room(task, judging, second, Guard(task, judging, Around.of(self._store, self._publisher)), [])
 
     def step(self) -> None:
         """Consider what is new in the log, for every task."""
         version = self._log.version()
         for room in self._rooms:
             state = self._store.task_state(room.task.name)
-            if version != state.log_version_seen or self._is_late(state):
+            if version != state.log_version_seen or room.guard.is_due() or (not room.held and self._is_late(state)):
                 self._consider(room, version)
 
     def _consider(self, room: _Room, version: int) -> None:
@@ -111,14 +118,15 @@ class Refresher:
         note: dict[str, str] = {}
         try:
             room.second.look(rows)
-            self._watch(room)
-            if room.trial is not None:
+            self._guard(room)
+            if room.trial is not None and not room.held:
                 self._try(room, rows, self._store.spent(name))
             taught = teachable(rows, self._store.spent(name))
             free = room.trial is None or room.trial.has_served  # a better student before a looser threshold
-            if free and self._is_due(self._store.task_state(name), len(taught)):
+            if free and not room.held and self._is_due(self._store.task_state(name), len(taught)):
                 self._close(room, rows)
                 self._refresh(room, rows, taught)
+            self._tell(room, rows, len(taught))
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
             note = {"phase_note": f"failed: {error}"}
@@ -131,20 +139,28 @@ class Refresher:
         room.rows.extend(zip(batches, records_of(table), strict=True))
         room.last_batch = max([room.last_batch, *batches])
 
-    def _watch(self, room: _Room) -> None:
-        """Look at what the champion kept; when it breaks the promise, everything escalates and a refresh is due."""
-        name, task = room.task.name, room.task
-        champion = self._serving(task).number
-        if not champion:
-            return
-        if room.lookout is None or room.lookout.release != champion:
-            room.lookout = Lookout.over(champion, task, room.judging)
-        if room.lookout.look([record for _, record in room.rows]):
-            log.warning("task %s: release %d breaks its promise; everything escalates", name, champion)
-            cold = task.exploration.cold  # costs nothing now, since everything escalates
-            if room.trial is not None and room.trial.has_served:
-                room.trial = room.student = None
-            self._store.update_task(name, watch=ALARMED, rows_at_refresh=0, exploration=cold)
+    def _guard(self, room: _Room) -> None:
+        """Obey the operator, and watch what the champion kept; while the operator holds the task, nothing waits."""
+        changed = room.guard.look(
+            [record for _, record in room.rows], self._lineages.judge(room.task.name, room.task.version)
+        )
+        if changed and room.trial is not None and room.trial.has_served:
+            room.trial = room.student = None
+        before, room.held = room.held, room.guard.holds
+        if (changed or before != room.held) and self._store.task_state(room.task.name).watch != ALARMED:
+            waits = room.trial is not None and not room.guard.hand.holds
+            rate = room.trial.rate if room.trial and waits else exploration_at_rest(room.task, self._serving(room.task))
+            self._store.update_task(room.task.name, exploration=rate)
+
+    def _tell(self, room: _Room, rows: Sequence[Record], taught: int) -> None:
+        """What ``status`` and the metrics are to say."""
+        trial, waiting = room.trial, None
+        if trial is not None:
+            after = trial.outlook(self._situation(room, rows, trial))
+            losses = trial.losses(after.threshold)
+            waiting = Waiting(trial.number, trial.rows, losses, after.expected_rows, trial.rate, int(trial.patience))
+        needed = max(self._pace.min_rows, self._pace.growth * self._store.task_state(room.task.name).rows_at_refresh)
+        room.guard.post([record for _, record in room.rows], taught, math.ceil(needed), waiting)
 
     def _is_due(self, state: TaskState, taught: int) -> bool:
         late = self._is_late(state) and taught > max(state.rows_at_refresh, self._pace.min_rows - 1)
@@ -365,8 +381,8 @@ class Refresher:
         """What serves: nothing while none may keep anything."""
         if self._store.task_state(task.name).watch != ALARMED:
             for row in self._store.releases(task.name):
-                if row.state == "champion" and row.note.startswith("{"):
-                    return Champion(row.number, float(json.loads(row.note)["local_share"]))
+                if row.state == "champion" and "local_share" in facts_of(row):
+                    return Champion(row.number, float(facts_of(row)["local_share"]))
         return Champion()
 
     def _waiting(self, task: Task, rows: Sequence[Record]) -> tuple[float, float]:

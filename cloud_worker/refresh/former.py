@@ -1,0 +1,154 @@
+"""Which former release may serve again, now that the one that serves may not?
+
+Rules:
+ * Its certificate speaks for the task as it is now: version, reference and its version, judge, allowance, assurance.
+ * Neither it nor the same content at a stricter threshold has ever alarmed: a looser one loses no less.
+ * The rows drawn since its certificate, those that spoke against its successor among them, do not speak against it: the
+   watch that goes on over them stands at 1 or below. Not to have alarmed yet is not enough.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cloud_worker.publisher import Publisher
+from cloud_worker.rollback import facts_of, is_same_release, whole_release
+from cloud_worker.store import ReleaseRow, Store
+from router.distillation import Record, may_certify
+from router.errors import HeadraceError
+from router.judgement import DeviceStudent
+from router.lessons import query_of
+from router.opening import open_student
+from router.proof import content_of, why_fallen
+from router.release import Manifest
+from router.student import KINDS
+from router.task import Task
+from router.trial import Judging
+from router.watch import Watch, WatchState
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS, MOST_WRITTEN = 1000, 100  # latest ones that a student answers once more; of one that writes
+MOST_TRIED = 3  # former releases
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where to look for a former release.
+
+    Attributes:
+        task: As it is now.
+        judging: Its judge.
+        judged_by: The judge's name or version.
+        store: Where its releases stand.
+        publisher: Where they lie.
+    """
+
+    task: Task
+    judging: Judging
+    judged_by: str
+    store: Store
+    publisher: Publisher
+
+    def find(self, champion: Manifest, rows: Sequence[Record]) -> int | None:
+        """The latest former release that may serve in the champion's place, ``None`` where none may.
+
+        Args:
+            champion: What serves, and may no longer.
+            rows: Current ones of the task, in the log's order.
+        """
+        tried = 0
+        for number, manifest in self._former():
+            if is_same_release(manifest, champion):
+                continue
+            tried += 1
+            if tried > MOST_TRIED:
+                break
+            try:
+                if self._stands(manifest, rows):
+                    return number
+            except (HeadraceError, OSError) as error:
+                log.warning("task %s: release %d can't be tried again: %s", self.task.name, number, error)
+        return None
+
+    def has_alarmed(self, manifest: Manifest) -> bool:
+        """Whether the watch over this content, at this threshold or a stricter one, has ever alarmed."""
+        for row in self.store.releases(self.task.name):
+            if facts_of(row).get("alarmed"):
+                other = self._manifest(row)
+                same = other is not None and content_of(other) == content_of(manifest)
+                if same and other is not None and other.policy.threshold >= manifest.policy.threshold:
+                    return True
+        return False
+
+    def why_fallen(self, manifest: Manifest, teacher_version: str = "") -> str:
+        """Why a release's certificate does not stand, empty when it does.
+
+        Args:
+            manifest: Of the release.
+            teacher_version: The reference's version now, empty if not known.
+        """
+        why = why_fallen(manifest, self.task, self.judged_by)
+        if why or manifest.student is None:
+            return why
+        if self.has_alarmed(manifest):
+            return "it broke its promise"
+        spent = self.store.spent_by(self.task.name, content_of(manifest))
+        versions = {version for _, _, version in spent}
+        if teacher_version and versions and versions != {teacher_version}:
+            return "its reference has another version now"
+        return ""
+
+    def _former(self) -> Iterator[tuple[int, Manifest]]:
+        """Releases that have served, the latest first, each content and threshold once."""
+        known: list[Manifest] = []
+        for row in reversed(self.store.releases(self.task.name)):
+            if row.state != "retired" or not facts_of(row):
+                continue
+            manifest = self._manifest(row)
+            if manifest is None or manifest.student is None or any(is_same_release(manifest, one) for one in known):
+                continue
+            known.append(manifest)
+            yield row.number, manifest
+
+    def _manifest(self, row: ReleaseRow) -> Manifest | None:
+        try:
+            return whole_release(self.store, self.publisher, row.task, row.number)
+        except HeadraceError:
+            return None
+
+    def _stands(self, manifest: Manifest, rows: Sequence[Record]) -> bool:
+        why = self.why_fallen(manifest, rows[-1].teacher_version if rows else "")
+        if why:
+            log.info("task %s: release %d may not serve again: %s", self.task.name, manifest.number, why)
+            return False
+        student = open_student(self.publisher.path(self.task.name, content_of(manifest)), manifest)
+        evidence = evidence_since(manifest, student, rows, self.task, self.judging)
+        if evidence > 0:
+            log.info("task %s: the rows since speak against release %d too", self.task.name, manifest.number)
+        return evidence <= 0
+
+
+def evidence_since(
+    manifest: Manifest, student: DeviceStudent, rows: Sequence[Record], task: Task, judging: Judging
+) -> float:
+    """Natural logarithm of the watch's bet that a release breaks the promise on the rows since its certificate.
+
+    Args:
+        manifest: Of the release.
+        student: Its own.
+        rows: Current ones of the task, in the log's order.
+        task: As it is now.
+        judging: Its judge.
+    """
+    last = manifest.certificate.last_asked_at if manifest.certificate else 0.0
+    most = MOST_ROWS if manifest.student is not None and manifest.student.kind in KINDS else MOST_WRITTEN
+    since = [row for row in rows if may_certify(row) and row.asked_at > last][-most:]
+    watch = Watch(WatchState(task.objective.max_disagreement, 1.0 - task.objective.assurance))
+    for row in since:
+        judged = student.judge(query_of(row))
+        keeps = judged.score is not None and judged.score >= manifest.policy.threshold
+        watch.update(keeps and not judging(row.text, judged.answer, row.answer))
+    return watch.log_evidence

@@ -1,0 +1,242 @@
+"""Keeps the promise of one task while a release serves: the watch, the way back, the operator's hand.
+
+    quiet ◀──rows come as planned── blind        pinned by force: unproven ──unpinned──▶ a former release, or the cloud
+      │ ▲                             ▲
+      │ └──────too few rows for an hour
+      └──the promise breaks──▶ alarmed ──a former release's certificate stands──▶ quiet, under a new number
+                                  └──none does: everything escalates until another one is certified
+
+Rules:
+ * An alarm is told to the devices first; only then a former release is looked for.
+ * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
+ * A release that serves without proof is not watched for an alarm: the operator wants it so, and is told of its losses.
+ * Blind is told, and stops promotions; it ends when rows come as planned. It never makes anything escalate.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from cloud_worker.figures import Board, Figures, Waiting, Watched
+from cloud_worker.hands import Hand, Hands
+from cloud_worker.publisher import Publisher
+from cloud_worker.refresh.former import Search
+from cloud_worker.refresh.telling import Telling
+from cloud_worker.rollback import is_same_release, mark_alarmed, roll_back, whole_release
+from cloud_worker.store import Store, TaskState
+from cloud_worker.traffic import Traffic
+from router.distillation import Record, may_certify
+from router.errors import HeadraceError
+from router.lessons import current
+from router.lookout import ALARMED, Lookout
+from router.refreshing import Champion, exploration_at_rest
+from router.release import Manifest
+from router.task import Task
+from router.trial import Judging
+from router.watch import Sight, WatchState, sight
+
+log = logging.getLogger(__name__)
+
+QUIET, BLIND, UNPROVEN = "quiet", "blind", "unproven"
+LOOK_SECONDS = 30.0  # between two looks when nothing new comes
+HOUR_SECONDS = 3600.0
+ON_THE_WAY_SECONDS = 120.0  # what was drawn since may still come
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a guard works with: the store, its folders and tables."""
+
+    store: Store
+    publisher: Publisher
+    hands: Hands
+    traffic: Traffic
+    board: Board
+
+    @classmethod
+    def of(cls, store: Store, publisher: Publisher) -> Around:
+        """Everything that lies in a store, and the releases."""
+        engine = store.engine
+        return cls(store, publisher, Hands(engine), Traffic(engine), Board(engine))
+
+
+class Guard:
+    """Of one task.
+
+    Attributes:
+        hand: The operator's, as read last.
+    """
+
+    def __init__(self, task: Task, judging: Judging, around: Around, clock: Callable[[], float] = time.time) -> None:
+        """Guard ``task``, whose answers ``judging`` compares; ``clock`` tells Unix time in seconds."""
+        self._task = task
+        self._judging = judging
+        self._around = around
+        self._clock = clock
+        self._lookout: Lookout | None = None
+        self._telling = Telling(task, judging, around.store, around.publisher)
+        self._champion: Manifest | None = None
+        self._tried = -1
+        self._looked_at = self._sighted_at = 0.0
+        self._figures = Figures(0.0)
+        self.hand = Hand()
+
+    @property
+    def holds(self) -> str:
+        """Why nothing is to be fitted or promoted now; empty when nothing holds it."""
+        return self.hand.holds or ("too few explored rows come to see anything" if self._figures.blind else "")
+
+    def is_due(self) -> bool:
+        """Whether to look although the log has nothing new: the operator's hand has moved, or it is time."""
+        if self._clock() - self._looked_at >= LOOK_SECONDS:
+            return True
+        return self._around.hands.of(self._task.name) != self.hand
+
+    def look(self, rows: Sequence[Record], judged_by: str) -> bool:
+        """Obey the operator, watch what serves, and give way where it may not.
+
+        Args:
+            rows: All of the task, in the log's order.
+            judged_by: The judge of the task's lineage, empty if none is known.
+
+        Returns:
+            Whether another release serves now, or the one that served may keep nothing any more.
+        """
+        self._looked_at = self._clock()
+        self.hand = self._around.hands.of(self._task.name)
+        before = self._state()
+        self._obey()
+        self._watch(rows)
+        self._give_way(rows, judged_by)
+        self._see(rows)
+        after = self._state()
+        return (before.champion, before.watch == ALARMED) != (after.champion, after.watch == ALARMED)
+
+    def post(self, rows: Sequence[Record], taught: int, needed: int, waiting: Waiting | None) -> None:
+        """Tell what was seen.
+
+        Args:
+            rows: All of the task, in the log's order.
+            taught: Of them, those that may teach.
+            needed: Those that start the next fit.
+            waiting: The challenger, if there is one.
+        """
+        known = replace(self._figures, at=self._clock(), taught=taught, needed=needed, waiting=waiting)
+        told = self._telling.complete(known, self.hand, self._serving(self._state()), rows)
+        self._around.board.post(self._task.name, self._task.version, told)
+
+    def _obey(self) -> None:
+        """Let the pinned release serve."""
+        state, pinned = self._state(), self.hand.pinned
+        if pinned is None:
+            return
+        try:
+            wanted = whole_release(self._around.store, self._around.publisher, self._task.name, pinned)
+            unproven = self.hand.forced or wanted.student is None
+            if is_same_release(wanted, self._serving(state)):
+                if self.hand.forced and state.watch != UNPROVEN:
+                    self._around.store.update_task(self._task.name, watch=UNPROVEN)
+                return
+            self._roll_back(wanted, UNPROVEN if unproven else QUIET)
+        except (HeadraceError, OSError) as error:
+            log.error("task %s: release %d is pinned, and can't serve: %s", self._task.name, pinned, error)
+            self._around.store.update_task(self._task.name, phase_note=f"release {pinned} can't serve: {error}")
+
+    def _watch(self, rows: Sequence[Record]) -> None:
+        """Look at what the champion kept; when that breaks the promise, everything escalates."""
+        state = self._state()
+        champion = self._serving(state)
+        if champion.student is None:
+            self._figures = replace(self._figures, watched=None)
+            return
+        if self._lookout is None or self._lookout.release != state.champion:
+            self._lookout = Lookout.over(state.champion, self._task, self._judging, self._numbers_of(champion))
+        self._lookout.look(rows)
+        seen = self._lookout.watch.freeze()
+        evidence = max(0.0, self._lookout.watch.log_evidence / -math.log(seen.alpha))
+        self._figures = replace(self._figures, watched=Watched(state.champion, seen.rows, seen.losses, evidence))
+        if seen.alarmed and state.watch not in {ALARMED, UNPROVEN}:
+            log.warning("task %s: release %d breaks its promise; everything escalates", self._task.name, state.champion)
+            mark_alarmed(self._around.store, self._task.name, state.champion)
+            self._escalate_all()
+
+    def _give_way(self, rows: Sequence[Record], judged_by: str) -> None:
+        """From what has alarmed, or was pinned without proof until now, back to a release whose proof stands."""
+        state = self._state()
+        champion = self._serving(state)
+        fallen = champion.student is not None and state.watch in {ALARMED, UNPROVEN}
+        if not fallen or self.hand.pinned is not None or self._tried == state.champion:
+            return
+        self._tried = state.champion
+        if state.watch == UNPROVEN:
+            self._escalate_all()
+        search = Search(self._task, self._judging, judged_by, self._around.store, self._around.publisher)
+        former = search.find(champion, current(rows, self._task))
+        if former is not None:
+            manifest = self._around.publisher.manifest(self._task.name, former)
+            log.warning("task %s: release %d serves again", self._task.name, former)
+            self._roll_back(manifest, QUIET)
+
+    def _see(self, rows: Sequence[Record]) -> None:
+        """Compare the explored rows of the last hour with those that should have come."""
+        now = self._clock()
+        if now - self._sighted_at < LOOK_SECONDS:
+            return
+        self._sighted_at = now
+        first = (now - HOUR_SECONDS) // 60 * 60
+        planned = self._around.traffic.between(self._task.name, first, now - ON_THE_WAY_SECONDS).planned
+        came = _explored_since(rows, first, self._task)
+        objective = self._task.objective
+        fresh = WatchState(objective.max_disagreement, 1.0 - objective.assurance)
+        blind = sight(fresh, came, max(planned - self._still_outside(), 0.0)) is Sight.BLIND
+        self._figures = replace(self._figures, hour_rows=came, hour_planned=planned, blind=blind)
+        state = self._state()
+        if blind and state.watch == QUIET:
+            log.warning("task %s: blind: %d explored rows in an hour, %.0f planned", state.name, came, planned)
+            self._around.store.update_task(state.name, watch=BLIND)
+        elif not blind and state.watch == BLIND:
+            self._around.store.update_task(state.name, watch=QUIET)
+
+    def _still_outside(self) -> int:
+        """Queries that devices say they still have to teach, of all tasks: they may yet come."""
+        reports = [device.report for device in self._around.store.devices()]
+        return sum(report.outbox_pending for report in reports if report is not None)
+
+    def _escalate_all(self) -> None:
+        cold = self._task.exploration.cold  # costs nothing now, since everything escalates
+        self._around.store.update_task(self._task.name, watch=ALARMED, rows_at_refresh=0, exploration=cold)
+
+    def _roll_back(self, wanted: Manifest, watch: str) -> None:
+        rate = exploration_at_rest(self._task, Champion(wanted.number if wanted.student is not None else 0))
+        around = self._around
+        roll_back(around.store, around.publisher, self._task, wanted.number, watch=watch, exploration=rate)
+
+    def _numbers_of(self, manifest: Manifest) -> frozenset[int]:
+        """Every number under which this content served at this threshold."""
+        rows = self._around.store.releases(self._task.name)
+        served = [row.number for row in rows if row.state in {"champion", "retired"}]
+        manifests = [self._around.publisher.manifest(manifest.task.name, number) for number in served]
+        return frozenset(one.number for one in manifests if is_same_release(one, manifest))
+
+    def _serving(self, state: TaskState) -> Manifest:
+        """The champion's manifest."""
+        if self._champion is None or self._champion.number != state.champion:
+            self._champion = self._around.publisher.manifest(self._task.name, state.champion)
+        return self._champion
+
+    def _state(self) -> TaskState:
+        return self._around.store.task_state(self._task.name)
+
+
+def _explored_since(rows: Sequence[Record], first: float, task: Task) -> int:
+    """Explored rows that came from Unix time ``first`` in seconds on; they come about in the order of their time."""
+    count = 0
+    for row in reversed(rows):
+        if row.received_at < first - HOUR_SECONDS:
+            break
+        count += row.received_at >= first and row.task_version == task.version and may_certify(row)
+    return count
