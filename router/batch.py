@@ -259,6 +259,8 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
     }
     if answer.distribution.top:
         written["labels"] = [[label, log_probability] for label, log_probability in answer.distribution.top]
+    if answer.tokens:
+        written["tokens"] = [[token.token, token.log_probability] for token in answer.tokens]
     if answer.rationale:
         written["rationale"] = answer.rationale
     if answer.tool_calls:
