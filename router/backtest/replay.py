@@ -85,6 +85,7 @@ class Replay:
         self._challenger: ReplayedStudent | None = None
         self._lookout: Lookout | None = None
         self._life = Life()
+        self._seed = 0
 
     def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> Life:
         """Live: ask every query of one of ``devices`` in turn, with draws by ``seed``.
@@ -92,6 +93,7 @@ class Replay:
         Raises:
             ModelError: A student failed.
         """
+        self._seed = seed
         fleet = [(f"device-{number}", device_seed(seed, number)) for number in range(1, devices + 1)]
         for start in range(0, len(self._asked), STRIDE):
             stride = range(start, min(start + STRIDE, len(self._asked)))
@@ -111,7 +113,7 @@ class Replay:
     def _answer(self, place: int, caller: str, seed: bytes) -> None:
         """One query at its device: draw, judge, decide; and what the log gets of it."""
         standing, asked = self._standing, self._asked[place]
-        query = Query(f"q-{place:06d}", self._task.name, asked.text)
+        query = Query(query_id(self._seed, place), self._task.name, asked.text)
         explored = is_explored(seed, query.id, standing.exploration)
         judged = standing.student.judge(query) if standing.student else None
         decision = decide(
@@ -262,6 +264,11 @@ class Replay:
 
     def _tell(self, queries: int, what: str) -> None:
         self._life.events.append(Event(queries, what))
+
+
+def query_id(seed: int, place: int) -> str:
+    """The id of a query: under another seed other queries are set aside, and stand in other folds."""
+    return f"{seed}-{place:06d}"
 
 
 def device_seed(seed: int, number: int) -> bytes:

@@ -8,8 +8,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +19,7 @@ from router.backtest.run import Plan, Result
 from router.refreshing import Pace
 from router.watch import attempt_alpha, expected_rows
 
+CAPTION = "local: on the device; cloud: asks the large model; last ¼: of the log"
 LEAVES_OUT = {
     "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps more",
     "encoder": "the student here is the device's encoder-head, but for rounding",
@@ -63,6 +64,9 @@ def verdict(result: Result) -> Iterator[str]:
             f"  right by {more['columns']['label']!r}: {found['accuracy']:.2%} (95 %: {span(ours)}); "
             f"the large model alone: {found['teacher_accuracy']:.2%} ({span(theirs)})"
         )
+    if more["spread"]:
+        parts = (f"{name.replace('_', ' ')} {span(ends)}" for name, ends in more["spread"].items())
+        yield f"  least and largest over the seeds: {', '.join(parts)}"
     for number, (low, _) in more["release_intervals"].items():
         if low > result.promise:
             served = found["disagreement_by_release"][number]
@@ -91,7 +95,7 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     if len(results[0].figures["releases"]) > 1:
         yield results[0].more["watch"]
     if plan.repeat == 1:
-        yield "draws are by chance: --repeat 5 tells how far that moves the figures"
+        yield "chance has a part in what is drawn and set aside: --repeat 5 tells how far that moves the figures"
 
 
 def percent(share: float) -> str:
@@ -110,29 +114,17 @@ def _say(console: Console, line: str) -> None:
 
 
 def _table(results: Sequence[Result]) -> Table:
-    table = Table()
-    table.add_column("promise", justify="right")
-    for name in ("on the device", "last quarter", "asks cloud", "last quarter", "differs", "95 %", "releases"):
-        table.add_column(name, justify="right")
+    table = Table(box=box.SIMPLE, caption=CAPTION, caption_justify="left")
+    for name in ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases"):
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
-        found, more = result.figures, result.more
-        spread = more["spread"] or {}
-        table.add_row(
-            percent(result.promise),
-            _with_spread(found, spread, "local_share"),
-            _with_spread(found, spread, "local_share_last_quarter"),
-            _with_spread(found, spread, "cloud_share"),
-            f"{found['cloud_share_last_quarter']:.1%}",
-            f"{found['disagreement']:.2%}",
-            span(more["disagreement_interval"]),
-            str(len(found["releases"]) - 1),
-        )
+        found = result.figures
+        shares = (found[name + end] for name in ("local_share", "cloud_share") for end in ("", "_last_quarter"))
+        low, high = (100 * end for end in result.more["disagreement_interval"])
+        differs = f"{found['disagreement']:.2%} ({low:.2f}-{high:.2f})"
+        releases = str(len(found["releases"]) - 1)
+        table.add_row(percent(result.promise), *(f"{share:.1%}" for share in shares), differs, releases)
     return table
-
-
-def _with_spread(found: dict[str, Any], spread: dict[str, list[float]], key: str) -> str:
-    said = f"{found[key]:.1%}"
-    return f"{said}\n{100 * spread[key][0]:.1f} to {100 * spread[key][1]:.1f}" if key in spread else said
 
 
 def _less(paid: float, total: float) -> str:

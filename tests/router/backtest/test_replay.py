@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cloud_worker.config import Refresh
 from router.backtest.hashed import HashedFitter
 from router.backtest.reading import Asked
-from router.backtest.replay import STRIDE, Replay, device_seed
+from router.backtest.replay import STRIDE, Replay, device_seed, query_id
 from router.exploration import draw
 from router.refreshing import Pace
 from router.task import Objective, Task
@@ -49,14 +49,14 @@ def test_what_the_large_model_answers_never_differs_from_it(lived):
 def test_the_log_has_what_escalated_or_was_explored_and_nothing_else(lived):
     one, life = lived
     logged = {record.query_id for _, record in one._log}
-    assert logged == {f"q-{row.place:06d}" for row in life.served if row.cloud}
+    assert logged == {query_id(0, row.place) for row in life.served if row.cloud}
 
 
 def test_exploration_is_the_keyed_draw(lived):
     one, life = lived
     records = {record.query_id: record for _, record in one._log}
     for row in life.served:
-        query = f"q-{row.place:06d}"
+        query = query_id(0, row.place)
         drawn = draw(device_seed(0, row.place % 2 + 1), query)
         if row.explored:
             assert drawn < records[query].exploration

@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.guarantee import Point
+from router.refreshing import (
+    PATIENCE_ROWS,
+    Champion,
+    Pace,
+    begin_trial,
+    exploration_at_rest,
+    patience_of,
+    situation_of,
+    waiting_share,
+)
+from router.task import Exploration, Objective, Task
+from router.watch import attempt_alpha
+
+TASK = Task("home", reference="big", objective=Objective(0.05), exploration=Exploration(floor=0.05, waiting=0.25))
+POINTS = (Point(0.9, 0.4, 0.001), Point(0.5, 0.8, 0.02))
+
+
+def trial(**fields):
+    return begin_trial(TASK, 3, fields.pop("attempt", 1), fields.pop("points", POINTS), rate=1.0, freeze=0, **fields)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_more_rows_never_make_a_refresh_less_due(taught, at_refresh):
+    pace = Pace()
+    assert pace.is_due(taught + 1, at_refresh) >= pace.is_due(taught, at_refresh)
+    assert not pace.is_due(min(taught, pace.min_rows - 1), at_refresh)
+
+
+def test_the_next_refresh_waits_for_growth():
+    pace = Pace(min_rows=100, growth=1.5)
+    assert pace.is_due(100, 0)
+    assert not pace.is_due(149, 100)
+    assert pace.is_due(150, 100)
+
+
+def test_without_a_champion_the_cold_rate_holds():
+    assert exploration_at_rest(TASK, Champion()) == TASK.exploration.cold
+    assert waiting_share(TASK, [], Champion()) == (0.0, TASK.exploration.cold)
+
+
+def test_a_champion_lowers_the_rate_to_what_waiting_may_cost():
+    assert exploration_at_rest(TASK, Champion(2, 0.5)) == TASK.exploration.floor
+    assert waiting_share(TASK, [], Champion(2, 0.5)) == (0.5, 0.5)
+
+
+def test_a_later_attempt_spends_less_of_the_assurance():
+    spent = [trial(attempt=attempt).alpha for attempt in range(1, 50)]
+    assert spent == sorted(spent, reverse=True)
+    assert sum(spent) < 1 - TASK.objective.assurance
+    assert spent[0] == attempt_alpha(0.95, 1)
+
+
+def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(record):
+    one = trial()
+    rows = [record(place) for place in range(2000)]
+    patience = patience_of([(1, row) for row in rows], set(), one, situation_of(TASK, rows, one, Champion()), Pace())
+    assert PATIENCE_ROWS < patience <= Pace().patience_rows
+
+
+@pytest.mark.parametrize("points", [(), (Point(0.9, 0.0, 0.0),)])
+def test_a_challenger_that_keeps_nothing_gets_no_patience(record, points):
+    one = trial(points=points)
+    rows = [record(place) for place in range(500)]
+    assert patience_of([(1, row) for row in rows], set(), one, situation_of(TASK, rows, one, Champion()), Pace()) == 0
+
+
+def test_what_serves_already_counts_as_what_a_looser_threshold_must_beat(record):
+    one = replace(trial(), serving=0.5)
+    assert situation_of(TASK, [record(0)], one, Champion(3, 0.9)).champion_share == 0.0  # of no rows looked at
+    assert situation_of(TASK, [record(0)], trial(), Champion(3, 0.9)).champion_share == 0.9
