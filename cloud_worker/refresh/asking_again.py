@@ -1,4 +1,9 @@
-"""Asks a teacher of the pool what is in the log already, from the refresher's thread."""
+"""Asks the reference of a task what is in the log already, from the refresher's thread.
+
+Rules:
+ * It is asked as it was: by text or chat, with the task's limits, and for a reason where the task wants reasons.
+ * Tools, schema and limits that a caller gave are not in the log, so they are not asked with again.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +18,21 @@ from ray.serve.exceptions import RayServeException
 from cloud_worker.gather import Reply
 from cloud_worker.pool import application_of
 from cloud_worker.teachers.base import Question
+from cloud_worker.wishes import wants_rationales
+from router.chat import messages_from_json
 from router.distillation import Record
 from router.errors import UnavailableError
+from router.query import Wanted
+from router.task import Kind, Task
 
 _MILLISECONDS = 120_000.0  # nobody waits; what takes longer is asked another time
 
 
-def ask_again(teacher: str, records: Sequence[Record]) -> list[Reply | None]:
-    """A fresh reply to each record's query; ``None`` where there was no time for one.
+def ask_again(task: Task, records: Sequence[Record]) -> list[Reply | None]:
+    """A fresh reply of the task's reference to each record's query; ``None`` where there was no time for one.
 
     Args:
-        teacher: Its name.
+        task: Of the records.
         records: What was answered before.
 
     Raises:
@@ -31,11 +40,22 @@ def ask_again(teacher: str, records: Sequence[Record]) -> list[Reply | None]:
     """
     replies: list[Reply | None] = [None] * len(records)
     try:
-        handle: Any = serve.get_deployment_handle(teacher, application_of(teacher))
-        asked = [Question(record.text, _MILLISECONDS) for record in records]
+        handle: Any = serve.get_deployment_handle(task.reference, application_of(task.reference))
+        asked = [question_again(task, record) for record in records]
         for piece in handle.options(stream=True, method_name="answer").remote(asked):
             for place, reply in piece:
                 replies[place] = reply
     except (RayError, RayServeException, grpc.RpcError, ConnectionError) as error:
-        raise UnavailableError(f"{type(error).__name__} from teacher {teacher!r}") from error
+        raise UnavailableError(f"{type(error).__name__} from teacher {task.reference!r}") from error
     return replies
+
+
+def question_again(task: Task, record: Record) -> Question:
+    """The question that a record answers."""
+    return Question(
+        record.text,
+        milliseconds=_MILLISECONDS,
+        messages=messages_from_json(record.chat) if record.chat else (),
+        limits=task.limits,
+        wanted=Wanted(rationale=task.kind is Kind.TEXT and wants_rationales(task)),
+    )

@@ -100,7 +100,7 @@ class Refresher:
     def _room(self, task: Task, ask_again: AskAgain | None) -> _Room:
         judging = agreeing(task, self._config)
         reference = next(teacher for teacher in self._config.teachers if teacher.name == task.reference)
-        second = SecondAnswers(task, judging, self._lineages, ask_again, draws(reference))
+        second = SecondAnswers(task, judging, self._lineages, ask_again, draws(task, reference))
         return _Room(task, judging, second, Guard(task, judging, Around.of(self._store, self._publisher)), [])
 
     def step(self) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from cloud_worker.config import TeacherSettings
 from cloud_worker.gather import Reply
 from cloud_worker.lineages import Lineages
+from cloud_worker.records import said_text
 from cloud_worker.teachers.base import NoAnswer
 from router.distillation import Record, may_certify
 from router.errors import UnavailableError
@@ -30,14 +31,17 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 20  # queries asked again in one step
 
-STEADY_KINDS = frozenset({"encoder", "recorded"})  # of teachers that answer the same whenever they are asked
+LABEL_KINDS = frozenset({"encoder", "recorded"})  # of teachers that draw nothing
+GREEDY_KINDS = frozenset({"generating"})  # of teachers that draw nothing at temperature 0; servers elsewhere may
 
-AskAgain = Callable[[str, Sequence[Record]], Sequence[Reply | None]]  # (teacher, records) -> replies, None if too late
+AskAgain = Callable[[Task, Sequence[Record]], Sequence[Reply | None]]  # -> replies of its reference, None if too late
 
 
-def draws(teacher: TeacherSettings) -> bool:
-    """Whether a teacher may answer otherwise when it is asked again."""
-    return teacher.kind not in STEADY_KINDS
+def draws(task: Task, teacher: TeacherSettings) -> bool:
+    """Whether a task's reference may answer otherwise when it is asked again."""
+    if teacher.kind in GREEDY_KINDS:
+        return bool(task.limits.temperature)
+    return teacher.kind not in LABEL_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class SecondAnswers:
         if not chosen:
             return False
         try:
-            replies = self.ask(self.task.reference, chosen)
+            replies = self.ask(self.task, chosen)
         except UnavailableError as error:
             log.warning("task %s: the reference can't be asked again now: %s", self.task.name, error)
             return False
@@ -122,4 +126,4 @@ class SecondAnswers:
     def _agrees(self, row: Record, reply: Reply | None) -> bool:
         if reply is None or isinstance(reply, NoAnswer):
             return False
-        return self.judging(row.text, reply.text, row.answer)
+        return self.judging(row.text, said_text(reply), row.answer)

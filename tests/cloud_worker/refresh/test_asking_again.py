@@ -4,6 +4,7 @@ import pytest
 
 from cloud_worker.teachers.base import NoAnswer
 from router.errors import UnavailableError
+from router.task import Task
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -11,7 +12,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 def test_every_record_gets_a_fresh_reply_in_its_place(cluster, record):
     from cloud_worker.refresh.asking_again import ask_again
 
-    replies = ask_again("recorded", [*(record(place, f"text {place}") for place in range(40)), record(40, "unknown")])
+    replies = ask_again(
+        Task("home", "recorded"), [*(record(place, f"text {place}") for place in range(40)), record(40, "unknown")]
+    )
     assert [reply.text for reply in replies[:40]] == [f"label {place % 7}" for place in range(40)]
     assert isinstance(replies[40], NoAnswer)
 
@@ -20,4 +23,4 @@ def test_a_teacher_that_is_not_there_can_not_be_asked_now(cluster, record):
     from cloud_worker.refresh.asking_again import ask_again
 
     with pytest.raises(UnavailableError, match="from teacher 'nobody'"):
-        ask_again("nobody", [record(0)])
+        ask_again(Task("home", "nobody"), [record(0)])

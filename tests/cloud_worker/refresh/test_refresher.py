@@ -62,7 +62,7 @@ class World:
         """As after a kill: everything comes from the store and the folders."""
         self.refresher = Refresher(self.config, self.fit, self.ask_again)
 
-    def ask_again(self, teacher, records):
+    def ask_again(self, task, records):
         answers = ["else" if self.wavering(record) else record.answer for record in records]
         return [TeacherAnswer(text, record.teacher_version) for text, record in zip(answers, records, strict=True)]
 

@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from cloud_worker.config import TeacherSettings
 from cloud_worker.lineages import Lineages
-from cloud_worker.refresh.self_agreement import AT_ONCE, SecondAnswers
+from cloud_worker.refresh.asking_again import question_again
+from cloud_worker.refresh.self_agreement import AT_ONCE, SecondAnswers, draws
 from cloud_worker.store import Store
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
+from router.chat import messages_as_json
 from router.errors import UnavailableError
+from router.query import GenerationLimits, Message
 from router.self_agreement import ASKED_TWICE, ASKED_TWICE_STEADY
-from router.task import Task
+from router.task import Kind, Task
 
 TASK = Task("home", "big")
 
@@ -23,8 +27,8 @@ class Reference:
     def __init__(self):
         self.asked, self.wavers, self.version, self.down = [], set(), "v1", False
 
-    def __call__(self, teacher, records):
-        assert teacher == "big"
+    def __call__(self, task, records):
+        assert task.reference == "big"
         if self.down:
             raise UnavailableError("teacher 'big' is being restarted")
         self.asked += [record.query_id for record in records]
@@ -117,3 +121,22 @@ def test_a_reference_that_is_away_is_asked_later(second, reference, record):
 def test_without_rows_nothing_is_asked(second, reference):
     second.look([])
     assert reference.asked == [] and second.least([]) is None and second.refusal([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "temperature", "drawn"),
+    [("encoder", None, False), ("recorded", 1.0, False), ("generating", None, False), ("generating", 0.7, True)],
+)
+def test_a_reference_draws_unless_it_answers_by_labels_or_greedily_in_the_pool(kind, temperature, drawn):
+    task = replace(TASK, limits=GenerationLimits(temperature=temperature))
+    assert draws(task, TeacherSettings(name="big", kind=kind)) is drawn
+
+
+def test_a_chat_is_asked_again_as_a_chat_and_for_a_reason_where_the_task_wants_one(record):
+    messages = (Message("user", "two and two?"), Message("assistant", "four"), Message("user", "and one?"))
+    limits = GenerationLimits(max_tokens=9)
+    task = Task("sums", "big", kind=Kind.TEXT, recipe="step-by-step", limits=limits)
+    asked = question_again(task, record(0, "user: ...", chat=messages_as_json(messages)))
+    assert (asked.text, asked.messages, asked.limits) == ("user: ...", messages, limits)
+    assert asked.wanted.rationale and not question_again(TASK, record(0)).wanted.rationale
+    assert question_again(task, record(0, "five?")).messages == ()
