@@ -8,10 +8,11 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -22,6 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from cloud_worker.teacher_settings import KINDS, LOADED_KINDS, AnyTeacher, TeacherSettings, VllmSettings
 from router.errors import ConfigError
 from router.settings import config_error, merged, read_toml
 from router.task import Judge, Kind, Task
@@ -29,6 +31,8 @@ from router.task import Judge, Kind, Task
 LABEL_STUDENTS = ("compact", "encoder-head")
 WRITING_STUDENTS = ("generator", "served")
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
+
+_PLACE_OF_TEACHER = re.compile(r"teachers\.(\d+)(.*)")
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -112,27 +116,6 @@ class TelemetryTable(BaseModel):
     prometheus_port: int = Field(0, ge=0, le=65535)
 
 
-class TeacherSettings(BaseModel):
-    """One teacher of the pool.
-
-    ``encoder``: a frozen pretrained ``model`` (name, folder, or ``minilm``) with a head fitted on ``examples``.
-    ``recorded``: the answers in the file ``answers``, replayed. Files are JSON lines ``{text, label}``.
-    ``generating``: a language ``model`` (name or folder) that writes, asked by the templates ``prompt`` and, where a
-    reason is wanted, ``rationale_prompt``; each holds ``{text}`` once.
-    """
-
-    model_config = _FROZEN
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-]+$")
-    kind: Literal["encoder", "recorded", "generating"]
-    model: str = "minilm"
-    examples: str = ""
-    answers: str = ""
-    prompt: str = "{text}"
-    rationale_prompt: str = ""
-    replicas: int = Field(1, ge=1)
-    max_batch: int = Field(64, ge=1)
-
-
 class VerdictSettings(BaseModel):
     """The model that judges tasks whose ``judge`` is ``verdict``.
 
@@ -166,7 +149,7 @@ class CloudConfig(BaseSettings):
     telemetry: TelemetryTable = TelemetryTable()
     encoder: str = "minilm"
     verdict: VerdictSettings = VerdictSettings()
-    teachers: tuple[TeacherSettings, ...] = Field(min_length=1)
+    teachers: tuple[AnyTeacher, ...] = Field(min_length=1)
     tasks: tuple[Annotated[Task, BeforeValidator(_refuse_unknown_keys)], ...] = Field(min_length=1)
 
     @classmethod
@@ -234,11 +217,12 @@ def read_config(path: Path, **changes: Any) -> CloudConfig:
     content = _anchored(read_toml(path), path.parent.absolute())
     try:
         content = merged(merged(content, EnvSettingsSource(CloudConfig)()), changes)
+        _check_kinds(path, content)
         config = CloudConfig(**content)
     except SettingsError as error:
         raise ConfigError("environment", "", f"{error}; write lists and tables as JSON") from error
     except ValidationError as error:
-        raise config_error(path, ENVIRONMENT_PREFIX, error, CloudConfig) from error
+        raise _by_name(config_error(path, ENVIRONMENT_PREFIX, error, CloudConfig), content) from error
     _check_names(path, config)
     return config
 
@@ -254,11 +238,30 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     for task in _tables(content.get("tasks")):
         _anchor_folder(task, "base", folder)
     for teacher in _tables(content.get("teachers")):
-        for key in ("examples", "answers"):
+        for key in ("examples", "answers", "canaries"):
             if isinstance(teacher.get(key), str) and teacher[key]:
                 teacher[key] = str(folder / teacher[key])
-        _anchor_folder(teacher, "model", folder)
+        if teacher.get("kind") in LOADED_KINDS:
+            _anchor_folder(teacher, "model", folder)
     return content
+
+
+def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
+    for place, table in enumerate(_tables(content.get("teachers"))):
+        if table.get("kind") not in KINDS:
+            problem = f"is {table.get('kind', '')!r}; use one of {', '.join(KINDS)}"
+            raise ConfigError(str(path), f"teachers.{table.get('name', place)}.kind", problem)
+
+
+def _by_name(error: ConfigError, content: Mapping[str, Any]) -> ConfigError:
+    """The same error, with the name of the teacher that it is about: ``teachers.big.url``, not ``teachers.0...``."""
+    found = _PLACE_OF_TEACHER.match(error.key)
+    tables = _tables(content.get("teachers"))
+    if found is None or int(found[1]) >= len(tables):
+        return error
+    table = tables[int(found[1])]
+    rest = found[2].removeprefix(f".{table.get('kind')}")
+    return ConfigError(error.source, f"teachers.{table.get('name', found[1])}{rest}", error.problem)
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:
@@ -286,13 +289,17 @@ def _check_names(path: Path, config: CloudConfig) -> None:
             )
         _check_student(path, task)
     for teacher in config.teachers:
-        _check_templates(path, teacher)
-        needed = {"encoder": "examples", "recorded": "answers"}.get(teacher.kind)
-        if needed is None:
-            continue
-        file = getattr(teacher, needed)
-        if not file or not Path(file).is_file():
-            raise ConfigError(str(path), f"teachers.{teacher.name}.{needed}", f"no such file: {file!r}")
+        _check_files(path, teacher)
+    ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
+    if len(ports) > 1:
+        raise ConfigError(str(path), "teachers.port", f"is {sorted(ports)}; all teachers of kind vllm share one")
+
+
+def _check_files(path: Path, teacher: TeacherSettings) -> None:
+    for key in teacher.FILES:
+        file = getattr(teacher, key)
+        if (file or key in teacher.NEEDED) and not Path(file).is_file():
+            raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", f"no such file: {file!r}")
 
 
 def _check_student(path: Path, task: Task) -> None:
@@ -303,11 +310,3 @@ def _check_student(path: Path, task: Task) -> None:
     if task.kind is Kind.TEXT and not task.base:
         problem = "is missing; name the model that its students start from, or that devices serve"
         raise ConfigError(str(path), f"tasks.{task.name}.base", problem)
-
-
-def _check_templates(path: Path, teacher: TeacherSettings) -> None:
-    for key in ("prompt", "rationale_prompt"):
-        wording = getattr(teacher, key)
-        if wording and wording.count("{text}") != 1:
-            problem = f"{wording!r} needs the field {{text}} exactly once, where the question goes"
-            raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", problem)

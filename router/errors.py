@@ -143,7 +143,7 @@ class ConfigError(OperatorError):
     def __init__(self, source: str, key: str, problem: str) -> None:
         """Name the file or variable, the key, and what would do."""
         super().__init__(f"{source}: {key}: {problem}" if key else f"{source}: {problem}")
-        self.key = key
+        self.source, self.key, self.problem = source, key, problem
 
 
 class DataError(OperatorError):

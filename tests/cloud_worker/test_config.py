@@ -75,7 +75,7 @@ def test_it_never_changes_after_reading(write):
         (GOOD.replace("[door]", "[door]\nlisden = 1"), "door.lisden: is not a key"),
         (GOOD.replace("[door]", '[door]\nmax_waiting = "many"'), "door.max_waiting"),
         (GOOD.replace("[door]", "[door]\nmax_waiting = 0"), "is 0"),
-        (GOOD.replace('kind = "recorded"', 'kind = "oracle"'), "'encoder', 'recorded' or 'generating'"),
+        (GOOD.replace('kind = "recorded"', 'kind = "oracle"'), "teachers.big.kind: is 'oracle'; use one of encoder"),
         (GOOD.replace('answers = "answers.jsonl"', ""), "teachers.big.answers: no such file"),
         (GOOD.replace("answers.jsonl", "nowhere.jsonl"), "nowhere.jsonl"),
         (GOOD.replace('reference = "big"', 'reference = "bigger"'), "tasks.home.reference: 'bigger' is no teacher"),

@@ -15,11 +15,11 @@ from router.telemetry import TelemetrySettings
 
 @pytest.fixture
 def copy(tmp_path):
-    from cloud_worker.config import TeacherSettings
+    from cloud_worker.teacher_settings import RecordedSettings
 
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(f'{{"text": "t{number}", "label": "l{number}"}}\n' for number in range(50)))
-    return Copy(TeacherSettings(name="big", kind="recorded", answers=str(path)), tmp_path, TelemetrySettings())
+    return Copy(RecordedSettings(name="big", answers=str(path)), tmp_path, TelemetrySettings())
 
 
 async def test_replies_stream_in_pieces_each_with_its_place(copy):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from cloud_worker.config import TeacherSettings
+from cloud_worker.teacher_settings import EncoderSettings
 from cloud_worker.teachers import NoAnswer, Question
 from cloud_worker.teachers.examples import read_examples
 from cloud_worker.teachers.loading import load_teacher
@@ -33,7 +33,7 @@ def examples(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(examples):
-    return TeacherSettings(name="big", kind="encoder", model="minilm", examples=str(examples))
+    return EncoderSettings(name="big", model="minilm", examples=str(examples))
 
 
 @pytest.fixture(scope="module")
