@@ -22,8 +22,10 @@ from cloud_worker.config import CloudConfig
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
-from cloud_worker.pool import CALLS_PER_COPY, asker
-from cloud_worker.publisher import ReleasesServicer
+from cloud_worker.pool import asker
+from cloud_worker.promise_metrics import PromiseMetrics
+from cloud_worker.promises import Promises
+from cloud_worker.publisher import Publisher, ReleasesServicer
 from cloud_worker.spool import Spool
 from cloud_worker.store import Store
 from router import names
@@ -55,6 +57,8 @@ class Gateway:
         self._store = Store(config.store_url)
         self._spool = Spool(config.spool_folder / f"{name}.sqlite")
         self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
+        promises = Promises(config.tasks, self._store, Publisher(config.releases_folder))
+        PromiseMetrics(self._telemetry.meter, promises.gather)
         self._gatherers = {teacher.name: self._gatherer(teacher.name) for teacher in config.teachers}
         self._seeds: OrderedDict[str, bytes] = OrderedDict()
         self._opened = asyncio.get_running_loop().create_task(self._open())
@@ -124,7 +128,7 @@ class Gateway:
             name,
             asker(name),
             max_batch=settings.max_batch,
-            max_calls=settings.replicas * CALLS_PER_COPY,
+            max_calls=settings.replicas * settings.calls_of_a_copy,
             max_waiting=self._config.door.max_waiting,
         )
 

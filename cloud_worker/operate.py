@@ -202,7 +202,7 @@ def pin(
 def unpin(
     task: TaskArgument, config: ConfigOption, why: WhyOption = "", who: WhoOption = "", as_json: JsonOption = False
 ) -> None:
-    """Promote again, after `pin`. What was pinned serves on until something better is certified; without proof, it ends.
+    """Promote again, after `pin`; what was pinned serves on until something better is certified, unless by force.
 
     Example: headrace-cloud unpin home -c cloud.toml
     """

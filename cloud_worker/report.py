@@ -12,6 +12,9 @@ from rich.table import Table
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
+from cloud_worker.promise_view import lines_of
+from cloud_worker.promises import Promises
+from cloud_worker.publisher import Publisher
 from cloud_worker.running import Up, running_for, who_runs
 from cloud_worker.spool import pending_in
 from cloud_worker.store import Device, Store, TaskState
@@ -35,7 +38,11 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
     if config.store.url or (config.data / "fleet.sqlite").is_file():  # else looking would make one
         store = Store(config.store_url)
         lineages = Lineages(store.engine)
-        report["tasks"] = [_task(state) | _lineage(state, lineages) for state in store.task_states()]
+        promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
+        report["tasks"] = [
+            _task(state) | _lineage(state, lineages) | {"promise": promises.get(state.name)}
+            for state in store.task_states()
+        ]
         report["devices"] = [_device(device) for device in store.devices()]
     return report
 
@@ -52,8 +59,10 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
     if report["tasks"]:
         console.print(_tasks_table(report["tasks"]))
-        for line in filter(None, map(_lineage_line, report["tasks"])):
-            console.print(line, highlight=False, soft_wrap=True)
+        for task in report["tasks"]:
+            promised = lines_of(task["task"], task["release"], task["promise"]) if task["promise"] else []
+            for line in filter(None, (*promised, _lineage_line(task))):
+                console.print(line, highlight=False, soft_wrap=True)
     if report["devices"]:
         console.print(_devices_table(report["devices"]))
 

@@ -1,0 +1,71 @@
+"""Gathers what is known of every task's promise, from the state of the fleet and the releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cloud_worker.figures import Board
+from cloud_worker.hands import Hands
+from cloud_worker.lineages import Lineages
+from cloud_worker.promise_report import Known, describe
+from cloud_worker.publisher import Publisher
+from cloud_worker.rollback import facts_of
+from cloud_worker.store import Device, Store, TaskState
+from router.errors import ReleaseError
+from router.proof import why_fallen
+from router.release import Manifest
+from router.rollout import TaskReport
+from router.task import Task
+
+
+class Promises:
+    """Of one cluster."""
+
+    def __init__(self, tasks: Iterable[Task], store: Store, publisher: Publisher) -> None:
+        """Gather for ``tasks``, as the operator wishes them."""
+        self._tasks = {task.name: task for task in tasks}
+        self._store = store
+        self._publisher = publisher
+        self._hands = Hands(store.engine)
+        self._board = Board(store.engine)
+        self._lineages = Lineages(store.engine)
+
+    def gather(self) -> dict[str, dict[str, Any]]:
+        """Each configured task's promise, ready for JSON, by the task's name."""
+        devices = self._store.devices()
+        states = [state for state in self._store.task_states() if state.name in self._tasks]
+        return {state.name: describe(self._known(state, devices)) for state in states}
+
+    def _known(self, state: TaskState, devices: Iterable[Device]) -> Known:
+        task, manifest = self._tasks[state.name], self._manifest(state)
+        judged_by = self._lineages.judge(state.name, state.version)
+        return Known(
+            task=task,
+            state=state,
+            hand=self._hands.of(state.name),
+            manifest=manifest,
+            fallen=self._why_fallen(manifest, task, judged_by) if manifest is not None else "",
+            judged_by=judged_by,
+            figures=self._board.read(state.name, state.version),
+            reports=reports_of(state.name, devices),
+        )
+
+    def _manifest(self, state: TaskState) -> Manifest | None:
+        try:
+            return self._publisher.manifest(state.name, state.champion)
+        except (OSError, ReleaseError):
+            return None
+
+    def _why_fallen(self, manifest: Manifest, task: Task, judged_by: str) -> str:
+        why = why_fallen(manifest, task, judged_by)
+        if why or manifest.student is None:
+            return why
+        facts = [facts_of(row) for row in self._store.releases(task.name) if row.number == manifest.number]
+        return "it broke its promise" if any(fact.get("alarmed") for fact in facts) else ""
+
+
+def reports_of(task: str, devices: Iterable[Device]) -> tuple[TaskReport, ...]:
+    """What each device said last of a task."""
+    reports = [device.report for device in devices if device.report is not None]
+    return tuple(one for report in reports for one in report.tasks if one.task == task)
