@@ -76,9 +76,9 @@ class RunningDemo:
             time.sleep(POLL_SECONDS)
         return result
 
-    def figures(self) -> dict[str, Any]:
-        """The last line of standard output, once it has ended well."""
-        out, err = self.process.communicate(timeout=SECONDS)
+    def figures(self, seconds: float = SECONDS) -> dict[str, Any]:
+        """The last line of standard output, once it has ended well within ``seconds``."""
+        out, err = self.process.communicate(timeout=seconds)
         if self.process.returncode:
             raise AssertionError(err + self.logs())
         return dict(json.loads(out.splitlines()[-1]))

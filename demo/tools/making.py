@@ -22,7 +22,7 @@ from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.trainer import Progress, Schedule, fit
 from demo.tools.grammar import ELSEWHERE, HOME, Grammar
 from demo.tools.tokenizer import WINDOW, make_tokenizer
-from demo.tools.workload import pairs
+from demo.tools.workload import EXAMPLES, pairs
 
 WORDS_FROM = 6000  # requests of each grammar that the tokenizer is made from
 
@@ -46,10 +46,13 @@ class Making:
 
 MAKINGS = {
     "teacher": Making(
-        HOME, 16_000, Size(width=128, layers=3, heads=4, window=WINDOW), Schedule(steps=2000, batch=32, rate=3e-3)
+        HOME, EXAMPLES, Size(width=128, layers=3, heads=4, window=WINDOW), Schedule(steps=2000, batch=32, rate=3e-3)
     ),
     "base": Making(
-        ELSEWHERE, 16_000, Size(width=128, layers=2, heads=4, window=WINDOW), Schedule(steps=1500, batch=32, rate=3e-3)
+        ELSEWHERE,
+        EXAMPLES,
+        Size(width=128, layers=2, heads=4, window=WINDOW),
+        Schedule(steps=1500, batch=32, rate=3e-3),
     ),
 }
 FAMILY = "llama"

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from demo.tools.grammar import HOME, Grammar, Slips
 from demo.workload import Line, Workload
 
+EXAMPLES = 16_000
 FAVOURITES = 80
 REPEATED = 0.4
 
 
-def generate(queries: int, seed: int = 0, examples: int = 12_000) -> Workload:
+def generate(queries: int, seed: int = 0, examples: int = EXAMPLES) -> Workload:
     """Make a workload.
 
     Args:
@@ -27,7 +28,7 @@ def generate(queries: int, seed: int = 0, examples: int = 12_000) -> Workload:
         examples: How many pairs the teacher learns from.
     """
     grammar = Grammar.read(HOME)
-    return Workload(pairs(grammar, examples, f"examples {seed}"), tuple(_stream(grammar, queries, seed)))
+    return Workload(pairs(grammar, examples, f"{HOME} {seed}"), tuple(_stream(grammar, queries, seed)))
 
 
 def pairs(grammar: Grammar, count: int, seed: str) -> tuple[Line, ...]:

@@ -5,10 +5,15 @@ import json
 import pytest
 
 from cloud_worker.config import read_config
+from cloud_worker.refresh.curriculum import curriculum_of
+from cloud_worker.refresh.generate import schedule_of
+from demo.configs import MOST_TOKENS, Models
 from demo.setting import Setting, free_ports, read_lines, workload, write_configs
 from demo.workload import Line
 from edge_agent.config import load_config
+from router.agreement import parse_calls
 from router.errors import ConfigError, DataError
+from router.task import Judge, Kind
 
 
 @pytest.fixture
@@ -127,6 +132,36 @@ def test_the_files_that_are_written_can_be_read_by_the_real_commands(tmp_path, t
     assert [agent.door.listen for agent in agents] == list(places.agent_targets)
     assert [agent.device for agent in agents] == list(places.devices) == ["edge-1", "edge-2"]
     assert {agent.upstream.target for agent in agents} == {places.cloud_target}
+
+
+def test_a_cloud_of_models_that_write_can_be_read_by_the_real_command(tmp_path):
+    models = Models(tmp_path / "teacher", tmp_path / "base")
+    places = write_configs(setting(tmp_path, teacher="generating", student="generator", models=models))
+    cloud = read_config(places.cloud_config)
+    [task], [teacher] = cloud.tasks, cloud.teachers
+    assert (teacher.kind, teacher.model) == ("generating", str(models.teacher))
+    assert (task.kind, task.judge, task.recipe) == (Kind.TEXT, Judge.TOOL_CALL, "responses")
+    assert (task.reference, task.student, task.base) == (teacher.name, "generator", str(models.base))
+    assert task.limits.max_tokens == MOST_TOKENS
+    assert curriculum_of(task).prompt.wording == "{text}"
+    assert schedule_of(task, seed=3).seed == 3
+
+
+def test_answers_are_compared_as_the_task_compares_them(tmp_path):
+    models = Models(tmp_path / "teacher", tmp_path / "base")
+    assert setting(tmp_path).judge is Judge.LABEL
+    assert setting(tmp_path, models=models).judge is Judge.TOOL_CALL
+
+
+def test_a_stream_of_ones_own_is_refused_for_models_that_know_their_own_requests(lines):
+    with pytest.raises(ConfigError, match="--stream"):
+        workload(None, lines('{"text": "a", "label": "x"}'), "generating", 0, 0)
+
+
+def test_a_teacher_that_writes_is_asked_requests(tmp_path):
+    examples, asked = workload(None, None, "generating", 60, 0)
+    assert len(asked) == 60
+    assert all(parse_calls(line.label) for line in (*examples[:50], *asked))
 
 
 def test_the_workload_is_kept_beside_what_came_of_it(tmp_path):

@@ -81,6 +81,10 @@ def test_the_base_learns_elsewhere_and_is_smaller_than_the_teacher():
     assert MAKINGS["base"].size.width <= MAKINGS["teacher"].size.width
 
 
+def test_the_examples_beside_a_run_are_what_the_teacher_learnt_from():
+    assert generate(1, seed=3, examples=40).examples == pairs(Grammar.read(HOME), 40, f"{HOME} 3")
+
+
 def test_what_is_kept_is_not_made_again(tmp_path):
     folder = tmp_path / f"tools-{models._state()}-0"
     for kind in models.KINDS:

@@ -1,0 +1,25 @@
+"""The loop with students that write: requests become tool calls, and most of them stay on the device."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.testing import RunningDemo
+
+PROMISE = 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_most_requests_stay_on_the_device_within_the_promise(tmp_path: Path) -> None:
+    one = RunningDemo(tmp_path, "--workload", "tools", "--lockstep")
+    try:
+        figures = one.figures(seconds=3500.0)
+    finally:
+        one.end()
+    assert figures["lost"] == 0
+    assert figures["local_share_last_quarter"] >= 0.5
+    assert figures["teacher_accuracy"] >= 0.95
+    served = {number: release for number, release in figures["disagreement_by_release"].items() if number != "0"}
+    assert served
+    assert all(release["disagreement"] <= PROMISE for release in served.values())
