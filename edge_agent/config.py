@@ -10,8 +10,9 @@ Rules:
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,7 +25,7 @@ from router.address import plain_address
 from router.errors import ConfigError
 from router.settings import config_error, merged, read_toml
 from router.telemetry import TelemetrySettings
-from router.writers.served import read_url
+from router.writers.served import is_private, read_url
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
 
@@ -59,10 +60,12 @@ class ServerSettings(_Section):
     Attributes:
         model: As releases and the server call it.
         url: OpenAI-compatible, up to the version: ``http://127.0.0.1:8080/v1``, or ``unix:/run/model.sock``.
+        insecure: Send queries to another machine over plain ``http``.
     """
 
     model: str = Field(min_length=1)
     url: str
+    insecure: bool = False
 
     @field_validator("url")
     @classmethod
@@ -72,6 +75,14 @@ class ServerSettings(_Section):
         except ConfigError as error:
             raise ValueError(str(error).split(": ", 2)[-1]) from error
         return url
+
+    @model_validator(mode="after")
+    def _is_not_silently_plain(self) -> Self:
+        if self.url.startswith("http:") and not is_private(self.url) and not self.insecure:
+            raise ValueError(
+                f"{self.url} is another machine, and http leaves it open; use https, or set insecure = true"
+            )
+        return self
 
 
 class OutboxSettings(_Section):

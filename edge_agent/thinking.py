@@ -2,9 +2,9 @@
 
 Rules:
  * One thread for what computes here, one text at a time: a device has better things to do. What waits for a model at a
-   server has threads of its own, so that the server may take several at a time.
+   server has a thread of its own, so that the server may take several at a time, and one that hangs holds nothing up.
  * A student that fails on a query, or takes too long, counts as none for that query: the next tier answers it.
- * A query that no other tier may see hears why it has no answer.
+ * A query that no other tier may see hears why it has no answer. Logs tell nothing of what it asks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from opentelemetry.trace import Tracer
@@ -30,7 +31,7 @@ from router.task import Judge
 from router.text_student import TextStudent
 from router.writers.base import Written
 
-SERVED_CALLS = 16  # most that wait for servers at a time
+SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has no student
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Thinker:
         self._node = node
         self._tracer = tracer
         self._here = ThreadPoolExecutor(1, thread_name_prefix="student")
-        self._served = ThreadPoolExecutor(SERVED_CALLS, thread_name_prefix="served")
+        self._places = threading.BoundedSemaphore(SERVED_CALLS)
 
     async def judge(self, serving: Serving, query: Query, seconds: float) -> Judgement | None:
         """What the student says; ``None`` without a student, when it can't take a chat, fails, or takes too long.
@@ -65,16 +66,31 @@ class Thinker:
                 async with asyncio.timeout(seconds):
                     judgement = await self._run(student, query)
             except (BadInputError, ModelError, UnavailableError, TimeoutError) as error:
-                log.error("release %d failed on a query: %r", serving.manifest.number, error)
-                if stays(serving.manifest, query):
+                private = stays(serving.manifest, query)
+                why = type(error).__name__ if private or isinstance(error, BadInputError) else repr(error)
+                log.warning("release %d has no answer to a query: %s", serving.manifest.number, why)
+                if private:
                     raise _told(error) from error
                 return None
         return judgement if judgement.score is None or math.isfinite(judgement.score) else None
 
     def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
-        waits = isinstance(student, TextStudent) and not student.in_process
-        pool = self._served if waits else self._here
-        return asyncio.get_running_loop().run_in_executor(pool, student.judge, query)
+        if not isinstance(student, TextStudent) or student.in_process:
+            return asyncio.get_running_loop().run_in_executor(self._here, student.judge, query)
+        if not self._places.acquire(blocking=False):
+            raise UnavailableError(f"{SERVED_CALLS} queries wait for the model's server already")
+        done: Future[Judgement] = Future()
+        threading.Thread(target=self._wait, args=(student, query, done), name="served", daemon=True).start()
+        return asyncio.wrap_future(done)
+
+    def _wait(self, student: TextStudent, query: Query, done: Future[Judgement]) -> None:
+        """In a thread that ends with the process: a server that hangs must not keep the agent from stopping."""
+        if done.set_running_or_notify_cancel():
+            try:
+                done.set_result(student.judge(query))
+            except Exception as error:  # noqa: BLE001 - handed on to who waits
+                done.set_exception(error)
+        self._places.release()
 
     def speak(self, serving: Serving, query: Query, judgement: Judgement) -> Answer:
         """The student's answer; the reason and the rest of the provenance are the agent's to fill in."""
@@ -102,9 +118,8 @@ class Thinker:
         )
 
     def close(self) -> None:
-        """End the threads."""
+        """End the thread."""
         self._here.shutdown(wait=False, cancel_futures=True)
-        self._served.shutdown(wait=False, cancel_futures=True)
 
 
 def stays(manifest: Manifest, query: Query) -> bool:

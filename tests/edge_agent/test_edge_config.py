@@ -39,6 +39,13 @@ def test_servers_beside_the_agent_are_named_by_model(file):
     assert load_config(file).server_urls == {"tiny": "http://127.0.0.1:8080/v1", "other": "unix:/run/m"}
 
 
+def test_a_server_on_another_machine_is_reached_by_https_or_when_told_to(file):
+    far = SERVER.replace("127.0.0.1", "10.0.0.5")
+    for server in (far.replace("http:", "https:"), far + "insecure = true\n"):
+        file.write_text(GOOD + server)
+        assert "10.0.0.5" in load_config(file).server_urls["tiny"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -54,6 +61,7 @@ def test_servers_beside_the_agent_are_named_by_model(file):
             "servers.0.url: 'ftp://127.0.0.1:8080/v1' can't be asked; write http://127",
         ),
         (GOOD + SERVER.replace('model = "tiny"', ""), "servers.0.model: is missing"),
+        (GOOD + SERVER.replace("127.0.0.1", "10.0.0.5"), "is another machine, and http leaves it open"),
         (GOOD + SERVER + SERVER, "two servers for one model"),
     ],
 )

@@ -1,6 +1,7 @@
 """Agents whose students write."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import grpc
@@ -146,6 +147,26 @@ async def test_a_server_that_hangs_leaves_time_to_ask_the_cloud(served, server):
     server.faults.hang = True
     answer = await served.ask("novel hello", seconds=2)
     assert answer.provenance.tier is Tier.CLUSTER
+
+
+async def test_a_server_that_hangs_does_not_keep_the_agent_from_stopping(served, server):
+    server.faults.hang = True
+    assert (await served.ask("novel hello", seconds=1)).provenance.tier is Tier.CLUSTER
+    waiting = [thread for thread in threading.enumerate() if thread.name == "served"]
+    assert waiting
+    assert all(thread.daemon for thread in waiting)
+
+
+async def test_more_queries_than_a_server_is_asked_at_a_time_escalate(served, server):
+    served.daemon._thinker._places = threading.BoundedSemaphore(1)
+    server.faults.hang = True
+    first = asyncio.create_task(served.ask("novel one", seconds=4))
+    while not server.requests[1:]:  # the first request was a golden input  # noqa: ASYNC110 - another thread notes it
+        await asyncio.sleep(0.01)
+    second = await served.ask("novel two", seconds=4)
+    assert second.provenance.tier is Tier.CLUSTER
+    assert not first.done()
+    assert (await first).provenance.tier is Tier.CLUSTER
 
 
 async def test_queries_wait_for_a_server_side_by_side(served, server):
