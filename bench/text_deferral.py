@@ -42,7 +42,9 @@ from router.text_confidence import TEXT_SIGNALS, features, text_scores
 LEARNT, CALIBRATING, TESTED = 4000, 1000, 2000
 REPEATS = 1000
 
-NAMES = ("anna", "tom", "eva", "ben", "lia", "max", "zoe", "sam", "noor", "ivan", "mei", "otto", "rosa", "finn")
+NAMES = tuple(
+    a + b + c for c in ("na", "lo", "rik", "") for b in ("vi", "sta", "ma", "dor") for a in ("el", "ka", "jo")
+)
 ROOMS = ("kitchen", "bedroom", "hall", "garage", "office", "attic", "cellar", "porch", "studio", "nursery")
 THINGS = ("milk", "bread", "eggs", "rice", "soap", "tea", "salt", "apples", "paper", "candles", "honey", "yeast")
 SAID = ("call me", "i am late", "dinner is ready", "the train is full", "bring the keys", "happy birthday")
@@ -54,6 +56,7 @@ class Kind:
 
     Attributes:
         name: Of the row in the table.
+        learnt: Most texts that a student learns from: few enough that it errs.
         judge: Who says what agrees.
         pairs: Question and text, without end.
         max_tokens: Most tokens of a text.
@@ -62,6 +65,7 @@ class Kind:
     """
 
     name: str
+    learnt: int
     judge: Judge
     pairs: Callable[[random.Random], Iterator[tuple[str, str]]]
     max_tokens: int
@@ -114,20 +118,23 @@ def _request(draw: random.Random) -> tuple[str, str, dict[str, Any]]:
 
 
 def _zipf(draw: random.Random, words: Sequence[str]) -> str:
-    return draw.choices(words, [1 / place**1.5 for place in range(1, len(words) + 1)])[0]
+    return draw.choices(words, [1 / place for place in range(1, len(words) + 1)])[0]
 
 
 KINDS = (
-    Kind("short answers", Judge.NUMBER, short_answers, 5, lambda texts: word_tokenizer(texts, window=96), Size(48)),
-    Kind("worked responses", Judge.NUMBER, worked_responses, 40, lambda texts: word_tokenizer(texts), Size(48)),
-    Kind("tool calls", Judge.TOOL_CALL, tool_calls, 60, lambda texts: byte_tokenizer(texts, 600), Size(64)),
+    Kind(
+        "short answers", 4000, Judge.NUMBER, short_answers, 5, lambda texts: word_tokenizer(texts, window=96), Size(48)
+    ),
+    Kind("worked responses", 4000, Judge.NUMBER, worked_responses, 40, lambda texts: word_tokenizer(texts), Size(48)),
+    Kind("tool calls", 700, Judge.TOOL_CALL, tool_calls, 60, lambda texts: byte_tokenizer(texts, 600), Size(64)),
 )
 
 
 def answered(kind: Kind, seed: int, given: argparse.Namespace) -> tuple[Array, Bools]:
     """Signals (rows, signals) of a student's texts, and whether each agrees; calibrating rows first."""
-    asked = list(islice(kind.pairs(random.Random(seed)), given.learnt + given.calibrating + given.tested))
-    learnt, held = asked[: given.learnt], asked[given.learnt :]
+    most = min(kind.learnt, given.learnt)
+    asked = list(islice(kind.pairs(random.Random(seed)), most + given.calibrating + given.tested))
+    learnt, held = asked[:most], asked[most:]
     tokenizer = kind.tokenizer([f"{question} {text}" for question, text in learnt])
     student = make_model("llama", tokenizer, kind.size, seed=seed)
     lessons = [Example(question, text) for question, text in learnt]

@@ -57,12 +57,12 @@ def ranking(signal: Array, agrees: Bools, weights: Array) -> float:
     Args:
         signal: (rows,) any scale.
         agrees: (rows,) of both kinds, or 0.5 is returned.
-        weights: (rows,) > 0.
+        weights: (rows,) >= 0.
     """
-    if agrees.all() or not agrees.any():
-        return 0.5
     values, place = np.unique(signal, return_inverse=True)
     good = np.bincount(place, weights=weights * agrees, minlength=len(values))
     bad = np.bincount(place, weights=weights * ~agrees, minlength=len(values))
+    if not good.sum() or not bad.sum():
+        return 0.5
     below = np.cumsum(bad) - bad
     return float((good * (below + bad / 2)).sum() / (good.sum() * bad.sum()))

@@ -16,7 +16,7 @@ from router.text_confidence import TEXT_SIGNALS, TextCalibration
 
 OF_TEXT = Signals(
     directions=tuple(-1.0 if name == "length" else 1.0 for name in TEXT_SIGNALS),
-    default=TEXT_SIGNALS.index("quantile_10"),
+    default=TEXT_SIGNALS.index("minimum"),  # good on short and on long texts; see bench/text_deferral.py
 )
 
 

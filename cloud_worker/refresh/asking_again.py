@@ -17,7 +17,7 @@ from ray.serve.exceptions import RayServeException
 
 from cloud_worker.gather import Reply
 from cloud_worker.pool import application_of
-from cloud_worker.teachers.base import Question
+from cloud_worker.teachers.base import NotNow, Question
 from cloud_worker.wishes import wants_rationales
 from router.chat import messages_from_json
 from router.distillation import Record
@@ -36,7 +36,7 @@ def ask_again(task: Task, records: Sequence[Record]) -> list[Reply | None]:
         records: What was answered before.
 
     Raises:
-        UnavailableError: The pool can't be asked now.
+        UnavailableError: The pool can't be asked now, or has no such teacher.
     """
     replies: list[Reply | None] = [None] * len(records)
     try:
@@ -44,8 +44,8 @@ def ask_again(task: Task, records: Sequence[Record]) -> list[Reply | None]:
         asked = [question_again(task, record) for record in records]
         for piece in handle.options(stream=True, method_name="answer").remote(asked):
             for place, reply in piece:
-                replies[place] = reply
-    except (RayError, RayServeException, grpc.RpcError, ConnectionError) as error:
+                replies[place] = None if isinstance(reply, NotNow) else reply
+    except (RayError, RayServeException, grpc.RpcError, ConnectionError, KeyError) as error:  # the key of a deployment
         raise UnavailableError(f"{type(error).__name__} from teacher {task.reference!r}") from error
     return replies
 

@@ -101,6 +101,7 @@ def test_ranking_is_the_chance_of_the_right_order(signal, seed):
     if agrees.all() or not agrees.any():
         assert ranking(values, agrees, np.ones(len(values))) == 0.5
         return
+    assert ranking(values, agrees, agrees.astype(float)) == 0.5  # rows of no weight are no rows
     pairs = [(good > bad) + 0.5 * (good == bad) for good in values[agrees] for bad in values[~agrees]]
     assert ranking(values, agrees, np.ones(len(values))) == pytest.approx(np.mean(pairs))
 
