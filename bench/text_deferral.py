@@ -126,7 +126,7 @@ KINDS = (
         "short answers", 4000, Judge.NUMBER, short_answers, 5, lambda texts: word_tokenizer(texts, window=96), Size(48)
     ),
     Kind("worked responses", 4000, Judge.NUMBER, worked_responses, 40, lambda texts: word_tokenizer(texts), Size(48)),
-    Kind("tool calls", 700, Judge.TOOL_CALL, tool_calls, 60, lambda texts: byte_tokenizer(texts, 600), Size(64)),
+    Kind("tool calls", 400, Judge.TOOL_CALL, tool_calls, 60, lambda texts: byte_tokenizer(texts, 600), Size(64)),
 )
 
 
