@@ -26,6 +26,7 @@ from router.writers.base import Writer, Written
 from router.writers.local import LocalWriter
 from router.writers.prompting import Template, limits_of, prompt_of, split_answer
 from router.writers.served import ServedWriter
+from router.writers.soon import SoonWriter
 
 GENERATOR = "generator"
 SERVED = "served"
@@ -102,16 +103,18 @@ class TextStudent:
 
     @classmethod
     def of_release(cls, folder: Path, manifest: Manifest, servers: Mapping[str, str] | None = None) -> Self:
-        """Open the student of a release.
+        """Open the student of a release. A model in process is loaded in the background: the first query waits for it.
 
         Raises:
-            ModelError: The release has none that writes, or it can't be used.
+            ModelError: The release has none that writes, or this installation can't run it.
         """
         spec = manifest.student
         if spec is None or spec.kind not in TEXT_KINDS:
             raise ModelError(f"release {manifest.number} of {manifest.task.name} has no student that writes")
-        opened = cls.load(folder, spec) if spec.kind == GENERATOR else cls.served(spec, servers or {})
-        return cls(opened.writer, spec, manifest.text_calibration, local_only=manifest.task.local_only)
+        if spec.kind not in text_kinds_here():
+            raise ModelError(f"a student of kind {spec.kind!r} needs torch: pip install 'headrace[edge-torch]'")
+        writer = SoonWriter(folder) if spec.kind == GENERATOR else cls.served(spec, servers or {}).writer
+        return cls(writer, spec, manifest.text_calibration, local_only=manifest.task.local_only)
 
     @property
     def in_process(self) -> bool:

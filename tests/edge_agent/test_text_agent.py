@@ -10,6 +10,7 @@ import pytest
 from edge_agent.testing import TASK, served_release, tiny_release, tiny_text_release
 from router.query import FinishReason, GenerationLimits, Message, Reason, Route, Tier, Wanted
 from router.task import Judge, Kind
+from router.writers.local import LocalWriter
 from router.writers.testing import FakeChatServer
 
 SAY = replace(TASK, kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT)
@@ -102,6 +103,21 @@ async def test_a_label_task_takes_no_chat(harness, cloud):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await harness.ask("", messages=(Message("user", "light"),), route=Route.LOCAL_ONLY)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_the_door_opens_before_the_model_is_loaded(teller, monkeypatch):
+    await teller.stop()
+    gate, load = threading.Event(), LocalWriter.load
+
+    def slowly(folder):
+        gate.wait(20)
+        return load(folder)
+
+    monkeypatch.setattr(LocalWriter, "load", slowly)
+    await teller.start()
+    assert (await teller.ask("novel light", seconds=2)).provenance.tier is Tier.CLUSTER
+    gate.set()
+    assert (await teller.ask("the light")).provenance.tier is Tier.DEVICE
 
 
 @pytest.fixture

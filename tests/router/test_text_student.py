@@ -184,5 +184,19 @@ def test_a_task_that_never_leaves_uses_no_server_elsewhere(tmp_path):
         open_student(tmp_path, manifest, {"tiny": "http://192.0.2.1:8080/v1"}).judge(ask("hi"))
 
 
+def test_a_model_that_can_not_be_loaded_says_so_to_every_query(tmp_path, release):
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    student = open_student(tmp_path, release)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="can't be loaded as safetensors"):
+            student.judge(ask("light"))
+
+
+def test_without_torch_a_generating_release_names_the_extra(tmp_path, release, monkeypatch):
+    monkeypatch.setattr("router.text_student.text_kinds_here", lambda: ("served",))
+    with pytest.raises(ModelError, match=r"headrace\[edge-torch\]"):
+        open_student(tmp_path, release)
+
+
 def test_every_kind_is_offered_where_torch_is_installed():
     assert text_kinds_here() == ("generator", "served")
