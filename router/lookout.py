@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from router.distillation import Record, may_certify
-from router.lessons import would_stay
+from router.judgement import DeviceStudent
+from router.lessons import query_of, would_stay
 from router.task import Task
 from router.trial import Judging
 from router.watch import Watch, WatchState
 
 ALARMED = "alarmed"
+MOST_SINCE = 1000  # latest rows that a former release is looked at on
+MOST_FORMER = 3  # former releases that are tried
 
 
 @dataclass(slots=True)
@@ -74,3 +77,23 @@ class Lookout:
 
     def _lost(self, row: Record) -> bool:
         return would_stay(row) and not self.judging(row.text, row.local_answer or "", row.answer)
+
+
+def evidence_against(
+    rows: Sequence[Record], student: DeviceStudent, threshold: float, task: Task, judging: Judging
+) -> float:
+    """Natural logarithm of the watch's bet that a student at a threshold breaks the promise on some rows.
+
+    Args:
+        rows: That may certify, drawn since its certificate, in the log's order.
+        student: Its own.
+        threshold: Least score kept.
+        task: As it is now.
+        judging: Its judge.
+    """
+    watch = Watch(WatchState(task.objective.max_disagreement, 1.0 - task.objective.assurance))
+    for row in rows:
+        judged = student.judge(query_of(row))
+        keeps = judged.score is not None and judged.score >= threshold
+        watch.update(keeps and not judging(row.text, judged.answer, row.answer))
+    return watch.log_evidence

@@ -19,19 +19,17 @@ from cloud_worker.store import ReleaseRow, Store
 from router.distillation import Record, may_certify
 from router.errors import HeadraceError
 from router.judgement import DeviceStudent
-from router.lessons import query_of
+from router.lookout import MOST_FORMER, MOST_SINCE, evidence_against
 from router.opening import open_student
 from router.proof import content_of, why_fallen
 from router.release import Manifest
 from router.student import KINDS
 from router.task import Task
 from router.trial import Judging
-from router.watch import Watch, WatchState
 
 log = logging.getLogger(__name__)
 
-MOST_ROWS, MOST_WRITTEN = 1000, 100  # latest ones that a student answers once more; of one that writes
-MOST_TRIED = 3  # former releases
+MOST_WRITTEN = 100  # latest rows that a student that writes answers once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Search:
             if is_same_release(manifest, champion):
                 continue
             tried += 1
-            if tried > MOST_TRIED:
+            if tried > MOST_FORMER:
                 break
             try:
                 if self._stands(manifest, rows):
@@ -144,11 +142,6 @@ def evidence_since(
         judging: Its judge.
     """
     last = manifest.certificate.last_asked_at if manifest.certificate else 0.0
-    most = MOST_ROWS if manifest.student is not None and manifest.student.kind in KINDS else MOST_WRITTEN
+    most = MOST_SINCE if manifest.student is not None and manifest.student.kind in KINDS else MOST_WRITTEN
     since = [row for row in rows if may_certify(row) and row.asked_at > last][-most:]
-    watch = Watch(WatchState(task.objective.max_disagreement, 1.0 - task.objective.assurance))
-    for row in since:
-        judged = student.judge(query_of(row))
-        keeps = judged.score is not None and judged.score >= manifest.policy.threshold
-        watch.update(keeps and not judging(row.text, judged.answer, row.answer))
-    return watch.log_evidence
+    return evidence_against(since, student, manifest.policy.threshold, task, judging)

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 
 from router.backtest.life import Event, Life, Released, Served
 from router.backtest.reading import Asked
+from router.backtest.standing import Release, Standing
 from router.backtest.students import Fitter, ReplayedStudent
 from router.deferral import Action, Policy, decide
 from router.distillation import Record, Source
@@ -28,7 +29,6 @@ from router.lessons import Key, teachable, weights_of
 from router.lookout import Lookout
 from router.query import Query
 from router.refreshing import (
-    Champion,
     Pace,
     begin_trial,
     exploration_at_rest,
@@ -43,20 +43,6 @@ STRIDE = 100
 READ_AHEAD = 500
 
 Progress = Callable[[int], None]
-
-
-@dataclass(slots=True)
-class _Standing:
-    """What a store would hold."""
-
-    exploration: float
-    champion: Champion = field(default_factory=Champion)
-    threshold: float = NEVER
-    student: ReplayedStudent | None = None
-    alarmed: bool = False
-    rows_at_refresh: int = 0
-    attempt: int = 0
-    last_release: int = 0
 
 
 class Replay:
@@ -77,7 +63,7 @@ class Replay:
         self._task = task
         self._fitter = fitter
         self._pace = pace
-        self._standing = _Standing(task.exploration.cold)
+        self._standing = Standing(task.exploration.cold)
         self._log: list[tuple[int, Record]] = []
         self._records: list[Record] = []
         self._spent: set[Key] = set()
@@ -106,18 +92,19 @@ class Replay:
 
     def _ahead(self, stride: range) -> None:
         """Let the student read some texts together; it learns nothing from that."""
-        if self._standing.student is not None and stride.start % READ_AHEAD == 0:
-            ahead = self._asked[stride.start : stride.start + READ_AHEAD]
-            self._standing.student.prepare([asked.text for asked in ahead])
+        release = self._standing.release
+        if release is not None and stride.start % READ_AHEAD == 0:
+            release.student.prepare([asked.text for asked in self._asked[stride.start : stride.start + READ_AHEAD]])
 
     def _answer(self, place: int, caller: str, seed: bytes) -> None:
         """One query at its device: draw, judge, decide; and what the log gets of it."""
         standing, asked = self._standing, self._asked[place]
         query = Query(query_id(self._seed, place), self._task.name, asked.text)
         explored = is_explored(seed, query.id, standing.exploration)
-        judged = standing.student.judge(query) if standing.student else None
+        release = standing.release
+        judged = release.student.judge(query) if release else None
         decision = decide(
-            Policy(standing.threshold),
+            Policy(release.threshold if release else NEVER),
             judged.score if judged else None,
             mode=Mode.ESCALATE_ALL if standing.alarmed else Mode.SERVE,
         )
@@ -132,7 +119,7 @@ class Replay:
                 explored=explored,
                 agrees=self._agree(asked.text, answer, reference),
                 right=None if asked.label is None else self._agree(asked.text, answer, asked.label),
-                release=standing.champion.number,
+                release=release.number if release else 0,
             )
         )
         if kept and not explored:
@@ -149,14 +136,14 @@ class Replay:
             text=asked.text,
             answer=reference,
             source=Source.TAUGHT if kept else Source.ESCALATED,
-            release=standing.champion.number,
+            release=release.number if release else 0,
             local_answer=judged.answer if judged else None,
             local_score=judged.score if judged else None,
             kept=kept,
             explored=explored,
             propensity=standing.exploration if kept else 1.0,
             exploration=standing.exploration,
-            threshold=standing.threshold if judged else None,
+            threshold=release.threshold if release else None,
         )
         self._log.append((place // STRIDE, record))
         self._records.append(record)
@@ -178,20 +165,34 @@ class Replay:
                 self._refresh(queries, taught)
 
     def _watch(self, queries: int) -> None:
+        """Look at what the release in force kept; when that breaks the promise, it gives way."""
         standing = self._standing
-        serving = self._serving().number
-        if not serving:
+        release = standing.release
+        if release is None or standing.alarmed:
             return
-        if self._lookout is None or self._lookout.release != serving:
-            self._lookout = Lookout.over(serving, self._task, self._agree)
+        if self._lookout is None or self._lookout.release != release.number:
+            self._lookout = Lookout.over(release.number, self._task, self._agree, standing.same_as(release))
         if self._lookout.look(self._records):
-            standing.alarmed = True
+            release.alarmed = standing.alarmed = True
             standing.rows_at_refresh = 0
-            standing.exploration = self._task.exploration.cold
+            self._life.alarms += 1
+            self._tell(queries, f"release {release.number} breaks its promise: everything escalates")
             if self._trial is not None and self._trial.has_served:
                 self._trial = self._challenger = None
-            self._life.alarms += 1
-            self._tell(queries, f"release {serving} breaks its promise: everything escalates")
+            self._give_way(queries)
+
+    def _give_way(self, queries: int) -> None:
+        """To a former release whose proof stands, else to the large model."""
+        standing = self._standing
+        former = standing.successor(self._records, self._task, self._agree)
+        if former is None:
+            standing.exploration = self._task.exploration.cold
+            return
+        standing.last_release += 1
+        self._serve(queries, replace(former, number=standing.last_release))
+        resting = exploration_at_rest(self._task, standing.champion)
+        standing.exploration = self._trial.rate if self._trial else resting
+        self._tell(queries, f"release {former.number} serves again, as release {standing.last_release}")
 
     def _refresh(self, queries: int, taught: Sequence[Record]) -> None:
         standing = self._standing
@@ -206,7 +207,7 @@ class Replay:
         calibrated = fit.measures.calibrate(agrees, weights)
         assert calibrated.label is not None
         points = prospect(calibrated.scores, agrees, weights, self._task.objective.max_disagreement)
-        rate = waiting_share(self._task, self._records, self._serving())[1]
+        rate = waiting_share(self._task, self._records, self._standing.champion)[1]
         number, attempt = standing.last_release + 1, standing.attempt + 1
         trial = begin_trial(self._task, number, attempt, points, rate=rate, freeze=self._log[-1][0])
         trial.patience = patience_of(self._log, self._spent, trial, self._situation(trial), self._pace)
@@ -228,10 +229,10 @@ class Replay:
         student.prepare([row.text for row in rows])
         seen = trial.look(rows, student, self._agree)
         self._spent.update(row.key for row in seen)
-        step = trial.next(self._serving().number, self._situation(trial))
+        step = trial.next(self._standing.champion.number, self._situation(trial))
         if step is Next.PROMOTE:
             self._promote(queries, trial, student)
-            step = trial.next(self._serving().number, self._situation(trial))
+            step = trial.next(self._standing.champion.number, self._situation(trial))
         if step is Next.END:
             if not trial.has_served:
                 why = "no certificate" if trial.certified() == NEVER else "it keeps no more than what serves"
@@ -242,25 +243,38 @@ class Replay:
         standing, threshold = self._standing, trial.certified()
         if trial.has_served:
             standing.last_release += 1
-        number = standing.last_release if trial.has_served else trial.number
+        release = Release(
+            number=standing.last_release if trial.has_served else trial.number,
+            content=trial.number,
+            threshold=threshold,
+            student=student,
+            kept=trial.kept(threshold),
+            rows=trial.rows,
+            losses=trial.losses(threshold),
+            attempt=standing.attempt,
+            last_asked_at=trial.last_asked_at,
+        )
         trial.serving = threshold
-        standing.champion = Champion(number, trial.kept(threshold))
-        standing.student, standing.threshold, standing.alarmed = student, threshold, False
         standing.exploration = trial.rate
-        student.prepare([asked.text for asked in self._asked[queries : queries + READ_AHEAD]])
-        losses = trial.losses(threshold)
-        self._life.releases.append(Released(number, queries, threshold, trial.rows, losses, standing.attempt))
-        self._tell(queries, f"release {number} serves, certified on {trial.rows} rows, {losses} of them lost")
+        self._serve(queries, release)
+        proof = f"{release.rows} rows, {release.losses} of them lost"
+        self._tell(queries, f"release {release.number} serves, certified on {proof}")
+
+    def _serve(self, queries: int, release: Release) -> None:
+        standing = self._standing
+        standing.release, standing.alarmed = release, False
+        standing.former.append(release)
+        release.student.prepare([asked.text for asked in self._asked[queries : queries + READ_AHEAD]])
+        self._life.releases.append(
+            Released(release.number, queries, release.threshold, release.rows, release.losses, release.attempt)
+        )
 
     def _rest(self) -> None:
-        self._standing.exploration = exploration_at_rest(self._task, self._serving())
+        self._standing.exploration = exploration_at_rest(self._task, self._standing.champion)
         self._trial = self._challenger = None
 
-    def _serving(self) -> Champion:
-        return Champion() if self._standing.alarmed else self._standing.champion
-
     def _situation(self, trial: Trial) -> Situation:
-        return situation_of(self._task, self._records, trial, self._serving())
+        return situation_of(self._task, self._records, trial, self._standing.champion)
 
     def _tell(self, queries: int, what: str) -> None:
         self._life.events.append(Event(queries, what))
