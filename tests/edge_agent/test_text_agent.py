@@ -1,8 +1,11 @@
 """Agents whose students write."""
 
 import asyncio
+import json
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
@@ -68,6 +71,20 @@ async def test_what_may_not_leave_is_written_here(teller, cloud):
     answer = await teller.ask("odd zebra", route=Route.LOCAL_ONLY)
     assert (answer.text, answer.provenance.tier) == ("hm", Tier.DEVICE)
     assert cloud.queries == []
+
+
+async def test_headrace_chat_shows_whether_device_or_cloud_answered(teller, cloud):
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("headrace"), "chat", "--task", "home", "--insecure", "--json",
+        "--target", f"127.0.0.1:{teller.daemon.port}",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await asyncio.wait_for(process.communicate(b"the light\nzebra\n"), 30)
+    assert process.returncode == 0
+    first, second = (json.loads(line)["answer"] for line in said.splitlines())
+    assert (first["text"], first["tier"], first["degraded"]) == ("lights on", "device", False)
+    assert (second["tier"], second["reason"]) == ("cluster", "unconfident")
+    assert [message.content for message in cloud.queries[0].messages] == ["the light", "lights on", "zebra"]
 
 
 async def test_a_querys_own_limits_hold(teller):
