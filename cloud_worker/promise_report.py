@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cloud_worker.figures import Drifted, Figures, Observed, Waiting, Watched
@@ -58,7 +58,7 @@ class Known:
 
 def describe(known: Known) -> dict[str, Any]:
     """The promise of one task, ready for JSON; ``docs/cluster.md`` says what the keys mean."""
-    figures = known.figures or Figures(0.0)
+    figures = _of_champion(known.figures or Figures(0.0), known.state.champion)
     state, why = standing(known)
     manifest, objective = known.manifest, known.task.objective
     return {
@@ -82,6 +82,17 @@ def describe(known: Known) -> dict[str, Any]:
         "hand": {"mode": known.hand.mode.value, "frozen": known.hand.frozen, "pinned": known.hand.pinned,
                  "forced": known.hand.forced},
     }  # fmt: skip
+
+
+def _of_champion(figures: Figures, champion: int) -> Figures:
+    """The figures without those of a release that served before."""
+    watched, observed, drifted = figures.watched, figures.observed, figures.drifted
+    return replace(
+        figures,
+        watched=watched if watched and watched.release == champion else None,
+        observed=observed if observed and observed.release == champion else None,
+        drifted=drifted if drifted and drifted.release == champion else None,
+    )
 
 
 def standing(known: Known) -> tuple[str, str]:

@@ -29,8 +29,10 @@ from cloud_worker.refresh.telling import Telling
 from cloud_worker.rollback import is_same_release, mark_alarmed, roll_back, whole_release
 from cloud_worker.store import Store, TaskState
 from cloud_worker.traffic import Traffic
+from router.deferral import Policy
 from router.distillation import Record, may_certify
 from router.errors import HeadraceError
+from router.guarantee import NEVER
 from router.lessons import current
 from router.lookout import ALARMED, Lookout
 from router.refreshing import Champion, exploration_at_rest
@@ -219,14 +221,22 @@ class Guard:
         """Every number under which this content served at this threshold."""
         rows = self._around.store.releases(self._task.name)
         served = [row.number for row in rows if row.state in {"champion", "retired"}]
-        manifests = [self._around.publisher.manifest(manifest.task.name, number) for number in served]
-        return frozenset(one.number for one in manifests if is_same_release(one, manifest))
+        manifests = [self._manifest(number) for number in served]
+        return frozenset(one.number for one in manifests if one is not None and is_same_release(one, manifest))
 
     def _serving(self, state: TaskState) -> Manifest:
-        """The champion's manifest."""
+        """The champion's manifest; one without a student where it is lost."""
         if self._champion is None or self._champion.number != state.champion:
-            self._champion = self._around.publisher.manifest(self._task.name, state.champion)
+            found = self._manifest(state.champion)
+            self._champion = found or Manifest(self._task, state.champion, 0.0, Policy(NEVER))
         return self._champion
+
+    def _manifest(self, number: int) -> Manifest | None:
+        try:
+            return self._around.publisher.manifest(self._task.name, number)
+        except (HeadraceError, OSError) as error:
+            log.error("task %s: release %d can't be read: %s", self._task.name, number, error)
+            return None
 
     def _state(self) -> TaskState:
         return self._around.store.task_state(self._task.name)

@@ -1,5 +1,8 @@
 """An encoder small enough to be made in a second, and records as a log holds them."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -60,3 +63,12 @@ def utterances():
         return pairs
 
     return make
+
+
+@pytest.fixture
+def world(tmp_path, record):
+    """A log, a fleet that asks, and a refresher; see ``world.py``."""
+    spec = importlib.util.spec_from_file_location("world", Path(__file__).with_name("world.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.World(tmp_path, record)

@@ -1,0 +1,334 @@
+"""What the operator's hand and the watch do to a refresher that runs."""
+
+import shutil
+import time
+from dataclasses import replace
+
+import pytest
+
+from cloud_worker.hands import Hands
+from cloud_worker.promises import Promises
+from cloud_worker.refresh.former import Search
+from cloud_worker.refresh.guard import Around, Guard
+from cloud_worker.rollback import roll_back
+from cloud_worker.traffic import Traffic
+from router.rollout import DeviceReport, TaskReport
+from router.task import Mode, agree
+
+WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
+OUTSIDE = "fog"
+
+
+def lay(world, **changes):
+    return Hands(world.store.engine).lay("test", "home", who="me", why="", now=float(world.asked), **changes)
+
+
+def promise(world):
+    return Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+
+
+def teach_more(world):
+    world.words = world.said = {**WORDS, OUTSIDE: "weather"}
+
+
+def until_two_have_served(world):
+    world.until_certified()
+    first = world.state.champion
+    teach_more(world)
+    for _ in range(20):
+        world.ask_and_step(600)
+        if world.publisher.manifest("home", world.state.champion).content is None and world.state.champion != first:
+            return first, world.state.champion
+    raise AssertionError(f"no second release was certified: {world.store.releases('home')}")
+
+
+def test_a_frozen_task_fits_nothing_and_goes_on_when_thawed(world):
+    lay(world, frozen=True)
+    for _ in range(3):
+        world.ask_and_step(200)
+    assert world.fitted_rows == []
+    assert world.state.champion == 0
+    lay(world, frozen=False)
+    world.until_certified()
+
+
+def test_a_challenger_waits_while_the_task_is_frozen_and_explores_no_more_than_at_rest(world):
+    world.until_certified()
+    teach_more(world)
+    world.ask_and_step(3000)
+    assert world.state.phase == "waiting"
+    waiting = world.state.exploration
+    trial = world.refresher._rooms[0].trial
+    lay(world, frozen=True)
+    world.refresher.step()
+    rows = trial.rows
+    assert world.state.exploration == pytest.approx(0.05) and waiting > 0.05
+    champion = world.state.champion
+    world.ask_and_step(1000)
+    assert (world.state.champion, trial.rows) == (champion, rows)
+    lay(world, frozen=False)
+    world.refresher.step()
+    assert world.state.exploration == waiting
+    for _ in range(30):
+        world.ask_and_step(100)
+        if world.state.champion != champion:
+            return
+    raise AssertionError("the challenger never went on")
+
+
+def test_a_pinned_release_serves_under_a_new_number_and_holds_promotions(world):
+    first, second = until_two_have_served(world)
+    lay(world, pinned=first)
+    world.refresher.step()
+    number = world.state.champion
+    manifest, old = world.publisher.manifest("home", number), world.publisher.manifest("home", first)
+    assert number > second
+    assert (manifest.content, manifest.policy, manifest.files) == (first, old.policy, old.files)
+    assert (manifest.certificate, world.state.watch) == (old.certificate, "quiet")
+    world.refresher.step()
+    fits = len(world.fitted_rows)
+    world.ask_and_step(3000)
+    assert (world.state.champion, len(world.fitted_rows)) == (number, fits)
+    lay(world, pinned=None)
+    for _ in range(30):
+        world.ask_and_step(300)
+        if world.state.champion != number:
+            break
+    assert world.state.champion > number  # something better took its place
+
+
+def test_what_serves_already_is_pinned_without_a_new_number(world):
+    world.until_certified()
+    champion = world.state.champion
+    lay(world, pinned=champion)
+    world.refresher.step()
+    assert world.state.champion == champion
+
+
+def test_a_pin_whose_files_are_lost_leaves_what_serves_and_says_so(world):
+    first, second = until_two_have_served(world)
+    shutil.rmtree(world.publisher.path("home", first))
+    lay(world, pinned=first)
+    world.refresher.step()
+    assert world.state.champion == second
+    assert f"release {first} can't serve" in world.state.phase_note
+
+
+def test_a_pin_by_force_is_told_as_unproven_and_ends_with_the_former_release(world):
+    first, second = until_two_have_served(world)
+    lay(world, pinned=first, forced=True)
+    world.refresher.step()
+    assert world.state.watch == "unproven"
+    told = promise(world)
+    assert (told["state"], told["why"]) == ("unproven", "it is pinned without proof")
+    lay(world, pinned=None, forced=False)
+    world.refresher.step()
+    assert world.publisher.manifest("home", world.state.champion).content == second
+    assert world.state.watch == "quiet"
+
+
+def broken(world):
+    """Make the second release wrong on a word that the first escalates: only the second breaks its promise."""
+    world.truth = {**world.truth, OUTSIDE: "storm"}
+    for _ in range(40):
+        world.ask(100)
+        world.refresher.step()
+        if world.state.champion and world.store.releases("home")[-1].note.find("back_to") >= 0:
+            return
+        if world.state.watch == "alarmed":
+            return
+
+
+def test_after_an_alarm_the_former_release_serves_again_if_the_rows_since_do_not_speak_against_it(world):
+    first, second = until_two_have_served(world)
+    assert world.publisher.manifest("home", second).student is not None
+    broken(world)
+    back = world.state.champion
+    manifest = world.publisher.manifest("home", back)
+    assert back > second
+    assert manifest.content == world.publisher.manifest("home", first).number
+    assert manifest.certificate == world.publisher.manifest("home", first).certificate
+    assert world.state.watch == "quiet"
+    marks = {row.number: "alarmed" in row.note for row in world.store.releases("home")}
+    assert marks[second] and not marks[back]
+
+
+def test_a_former_release_that_the_same_rows_speak_against_does_not_serve_again(world):
+    until_two_have_served(world)
+    world.truth = {**world.truth, "song": "lights", "tune": "lights"}  # both have it wrong
+    for _ in range(40):
+        world.ask_and_step(100)
+        if world.state.watch == "alarmed":
+            break
+    assert world.state.watch == "alarmed"
+    assert promise(world)["state"] == "alarmed"
+
+
+def test_a_release_that_has_alarmed_is_never_gone_back_to(world):
+    first, second = until_two_have_served(world)
+    broken(world)
+    search = Search(
+        world.config.task("home"),
+        lambda asked, answer, reference: agree(world.config.task("home").judge, answer, reference),
+        "label",
+        world.store,
+        world.publisher,
+    )
+    assert search.why_fallen(world.publisher.manifest("home", second)) == "it broke its promise"
+    assert search.why_fallen(world.publisher.manifest("home", first)) == ""
+    assert (
+        search.why_fallen(world.publisher.manifest("home", first), "another") == "its reference has another version now"
+    )
+
+
+def test_observing_tells_what_would_have_stayed_and_what_that_would_save(world):
+    world.until_certified()
+    lay(world, mode=Mode.OBSERVE)
+    world.extras = {"usd": 0.01, "milliseconds": 100.0}
+    world.ask_and_step(700)
+    told = promise(world)
+    assert told["state"] == "escalating"
+    seen = told["observed"]
+    assert seen["rows"] == 700
+    assert seen["kept"]["share"] == pytest.approx(6 / 7)
+    assert seen["disagreement"]["share"] == 0.0
+    assert seen["saved_usd"] == pytest.approx(0.95 * 600 * 0.01)
+    assert seen["saved_seconds"] == pytest.approx(0.95 * 60.0)
+    lay(world, mode=Mode.SERVE)
+    assert promise(world)["observed"] is None
+
+
+def test_the_watch_goes_on_while_the_operator_observes(world):
+    world.until_certified()
+    lay(world, mode=Mode.OBSERVE)
+    world.truth = {**world.truth, "song": "lights", "tune": "lights"}
+    for _ in range(60):
+        world.ask_and_step(200)
+        if world.state.watch == "alarmed":
+            return
+    raise AssertionError("a release that would have broken its promise was not found")
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def a_guard(world):
+    task, clock = world.config.task("home"), Clock()
+    guard = Guard(
+        task, lambda asked, answer, reference: answer == reference, Around.of(world.store, world.publisher), clock
+    )
+    return guard, clock
+
+
+def rows_of(world, count, at):
+    return [world.record(place, received_at=at, asked_at=at) for place in range(count)]
+
+
+@pytest.mark.parametrize(("came", "blind"), [(60, True), (185, False)])
+def test_fewer_rows_than_planned_for_an_hour_is_blind_and_holds_promotions_until_they_come(world, came, blind):
+    world.until_certified()
+    guard, clock = a_guard(world)
+    report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=4000, covered=4000, exploration=0.05),))
+    Traffic(world.store.engine).add(None, report, clock.now - 600)
+    guard.look(rows_of(world, came, clock.now - 300), "label")
+    assert (world.state.watch, bool(guard.holds)) == (("blind", True) if blind else ("quiet", False))
+    clock.now += 3600
+    guard.look([], "label")
+    assert (world.state.watch, guard.holds) == ("quiet", "")  # nobody asks, and nothing is planned
+
+
+def test_what_devices_still_hold_back_makes_nobody_blind(world):
+    world.until_certified()
+    guard, clock = a_guard(world)
+    world.store.device("kitchen")
+    tasks = (TaskReport("home", answered=4000, covered=4000, exploration=0.05),)
+    report = DeviceReport("kitchen", tasks=tasks, outbox_pending=150)
+    world.store.save_report(report, clock.now)
+    Traffic(world.store.engine).add(None, report, clock.now - 600)
+    guard.look(rows_of(world, 60, clock.now - 300), "label")
+    assert world.state.watch == "quiet"
+
+
+def test_a_refresher_does_not_promote_while_it_is_blind(world):
+    report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=9000, covered=9000, exploration=1.0),))
+    Traffic(world.store.engine).add(None, report, time.time() - 600)
+    for _ in range(15):
+        world.ask_and_step(100)  # rows of long ago: the hour has none
+    assert world.state.champion == 0
+    assert world.fitted_rows == []
+    assert promise(world)["hour"]["blind"]
+
+
+def test_a_rollback_that_was_killed_is_done_anew_under_the_next_number(world):
+    first, second = until_two_have_served(world)
+
+    def killed(task, number, digest, **changes):
+        raise KeyboardInterrupt
+
+    store = world.refresher._store
+    promote, store.promote = store.promote, killed
+    with pytest.raises(KeyboardInterrupt):
+        roll_back(store, world.publisher, world.config.task("home"), first, watch="quiet")
+    store.promote = promote
+    world.start()
+    lay(world, pinned=first)
+    world.refresher.step()
+    assert world.state.champion == second + 2
+    assert {row.number: row.state for row in world.store.releases("home")}[second + 1] == "rejected"
+
+
+def test_a_stricter_wish_unmakes_a_certificate(world):
+    world.until_certified()
+    task = world.config.task("home")
+    stricter = replace(task, objective=replace(task.objective, max_disagreement=0.01))
+    told = Promises([stricter], world.store, world.publisher).gather()["home"]
+    assert told["state"] == "unproven"
+    assert "2.00%" in told["why"] and "1.00%" in told["why"]
+
+
+def test_a_promise_tells_its_rows_and_what_the_next_fit_waits_for(world):
+    world.until_certified()
+    world.ask_and_step(2000)
+    told = promise(world)
+    certificate = world.publisher.manifest("home", world.state.champion).certificate
+    assert told["state"] == "proven"
+    assert told["certificate"]["rows"] == certificate.rows
+    assert told["used"]["losses"] == 0
+    assert 0 < told["used"]["rows"] < 400
+    assert told["used"]["of_allowance_low"] == 0.0 < told["used"]["of_allowance_high"]
+    assert told["missing"]["for"] == "fit"
+    assert told["missing"]["rows"] == told["missing"]["expected"] - told["missing"]["have"]
+    assert [delay["ratio"] for delay in told["delays"]] == [1.5, 2.0, 3.0]
+    assert told["calibration"]["bins"]
+
+
+def test_a_waiting_challenger_tells_how_many_rows_it_still_needs(world):
+    world.ask_and_step(600)
+    assert world.state.phase == "waiting"
+    told = promise(world)
+    missing, trial = told["missing"], world.refresher._rooms[0].trial
+    assert (missing["for"], missing["release"], missing["have"]) == ("certificate", trial.number, trial.rows)
+    assert missing["rows"] == missing["expected"] - trial.rows > 0
+    assert missing["queries"] == missing["rows"]  # without a student every query is explored
+    assert told["state"] == "no_student"
+
+
+def test_a_window_of_other_queries_is_warned_of_and_changes_nothing(world):
+    world.until_certified()
+    world.asks = ["lamp", "light", OUTSIDE, OUTSIDE, OUTSIDE]
+    world.ask_and_step(5000)
+    told = promise(world)
+    assert set(told["inputs"]["warnings"]) >= {"escalation", "classes"}
+    assert told["state"] == "proven"
+    assert world.state.watch == "quiet"
+
+
+def test_describing_an_unknown_manifest_calls_it_unproven(world):
+    world.until_certified()
+    shutil.rmtree(world.publisher.path("home", world.state.champion))
+    assert promise(world)["state"] == "unproven"
