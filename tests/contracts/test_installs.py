@@ -30,6 +30,12 @@ def test_a_device_gets_neither_ray_nor_torch(extra):
     assert not brought_by(extra) & HEAVY
 
 
+def test_a_device_that_writes_gets_torch_and_no_ray():
+    brought = brought_by("edge-torch")
+    assert brought >= {"torch", "transformers", "safetensors", "onnxruntime"}
+    assert "ray" not in brought
+
+
 def test_the_client_alone_is_small():
     assert brought_by("") - {"headrace"} >= {"grpcio", "numpy", "protobuf", "typer"}
     assert not brought_by("") & {"onnxruntime", "tokenizers", "opentelemetry-sdk"}

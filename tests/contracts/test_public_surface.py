@@ -55,6 +55,15 @@ def test_importing_router_imports_next_to_nothing():
     assert not heavy & {name.split(".")[0] for name in modules_after("import router")}
 
 
+def test_the_clients_command_needs_the_clients_packages_alone():
+    extras = {"pydantic", "httpx", "onnxruntime", "tokenizers", "torch", "transformers", "scipy", "pyarrow", "ray"}
+    assert not extras & {name.split(".")[0] for name in modules_after("import router.cli")}
+
+
+def test_an_agent_is_there_without_torch():
+    assert not {"torch", "transformers"} & {name.split(".")[0] for name in modules_after("import edge_agent.daemon")}
+
+
 @pytest.mark.parametrize("module", PURE)
 def test_what_decides_imports_no_grpc(module):
     assert not {"grpc", "google", "opentelemetry"} & {
