@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cloud_worker.config import TeacherSettings
 from cloud_worker.gather import Reply
 from cloud_worker.lineages import Lineages
 from cloud_worker.records import said_text
+from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import NoAnswer
 from router.distillation import Record, may_certify
 from router.errors import UnavailableError
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 20  # queries asked again in one step
 
-LABEL_KINDS = frozenset({"encoder", "recorded"})  # of teachers that draw nothing
+LABEL_KINDS = frozenset({"encoder", "patterns", "recorded"})  # of teachers that draw nothing
 GREEDY_KINDS = frozenset({"generating"})  # of teachers that draw nothing at temperature 0; servers elsewhere may
 
 AskAgain = Callable[[Task, Sequence[Record]], Sequence[Reply | None]]  # -> replies of its reference, None if too late

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.config import TeacherSettings
 from cloud_worker.lineages import Lineages
 from cloud_worker.refresh.asking_again import question_again
 from cloud_worker.refresh.self_agreement import AT_ONCE, SecondAnswers, draws
 from cloud_worker.store import Store
+from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
 from router.chat import messages_as_json
 from router.errors import UnavailableError
@@ -125,7 +125,14 @@ def test_without_rows_nothing_is_asked(second, reference):
 
 @pytest.mark.parametrize(
     ("kind", "temperature", "drawn"),
-    [("encoder", None, False), ("recorded", 1.0, False), ("generating", None, False), ("generating", 0.7, True)],
+    [
+        ("encoder", None, False),
+        ("patterns", None, False),
+        ("recorded", 1.0, False),
+        ("generating", None, False),
+        ("generating", 0.7, True),
+        ("hosted", None, True),
+    ],
 )
 def test_a_reference_draws_unless_it_answers_by_labels_or_greedily_in_the_pool(kind, temperature, drawn):
     task = replace(TASK, limits=GenerationLimits(temperature=temperature))
