@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from router.backtest.run import Plan, Result
 
 NEEDED = ("matplotlib", "onnxruntime", "pyarrow", "scipy", "sklearn", "tokenizers")
+PICTURES = (".png", ".svg", ".pdf", ".jpg")
 _INTERRUPTED = 130
 _DEFAULT_CACHE = Path("~/.cache/headrace")
 
@@ -161,11 +163,13 @@ def _check_extra() -> None:
 
 
 def _check_writable(option: str, path: Path | None) -> None:
-    try:
-        if path is not None:
-            path.open("ab").close()
-    except OSError as error:
-        raise ConfigError(option, "", f"{path} can't be written: {error.strerror or error}") from error
+    """Find out before the work what would fail after it; nothing is left behind."""
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(option, str(path), "can't be written; name a file in a folder that is there")
+    if option == "--picture" and path.suffix.lower() not in PICTURES:
+        raise ConfigError(option, str(path), f"is of no kind known here; use one of {', '.join(PICTURES)}")
 
 
 @contextlib.contextmanager

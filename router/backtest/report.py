@@ -132,12 +132,13 @@ def _less(paid: float, total: float) -> str:
 
 
 def _why_nothing(result: Result) -> str:
+    """What came last, and whether a longer log might help."""
     queries, more = result.figures["queries"], result.more
+    said = f"Last: {more['events'][-1]['what']}." if more["events"] else "Too few rows came for a student."
     least = expected_rows(result.promise, attempt_alpha(more["assurance"], 1), 0.0)
     if queries < Pace().min_rows + least:
-        return (
-            f"A certificate takes {least:,.0f} explored queries at least, beyond those that teach: {queries:,} queries "
-            "are few for that; a longer log, or a larger --promise."
+        said += (
+            f" A certificate takes {least:,.0f} explored queries at least, beyond those that teach, so {queries:,} "
+            "queries are few: try a longer log, or a larger --promise."
         )
-    events = more["events"]
-    return f"Last: {events[-1]['what']}." if events else "No student could be fitted."
+    return said

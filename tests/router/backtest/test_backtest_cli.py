@@ -138,6 +138,8 @@ def test_free_text_is_explained_beside_the_figures(write_log, make_rows):
         (["--student", "encoder"], 81, "--encoder: name the folder"),
         (["--student", "encoder", "--encoder", "/nowhere"], 83, "model.onnx can't be read"),
         (["--out", "/nowhere/report.json"], 81, "--out: .* can't be written"),
+        (["--picture", "/"], 81, "--picture: .* can't be written"),
+        (["--picture", "saved.doc"], 81, "--picture: saved.doc: is of no kind known here"),
         (["--promise", "2 %"], 2, "is no share"),
         (["--promise", "0.9"], 2, "out of range"),
     ],
