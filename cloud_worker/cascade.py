@@ -203,6 +203,8 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
             response.provenance.logged = False
         else:
             self._parts.metrics.logged(asked.task.name, record is not None)
+            if record is not None and record.problem:
+                self._parts.metrics.no_lesson(asked.task.name, record.problem, record.answer)
         return response
 
 

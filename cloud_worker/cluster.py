@@ -30,6 +30,8 @@ from cloud_worker.pool import application_of, start_teacher
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.store import Store
+from cloud_worker.teacher_settings import VllmSettings
+from cloud_worker.teachers.vllm import check_engines, endowment_of_cluster, engines_of, http_options, start_engines
 from router.errors import StartError
 from router.telemetry import TelemetrySettings
 
@@ -79,6 +81,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
     with ExitStack() as started:
         with step("Ray"):
             address = _connect(config, started)
+        check_engines(config.teachers, endowment_of_cluster())
         with step("State and releases"):
             store = Store(config.store_url)
             store.declare_tasks(config.tasks)
@@ -117,7 +120,7 @@ def _connect(config: CloudConfig, started: ExitStack) -> str:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    serve.start(proxy_location="Disabled")
+    serve.start(**http_options(config.teachers))
     return str(context.address_info["gcs_address"])
 
 
@@ -143,8 +146,11 @@ def _start_teacher(config: CloudConfig, name: str, started: ExitStack) -> None:
     settings = next(teacher for teacher in config.teachers if teacher.name == name)
     if config.ray.address:  # a cluster of our own ends with all that runs on it
         started.callback(serve.delete, application_of(name))
+        started.callback(serve.delete, engines_of(name))
     telemetry = TelemetrySettings(otlp=config.telemetry.otlp)
     try:
+        if isinstance(settings, VllmSettings):
+            start_engines(settings)
         start_teacher(settings, config.teachers_folder, telemetry)
     except RuntimeError as error:
         raise StartError(f"teacher {name!r} can't start: {error}") from error

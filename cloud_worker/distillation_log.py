@@ -58,6 +58,8 @@ SCHEMA = pa.schema(
     + [pa.field("day", pa.string()), pa.field("batch", pa.int64())]
 )
 
+_LATER_TEXTS = ("chat", "problem")
+
 Partition = tuple[str, str]  # task, day
 
 
@@ -231,14 +233,14 @@ def records_of(table: pa.Table) -> list[Record]:
 
 
 def _record(row: dict[str, Any]) -> Record:
+    later = {name: row[name] or "" for name in _LATER_TEXTS}  # empty in rows that are older than their column
     changed = {
         "labels": tuple(row["labels"]),
         "log_probabilities": tuple(row["log_probabilities"]),
-        "chat": row["chat"] or "",
         "tokens": unpack(row["tokens"] or b""),
         "source": Source(row["source"]),
     }
-    return Record(**{**row, **changed})
+    return Record(**{**row, **later, **changed})
 
 
 def _asked_at(record: Record) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +17,10 @@ from router.errors import HeadraceError, OverloadedError
 from router.telemetry import Telemetry
 
 FALSE_CLAIMS = "headrace.false_exploration_claims"
+NO_LESSONS = "headrace.answers_kept_out_of_lessons"
+_SAMPLE_CHARACTERS = 200
+
+log = logging.getLogger(__name__)
 
 
 class GatewayMetrics:
@@ -29,6 +35,8 @@ class GatewayMetrics:
         self._shed = meter.create_counter(names.SHED)
         self._logged = meter.create_counter(names.RECORDS_LOGGED)
         self._false_claims = meter.create_counter(FALSE_CLAIMS)
+        self._no_lessons = meter.create_counter(NO_LESSONS)
+        self._told: Counter[str] = Counter()
         self._latency = meter.create_histogram(names.LATENCY, unit="ms")
         meter.create_observable_gauge("headrace.gateway.waiting", [_reading(waiting)])
         meter.create_observable_gauge("headrace.gateway.spool_bytes", [_reading(spool_bytes)], unit="By")
@@ -50,6 +58,16 @@ class GatewayMetrics:
     def logged(self, task: str, in_log: bool) -> None:
         """Count an answer that is durable, in the log or not."""
         self._logged.add(int(in_log), {names.TASK: task})
+
+    def no_lesson(self, task: str, problem: str, answer: str) -> None:
+        """Count an answer that is kept out of the lessons; log the 1st, 2nd, 4th, 8th, ... of a task as samples."""
+        self._no_lessons.add(1, {names.TASK: task})
+        self._told[task] += 1
+        if self._told[task].bit_count() == 1:
+            shown = answer[:_SAMPLE_CHARACTERS]
+            log.warning(
+                "task %s: %d answers are no lessons; one, because %s: %r", task, self._told[task], problem, shown
+            )
 
     def false_claim(self, task: str) -> None:
         """Count a query whose claimed draw did not verify."""

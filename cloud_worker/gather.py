@@ -3,7 +3,8 @@
 Rules:
  * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``.
  * A reply goes out as soon as it is there, not when its call is done.
- * A question whose call broke is asked again, at most ``MOST_TRIES`` times, while its caller waits.
+ * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
+   ``MOST_TRIES`` times.
  * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense.
 """
 
@@ -15,17 +16,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cloud_worker.teachers.base import NoAnswer, Question, TeacherAnswer
-from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
+from cloud_worker.teachers.base import NoAnswer, NotNow, Question, Reply, TeacherAnswer
+from router.errors import BadInputError, DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
 
-Reply = TeacherAnswer | NoAnswer
-Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply]]]]
+__all__ = ["MOST_TRIES", "Ask", "Gatherer", "Reply"]
+
+Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
 _PAUSE_SECONDS = 0.1  # before a broken call's questions are asked again; doubles with each try
+_UNREACHABLE = "the teacher can't be reached now; try again"
 _LEAST_RETRY_AFTER_SECONDS = 0.1
 _MOST_RETRY_AFTER_SECONDS = 10.0
 
@@ -59,6 +62,7 @@ class Gatherer:
         self._queue: deque[_Waiting] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._away = 0
         self._seconds_per_reply = 0.01
 
     @property
@@ -78,6 +82,7 @@ class Gatherer:
             DeadlineError: No answer came in time.
             UnavailableError: The pool broke again and again.
             NotPossibleError: The teacher has no answer to this.
+            BadInputError: The same, because of one field.
         """
         if self._waiting >= self._max_waiting:
             raise OverloadedError("too many queries wait for an answer; try again later", self._retry_after())
@@ -94,6 +99,8 @@ class Gatherer:
         finally:
             self._waiting -= 1
             item.reply.cancel()
+        if isinstance(reply, NoAnswer) and reply.field:
+            raise BadInputError(reply.field, reply.problem)
         if isinstance(reply, NoAnswer):
             raise NotPossibleError(reply.problem)
         return reply
@@ -136,16 +143,25 @@ class Gatherer:
             self._seconds_per_reply += 0.2 * ((loop.time() - began) / len(batch) - self._seconds_per_reply)
         self._retry([item for item in batch if not item.reply.done()])
 
-    def _deliver(self, batch: Sequence[_Waiting], replies: Sequence[tuple[int, Reply]]) -> None:
+    def _deliver(self, batch: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:
         for place, reply in replies:
+            if isinstance(reply, NotNow):
+                self._count_away(reply)
+                continue
+            self._away = 0
             if not batch[place].reply.done():
                 batch[place].reply.set_result(reply)
+
+    def _count_away(self, reply: NotNow) -> None:
+        self._away += 1
+        if self._away.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, ...: a server may be away for hours
+            log.warning("teacher %s can't be asked now, %d times: %s", self._teacher, self._away, reply.problem)
 
     def _retry(self, unanswered: Sequence[_Waiting]) -> None:
         for item in unanswered:
             item.tries += 1
             if item.tries >= MOST_TRIES:
-                item.reply.set_exception(UnavailableError("the teacher can't be reached now; try again"))
+                item.reply.set_exception(UnavailableError(_UNREACHABLE))
         again = [item for item in unanswered if not item.reply.done()]
         if again:
             pause = _PAUSE_SECONDS * 2 ** (min(item.tries for item in again) - 1)

@@ -2,7 +2,8 @@
 
 Rules:
  * A call carries many questions and streams their replies back, a few at a time.
- * One thread computes in a copy of a teacher; questions whose callers have given up are left out.
+ * One thread computes in a copy of a teacher; one that waits for others is asked by several, a question each.
+ * Questions whose callers have given up are left out.
  * Whatever breaks between here and a copy comes out as ``UnavailableError``; what a teacher's code raises too, logged
    with its traceback where it happened.
 """
@@ -28,17 +29,15 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from ray.util import get_node_ip_address
 
-from cloud_worker.config import TeacherSettings
-from cloud_worker.gather import Ask, Reply
-from cloud_worker.teachers.base import Question
+from cloud_worker.gather import Ask
+from cloud_worker.teacher_settings import TeacherSettings
+from cloud_worker.teachers.base import NotNow, Question, Reply
 from router import names
 from router.address import Address
 from router.errors import UnavailableError
 from router.telemetry import Telemetry, TelemetrySettings, extract
 
 log = logging.getLogger(__name__)
-
-CALLS_PER_COPY = 2  # one computes, one waits beside it
 
 _STEP = 16  # questions whose replies travel together
 _COPY_CPUS = 0.2
@@ -57,25 +56,33 @@ class Copy:
         _stay_on_loopback()
         os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: copies share the machine
         self._telemetry = Telemetry.start(names.SERVICE_CLOUD, telemetry)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
         self._teacher = load_teacher(settings, cache)
+        self._threads = ThreadPoolExecutor(self._teacher.threads, thread_name_prefix="teacher")
 
-    async def answer(self, questions: Sequence[Question]) -> AsyncIterator[list[tuple[int, Reply]]]:
+    async def answer(self, questions: Sequence[Question]) -> AsyncIterator[list[tuple[int, Reply | NotNow]]]:
         """Replies as they come, each with its question's place; late questions get none."""
         loop = asyncio.get_running_loop()
         began = time.monotonic()
-        for start in range(0, len(questions), _STEP):
-            passed = (time.monotonic() - began) * 1000
-            places = [
-                place
-                for place in range(start, min(start + _STEP, len(questions)))
-                if questions[place].milliseconds > passed
-            ]
-            asked = [questions[place] for place in places]
-            replies = await loop.run_in_executor(self._thread, self._answer, asked)
-            yield list(zip(places, replies, strict=True))
+        step = _STEP if self._teacher.threads == 1 else 1
+        steps = [range(start, min(start + step, len(questions))) for start in range(0, len(questions), step)]
+        running = [
+            loop.run_in_executor(self._threads, self._answer_in_time, questions, places, began) for places in steps
+        ]
+        try:
+            for done in asyncio.as_completed(running):
+                yield await done
+        finally:
+            for waiting in running:
+                waiting.cancel()
 
-    def _answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def _answer_in_time(
+        self, questions: Sequence[Question], places: Sequence[int], began: float
+    ) -> list[tuple[int, Reply | NotNow]]:
+        passed = (time.monotonic() - began) * 1000
+        left = [place for place in places if questions[place].milliseconds > passed]
+        return list(zip(left, self._answer([questions[place] for place in left]), strict=True))
+
+    def _answer(self, questions: Sequence[Question]) -> list[Reply | NotNow]:
         spans = [self._span(question) for question in questions]
         try:
             return list(self._teacher.answer(questions))
@@ -114,7 +121,7 @@ def start_teacher(settings: TeacherSettings, cache: Path, telemetry: TelemetrySe
     deployment = serve.deployment(
         name=settings.name,
         num_replicas=settings.replicas,
-        max_ongoing_requests=CALLS_PER_COPY * 2,
+        max_ongoing_requests=settings.calls_of_a_copy * 2,
         ray_actor_options={"num_cpus": _COPY_CPUS},
         health_check_period_s=_HEALTH_CHECK_SECONDS,
         health_check_timeout_s=_HEALTH_TIMEOUT_SECONDS,
@@ -137,7 +144,7 @@ def asker(teacher: str) -> Ask:
         stream=True, method_name="answer"
     )
 
-    async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply]]]:
+    async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]:
         pieces: Any = handle.remote(list(questions))
         try:
             async for piece in pieces:

@@ -4,15 +4,19 @@ Rules:
  * A query is explored when its device says so and the draw, recomputed with the device's seed, agrees.
  * A claim that does not verify makes an ordinary row.
  * A query without an attempt was asked directly: it is neither explored nor covered.
+ * Calls of tools stand in the log as JSON text; the caller gets them apart from the text too.
+ * An answer that can't be read, or has no readable reason where the task wants one, goes out and is no lesson.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from cloud_worker.wishes import LOGGED_ALTERNATIVES, wants_rationales, wants_tokens
+from router.agreement import parse_calls, parse_json
 from router.chat import calls_as_text, messages_as_json, transcript
 from router.distillation import Record, Source
 from router.exploration import is_explored
@@ -29,8 +33,10 @@ from router.query import (
     Usage,
     Wanted,
 )
-from router.task import Kind, Task
+from router.task import Judge, Kind, Task
 from router.writers.prompting import limits_of
+
+_PARSERS: dict[Judge, Callable[[str], object]] = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
 
 Stages = tuple[tuple[str, float], ...]
 
@@ -91,6 +97,7 @@ def question_of(asked: Asked, trace: tuple[tuple[str, str], ...] = ()) -> Questi
         response_schema=query.response_schema,
         limits=limits_of(query.limits, task.limits),
         wanted=wanted,
+        reason_apart=not wants_rationales(task),
         trace=trace,
     )
 
@@ -100,9 +107,19 @@ def text_of(query: Query) -> str:
     return query.text or transcript(query.messages)
 
 
+def problem_of(task: Task, said: TeacherAnswer) -> str:
+    """Why an answer is no lesson; empty where it is one. What the task's judge can't read teaches nothing."""
+    if said.problem:
+        return said.problem
+    parse = _PARSERS.get(task.judge)
+    if parse is None or parse(said_text(said)) is not None:
+        return ""
+    return "the answer is no tool call" if task.judge is Judge.TOOL_CALL else "the answer is no JSON"
+
+
 def said_text(said: TeacherAnswer) -> str:
-    """The answer as one text: calls that are said apart from it stand for it where it is empty."""
-    return said.text or (calls_as_text(said.tool_calls) if said.tool_calls else "")
+    """The answer as one text: calls that are said apart from the text stand for it."""
+    return calls_as_text(said.tool_calls) if said.tool_calls else said.text
 
 
 def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
@@ -144,6 +161,7 @@ def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
         usd=answer.usd,
         rationale=answer.rationale,
         tokens=answer.tokens,
+        problem=problem_of(asked.task, answer),
     )
 
 
@@ -160,7 +178,7 @@ def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages
     query, attempt = asked.query, asked.query.attempt
     return Answer(
         query_id=query.id,
-        text=said_text(said),
+        text=said.text or said_text(said),
         finish_reason=said.finish_reason,
         tool_calls=said.tool_calls,
         tokens=tuple(_shortened(token, query.wanted.top_k) for token in said.tokens) if query.wanted.top_k else (),

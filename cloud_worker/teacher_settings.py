@@ -191,6 +191,14 @@ class VllmSettings(RemoteSettings):
     engine: dict[str, Any] = {}
     port: int = Field(7710, ge=1, le=65535)
 
+    @field_validator("engine")
+    @classmethod
+    def _ours(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        for key, ours in (("tensor_parallel_size", "gpus says it"), ("trust_remote_code", "it is never true")):
+            if key in engine:
+                raise ValueError(f"{key} is not set here; {ours}")
+        return engine
+
 
 _OneKind = (
     EncoderSettings

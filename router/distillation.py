@@ -66,7 +66,9 @@ class Record:
         tokens_out: Tokens that the teacher wrote.
         milliseconds: The teacher's time.
         usd: The teacher's price.
-        tokens: What the answer was made of, the likeliest alternatives and their tail; empty where none were asked for.
+        tokens: What was written, a reason included, with the likeliest alternatives and their tail; empty where none
+            were asked for.
+        problem: Why the answer is no lesson, such as a reason that can't be read; empty where it is one.
     """
 
     caller: str
@@ -104,6 +106,7 @@ class Record:
     usd: float = 0.0
     chat: str = ""
     tokens: tuple[TokenProbability, ...] = ()
+    problem: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -134,9 +137,9 @@ def may_certify(record: Record) -> bool:
 
 
 def may_teach(record: Record) -> bool:
-    """Whether a record may train a student: it is a reference's answer, and it is not set aside."""
+    """Whether a record may train a student: a reference's answer with nothing wrong in it, and not set aside."""
     held_back = may_certify(record) and is_set_aside(record.caller, record.query_id)
-    return record.is_reference and bool(record.answer) and not held_back
+    return record.is_reference and bool(record.answer) and not record.problem and not held_back
 
 
 def unit_interval(purpose: str, *parts: str) -> float:

@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,11 @@ def _write_batch(
     )
     steps = functional.log_softmax(torch.stack(given.logits, dim=1).float(), dim=-1)  # (rows, steps, vocabulary)
     chosen = given.sequences[:, -steps.shape[1] :]
-    return [_written(tokenizer, row, values, top_k) for row, values in zip(chosen, steps, strict=True)]
+    written = [_written(tokenizer, row, values, top_k) for row, values in zip(chosen, steps, strict=True)]
+    return [
+        replace(text, tokens_in=len(prompt), tokens_out=len(text.tokens))
+        for text, prompt in zip(written, prompts, strict=True)
+    ]
 
 
 def _written(tokenizer: Any, chosen: torch.Tensor, steps: torch.Tensor, top_k: int) -> Written:

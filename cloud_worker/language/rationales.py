@@ -29,8 +29,13 @@ _OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
 
 
 def readable(record: Record) -> str:
-    """The problem with a record's rationale, or an empty text: it is there, it is text, and it is no novel."""
-    text = record.rationale.strip()
+    """The problem with a record's rationale, or an empty text."""
+    return problem_in(record.rationale)
+
+
+def problem_in(rationale: str) -> str:
+    """The problem with a rationale, or an empty text: it is there, it is text, and it is no novel."""
+    text = rationale.strip()
     if not text:
         return "no rationale"
     if "\ufffd" in text or any(ord(letter) < 32 and letter not in "\n\t\r" for letter in text):

@@ -27,6 +27,7 @@ class Question:
         response_schema: JSON schema that the answer should follow, or empty.
         limits: Of the answer, the task's where the caller named none.
         wanted: How many alternatives to each token or label, and whether a reason too.
+        reason_apart: The reason is the caller's wish, not the task's: the answer stays what it would be without.
         milliseconds: Time that the caller still waits.
         trace: The trace that it belongs to, as W3C ``traceparent`` and its kin.
     """
@@ -37,6 +38,7 @@ class Question:
     response_schema: str = ""
     limits: GenerationLimits = GenerationLimits()
     wanted: Wanted = Wanted()
+    reason_apart: bool = False
     milliseconds: float = 30_000.0
     trace: tuple[tuple[str, str], ...] = ()
 
@@ -76,9 +78,29 @@ class TeacherAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """A teacher can't answer this question, now or later, and why: a public message."""
+    """A teacher can't answer this question, now or later.
+
+    Attributes:
+        problem: Why, a public message; it reads after the field's name where there is one.
+        field: The field of the request that is at fault, as the contract spells it, or empty.
+    """
 
     problem: str
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """A teacher can't be asked now; the same question may be answered later.
+
+    Attributes:
+        problem: Why, for the operator.
+    """
+
+    problem: str
+
+
+Reply = TeacherAnswer | NoAnswer
 
 
 class Teacher(Protocol):
@@ -92,5 +114,9 @@ class Teacher(Protocol):
     def version(self) -> str:
         """Never reused."""
 
-    def answer(self, questions: Sequence[Question]) -> Iterator[TeacherAnswer | NoAnswer]:
+    @property
+    def threads(self) -> int:
+        """How many threads may ask it at once; above 1 it waits for others, and is asked one question at a time."""
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[Reply | NotNow]:
         """One reply a question, in their order."""

@@ -48,6 +48,8 @@ class Head:
 class EncoderTeacher:
     """Answers with the likeliest label."""
 
+    threads = 1
+
     def __init__(self, name: str, encoder: Encoder, head: Head, version: str) -> None:
         """Put ``head`` on ``encoder``."""
         self.name = name

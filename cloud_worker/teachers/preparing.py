@@ -7,7 +7,7 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cloud_worker.config import TeacherSettings
+from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import Progress
 from cloud_worker.teachers.loading import load_teacher
 from router.errors import HeadraceError, StartError

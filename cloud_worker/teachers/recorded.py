@@ -20,6 +20,8 @@ from router.query import Distribution
 class RecordedTeacher:
     """Answers from a file of JSON lines ``{text, label}``."""
 
+    threads = 1
+
     def __init__(self, name: str, path: Path) -> None:
         """Read ``path``.
 

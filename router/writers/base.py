@@ -45,6 +45,7 @@ class Written:
         tokens_in: Tokens read.
         tokens_out: Tokens written, also where no probabilities came with them.
         rationale: What it wrote before its answer, where its answer stands after certain words.
+        usd: Price, where the model is sold by the token.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Written:
     tokens_in: int = 0
     tokens_out: int = 0
     rationale: str = ""
+    usd: float = 0.0
 
 
 class Writer(Protocol):

@@ -124,7 +124,7 @@ class ServedWriter:
         if prompt.tools:
             body["tools"] = tools_as_dicts(prompt.tools)
         if prompt.response_schema:
-            body["response_format"] = _response_format(prompt.response_schema)
+            body["response_format"] = response_format(prompt.response_schema)
         return body
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
@@ -143,7 +143,7 @@ class ServedWriter:
         if reply.status_code != httpx.codes.OK:
             raise self._refusal(reply)
         try:
-            written = _written(reply.json(), top_k)
+            written = written_of(reply.json(), top_k)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise ModelError(f"the reply of the server at {self.url} can't be read: {problem}") from error
@@ -194,7 +194,12 @@ def _refuses_probabilities(reply: httpx.Response) -> bool:
     return reply.status_code != httpx.codes.OK and "logprobs" in reply.text
 
 
-def _response_format(schema: str) -> dict[str, Any]:
+def response_format(schema: str) -> dict[str, Any]:
+    """A JSON schema as the interface takes it.
+
+    Raises:
+        BadInputError: It is no JSON.
+    """
     try:
         parsed = json.loads(schema)
     except (ValueError, RecursionError) as error:
@@ -202,7 +207,12 @@ def _response_format(schema: str) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": parsed}}
 
 
-def _written(reply: dict[str, Any], top_k: int) -> Written:
+def written_of(reply: dict[str, Any], top_k: int) -> Written:
+    """A chat completion as a text.
+
+    Raises:
+        ValueError, TypeError, KeyError, IndexError, AttributeError: It is none.
+    """
     choice, usage = reply["choices"][0], reply.get("usage") or {}
     message = choice["message"]
     text = message.get("content") or ""

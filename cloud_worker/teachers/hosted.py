@@ -1,0 +1,146 @@
+"""A teacher at a provider of hosted models: Claude, Cohere, OpenAI and others, through litellm (extra ``providers``).
+
+Rules:
+ * Its key comes from an environment variable: the one that the configuration names, else the provider's usual one.
+ * litellm asks once; whoever waits for the answer asks again. Nothing is fetched while it is imported.
+ * A price that litellm does not know is 0.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cloud_worker.teacher_settings import HostedSettings
+from cloud_worker.teachers.compatible import key_of, remote_teacher
+from cloud_worker.teachers.writing import WritingTeacher
+from router.chat import messages_as_dicts, tools_as_dicts
+from router.errors import BadInputError, ModelError, StartError, UnavailableError
+from router.query import GenerationLimits, Message
+from router.writers.base import DEFAULT_TOKENS, Prompt, Written
+from router.writers.served import MOST_ALTERNATIVES, response_format, written_of
+
+_SHOWN_CHARACTERS = 300
+
+
+class HostedWriter:
+    """Asks a hosted model."""
+
+    in_process = False
+    is_private = False
+
+    def __init__(self, model: str, *, key: str = "", url: str = "", seconds: float = 60.0) -> None:
+        """Ask ``model``, by litellm's name of it.
+
+        Args:
+            model: Such as ``anthropic/claude-sonnet-4-5``.
+            key: Of the provider; empty takes its usual environment variable.
+            url: Goes before the provider's own address, where it is not empty.
+            seconds: Most for one answer, above 0.
+
+        Raises:
+            StartError: litellm is not installed.
+            ModelError: It knows no provider for such a name.
+        """
+        self._litellm = _import_litellm()
+        self._model = model
+        self._key = key
+        self._url = url
+        self._seconds = seconds
+        try:
+            known = self._litellm.get_supported_openai_params(model=model) or []
+            self._litellm.get_llm_provider(model, api_base=url or None)
+        except self._litellm.exceptions.BadRequestError as error:
+            raise ModelError(f"hosted model {model!r}: {_first_line(error)}") from error
+        self._gives_probabilities = "logprobs" in known
+
+    def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
+        """Answer one prompt; see ``router.writers.base.Writer``.
+
+        Raises:
+            BadInputError: The prompt is longer than the model's window.
+            ModelError: The provider refuses, or its reply can't be read.
+            UnavailableError: It can't be reached, or is busy.
+        """
+        exceptions = self._litellm.exceptions
+        try:
+            reply = self._litellm.completion(**self._arguments(prompt, limits, top_k))
+        except exceptions.ContextWindowExceededError as error:
+            raise BadInputError("input", f"is longer than the window of the model {self._model!r}") from error
+        except (
+            exceptions.APIConnectionError,
+            exceptions.BadGatewayError,
+            exceptions.InternalServerError,
+            exceptions.RateLimitError,
+            exceptions.ServiceUnavailableError,
+            exceptions.Timeout,
+        ) as error:
+            raise UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}") from error
+        except exceptions.OpenAIError as error:  # the root of litellm's own errors
+            raise ModelError(f"hosted model {self._model!r}: {_first_line(error)}") from error
+        return self._read(reply, top_k)
+
+    def _arguments(self, prompt: Prompt, limits: GenerationLimits, top_k: int) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "model": self._model,
+            "messages": messages_as_dicts(prompt.messages or (Message("user", prompt.text),)),
+            "max_tokens": limits.max_tokens or DEFAULT_TOKENS,
+            "temperature": limits.temperature or 0.0,
+            "stop": list(limits.stop) or None,
+            "seed": limits.seed,
+            "tools": tools_as_dicts(prompt.tools) or None,
+            "response_format": response_format(prompt.response_schema) if prompt.response_schema else None,
+            "api_key": self._key or None,
+            "api_base": self._url or None,
+        }
+        if top_k and self._gives_probabilities:
+            given |= {"logprobs": True, "top_logprobs": min(top_k, MOST_ALTERNATIVES)}
+        asked = {key: value for key, value in given.items() if value is not None}
+        return {**asked, "timeout": self._seconds, "num_retries": 0, "max_retries": 0, "drop_params": True}
+
+    def _read(self, reply: Any, top_k: int) -> Written:
+        try:
+            written = written_of(reply.model_dump(), top_k)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ModelError(f"the reply of hosted model {self._model!r} can't be read: {problem}") from error
+        return _priced(written, getattr(reply, "_hidden_params", {}).get("response_cost"))
+
+
+def load_hosted_teacher(settings: HostedSettings, cache: Path) -> WritingTeacher:
+    """The teacher that ``settings`` describe.
+
+    Args:
+        settings: From the configuration.
+        cache: Folder that remembers canaries.
+
+    Raises:
+        ConfigError: The variable of its key is not set.
+        StartError: litellm is not installed.
+        ModelError: litellm knows no provider for its name.
+        DataError: Names the line of the canaries that can't be used.
+    """
+    key = key_of(settings.name, settings.api_key_variable)
+    writer = HostedWriter(settings.model, key=key, url=settings.url, seconds=settings.seconds)
+    return remote_teacher(settings, writer, cache, settings.url, settings.model)
+
+
+def _import_litellm() -> Any:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import fetches a list of prices
+    try:
+        import litellm
+    except ImportError as error:
+        raise StartError(f"teachers of kind hosted need {error.name}: pip install 'headrace[providers]'") from error
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True  # it prints advice to stdout otherwise
+    return litellm
+
+
+def _priced(written: Written, usd: Any) -> Written:
+    return replace(written, usd=float(usd)) if isinstance(usd, int | float) and usd > 0 else written
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN_CHARACTERS]

@@ -1,0 +1,48 @@
+"""The version of a teacher: a digest of everything that its answers depend on, so that it is never reused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_DIGITS = 12
+
+
+def version_of(kind: str, *parts: str) -> str:
+    """``kind`` and a digest of ``parts``, in their order.
+
+    Args:
+        kind: Of the teacher; stands in front.
+        parts: Digests of files, prompts, sampling.
+    """
+    return f"{kind}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:_DIGITS]}"
+
+
+def digest_of_model(model: str) -> str:
+    """SHA-256, in hex, of the files of a model that has been loaded: a folder, or a name whose files a cache holds.
+
+    Args:
+        model: Folder or name.
+    """
+    folder = _folder_of(model)
+    if folder is None:
+        return hashlib.sha256(model.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode() + b"\x00" + bytes.fromhex(digest_of_file(path)))
+    return digest.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _folder_of(model: str) -> Path | None:
+    if Path(model).is_dir():
+        return Path(model)
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(model, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent if found else None
