@@ -1,0 +1,218 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_worker.figures import Board, Drifted, Figures, Observed, Waiting, Watched
+from cloud_worker.hands import Hand
+from cloud_worker.promise_metrics import FRESH_SECONDS, PromiseMetrics
+from cloud_worker.promise_report import STATES, Known, describe
+from cloud_worker.promise_view import lines_of
+from cloud_worker.store import Store, TaskState
+from edge_agent.testing import WORDS, empty_release, tiny_release
+from router.drift import Comparison
+from router.interval import share_interval
+from router.rollout import TaskReport
+from router.task import Exploration, Mode, Task
+from router.telemetry import Telemetry, TelemetrySettings
+from router.watch import Certificate, attempt_alpha
+
+TASK = Task("home", reference="big")
+PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 412, 1, 9.0, attempt=1)
+RELEASE = replace(tiny_release(TASK, 3, WORDS)[0], certificate=PROOF, reliability=((0.5, 0.6, 0.5), (0.5, 0.98, 1.0)))
+STATE = TaskState("home", 1, Mode.SERVE, 0.05, 3, "ab", "idle", "", 0.0, 1, 900, 700, 0.0, 5, "quiet", 0.0)
+SEEN = Figures(100.0, taught=800, needed=980, watched=Watched(3, 1000, 8, 0.1))
+KNOWN = Known(TASK, STATE, Hand(), RELEASE, "", "label", SEEN)
+FULL = replace(
+    KNOWN,
+    hand=Hand(Mode.OBSERVE, frozen=True, pinned=3),
+    figures=replace(
+        SEEN,
+        waiting=Waiting(4, 210, 1, 560.0, 0.25, 1500),
+        observed=Observed(3, 50.0, rows=1000, kept=800, disagreed=10, usd=8.0, seconds=40.0, tokens=9000),
+        drifted=Drifted(3, 2, (Comparison("distance", 0.4, 1e-6, 412, 200, True),)),
+        hour_rows=10,
+        hour_planned=50.0,
+        blind=True,
+    ),
+    reports=(TaskReport("home", answered=100, covered=90), TaskReport("home", answered=100, covered=100, degraded=7)),
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "words"),
+    [
+        (KNOWN, "proven", ""),
+        (replace(KNOWN, manifest=empty_release(TASK)), "no_student", "the reference answers"),
+        (replace(KNOWN, manifest=None), "unproven", "can't be read"),
+        (replace(KNOWN, fallen="it was never certified"), "unproven", "never certified"),
+        (replace(KNOWN, task=replace(TASK, exploration=Exploration(floor=0.0))), "unproven", "floor is 0"),
+        (replace(KNOWN, task=replace(TASK, local_only=True)), "unproven", "never leave"),
+        (replace(KNOWN, state=replace(STATE, watch="alarmed")), "alarmed", "broke its promise"),
+        (replace(KNOWN, state=replace(STATE, watch="blind")), "blind", "too few"),
+        (replace(KNOWN, state=replace(STATE, watch="unproven")), "unproven", "pinned without proof"),
+        (replace(KNOWN, hand=Hand(Mode.ESCALATE_ALL)), "escalating", "escalate_all"),
+        (replace(KNOWN, figures=None), "proven", ""),
+    ],
+)
+def test_the_state_of_a_promise_is_no_better_than_what_is_known(known, state, words):
+    told = describe(known)
+    assert told["state"] == state
+    assert words in told["why"]
+
+
+def test_the_allowance_used_says_its_rows_and_its_interval():
+    used = describe(KNOWN)["used"]
+    loss = share_interval(8, 1000)
+    assert (used["rows"], used["losses"], used["of_allowance"]) == (1000, 8, pytest.approx(0.4))
+    assert (used["of_allowance_low"], used["of_allowance_high"]) == (loss.low / 0.02, loss.high / 0.02)
+
+
+def test_figures_of_a_release_that_served_before_are_not_told_of_this_one():
+    told = describe(replace(KNOWN, state=replace(STATE, champion=5)))
+    assert told["used"] is None
+
+
+def test_missing_rows_are_counted_in_queries_at_the_rate_in_force():
+    missing = describe(replace(FULL, state=replace(STATE, exploration=0.25)))["missing"]
+    assert (missing["have"], missing["expected"], missing["rows"], missing["queries"]) == (210, 560, 350, 1400)
+    assert describe(replace(FULL, state=replace(STATE, exploration=0.0)))["missing"]["queries"] is None
+
+
+def test_without_a_challenger_the_next_fit_is_what_is_missing():
+    missing = describe(KNOWN)["missing"]
+    assert (missing["for"], missing["rows"], missing["queries"]) == ("fit", 180, None)
+
+
+def test_covered_answers_are_pooled_over_the_devices():
+    assert describe(FULL)["covered"] == {"answered": 200, "covered": 190, "degraded": 7, "share": 0.95}
+    assert describe(KNOWN)["covered"]["share"] is None
+
+
+def test_nothing_explored_finds_no_break():
+    delays = describe(replace(KNOWN, state=replace(STATE, exploration=0.0)))["delays"]
+    assert [delay["queries"] for delay in delays] == [None, None, None]
+    assert all(delay["rows"] > 0 for delay in delays)
+
+
+def test_what_is_saved_leaves_out_what_would_be_explored_all_the_same():
+    seen = describe(FULL)["observed"]
+    assert seen["saved_usd"] == pytest.approx(0.95 * 8.0)
+    assert (seen["kept"]["share"], seen["disagreement"]["share"]) == (0.8, 0.01)
+    assert describe(replace(FULL, hand=Hand()))["observed"] is None
+
+
+def test_a_release_tells_how_far_its_score_can_be_believed():
+    told = describe(KNOWN)["calibration"]
+    assert told["error"] == pytest.approx(0.06)
+    assert told["bins"][0] == {"share": 0.5, "said": 0.6, "was": 0.5}
+
+
+def test_people_read_every_figure_with_its_rows_on_one_screen():
+    lines = lines_of("home", 3, describe(FULL))
+    text = "\n".join(lines)
+    assert len(lines) <= 12
+    for words in (
+        "certified on 412 rows, 1 lost",
+        "covers 95.0% of 200 answers",
+        "allowance used 40%",
+        "8 of 1,000 explored rows lost",
+        "10 explored rows in an hour, 50 planned",
+        "350 of about 560 missing",
+        "inputs have changed[/]: distance",
+        "said 60%, was 50% on 50%",
+        "would have kept 80.0%",
+        "operator's hand: observe, frozen, release 3 pinned",
+    ):
+        assert words in text
+
+
+@given(
+    losses=st.integers(0, 50),
+    more=st.integers(0, 500),
+    taught=st.integers(0, 2000),
+    rate=st.sampled_from([0.0, 0.05, 1.0]),
+    watch=st.sampled_from(["quiet", "blind", "alarmed", "unproven"]),
+)
+def test_any_figures_can_be_told_and_shown(losses, more, taught, rate, watch):
+    figures = replace(SEEN, taught=taught, watched=Watched(3, losses + more, losses))
+    told = describe(replace(KNOWN, figures=figures, state=replace(STATE, exploration=rate, watch=watch)))
+    assert told["state"] in STATES
+    assert told["used"]["of_allowance_low"] <= told["used"]["of_allowance_high"]
+    assert lines_of("home", 3, told)
+
+
+def test_figures_are_read_as_they_were_posted_and_only_for_their_version(tmp_path):
+    board = Board(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}").engine)
+    assert board.read("home", 1) is None
+    board.post("home", 1, SEEN)
+    board.post("home", 1, FULL.figures)
+    assert board.read("home", 1) == FULL.figures
+    assert board.read("home", 2) is None
+
+
+class Read:
+    """Counts how often it is asked."""
+
+    def __init__(self):
+        self.asked = 0
+        self.error = None
+
+    def __call__(self):
+        self.asked += 1
+        if self.error:
+            raise self.error
+        return {"home": describe(FULL)}
+
+
+def gauges(reader):
+    found = {}
+    for resource in reader.get_metrics_data().resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    found[metric.name, *sorted(v for k, v in point.attributes.items() if k != "headrace.task")] = (
+                        point.value
+                    )
+    return found
+
+
+def test_promises_are_gauges_and_one_gathering_serves_them_all():
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader, read, now = InMemoryMetricReader(), Read(), [0.0]
+    meter = MeterProvider([reader]).get_meter("test")
+    PromiseMetrics(meter, read, lambda: now[0])
+    found = gauges(reader)
+    assert found["headrace.promise.used",] == pytest.approx(0.4)
+    assert found["headrace.promise.rows",] == 1000
+    assert found["headrace.promise.covered_share",] == 0.95
+    assert found["headrace.promise.missing_rows",] == 350
+    assert found["headrace.exploration",] == 0.05
+    assert found["headrace.inputs.warnings",] == 1
+    assert found["headrace.inputs.distance", "distance"] == 0.4
+    assert {name[1]: value for name, value in found.items() if name[0] == "headrace.promise.state"} == {
+        state: float(state == "escalating") for state in STATES
+    }
+    assert read.asked == 1
+    now[0] = FRESH_SECONDS
+    gauges(reader)
+    assert read.asked == 2
+
+
+def test_a_store_that_can_not_be_read_gives_no_reading():
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader, read = InMemoryMetricReader(), Read()
+    read.error = OSError("gone")
+    PromiseMetrics(MeterProvider([reader]).get_meter("test"), read)
+    assert reader.get_metrics_data() is None or gauges(reader) == {}
+
+
+def test_metrics_are_made_by_the_telemetry_of_a_daemon():
+    telemetry = Telemetry.start("headrace-cloud", TelemetrySettings())
+    PromiseMetrics(telemetry.meter, Read())
+    telemetry.stop()
