@@ -2,7 +2,8 @@
 
 Rules:
  * Nothing is learned from a text but how rare its n-grams are, and that from the lessons of a fit alone.
- * A long text counts by its beginning and its rarest n-grams, so that no log takes hours.
+ * A long text counts by its beginning, its end (instructions come first, the question last) and its rarest n-grams, so
+   that no log takes hours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 
 BUCKETS = 2**17  # of words, and as many of characters
-MOST_CHARACTERS = 2000  # of a text, from its beginning
+MOST_CHARACTERS = 2000  # of a text, half from its beginning and half from its end
 MOST_FEATURES = 256  # of a text, the heaviest
 
 Matrix = Any  # scipy.sparse.csr_matrix, which has no types
@@ -71,11 +72,16 @@ def cosines(some: Matrix, others: Matrix, rows_at_once: int = 1000) -> NDArray[n
 
 
 def _counted(texts: Sequence[str]) -> Matrix:
-    cut = [text[:MOST_CHARACTERS] for text in texts]
+    cut = [_cut(text) for text in texts]
     given = {"n_features": BUCKETS, "alternate_sign": False, "norm": None, "dtype": np.float32}
     words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"\w+", **given)
     characters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **given)
     return sparse.hstack([words.transform(cut), characters.transform(cut)], format="csr")
+
+
+def _cut(text: str) -> str:
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} {text[-half:]}"
 
 
 def _heaviest(matrix: Matrix) -> Matrix:

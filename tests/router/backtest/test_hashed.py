@@ -106,6 +106,12 @@ def test_a_long_text_counts_by_its_rarest_parts():
     assert Rarity.of(counts).features(counts).nnz <= MOST_FEATURES
 
 
+def test_a_long_text_counts_by_its_end_too():
+    told = "be brief and polite " * 400
+    counts = HashedTexts(["x"]).counts([f"{told} lamp", f"{told} song", told])
+    assert (counts[0] != counts[1]).nnz and (counts[0] != counts[2]).nnz
+
+
 def test_new_texts_are_read_like_known_ones():
     texts = HashedTexts(["lamp on", "song off"])
     np.testing.assert_array_equal(
