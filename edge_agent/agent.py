@@ -35,6 +35,7 @@ from router.query import Answer, Attempt, Query, Reason, Route, check_query
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
 UNKNOWN_SCORE = -1.0
+LEAST_THINKING = 0.05  # seconds that a student has at least
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
 
 
@@ -184,9 +185,13 @@ class Agent:
         )
 
     def _time_to_think(self, case: Case) -> float:
-        """Seconds that the student may take: half of what is left where the next tier may still be asked, else all."""
-        left = self._time_to_ask(case)
-        return left if stays(case.serving.manifest, case.query) else left / 2
+        """Seconds that the student may take: half of what is left where the next tier can still be asked, else all.
+
+        However little is left, a student of milliseconds gets its chance: its answer is all that can still come.
+        """
+        left = max(self._time_to_ask(case), LEAST_THINKING)
+        alone = stays(case.serving.manifest, case.query) or self._upstream.obstacle() is not None
+        return left if alone else max(left / 2, LEAST_THINKING)
 
     def _time_to_ask(self, case: Case) -> float:
         """Seconds that the next tier may take: what is left, less the larger of 50 ms and 10 %."""

@@ -182,6 +182,15 @@ async def test_a_server_that_hangs_leaves_time_to_ask_the_cloud(served, server):
     assert answer.provenance.tier is Tier.CLUSTER
 
 
+async def test_a_slow_server_has_all_the_time_while_the_cloud_is_away(served, server, cloud):
+    server.faults.no_probabilities = True
+    await cloud.stop()
+    await asyncio.gather(*(served.ask("novel hello", seconds=2) for _ in range(8)))  # so that the breaker is open
+    server.answer = lambda text: (threading.Event().wait(1.2), f"late {text}")[1]
+    answer = await served.ask("novel hello", seconds=2)  # half of it would not do
+    assert (answer.text, answer.provenance.degraded) == ("late novel hello", True)
+
+
 async def test_a_server_that_hangs_does_not_keep_the_agent_from_stopping(served, server):
     server.faults.hang = True
     assert (await served.ask("novel hello", seconds=1)).provenance.tier is Tier.CLUSTER
