@@ -28,7 +28,7 @@ class Observing:
         """
         new, self.seen = rows[self.seen :], len(rows)
         for row in new:
-            if row.release == self.figures.release and row.asked_at >= self.figures.since and _is_observed(row):
+            if row.release == self.figures.release and row.received_at >= self.figures.since and _is_observed(row):
                 self._count(row)
         return self.figures
 
