@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from router.watch import MOST_ROWS, expected_rows
+from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,6 +29,7 @@ MARGIN = 1.3  # rows that an aim wants for each row that it expects to need: cer
 LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes thousands of rows
 CANDIDATES = 200  # most thresholds that a plan compares
 HORIZON = 6.0  # a release should pay for itself within so many times the queries seen so far
+HALF_A_ROW = 0.5
 LEAST_GAIN = 0.1  # share of the champion's escalations that a challenger should save to be worth a certificate
 
 
@@ -138,7 +140,7 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
     """
     if not points:
         return Proposal(NEVER, 0.0, 0.0)
-    rows = np.array([_rows(allowance, situation.alpha, point.loss) for point in points])
+    rows = _rows_of(allowance, situation.alpha, np.array([point.loss for point in points]))
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate
     more = np.array([point.kept for point in points]) - situation.champion_share
     price = (situation.rate - situation.floor) * situation.champion_share
@@ -243,3 +245,18 @@ class _Curve:
 
 def _rows(allowance: float, alpha: float, loss: float) -> float:
     return min(expected_rows(allowance, alpha, loss), MOST_ROWS)
+
+
+def _rows_of(allowance: float, alpha: float, losses: Array) -> Array:
+    """``expected_rows`` of many losses at once, (losses,), at most ``MOST_ROWS``."""
+    smaller = np.array(ALTERNATIVES)[:, None] * allowance  # (alternatives, 1)
+    lost = np.log(smaller / allowance)
+    kept = np.log1p(-smaller) - np.log1p(-allowance)
+    pace = losses * lost + (1 - losses) * kept  # (alternatives, losses): what a row adds to each bet's logarithm
+    needed = -math.log(alpha) + math.log(len(ALTERNATIVES))
+    low, high = np.zeros(len(losses)), np.full(len(losses), MOST_ROWS)
+    for _ in range(math.ceil(math.log2(MOST_ROWS / HALF_A_ROW))):
+        middle = (low + high) / 2
+        enough = np.logaddexp.reduce(middle * pace, axis=0) >= needed
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +13,7 @@ from router.guarantee import (
     LARGEST_AIM,
     NEVER,
     Situation,
+    _rows_of,
     aim_for,
     cautious_loss,
     plan,
@@ -21,7 +21,7 @@ from router.guarantee import (
     prospect,
     waiting_rate,
 )
-from router.watch import expected_rows
+from router.watch import MOST_ROWS, expected_rows
 
 
 @st.composite
@@ -169,3 +169,11 @@ def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, flo
     rate = waiting_rate(waiting, floor, share)
     assert floor <= rate <= 1
     assert rate * share <= max(waiting, floor) + 1e-9
+
+
+@given(losses=st.lists(st.floats(0, 0.05), min_size=1, max_size=20), alpha=st.sampled_from([0.05, 0.025, 0.001]))
+@settings(max_examples=40)
+def test_the_rows_of_many_losses_are_those_of_each(losses, alpha):
+    many = _rows_of(0.02, alpha, np.array(losses))
+    for loss, rows in zip(losses, many.tolist(), strict=True):
+        assert rows == pytest.approx(min(expected_rows(0.02, alpha, loss), MOST_ROWS), abs=2, rel=1e-3)
