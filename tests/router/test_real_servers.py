@@ -1,6 +1,7 @@
-"""The same questions to real servers of language models: ``transformers serve`` and llama.cpp's.
+"""The same questions to real servers of language models, ``transformers serve`` and llama.cpp's, and to the fake one.
 
-Both serve one tiny model, made on the spot, so that what they write can be held against what it writes in this process.
+The real ones serve one tiny model, made on the spot, so that what they write can be held against what it writes in this
+process.
 """
 
 import importlib.util
@@ -25,10 +26,10 @@ from router.query import FinishReason, GenerationLimits, Message
 from router.writers.base import Prompt
 from router.writers.local import LocalWriter, prompt_ids
 from router.writers.served import ServedWriter
+from router.writers.testing import FakeChatServer
 
-pytestmark = pytest.mark.slow
-
-START_SECONDS = 120
+REAL = [pytest.param(name, marks=pytest.mark.slow) for name in ("transformers_serve", "llama_cpp")]
+START_SECONDS = 200
 WINDOW = 256
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
@@ -168,16 +169,33 @@ def write_gguf(language, file):
     writer.close()
 
 
-@pytest.fixture(params=["transformers_serve", "llama_cpp"])
+@pytest.fixture(scope="module")
+def fake():
+    with FakeChatServer(lambda text: SAID) as server:
+        yield ServedWriter(server.url, "tiny")
+
+
+@pytest.fixture(params=["fake", *REAL])
 def served(request):
+    """Each server in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=REAL)
+def real(request):
     """Each real server in turn."""
     return request.getfixturevalue(request.param)
 
 
-def test_a_server_writes_what_the_model_writes_here(served, local):
-    expected, written = local[0].write(CHAT, LIMITS), served.write(CHAT, LIMITS)
+def test_a_server_says_what_the_model_was_taught(served):
+    written = served.write(CHAT, LIMITS)
+    assert (written.text, written.finish_reason) == (SAID, FinishReason.STOP)
+    assert written.tokens_in > 0
+
+
+def test_a_server_writes_what_the_model_writes_here(real, local):
+    expected, written = local[0].write(CHAT, LIMITS), real.write(CHAT, LIMITS)
     assert written.text == expected.text == SAID
-    assert written.finish_reason is expected.finish_reason
     assert written.tokens_in == expected.tokens_in
     assert written.tokens_out in (expected.tokens_out - 1, expected.tokens_out)  # some count the end, some don't
 
@@ -203,10 +221,12 @@ def test_a_seed_gives_the_same_draw(served):
     assert served.write(CHAT, warm).text == served.write(CHAT, warm).text
 
 
+@pytest.mark.slow
 def test_transformers_serve_gives_no_token_probabilities(transformers_serve):
     assert transformers_serve.write(CHAT, LIMITS, 3).tokens == ()
 
 
+@pytest.mark.slow
 def test_llama_cpp_gives_the_models_own_token_probabilities(llama_cpp, local):
     expected, written = local[0].write(CHAT, LIMITS, 1), llama_cpp.write(CHAT, LIMITS, 1)
     ours = [token.log_probability for token in expected.tokens[:-1]]  # the end is no token to it
@@ -216,6 +236,7 @@ def test_llama_cpp_gives_the_models_own_token_probabilities(llama_cpp, local):
         assert other.alternatives.tail == pytest.approx(token.alternatives.tail, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_prompt_over_the_window_of_llama_cpp_is_bad_input(llama_cpp):
     with pytest.raises(BadInputError, match="input is longer than the window of the model 'tiny'"):
         llama_cpp.write(Prompt("turn the light on " * WINDOW))
