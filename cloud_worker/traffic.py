@@ -1,7 +1,8 @@
 """What devices answered lately, from the growth of what they report: so that the watch knows how much it should see.
 
 Rules:
- * A device whose counters shrank has started anew: all that it reports is new.
+ * A device whose counters shrank has started anew: all that it reports is new. What a device reports at first contact
+   was done before, for whomever, and counts for nothing.
  * Planned rows are covered queries times the lower of both exploration rates in force between two reports.
  * What is older than two days is dropped.
 """
@@ -47,7 +48,7 @@ class Passed:
 
 
 def growth(before: TaskReport | None, now: TaskReport) -> Passed:
-    """What a device did with a task between two reports; ``before`` is ``None`` at its first."""
+    """What a device did with a task between two reports; ``before`` is ``None`` where the first did not have it."""
     known = before if before is not None and before.answered <= now.answered else TaskReport(now.task)
     rate = now.exploration if known is not before else min(known.exploration, now.exploration)
     covered = max(now.covered - known.covered, 0)
@@ -65,7 +66,9 @@ class Traffic:
 
     def add(self, before: DeviceReport | None, now: DeviceReport, at: float) -> None:
         """Count what a device did since its report ``before``, at Unix time ``at`` in seconds."""
-        known = {task.task: task for task in before.tasks} if before is not None else {}
+        if before is None:
+            return
+        known = {task.task: task for task in before.tasks}
         for task in now.tasks:
             passed = growth(known.get(task.task), task)
             if passed.answered:

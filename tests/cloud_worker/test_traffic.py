@@ -23,7 +23,7 @@ def device(*tasks):
     return DeviceReport("kitchen", tasks=tasks)
 
 
-def test_a_first_report_is_all_new():
+def test_a_task_that_is_new_to_a_device_is_all_new():
     assert growth(None, report(100, 90)) == Passed(100, 90, pytest.approx(9.0))
 
 
@@ -51,7 +51,7 @@ def test_growths_add_up_to_the_last_report(counts):
 
 
 def test_a_time_is_the_sum_of_its_minutes(traffic):
-    traffic.add(None, device(report(100), report(7, task="car")), 600.0)
+    traffic.add(device(), device(report(100), report(7, task="car")), 600.0)
     traffic.add(device(report(100)), device(report(160)), 660.0)
     assert traffic.between("home", 600.0, 660.0) == Passed(100, 100, pytest.approx(10.0))
     assert traffic.between("home", 600.0, 720.0).answered == 160
@@ -59,9 +59,14 @@ def test_a_time_is_the_sum_of_its_minutes(traffic):
     assert traffic.between("car", 0.0, 7200.0).answered == 7
 
 
+def test_what_a_device_did_before_its_first_contact_counts_for_nothing(traffic):
+    traffic.add(None, device(report(100_000)), 600.0)
+    assert traffic.between("home", 0.0, 7200.0) == Passed()
+
+
 def test_old_minutes_are_dropped(traffic):
-    traffic.add(None, device(report(100)), 600.0)
-    traffic.add(None, device(report(1)), 700.0 + KEPT_SECONDS)
+    traffic.add(device(), device(report(100)), 600.0)
+    traffic.add(device(), device(report(1)), 700.0 + KEPT_SECONDS)
     assert traffic.between("home", 0.0, 1200.0) == Passed()
 
 
@@ -69,7 +74,7 @@ def test_gateways_count_into_the_same_minute(tmp_path):
     url = f"sqlite:///{tmp_path / 'fleet.sqlite'}"
     gateways = [Traffic(Store(url).engine) for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        done = [pool.submit(gateways[place % 4].add, None, device(report(5)), 60.0) for place in range(40)]
+        done = [pool.submit(gateways[place % 4].add, device(), device(report(5)), 60.0) for place in range(40)]
         for one in done:
             one.result()
     assert gateways[0].between("home", 60.0, 120.0).answered == 200

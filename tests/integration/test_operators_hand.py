@@ -1,6 +1,7 @@
 """The operator's hand from the store to a device: the real services, and a real agent, without Ray."""
 
 import asyncio
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from cloud_worker.hands import Hands
 from cloud_worker.publisher import Publisher, ReleasesServicer
 from cloud_worker.rollback import roll_back
 from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.traffic import Traffic
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
 from edge_agent.testing import WORDS, tiny_release
@@ -115,6 +117,14 @@ async def test_a_device_obeys_the_mode_that_the_operator_lays(fleet, device):
     await until(lambda: device.daemon._tasks.get("home").mode is Mode.OBSERVE)
     fleet.hands.lay("serve", "home", who="me", why="", now=2.0, mode=Mode.SERVE)
     await until(lambda: device.daemon._tasks.get("home").mode is Mode.SERVE)
+
+
+async def test_what_devices_answer_is_counted_from_their_reports(fleet, device):
+    await until(lambda: reported(fleet) == {2})
+    for _ in range(3):
+        await ask(device, "lamp")
+    traffic = Traffic(fleet.store.engine)
+    await until(lambda: traffic.between("home", 0.0, time.time() + 120).answered == 3)
 
 
 @pytest.mark.parametrize(

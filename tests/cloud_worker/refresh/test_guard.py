@@ -234,7 +234,7 @@ def test_fewer_rows_than_planned_for_an_hour_is_blind_and_holds_promotions_until
     world.until_certified()
     guard, clock = a_guard(world)
     report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=4000, covered=4000, exploration=0.05),))
-    Traffic(world.store.engine).add(None, report, clock.now - 600)
+    Traffic(world.store.engine).add(DeviceReport("kitchen"), report, clock.now - 600)
     guard.look(rows_of(world, came, clock.now - 300), "label")
     assert (world.state.watch, bool(guard.holds)) == (("blind", True) if blind else ("quiet", False))
     clock.now += 3600
@@ -249,14 +249,14 @@ def test_what_devices_still_hold_back_makes_nobody_blind(world):
     tasks = (TaskReport("home", answered=4000, covered=4000, exploration=0.05),)
     report = DeviceReport("kitchen", tasks=tasks, outbox_pending=150)
     world.store.save_report(report, clock.now)
-    Traffic(world.store.engine).add(None, report, clock.now - 600)
+    Traffic(world.store.engine).add(DeviceReport("kitchen"), report, clock.now - 600)
     guard.look(rows_of(world, 60, clock.now - 300), "label")
     assert world.state.watch == "quiet"
 
 
 def test_a_refresher_does_not_promote_while_it_is_blind(world):
     report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=9000, covered=9000, exploration=1.0),))
-    Traffic(world.store.engine).add(None, report, time.time() - 600)
+    Traffic(world.store.engine).add(DeviceReport("kitchen"), report, time.time() - 600)
     for _ in range(15):
         world.ask_and_step(100)  # rows of long ago: the hour has none
     assert world.state.champion == 0
