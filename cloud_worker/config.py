@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from cloud_worker.teacher_settings import KINDS, LOADED_KINDS, AnyTeacher, TeacherSettings, VllmSettings
 from router.errors import ConfigError
+from router.model_servers import Servers
 from router.settings import config_error, merged, read_toml
 from router.task import Judge, Kind, Task
 
@@ -149,6 +150,7 @@ class CloudConfig(BaseSettings):
     telemetry: TelemetryTable = TelemetryTable()
     encoder: str = "minilm"
     verdict: VerdictSettings = VerdictSettings()
+    servers: Servers = ()
     teachers: tuple[AnyTeacher, ...] = Field(min_length=1)
     tasks: tuple[Annotated[Task, BeforeValidator(_refuse_unknown_keys)], ...] = Field(min_length=1)
 
@@ -168,6 +170,11 @@ class CloudConfig(BaseSettings):
     def store_url(self) -> str:
         """SQLAlchemy URL of the store."""
         return self.store.url or f"sqlite:///{self.data / 'fleet.sqlite'}"
+
+    @property
+    def server_urls(self) -> dict[str, str]:
+        """URL by model, where served students are measured."""
+        return {server.model: server.url for server in self.servers}
 
     @property
     def log_folder(self) -> Path:

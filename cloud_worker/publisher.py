@@ -18,6 +18,8 @@ from typing import Any
 
 from router.errors import BadInputError, UnknownTaskError
 from router.files import sync_folder, write_whole
+from router.judgement import DeviceStudent
+from router.opening import open_student
 from router.release import MANIFEST_FILE, File, Manifest, digest, is_plain_name, read_manifest, write_manifest
 from router.v1 import release_pb2, release_pb2_grpc
 
@@ -27,9 +29,10 @@ CHUNK_BYTES = 256 * 1024
 class Publisher:
     """Writes releases under one folder, as ``<task>/<number>/``."""
 
-    def __init__(self, folder: Path) -> None:
-        """Write under ``folder``."""
+    def __init__(self, folder: Path, servers: Mapping[str, str] | None = None) -> None:
+        """Write under ``folder``; ``servers`` names the URL of each model that is served rather than shipped."""
         self._folder = folder
+        self._servers = servers or {}
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes | Path]) -> str:
         """Write a release and return the SHA-256 of its manifest, in hex.
@@ -55,7 +58,9 @@ class Publisher:
     def republish(self, manifest: Manifest, content: int) -> str:
         """Write a release with the files of release ``content``, and return the SHA-256 of its manifest, in hex."""
         folder = self.path(manifest.task.name, content)
-        return self.publish(manifest, {name: folder / name for name in self.manifest(manifest.task.name, content).files})
+        return self.publish(
+            manifest, {name: folder / name for name in self.manifest(manifest.task.name, content).files}
+        )
 
     def amend(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         """Add what is known only later to a release that no device has been told of, and return its new SHA-256.
@@ -75,6 +80,14 @@ class Publisher:
     def path(self, task: str, number: int) -> Path:
         """A release's folder."""
         return self._folder / task / str(number)
+
+    def student(self, task: str, number: int, manifest: Manifest) -> DeviceStudent:
+        """Open the student in the folder of release ``number``.
+
+        Raises:
+            ModelError: It can't be used.
+        """
+        return open_student(self.path(task, number), manifest, self._servers)
 
     def manifest(self, task: str, number: int) -> Manifest:
         """A release's manifest."""

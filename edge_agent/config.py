@@ -10,9 +10,8 @@ Rules:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,9 +22,9 @@ from pydantic_settings import (
 
 from router.address import plain_address
 from router.errors import ConfigError
+from router.model_servers import Servers
 from router.settings import config_error, merged, read_toml
 from router.telemetry import TelemetrySettings
-from router.writers.served import is_private, read_url
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
 
@@ -52,37 +51,6 @@ class UpstreamSettings(_Section):
     """The next tier: ``target`` is its ``host:port``."""
 
     target: str = Field(min_length=1)
-
-
-class ServerSettings(_Section):
-    """A server that runs a model for students that are served rather than shipped.
-
-    Attributes:
-        model: As releases and the server call it.
-        url: OpenAI-compatible, up to the version: ``http://127.0.0.1:8080/v1``, or ``unix:/run/model.sock``.
-        insecure: Send queries to another machine over plain ``http``.
-    """
-
-    model: str = Field(min_length=1)
-    url: str
-    insecure: bool = False
-
-    @field_validator("url")
-    @classmethod
-    def _can_be_asked(cls, url: str) -> str:
-        try:
-            read_url(url)
-        except ConfigError as error:
-            raise ValueError(str(error).split(": ", 2)[-1]) from error
-        return url
-
-    @model_validator(mode="after")
-    def _is_not_silently_plain(self) -> Self:
-        if self.url.startswith("http:") and not is_private(self.url) and not self.insecure:
-            raise ValueError(
-                f"{self.url} is another machine, and http leaves it open; use https, or set insecure = true"
-            )
-        return self
 
 
 class OutboxSettings(_Section):
@@ -136,15 +104,8 @@ class Config(BaseSettings):
     door: DoorSettings = DoorSettings()
     upstream: UpstreamSettings
     outbox: OutboxSettings = OutboxSettings()
-    servers: tuple[ServerSettings, ...] = ()
+    servers: Servers = ()
     telemetry: ExporterSettings = ExporterSettings()
-
-    @field_validator("servers")
-    @classmethod
-    def _are_distinct(cls, servers: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
-        if len({server.model for server in servers}) < len(servers):
-            raise ValueError("two servers for one model; name each model once")
-        return servers
 
     @property
     def server_urls(self) -> dict[str, str]:

@@ -20,7 +20,6 @@ from router.distillation import Record, may_certify
 from router.errors import HeadraceError
 from router.judgement import DeviceStudent
 from router.lookout import MOST_FORMER, MOST_SINCE, evidence_against
-from router.opening import open_student
 from router.proof import content_of, why_fallen
 from router.release import Manifest
 from router.student import KINDS
@@ -122,7 +121,7 @@ class Search:
         if why:
             log.info("task %s: release %d may not serve again: %s", self.task.name, manifest.number, why)
             return False
-        student = open_student(self.publisher.path(self.task.name, content_of(manifest)), manifest)
+        student = self.publisher.student(self.task.name, content_of(manifest), manifest)
         evidence = evidence_since(manifest, student, rows, self.task, self.judging)
         if evidence > 0:
             log.info("task %s: the rows since speak against release %d too", self.task.name, manifest.number)

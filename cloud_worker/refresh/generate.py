@@ -23,7 +23,7 @@ from cloud_worker.language.trainer import fit as train
 from cloud_worker.refresh.curriculum import Curriculum, curriculum_of
 from cloud_worker.refresh.distil import FOLDS, Fitted, Progress, Recipe
 from router.distillation import Record
-from router.errors import BadInputError, ConfigError
+from router.errors import BadInputError, ConfigError, ModelError
 from router.lessons import calibrating, fold_of, query_of
 from router.measures import TextMeasures
 from router.release import StudentSpec
@@ -139,6 +139,9 @@ def _measured(
             signals.append(features(written.tokens))
     if problems:
         log.warning("%d calibrating rows can't be read by the student; one: %s", len(problems), problems[0])
+    if held and not rows:
+        problem = problems[0] if problems else "it gives no token probabilities, so that every query would escalate"
+        raise ModelError(f"student {spec.version} can't be calibrated: {problem}")
     if not rows:
         return None
     golden = list(dict.fromkeys(row.text for row in rows))

@@ -42,7 +42,6 @@ from router.guarantee import NEVER, Point, Situation, prospect
 from router.judgement import DeviceStudent
 from router.lessons import Key, current, teachable, weights_of
 from router.lookout import ALARMED
-from router.opening import open_student
 from router.refreshing import (
     Champion,
     Pace,
@@ -91,7 +90,7 @@ class Refresher:
         self._pace = Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
-        self._publisher = Publisher(config.releases_folder)
+        self._publisher = Publisher(config.releases_folder, config.server_urls)
         self._lineages = Lineages(self._store.engine)
         self._rooms = [self._room(task, ask_again) for task in config.tasks]
         for room in self._rooms:
@@ -186,10 +185,16 @@ class Refresher:
             refreshed_at=time.time(),
         )
         settings = self._config.refresh
-        recipe = Recipe(room.task, self._config.encoder, self._config.data / "cache", settings.seed)
+        recipe = Recipe(
+            room.task,
+            self._config.encoder,
+            self._config.data / "cache",
+            settings.seed,
+            servers=tuple(self._config.server_urls.items()),
+        )
         fitted = self._fit(name, taught, recipe)
         if fitted is None or not fitted.rows:
-            self._store.update_task(name, phase_note="too few rows of any two labels")
+            self._store.update_task(name, phase_note="too few rows to teach a student")
             return
         self._store.update_task(name, phase="judging", phase_progress=0.0)
         state = self._store.task_state(name)
@@ -251,8 +256,7 @@ class Refresher:
     def _draft(self, room: _Room, fitted: Fitted, manifest: Manifest) -> str:
         """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
         self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
-        folder = self._publisher.path(manifest.task.name, manifest.number)
-        room.student = open_student(folder, manifest)
+        room.student = self._publisher.student(manifest.task.name, manifest.number, manifest)
         golden = golden_inputs(room.student, fitted.golden[:GOLDEN_INPUTS])
         return self._publisher.amend(manifest, {GOLDEN_FILE: golden})
 
@@ -364,7 +368,7 @@ class Refresher:
         manifest = self._publisher.manifest(name, number)
         if manifest.task.version != room.task.version:
             raise ReleaseError(f"it is of version {manifest.task.version} of the task")
-        room.student = open_student(self._publisher.path(name, number), manifest)
+        room.student = self._publisher.student(name, number, manifest)
         points = tuple(Point(*point) for point in proved["points"])
         trial = self._trial(room, manifest, points, proved["rate"])
         room.trial = replace(trial, freeze=manifest.lineage.log_version, patience=proved["patience"])

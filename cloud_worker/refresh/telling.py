@@ -18,7 +18,6 @@ from cloud_worker.refresh.observing import Observing
 from cloud_worker.store import Store
 from router.distillation import Record
 from router.errors import HeadraceError
-from router.opening import open_student
 from router.proof import content_of
 from router.release import Manifest
 from router.task import Mode, Task
@@ -64,7 +63,7 @@ class Telling:
             return None
         try:
             if self._inputs is None or self._inputs.figures.release != number:
-                student = open_student(self._publisher.path(name, number), champion)
+                student = self._publisher.student(name, number, champion)
                 self._inputs = Inputs(number, self._task.exploration.floor, champion.policy.threshold, student)
             since = [row for row in rows if row.release == number and row.task_version == self._task.version]
             if not self._inputs.has_new(since):
