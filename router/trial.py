@@ -192,7 +192,7 @@ class Trial:
         """For each point, how many scores reach its threshold."""
         ranked = np.sort(np.fromiter(scores, np.float64))
         thresholds = [point.threshold for point in self.points]
-        return (len(ranked) - np.searchsorted(ranked, thresholds, side="left")).tolist()
+        return [int(count) for count in len(ranked) - np.searchsorted(ranked, thresholds, side="left")]
 
 
 def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]) -> list[Record]:
