@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.recorded_scores import SEEDS, SIZES, Recorded, data_folder, record
+from bench.parts.recorded_scores import SEEDS, SIZES, Recorded, data_folder, record
 from router.distillation import SET_ASIDE_SHARE, unit_interval
 from router.exploration import SEED_BYTES, draw
 from router.guarantee import NEVER, Situation, cautious_loss, plan, propose, prospect, waiting_rate

@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
-from bench.worked_answers import signs, standardised
+from bench.parts.worked_answers import signs, standardised
 from router.evaluation import apgr, cpt, deferral_curve
 
 LABELS, SPLITS, RIDGE = (300, 650), 20, 1.0
