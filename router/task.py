@@ -51,16 +51,19 @@ class Objective:
     Attributes:
         max_disagreement: Largest share of covered queries whose answer may differ from the reference's, in (0, 1).
         assurance: Probability, over all refreshes together, that no certified release breaks it, in (0, 1).
+        min_accuracy: Least share of covered queries whose answer is to be right, in (0, 1); proved on gold labels alone.
+            ``None`` promises agreement only.
     """
 
     max_disagreement: float = 0.02
     assurance: float = 0.95
+    min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("max_disagreement", "assurance"):
+        for name in ("max_disagreement", "assurance", "min_accuracy"):
             value = getattr(self, name)
-            if not 0 < value < 1:
+            if value is not None and not 0 < value < 1:
                 raise ValueError(f"{name} is {value}; use a number between 0 and 1, both left out")
 
 

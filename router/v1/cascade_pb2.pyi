@@ -757,11 +757,17 @@ class FeedbackRequest(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     query_id: _builtins.str
     task: _builtins.str
     verdict: Global___FeedbackRequest.Verdict.ValueType
     correction: _builtins.str
+    """what would have been right; only with WRONG"""
     comment: _builtins.str
+    @_builtins.property
+    def attempt(self) -> Global___Attempt:
+        """of the tier that answered, when it passes the feedback on: release, answer, kept"""
+
     def __init__(
         self,
         *,
@@ -770,10 +776,11 @@ class FeedbackRequest(_message.Message):
         verdict: Global___FeedbackRequest.Verdict.ValueType = ...,
         correction: _builtins.str = ...,
         comment: _builtins.str = ...,
+        attempt: Global___Attempt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "correction", b"correction", "query_id", b"query_id", "task", b"task", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "comment", b"comment", "correction", b"correction", "query_id", b"query_id", "task", b"task", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
