@@ -44,7 +44,7 @@ class HostedWriter:
             StartError: litellm is not installed.
             ModelError: It knows no provider for such a name.
         """
-        self._litellm = _import_litellm()
+        self._litellm, self._failure = _import_litellm()
         self._model = model
         self._key = key
         self._url = url
@@ -78,7 +78,7 @@ class HostedWriter:
             exceptions.Timeout,
         ) as error:
             raise UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}") from error
-        except exceptions.OpenAIError as error:  # the root of litellm's own errors
+        except self._failure as error:
             raise ModelError(f"hosted model {self._model!r}: {_first_line(error)}") from error
         return self._read(reply, top_k)
 
@@ -98,6 +98,8 @@ class HostedWriter:
         if top_k and self._gives_probabilities:
             given |= {"logprobs": True, "top_logprobs": min(top_k, MOST_ALTERNATIVES)}
         asked = {key: value for key, value in given.items() if value is not None}
+        if prompt.tools:
+            asked["_skip_mcp_handler"] = True  # else litellm 1.106 imports the package mcp, which it does not bring
         return {**asked, "timeout": self._seconds, "num_retries": 0, "max_retries": 0, "drop_params": True}
 
     def _read(self, reply: Any, top_k: int) -> Written:
@@ -127,15 +129,17 @@ def load_hosted_teacher(settings: HostedSettings, cache: Path) -> WritingTeacher
     return remote_teacher(settings, writer, cache, settings.url, settings.model)
 
 
-def _import_litellm() -> Any:
+def _import_litellm() -> tuple[Any, type[Exception]]:
+    """The library, and the root of what it raises."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import fetches a list of prices
     try:
         import litellm
+        from openai import OpenAIError
     except ImportError as error:
         raise StartError(f"teachers of kind hosted need {error.name}: pip install 'headrace[providers]'") from error
     litellm.telemetry = False
     litellm.suppress_debug_info = True  # it prints advice to stdout otherwise
-    return litellm
+    return litellm, OpenAIError
 
 
 def _priced(written: Written, usd: Any) -> Written:

@@ -1,0 +1,159 @@
+"""The teacher that writes in its own process, over models made on the spot."""
+
+import logging
+
+import pytest
+
+from cloud_worker.language.families import Size, make_model
+from cloud_worker.language.tokenizing import byte_tokenizer
+from cloud_worker.teacher_settings import REASONED, GeneratingSettings
+from cloud_worker.teachers import NoAnswer, Question
+from cloud_worker.teachers.generating import GeneratingTeacher
+from cloud_worker.teachers.loading import load_teacher
+from cloud_worker.teachers.wording import Wording
+from router.errors import ModelError
+from router.query import FinishReason, GenerationLimits, Message, Wanted
+from router.writers.testing import tiny_writer_files
+
+# Each word knows what follows it; a chain holds a word once.
+WORDS = {"lamp": "dark room the answer is on", "gadget": "unclear", "json": "[1]", "long": "a b c d e f g"}
+TEXTS = ["turn on the lamp", "what is the weather like today", "play a song by somebody", "two and two is four"]
+REASON = Wanted(rationale=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("writer")
+    for name, content in tiny_writer_files(WORDS).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(folder, tmp_path_factory):
+    settings = GeneratingSettings(name="writer", model=str(folder), rationale_prompt="{text}")
+    return load_teacher(settings, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", params=["llama", "t5"])
+def random_teacher(request):
+    language = make_model(request.param, byte_tokenizer(TEXTS, 340, 128), Size(window=128))
+    return GeneratingTeacher("random", language, "v1", Wording())
+
+
+def ask(teacher, text, **fields):
+    [reply] = teacher.answer([Question(text, **fields)])
+    return reply
+
+
+def test_it_writes_what_its_model_writes_and_says_what_that_took(teacher):
+    reply = ask(teacher, "json")
+    assert (reply.text, reply.version, reply.finish_reason) == ("[1]", teacher.version, FinishReason.STOP)
+    assert (reply.tokens_in, reply.tokens_out) == (1, 2)  # the word and the end
+    assert (reply.tokens, reply.rationale, reply.problem) == ((), "", "")
+
+
+def test_together_or_alone_it_says_the_same(random_teacher):
+    limits = GenerationLimits(max_tokens=6)
+    together = list(random_teacher.answer([Question(text, limits=limits) for text in TEXTS]))
+    for text, reply in zip(TEXTS, together, strict=True):
+        alone = ask(random_teacher, text, limits=GenerationLimits(max_tokens=6, stop=("\x00",)))
+        assert (reply.text, reply.tokens_out) == (alone.text, alone.tokens_out)
+
+
+def test_every_question_keeps_its_own_limit_and_its_own_place(teacher):
+    limits = [2, 5, 1, 2, 60]
+    replies = list(teacher.answer([Question("long", limits=GenerationLimits(max_tokens=most)) for most in limits]))
+    assert [reply.text for reply in replies] == ["a b", "a b c d e", "a", "a b", "a b c d e f g"]
+    assert [reply.finish_reason for reply in replies[:4]] == [FinishReason.LENGTH] * 4
+
+
+def test_a_reason_stands_before_the_answer_and_comes_apart_from_it(teacher):
+    reply = ask(teacher, "lamp", wanted=REASON)
+    assert (reply.text, reply.rationale, reply.problem) == ("on", "dark room", "")
+
+
+def test_an_answer_without_a_readable_reason_goes_out_and_is_no_lesson(teacher):
+    reply = ask(teacher, "gadget", wanted=REASON)
+    assert (reply.text, reply.rationale) == ("unclear", "")
+    assert reply.problem
+
+
+def test_a_wish_of_the_caller_alone_changes_no_answer(teacher):
+    plain, wished = ask(teacher, "lamp"), ask(teacher, "lamp", wanted=REASON, reason_apart=True)
+    assert wished.text == plain.text == "dark room the answer is on"
+    assert wished.rationale == "dark room"
+    assert wished.tokens_out > plain.tokens_out
+
+
+@pytest.mark.parametrize(("text", "readable"), [("json", True), ("gadget", False)])
+def test_an_answer_that_breaks_the_schema_is_no_lesson(teacher, text, readable):
+    reply = ask(teacher, text, response_schema='{"type": "array"}')
+    assert reply.text
+    assert (reply.problem == "") is readable
+
+
+def test_tokens_come_with_as_many_alternatives_as_are_wanted_and_a_tail(teacher):
+    reply = ask(teacher, "json", wanted=Wanted(top_k=2))
+    assert [token.token for token in reply.tokens] == ["[1]", "<end>"]
+    for token in reply.tokens:
+        assert len(token.alternatives.top) == 2
+        assert token.alternatives.tail is not None
+
+
+def test_a_chat_is_read_as_its_transcript_where_the_tokenizer_has_no_template(teacher):
+    messages = (Message("user", "gadget"), Message("assistant", "unclear"), Message("user", "json"))
+    reply = ask(teacher, "user: gadget\nassistant: unclear\nuser: json", messages=messages)
+    assert reply.text == "[1]"
+
+
+def test_what_is_longer_than_the_window_is_refused_and_its_neighbours_are_answered(teacher):
+    replies = list(teacher.answer([Question("json"), Question("lamp " * 40), Question("gadget")]))
+    assert [replies[0].text, replies[2].text] == ["[1]", "unclear"]
+    assert isinstance(replies[1], NoAnswer)
+    assert replies[1].field == "input"
+    assert "window" in replies[1].problem
+
+
+def test_a_stop_that_the_model_can_not_write_is_refused_by_name(teacher):
+    reply = ask(teacher, "json", limits=GenerationLimits(stop=("never seen",)))
+    assert isinstance(reply, NoAnswer)
+    assert (reply.field, "'never seen'" in reply.problem) == ("limits.stop", True)
+
+
+def test_a_stop_ends_the_answer(teacher):
+    assert ask(teacher, "long", limits=GenerationLimits(stop=("c",))).text == "a b"
+
+
+def test_another_wording_or_model_is_another_version(folder, tmp_path):
+    settings = GeneratingSettings(name="writer", model=str(folder))
+    version = load_teacher(settings, tmp_path).version
+    assert load_teacher(settings, tmp_path).version == version
+    other = settings.model_copy(update={"prompt": "Say: {text}"})
+    assert load_teacher(other, tmp_path).version != version
+    for name, content in tiny_writer_files({**WORDS, "more": "words"}).items():
+        (tmp_path / name).write_bytes(content)
+    assert load_teacher(settings.model_copy(update={"model": str(tmp_path)}), tmp_path).version != version
+
+
+def test_a_tokenizer_that_does_not_fit_is_said_before_anything_is_answered(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name, content in tiny_writer_files({f"w{place}": "x" for place in range(40)}).items():
+        if name.startswith("tokenizer"):
+            (tmp_path / name).write_bytes(content)
+    settings = GeneratingSettings(name="writer", model=str(tmp_path))
+    with pytest.raises(ModelError, match="take the tokenizer of this model"):
+        load_teacher(settings, tmp_path)
+
+
+def test_without_other_words_it_asks_for_steps(teacher):
+    wording = Wording.of("{text}", REASONED)
+    prompt = wording.prompt_of(Question("two and two?", wanted=REASON))
+    assert prompt.text.startswith("two and two?\n\nThink step by step")
+    assert wording.prompt_of(Question("two and two?")).text == "two and two?"
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    caplog.set_level(logging.ERROR)

@@ -1,0 +1,123 @@
+"""Hosted models: litellm's own way to a provider, but to a server on this machine; over real HTTP, without network."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from cloud_worker.teacher_settings import HostedSettings
+from cloud_worker.teachers import NoAnswer, NotNow, Question
+from cloud_worker.teachers.hosted import HostedWriter, load_hosted_teacher
+from router.errors import BadInputError, ModelError
+from router.query import GenerationLimits, Message, Tool, Wanted
+from router.writers.base import Prompt
+from router.writers.testing import FakeChatServer
+
+pytest.importorskip("litellm")
+PRICED = "openai/gpt-4o-mini"  # a name whose price litellm knows
+
+
+@pytest.fixture
+def server():
+    with FakeChatServer(lambda text: "it is four") as server:
+        yield server
+
+
+@pytest.fixture
+def settings(server, monkeypatch):
+    monkeypatch.setenv("BIG_KEY", "secret")
+    return HostedSettings(name="big", model=PRICED, url=server.url, api_key_variable="BIG_KEY", seconds=5)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+
+
+def ask(settings, cache, text="two and two?", **fields):
+    [reply] = load_hosted_teacher(settings, cache).answer([Question(text, **fields)])
+    return reply
+
+
+def test_it_is_asked_greedily_with_everything_and_says_its_price(settings, server, tmp_path):
+    messages = (Message("system", "Be short."), Message("user", "two and two?"))
+    tools = (Tool("add", "Adds.", '{"type": "object"}'),)
+    limits = GenerationLimits(max_tokens=9, stop=("!",))
+    reply = ask(settings, tmp_path, messages=messages, tools=tools, limits=limits)
+    [asked] = server.requests
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert (asked["model"], asked["temperature"], asked["max_tokens"], asked["stop"]) == ("gpt-4o-mini", 0, 9, ["!"])
+    assert asked["tools"][0]["function"]["name"] == "add"
+    assert "logprobs" not in asked
+    assert (reply.text, reply.tokens_in, reply.tokens_out) == ("it is four", 7, 3)
+    assert reply.usd == pytest.approx(7 * 0.15e-6 + 3 * 0.6e-6)
+
+
+def test_tokens_come_where_they_are_wanted_with_a_tail(settings, server, tmp_path):
+    reply = ask(settings, tmp_path, wanted=Wanted(top_k=2))
+    assert server.requests[0]["top_logprobs"] == 2
+    assert [token.token for token in reply.tokens] == ["it", " is", " four"]
+    assert reply.tokens[0].alternatives.tail is not None
+
+
+def test_a_model_without_a_known_price_costs_nothing(server):
+    written = HostedWriter("openai/never-heard-of", key="x", url=server.url).write(Prompt("it"))
+    assert (written.text, written.usd) == ("it is four", 0.0)
+
+
+def test_a_busy_or_absent_provider_is_asked_once_and_the_question_waits(settings, server, tmp_path):
+    server.faults.status = 429
+    assert isinstance(ask(settings, tmp_path), NotNow)
+    assert len(server.requests) == 1
+    away = settings.model_copy(update={"url": "http://127.0.0.1:9/v1"})
+    assert isinstance(ask(away, tmp_path), NotNow)
+
+
+def test_a_refusal_is_no_answer_and_its_words_are_the_operators(settings, server, tmp_path, caplog):
+    server.faults.status, server.faults.said = 401, "the key ends in 1234"
+    reply = ask(settings, tmp_path)
+    assert isinstance(reply, NoAnswer)
+    assert "1234" not in reply.problem
+    assert "1234" in caplog.text
+
+
+def test_a_prompt_longer_than_the_window_is_the_callers_to_shorten(server):
+    server.faults.status = 400
+    server.faults.said = "This model's maximum context length is 32 tokens. Please reduce the length of the messages."
+    with pytest.raises(BadInputError, match="longer than the window"):
+        HostedWriter(PRICED, key="x", url=server.url).write(Prompt("it"))
+
+
+def test_litellms_own_stand_in_is_read_like_a_provider(monkeypatch):
+    writer = HostedWriter("anthropic/claude-3-5-haiku-20241022", key="x")
+    completion = writer._litellm.completion
+    monkeypatch.setattr(writer._litellm, "completion", lambda **asked: completion(**asked, mock_response="Paris"))
+    assert writer.write(Prompt("capital of France?")).text == "Paris"
+
+
+def test_a_name_without_provider_is_refused():
+    with pytest.raises(ModelError, match="nonsense"):
+        HostedWriter("nonsense")
+
+
+def test_canaries_make_its_version_and_a_key_does_not(settings, tmp_path, monkeypatch):
+    path = tmp_path / "canaries.jsonl"
+    path.write_text(json.dumps({"text": "two and two?"}))
+    with_canaries = settings.model_copy(update={"canaries": str(path)})
+    reply = ask(with_canaries, tmp_path)
+    plain = load_hosted_teacher(settings, tmp_path).version
+    assert reply.version.startswith(f"{plain}-")
+    monkeypatch.setenv("BIG_KEY", "another")
+    assert load_hosted_teacher(settings, tmp_path).version == plain
+
+
+def test_without_litellm_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['litellm'] = None\n"
+        "from cloud_worker.teachers.hosted import HostedWriter\n"
+        "HostedWriter('openai/x')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert "pip install 'headrace[providers]'" in ended.stderr
