@@ -51,8 +51,8 @@ class Objective:
     Attributes:
         max_disagreement: Largest share of covered queries whose answer may differ from the reference's, in (0, 1).
         assurance: Probability, over all refreshes together, that no certified release breaks it, in (0, 1).
-        min_accuracy: Least share of covered queries whose answer is to be right, in (0, 1); proved on gold labels alone.
-            ``None`` promises agreement only.
+        min_accuracy: Least share of covered queries whose answer is to be right, in (0, 1), proved on gold labels
+            alone; ``None`` promises agreement only.
     """
 
     max_disagreement: float = 0.02
