@@ -80,6 +80,7 @@ _GOLD = Table(
     _METADATA,
     *_key_columns(),
     Column("who", String(200), primary_key=True),
+    Column("subject", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("skipped", Boolean, nullable=False),
     Column("blind", Boolean, nullable=False),
@@ -121,6 +122,7 @@ class Label:
         skipped: The person can't tell.
         blind: Given without seeing an answer. Only such labels speak of accuracy.
         at: Unix time in seconds.
+        subject: Whom the question concerns, for erasure.
     """
 
     key: Key
@@ -129,6 +131,7 @@ class Label:
     skipped: bool = False
     blind: bool = True
     at: float = 0.0
+    subject: str = ""
 
 
 class Gold:
@@ -181,8 +184,14 @@ class Gold:
                 if known is not None and (known.label, bool(known.skipped)) == (one.label, one.skipped):
                     continue
                 connection.execute(delete(_GOLD).where(*mine))
-                values = {"who": one.who, "label": one.label, "skipped": one.skipped, "blind": one.blind}
-                connection.execute(insert(_GOLD).values(**_columns(task, one.key), **values, labelled_at=one.at))
+                values: dict[str, Any] = {
+                    "who": one.who,
+                    "label": one.label,
+                    "skipped": one.skipped,
+                    "blind": one.blind,
+                }
+                values |= {"subject": one.subject, "labelled_at": one.at}
+                connection.execute(insert(_GOLD).values(**_columns(task, one.key), **values))
                 changed += 1
         return changed
 
@@ -220,8 +229,8 @@ class Gold:
             for row in gone:
                 connection.execute(delete(_GOLD).where(*_is(_GOLD, row.task, _key(row))))
                 connection.execute(delete(_DRAWS).where(*_is(_DRAWS, row.task, _key(row))))
-            if caller:
-                connection.execute(delete(_GOLD).where(_GOLD.c.caller == caller))
+            concerned = _GOLD.c.caller == caller if caller else _GOLD.c.subject == subject
+            connection.execute(delete(_GOLD).where(concerned))
         return len(gone)
 
     def _said(self, task: str) -> dict[Key, set[str]]:
@@ -295,4 +304,4 @@ def _key(row: Any) -> Key:
 
 
 def _label(row: Any) -> Label:
-    return Label(_key(row), row.who, row.label, bool(row.skipped), bool(row.blind), row.labelled_at)
+    return Label(_key(row), row.who, row.label, bool(row.skipped), bool(row.blind), row.labelled_at, row.subject)

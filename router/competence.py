@@ -13,8 +13,9 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,7 +43,7 @@ class Judged:
 
     Attributes:
         chance: That the row's query came to be handed out, in (0, 1].
-        place: Of the query in that draw, uniform in [0, chance).
+        place: Of the query in that draw, uniform in [0, chance].
         teacher_right: The reference's answer is right.
         student_right: The student's is, ``None`` where there was no student.
         kept: The student's answer stayed, or would have.
@@ -175,7 +176,7 @@ def thinned(rows: Sequence[Judged]) -> list[Judged]:
     Where all chances are equal, as usual, all stay.
     """
     lowest = min((row.chance for row in rows), default=1.0)
-    return [row for row in rows if row.place < lowest]
+    return [row for row in rows if row.place <= lowest]
 
 
 def pairs_of(rows: Iterable[Judged]) -> Pairs:
@@ -251,7 +252,7 @@ def _by_score(rows: Sequence[Judged], assurance: float, least_gain: float) -> tu
     cuts = [round(place * len(ranked) / bins) for place in range(bins + 1)] if bins else []
     return tuple(
         (ranked[start][0], ranked[end - 1][0], worth([row for _, row in ranked[start:end]], assurance, least_gain))
-        for start, end in zip(cuts, cuts[1:], strict=False)
+        for start, end in itertools.pairwise(cuts)
     )
 
 
@@ -293,3 +294,35 @@ def prove(min_accuracy: float, alpha: float, rows: int, wrong: int) -> Proof:
     wanted = expected_rows(allowance, alpha, (wrong + 0.5) / (rows + 1) if rows else 0.0)
     more = None if certified or wanted == math.inf else max(1, math.ceil(wanted) - rows)
     return Proof(min_accuracy, certified, rows, wrong, alpha, evidence, more)
+
+
+def settle(said: Sequence[str], same: Callable[[str, str], bool]) -> str | None:
+    """The label of one row on which most of its labellers agree, ``None`` where two stand against each other.
+
+    Args:
+        said: What each person said.
+        same: Whether two labels say the same.
+    """
+    votes = [sum(same(one, other) for other in said) for one in said]
+    best = max(votes, default=0)
+    leading = [one for one, count in zip(said, votes, strict=True) if count == best]
+    return leading[0] if leading and all(same(leading[0], other) for other in leading) else None
+
+
+def most_of_each(callers: Sequence[str], share: float, slack: int) -> int:
+    """The most rows of one caller, so that none gives more than its share of what is left, and ``slack`` above.
+
+    Args:
+        callers: Of each row.
+        share: Of all rows that one may give, or its fair share where there are few callers, in (0, 1].
+        slack: Rows that nobody is held to.
+    """
+    counts = [sum(1 for _ in group) for _, group in itertools.groupby(sorted(callers))]
+    allowed = max(share, 1 / len(counts)) if counts else 1.0
+    most = max(counts, default=0)
+    while True:
+        total = sum(min(count, most) for count in counts)
+        held = int(allowed * total) + slack
+        if most <= held:
+            return most
+        most = held
