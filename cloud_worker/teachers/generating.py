@@ -7,7 +7,7 @@ Rules:
  * A question that can't be answered never keeps those beside it from their answers.
 
 The continuous batching of transformers 5.23 is not used: it pages its cache for accelerators, and on a processor took
-76 s for three answers that ``generate`` gives in half a second. For GPUs there is the kind ``vllm``.
+76 s for three answers that ``generate`` gives in 0.2 s. For GPUs there is the kind ``vllm``.
 """
 
 from __future__ import annotations

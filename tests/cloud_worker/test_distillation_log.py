@@ -57,12 +57,13 @@ def test_an_empty_log_has_version_minus_one_and_no_rows(log):
 
 def test_a_log_that_is_older_than_a_column_is_read_and_takes_it_in(tmp_path):
     path = tmp_path / "log"
-    old = [name for name in SCHEMA.names if name not in ("chat", "tokens")]
+    old = [name for name in SCHEMA.names if name not in ("chat", "tokens", "problem")]
     write_deltalake(path, table_of([record(1)], 1).select(old), partition_by=["task", "day"])
     log = DistillationLog(path)
-    assert [(row.chat, row.tokens) for row in records_of(log.read("home"))] == [("", ())]
-    log.append([record(2, chat="[]")], "spool", 2)
-    assert sorted(row.chat for row in records_of(DistillationLog(path).read("home"))) == ["", "[]"]
+    assert [(row.chat, row.tokens, row.problem) for row in records_of(log.read("home"))] == [("", (), "")]
+    log.append([record(2, chat="[]", problem="unread")], "spool", 2)
+    rows = records_of(DistillationLog(path).read("home"))
+    assert sorted((row.chat, row.problem) for row in rows) == [("", ""), ("[]", "unread")]
 
 
 def test_the_tokens_of_an_answer_are_kept(log):

@@ -4,12 +4,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.records import Asked, answer_of, is_covered, record_of, shorten, verify_draw
+from cloud_worker.records import Asked, answer_of, is_covered, question_of, record_of, shorten, verify_draw
+from cloud_worker.spool import Entry, Spool, SpoolDrain, StoredAnswer
 from cloud_worker.teachers import TeacherAnswer
+from router.chat import messages_as_json
 from router.distillation import Source, may_certify, may_teach
 from router.exploration import draw
-from router.query import Attempt, Distribution, Query, Reason, Route, Wanted
-from router.task import Task
+from router.query import (
+    Attempt,
+    Distribution,
+    GenerationLimits,
+    Message,
+    Query,
+    Reason,
+    Route,
+    TokenProbability,
+    Tool,
+    ToolCall,
+    Wanted,
+)
+from router.task import Judge, Kind, Task
+from router.wire import answer_from_proto, answer_to_proto
 
 SEED = bytes(range(32))
 TASK = Task("home", reference="big", version=3)
@@ -88,3 +103,103 @@ def test_a_shortened_distribution_still_sums_to_one(weights, kept, k):
     assert short.top == top[:k]
     total = math.fsum(math.exp(value) for _, value in short.top) + (0 if short.tail is None else math.exp(short.tail))
     assert total == pytest.approx(1.0)
+
+
+CALLS = (ToolCall("light", '{"on":true, "room": "hall"}', "call-1"),)
+MESSAGES = (Message("user", "light in the hall"), Message("assistant", "", CALLS))
+TOKENS = (
+    TokenProbability("on", -0.1, Distribution((("on", -0.1), ("off", -3.0), ("dim", -4.0)), math.log(0.02))),
+    TokenProbability("</s>", -0.2, Distribution((("</s>", -0.2), ("x", -2.0)), math.log(0.04))),
+)
+
+
+def text_task(**fields):
+    return Task("talk", reference="big", kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT, **fields)
+
+
+def asked_text(task, **query):
+    return Asked(Query("q1", "talk", **query), "kitchen", task, 1000.0, False)
+
+
+def test_a_question_holds_the_whole_query_and_the_tasks_limits_where_it_names_none():
+    task = text_task(limits=GenerationLimits(max_tokens=32, stop=("\n",)))
+    tools = (Tool("light"),)
+    query = {"messages": MESSAGES, "tools": tools, "response_schema": "{}", "limits": GenerationLimits(temperature=0.3)}
+    question = question_of(asked_text(task, **query), (("traceparent", "1"),))
+    assert (question.messages, question.tools, question.response_schema) == (MESSAGES, tools, "{}")
+    assert question.text.startswith("user: light in the hall")
+    assert question.limits == GenerationLimits(max_tokens=32, temperature=0.3, stop=("\n",))
+    assert question.trace == (("traceparent", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "caller_wants", "asked_for", "apart"),
+    [
+        ("responses", False, False, True),
+        ("responses", True, True, True),
+        ("step-by-step", False, True, False),
+        ("reasoning", True, True, False),
+    ],
+)
+def test_a_reason_is_part_of_the_answer_only_where_the_task_learns_from_it(recipe, caller_wants, asked_for, apart):
+    question = question_of(asked_text(text_task(recipe=recipe), text="it", wanted=Wanted(rationale=caller_wants)))
+    assert (question.wanted.rationale, question.reason_apart) == (asked_for, apart)
+
+
+def test_tokens_are_asked_for_where_the_task_logs_them():
+    assert question_of(asked_text(text_task(), text="it")).wanted.top_k == 0
+    assert question_of(asked_text(text_task(options={"tokens": True}), text="it")).wanted.top_k == 5
+
+
+def test_everything_that_was_said_is_in_the_row_and_what_was_wanted_in_the_answer():
+    said = TeacherAnswer("on", "v1", tokens=TOKENS, rationale="It is dark.", usd=0.25)
+    full = asked_text(text_task(), messages=MESSAGES[:1], wanted=Wanted(top_k=2, rationale=True))
+    row = record_of(full, said)
+    assert (row.answer, row.rationale, row.tokens, row.usd) == ("on", "It is dark.", TOKENS, 0.25)
+    assert row.chat == messages_as_json(MESSAGES[:1])
+    answer = answer_of(full, said, "gateway-0", True, ())
+    assert answer.rationale == "It is dark."
+    assert [len(token.alternatives.top) for token in answer.tokens] == [2, 2]
+    assert math.exp(answer.tokens[0].alternatives.tail) == pytest.approx(0.02 + math.exp(-4.0))
+    bare = answer_of(asked_text(text_task(), text="it"), said, "gateway-0", True, ())
+    assert (bare.rationale, bare.tokens) == ("", ())
+
+
+def test_calls_stand_in_the_row_as_json_and_in_the_answer_apart():
+    said = TeacherAnswer("Sure!", "v1", tool_calls=CALLS)
+    row = record_of(asked_text(text_task(), text="it"), said)
+    assert row.answer == '[{"name": "light", "arguments": {"on": true, "room": "hall"}}]'
+    answer = answer_of(asked_text(text_task(), text="it"), said, "gateway-0", True, ())
+    assert (answer.text, answer.tool_calls) == ("Sure!", CALLS)
+    assert answer_from_proto(answer_to_proto(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("judge", "answer", "readable"),
+    [
+        (Judge.TOOL_CALL, '[{"name": "light", "arguments": {}}]', True),
+        (Judge.TOOL_CALL, "turn it on", False),
+        (Judge.STRUCTURE, '{"a": 1}', True),
+        (Judge.STRUCTURE, '{"a": ', False),
+        (Judge.NORMALISED_TEXT, '{"a": ', True),
+    ],
+)
+def test_what_its_judge_can_not_read_is_no_lesson_and_may_certify(judge, answer, readable):
+    task = Task("talk", reference="big", kind=Kind.TEXT, judge=judge)
+    attempt = Attempt(explored=True, exploration=1.0)
+    row = record_of(Asked(Query("q1", "talk", "it", attempt=attempt), "a", task, 1.0, True), TeacherAnswer(answer, "v"))
+    assert (row.problem == "") is readable
+    assert may_certify(row)
+    if not readable:
+        assert not may_teach(row)
+
+
+async def test_all_of_a_row_survives_the_spool(tmp_path):
+    said = TeacherAnswer("on", "v1", tokens=TOKENS, rationale="It is dark.", problem="unread")
+    row = record_of(asked_text(text_task(), messages=MESSAGES), said)
+    spool = Spool(tmp_path / "gateway-0.sqlite")
+    await spool.append(Entry(StoredAnswer("kitchen", "q1", "digest", 1.0, b""), row))
+    await spool.close()
+    drain = SpoolDrain(tmp_path / "gateway-0.sqlite")
+    assert [kept for _, kept in drain.read(10)] == [row]
+    drain.close()

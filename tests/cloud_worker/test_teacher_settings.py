@@ -54,7 +54,10 @@ def test_the_page_says_how_many_bytes_a_token_takes():
         ('kind = "oracle"', "teachers.big.kind: is 'oracle'; use one of encoder, recorded"),
         ("", "teachers.big.kind: is ''"),
         ('kind = "generating"', "teachers.big.model: is missing"),
-        ('kind = "generating"\nmodel = "m"\nprompt = "Answer:"', "teachers.big.prompt: 'Answer:' needs the field {text}"),
+        (
+            'kind = "generating"\nmodel = "m"\nprompt = "Answer:"',
+            "teachers.big.prompt: 'Answer:' needs the field {text}",
+        ),
         ('kind = "generating"\nmodel = "m"\nrationale_prompt = "why"', "teachers.big.rationale_prompt: 'why' needs"),
         ('kind = "generating"\nmodel = "m"\nprompt = "{text} {text}"', "exactly once"),
         ('kind = "patterns"\nmodel = "m"\npatterns = ["{text}", "topic:"]', "teachers.big.patterns: 'topic:' needs"),
