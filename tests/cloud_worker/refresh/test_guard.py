@@ -176,6 +176,24 @@ def test_a_former_release_that_the_same_rows_speak_against_does_not_serve_again(
     assert promise(world)["state"] == "alarmed"
 
 
+def test_a_pinned_release_that_breaks_its_promise_keeps_nothing_and_stays_pinned(world):
+    world.until_certified()
+    pinned = world.state.champion
+    lay(world, pinned=pinned)
+    world.truth = {**world.truth, "song": "lights", "tune": "lights"}
+    for _ in range(10):
+        world.ask_and_step(800)
+        if world.state.watch == "alarmed":
+            break
+    fits = len(world.fitted_rows)
+    world.ask_and_step(800)
+    assert (world.state.champion, world.state.watch, len(world.fitted_rows)) == (pinned, "alarmed", fits)
+    lay(world, pinned=None)
+    world.ask_and_step(10)
+    assert world.state.watch == "alarmed"
+    assert len(world.fitted_rows) > fits  # a refresh was due
+
+
 def test_observing_tells_what_would_have_stayed_and_what_that_would_save(world):
     world.until_certified()
     lay(world, mode=Mode.OBSERVE)

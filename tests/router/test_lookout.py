@@ -1,0 +1,58 @@
+import pytest
+
+from router.lessons import would_stay
+from router.lookout import Lookout
+from router.task import Task
+
+TASK = Task("home", reference="big")
+
+
+def same(asked, answer, reference):
+    return answer == reference
+
+
+@pytest.mark.parametrize(
+    ("fields", "stays"),
+    [
+        ({"kept": True}, True),
+        ({"kept": True, "degraded": True}, True),
+        ({"local_score": 0.9, "threshold": 0.9}, True),  # the operator had it escalate
+        ({"local_score": 0.8, "threshold": 0.9}, False),
+        ({"local_score": None, "threshold": 0.9}, False),
+        ({"local_score": 0.9, "threshold": None}, False),
+        ({}, False),
+    ],
+)
+def test_what_would_have_stayed_is_read_off_score_and_threshold(record, fields, stays):
+    assert would_stay(record(1, **fields)) is stays
+
+
+def wrong(record, place, release, **fields):
+    values = {"local_answer": "music", "local_score": 0.9, "threshold": 0.5, "release": release}
+    return record(place, **(values | fields))
+
+
+def watch_of(lookout):
+    return lookout.watch.freeze()
+
+
+def test_a_release_is_watched_over_every_number_of_its_content(record):
+    rows = [wrong(record, 1, 3, kept=True), wrong(record, 2, 4, kept=True), wrong(record, 3, 5, kept=True)]
+    alone, both = Lookout.over(5, TASK, same), Lookout.over(5, TASK, same, frozenset({3}))
+    alone.look(rows)
+    both.look(rows)
+    assert (watch_of(alone).rows, watch_of(both).rows) == (1, 2)
+
+
+def test_a_release_that_is_observed_loses_what_it_would_have_lost(record):
+    lookout = Lookout.over(3, TASK, same)
+    lookout.look(
+        [wrong(record, 1, 3), wrong(record, 2, 3, local_score=0.4), wrong(record, 3, 3, local_answer="lights")]
+    )
+    assert (watch_of(lookout).rows, watch_of(lookout).losses) == (3, 1)
+
+
+def test_rows_of_another_version_of_the_task_are_not_its_own(record):
+    lookout = Lookout.over(3, TASK, same)
+    lookout.look([wrong(record, 1, 3, kept=True, task_version=2)])
+    assert watch_of(lookout).rows == 0
