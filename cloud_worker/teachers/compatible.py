@@ -41,7 +41,13 @@ def load_compatible_teacher(settings: CompatibleSettings, cache: Path) -> Writin
     """
     key = key_of(settings.name, settings.api_key_variable)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    writer = ServedWriter(settings.url, settings.model, headers=headers, seconds=settings.seconds)
+    writer = ServedWriter(
+        settings.url,
+        settings.model,
+        headers=headers,
+        seconds=settings.seconds,
+        connections=settings.concurrency,
+    )
     problem = _problem_at(settings.url)
     if problem:
         log.warning("teacher %s: %s; its questions wait for it", settings.name, problem)

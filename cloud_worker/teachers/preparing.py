@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from multiprocessing.connection import Connection
@@ -10,11 +11,13 @@ from pathlib import Path
 from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import Progress
 from cloud_worker.teachers.loading import load_teacher
-from router.errors import HeadraceError, StartError
+from router.errors import HeadraceError, StartError, UnavailableError
+
+log = logging.getLogger(__name__)
 
 
 def prepare_teacher(settings: TeacherSettings, cache: Path, progress: Progress) -> str:
-    """Load a teacher once, so that its copies find everything fitted, and return its version.
+    """Load a teacher once, so that its copies find everything fitted, and return its version; empty if not known yet.
 
     Args:
         settings: From the configuration.
@@ -54,6 +57,10 @@ def _listen(hear: Connection, name: str, progress: Progress) -> str:
 def _prepare(settings: TeacherSettings, cache: Path, say: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which then ends this process
     try:
-        say.send(load_teacher(settings, cache, lambda stage, share: say.send((stage, share))).version)
+        teacher = load_teacher(settings, cache, lambda stage, share: say.send((stage, share)))
+        say.send(teacher.version)
+    except UnavailableError as error:  # somebody else's server, which may come while the cluster runs
+        log.warning("teacher %s: %s", settings.name, error)
+        say.send("")
     except HeadraceError as error:
         say.send(error)

@@ -130,6 +130,6 @@ def load_vllm_teacher(settings: VllmSettings, cache: Path) -> WritingTeacher:
     Raises:
         DataError: Names the line of the canaries that can't be used.
     """
-    writer = ServedWriter(url_of(settings), settings.name, seconds=settings.seconds)
+    writer = ServedWriter(url_of(settings), settings.name, seconds=settings.seconds, connections=settings.concurrency)
     model = digest_of_model(settings.model)
     return remote_teacher(settings, writer, cache, model, repr(sorted(settings.engine.items())))

@@ -56,7 +56,13 @@ class ServedWriter:
     in_process = False
 
     def __init__(
-        self, url: str, model: str, *, headers: Mapping[str, str] | None = None, seconds: float = ANSWER_SECONDS
+        self,
+        url: str,
+        model: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
+        connections: int = MOST_CONNECTIONS,
     ) -> None:
         """Write with ``model`` at ``url``.
 
@@ -65,6 +71,7 @@ class ServedWriter:
             model: As the server calls it.
             headers: Sent with every request, such as an ``Authorization``.
             seconds: Most for one answer, above 0.
+            connections: Most prompts under way at once; more wait for their turn.
 
         Raises:
             ConfigError: No such URL can be asked.
@@ -80,8 +87,8 @@ class ServedWriter:
             transport=httpx.HTTPTransport(
                 uds=socket,
                 limits=httpx.Limits(
-                    max_connections=MOST_CONNECTIONS,
-                    max_keepalive_connections=MOST_CONNECTIONS,
+                    max_connections=connections,
+                    max_keepalive_connections=connections,
                     keepalive_expiry=IDLE_SECONDS,
                 ),
             ),

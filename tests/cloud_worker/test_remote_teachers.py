@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +12,7 @@ from cloud_worker.pool import Copy
 from cloud_worker.teacher_settings import CompatibleSettings
 from cloud_worker.teachers import NoAnswer, NotNow, Question
 from cloud_worker.teachers.loading import load_teacher
+from cloud_worker.teachers.preparing import prepare_teacher
 from router.errors import ConfigError, UnavailableError
 from router.query import FinishReason, GenerationLimits, Message, Tool, Wanted
 from router.telemetry import TelemetrySettings
@@ -190,3 +192,19 @@ async def test_a_server_that_is_away_makes_unavailable_after_a_few_tries_and_one
     assert (await gatherer.ask(Question("it"), 30)).text == "said of it"
     assert len(server.requests) == 2
     await gatherer.close()
+
+
+def test_a_server_that_is_away_does_not_keep_a_cluster_from_starting_even_with_canaries(settings, tmp_path):
+    path = tmp_path / "canaries.jsonl"
+    path.write_text(json.dumps({"text": "two and two?"}))
+    away = settings.model_copy(update={"url": "http://127.0.0.1:9/v1", "canaries": str(path)})
+    assert prepare_teacher(away, tmp_path, lambda stage, share: None) == ""
+
+
+def test_more_questions_than_a_device_would_ask_go_out_at_once(settings, server, tmp_path):
+    met = threading.Barrier(24, timeout=30)
+    server.answer = lambda text: f"{met.wait() >= 0}"
+    teacher = load_teacher(settings.model_copy(update={"concurrency": 24}), tmp_path)
+    with ThreadPoolExecutor(teacher.threads) as threads:
+        replies = list(threads.map(teacher.answer_one, [Question(f"t{place}") for place in range(24)]))
+    assert {reply.text for reply in replies} == {"True"}
