@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2_contingency, fisher_exact, ks_2samp
 
 from router.distillation import Record, may_certify, unit_interval
 
@@ -107,11 +106,15 @@ def at_one_rate(rows: Sequence[Record], rate: float) -> list[Record]:
 
 
 def _distance(before: Sequence[float], now: Sequence[float]) -> tuple[float, float]:
+    from scipy.stats import ks_2samp  # seconds, where nothing but the figures is read
+
     found = ks_2samp(before, now)
     return float(found.statistic), float(found.pvalue)
 
 
 def _escalation(before: Sequence[bool], now: Sequence[bool]) -> tuple[float, float]:
+    from scipy.stats import fisher_exact
+
     counts = [[sum(kept), len(kept) - sum(kept)] for kept in (before, now)]
     size = abs(counts[0][0] / len(before) - counts[1][0] / len(now))
     return size, float(fisher_exact(counts).pvalue)
@@ -132,6 +135,8 @@ def _classes(before: Sequence[str], now: Sequence[str]) -> tuple[float, float]:
         columns.append((rare[0], rare[1]))
     if len(columns) < 2:
         return 0.0, 1.0
+    from scipy.stats import chi2_contingency
+
     table = np.array(columns).T
     shares = table / table.sum(axis=1, keepdims=True)
     return float(np.abs(shares[0] - shares[1]).sum() / 2), float(chi2_contingency(table, correction=False).pvalue)
