@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cloud_worker.feedback import FeedbackTaker
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
 from cloud_worker.records import Asked, answer_of, question_of, record_of, verify_draw
@@ -30,10 +31,10 @@ from router.errors import (
     ConflictingQueryError,
     DeadlineError,
     NotPossibleError,
-    NotServedError,
     UnavailableError,
     UnknownTaskError,
 )
+from router.feedback_wire import feedback_from_proto
 from router.propagation import extract, inject
 from router.query import Consent, Query, Route, check_query
 from router.task import Kind, Task
@@ -60,6 +61,7 @@ class CascadeParts:
         seed_of: A device's exploration seed.
         metrics: Counts what happens.
         spool_max_bytes: Above it, answers go out unlogged.
+        feedback: Takes what callers think of their answers.
     """
 
     node: str
@@ -70,6 +72,7 @@ class CascadeParts:
     seed_of: Seeds
     metrics: GatewayMetrics
     spool_max_bytes: int
+    feedback: FeedbackTaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,10 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         yield cascade_pb2.AnswerChunk(delta=response.answer, response=response)
 
     async def Feedback(self, request: Any, context: Any) -> cascade_pb2.FeedbackResponse:  # noqa: N802
-        """Not served yet."""
-        raise NotServedError("feedback is not taken here yet")
+        """Take what a caller thinks of its answer."""
+        caller = caller_of(context, self._parts.insecure)
+        await self._parts.feedback.take(feedback_from_proto(request), caller)
+        return cascade_pb2.FeedbackResponse()
 
     def _checked(self, query: Query) -> Query:
         task = self._task_of(query)

@@ -133,6 +133,17 @@ class DistillationLog:
             read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
         return read.sort_by("batch").select(names)
 
+    def find(self, task: str, caller: str, query_id: str) -> Record | None:
+        """The newest record of one query; ``None`` where the log has none."""
+        table = self._refreshed()
+        if table is None:
+            return None
+        mine = (pc.field("task") == task) & (pc.field("caller") == caller) & (pc.field("query_id") == query_id)
+        read = table.to_pyarrow_dataset().to_table(filter=mine)
+        for name in set(SCHEMA.names) - set(read.column_names):
+            read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
+        return records_of(read.sort_by("batch"))[-1] if len(read) else None
+
     def _refreshed(self) -> DeltaTable | None:
         if self._table is None:
             try:

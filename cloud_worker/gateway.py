@@ -19,6 +19,8 @@ import ray
 
 from cloud_worker.cascade import CascadeParts, CascadeServicer
 from cloud_worker.config import CloudConfig
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
@@ -107,10 +109,12 @@ class Gateway:
         return self._config.run_folder / f"{self._name}.json"
 
     def _parts(self) -> CascadeParts:
+        tasks = {task.name: task for task in self._config.tasks}
+        log_of_feedback = DistillationLog(self._config.log_folder)
         return CascadeParts(
             node=self._name,
             insecure=self._insecure,
-            tasks={task.name: task for task in self._config.tasks},
+            tasks=tasks,
             teachers=self._gatherers,
             spool=self._spool,
             seed_of=self._seed_of,
@@ -120,6 +124,7 @@ class Gateway:
                 lambda: self._spool.bytes_used,
             ),
             spool_max_bytes=self._config.log.spool_max_bytes,
+            feedback=FeedbackTaker(Feedbacks(self._store.engine), tasks, self._spool, log_of_feedback),
         )
 
     def _gatherer(self, name: str) -> Gatherer:

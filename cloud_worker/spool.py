@@ -111,6 +111,12 @@ class Spool:
         ).fetchone()
         return None if row is None else StoredAnswer(caller, query_id, *row)
 
+    def record(self, caller: str, query_id: str) -> Record | None:
+        """The record of a query that waits here for the log."""
+        where = "SELECT body FROM records WHERE caller = ? AND query_id = ? ORDER BY position DESC LIMIT 1"
+        row = self._reader.execute(where, (caller, query_id)).fetchone()
+        return None if row is None else _RECORD.validate_json(row[0])
+
     async def close(self) -> None:
         """Commit what waits, then close the file."""
         while self._committing is not None:

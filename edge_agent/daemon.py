@@ -22,6 +22,7 @@ from pathlib import Path
 
 from edge_agent.agent import Agent
 from edge_agent.config import Config
+from edge_agent.feedback import FeedbackDesk
 from edge_agent.outbox import Outbox
 from edge_agent.recent import RecentAnswers
 from edge_agent.server import SERVICE, CascadeServicer
@@ -86,7 +87,9 @@ class Daemon:
         self._updater = Updater(self._tasks, upstream, changed=self._changed)
         self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, config.data / "standing.json")
         agent = Agent(self._tasks, self._thinker, upstream, self._outbox, telemetry)
-        servicer = CascadeServicer(agent, self._tasks, RecentAnswers(time.monotonic), telemetry)
+        feedback = FeedbackDesk(upstream.feed_back)
+        recent = RecentAnswers(time.monotonic)
+        servicer = CascadeServicer(agent, self._tasks, recent, telemetry, feedback, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
         telemetry.watch(self._tasks, self._outbox)
 

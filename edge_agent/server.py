@@ -17,12 +17,15 @@ from typing import Any
 from grpc import aio
 
 from edge_agent.agent import DEFAULT_SECONDS, Agent
+from edge_agent.feedback import FeedbackDesk
 from edge_agent.recent import RecentAnswers
-from edge_agent.tasks import Tasks
+from edge_agent.tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
+from edge_agent.thinking import stays
 from router import names
 from router import query as flow
-from router.errors import NotServedError
+from router.door import caller_of
+from router.feedback_wire import feedback_from_proto
 from router.propagation import extract
 from router.query import Query, check_query
 from router.v1 import cascade_pb2, cascade_pb2_grpc
@@ -36,9 +39,20 @@ _Context = aio.ServicerContext[Any, Any]
 class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
     """Serves ``Cascade`` on a device."""
 
-    def __init__(self, agent: Agent, tasks: Tasks, recent: RecentAnswers, telemetry: EdgeTelemetry) -> None:
-        """Answer by ``agent``."""
+    def __init__(
+        self,
+        agent: Agent,
+        tasks: Tasks,
+        recent: RecentAnswers,
+        telemetry: EdgeTelemetry,
+        feedback: FeedbackDesk,
+        *,
+        insecure: bool,
+    ) -> None:
+        """Answer by ``agent``; on an insecure door, callers are who they say they are."""
         self._agent = agent
+        self._feedback = feedback
+        self._insecure = insecure
         self._tasks = tasks
         self._recent = recent
         self._telemetry = telemetry
@@ -59,8 +73,11 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
     async def Feedback(  # noqa: N802
         self, request: cascade_pb2.FeedbackRequest, context: _Context
     ) -> cascade_pb2.FeedbackResponse:
-        """Not served yet."""
-        raise NotServedError("feedback is not taken yet")
+        """Take what a caller thinks of its answer."""
+        left = context.time_remaining()
+        seconds = DEFAULT_SECONDS if left is None else left
+        await self._feedback.take(feedback_from_proto(request), caller_of(context, self._insecure), seconds)
+        return cascade_pb2.FeedbackResponse()
 
     async def _answer(self, request: cascade_pb2.AnswerRequest, context: _Context) -> flow.Answer:
         query = query_from_proto(request)
@@ -71,6 +88,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         with self._telemetry.tracer.start_as_current_span(names.SPAN_AGENT, context=parent) as span:
             span.set_attributes({names.TASK: query.task, names.QUERY_ID: query.id})
             answer = await self._recent.once(query, lambda: self._counted(query, seconds))
+            self._note(query, answer, caller_of(context, self._insecure))
             provenance = answer.provenance
             span.set_attributes(
                 {
@@ -82,6 +100,13 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
                 }
             )
         return answer
+
+    def _note(self, query: Query, answer: flow.Answer, caller: str) -> None:
+        """Remember who was answered, for feedback."""
+        hosted = self._tasks.get(query.task)
+        manifest = hosted.serving.manifest if hosted is not None and hosted.serving is not None else None
+        may_go = manifest is not None and may_be_logged(manifest, query) and not stays(manifest, query)
+        self._feedback.note(query, caller, answer, may_go=may_go)
 
     async def _counted(self, query: Query, seconds: float) -> flow.Answer:
         started = time.perf_counter()

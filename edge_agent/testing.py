@@ -19,6 +19,8 @@ from router import names
 from router.chat import transcript
 from router.confidence import Calibration
 from router.deferral import Policy
+from router.feedback import Feedback
+from router.feedback_wire import feedback_from_proto
 from router.query import Answer, GenerationLimits, Provenance, Query, Reason, Tier
 from router.release import MANIFEST_FILE, File, Golden, Manifest, StudentSpec, digest, write_manifest
 from router.rollout import DeviceReport, Order, Orders
@@ -81,6 +83,7 @@ class CloudSimulator:
         faults: What goes wrong.
         orders: What devices are told, by task.
         queries: Every query asked, with its device, in order.
+        feedback: All that was passed on, in order.
         metadata: The metadata of every query asked.
         reports: Every report, in order.
         fetches: Every fetch: task, release, file, offset.
@@ -92,6 +95,7 @@ class CloudSimulator:
     faults: Faults = field(default_factory=Faults)
     orders: dict[str, Order] = field(default_factory=dict)
     queries: list[Query] = field(default_factory=list)
+    feedback: list[Feedback] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     reports: list[DeviceReport] = field(default_factory=list)
     fetches: list[tuple[str, int, str, int]] = field(default_factory=list)
@@ -212,8 +216,11 @@ class _Cascade(cascade_pb2_grpc.CascadeServicer):
     def AnswerStream(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
-    def Feedback(self, request: Any, context: Any) -> Any:  # noqa: N802
-        raise NotImplementedError
+    async def Feedback(self, request: Any, context: Any) -> cascade_pb2.FeedbackResponse:  # noqa: N802
+        await self._cloud.suffer(context, is_query=True)
+        self._cloud.feedback.append(feedback_from_proto(request))
+        await self._cloud.note()
+        return cascade_pb2.FeedbackResponse()
 
 
 class _Fleet(fleet_pb2_grpc.FleetServicer):

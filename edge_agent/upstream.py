@@ -33,6 +33,8 @@ from router.errors import (
     ServiceError,
     UnavailableError,
 )
+from router.feedback import Feedback
+from router.feedback_wire import feedback_to_proto
 from router.names import META_DEVICE
 from router.propagation import inject
 from router.query import Answer, Query, Reason
@@ -105,6 +107,19 @@ class Upstream:
                     raise UnavailableError(f"no answer within {seconds:.1f} s: {error}") from error
             await asyncio.sleep(rest)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def feed_back(self, feedback: Feedback, seconds: float) -> None:
+        """Pass on what a caller thinks, with the attempt of this tier.
+
+        Args:
+            feedback: Of a caller of this device.
+            seconds: Most time to take.
+
+        Raises:
+            HeadraceError: What the tier said, or why it can't be reached.
+        """
+        call = self._cascade.Feedback(feedback_to_proto(feedback), timeout=seconds, metadata=self._metadata())
+        await self._result(call)
 
     async def sync(self, report: DeviceReport) -> Orders:
         """Report to the fleet, and hear what to run. Waits a few seconds for a tier that is away.

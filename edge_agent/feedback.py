@@ -1,0 +1,90 @@
+"""What callers think of the answers that this device gave them.
+
+Rules:
+ * Only the caller that was answered is heard, for as long as the answer is remembered; a restart forgets.
+ * What the cloud can't know of is told with the attempt: the release, and the answer that stayed here.
+ * Of a query that may not leave the device, or may not be logged, nothing goes up; it is counted here alone.
+ * Taken means kept: while the next tier can't be reached the caller hears so, and tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from router.errors import OverloadedError
+from router.feedback import Allowance, Feedback, check_feedback, unknown_answer
+from router.query import Answer, Attempt, Query, Tier
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_SECONDS = 24 * 3600.0
+MOST_REMEMBERED = 20_000
+
+Send = Callable[[Feedback, float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer as it was given: to whom, of which task, until when it is remembered, and what goes up with it."""
+
+    callers: frozenset[str]
+    task: str
+    until: float
+    attempt: Attempt | None
+    may_go: bool
+
+
+class FeedbackDesk:
+    """Remembers who was answered, and passes on what they think. Belongs to one event loop."""
+
+    def __init__(self, send: Send, clock: Callable[[], float] = time.monotonic, most: int = MOST_REMEMBERED) -> None:
+        """Pass feedback on by ``send``; remember at most ``most`` answers. ``clock`` never runs backwards."""
+        self._send, self._clock, self._most = send, clock, most
+        self._given: dict[str, _Given] = {}  # oldest first
+        self._allowance = Allowance()
+        self.kept_here = 0
+
+    def note(self, query: Query, caller: str, answer: Answer, *, may_go: bool) -> None:
+        """Remember an answer.
+
+        Args:
+            query: As it was asked, with its id.
+            caller: Who asked.
+            answer: What went back.
+            may_go: Something of the query may leave the device.
+        """
+        now = self._clock()
+        while self._given and (len(self._given) >= self._most or next(iter(self._given.values())).until <= now):
+            del self._given[next(iter(self._given))]
+        source = answer.provenance
+        local = Attempt(release=source.release, answer=answer.text, reason=source.reason, kept=True)
+        before = self._given.pop(query.id, None)  # the same question of somebody else joined its answer
+        callers = frozenset({caller}) | (before.callers if before and before.task == query.task else frozenset())
+        attempt = local if source.tier is Tier.DEVICE else None
+        self._given[query.id] = _Given(callers, query.task, now + REMEMBERED_SECONDS, attempt, may_go)
+
+    async def take(self, feedback: Feedback, caller: str, seconds: float) -> None:
+        """Take one caller's feedback, and pass it on within ``seconds``.
+
+        Raises:
+            BadInputError: A field is out of its range.
+            OverloadedError: The caller says too much at a time.
+            UnknownTaskError: It was given no such answer.
+            ServiceError: The next tier can't be reached now.
+        """
+        check_feedback(feedback)
+        now = self._clock()
+        wait = self._allowance.wait(caller, now)
+        if wait:
+            raise OverloadedError("feedback comes faster than it is taken; wait a little", wait)
+        given = self._given.get(feedback.query_id)
+        if given is None or given.until <= now or caller not in given.callers or given.task != feedback.task:
+            raise unknown_answer()
+        if not given.may_go:
+            self.kept_here += 1
+            log.info("feedback on a query of task %s that may not leave: %s", given.task, feedback.opinion.value)
+            return
+        await self._send(replace(feedback, attempt=given.attempt), seconds)  # a caller's own claim goes no further
