@@ -23,7 +23,15 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from cloud_worker.teacher_settings import KINDS, LOADED_KINDS, AnyTeacher, TeacherSettings, VllmSettings
+from cloud_worker.teacher_settings import (
+    KINDS,
+    LOADED_KINDS,
+    AnyTeacher,
+    TeacherSettings,
+    VllmSettings,
+    WritingSettings,
+)
+from cloud_worker.wishes import wants_rationales
 from router.errors import ConfigError
 from router.model_servers import Servers
 from router.settings import config_error, merged, read_toml
@@ -295,6 +303,7 @@ def _check_names(path: Path, config: CloudConfig) -> None:
                 str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"
             )
         _check_student(path, task)
+        _check_reasons(path, task, next(teacher for teacher in config.teachers if teacher.name == task.reference))
     for teacher in config.teachers:
         _check_files(path, teacher)
     ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
@@ -307,6 +316,15 @@ def _check_files(path: Path, teacher: TeacherSettings) -> None:
         file = getattr(teacher, key)
         if (file or key in teacher.NEEDED) and not Path(file).is_file():
             raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", f"no such file: {file!r}")
+
+
+def _check_reasons(path: Path, task: Task, reference: TeacherSettings) -> None:
+    gives = isinstance(reference, WritingSettings) and bool(reference.rationale_prompt)
+    if wants_rationales(task) and not gives:
+        problem = (
+            f"learns from reasons, and teacher {reference.name!r} gives none; set another, or its rationale_prompt"
+        )
+        raise ConfigError(str(path), f"tasks.{task.name}.recipe", problem)
 
 
 def _check_student(path: Path, task: Task) -> None:

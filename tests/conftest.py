@@ -76,6 +76,39 @@ log_by_default = false
     return path
 
 
+# What each word makes the session's writing teacher write.
+WORDS = {"lamp": "dark room the answer is on", "gadget": "unclear", "long": "a b c d e f g"}
+
+
+def add_writer(folder, path):
+    """Give the configuration at ``path`` a teacher that writes and gives reasons, and a task ``talk`` for it."""
+    from router.writers.testing import tiny_writer_files
+
+    (folder / "writer").mkdir()
+    for name, content in tiny_writer_files(WORDS).items():
+        (folder / "writer" / name).write_bytes(content)
+    with path.open("a") as stream:
+        stream.write("""
+[[teachers]]
+name = "writer"
+kind = "generating"
+model = "writer"
+rationale_prompt = "{text}"
+[[tasks]]
+name = "talk"
+reference = "writer"
+kind = "text"
+judge = "normalised_text"
+student = "generator"
+base = "writer"
+recipe = "step-by-step"
+[tasks.limits]
+max_tokens = 12
+[tasks.options]
+tokens = true
+""")
+
+
 @pytest.fixture
 def record():
     """Makes a record; what is not given is as a cold device's escalated and explored query."""
@@ -104,7 +137,10 @@ def record():
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """The running cluster; Ray is imported only where it is asked for."""
-    config = read_config(write_cluster(tmp_path_factory.mktemp("cluster")))
+    folder = tmp_path_factory.mktemp("cluster")
+    path = write_cluster(folder)
+    add_writer(folder, path)
+    config = read_config(path)
     prepare_environment(own_cluster=True)
     from cloud_worker.cluster import running
 

@@ -19,16 +19,15 @@ def version_of(kind: str, *parts: str) -> str:
 
 
 def digest_of_model(model: str) -> str:
-    """SHA-256, in hex, of the files of a model that has been loaded: a folder, or a name whose files a cache holds.
+    """What tells a model from every other one: SHA-256 of its files in hex, or a hub's name and revision.
 
     Args:
-        model: Folder or name.
+        model: Folder, or name of a model that has been loaded.
     """
-    folder = _folder_of(model)
-    if folder is None:
-        return hashlib.sha256(model.encode()).hexdigest()
+    if not Path(model).is_dir():
+        return f"{model}@{_revision_of(model)}"
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(path for path in Path(model).iterdir() if path.is_file()):
         digest.update(path.name.encode() + b"\x00" + bytes.fromhex(digest_of_file(path)))
     return digest.hexdigest()
 
@@ -39,10 +38,9 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _folder_of(model: str) -> Path | None:
-    if Path(model).is_dir():
-        return Path(model)
+def _revision_of(name: str) -> str:
+    """The revision whose files the hub's cache holds, which keeps them in a folder of that name; empty for none."""
     from transformers.utils.hub import cached_file
 
-    found = cached_file(model, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
-    return Path(found).parent if found else None
+    found = cached_file(name, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent.name if found else ""

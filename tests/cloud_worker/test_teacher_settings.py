@@ -1,5 +1,6 @@
 """What may be said of a teacher: the page's examples, and what is refused."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -23,9 +24,9 @@ def read(tmp_path):
     for name in ("examples", "answers", "canaries"):
         (tmp_path / f"{name}.jsonl").write_text('{"text": "on", "label": "light_on"}\n')
 
-    def read(teacher, name="big"):
+    def read(teacher, name="big", task=""):
         path = tmp_path / "cloud.toml"
-        path.write_text(f'data = "data"\n{teacher}\n' + TASK.format(name=name))
+        path.write_text(f'data = "data"\n{teacher}\n{TASK.format(name=name)}{task}')
         return read_config(path).teachers
 
     return read
@@ -76,6 +77,14 @@ def test_what_is_wrong_is_named_by_teacher_and_key(read, teacher, named):
         read(f'[[teachers]]\nname = "big"\n{teacher}')
     assert named in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("teacher", [EXAMPLES[1], {**EXAMPLES[3], "rationale_prompt": ""}])
+def test_a_recipe_that_learns_from_reasons_wants_a_teacher_that_gives_them(read, teacher):
+    lines = [f"{key} = {json.dumps(value)}" for key, value in {**teacher, "name": "big"}.items()]
+    recipe = 'kind = "text"\nstudent = "generator"\nbase = "m"\nrecipe = "step-by-step"'
+    with pytest.raises(ConfigError, match=r"tasks\.home\.recipe: learns from reasons, and teacher 'big' gives none"):
+        read("\n".join(["[[teachers]]", *lines]), task=recipe)
 
 
 def test_engines_share_one_port(read):
