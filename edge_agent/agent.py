@@ -4,6 +4,8 @@ Rules:
  * A query gets an answer or a clear error before its deadline, whatever the next tier does.
  * A query that is answered here and was drawn, or is degraded, is taught later, and its caller does not wait for that.
  * Nothing known of a query influences its draw; what its caller refuses to have logged is neither drawn nor taught.
+ * Whether a limit keeps a query here is known before its answer is: such a query is not covered, however sure its
+   answer, or the promise would speak of the sure ones alone.
  * A query of another tier (it carries an attempt) and a CLOUD_ONLY one pass through: no draw, no student.
 """
 
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_agent.outbox import Outbox
+from edge_agent.purse import Permit
 from edge_agent.tasks import HostedTask, Serving, Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.thinking import Thinker, stays
@@ -51,6 +54,7 @@ class Case:
         exploration: Rate in force at the draw.
         deadline: Monotonic time in seconds.
         asked_at: Unix time in seconds.
+        permit: To leave the device; not granted where a limit of the task keeps it here.
     """
 
     query: Query
@@ -60,12 +64,13 @@ class Case:
     exploration: float
     deadline: float
     asked_at: float
+    permit: Permit
 
     @property
     def covered(self) -> bool:
         """Whether it counts in the promise, unless it is degraded."""
         may_go = may_be_logged(self.serving.manifest, self.query) and not self.serving.manifest.task.local_only
-        return self.query.route is Route.AUTO and may_go and self.exploration > 0
+        return self.query.route is Route.AUTO and may_go and self.exploration > 0 and self.permit.granted
 
 
 class Agent:
@@ -93,11 +98,19 @@ class Agent:
             HeadraceError: Why there is no answer.
         """
         case = self._open(query, seconds)
+        try:
+            return await self._answer(case)
+        finally:
+            case.permit.close()
+
+    async def _answer(self, case: Case) -> Answer:
+        query = case.query
         if query.attempt is not None or query.route is Route.CLOUD_ONLY:
             return await self._pass_through(case)
         judgement = await self._judge(case)
         decision = self._decide(case, judgement)
         if decision.action is Action.DEFER:
+            self._check_permit(case)
             try:
                 return await self._escalate(case, judgement, decision)
             except HeadraceError as error:
@@ -113,7 +126,14 @@ class Agent:
         check_query(query, serving.manifest.task.max_text_bytes)
         drawn = query.attempt is None and self._tasks.is_drawn(hosted, serving, query)
         deadline = self._clock() + seconds
-        return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time())
+        permit = Permit() if stays(serving.manifest, query) else hosted.permit(serving)
+        return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time(), permit)
+
+    def _check_permit(self, case: Case) -> None:
+        """Refuse what may not leave, and has no answer here to fall back on."""
+        if not case.permit.granted:
+            wait = case.hosted.purse.wait()
+            raise OverloadedError(f"the limits of task {case.query.task!r} are spent for now", retry_after=wait)
 
     async def _judge(self, case: Case) -> Judgement | None:
         judgement = await self._thinker.judge(case.serving, case.query, self._time_to_think(case))
@@ -129,11 +149,17 @@ class Agent:
             route=case.query.route,
             local_only=manifest.task.local_only,
             mode=case.hosted.mode,
-            obstacle=self._upstream.obstacle() if self._time_to_ask(case) > LEAST_SECONDS else Reason.DEADLINE,
+            obstacle=self._obstacle(case),
         )
+
+    def _obstacle(self, case: Case) -> Reason | None:
+        if not case.permit.granted:
+            return Reason.BUDGET
+        return self._upstream.obstacle() if self._time_to_ask(case) > LEAST_SECONDS else Reason.DEADLINE
 
     async def _escalate(self, case: Case, judgement: Judgement | None, decision: Decision) -> Answer:
         asked = replace(case.query, attempt=self._attempt(case, judgement, decision.reason))
+        case.permit.use()
         ask = self._upstream.ask_patiently if judgement is None else self._upstream.ask
         with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE) as span:
             span.set_attribute(names.REASON, decision.reason.value)
@@ -150,16 +176,19 @@ class Agent:
     async def _pass_through(self, case: Case) -> Answer:
         if case.serving.manifest.task.local_only:
             raise NotPossibleError(f"queries of task {case.query.task!r} never leave this device")
+        self._check_permit(case)
+        case.permit.use()
         with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
     def _keep(self, case: Case, judgement: Judgement, decision: Decision) -> Answer:
         degraded = decision.action is Action.DEGRADE
         may_teach = may_be_logged(case.serving.manifest, case.query) and not case.serving.manifest.task.local_only
-        if case.drawn or (degraded and may_teach):
+        spared = not case.permit.granted  # to teach all that a limit kept here would only spend the next day's limit
+        if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
             attempt = self._attempt(case, judgement, reason)
-            self._outbox.put(replace(case.query, attempt=replace(attempt, kept=True, degraded=degraded)))
+            self._outbox.put(replace(case.query, attempt=replace(attempt, kept=True, degraded=degraded or spared)))
         answer = self._thinker.speak(case.serving, case.query, judgement)
         provenance = replace(
             answer.provenance,

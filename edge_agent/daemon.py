@@ -23,6 +23,7 @@ from pathlib import Path
 from edge_agent.agent import Agent
 from edge_agent.config import Config
 from edge_agent.feedback import FeedbackDesk
+from edge_agent.ledger import Ledger, load_spent
 from edge_agent.outbox import Outbox
 from edge_agent.recent import RecentAnswers
 from edge_agent.server import SERVICE, CascadeServicer
@@ -79,7 +80,13 @@ class Daemon:
         )
         self._exporters = Telemetry.start(names.SERVICE_EDGE, config.telemetry.settings)
         telemetry = EdgeTelemetry(self._exporters)
-        self._tasks = Tasks(config.data / "tasks", load_standing(config.data / "standing.json"), config.server_urls)
+        self._tasks = Tasks(
+            config.data / "tasks",
+            load_standing(config.data / "standing.json"),
+            config.server_urls,
+            load_spent(config.data / "spent.json"),
+        )
+        self._ledger = Ledger(config.data / "spent.json", self._tasks)
         self._outbox = Outbox(config.data / "outbox.sqlite", config.outbox.max_rows)
         upstream = Upstream(self._channel, config.device)
         self._thinker = Thinker(config.device, telemetry.tracer)
@@ -105,7 +112,13 @@ class Daemon:
             self.opened.set()
             write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
             async with asyncio.TaskGroup() as group:
-                parts = (self._sync.run, self._updater.run, self._teaching.run, self._outbox.write_loop)
+                parts = (
+                    self._sync.run,
+                    self._updater.run,
+                    self._teaching.run,
+                    self._outbox.write_loop,
+                    self._ledger.run,
+                )
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 self._updater.look()
                 await stop.wait()
@@ -147,6 +160,7 @@ class Daemon:
     async def _close(self) -> None:
         await self._door.stop(0)
         await self._outbox.close()
+        await self._ledger.write()
         self._thinker.close()
         await self._channel.close(None)
         await asyncio.to_thread(self._exporters.stop)

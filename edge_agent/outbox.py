@@ -112,10 +112,13 @@ class Outbox:
             self.dropped += dropped
             del self._unwritten[: len(queries)]
 
-    async def head(self, most: int) -> list[Waiting]:
-        """The first ``most`` queries of the line; what can't be read any more is dropped."""
+    async def head(self, most: int, besides: frozenset[str] = frozenset()) -> list[Waiting]:
+        """The first ``most`` queries of the line, those of the tasks ``besides`` left out.
+
+        What can't be read any more is dropped.
+        """
         await self.flush()
-        waiting, broken = await self._call(_select, self._file, most)
+        waiting, broken = await self._call(_select, self._file, most, besides)
         if broken:
             log.error("%d queries of the outbox can't be read, and are dropped", len(broken))
             self.dropped += len(broken)
@@ -168,14 +171,19 @@ def _insert(file: sqlite3.Connection, queries: Sequence[Query], max_rows: int) -
         return _count(file), dropped
 
 
-def _select(file: sqlite3.Connection, most: int) -> tuple[list[Waiting], list[int]]:
-    """The first ``most`` queries, and the places of those among them that can't be read."""
+def _select(file: sqlite3.Connection, most: int, besides: frozenset[str]) -> tuple[list[Waiting], list[int]]:
+    """The first ``most`` queries of other tasks than ``besides``, and the places of those that can't be read."""
     waiting, broken = [], []
-    for place, data in file.execute("SELECT place, query FROM waiting ORDER BY place LIMIT ?", (most,)):
+    for place, data in file.execute("SELECT place, query FROM waiting ORDER BY place"):
+        if len(waiting) + len(broken) >= most:
+            break
         try:
-            waiting.append(Waiting(place, query_from_proto(cascade_pb2.AnswerRequest.FromString(data))))
+            query = query_from_proto(cascade_pb2.AnswerRequest.FromString(data))
         except (DecodeError, CallerError):
             broken.append(place)
+        else:
+            if query.task not in besides:
+                waiting.append(Waiting(place, query))
     return waiting, broken
 
 

@@ -8,14 +8,17 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.counters import Counters
+from edge_agent.purse import Permit, Purse
 from edge_agent.slots import Slot, Slots
 from edge_agent.standing import Standing
+from router.budget import Budget, Spent
 from router.deferral import Policy
 from router.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
 from router.exploration import is_explored
@@ -54,6 +57,7 @@ class HostedTask:
         staged: Number of the release in the idle slot, 0 for none.
         refused: Reason by number of each release refused since the start.
         counters: The figures.
+        purse: What may still be sent.
     """
 
     name: str
@@ -63,6 +67,11 @@ class HostedTask:
     staged: int = 0
     refused: dict[int, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    purse: Purse = field(default_factory=Purse)
+
+    def permit(self, serving: Serving) -> Permit:
+        """Leave for one query of this release to be sent. Without a student everything must escalate."""
+        return Permit() if serving.student is None else self.purse.permit()
 
     @property
     def exploration(self) -> float:
@@ -115,20 +124,30 @@ class HostedTask:
 class Tasks:
     """All tasks of this device, by name."""
 
-    def __init__(self, folder: Path, standing: Standing, servers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        standing: Standing,
+        servers: Mapping[str, str] | None = None,
+        spent: Mapping[str, Spent] | None = None,
+    ) -> None:
         """Serve what is committed in ``folder``, under the orders heard last.
 
         Args:
             folder: One folder a task.
             standing: The orders.
             servers: URL by model, for students that are served rather than shipped.
+            spent: By task, of its limits.
         """
+        self.spending = asyncio.Event()
+        self._spent = dict(spent or {})
         self._folder = folder
         self.servers = dict(servers or {})
         self._hosted: dict[str, HostedTask] = {}
         self.standing = standing
         for place in sorted(folder.iterdir()) if folder.is_dir() else ():
             self._hosted[place.name] = _open(place, self.servers)
+            self._fill(self._hosted[place.name])
         self._take_orders()
 
     def __iter__(self) -> Iterator[HostedTask]:
@@ -169,6 +188,9 @@ class Tasks:
             return False
         return is_explored(self.standing.seed, query.id, hosted.exploration)
 
+    def _fill(self, hosted: HostedTask) -> None:
+        hosted.purse = Purse(spent=self._spent.get(hosted.name, Spent()), changed=self.spending.set)
+
     def _take_orders(self) -> None:
         for order in self.standing.orders:
             if not is_plain_name(order.task):
@@ -176,7 +198,10 @@ class Tasks:
                 continue
             if order.task not in self._hosted:
                 self._hosted[order.task] = HostedTask(order.task, Slots(self._folder / order.task))
-            self._hosted[order.task].order = order
+                self._fill(self._hosted[order.task])
+            hosted = self._hosted[order.task]
+            hosted.order = order
+            hosted.purse.budget = Budget(order.queries_per_minute, order.queries_per_day)
 
 
 def may_be_logged(manifest: Manifest, query: Query) -> bool:

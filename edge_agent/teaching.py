@@ -3,6 +3,7 @@
 Rules:
  * Never in a user's way: a bounded number at once, in the background.
  * A query leaves the outbox when the next tier has answered it, or will never take it.
+ * What a limit of its task does not let go now waits, and holds up no other task.
  * After a failure it waits, longer each time and never in step with other devices; pushback and breaker are obeyed.
 """
 
@@ -13,6 +14,7 @@ import logging
 import random
 
 from edge_agent.outbox import Outbox, Waiting
+from edge_agent.purse import Permit
 from edge_agent.tasks import Tasks
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream import Upstream
@@ -57,7 +59,14 @@ class Teaching:
 
     async def drain_once(self) -> HeadraceError | None:
         """Ask for the head of the line; the last failure, if there was one."""
-        head = await self._outbox.head(BATCH)
+        waits = {
+            hosted.name: hosted.purse.wait() for hosted in self._tasks if hosted.serving and hosted.serving.student
+        }
+        over = {name: seconds for name, seconds in waits.items() if seconds > 0}
+        head = await self._outbox.head(BATCH, frozenset(over))
+        if not head and over:
+            soon = min(*over.values(), LONGEST_PAUSE)  # orders may change the limits
+            return OverloadedError("what waits is held back by the limits of its task", soon)
         async with asyncio.TaskGroup() as group:
             calls = [group.create_task(self._teach(waiting)) for waiting in head]
         outcomes = [call.result() for call in calls]
@@ -70,6 +79,10 @@ class Teaching:
         """Ask for one query; ``None`` when it may leave the outbox."""
         query = waiting.query
         async with self._lanes:
+            permit = self._permit(query)
+            if not permit.granted:
+                return OverloadedError(f"the limits of task {query.task!r} are spent for now")
+            permit.use()
             try:
                 answer = await self._upstream.ask(query, SECONDS_EACH)
             except CallerError as error:
@@ -80,6 +93,10 @@ class Teaching:
         self._failures.pop(query.id, None)
         self._count(query, answer)
         return None
+
+    def _permit(self, query: Query) -> Permit:
+        hosted = self._tasks.get(query.task)
+        return Permit() if hosted is None or hosted.serving is None else hosted.permit(hosted.serving)
 
     def _is_hopeless(self, query: Query, error: ServiceError) -> bool:
         """Whether the tier is there and fails on this very query, again and again."""

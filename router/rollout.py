@@ -87,6 +87,8 @@ class Order:
         watch: ``quiet``, ``alarmed``, ``blind`` or ``unproven``.
         threshold: Overrides the release's own where present, in [0, 1].
         threshold_version: Of the policy in force.
+        queries_per_minute: Most that the device may send, ``None`` for no limit.
+        queries_per_day: Its share of what the fleet may send, ``None`` for no limit; 0 once the fleet's is spent.
     """
 
     task: str
@@ -97,6 +99,8 @@ class Order:
     watch: str = "unproven"
     threshold: float | None = None
     threshold_version: int = 0
+    queries_per_minute: int | None = None
+    queries_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

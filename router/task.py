@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -44,27 +45,69 @@ class Mode(StrEnum):
     ESCALATE_ALL = "escalate_all"
 
 
+NO_FLOOR = 0.99  # of disagreement: from here on nothing is promised
+_UNSAID = -1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the operator wishes.
+    """What the operator wishes: a floor, a share of escalations, or both. Of both, the floor wins.
 
     Attributes:
-        max_disagreement: Largest share of covered queries whose answer may differ from the reference's, in (0, 1).
+        max_disagreement: Largest share of covered queries whose answer may differ from the reference's, in (0, 1). Left
+            out it is 0.02, or ``NO_FLOOR`` beside ``max_escalation``.
+        max_escalation: Largest share of covered queries that may leave the device, explored ones included, in (0, 1).
         assurance: Probability, over all refreshes together, that no certified release breaks it, in (0, 1).
         min_accuracy: Least share of covered queries whose answer is to be right, in (0, 1), proved on gold labels
             alone; ``None`` promises agreement only.
     """
 
-    max_disagreement: float = 0.02
+    max_disagreement: float = _UNSAID
     assurance: float = 0.95
     min_accuracy: float | None = None
+    max_escalation: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("max_disagreement", "assurance", "min_accuracy"):
+        if self.max_disagreement == _UNSAID:
+            default = 0.02 if self.max_escalation is None else NO_FLOOR
+            object.__setattr__(self, "max_disagreement", default)
+        for name in ("max_disagreement", "assurance", "min_accuracy", "max_escalation"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ValueError(f"{name} is {value}; use a number between 0 and 1, both left out")
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether a disagreement is promised."""
+        return self.max_disagreement < NO_FLOOR
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may never be exceeded from the first student on; ``None`` for no limit. Days are those of UTC.
+
+    Attributes:
+        queries_per_minute: That one device may send, in any minute.
+        queries_per_day: That the fleet may send.
+        usd_per_day: That the fleet's queries may cost.
+    """
+
+    queries_per_minute: int | None = None
+    queries_per_day: int | None = None
+    usd_per_day: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("queries_per_minute", "queries_per_day", "usd_per_day"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; use 0 or more, or leave it out for no limit")
+
+    @property
+    def of_fleet(self) -> bool:
+        """Whether the fleet as a whole is limited."""
+        return self.queries_per_day is not None or self.usd_per_day is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +150,7 @@ class Task:
         limits: Of generated answers, where the query names none.
         labels: The labels known beforehand; may be empty and may grow.
         objective: What the operator wishes.
+        budget: What may never be exceeded.
         exploration: How much is drawn for the reference.
         log_by_default: Log answers whose caller said nothing about consent.
         local_only: Queries never leave the device.
@@ -126,10 +170,18 @@ class Task:
     limits: GenerationLimits = GenerationLimits()
     labels: tuple[str, ...] = ()
     objective: Objective = Objective()
+    budget: Limits = Limits()
     exploration: Exploration = Exploration()
     log_by_default: bool = True
     local_only: bool = False
     max_text_bytes: int = 4096
+
+    def __post_init__(self) -> None:
+        """Check what one key alone can't show."""
+        most = self.objective.max_escalation
+        if most is not None and self.exploration.floor >= most:
+            problem = f"is {most}, but {self.exploration.floor:g} of the queries are explored already"
+            raise ValueError(f"max_escalation {problem}; raise it, or lower exploration.floor")
 
 
 # A model judges in the cloud alone; where it can't be asked, its stand-in counts.

@@ -55,6 +55,7 @@ _COUNTERS = (
     *("covered", "healthy_answers", "explored_kept", "explored_disagreed", "threshold_version"),
 )
 _ORDER = ("task", "release", "watch", "threshold_version")
+_LIMITS = ("queries_per_minute", "queries_per_day")  # absent for none
 
 
 # Queries
@@ -291,7 +292,7 @@ def orders_to_proto(orders: Orders) -> fleet_pb2.SyncResponse:
     _put_all(response, orders, ("interval_seconds", "seed", "message"))
     for position, order in enumerate(orders.tasks):
         sent = response.tasks.add(manifest_sha256=bytes.fromhex(order.manifest_sha256))
-        _put_all(sent, order, (*_ORDER, "exploration", "threshold"), f"tasks[{position}].")
+        _put_all(sent, order, (*_ORDER, "exploration", "threshold", *_LIMITS), f"tasks[{position}].")
         sent.mode = fleet_pb2.Mode.Value(f"MODE_{order.mode.name}")
     return response
 
@@ -321,6 +322,7 @@ def _order(place: str, sent: fleet_pb2.TaskOrder) -> Order:
         exploration=_number(f"{place}exploration", sent.exploration, most=1.0),
         mode=_enum(Mode, fleet_pb2.Mode, "MODE_", sent.mode, Mode.SERVE),
         threshold=_number(f"{place}threshold", _optional(sent, "threshold")),
+        **{field: _optional(sent, field) for field in _LIMITS},
     )
 
 

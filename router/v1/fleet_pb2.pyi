@@ -360,6 +360,8 @@ class TaskOrder(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     THRESHOLD_VERSION_FIELD_NUMBER: _builtins.int
     UNSETTLED_FIELD_NUMBER: _builtins.int
+    QUERIES_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    QUERIES_PER_DAY_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     release: _builtins.int
     """to run"""
@@ -373,6 +375,10 @@ class TaskOrder(_message.Message):
     threshold: _builtins.float
     """overrides the release's own where present"""
     threshold_version: _builtins.int
+    queries_per_minute: _builtins.int
+    """most that the device may send; absent for no limit"""
+    queries_per_day: _builtins.int
+    """its share of what the fleet may send"""
     @_builtins.property
     def unsettled(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """releases not to be fallen back on"""
@@ -389,13 +395,24 @@ class TaskOrder(_message.Message):
         threshold: _builtins.float | None = ...,
         threshold_version: _builtins.int = ...,
         unsettled: _abc.Iterable[_builtins.int] | None = ...,
+        queries_per_minute: _builtins.int | None = ...,
+        queries_per_day: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day", "_queries_per_minute", b"_queries_per_minute", "_threshold", b"_threshold", "queries_per_day", b"queries_per_day", "queries_per_minute", b"queries_per_minute", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "exploration", b"exploration", "manifest_sha256", b"manifest_sha256", "mode", b"mode", "release", b"release", "task", b"task", "threshold", b"threshold", "threshold_version", b"threshold_version", "unsettled", b"unsettled", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day", "_queries_per_minute", b"_queries_per_minute", "_threshold", b"_threshold", "exploration", b"exploration", "manifest_sha256", b"manifest_sha256", "mode", b"mode", "queries_per_day", b"queries_per_day", "queries_per_minute", b"queries_per_minute", "release", b"release", "task", b"task", "threshold", b"threshold", "threshold_version", b"threshold_version", "unsettled", b"unsettled", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__queries_per_day: _TypeAlias = _typing.Literal["queries_per_day"]  # noqa: Y015
+    _WhichOneofArgType__queries_per_day: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day"]  # noqa: Y015
+    _WhichOneofReturnType__queries_per_minute: _TypeAlias = _typing.Literal["queries_per_minute"]  # noqa: Y015
+    _WhichOneofArgType__queries_per_minute: _TypeAlias = _typing.Literal["_queries_per_minute", b"_queries_per_minute"]  # noqa: Y015
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queries_per_day) -> _WhichOneofReturnType__queries_per_day | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queries_per_minute) -> _WhichOneofReturnType__queries_per_minute | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 Global___TaskOrder: _TypeAlias = TaskOrder  # noqa: Y015

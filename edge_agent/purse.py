@@ -1,0 +1,66 @@
+"""What one task may still send from this device, and the permits for it.
+
+Rules:
+ * Whether a limit keeps a query here is known before anything is known of its answer.
+ * A permit counts as spent from its beginning; unused it gives back what it held.
+ * Budgets start with the first student: before it everything must escalate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from router.budget import Budget, Spent, allows, hold, release, seconds_until, spend
+
+
+@dataclass(slots=True)
+class Purse:
+    """Of one task.
+
+    Attributes:
+        budget: The limits in force.
+        spent: Until now.
+        clock: Tells Unix time in seconds.
+        changed: Called when something was spent.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    spent: Spent = field(default_factory=Spent)
+    clock: Callable[[], float] = time.time
+    changed: Callable[[], None] = lambda: None
+
+    def permit(self) -> Permit:
+        """A permit for one query, granted if the limits allow it now."""
+        if self.budget == Budget():
+            return Permit()
+        granted = allows(self.budget, self.spent, self.clock())
+        if granted:
+            self.spent = hold(self.spent)
+        return Permit(granted, self if granted else None)
+
+    def wait(self) -> float:
+        """Seconds until the next permit can be granted."""
+        return seconds_until(self.budget, self.spent, self.clock())
+
+
+@dataclass(slots=True)
+class Permit:
+    """For one query to leave. ``granted`` never changes; a permit without a purse is bound by no limit."""
+
+    granted: bool = True
+    purse: Purse | None = None
+
+    def use(self) -> None:
+        """The query leaves now."""
+        if self.purse is not None:
+            self.purse.spent = spend(self.purse.budget, release(self.purse.spent), self.purse.clock())
+            self.purse.changed()
+            self.purse = None
+
+    def close(self) -> None:
+        """The query is done; what was not used is given back."""
+        if self.purse is not None:
+            self.purse.spent = release(self.purse.spent)
+            self.purse = None

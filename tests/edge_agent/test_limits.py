@@ -1,0 +1,118 @@
+"""What a limit keeps on the device, what it holds back, and what it says of it."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from edge_agent.ledger import load_spent
+from edge_agent.purse import Permit, Purse
+from router.budget import Budget, Spent
+from router.query import Reason, Route, Tier
+
+
+async def limit(device, cloud, **limits):
+    cloud.order("home", **limits)
+    purse = device.daemon._tasks.get("home").purse
+    wanted = Budget(limits.get("queries_per_minute"), limits.get("queries_per_day"))
+    async with asyncio.timeout(10):
+        while purse.budget != wanted:  # an older order may be on its way back
+            await device.daemon._sync.once()
+
+
+async def test_what_a_limit_keeps_here_is_degraded_and_not_covered(warm, cloud):
+    await limit(warm, cloud, queries_per_minute=2)
+    answers = [await warm.ask("novel") for _ in range(4)]
+    assert [answer.provenance.tier for answer in answers] == [Tier.CLUSTER] * 2 + [Tier.DEVICE] * 2
+    assert [answer.provenance.reason for answer in answers[2:]] == [Reason.BUDGET] * 2
+    assert all(answer.provenance.degraded and not answer.provenance.covered for answer in answers[2:])
+    assert len(cloud.queries) == 2
+    assert warm.daemon.report().outbox_pending == 0  # to send it later would spend as much
+
+
+async def test_while_a_limit_is_spent_sure_answers_are_not_covered_either(warm, cloud):
+    cloud.order("home", exploration=0.001)
+    await limit(warm, cloud, queries_per_day=0)
+    unsure, sure = await warm.ask("novel"), await warm.ask("light")
+    assert (unsure.provenance.covered, sure.provenance.covered) == (False, False)
+    assert (sure.provenance.reason, sure.provenance.degraded) == (Reason.CONFIDENT, False)
+
+
+async def test_a_sure_answer_that_is_not_drawn_spends_nothing(warm, cloud):
+    await limit(warm, cloud, queries_per_minute=1)
+    for _ in range(3):
+        assert (await warm.ask("light")).provenance.reason is Reason.CONFIDENT
+    assert (await warm.ask("novel")).provenance.tier is Tier.CLUSTER
+
+
+async def test_a_limit_leaves_the_draw_and_holds_back_the_sending(warm, cloud):
+    cloud.order("home", exploration=1.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
+    await limit(warm, cloud, queries_per_day=0)
+    answer = await warm.ask("light", query_id="held")
+    assert (answer.provenance.explored, answer.provenance.covered) == (True, False)
+    assert warm.daemon.report().outbox_pending == 1
+    assert not cloud.queries
+    await limit(warm, cloud, queries_per_day=5)
+    await warm.daemon._teaching.drain_once()
+    (sent,) = cloud.queries
+    assert (sent.id, sent.attempt.explored, sent.attempt.degraded) == ("held", True, True)  # so that it can't certify
+
+
+async def test_an_explored_query_spends_like_any_other(warm, cloud):
+    cloud.order("home", exploration=1.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
+    await limit(warm, cloud, queries_per_day=1)
+    assert (await warm.ask("light")).provenance.covered
+    await cloud.until(lambda: len(cloud.queries) == 1)
+    assert (await warm.ask("novel")).provenance.reason is Reason.BUDGET
+
+
+async def test_a_query_for_the_cloud_is_refused_with_a_time_to_come_back(warm, cloud):
+    await limit(warm, cloud, queries_per_day=0)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await warm.ask("light", route=Route.CLOUD_ONLY)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert not cloud.queries
+
+
+async def test_before_the_first_student_no_limit_holds(cold, cloud):
+    await limit(cold, cloud, queries_per_day=0)
+    assert (await cold.ask("light")).provenance.tier is Tier.CLUSTER
+
+
+async def test_what_was_spent_survives_a_restart(warm, cloud):
+    await limit(warm, cloud, queries_per_day=1)
+    assert (await warm.ask("novel")).provenance.tier is Tier.CLUSTER
+    await warm.stop()
+    assert load_spent(warm.folder / "spent.json")["home"].queries == 1
+    await warm.start()
+    assert (await warm.ask("novel")).provenance.reason is Reason.BUDGET
+
+
+def test_a_ledger_that_cannot_be_read_is_as_good_as_none(tmp_path):
+    path = tmp_path / "spent.json"
+    assert load_spent(path) == {}
+    path.write_text("{]")
+    assert load_spent(path) == {}
+
+
+def test_permits_under_way_count_as_spent_until_they_are_closed():
+    purse = Purse(Budget(per_minute=1), Spent(), lambda: 100.0)
+    first = purse.permit()
+    assert first.granted
+    assert not purse.permit().granted
+    first.close()
+    again = purse.permit()
+    assert again.granted
+    again.use()
+    again.close()
+    assert not purse.permit().granted
+    assert (purse.spent.held, purse.spent.queries) == (0, 1)
+
+
+def test_a_permit_without_a_purse_is_free():
+    permit = Permit()
+    permit.use()
+    permit.close()
+    assert permit.granted
