@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cloud_worker import operate
+from cloud_worker import feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
 from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
 from cloud_worker.config import CloudConfig, read_config
@@ -113,6 +113,8 @@ def down(config: ConfigOption) -> None:
 app.command()(evaluate)
 app.command()(audit_verdict)
 operate.register(app)
+truth.register(app)
+feedback_review.register(app)
 
 
 def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: int) -> None:

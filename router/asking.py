@@ -15,8 +15,10 @@ from opentelemetry import trace
 
 from router import names
 from router.address import plain_address
-from router.errors import BadInputError, ConfigError, ServiceError
+from router.errors import BadInputError, ConfigError, HeadraceError, ServiceError, UnknownTaskError
 from router.failover import Steps, failover
+from router.feedback import Feedback, Opinion, check_feedback
+from router.feedback_wire import feedback_to_proto
 from router.propagation import inject
 from router.query import Answer, Consent, Query, Route, Wanted, check_query
 from router.v1 import cascade_pb2
@@ -124,6 +126,62 @@ class Caller:
                 metadata[names.META_DEVICE] = self.device
             steps = failover(self.targets, seconds, time.monotonic, lambda: random.uniform(0.5, 1.5))
             yield Asked(request, tuple(metadata.items()), steps, span)
+
+    def giving(self, feedback: Feedback, deadline: float | None) -> Giving:
+        """What is sent to give feedback.
+
+        Raises:
+            BadInputError: A field is out of its range.
+        """
+        seconds = self.deadline if deadline is None else deadline
+        if not 0 < seconds < math.inf:
+            raise BadInputError("deadline", f"is {seconds:g}; use seconds above 0")
+        request = feedback_to_proto(check_feedback(feedback))
+        metadata = inject() | ({names.META_DEVICE: self.device} if self.device else {})
+        return Giving(request, tuple(metadata.items()), time.monotonic() + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Giving:
+    """One caller's feedback on its way.
+
+    Attributes:
+        request: What is sent, to each target until one has given that answer.
+        metadata: What goes with it.
+        ends: Monotonic time in seconds.
+    """
+
+    request: cascade_pb2.FeedbackRequest
+    metadata: tuple[tuple[str, str], ...]
+    ends: float
+
+    @property
+    def seconds(self) -> float:
+        """What is left."""
+        return max(0.001, self.ends - time.monotonic())
+
+
+def first_to_tell(before: HeadraceError | None, now: HeadraceError) -> HeadraceError:
+    """Which failure of two targets a caller hears.
+
+    What is wrong with the feedback itself ends the search; a target that could not be asked may be the one that
+    answered, so it goes before those that know nothing of the answer.
+    """
+    if not isinstance(now, UnknownTaskError | ServiceError):
+        raise now
+    return now if before is None or isinstance(now, ServiceError) else before
+
+
+def opinion_of(verdict: str) -> Opinion:
+    """What a program says of an answer.
+
+    Raises:
+        BadInputError: It is neither ``right`` nor ``wrong``.
+    """
+    try:
+        return Opinion(verdict)
+    except ValueError:
+        raise BadInputError("verdict", f"is {verdict!r}; say 'right' or 'wrong'") from None
 
 
 def caller(

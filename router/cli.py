@@ -21,6 +21,7 @@ from router.batch import AnswerFile, Tally, answer_as_json, ask_all, check_quest
 from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
 from router.conversation import chat
 from router.errors import HeadraceError
+from router.giving import feedback
 from router.query import Answer, Query, Route, Wanted
 from router.reporting import reporting, who_answered
 
@@ -114,6 +115,7 @@ def ask(
 
 
 app.command()(chat)
+app.command()(feedback)
 app.command()(backtest)
 
 

@@ -17,15 +17,17 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
 
 import grpc
 from grpc import aio
 from opentelemetry.trace import Tracer
 
-from router.asking import AskOptions, caller, query_of
+from router.asking import AskOptions, caller, first_to_tell, opinion_of, query_of
 from router.channel import call_error, open_channel, open_sync_channel
+from router.errors import HeadraceError
 from router.failover import Wait
+from router.feedback import Feedback
 from router.query import Answer, Query
 from router.v1 import cascade_pb2_grpc
 
@@ -102,6 +104,42 @@ class Client:
                     step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
                 else:
                     return asked.done(response)
+
+    def feedback(
+        self,
+        query_id: str,
+        task: str,
+        verdict: Literal["right", "wrong"],
+        *,
+        correction: str = "",
+        comment: str = "",
+        deadline: float | None = None,
+    ) -> None:
+        """Say what you think of an answer; whichever target gave it hears so. Replaces what was said before.
+
+        Args:
+            query_id: Of the answer.
+            task: Of the question.
+            verdict: ``right`` or ``wrong``.
+            correction: What would have been right.
+            comment: For the operator.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: No target gave this caller that answer, or a field is out of its range.
+            ServiceError: A target could not be asked; trying again may help.
+        """
+        said = Feedback(query_id, task, opinion_of(verdict), correction, comment)
+        giving = self._caller.giving(said, deadline)
+        failure: HeadraceError | None = None
+        for stub, target in zip(self._stubs, self._caller.targets, strict=True):
+            try:
+                stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
+                return
+            except grpc.RpcError as error:
+                failure = first_to_tell(failure, call_error(error, target))
+        assert failure is not None
+        raise failure
 
     def _wait(self, step: Wait) -> None:
         """Ask every target for its health, so that the first to come back, healthy or not, ends the wait.
@@ -191,6 +229,43 @@ class AsyncClient:
                     step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
                 else:
                     return asked.done(response)
+
+    async def feedback(
+        self,
+        query_id: str,
+        task: str,
+        verdict: Literal["right", "wrong"],
+        *,
+        correction: str = "",
+        comment: str = "",
+        deadline: float | None = None,
+    ) -> None:
+        """Say what you think of an answer, as ``Client.feedback`` does.
+
+        Args:
+            query_id: Of the answer.
+            task: Of the question.
+            verdict: ``right`` or ``wrong``.
+            correction: What would have been right.
+            comment: For the operator.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: No target gave this caller that answer, or a field is out of its range.
+            ServiceError: A target could not be asked; trying again may help.
+        """
+        said = Feedback(query_id, task, opinion_of(verdict), correction, comment)
+        giving = self._caller.giving(said, deadline)
+        self._open()
+        failure: HeadraceError | None = None
+        for stub, target in zip(self._stubs, self._caller.targets, strict=True):
+            try:
+                await stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
+                return
+            except grpc.RpcError as error:
+                failure = first_to_tell(failure, call_error(error, target))
+        assert failure is not None
+        raise failure
 
     def _open(self) -> None:
         """Open the channels in the running loop, at the first question."""

@@ -1,0 +1,165 @@
+"""``headrace-cloud feedback list | review``: what callers said of their answers, and what an operator makes of it.
+
+Rules:
+ * Feedback on a drawn row becomes a gold label that is not blind: a second opinion, which no accuracy counts, since
+   who speaks up chose to.
+ * What is accepted of any other row may teach, and nothing else may.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
+from cloud_worker.gold import Gold, Label
+from cloud_worker.operate import ConfigOption, JsonOption, TaskArgument, WhoOption, _errors_as_exit_codes, _user
+from cloud_worker.store import Store
+from router.complaints import complaints
+from router.errors import BadInputError, UnknownTaskError
+from router.feedback import Opinion
+from router.query import Tier
+
+feedback_app = typer.Typer(help="What callers said of their answers; review it.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.add_typer(feedback_app, name="feedback")
+
+
+def feedback_of(store: Store, task: str) -> dict[str, Any]:
+    """What was said of a task's answers, ready for JSON: counts, and for each release the share called wrong."""
+    said = Feedbacks(store.engine).of(task)
+    local = [(one.release, one.opinion is Opinion.WRONG) for one in said if one.tier is Tier.DEVICE]
+    return {
+        "said": len(said),
+        "wrong": sum(one.opinion is Opinion.WRONG for one in said),
+        "waiting": sum(_waits(one) for one in said),
+        "releases": [asdict(one) for one in complaints(local)],
+    }
+
+
+def warnings_of(task: str, said: dict[str, Any]) -> list[str]:
+    """Lines in rich's markup, of what ``feedback_of`` gives: warnings alone."""
+    return [
+        f"[yellow]{task}: callers call {one['wrong']['share']:.0%} of {one['wrong']['rows']:,} answers of release "
+        f"{one['release']} wrong, beyond the usual {one['usual']:.0%}; this warns and proves nothing[/]"
+        for one in said["releases"]
+        if one["warns"]
+    ]
+
+
+@feedback_app.command("list")
+def list_feedback(
+    task: TaskArgument,
+    config: ConfigOption,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only corrections that nobody reviewed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what callers said, oldest first.
+
+    Example: headrace-cloud feedback list home -c cloud.toml --waiting
+    """
+    with _errors_as_exit_codes():
+        store = _store(read_config(config), task)
+        said = [one for one in Feedbacks(store.engine).of(task) if _waits(one) or not waiting]
+        if as_json:
+            figures = feedback_of(store, task)
+            typer.echo(json.dumps({"feedback": [asdict(one) for one in said], "figures": figures}))
+            return
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(_table(said) if said else "nothing was said")
+        for line in warnings_of(task, feedback_of(store, task)):
+            console.print(line)
+
+
+@feedback_app.command()
+def review(  # noqa: PLR0913 - one argument for each flag
+    task: TaskArgument,
+    query_id: Annotated[str, typer.Argument(help="Of the query.", metavar="QUERY_ID")],
+    config: ConfigOption,
+    caller: Annotated[str, typer.Option("--caller", help="Who asked, where several used the id.")] = "",
+    accept: Annotated[bool, typer.Option("--accept", help="The correction is right.")] = False,
+    label: Annotated[str, typer.Option("--label", help="What is right, if not the correction.")] = "",
+    dismiss: Annotated[bool, typer.Option("--dismiss", help="It is not.")] = False,
+    who: WhoOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Accept a correction, or dismiss it.
+
+    Example: headrace-cloud feedback review home 7f3a -c cloud.toml --accept
+    """
+    with _errors_as_exit_codes():
+        if accept == dismiss:
+            raise typer.BadParameter("use either --accept or --dismiss")
+        store = _store(read_config(config), task)
+        given = _one(Feedbacks(store.engine).find(task, query_id, caller), query_id)
+        reviewed = _review(store, given, label.strip() or given.correction, who or _user(), accept=accept)
+        if as_json:
+            typer.echo(json.dumps(asdict(reviewed)))
+        else:
+            typer.echo(f"{query_id}: {reviewed.review}{_becomes(reviewed)}")
+
+
+def _review(store: Store, given: Given, right: str, who: str, *, accept: bool) -> Given:
+    now = time.time()
+    gold, feedbacks = Gold(store.engine), Feedbacks(store.engine)
+    key = (given.caller, given.query_id, given.teacher_version)
+    if accept and not right:
+        raise BadInputError("label", "is empty, and the caller named no correction; say what is right")
+    if given.drawn:
+        gold.unlabel(given.task, key, _by_feedback(given))
+    if accept and given.drawn:
+        gold.label(given.task, [Label(key, _by_feedback(given), right, blind=False, at=now, subject=given.subject)])
+    return feedbacks.review(given, ACCEPTED if accept else DISMISSED, right if accept else "", who, now)
+
+
+def _by_feedback(given: Given) -> str:
+    return f"feedback of {given.caller}"[:200]
+
+
+def _becomes(given: Given) -> str:
+    if given.review != ACCEPTED:
+        return ""
+    if given.drawn:
+        return "; a gold label that is not blind, which no accuracy counts"
+    return "; it may teach" if given.teacher_version else "; there is no record of it in the log that it could teach"
+
+
+def _one(found: list[Given], query_id: str) -> Given:
+    if not found:
+        raise BadInputError("query_id", f"{query_id!r} has no feedback in this task")
+    if len(found) > 1:
+        raise BadInputError("caller", f"is needed: {', '.join(one.caller for one in found)} used this id")
+    return found[0]
+
+
+def _waits(one: Given) -> bool:
+    return one.opinion is Opinion.WRONG and bool(one.correction) and not one.review
+
+
+def _store(config: CloudConfig, task: str) -> Store:
+    if task not in {one.name for one in config.tasks}:
+        raise UnknownTaskError(f"no task {task!r} here; tasks here: {', '.join(sorted(t.name for t in config.tasks))}")
+    config.data.mkdir(parents=True, exist_ok=True)
+    return Store(config.store_url)
+
+
+def _table(said: list[Given]) -> Table:
+    table = Table(
+        "when (UTC)", "caller", "query", "from", "release", "said", "answer", "correction", "comment", "review"
+    )
+    for one in said:
+        when = datetime.fromtimestamp(one.given_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        told = (one.opinion.value, one.answer, one.correction, one.comment, one.review)
+        table.add_row(when, one.caller, one.query_id, one.tier.value, str(one.release), *told)
+    return table
