@@ -5,6 +5,7 @@ Rules:
  * The same id with the same question gets the answer that was given before, and joins it while it is being made;
    with another question it is refused.
  * Work that has begun ends, and is kept, even when its caller goes away.
+ * What the fleet's limits forbid is refused before the reference is asked, with a time to come back.
  * Bad input, an unknown task and a conflict leave no trace in the log.
 """
 
@@ -19,11 +20,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cloud_worker.feedback import FeedbackTaker
+from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
 from cloud_worker.records import Asked, answer_of, question_of, record_of, verify_draw
 from cloud_worker.spool import Entry, Spool, StoredAnswer
-from cloud_worker.teachers.base import TeacherAnswer
+from cloud_worker.teachers.base import Question, TeacherAnswer
 from router import names
 from router.door import caller_of
 from router.errors import (
@@ -62,6 +64,7 @@ class CascadeParts:
         metrics: Counts what happens.
         spool_max_bytes: Above it, answers go out unlogged.
         feedback: Takes what callers think of their answers.
+        limits: Of the fleet.
     """
 
     node: str
@@ -73,6 +76,7 @@ class CascadeParts:
     metrics: GatewayMetrics
     spool_max_bytes: int
     feedback: FeedbackTaker
+    limits: FleetLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,24 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         asked = Asked(query, caller, task, received_at, explored)
         trace = tuple(inject().items())
         question = question_of(asked, trace)
-        said = await parts.teachers[task.reference].ask(question, deadline - time.monotonic())
+        said = await self._ask(task, question, deadline)
         logged = self._may_log(asked)
         stages = (("teacher", said.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
         response = answer_to_proto(answer_of(asked, said, parts.node, logged, stages))
         return await self._keep(asked, said, digest, response)
+
+    async def _ask(self, task: Task, question: Question, deadline: float) -> TeacherAnswer:
+        """Pay, ask the task's reference, and settle what it cost."""
+        limits = self._parts.limits
+        payment = await asyncio.to_thread(limits.pay, task) if task.budget.of_fleet else None
+        cost = 0.0
+        try:
+            said = await self._parts.teachers[task.reference].ask(question, deadline - time.monotonic())
+            cost = said.usd
+            return said
+        finally:
+            if payment is not None:
+                await asyncio.to_thread(limits.settle, task, payment, cost)
 
     async def _was_drawn(self, query: Query, caller: str) -> bool:
         attempt = query.attempt

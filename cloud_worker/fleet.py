@@ -3,6 +3,7 @@
 Rules:
  * A device is told the champion of every task; how much to explore and the operator's hand come along.
  * While a task's watch is alarmed its devices keep nothing: they escalate everything.
+ * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * Reports are spread by jitter, so that a fleet does not come all at once.
 """
 
@@ -11,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from cloud_worker.config import Fleet
+from cloud_worker.fleet_limits import FleetLimits, seen_lately, share_of_device
 from cloud_worker.store import Store, TaskState
 from cloud_worker.traffic import Traffic
 from router.door import caller_of
 from router.errors import BadInputError, NotServedError
 from router.lookout import ALARMED
 from router.rollout import DeviceReport, Order, Orders
-from router.task import Mode
+from router.task import Limits, Mode, Task
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 from router.wire import orders_to_proto, report_from_proto
 
@@ -29,8 +32,17 @@ from router.wire import orders_to_proto, report_from_proto
 class FleetServicer(fleet_pb2_grpc.FleetServicer):
     """Serves ``Sync``; enrolment comes with mutual TLS."""
 
-    def __init__(self, store: Store, settings: Fleet, insecure: bool) -> None:
-        """Serve from ``store`` at the pace of ``settings``; on an insecure door callers are who they say they are."""
+    def __init__(self, store: Store, settings: Fleet, insecure: bool, tasks: Iterable[Task] = ()) -> None:
+        """Serve from ``store`` at the pace of ``settings``.
+
+        Args:
+            store: The state of the fleet.
+            settings: How often devices report.
+            insecure: Callers are who they say they are.
+            tasks: Whose limits devices are told.
+        """
+        self._limited = {task.name: task for task in tasks if task.budget != Limits()}
+        self._limits = FleetLimits(store)
         self._store = store
         self._traffic = Traffic(store.engine)
         self._settings = settings
@@ -59,10 +71,25 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._store.save_report(report, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
-            tasks=tuple(_order(state) for state in self._store.task_states() if state.manifest_sha256),
+            tasks=tuple(
+                replace(_order(state), **self._limits_of(state.name, now))
+                for state in self._store.task_states()
+                if state.manifest_sha256
+            ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
         )
+
+    def _limits_of(self, name: str, now: float) -> dict[str, Any]:
+        """What the device may send: its own limit, and its share of the fleet's while that is not spent."""
+        task = self._limited.get(name)
+        if task is None:
+            return {}
+        share = None
+        if task.budget.of_fleet:
+            devices = seen_lately([device.last_seen for device in self._store.devices()], now)
+            share = share_of_device(task.budget, devices) if self._limits.is_open(task) else 0
+        return {"queries_per_minute": task.budget.queries_per_minute, "queries_per_day": share}
 
 
 def _order(state: TaskState) -> Order:

@@ -22,6 +22,7 @@ from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.fleet import FleetServicer
+from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
 from cloud_worker.pool import asker
@@ -97,7 +98,7 @@ class Gateway:
         )
         cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), door.server)
         fleet_pb2_grpc.add_FleetServicer_to_server(
-            FleetServicer(self._store, self._config.fleet, self._insecure), door.server
+            FleetServicer(self._store, self._config.fleet, self._insecure, self._config.tasks), door.server
         )
         release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(self._config.releases_folder), door.server)
         port = await door.start()
@@ -125,6 +126,7 @@ class Gateway:
             ),
             spool_max_bytes=self._config.log.spool_max_bytes,
             feedback=FeedbackTaker(Feedbacks(self._store.engine), tasks, self._spool, log_of_feedback),
+            limits=FleetLimits(self._store),
         )
 
     def _gatherer(self, name: str) -> Gatherer:

@@ -173,7 +173,8 @@ def _insert(file: sqlite3.Connection, queries: Sequence[Query], max_rows: int) -
 
 def _select(file: sqlite3.Connection, most: int, besides: frozenset[str]) -> tuple[list[Waiting], list[int]]:
     """The first ``most`` queries of other tasks than ``besides``, and the places of those that can't be read."""
-    waiting, broken = [], []
+    waiting: list[Waiting] = []
+    broken: list[int] = []
     for place, data in file.execute("SELECT place, query FROM waiting ORDER BY place"):
         if len(waiting) + len(broken) >= most:
             break

@@ -3,13 +3,14 @@ import pytest
 
 from cloud_worker.config import Fleet
 from cloud_worker.fleet import FleetServicer
+from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.store import ReleaseRow, Store
 from router import names
 from router.channel import open_channel
 from router.door import Door
 from router.exploration import SEED_BYTES
 from router.rollout import DeviceReport, TaskReport
-from router.task import Mode, Task
+from router.task import Limits, Mode, Task
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 from router.wire import orders_from_proto, report_to_proto
 
@@ -106,3 +107,16 @@ async def test_devices_of_an_alarmed_task_escalate_everything(store, stub):
     store.update_task("home", watch="alarmed")
     [order] = (await sync(stub, DeviceReport("kitchen"))).tasks
     assert (order.mode, order.watch, order.release) == (Mode.ESCALATE_ALL, "alarmed", 3)
+
+
+async def test_a_device_is_told_its_share_of_the_limits_and_that_nothing_is_left(store):
+    task = Task("home", "big", budget=Limits(queries_per_minute=5, queries_per_day=8))
+    servicer = FleetServicer(store, Fleet(), insecure=True, tasks=[task])
+    publish(store, "home", 1)
+    for name in ("kitchen", "hall"):
+        store.device(name)
+    told = servicer._answer(DeviceReport("kitchen")).tasks[0]
+    assert (told.queries_per_minute, told.queries_per_day) == (5, 4)
+    for _ in range(8):
+        FleetLimits(store).pay(task)
+    assert servicer._answer(DeviceReport("kitchen")).tasks[0].queries_per_day == 0
