@@ -43,8 +43,8 @@ class Slips:
         dropped: A small word left out.
     """
 
-    two: float = 0.06
-    corrected: float = 0.03
+    two: float = 0.04
+    corrected: float = 0.02
     within: float = 0.08
     repeated: float = 0.03
     dropped: float = 0.06

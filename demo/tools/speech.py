@@ -44,7 +44,7 @@ def percent(draws: random.Random) -> Said:
 def degrees(draws: random.Random) -> Said:
     """A temperature of a room, sometimes with a half."""
     value = draws.randint(15, 26)
-    if draws.random() < 0.12:
+    if draws.random() < 0.05:
         return f"{_spelt(value, draws)} and a half degrees", value + 0.5
     return f"{_spelt(value, draws)} degrees", value
 
