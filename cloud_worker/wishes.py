@@ -6,6 +6,7 @@ from router.task import Task
 
 DEFAULT_RECIPE = "responses"
 LOGGED_ALTERNATIVES = 5  # likeliest tokens logged with each one, where a recipe learns from them
+_FROM_TOKENS = frozenset({"soft-tokens"})
 _FROM_RATIONALES = frozenset({"reasoning", "step-by-step"})
 
 
@@ -20,5 +21,5 @@ def wants_rationales(task: Task) -> bool:
 
 
 def wants_tokens(task: Task) -> bool:
-    """Whether the likeliest tokens are to be logged: ``options.tokens`` says so."""
-    return bool(task.options.get("tokens"))
+    """Whether the likeliest tokens are to be logged: the recipe learns from them, or ``options.tokens`` says so."""
+    return recipe_of(task) in _FROM_TOKENS or bool(task.options.get("tokens"))

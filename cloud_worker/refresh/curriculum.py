@@ -25,7 +25,13 @@ from router.errors import ConfigError
 from router.task import Judge, Task
 
 # What each recipe calls the template that the student reads in use; the others bring a prompt of their own.
-_TEMPLATE = {"answers": "template", "responses": "template", "soft-texts": "template", "prompt-erasure": "lean"}
+_TEMPLATE = {
+    "answers": "template",
+    "responses": "template",
+    "soft-texts": "template",
+    "soft-tokens": "template",
+    "prompt-erasure": "lean",
+}
 _OWN_PROMPT = {"reasoning": STEPS, "step-by-step": PREDICT}
 READERS = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
 _WRITING = (*_TEMPLATE, *_OWN_PROMPT, "instructions")

@@ -19,6 +19,7 @@ from cloud_worker.language.recipes.prompt_erasure import prompt_erasure
 from cloud_worker.language.recipes.reasoning import reasoning
 from cloud_worker.language.recipes.responses import answers, responses
 from cloud_worker.language.recipes.soft_labels import hard_labels, soft_labels, soft_texts
+from cloud_worker.language.recipes.soft_tokens import soft_tokens
 from cloud_worker.language.recipes.step_by_step import step_by_step
 from router.distillation import Record
 from router.errors import ConfigError
@@ -34,6 +35,7 @@ __all__ = [
     "reasoning",
     "responses",
     "soft_labels",
+    "soft_tokens",
     "step_by_step",
 ]
 
@@ -49,6 +51,7 @@ RECIPES: dict[str, Callable[..., Lessons[Any]]] = {
     "responses": responses,
     "soft-labels": soft_labels,
     "soft-texts": soft_texts,
+    "soft-tokens": soft_tokens,
     "step-by-step": step_by_step,
 }
 
