@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from cloud_worker.refresh.export import (
     head_model,
 )
 from router.distillation import Record
+from router.errors import ConfigError
 from router.features import Features
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.measures import LabelMeasures, Measures
@@ -82,6 +83,32 @@ class Fitted:
     golden: list[str]
 
 
+SOFT, HARD = "soft-labels", "hard-labels"
+
+
+def targets_of(lessons: Lessons, task: Task) -> Lessons:
+    """The lessons as the task's recipe has them learned.
+
+    ``soft-labels``, the default, learns the teacher's whole distribution, flattened by ``options.temperature`` (Hinton,
+    Vinyals and Dean 2015; Turc et al. 2019); ``hard-labels`` its first choice as certain.
+
+    Raises:
+        ConfigError: Another recipe, or a temperature that is not above 0.
+    """
+    temperature = task.options.get("temperature", 1.0)
+    if task.recipe not in ("", SOFT, HARD):
+        raise ConfigError(
+            f"tasks.{task.name}", "recipe", f"is {task.recipe!r}; students of labels take {SOFT} or {HARD}"
+        )
+    if not isinstance(temperature, int | float) or temperature <= 0:
+        raise ConfigError(f"tasks.{task.name}", "options.temperature", f"is {temperature!r}; use a number above 0")
+    if task.recipe == HARD:
+        certain = np.eye(len(lessons.labels), dtype=np.float32)[lessons.targets.argmax(axis=1)]
+        return replace(lessons, targets=certain)
+    flat = lessons.targets ** np.float32(1.0 / temperature)
+    return replace(lessons, targets=flat / flat.sum(axis=1, keepdims=True)) if temperature != 1.0 else lessons
+
+
 def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
     """Fit a student on teachable rows; ``None`` when fewer than two labels have enough of them."""
     torch.set_num_threads(recipe.threads)
@@ -103,12 +130,13 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
     similarity = np.zeros(len(held))
     folds = np.array([fold_of(row, FOLDS) for row in held])
     for fold in range(FOLDS):
-        head = Head.fitted(lessons_of([row for row in rows if fold_of(row, FOLDS) != fold], labels), by_text)
+        taught = lessons_of([row for row in rows if fold_of(row, FOLDS) != fold], labels)
+        head = Head.fitted(targets_of(taught, recipe.task), by_text)
         places = np.flatnonzero(folds == fold)
         if len(places):
             logits[places], similarity[places] = head.read(np.stack([by_text[held[place].text] for place in places]))
         progress("fitting", 0.6 + 0.3 * (fold + 1) / FOLDS)
-    lessons = lessons_of(rows, labels)
+    lessons = targets_of(lessons_of(rows, labels), recipe.task)
     head = Head.fitted(lessons, by_text)
     data = head_model(head.weights, head.bias, head.centroids)
     spec = StudentSpec(
@@ -161,7 +189,7 @@ class Head:
 def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
     encoder = load_encoder(recipe.encoder)
     held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])
-    lessons = lessons_of([row for row in rows if fold_of(row, FOLDS) != 0], labels)
+    lessons = targets_of(lessons_of([row for row in rows if fold_of(row, FOLDS) != 0], labels), recipe.task)
     torch.manual_seed(recipe.seed)
     vectors = compact.reduced_vectors(encoder.model.get_input_embeddings().weight)
     student = compact.CompactStudent(vectors, len(labels))

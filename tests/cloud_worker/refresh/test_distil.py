@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from cloud_worker.refresh import compact
-from cloud_worker.refresh.distil import FOLDS, Recipe, fit
+from cloud_worker.refresh.distil import FOLDS, Recipe, fit, targets_of
+from router.errors import ConfigError
 from router.features import Features
-from router.lessons import fold_of
+from router.lessons import fold_of, lessons_of
 from router.student import Student
 from router.task import Task
 
@@ -103,3 +104,22 @@ def test_a_text_is_embedded_once_ever(tmp_path):
             vectors = features.of(["a", "bb", "a"])
             assert [vector.tolist() for vector in vectors] == [[1] * 3, [2] * 3, [1] * 3]
     assert asked == ["a", "bb"]
+
+
+def test_a_recipe_makes_targets_soft_flat_or_hard(rows):
+    lessons = lessons_of(rows, ("clock", "lights", "music"))
+    soft = replace(lessons, targets=np.tile(np.float32([[0.1, 0.7, 0.2]]), (len(lessons.texts), 1)))
+    assert targets_of(soft, TASK) is soft
+    hard = targets_of(soft, replace(TASK, recipe="hard-labels")).targets
+    assert (hard == [0, 1, 0]).all()
+    flat = targets_of(soft, replace(TASK, options={"temperature": 4.0})).targets
+    assert np.allclose(flat.sum(axis=1), 1)
+    assert (flat[:, 1] < 0.7).all() and (flat.argmax(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"recipe": "responses"}, {"options": {"temperature": 0}}, {"options": {"temperature": "hot"}}]
+)
+def test_a_recipe_that_is_not_for_labels_is_refused(changes, rows):
+    with pytest.raises(ConfigError, match="recipe|temperature"):
+        targets_of(lessons_of(rows, ("clock", "lights")), replace(TASK, **changes))
