@@ -14,12 +14,11 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, Text, delete, insert, select
 from sqlalchemy.schema import CreateTable
 
-from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.spool import Spool
 from router.distillation import Record, may_certify
 from router.errors import OverloadedError
@@ -27,6 +26,9 @@ from router.feedback import Allowance, Feedback, Opinion, check_feedback, unknow
 from router.query import Tier
 from router.task import Task
 from router.v1 import cascade_pb2
+
+if TYPE_CHECKING:  # pyarrow: half a second, which commands that only read feedback save
+    from cloud_worker.distillation_log import DistillationLog
 
 _METADATA = MetaData()
 _FEEDBACK = Table(

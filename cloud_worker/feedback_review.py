@@ -16,14 +16,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
 from cloud_worker.gold import Gold, Label
 from cloud_worker.operate import ConfigOption, JsonOption, TaskArgument, WhoOption, _errors_as_exit_codes, _user
 from cloud_worker.store import Store
-from router.complaints import complaints
 from router.errors import BadInputError, UnknownTaskError
 from router.feedback import Opinion
 from router.query import Tier
@@ -38,6 +36,8 @@ def register(app: typer.Typer) -> None:
 
 def feedback_of(store: Store, task: str) -> dict[str, Any]:
     """What was said of a task's answers, ready for JSON: counts, and for each release the share called wrong."""
+    from router.complaints import complaints  # scipy: a third of a second
+
     said = Feedbacks(store.engine).of(task)
     local = [(one.release, one.opinion is Opinion.WRONG) for one in said if one.tier is Tier.DEVICE]
     return {
@@ -77,7 +77,10 @@ def list_feedback(
             typer.echo(json.dumps({"feedback": [asdict(one) for one in said], "figures": figures}))
             return
         console = Console(highlight=False, soft_wrap=True)
-        console.print(_table(said) if said else "nothing was said")
+        for one in said:
+            console.print(_line(one), markup=False)
+        if not said:
+            console.print("nothing was said")
         for line in warnings_of(task, feedback_of(store, task)):
             console.print(line)
 
@@ -154,12 +157,11 @@ def _store(config: CloudConfig, task: str) -> Store:
     return Store(config.store_url)
 
 
-def _table(said: list[Given]) -> Table:
-    table = Table(
-        "when (UTC)", "caller", "query", "from", "release", "said", "answer", "correction", "comment", "review"
-    )
-    for one in said:
-        when = datetime.fromtimestamp(one.given_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        told = (one.opinion.value, one.answer, one.correction, one.comment, one.review)
-        table.add_row(when, one.caller, one.query_id, one.tier.value, str(one.release), *told)
-    return table
+def _line(one: Given) -> str:
+    when = datetime.fromtimestamp(one.given_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    right = f"; right would be {one.correction!r}" if one.correction else ""
+    comment = f"; {one.comment!r}" if one.comment else ""
+    reviewed = f"; {one.review} by {one.reviewed_by}" if one.review else ""
+    source = f"{one.tier.value}, release {one.release}" if one.release else one.tier.value
+    said = f"{one.opinion.value}: {one.answer!r} ({source}){right}{comment}{reviewed}"
+    return f"{when}  {one.caller}  {one.query_id}  {said}"

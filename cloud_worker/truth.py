@@ -10,13 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cloud_worker.competence import competence_of
 from cloud_worker.competence_view import lines_of
 from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.distillation_log import DistillationLog, records_of
 from cloud_worker.gold import Gold
 from cloud_worker.label_files import Expected, read_labels, write_rows
-from cloud_worker.labelling import Session
+from cloud_worker.labelling import Ask, Say, Session
 from cloud_worker.operate import ConfigOption, JsonOption, TaskArgument, WhoOption, _errors_as_exit_codes, _user
 from cloud_worker.store import Store
 from router.distillation import Record
@@ -39,6 +37,8 @@ class Desk:
         tasks = {one.name: one for one in config.tasks}
         if task not in tasks:
             raise UnknownTaskError(f"no task {task!r} here; tasks here: {', '.join(sorted(tasks))}")
+        from cloud_worker.distillation_log import DistillationLog, records_of  # pyarrow: half a second
+
         config.data.mkdir(parents=True, exist_ok=True)
         self.task: Task = tasks[task]
         self.store = Store(config.store_url)
@@ -101,7 +101,7 @@ def label(  # noqa: PLR0913 - one argument for each flag
             said = _export(desk, export, name, rows, every_release)
         else:
             taken = desk.take(name, rows, every_release=every_release)
-            session = Session(desk.gold, task, name, desk.known(), _say(as_json), _ask)
+            session = Session(desk.gold, task, name, desk.known(), _say(as_json), _ask(as_json))
             said = {"labelled": session.run(taken) if taken else 0, "rows": len(taken)}
         _tell(task, name, said, as_json)
 
@@ -119,6 +119,8 @@ def competence(
 
     Example: headrace-cloud competence home -c cloud.toml
     """
+    from cloud_worker.competence import competence_of  # as above
+
     with _errors_as_exit_codes():
         desk = Desk(read_config(config), task)
         said = competence_of(desk.store, desk.log, desk.task, every_release=every_release, least_gain=least_gain)
@@ -164,12 +166,15 @@ def _tell(task: str, who: str, said: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"{said['labelled']} of {said['rows']} rows are labelled")
 
 
-def _say(as_json: bool) -> Any:
+def _say(as_json: bool) -> Say:
     return lambda line: typer.echo(line, err=as_json)
 
 
-def _ask(prompt: str) -> str:
-    try:
-        return str(typer.prompt(prompt, default="", show_default=False))
-    except typer.Abort:
-        raise EOFError from None
+def _ask(as_json: bool) -> Ask:
+    def ask(prompt: str) -> str:
+        try:
+            return str(typer.prompt(prompt, default="", show_default=False, err=as_json))
+        except typer.Abort:
+            raise EOFError from None
+
+    return ask

@@ -47,10 +47,10 @@ def complaints(said: Iterable[tuple[int, bool]], assurance: float = 0.95) -> lis
         count[0] += wrong
         count[1] += 1
     found = []
-    for release, (wrong, rows) in sorted(counts.items()):
+    for release, (called_wrong, rows) in sorted(counts.items()):
         others = [count for other, count in counts.items() if other != release]
         before = share_interval(sum(count[0] for count in others), sum(count[1] for count in others), assurance)
         usual = before.high if before.rows >= LEAST_SAID else ALONE
-        share = share_interval(wrong, rows, assurance)
+        share = share_interval(called_wrong, rows, assurance)
         found.append(Complaint(release, share, usual, rows >= LEAST_SAID and share.low > usual))
     return found
