@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from router.calibration import fit_calibration
-from router.confidence import scores
+from router.confidence import score
 from router.deferral import Policy, decide
 from router.exploration import SEED_BYTES, is_explored
 from router.watch import CertifyingBet, Watch, WatchState
@@ -38,7 +38,7 @@ def main() -> None:
     draw = np.random.default_rng(0)
     logits = draw.normal(size=(400, LABELS))
     calibration = fit_calibration(logits, draw.random(400), draw.random(400) < 0.9, np.ones(400))
-    one, near = logits[:1], np.array([0.7])
+    one = logits[0]
     seed, policy = os.urandom(SEED_BYTES), Policy(0.8)
     bet, watch = CertifyingBet(0.02), Watch(WatchState(0.02, 0.05))
 
@@ -48,7 +48,7 @@ def main() -> None:
 
     costs = {
         "draw": microseconds(lambda: is_explored(seed, "0123456789abcdef", 0.05), 20_000),
-        "score": microseconds(lambda: scores(calibration, one, near), 2_000),
+        "score": microseconds(lambda: score(calibration, one, 0.7), 5_000),
         "decide": microseconds(lambda: decide(policy, 0.7), 20_000),
         "certificate_update": microseconds(certify, 10_000),
         "watch_update": microseconds(lambda: watch.update(lost=False), 10_000),

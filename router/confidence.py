@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,3 +83,28 @@ def scores(calibration: Calibration, logits: Array, similarity: Array) -> Array:
     raw = signals(logits, similarity, calibration.temperature)
     standard = (raw - np.array(calibration.mean)) / np.array(calibration.scale)
     return np.asarray(1.0 / (1.0 + np.exp(-(standard @ np.array(calibration.weights) + calibration.bias))))
+
+
+def score(calibration: Calibration, logits: Array, similarity: float) -> float:
+    """As ``scores``, of one row: a device scores one answer at a time, and arrays of one are dear.
+
+    Args:
+        calibration: The fitted head.
+        logits: (labels,).
+        similarity: As in ``signals``.
+    """
+    scaled = np.asarray(logits, np.float64) * (1.0 / calibration.temperature)
+    top = float(scaled.max())
+    exponentials = np.exp(scaled - top)
+    total = float(exponentials.sum())
+    highest = 1.0 / total
+    second = float(np.partition(exponentials, -2)[-2]) / total if len(exponentials) > 1 else 0.0
+    entropy = math.log(total) - float(exponentials @ (scaled - top)) / total
+    found = (highest, highest - second, entropy, similarity)
+    odds = calibration.bias + sum(
+        weight * (value - mean) / scale
+        for value, mean, scale, weight in zip(
+            found, calibration.mean, calibration.scale, calibration.weights, strict=True
+        )
+    )
+    return 1.0 / (1.0 + math.exp(-odds)) if odds > -500 else 0.0

@@ -26,7 +26,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from router.confidence import Array, Calibration, scores
+from router.confidence import Array, Calibration, score
 from router.errors import ModelError
 from router.judgement import Judgement
 from router.query import Query
@@ -140,8 +140,8 @@ class Student:
         if self.calibration is None:
             raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
         reading = self.read((query.text,))
-        score = float(scores(self.calibration, reading.logits, reading.similarity)[0])
-        return Judgement(self.spec.labels[int(reading.logits[0].argmax())], score, reading.logits[0])
+        sure = score(self.calibration, reading.logits[0], float(reading.similarity[0]))
+        return Judgement(self.spec.labels[int(reading.logits[0].argmax())], sure, reading.logits[0])
 
     def _read_one(self, text: str) -> tuple[Array, float]:
         outputs = self._model.run(self._tokens.of(text))

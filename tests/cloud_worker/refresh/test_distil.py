@@ -121,5 +121,5 @@ def test_a_recipe_makes_targets_soft_flat_or_hard(rows):
     "changes", [{"recipe": "responses"}, {"options": {"temperature": 0}}, {"options": {"temperature": "hot"}}]
 )
 def test_a_recipe_that_is_not_for_labels_is_refused(changes, rows):
-    with pytest.raises(ConfigError, match="recipe|temperature"):
+    with pytest.raises(ConfigError, match=r"recipe|temperature"):
         targets_of(lessons_of(rows, ("clock", "lights")), replace(TASK, **changes))
