@@ -18,6 +18,7 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.running import Up, running_for, who_runs
 from cloud_worker.spool import pending_in
 from cloud_worker.store import Device, Store, TaskState
+from cloud_worker.truths import Truths, truth_lines
 from router.interval import Interval
 from router.self_agreement import in_words
 
@@ -39,8 +40,9 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         store = Store(config.store_url)
         lineages = Lineages(store.engine)
         promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
+        truths = Truths(config.tasks, store, log)
         report["tasks"] = [
-            _task(state) | _lineage(state, lineages) | {"promise": promises.get(state.name)}
+            _task(state) | _lineage(state, lineages) | {"promise": promises.get(state.name)} | truths.of(state.name)
             for state in store.task_states()
         ]
         report["devices"] = [_device(device) for device in store.devices()]
@@ -61,7 +63,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print(_tasks_table(report["tasks"]))
         for task in report["tasks"]:
             promised = lines_of(task["task"], task["release"], task["promise"]) if task["promise"] else []
-            for line in filter(None, (*promised, _lineage_line(task))):
+            for line in filter(None, (*promised, _lineage_line(task), *truth_lines(task))):
                 console.print(line, highlight=False, soft_wrap=True)
     if report["devices"]:
         console.print(_devices_table(report["devices"]))

@@ -365,3 +365,13 @@ def test_a_task_that_is_not_there_is_named(config):
     done = run(config, "competence", "garden")
     assert done.exit_code == 66
     assert "tasks here: home" in done.output
+
+
+def test_status_tells_accuracy_on_lines_of_its_own(config, parts):
+    labelled(config, parts, [record(number) for number in range(60)], lambda row: "lights on")
+    done = run(config, "status")
+    assert "home: right by people's labels: what is served 100.0%" in done.stdout
+    assert "home: at least 80.0% right, 95% sure: proved on 60 rows, 0 wrong" in done.stdout
+    report = json.loads(run(config, "status", "--json").stdout)
+    assert report["tasks"][0]["competence"]["promise"]["certified"]
+    assert report["tasks"][0]["feedback"]["said"] == 0
