@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, few rows, few steps: a check, no finding")
     parser.add_argument("--start", default="scratch", help="scratch, or a pretrained encoder's folder or name")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
     if given.quick:
