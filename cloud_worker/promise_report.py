@@ -25,6 +25,7 @@ from router.proof import why_unwatched
 from router.release import Manifest
 from router.rollout import TaskReport
 from router.task import Mode, Task
+from router.trial import BETTER
 from router.watch import WORSE, Certificate
 
 RATIOS = (1.5, 2.0, 3.0)  # of the promise, whose finding is told
@@ -63,6 +64,9 @@ def describe(known: Known) -> dict[str, Any]:
     manifest, objective = known.manifest, known.task.objective
     return {
         "max_disagreement": objective.max_disagreement,
+        "max_escalation": objective.max_escalation,
+        "escalation": manifest.escalation if manifest else None,
+        "bends": _bends(known),
         "assurance": objective.assurance,
         "reference": known.task.reference,
         "judged_by": known.judged_by or known.task.judge.value,
@@ -114,6 +118,18 @@ def standing(known: Known) -> tuple[str, str]:
     if known.state.watch == "blind":
         return "blind", "too few explored rows come to see a break"
     return "proven", ""
+
+
+def _bends(known: Known) -> str:
+    """Why more queries leave the device than the operator wishes; empty where they don't."""
+    objective, manifest = known.task.objective, known.manifest
+    most = objective.max_escalation
+    if most is None or manifest is None or manifest.escalation is None or manifest.certificate is None:
+        return ""
+    if manifest.escalation <= most + BETTER * math.sqrt(most * (1.0 - most) / max(manifest.certificate.rows, 1)):
+        return ""  # within what so many rows may say of a share that is kept
+    why = "the floor wins" if objective.has_floor else "the traffic has changed since the threshold was chosen"
+    return f"{manifest.escalation:.1%} should leave, and {most:.1%} are wished: {why}"
 
 
 def _certificate(proof: Certificate) -> dict[str, Any]:

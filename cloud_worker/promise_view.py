@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from router.task import NO_FLOOR
+
 _BARS = "▁▂▃▄▅▆▇█"
 _COLOURS = {"proven": "green", "alarmed": "bold red", "blind": "bold yellow", "unproven": "bold yellow"}
 
@@ -19,14 +21,28 @@ def lines_of(name: str, release: int, promise: dict[str, Any]) -> list[str]:
     """
     colour = _COLOURS.get(promise["state"], "cyan")
     why = f": {promise['why']}" if promise["why"] else ""
-    head = (
-        f"[bold]{name}[/]  at most {_share(promise['max_disagreement'])} of answers may differ from "
-        f"{promise['reference']}'s, {promise['assurance']:.0%} sure, as judged by {promise['judged_by']}"
-    )
+    head = f"[bold]{name}[/]  {'; '.join(_wishes(promise))}, as judged by {promise['judged_by']}"
     state = promise["state"].replace("_", " ")
-    parts = (_proved, _used, _missing, _delays, _inputs, _calibration, _observed, _hand)
+    parts = (_bends, _proved, _used, _missing, _delays, _inputs, _calibration, _observed, _hand)
     lines = [f"[{colour}]release {release} {state}[/]{why}", *(line for part in parts for line in part(promise))]
     return [head, *(f"  {line}" for line in lines)]
+
+
+def _wishes(promise: dict[str, Any]) -> Iterator[str]:
+    if promise["max_escalation"] is not None:
+        yield f"at most {_share(promise['max_escalation'])} of queries are wished to leave the device"
+    if promise["max_disagreement"] < NO_FLOOR:
+        yield (
+            f"at most {_share(promise['max_disagreement'])} of answers may differ from "
+            f"{promise['reference']}'s, {promise['assurance']:.0%} sure"
+        )
+    else:
+        yield f"no disagreement from {promise['reference']} is promised"
+
+
+def _bends(promise: dict[str, Any]) -> Iterator[str]:
+    if promise["bends"]:
+        yield f"[bold yellow]wish exceeded[/]: {promise['bends']}"
 
 
 def _proved(promise: dict[str, Any]) -> Iterator[str]:

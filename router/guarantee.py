@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows
+from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows, is_certified
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,6 +30,8 @@ LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes tho
 CANDIDATES = 200  # most thresholds that a plan compares
 HORIZON = 6.0  # a release should pay for itself within so many times the queries seen so far
 HALF_A_ROW = 0.5
+PROVABLE_STEP = 1e-5  # of an allowance
+_ROUNDING = 1e-9
 LEAST_GAIN = 0.1  # share of the champion's escalations that a challenger should save to be worth a certificate
 
 
@@ -125,6 +127,56 @@ def prospect(scores: Array, agrees: Bools, weights: Array, allowance: float) -> 
         Point(float(curve.thresholds[place]), float(curve.kept[place]), loss)
         for place, loss in zip(tried, losses, strict=True)
     )
+
+
+def plan_for_budget(
+    scores: Array, agrees: Bools, weights: Array, max_escalation: float, exploration: float
+) -> Proposal:
+    """The strictest threshold, so the one that disagrees least, that keeps the escalations within their share.
+
+    Where no threshold does, the loosest.
+
+    Args:
+        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        agrees: (rows,) whether its answer agrees with the reference's.
+        weights: (rows,) one over the propensity.
+        max_escalation: Largest share of queries that may leave, explored ones included, in (0, 1).
+        exploration: Rate that holds while it serves, in [0, max_escalation).
+    """
+    curve = _Curve.of(scores, agrees, weights)
+    if not len(curve.kept):
+        return Proposal(NEVER, 0.0, 0.0)
+    within = np.flatnonzero(escalation_of(curve.kept, exploration) <= max_escalation + _ROUNDING)
+    place = int(within[0]) if len(within) else len(curve.kept) - 1
+    return replace(curve.proposal(place), expected_loss=curve.cautious_loss(np.array([place]))[0])
+
+
+def escalation_of(kept: Array, exploration: float) -> Array:
+    """Share of queries that leave the device: deferred, or kept and explored.
+
+    Args:
+        kept: Share that is kept, in [0, 1].
+        exploration: Rate, in [0, 1].
+    """
+    return 1.0 - kept * (1.0 - exploration)
+
+
+def provable(alpha: float, rows: int, losses: int) -> float:
+    """The least allowance that so many rows certify, in (0, 1]; 1 where they certify none.
+
+    An upper confidence bound of the loss: an e-process for every allowance grows with the allowance, so that a bound
+    below the true loss takes a false certificate for that loss, however often one looks.
+
+    Args:
+        alpha: Chance that the bound is too low, in (0, 1).
+        rows: Looked at.
+        losses: Among them.
+    """
+    low, high = 0.0, 1.0
+    while high - low > PROVABLE_STEP:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_certified(middle, alpha, rows, losses) else (middle, high)
+    return high
 
 
 def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Proposal:

@@ -13,7 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from router.distillation import Record
-from router.guarantee import Point, Situation, plan, waiting_rate
+from router.frugal import FrugalTrial
+from router.guarantee import (
+    Array,
+    Bools,
+    Point,
+    Situation,
+    plan,
+    plan_for_budget,
+    prospect,
+    waiting_rate,
+)
 from router.lessons import Key, calibrating, weights_of
 from router.task import Task
 from router.trial import Trial, certifying, champion_share
@@ -66,7 +76,31 @@ def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tup
     if not champion.number:
         return 0.0, task.exploration.cold
     share = champion_share(rows, champion.number, champion.expected)
-    return share, waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+    rate = waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+    most = task.objective.max_escalation
+    if most is not None and share > 0:  # what is explored counts too
+        rate = max(task.exploration.floor, min(rate, 1.0 - (1.0 - most) / share))
+    return share, rate
+
+
+def points_of(task: Task, scores: Array, agrees: Bools, weights: Array) -> tuple[Point, ...]:
+    """The thresholds that might be proved, strict to loose; none looser than the share of escalations wants.
+
+    Args:
+        task: The task.
+        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        agrees: (rows,) whether its answer agrees with the reference's.
+        weights: (rows,) one over the propensity.
+    """
+    wish = task.objective
+    points = prospect(scores, agrees, weights, wish.max_disagreement)
+    if wish.max_escalation is None:
+        return points
+    least = plan_for_budget(scores, agrees, weights, wish.max_escalation, task.exploration.floor)
+    if not least.is_worth_proving:
+        return ()
+    last = Point(least.threshold, least.expected_local_share, least.expected_loss)
+    return (*(point for point in points if point.threshold > last.threshold), last)
 
 
 def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...], *, rate: float, freeze: int) -> Trial:
@@ -80,7 +114,8 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
         rate: Exploration rate while it waits, in (0, 1].
         freeze: Last batch of the log that it may have learned from.
     """
-    return Trial(
+    kind = Trial if task.objective.max_escalation is None else FrugalTrial
+    return kind(
         number=number,
         allowance=task.objective.max_disagreement,
         alpha=attempt_alpha(task.objective.assurance, attempt),
@@ -123,5 +158,7 @@ def patience_of(
         pace: Holds the most rows that any challenger may look at.
     """
     at_hand = len(certifying(rows, trial, spent))
-    found = plan(trial.points, trial.allowance, replace(situation, rows_at_hand=at_hand))
-    return int(min(PATIENCE * found.expected_rows + PATIENCE_ROWS, pace.patience_rows)) if found.is_worth_proving else 0
+    found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=at_hand)))
+    if not found.is_worth_proving:
+        return 0
+    return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.least_rows), pace.patience_rows))

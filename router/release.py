@@ -110,6 +110,7 @@ class Manifest:
         certificate: The proof; ``None`` before it is certified.
         golden: What the student must answer on the device.
         lineage: Where it comes from.
+        escalation: Share of queries that should leave the device, explored ones included, as its certifying rows say.
         files: Every file but the manifest, by name.
         min_agent: Least version of the agent that can run it.
         content: The release whose content this is, itself unless it is a rollback.
@@ -129,6 +130,7 @@ class Manifest:
     certificate: Certificate | None = None
     golden: Golden | None = None
     lineage: Lineage = Lineage()
+    escalation: float | None = None
     files: dict[str, File] = field(default_factory=dict)
     min_agent: str = "0.1"
     content: int | None = None

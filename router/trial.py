@@ -48,12 +48,14 @@ class Look:
         wrong: Its answer differs from the reference's.
         release: That served when the row was asked.
         kept: The user got that release's answer, or would have, had the operator not had everything escalate.
+        lost: Of those kept: that answer differs from the reference's.
     """
 
     score: float
     wrong: bool
     release: int
     kept: bool
+    lost: bool = False
 
 
 class Next(StrEnum):
@@ -127,6 +129,24 @@ class Trial:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
         return log_evidence(self.allowance, self.rows, self.losses(threshold))
 
+    @property
+    def least_rows(self) -> int:
+        """Rows to look at before it may serve, whatever they say."""
+        return 0
+
+    def proven(self, threshold: float) -> float:
+        """The loss at a threshold, once certified, that the rows speak against, in (0, 1)."""
+        del threshold
+        return self.allowance
+
+    def escalation(self, threshold: float, exploration: float) -> float:
+        """Share of queries that would leave the device, in [0, 1]: deferred, or kept and explored at this rate."""
+        return 1.0 - self.kept(threshold) * (1.0 - exploration)
+
+    def weighed(self, situation: Situation) -> Situation:
+        """What its thresholds are weighed against."""
+        return situation
+
     def look(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> list[Record]:
         """Look at rows as far as patience goes; return those that were looked at."""
         seen = []
@@ -134,7 +154,9 @@ class Trial:
             if self.rows >= self.patience:
                 break
             score, answer = _said(student, row)
-            self.looks.append(Look(score, not judging(row.text, answer, row.answer), row.release, would_stay(row)))
+            kept = would_stay(row)
+            lost = kept and not judging(row.text, row.local_answer or "", row.answer)
+            self.looks.append(Look(score, not judging(row.text, answer, row.answer), row.release, kept, lost))
             self.counts[row.caller] += 1
             self.looked.add(row.key)
             self.first_asked_at = min(self.first_asked_at, row.asked_at)

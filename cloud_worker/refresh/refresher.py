@@ -38,7 +38,7 @@ from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
-from router.guarantee import NEVER, Point, Situation, prospect
+from router.guarantee import NEVER, Point, Situation
 from router.judgement import DeviceStudent
 from router.lessons import Key, current, teachable, weights_of
 from router.lookout import ALARMED
@@ -48,6 +48,7 @@ from router.refreshing import (
     begin_trial,
     exploration_at_rest,
     patience_of,
+    points_of,
     situation_of,
     waiting_share,
 )
@@ -231,7 +232,7 @@ class Refresher:
             golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE, GOLDEN_LEAST_EQUAL[task.kind]),
             lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
         )
-        return manifest, prospect(calibrated.scores, agrees, weights, task.objective.max_disagreement)
+        return manifest, points_of(task, calibrated.scores, agrees, weights)
 
     def _patience(self, room: _Room, rows: Sequence[Record], trial: Trial) -> int:
         """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate."""
@@ -298,7 +299,7 @@ class Refresher:
         self._store.update_task(name, phase="publishing")
         threshold = trial.certified()
         certificate = Certificate(
-            allowance=trial.allowance,
+            allowance=trial.proven(threshold),
             alpha=trial.alpha,
             rows=trial.rows,
             losses=trial.losses(threshold),
@@ -308,7 +309,8 @@ class Refresher:
             last_asked_at=trial.last_asked_at,
         )
         manifest = self._publisher.manifest(name, trial.number)
-        manifest = replace(manifest, certificate=certificate, policy=Policy(threshold))
+        escalation = trial.escalation(threshold, room.task.exploration.floor)
+        manifest = replace(manifest, certificate=certificate, policy=Policy(threshold), escalation=escalation)
         if trial.has_served:
             number = self._store.next_release(name)
             manifest = replace(manifest, number=number, content=trial.number, created_at=time.time())
