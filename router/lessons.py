@@ -10,14 +10,15 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.chat import messages_from_json
-from router.distillation import Record, Source, may_teach, unit_interval
+from router.distillation import Record, Source, may_certify, may_teach, unit_interval
 from router.query import Query
 from router.task import Task
 
@@ -67,6 +68,24 @@ def would_stay(row: Record) -> bool:
 def teachable(rows: Sequence[Record], spent: set[Key]) -> list[Record]:
     """The rows that may teach: not set aside, or spent by a certificate already."""
     return [row for row in rows if may_teach(row) or (row.key in spent and row.answer)]
+
+
+def with_reviewed(rows: Sequence[Record], corrections: Mapping[Key, str]) -> list[Record]:
+    """Teachable rows, with what an operator accepted as right in place of the reference's answer.
+
+    A corrected row teaches its answer alone: it stands for no query under the promise any more, and calibrates
+    nothing.
+    A row that was drawn is never corrected.
+    """
+    return [
+        _corrected(row, corrections[row.key]) if row.key in corrections and not may_certify(row) else row
+        for row in rows
+    ]
+
+
+def _corrected(row: Record, answer: str) -> Record:
+    probabilities: dict[str, Any] = {"labels": (), "log_probabilities": (), "tail_log_probability": None, "tokens": ()}
+    return replace(row, answer=answer, source=Source.IMPORTED, covered=False, rationale="", **probabilities)
 
 
 def calibrating(rows: Sequence[Record]) -> list[Record]:

@@ -16,6 +16,7 @@ from router.lessons import (
     query_of,
     teachable,
     weights_of,
+    with_reviewed,
 )
 from router.query import Message
 from router.task import Task
@@ -146,3 +147,18 @@ def test_folds_are_even_and_fixed(record):
     assert folds == [fold_of(record(place), 5) for place in range(2000)]
     assert sorted(set(folds)) == [0, 1, 2, 3, 4]
     assert all(320 <= folds.count(fold) <= 480 for fold in range(5))
+
+
+def test_what_an_operator_accepted_teaches_and_calibrates_nothing(record):
+    row = record(0, answer="music", labels=("music",), log_probabilities=(0.0,), explored=False)
+    [taught] = with_reviewed([row], {row.key: "lights"})
+    assert (taught.answer, taught.key) == ("lights", row.key)
+    lessons = lessons_of([taught], ("lights", "music"))
+    assert lessons.targets.tolist() == [[1.0, 0.0]]
+    assert calibrating([row]) == [row]
+    assert not calibrating([taught])
+
+
+def test_a_drawn_row_keeps_the_references_answer_whatever_was_accepted(record):
+    row = record(a_place(False), answer="music", explored=True)
+    assert with_reviewed([row], {row.key: "lights"}) == [row]
