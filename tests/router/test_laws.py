@@ -1,0 +1,199 @@
+"""Laws of deciding that no one module keeps alone."""
+
+import inspect
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.standing import Standing
+from edge_agent.tasks import Tasks
+from router.deferral import Policy
+from router.distillation import Record, Source
+from router.exploration import draw, is_explored
+from router.guarantee import propose, prospect
+from router.judgement import Judgement
+from router.lessons import calibrating, teachable
+from router.query import Message, Query
+from router.release import Manifest
+from router.rollout import Order
+from router.task import Task
+from router.trial import Trial, certifying
+from router.watch import CertifyingBet, attempt_alpha
+
+TASK = Task("home", "big")
+SEED = b"s" * 32
+
+
+class Sure:
+    """A student that is sure of one answer."""
+
+    def judge(self, query):
+        return Judgement("lights", 0.9, None)
+
+
+def record(place, device, explored, kept, asked=0.0):
+    return Record(
+        caller=f"device-{device}",
+        query_id=f"q-{place}",
+        teacher="big",
+        teacher_version="1",
+        task="home",
+        task_version=1,
+        asked_at=asked,
+        received_at=asked,
+        text="lamp",
+        answer="lights",
+        source=Source.TAUGHT if kept else Source.ESCALATED,
+        kept=kept,
+        explored=explored,
+        exploration=1.0,
+        propensity=1.0,
+    )
+
+
+def logs(most=60):
+    rows = st.tuples(st.integers(0, 3), st.booleans(), st.booleans())
+    return st.lists(rows, min_size=1, max_size=most).map(
+        lambda made: [record(place, *fields) for place, fields in enumerate(made)]
+    )
+
+
+def trial_of(number, freeze, patience):
+    return Trial(number, 0.02, attempt_alpha(0.95, number), 1.0, freeze, patience, ())
+
+
+def judging(asked, answer, reference):
+    return answer == reference
+
+
+TABLES = st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=80)
+
+
+def columns(table):
+    scores, agrees = zip(*table, strict=True)
+    return np.array(scores) / 20, np.array(agrees), np.ones(len(table))
+
+
+@given(table=TABLES, data=st.data())
+def test_a_proposal_does_not_depend_on_the_order_of_the_rows(table, data):
+    mixed = data.draw(st.permutations(table))
+    assert propose(*columns(table), 0.2).threshold == propose(*columns(mixed), 0.2).threshold
+    one, other = prospect(*columns(table), 0.2), prospect(*columns(mixed), 0.2)
+    assert [point.threshold for point in one] == [point.threshold for point in other]
+    assert np.allclose([point.loss for point in one], [point.loss for point in other])
+
+
+@given(lost=st.lists(st.booleans(), max_size=200), data=st.data())
+def test_a_certificate_does_not_depend_on_the_order_of_its_rows(lost, data):
+    evidence = []
+    for order in (lost, data.draw(st.permutations(lost))):
+        bet = CertifyingBet(0.02)
+        for one in order:
+            bet.update(one)
+        evidence.append(bet.log_evidence)
+    assert evidence[0] == evidence[1]
+
+
+@given(table=TABLES, data=st.data())
+def test_what_a_trial_certifies_does_not_depend_on_the_order_of_its_looks(table, data):
+    thresholds = []
+    for order in (table, data.draw(st.permutations(table))):
+        trial = trial_of(1, 0, 1000)
+        trial.allowance = 0.3
+        rows = [record(place, 0, True, True) for place in range(len(order))]
+        answers = iter(order)
+
+        class Said:
+            def judge(self, query, answers=answers):
+                score, right = next(answers)
+                return Judgement("lights" if right else "music", score / 20, None)
+
+        trial.look(rows, Said(), judging)
+        thresholds.append(trial.certified())
+    assert thresholds[0] == thresholds[1]
+
+
+@given(table=TABLES, stricter=st.integers(0, 20), looser=st.integers(0, 20))
+def test_a_stricter_threshold_keeps_no_more_and_loses_no_more(table, stricter, looser):
+    stricter, looser = max(stricter, looser) / 20, min(stricter, looser) / 20
+    trial = trial_of(1, 0, 1000)
+    answers = iter(table)
+
+    class Said:
+        def judge(self, query):
+            score, right = next(answers)
+            return Judgement("lights" if right else "music", score / 20, None)
+
+    trial.look([record(place, 0, True, True) for place in range(len(table))], Said(), judging)
+    assert trial.kept(stricter) <= trial.kept(looser)
+    assert trial.losses(stricter) <= trial.losses(looser)
+    assert trial.evidence(stricter) >= trial.evidence(looser)
+
+
+def test_the_draw_is_told_nothing_but_seed_id_and_rate():
+    assert list(inspect.signature(draw).parameters) == ["seed", "query_id"]
+    assert list(inspect.signature(is_explored).parameters) == ["seed", "query_id", "rate"]
+
+
+@given(
+    text=st.text(max_size=50),
+    tenant=st.text(max_size=5),
+    subject=st.text(max_size=5),
+    schema=st.text(max_size=5),
+    chat=st.booleans(),
+    name=st.text(min_size=1, max_size=20),
+    rate=st.floats(0, 1),
+)
+@settings(max_examples=50)
+def test_nothing_known_of_a_query_moves_its_draw(tmp_path_factory, text, tenant, subject, schema, chat, name, rate):
+    tasks = Tasks(tmp_path_factory.getbasetemp() / "none", _standing(rate))
+    hosted = tasks.get("home")
+    serving = _Serving()
+    query = Query(name, "home", text, tenant=tenant, subject=subject, response_schema=schema)
+    asked = replace(query, text="", messages=(Message("user", text),)) if chat else query
+    assert tasks.is_drawn(hosted, serving, asked) == is_explored(SEED, name, rate)
+
+
+def _standing(rate):
+    return Standing(SEED, (Order("home", 1, "", rate),), heard=True)
+
+
+class _Serving:
+    manifest = Manifest(TASK, 1, 0.0, Policy(0.5))
+    student = None
+
+
+@given(log=logs(), steps=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 30)), min_size=1, max_size=5))
+def test_a_row_certifies_at_most_once(log, steps):
+    """Over challengers that follow each other, each looking several times at a log that grows."""
+    spent, used, freeze = set(), [], -1
+    for number, (grown, patience) in enumerate(steps, start=1):
+        trial = trial_of(number, freeze, patience)
+        for end in (grown, 2 * grown, len(log)):
+            rows = list(enumerate(log[:end]))
+            seen = trial.look(certifying(rows, trial, spent), Sure(), judging)
+            spent |= {row.key for row in seen}
+            used += [row.key for row in seen]
+        freeze = grown
+    assert len(used) == len(set(used))
+
+
+@given(log=logs(), steps=st.lists(st.tuples(st.integers(1, 120), st.integers(1, 30)), min_size=1, max_size=5))
+def test_no_row_certifies_what_it_trained_calibrated_or_chose(log, steps):
+    spent = set()
+    for number, (frozen, patience) in enumerate(sorted(steps), start=1):
+        known = log[:frozen]
+        taught = teachable(known, spent)
+        learned = {row.key for row in taught} | {row.key for row in calibrating(taught)}
+        trial = trial_of(number, len(known) - 1, patience)
+        seen = trial.look(certifying(list(enumerate(log)), trial, spent), Sure(), judging)
+        assert not learned & {row.key for row in seen}
+        spent |= {row.key for row in seen}
+
+
+@given(log=logs(), freeze=st.integers(-1, 120))
+def test_the_same_log_certifies_the_same_way(log, freeze):
+    chosen = [certifying(list(enumerate(log)), trial_of(1, freeze, 100), set()) for _ in range(2)]
+    assert chosen[0] == chosen[1]
