@@ -123,6 +123,7 @@ def _device(device: Device) -> dict[str, Any]:
                 "escalated": task.escalated,
                 "explored": task.explored,
                 "degraded": task.degraded,
+                "covered": task.covered,
                 "failed": task.failed,
                 "p50_milliseconds": task.p50_milliseconds,
             }
