@@ -32,6 +32,7 @@ from cloud_worker.refresh.agreeing import agreeing, judged_by
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
 from cloud_worker.refresh.guard import Around, Guard
+from cloud_worker.refresh.reviewed import taught_of
 from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import ReleaseRow, Store, TaskState
@@ -40,7 +41,7 @@ from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
 from router.guarantee import NEVER, Point, Situation
 from router.judgement import DeviceStudent
-from router.lessons import Key, current, teachable, weights_of
+from router.lessons import Key, current, weights_of
 from router.lookout import ALARMED
 from router.refreshing import (
     Champion,
@@ -121,7 +122,7 @@ class Refresher:
             self._guard(room)
             if room.trial is not None and not room.held:
                 self._try(room, rows, self._store.spent(name))
-            taught = teachable(rows, self._store.spent(name))
+            taught = taught_of(rows, self._store, name)
             free = room.trial is None or room.trial.has_served  # a better student before a looser threshold
             if free and not room.held and self._is_due(self._store.task_state(name), len(taught)):
                 self._close(room, rows)
@@ -177,14 +178,8 @@ class Refresher:
             self._store.update_task(name, phase_note=refusal)
             return
         self._lineages.hold_judge(room.task, judged_by(room.task, room.judging))
-        self._store.update_task(
-            name,
-            phase="fitting",
-            phase_note="",
-            phase_progress=0.0,
-            rows_at_refresh=len(taught),
-            refreshed_at=time.time(),
-        )
+        begun = {"rows_at_refresh": len(taught), "refreshed_at": time.time()}
+        self._store.update_task(name, phase="fitting", phase_note="", phase_progress=0.0, **begun)
         settings = self._config.refresh
         recipe = Recipe(
             room.task,

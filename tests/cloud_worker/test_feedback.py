@@ -14,6 +14,7 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.feedback import Feedbacks, FeedbackTaker, Given
 from cloud_worker.feedback_review import feedback_of, warnings_of
 from cloud_worker.gold import Gold
+from cloud_worker.refresh.reviewed import taught_of
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.store import Store
 from router.channel import open_channel
@@ -256,3 +257,15 @@ async def test_what_concerns_a_subject_is_erased(cloud):
     cloud.feedbacks.keep(given("q2", subject="person-2"))
     assert cloud.feedbacks.forget(subject="person-1") == 1
     assert [one.query_id for one in cloud.feedbacks.of("home")] == ["q2"]
+
+
+async def test_what_was_accepted_teaches_the_next_student(cloud):
+    cloud.store.declare_tasks(TASKS.values())
+    rows = [record("accepted"), record("waiting")]
+    for row in rows:
+        cloud.feedbacks.keep(given(row.query_id))
+    run(cloud, "review", "home", "accepted", "--accept")
+    assert {row.query_id: row.answer for row in taught_of(rows, cloud.store, "home")} == {
+        "accepted": "lights",
+        "waiting": "music",
+    }
