@@ -10,7 +10,7 @@ from edge_agent.testing import TASK, WORDS, tiny_release
 from router.exploration import is_explored
 from router.query import Attempt, Consent, Query, Reason, Route, Tier, Wanted
 from router.task import Mode, Task
-from router.v1 import cascade_pb2, cascade_pb2_grpc
+from router.v1 import cascade_pb2_grpc
 from router.wire import query_to_proto
 
 
@@ -282,12 +282,6 @@ async def test_a_stream_ends_with_the_whole_answer(warm):
     stub = cascade_pb2_grpc.CascadeStub(warm.channel)
     chunks = [chunk async for chunk in stub.AnswerStream(query_to_proto(Query("q", "home", "light")), timeout=5)]
     assert "".join(chunk.delta for chunk in chunks) == chunks[-1].response.answer == "lights"
-
-
-async def test_feedback_is_not_served_yet(warm):
-    stub = cascade_pb2_grpc.CascadeStub(warm.channel)
-    code, _ = await status_of(stub.Feedback(cascade_pb2.FeedbackRequest(), timeout=5))
-    assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_cloud_that_knows_no_such_task_degrades(warm, cloud):
