@@ -35,6 +35,7 @@ LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that s
 LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 SLACK_ROWS = 5  # by which a device may be ahead of its share
+LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
 
@@ -171,6 +172,7 @@ class Trial:
             champion: What serves now, 0 for nothing.
             situation: As for a plan; its rows at hand and its alpha are the trial's own.
         """
+        situation = replace(situation, champion_share=self._share_of(champion, situation.champion_share))
         threshold = self.certified()
         more = self.kept(threshold) - situation.champion_share
         is_young = self.rows < LEAST_TRIED and not self.has_served
@@ -179,6 +181,11 @@ class Trial:
         if more >= least and self.keeps_more(threshold, champion):
             return Next.PROMOTE
         return Next.WAIT if waits else Next.END
+
+    def _share_of(self, champion: int, known: float) -> float:
+        """The champion's local share on the rows that the challenger is seen on, where enough of them met it."""
+        kept = [look.kept for look in self.looks if champion and look.release == champion]
+        return known if self.has_served or len(kept) < LEAST_PAIRED else sum(kept) / len(kept)
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""

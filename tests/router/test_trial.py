@@ -197,6 +197,14 @@ def test_a_challenger_must_keep_more_than_the_champion(record):
     assert not differing(True, "unheard").keeps_more(0.5, champion=3)
 
 
+def test_shares_are_compared_on_the_same_rows(record):
+    """The rows happen to be easy: the champion keeps all of them too, whatever it was expected to keep."""
+    one = trial()
+    one.look([record(place, "lamp", release=3, kept=True) for place in range(400)], GOOD, judging)
+    assert one.certified() == 0.9
+    assert one.next(3, replace(SITUATION, champion_share=0.2)) is Next.END
+
+
 def test_rows_of_another_release_say_nothing_of_the_champion(record):
     one = trial()
     one.look([record(0, release=2, kept=True)], GOOD, judging)
