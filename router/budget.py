@@ -115,9 +115,7 @@ def taken_up(spent: Spent, now: float) -> Spent:
 
 
 def _at(spent: Spent, now: float) -> Spent:
-    """What counts at ``now``, or at the time of the last query if that is later."""
-    if spent.times:
-        now = max(now, spent.times[-1])
+    """What counts at ``now``; a time ahead of it counts too."""
     gone = bisect_right(spent.times, now - MINUTE_SECONDS)
     day = int(now // DAY_SECONDS)
     if day > spent.day:

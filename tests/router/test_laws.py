@@ -165,6 +165,7 @@ class _Serving:
     student = None
 
 
+@settings(max_examples=25)
 @given(log=logs(), steps=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 30)), min_size=1, max_size=5))
 def test_a_row_certifies_at_most_once(log, steps):
     """Over challengers that follow each other, each looking several times at a log that grows."""
@@ -180,6 +181,7 @@ def test_a_row_certifies_at_most_once(log, steps):
     assert len(used) == len(set(used))
 
 
+@settings(max_examples=25)
 @given(log=logs(), steps=st.lists(st.tuples(st.integers(1, 120), st.integers(1, 30)), min_size=1, max_size=5))
 def test_no_row_certifies_what_it_trained_calibrated_or_chose(log, steps):
     spent = set()
@@ -193,6 +195,7 @@ def test_no_row_certifies_what_it_trained_calibrated_or_chose(log, steps):
         spent |= {row.key for row in seen}
 
 
+@settings(max_examples=25)
 @given(log=logs(), freeze=st.integers(-1, 120))
 def test_the_same_log_certifies_the_same_way(log, freeze):
     chosen = [certifying(list(enumerate(log)), trial_of(1, freeze, 100), set()) for _ in range(2)]
