@@ -108,8 +108,9 @@ def test_the_faster_of_two_demos_wins(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_teacher_is_right_nearly_always():
+def test_the_teacher_is_mostly_right_and_not_always():
     teacher = make(MAKINGS["teacher"])
     lines = pairs(Grammar.read(HOME), 500, "asked")
     written = [one.text for one in write(teacher, [line.text for line in lines], 48)]
-    assert sum(text == line.label for text, line in zip(written, lines, strict=True)) >= 0.97 * len(lines)
+    right = sum(text == line.label for text, line in zip(written, lines, strict=True))
+    assert 0.92 * len(lines) <= right < len(lines)
