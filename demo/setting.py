@@ -186,7 +186,7 @@ def _pace(setting: Setting) -> Pace:
     least = max(10, min(1000, len(setting.stream) // 3))  # a short stream gets its first student sooner
     if setting.models:
         return Pace(least, growth=1.5, waiting=0.4)
-    return Pace(least, growth=1.35, waiting=0.4) if setting.is_own else Pace(min(800, least), growth=1.25, waiting=0.25)
+    return Pace(least, growth=1.35, waiting=0.4) if setting.is_own else Pace(min(600, least), growth=1.4, waiting=0.25)
 
 
 def free_ports(count: int) -> list[int]:
