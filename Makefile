@@ -49,7 +49,7 @@ proto: install  ## generate router/v1 from proto/router/v1
 		--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc proto/router/v1/*.proto
 
 bench: install  ## run every benchmark; each ends in one line of JSON
-	@for file in bench/*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
+	@for file in bench/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove what was built and what demos left
 	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,7 +23,7 @@ from cloud_worker.language.answering import write
 from cloud_worker.language.architectures import Form, LanguageModel, load_model
 from router.errors import ModelError
 from router.files import write_whole
-from router.verdict import Audit, Verdict, VerdictModel
+from router.verdict import WORDING, Audit, Verdict, VerdictModel
 
 TOP_TOKENS = 20  # read of the one token's distribution: what is not among them holds little
 
@@ -70,9 +70,10 @@ def open_judge(settings: VerdictSettings) -> Judge:
     language = load_model(settings.model)
     if language.form is Form.LABELS:
         raise ModelError(f"verdict model {settings.model!r} has a label head; take one that writes")
-    told = {"wording": settings.wording} if settings.wording else {}
     name = f"{Path(settings.model).name}@{weights_digest(language.model)}"
-    return Judge(VerdictModel(name, yes=settings.yes, no=settings.no, threshold=settings.threshold, **told), language)
+    wording = settings.wording or WORDING
+    asked = VerdictModel(name, wording, yes=settings.yes, no=settings.no, threshold=settings.threshold)
+    return Judge(asked, language)
 
 
 class Verdicts:

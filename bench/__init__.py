@@ -1,0 +1,1 @@
+"""One question per file; the last line of output is one JSON object."""
