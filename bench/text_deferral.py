@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import arithmetic_recipes
 import numpy as np
 import torch
 
+from bench import arithmetic_recipes
 from cloud_worker.language.answering import write
 from cloud_worker.language.examples import Example
 from cloud_worker.language.families import Size, make_model
