@@ -1,6 +1,7 @@
 """The benches of texts run to their end and say what they found, in a quick form that finds nothing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,15 @@ ROOT = Path(__file__).parents[2]
 )
 def test_the_last_line_is_one_json_object(name, key):
     command = [sys.executable, str(ROOT / "bench" / f"{name}.py"), "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=True)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=True,
+    )
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["bench"] == name
     assert key in figures or "skipped" in figures
