@@ -22,10 +22,10 @@ from typing import Any
 from cloud_worker.feedback import FeedbackTaker
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
-from cloud_worker.gather import Gatherer
-from cloud_worker.records import Asked, answer_of, question_of, record_of, verify_draw
+from cloud_worker.records import Asked, Outcome, answer_of, question_of, record_of, verify_draw
 from cloud_worker.spool import Entry, Spool, StoredAnswer
-from cloud_worker.teachers.base import Question, TeacherAnswer
+from cloud_worker.teachers.base import Question
+from cloud_worker.tiered import TieredPool
 from router import names
 from router.door import caller_of
 from router.errors import (
@@ -58,7 +58,7 @@ class CascadeParts:
         node: Opaque name of this gateway.
         insecure: Callers are who they say they are.
         tasks: By name.
-        teachers: By name.
+        pool: Asks their teachers.
         spool: Keeps records and answers.
         seed_of: A device's exploration seed.
         metrics: Counts what happens.
@@ -70,7 +70,7 @@ class CascadeParts:
     node: str
     insecure: bool
     tasks: Mapping[str, Task]
-    teachers: Mapping[str, Gatherer]
+    pool: TieredPool
     spool: Spool
     seed_of: Seeds
     metrics: GatewayMetrics
@@ -180,21 +180,21 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         asked = Asked(query, caller, task, received_at, explored)
         trace = tuple(inject().items())
         question = question_of(asked, trace)
-        said = await self._ask(task, question, deadline)
+        outcome = await self._ask(asked, question, deadline)
         logged = self._may_log(asked)
-        stages = (("teacher", said.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
-        response = answer_to_proto(answer_of(asked, said, parts.node, logged, stages))
-        return await self._keep(asked, said, digest, response)
+        stages = (("teacher", outcome.answer.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
+        response = answer_to_proto(answer_of(asked, outcome, parts.node, logged, stages))
+        return await self._keep(asked, outcome, digest, response)
 
-    async def _ask(self, task: Task, question: Question, deadline: float) -> TeacherAnswer:
-        """Pay, ask the task's reference, and settle what it cost."""
-        limits = self._parts.limits
+    async def _ask(self, asked: Asked, question: Question, deadline: float) -> Outcome:
+        """Pay, ask the task's teachers, and settle what it cost."""
+        limits, task = self._parts.limits, asked.task
         payment = await asyncio.to_thread(limits.pay, task) if task.budget.of_fleet else None
         cost = 0.0
         try:
-            said = await self._parts.teachers[task.reference].ask(question, deadline - time.monotonic())
-            cost = said.usd
-            return said
+            outcome = await self._parts.pool.ask(asked, question, deadline)
+            cost = outcome.usd
+            return outcome
         finally:
             if payment is not None:
                 await asyncio.to_thread(limits.settle, task, payment, cost)
@@ -214,10 +214,10 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         return wanted and self._parts.spool.bytes_used < self._parts.spool_max_bytes
 
     async def _keep(
-        self, asked: Asked, said: TeacherAnswer, digest: str, response: cascade_pb2.AnswerResponse
+        self, asked: Asked, outcome: Outcome, digest: str, response: cascade_pb2.AnswerResponse
     ) -> cascade_pb2.AnswerResponse:
         """Make the record and the answer durable, and return the answer as it may go out."""
-        record = record_of(asked, said) if response.provenance.logged else None
+        record = record_of(asked, outcome) if response.provenance.logged else None
         answer = StoredAnswer(asked.caller, asked.query.id, digest, time.time(), response.SerializeToString())
         try:
             await self._parts.spool.append(Entry(answer, record))

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -302,6 +302,7 @@ def _check_names(path: Path, config: CloudConfig) -> None:
             raise ConfigError(
                 str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"
             )
+        _check_cheaper(path, task, teachers)
         _check_student(path, task)
         _check_reasons(path, task, next(teacher for teacher in config.teachers if teacher.name == task.reference))
     for teacher in config.teachers:
@@ -309,6 +310,14 @@ def _check_names(path: Path, config: CloudConfig) -> None:
     ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
     if len(ports) > 1:
         raise ConfigError(str(path), "teachers.port", f"is {sorted(ports)}; all teachers of kind vllm share one")
+
+
+def _check_cheaper(path: Path, task: Task, teachers: Sequence[str]) -> None:
+    unknown = [name for name in task.cheaper.teachers if name not in teachers]
+    if unknown:
+        raise ConfigError(
+            str(path), f"tasks.{task.name}.cheaper.teachers", f"{unknown[0]!r} is no teacher; known: {teachers}"
+        )
 
 
 def _check_files(path: Path, teacher: TeacherSettings) -> None:

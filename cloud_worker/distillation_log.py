@@ -26,7 +26,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
 from cloud_worker.token_column import pack, unpack
-from router.distillation import Record, Source
+from router.distillation import Record, Source, Tried
 from router.files import sync_folder
 
 COMPACT_EVERY_BATCHES = 64
@@ -52,6 +52,9 @@ _TYPES: dict[str, pa.DataType] = {
     "tuple[float, ...]": pa.list_(pa.float64()),
     "tuple[TokenProbability, ...]": pa.binary(),
 }
+_TYPES["tuple[Tried, ...]"] = pa.list_(
+    pa.struct([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Tried)])
+)
 RECORD_COLUMNS = tuple(field.name for field in fields(Record))
 SCHEMA = pa.schema(
     [pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Record)]
@@ -249,6 +252,7 @@ def _record(row: dict[str, Any]) -> Record:
         "labels": tuple(row["labels"]),
         "log_probabilities": tuple(row["log_probabilities"]),
         "tokens": unpack(row["tokens"] or b""),
+        "tried": tuple(Tried(**one) for one in row["tried"] or ()),
         "source": Source(row["source"]),
     }
     return Record(**{**row, **later, **changed})

@@ -26,11 +26,13 @@ from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
 from cloud_worker.pool import asker
+from cloud_worker.pool_policies import Serving
 from cloud_worker.promise_metrics import PromiseMetrics
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher, ReleasesServicer
 from cloud_worker.spool import Spool
 from cloud_worker.store import Store
+from cloud_worker.tiered import TieredPool
 from router import names
 from router.door import Door
 from router.errors import HeadraceError
@@ -116,7 +118,7 @@ class Gateway:
             node=self._name,
             insecure=self._insecure,
             tasks=tasks,
-            teachers=self._gatherers,
+            pool=TieredPool(self._gatherers, Serving(self._store)),
             spool=self._spool,
             seed_of=self._seed_of,
             metrics=GatewayMetrics(

@@ -18,7 +18,7 @@ from cloud_worker.teachers.base import Question, TeacherAnswer
 from cloud_worker.wishes import LOGGED_ALTERNATIVES, wants_rationales, wants_tokens
 from router.agreement import parse_calls, parse_json
 from router.chat import calls_as_text, messages_as_json, transcript
-from router.distillation import Record, Source
+from router.distillation import Record, Source, Tried
 from router.exploration import is_explored
 from router.query import (
     Answer,
@@ -58,6 +58,25 @@ class Asked:
     task: Task
     received_at: float
     explored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the pool said to one query.
+
+    Attributes:
+        answer: That goes out.
+        teacher: Whose it is.
+        tried: What cheaper teachers said.
+        stands: A cheaper teacher's answer stands, or would have, had the query not been explored.
+        usd: Price of all that was asked.
+    """
+
+    answer: TeacherAnswer
+    teacher: str
+    tried: tuple[Tried, ...] = ()
+    stands: bool = False
+    usd: float = 0.0
 
 
 def verify_draw(query: Query, seed: bytes) -> bool:
@@ -122,15 +141,17 @@ def said_text(said: TeacherAnswer) -> str:
     return calls_as_text(said.tool_calls) if said.tool_calls else said.text
 
 
-def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
-    """The record of one answer of the task's reference."""
-    query, attempt = asked.query, asked.query.attempt or Attempt()
-    drawn = attempt.kept and not attempt.degraded  # else the reference was asked for certain
+def record_of(asked: Asked, outcome: Outcome) -> Record:
+    """The record of one answer of the pool."""
+    query, attempt, answer = asked.query, asked.query.attempt or Attempt(), outcome.answer
+    # Else the reference was asked for certain.
+    drawn = (attempt.kept and not attempt.degraded) or outcome.stands
     return Record(
         caller=asked.caller,
         query_id=query.id,
-        teacher=asked.task.reference,
+        teacher=outcome.teacher,
         teacher_version=answer.version,
+        is_reference=outcome.teacher == asked.task.reference,
         task=asked.task.name,
         task_version=asked.task.version,
         asked_at=attempt.asked_at or asked.received_at,
@@ -162,20 +183,21 @@ def record_of(asked: Asked, answer: TeacherAnswer) -> Record:
         rationale=answer.rationale,
         tokens=answer.tokens,
         problem=problem_of(asked.task, answer),
+        tried=outcome.tried,
     )
 
 
-def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages: Stages) -> Answer:
+def answer_of(asked: Asked, outcome: Outcome, node: str, logged: bool, stages: Stages) -> Answer:
     """What the caller hears.
 
     Args:
         asked: The query.
-        said: What the task's reference said.
+        outcome: What the pool said.
         node: Opaque name of the gateway.
         logged: The record is, or will be, in the log.
         stages: Where the time went, in milliseconds.
     """
-    query, attempt = asked.query, asked.query.attempt
+    query, attempt, said = asked.query, asked.query.attempt, outcome.answer
     return Answer(
         query_id=query.id,
         text=said.text or said_text(said),
@@ -185,7 +207,7 @@ def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages
         rationale=said.rationale if query.wanted.rationale else "",
         provenance=Provenance(
             tier=Tier.CLUSTER,
-            model=asked.task.reference,
+            model=outcome.teacher,
             model_version=said.version,
             reason=Reason.DIRECT if attempt is None else attempt.reason,
             covered=is_covered(query),
@@ -194,7 +216,7 @@ def answer_of(asked: Asked, said: TeacherAnswer, node: str, logged: bool, stages
             node=node,
         ),
         distribution=shorten(said.distribution, query.wanted.top_k),
-        usage=Usage(said.tokens_in, said.tokens_out, stages, said.usd),
+        usage=Usage(said.tokens_in, said.tokens_out, stages, outcome.usd),
     )
 
 

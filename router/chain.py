@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
+from router.tiers import transformed
+
 Array = NDArray[np.float64]
 
 RIDGE = 1.0  # in rows, of both regressions
-CEILING = 8.0  # of the transformed confidence: models that are surer do not differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,6 @@ class Chain:
     def spent(self, stops: NDArray[np.int_]) -> Array:
         """What each row costs: the sum over the models it passed through."""
         return np.cumsum([stage.cost for stage in self.stages])[stops]
-
-
-def transformed(log_confidence: Array) -> Array:
-    """-log(1 - confidence), at most ``CEILING``: it spreads out the many answers whose confidence is near 1."""
-    rest = -np.expm1(np.minimum(log_confidence, 0.0))
-    return np.asarray(np.minimum(-np.log(np.maximum(rest, np.exp(-CEILING))), CEILING))
 
 
 def fit_chain(log_confidences: Array, correct: Array, costs: Array, prices: Array) -> Chain:

@@ -28,6 +28,29 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """What a cheaper teacher said of a query, whether or not its answer was taken.
+
+    Attributes:
+        teacher: Its name.
+        version: Its version, empty where it failed.
+        answer: Its answer.
+        log_confidence: Natural logarithm of how sure it was, <= 0; ``None`` where it can't say.
+        usd: Its price.
+        milliseconds: Its time.
+        failed: It gave no answer in time.
+    """
+
+    teacher: str
+    version: str = ""
+    answer: str = ""
+    log_confidence: float | None = None
+    usd: float = 0.0
+    milliseconds: float = 0.0
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One row of the distillation log.
 
@@ -59,7 +82,8 @@ class Record:
         degraded: It was kept although it should have been deferred.
         covered: Counts in the promise.
         explored: Drawn for the reference, as recomputed by the cloud.
-        propensity: The chance that the reference was asked, in (0, 1]: 1 if escalated, else the exploration rate.
+        propensity: The chance that the reference was asked, in (0, 1]: 1 if it had to be, else the exploration rate:
+            where the device kept its answer, or a cheaper teacher's would have stood.
         exploration: The exploration rate in force, in [0, 1].
         threshold: Least score kept, as in force at the first tier.
         tokens_in: Tokens that the teacher read.
@@ -69,6 +93,7 @@ class Record:
         tokens: What was written, a reason included, with the likeliest alternatives and their tail; empty where none
             were asked for.
         problem: Why the answer is no lesson, such as a reason that can't be read; empty where it is one.
+        tried: What the task's cheaper teachers said, in the order in which they stand before the reference.
     """
 
     caller: str
@@ -107,6 +132,7 @@ class Record:
     chat: str = ""
     tokens: tuple[TokenProbability, ...] = ()
     problem: str = ""
+    tried: tuple[Tried, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:

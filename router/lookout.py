@@ -55,7 +55,7 @@ class Lookout:
             judging: Its judge.
             also: Other numbers under which the same content served at the same threshold.
         """
-        objective = task.objective
+        objective = task.at_device
         watch = Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance))
         return cls(release, task, judging, watch, also=also)
 
@@ -91,7 +91,7 @@ def evidence_against(
         task: As it is now.
         judging: Its judge.
     """
-    watch = Watch(WatchState(task.objective.max_disagreement, 1.0 - task.objective.assurance))
+    watch = Watch(WatchState(task.at_device.max_disagreement, 1.0 - task.at_device.assurance))
     for row in rows:
         judged = student.judge(query_of(row))
         keeps = judged.score is not None and judged.score >= threshold

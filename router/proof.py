@@ -23,7 +23,7 @@ def why_fallen(manifest: Manifest, task: Task, judged_by: str = "") -> str:
         task: As the operator wishes it now.
         judged_by: The judge of the task's lineage, empty if none is known.
     """
-    proof, wish = manifest.certificate, task.objective
+    proof, wish = manifest.certificate, task.at_device
     if manifest.student is None:
         return ""  # it keeps nothing, so there is nothing to prove
     if proof is None:

@@ -92,7 +92,7 @@ def points_of(task: Task, scores: Array, agrees: Bools, weights: Array) -> tuple
         agrees: (rows,) whether its answer agrees with the reference's.
         weights: (rows,) one over the propensity.
     """
-    wish = task.objective
+    wish = task.at_device
     points = prospect(scores, agrees, weights, wish.max_disagreement)
     if wish.max_escalation is None:
         return points
@@ -117,8 +117,8 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
     kind = Trial if task.objective.max_escalation is None else FrugalTrial
     return kind(
         number=number,
-        allowance=task.objective.max_disagreement,
-        alpha=attempt_alpha(task.objective.assurance, attempt),
+        allowance=task.at_device.max_disagreement,
+        alpha=attempt_alpha(task.at_device.assurance, attempt),
         rate=rate,
         freeze=freeze,
         patience=0,

@@ -11,7 +11,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,14 @@ class Mode(StrEnum):
     SERVE = "serve"
     OBSERVE = "observe"
     ESCALATE_ALL = "escalate_all"
+
+
+class Way(StrEnum):
+    """How cheaper teachers are used; see ``router.tiers``."""
+
+    CASCADE = "cascade"  # answer, look, go on
+    ROUTING = "routing"  # choose from the query before answering
+    BOTH = "both"
 
 
 NO_FLOOR = 0.99  # of disagreement: from here on nothing is promised
@@ -133,6 +141,34 @@ class Exploration:
 
 
 @dataclass(frozen=True, slots=True)
+class Cheaper:
+    """Teachers of the pool that stand before the reference, in the order in which they are asked.
+
+    Attributes:
+        teachers: Their names; empty for the reference alone.
+        way: How they are used.
+        share: Of the allowance, and of what the assurance leaves, that their answers may use up, in (0, 1); the
+            devices' answers have the rest. Without such teachers the devices have all of it.
+        seconds: Longest wait for one of their answers before the next teacher is asked, > 0.
+    """
+
+    teachers: tuple[str, ...] = ()
+    way: Way = Way.BOTH
+    share: float = 0.3
+    seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is {self.share}; use a number between 0 and 1, both left out")
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds is {self.seconds}; use more than 0")
+        twice = sorted({name for name in self.teachers if self.teachers.count(name) > 1})
+        if twice:
+            raise ValueError(f"teachers names {', '.join(twice)} twice")
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One kind of question.
 
@@ -142,6 +178,7 @@ class Task:
         kind: Label or text.
         judge: How answers are compared.
         reference: Name of the teacher whose answer is "what the cloud would have said".
+        cheaper: Teachers before it.
         student: Kind of its students: ``compact``, ``encoder-head``, ``generator`` or ``served``.
         recipe: How a student that writes is taught; empty takes ``responses``.
         options: Of the recipe.
@@ -169,6 +206,7 @@ class Task:
     base: str = ""
     limits: GenerationLimits = GenerationLimits()
     labels: tuple[str, ...] = ()
+    cheaper: Cheaper = Cheaper()
     objective: Objective = Objective()
     budget: Limits = Limits()
     exploration: Exploration = Exploration()
@@ -182,6 +220,26 @@ class Task:
         if most is not None and self.exploration.floor >= most:
             problem = f"is {most}, but {self.exploration.floor:g} of the queries are explored already"
             raise ValueError(f"max_escalation {problem}; raise it, or lower exploration.floor")
+        if self.reference in self.cheaper.teachers:
+            raise ValueError(f"cheaper.teachers names {self.reference!r}, which is the reference; leave it out")
+        if self.cheaper.teachers and not self.objective.has_floor:
+            raise ValueError("cheaper.teachers needs objective.max_disagreement: without a floor nothing holds them")
+
+    @property
+    def at_device(self) -> Objective:
+        """What the devices' answers alone may use up of the objective."""
+        return self._part(1.0 - self.cheaper.share) if self.cheaper.teachers else self.objective
+
+    @property
+    def at_pool(self) -> Objective:
+        """What the cheaper teachers' answers alone may use up of the objective."""
+        return self._part(self.cheaper.share)
+
+    def _part(self, share: float) -> Objective:
+        """A part of the allowance, proved with the same part of what the assurance leaves: together they hold it."""
+        wish = self.objective
+        allowance = wish.max_disagreement * share if wish.has_floor else wish.max_disagreement
+        return replace(wish, max_disagreement=allowance, assurance=1.0 - (1.0 - wish.assurance) * share)
 
 
 # A model judges in the cloud alone; where it can't be asked, its stand-in counts.

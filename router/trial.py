@@ -26,7 +26,7 @@ from router.errors import BadInputError
 from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
-from router.watch import log_evidence, most_losses
+from router.watch import Certificate, log_evidence, most_losses
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
@@ -140,6 +140,20 @@ class Trial:
         del threshold
         return self.allowance
 
+    def certificate(self, attempt: int) -> Certificate:
+        """The proof at the loosest certified threshold; ``attempt`` is that of the lineage, from 1."""
+        threshold = self.certified()
+        return Certificate(
+            allowance=self.proven(threshold),
+            alpha=self.alpha,
+            rows=self.rows,
+            losses=self.losses(threshold),
+            log_evidence=self.evidence(threshold),
+            attempt=attempt,
+            first_asked_at=self.first_asked_at,
+            last_asked_at=self.last_asked_at,
+        )
+
     def escalation(self, threshold: float, exploration: float) -> float:
         """Share of queries that would leave the device, in [0, 1]: deferred, or kept and explored at this rate."""
         return 1.0 - self.kept(threshold) * (1.0 - exploration)
@@ -232,22 +246,33 @@ def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]
         trial: The challenger's.
         spent: Keys that a certificate has looked at.
     """
-    return _shared_fairly([row for batch, row in rows if _may_certify(batch, row, trial, spent)], trial)
+    return shared_fairly([row for batch, row in rows if _may_certify(batch, row, trial, spent)], trial.counts)
 
 
 def _may_certify(batch: int, row: Record, trial: Trial, spent: set[Key]) -> bool:
-    if not may_certify(row) or row.key in spent or row.key in trial.looked or row.exploration < trial.rate - 1e-9:
+    if not may_certify(row) or row.key in spent or row.key in trial.looked:
         return False
     if batch <= trial.freeze and not is_set_aside(row.caller, row.query_id):
         return False
-    return unit_interval("thin", row.caller, row.query_id) < trial.rate / row.exploration
+    return is_kept_by_thinning(row, trial.rate)
 
 
-def _shared_fairly(rows: Sequence[Record], trial: Trial) -> list[Record]:
+def is_kept_by_thinning(row: Record, rate: float) -> bool:
+    """Whether an explored row stays when rows drawn at a higher rate are thinned to ``rate``, in (0, 1]."""
+    return row.exploration >= rate - 1e-9 and unit_interval("thin", row.caller, row.query_id) < rate / row.exploration
+
+
+def shared_fairly(rows: Sequence[Record], before: Counter[str]) -> list[Record]:
+    """The rows that may be looked at, such that no device gives more than its share.
+
+    Args:
+        rows: In the log's order.
+        before: How many rows each device has given already.
+    """
     queues: dict[str, deque[Record]] = {}
     for row in rows:
         queues.setdefault(row.caller, deque()).append(row)
-    counts = Counter(trial.counts)
+    counts = Counter(before)
     devices = len(set(queues) | set(counts))
     share = max(DEVICE_SHARE, 1.0 / devices) if devices else 1.0
     chosen: list[Record] = []

@@ -64,6 +64,16 @@ name = "home"
 reference = "recorded"
 student = "encoder-head"
 max_text_bytes = 1000
+[[teachers]]
+name = "small"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "tiered"
+reference = "recorded"
+student = "encoder-head"
+[tasks.cheaper]
+teachers = ["small"]
 [[tasks]]
 name = "private"
 reference = "recorded"

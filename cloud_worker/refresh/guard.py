@@ -192,7 +192,7 @@ class Guard:
         first = (now - HOUR_SECONDS) // 60 * 60
         planned = self._around.traffic.between(self._task.name, first, now - ON_THE_WAY_SECONDS).planned
         came = _explored_since(rows, first, self._task)
-        objective = self._task.objective
+        objective = self._task.at_device
         fresh = WatchState(objective.max_disagreement, 1.0 - objective.assurance)
         blind = sight(fresh, came, max(planned - self._still_outside(), 0.0)) is Sight.BLIND
         self._figures = replace(self._figures, hour_rows=came, hour_planned=planned, blind=blind)

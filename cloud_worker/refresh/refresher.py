@@ -19,33 +19,32 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 
 import numpy as np
 
 from cloud_worker.config import CloudConfig
-from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.figures import Waiting
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.agreeing import agreeing, judged_by
+from cloud_worker.refresh.agreeing import judged_by
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
-from cloud_worker.refresh.guard import Around, Guard
+from cloud_worker.refresh.guard import Around
 from cloud_worker.refresh.reviewed import taught_of
-from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
+from cloud_worker.refresh.room import Room, pace_of
+from cloud_worker.refresh.self_agreement import AskAgain
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import ReleaseRow, Store, TaskState
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
 from router.guarantee import NEVER, Point, Situation
-from router.judgement import DeviceStudent
 from router.lessons import Key, current, weights_of
 from router.lookout import ALARMED
 from router.refreshing import (
     Champion,
-    Pace,
     begin_trial,
     exploration_at_rest,
     patience_of,
@@ -56,8 +55,7 @@ from router.refreshing import (
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
 from router.task import Kind, Task
-from router.trial import Judging, Next, Trial, certifying
-from router.watch import Certificate
+from router.trial import Next, Trial, certifying
 
 log = logging.getLogger(__name__)
 
@@ -67,21 +65,6 @@ GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where 
 Fit = Callable[[str, Sequence[Record], Recipe], Fitted | None]
 
 
-@dataclass(slots=True)
-class _Room:
-    """What the refresher has in mind of one task."""
-
-    task: Task
-    judging: Judging
-    second: SecondAnswers
-    guard: Guard
-    rows: list[tuple[int, Record]]
-    held: str = ""
-    last_batch: int = -1
-    trial: Trial | None = None
-    student: DeviceStudent | None = None
-
-
 class Refresher:
     """Turns the log into releases. ``fit`` runs a fit, wherever it likes."""
 
@@ -89,20 +72,15 @@ class Refresher:
         """Take up every task where the store says that it stands; ``ask_again`` asks the pool a second time."""
         self._config = config
         self._fit = fit
-        self._pace = Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)
+        self._pace = pace_of(config)
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
         self._publisher = Publisher(config.releases_folder, config.server_urls)
         self._lineages = Lineages(self._store.engine)
-        self._rooms = [self._room(task, ask_again) for task in config.tasks]
+        around = Around.of(self._store, self._publisher)
+        self._rooms = [Room.of(task, config, around, self._lineages, ask_again) for task in config.tasks]
         for room in self._rooms:
             self._take_up(room)
-
-    def _room(self, task: Task, ask_again: AskAgain | None) -> _Room:
-        judging = agreeing(task, self._config)
-        reference = next(teacher for teacher in self._config.teachers if teacher.name == task.reference)
-        second = SecondAnswers(task, judging, self._lineages, ask_again, draws(task, reference))
-        return _Room(task, judging, second, Guard(task, judging, Around.of(self._store, self._publisher)), [])
 
     def step(self) -> None:
         """Consider what is new in the log, for every task."""
@@ -112,14 +90,15 @@ class Refresher:
             if version != state.log_version_seen or room.guard.is_due() or (not room.held and self._is_late(state)):
                 self._consider(room, version)
 
-    def _consider(self, room: _Room, version: int) -> None:
+    def _consider(self, room: Room, version: int) -> None:
         name = room.task.name
-        self._read(room)
-        rows = current([record for _, record in room.rows], room.task)
+        room.read(self._log)
+        rows = current(room.records(), room.task)
         note: dict[str, str] = {}
         try:
             room.second.look(rows)
             self._guard(room)
+            room.tiering.look(room.rows, self._store.task_state(name).exploration, held=bool(room.held))
             if room.trial is not None and not room.held:
                 self._try(room, rows, self._store.spent(name))
             taught = taught_of(rows, self._store, name)
@@ -134,17 +113,9 @@ class Refresher:
         phase = "idle" if room.trial is None else "waiting"
         self._store.update_task(name, phase=phase, rows_seen=len(room.rows), log_version_seen=version, **note)
 
-    def _read(self, room: _Room) -> None:
-        table = self._log.read(room.task.name, after_batch=room.last_batch)
-        batches = table.column("batch").to_pylist()
-        room.rows.extend(zip(batches, records_of(table), strict=True))
-        room.last_batch = max([room.last_batch, *batches])
-
-    def _guard(self, room: _Room) -> None:
+    def _guard(self, room: Room) -> None:
         """Obey the operator, and watch what the champion kept; while the operator holds the task, nothing waits."""
-        changed = room.guard.look(
-            [record for _, record in room.rows], self._lineages.judge(room.task.name, room.task.version)
-        )
+        changed = room.guard.look(room.records(), self._lineages.judge(room.task.name, room.task.version))
         if changed and room.trial is not None and room.trial.has_served:
             room.trial = room.student = None
         before, room.held = room.held, room.guard.holds
@@ -153,7 +124,7 @@ class Refresher:
             rate = room.trial.rate if room.trial and waits else exploration_at_rest(room.task, self._serving(room.task))
             self._store.update_task(room.task.name, exploration=rate)
 
-    def _tell(self, room: _Room, rows: Sequence[Record], taught: int) -> None:
+    def _tell(self, room: Room, rows: Sequence[Record], taught: int) -> None:
         """What ``status`` and the metrics are to say."""
         trial, waiting = room.trial, None
         if trial is not None:
@@ -161,7 +132,7 @@ class Refresher:
             losses = trial.losses(after.threshold)
             waiting = Waiting(trial.number, trial.rows, losses, after.expected_rows, trial.rate, int(trial.patience))
         needed = max(self._pace.min_rows, self._pace.growth * self._store.task_state(room.task.name).rows_at_refresh)
-        room.guard.post([record for _, record in room.rows], taught, math.ceil(needed), waiting)
+        room.guard.post(room.records(), taught, math.ceil(needed), waiting)
 
     def _is_due(self, state: TaskState, taught: int) -> bool:
         late = self._is_late(state) and taught > max(state.rows_at_refresh, self._pace.min_rows - 1)
@@ -170,7 +141,7 @@ class Refresher:
     def _is_late(self, state: TaskState) -> bool:
         return state.rows_at_refresh > 0 and time.time() - state.refreshed_at > self._config.refresh.max_seconds
 
-    def _refresh(self, room: _Room, rows: Sequence[Record], taught: Sequence[Record]) -> None:
+    def _refresh(self, room: Room, rows: Sequence[Record], taught: Sequence[Record]) -> None:
         name = room.task.name
         room.second.settle(rows)
         refusal = room.second.refusal(rows)
@@ -204,7 +175,7 @@ class Refresher:
         self._try(room, rows, self._store.spent(name))
 
     def _calibrated(
-        self, room: _Room, fitted: Fitted, state: TaskState, taught: int, rows: Sequence[Record]
+        self, room: Room, fitted: Fitted, state: TaskState, taught: int, rows: Sequence[Record]
     ) -> tuple[Manifest, tuple[Point, ...]]:
         """The challenger, and the thresholds that might be proved for it."""
         task = room.task
@@ -222,23 +193,23 @@ class Refresher:
             calibration=calibrated.label,
             text_calibration=calibrated.text,
             reliability=tuple(reliability_curve(calibrated.scores, agrees, weights)),
-            self_agreement=room.second.share(current([record for _, record in room.rows], task)),
+            self_agreement=room.second.share(current(room.records(), task)),
             judged_by=self._lineages.judge(task.name, task.version),
             golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE, GOLDEN_LEAST_EQUAL[task.kind]),
             lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
         )
         return manifest, points_of(task, calibrated.scores, agrees, weights)
 
-    def _patience(self, room: _Room, rows: Sequence[Record], trial: Trial) -> int:
+    def _patience(self, room: Room, rows: Sequence[Record], trial: Trial) -> int:
         """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate."""
         situation = self._situation(room, rows, trial)
-        return patience_of(self._current(room), self._store.spent(room.task.name), trial, situation, self._pace)
+        return patience_of(room.current(), self._store.spent(room.task.name), trial, situation, self._pace)
 
-    def _situation(self, room: _Room, rows: Sequence[Record], trial: Trial) -> Situation:
+    def _situation(self, room: Room, rows: Sequence[Record], trial: Trial) -> Situation:
         """What further rows cost and bring now."""
         return situation_of(room.task, rows, trial, self._serving(room.task))
 
-    def _stage(self, room: _Room, fitted: Fitted, manifest: Manifest, trial: Trial) -> None:
+    def _stage(self, room: Room, fitted: Fitted, manifest: Manifest, trial: Trial) -> None:
         name, number, attempt = room.task.name, manifest.number, manifest.lineage.attempt
         # First what may not happen twice: an attempt spends assurance, and a number is never used again.
         self._store.update_task(name, attempt=attempt)
@@ -249,18 +220,18 @@ class Refresher:
         room.trial = trial
         self._store.update_task(name, phase="waiting", phase_progress=0.0, exploration=trial.rate)
 
-    def _draft(self, room: _Room, fitted: Fitted, manifest: Manifest) -> str:
+    def _draft(self, room: Room, fitted: Fitted, manifest: Manifest) -> str:
         """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
         self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
         room.student = self._publisher.student(manifest.task.name, manifest.number, manifest)
         golden = golden_inputs(room.student, fitted.golden[:GOLDEN_INPUTS])
         return self._publisher.amend(manifest, {GOLDEN_FILE: golden})
 
-    def _try(self, room: _Room, rows: Sequence[Record], spent: set[Key]) -> None:
+    def _try(self, room: Room, rows: Sequence[Record], spent: set[Key]) -> None:
         trial, student, name = room.trial, room.student, room.task.name
         assert trial is not None
         assert student is not None
-        seen = trial.look(certifying(self._current(room), trial, spent), student, room.judging)
+        seen = trial.look(certifying(room.current(), trial, spent), student, room.judging)
         self._store.spend(name, trial.number, [row.key for row in seen])
         situation = self._situation(room, rows, trial)
         self._report(room, trial, situation)
@@ -271,7 +242,7 @@ class Refresher:
         if step is Next.END:
             self._end(room, trial)
 
-    def _close(self, room: _Room, rows: Sequence[Record]) -> None:
+    def _close(self, room: Room, rows: Sequence[Record]) -> None:
         """Take what is certified of a challenger that serves, and wait for no more."""
         trial = room.trial
         if trial is None:
@@ -281,28 +252,19 @@ class Refresher:
             self._promote(room, trial)
         self._rest(room)
 
-    def _report(self, room: _Room, trial: Trial, situation: Situation) -> None:
+    def _report(self, room: Room, trial: Trial, situation: Situation) -> None:
         """Say how far the challenger is with the threshold that it is after."""
         after = trial.outlook(situation).threshold
         progress = min(1.0, max(0.0, trial.evidence(after) / -np.log(trial.alpha)))
         note = f"release {trial.number}: {trial.rows} rows, {trial.losses(after)} lost"
         self._store.update_task(room.task.name, phase_progress=float(progress), phase_note=note)
 
-    def _promote(self, room: _Room, trial: Trial) -> None:
+    def _promote(self, room: Room, trial: Trial) -> None:
         """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
         name = room.task.name
         self._store.update_task(name, phase="publishing")
         threshold = trial.certified()
-        certificate = Certificate(
-            allowance=trial.proven(threshold),
-            alpha=trial.alpha,
-            rows=trial.rows,
-            losses=trial.losses(threshold),
-            log_evidence=trial.evidence(threshold),
-            attempt=self._store.task_state(name).attempt,
-            first_asked_at=trial.first_asked_at,
-            last_asked_at=trial.last_asked_at,
-        )
+        certificate = trial.certificate(self._store.task_state(name).attempt)
         manifest = self._publisher.manifest(name, trial.number)
         escalation = trial.escalation(threshold, room.task.exploration.floor)
         manifest = replace(manifest, certificate=certificate, policy=Policy(threshold), escalation=escalation)
@@ -319,7 +281,7 @@ class Refresher:
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
         log.info("task %s: release %d certified on %d rows", name, number, trial.rows)
 
-    def _end(self, room: _Room, trial: Trial) -> None:
+    def _end(self, room: Room, trial: Trial) -> None:
         """Wait no longer."""
         if trial.has_served:
             self._store.update_task(room.task.name, phase_note="")
@@ -329,22 +291,22 @@ class Refresher:
         kind = "no certificate" if threshold == NEVER else "certified, and keeps no more than the champion"
         self._reject(room, trial, f"{kind}: {trial.rows} rows")
 
-    def _reject(self, room: _Room, trial: Trial, reason: str) -> None:
+    def _reject(self, room: Room, trial: Trial, reason: str) -> None:
         name = room.task.name
         self._store.update_release(name, trial.number, state="rejected", note=reason)
         self._store.update_task(name, phase_note=f"release {trial.number} rejected: {reason}")
         self._rest(room)
 
-    def _rest(self, room: _Room) -> None:
+    def _rest(self, room: Room) -> None:
         """Explore as when nothing waits."""
         rate = exploration_at_rest(room.task, self._serving(room.task))
         self._store.update_task(room.task.name, exploration=rate)
         room.trial = room.student = None
 
-    def _take_up(self, room: _Room) -> None:
+    def _take_up(self, room: Room) -> None:
         """Go on where the process before this one ended: with the challenger that waits, if one does."""
         name = room.task.name
-        self._read(room)
+        room.read(self._log)
         releases = self._store.releases(name)
         waiting = [row for row in releases if row.state == "waiting"]
         for row in [*(row for row in releases if row.state == "building"), *waiting[:-1]]:
@@ -360,7 +322,7 @@ class Refresher:
             self._store.update_task(name, phase="idle", phase_progress=0.0)
             self._rest(room)
 
-    def _go_on(self, room: _Room, row: ReleaseRow) -> None:
+    def _go_on(self, room: Room, row: ReleaseRow) -> None:
         name, number, proved = room.task.name, row.number, json.loads(row.note)
         manifest = self._publisher.manifest(name, number)
         if manifest.task.version != room.task.version:
@@ -374,7 +336,7 @@ class Refresher:
         room.trial.look(seen, room.student, room.judging)
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
-    def _trial(self, room: _Room, manifest: Manifest, points: tuple[Point, ...], rate: float) -> Trial:
+    def _trial(self, room: Room, manifest: Manifest, points: tuple[Point, ...], rate: float) -> Trial:
         attempt = manifest.lineage.attempt
         return begin_trial(room.task, manifest.number, attempt, points, rate=rate, freeze=room.last_batch)
 
@@ -389,7 +351,3 @@ class Refresher:
     def _waiting(self, task: Task, rows: Sequence[Record]) -> tuple[float, float]:
         """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1]."""
         return waiting_share(task, rows, self._serving(task))
-
-    def _current(self, room: _Room) -> list[tuple[int, Record]]:
-        keep = {record.key for record in current([record for _, record in room.rows], room.task)}
-        return [(batch, record) for batch, record in room.rows if record.key in keep]

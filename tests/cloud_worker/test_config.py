@@ -79,6 +79,15 @@ def test_it_never_changes_after_reading(write):
         (GOOD.replace('answers = "answers.jsonl"', ""), "teachers.big.answers: no such file"),
         (GOOD.replace("answers.jsonl", "nowhere.jsonl"), "nowhere.jsonl"),
         (GOOD.replace('reference = "big"', 'reference = "bigger"'), "tasks.home.reference: 'bigger' is no teacher"),
+        (GOOD + '[tasks.cheaper]\nteachers = ["tiny"]', "cheaper.teachers: 'tiny' is no teacher; known: ['big']"),
+        (GOOD + '[tasks.cheaper]\nteachers = ["big"]', "names 'big', which is the reference"),
+        (GOOD + '[tasks.cheaper]\nteachers = ["a", "a"]', "names a twice"),
+        (GOOD + "[tasks.cheaper]\nshare = 1.0", "share is 1.0"),
+        (GOOD + '[tasks.cheaper]\nway = "guess"', "'cascade', 'routing' or 'both'"),
+        (
+            GOOD.replace("max_disagreement = 0.05", "max_escalation = 0.2") + '[tasks.cheaper]\nteachers = ["a"]',
+            "cheaper.teachers needs objective.max_disagreement",
+        ),
         (GOOD.replace('reference = "big"', 'reference = "big"\nstudent = "tiny"'), "takes compact or encoder-head"),
         (
             GOOD.replace('reference = "big"', 'reference = "big"\nlog_by_defualt = false'),

@@ -18,7 +18,7 @@ from cloud_worker.distillation_log import (
 )
 from cloud_worker.drainer import Drainer
 from cloud_worker.spool import Entry, Spool, StoredAnswer
-from router.distillation import Record, Source
+from router.distillation import Record, Source, Tried
 from router.query import Distribution, TokenProbability
 
 DAY = 86_400.0
@@ -57,10 +57,11 @@ def test_an_empty_log_has_version_minus_one_and_no_rows(log):
 
 def test_a_log_that_is_older_than_a_column_is_read_and_takes_it_in(tmp_path):
     path = tmp_path / "log"
-    old = [name for name in SCHEMA.names if name not in ("chat", "tokens", "problem")]
+    old = [name for name in SCHEMA.names if name not in ("chat", "tokens", "problem", "tried")]
     write_deltalake(path, table_of([record(1)], 1).select(old), partition_by=["task", "day"])
     log = DistillationLog(path)
-    assert [(row.chat, row.tokens, row.problem) for row in records_of(log.read("home"))] == [("", (), "")]
+    (known,) = records_of(log.read("home"))
+    assert (known.chat, known.tokens, known.problem, known.tried) == ("", (), "", ())
     log.append([record(2, chat="[]", problem="unread")], "spool", 2)
     rows = records_of(DistillationLog(path).read("home"))
     assert sorted((row.chat, row.problem) for row in rows) == [("", ""), ("[]", "unread")]
@@ -74,7 +75,11 @@ def test_the_tokens_of_an_answer_are_kept(log):
 
 
 def test_a_record_comes_back_as_it_went_in(log):
-    rows = [record(1), record(2, rationale="so", tail_log_probability=-3.0, labels=(), log_probabilities=())]
+    tried = (Tried("small", "v2", "on", -0.25, 0.01, 3.5), Tried("tiny", failed=True))
+    rows = [
+        record(1, tried=tried),
+        record(2, rationale="so", tail_log_probability=-3.0, labels=(), log_probabilities=()),
+    ]
     log.append(rows, "spool", 2)
     assert sorted(records_of(log.read("home")), key=lambda row: row.query_id) == rows
 

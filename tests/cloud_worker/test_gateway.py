@@ -5,11 +5,15 @@ import signal
 import uuid
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.pool_policies import PoolPolicies, Standing, StoredPolicy
+from cloud_worker.store import Store
 from cloud_worker.testing import edge
+from cloud_worker.words import FEATURES, WordHead
 from router.channel import open_channel
 from router.distillation import Source
 from router.errors import (
@@ -24,6 +28,9 @@ from router.errors import (
 from router.exploration import is_explored
 from router.query import Attempt, Consent, Message, Query, Reason, Route, Tier, Wanted
 from router.release import read_manifest
+from router.task import Way
+from router.tiers import PoolPolicy
+from router.tiers import Tier as CheaperTier
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -86,6 +93,31 @@ async def test_a_draw_that_does_not_verify_makes_an_ordinary_row(cluster, device
     rows = {row.query_id: row for row in logged(cluster, device.device)}
     assert {row.query_id for row in rows.values() if row.explored} == {i for i in ids if is_explored(seed, i, rate)}
     assert 0 < sum(row.explored for row in rows.values()) < 20
+
+
+async def test_a_proved_policy_lets_a_cheaper_teacher_answer_what_was_not_drawn(cluster, device):
+    await device.sync()
+    drawn = await device.escalate("text 3", "tiered", Attempt(exploration=1.0))
+    assert drawn.provenance.model == "recorded"
+    [row] = logged(cluster, device.device, "tiered")
+    [said] = row.tried
+    assert (said.teacher, said.answer, said.log_confidence) == ("small", "label 3", 0.0)
+    store = Store(cluster.config.store_url)
+    tier = CheaperTier("small", said.version, 0.1, -3.0, 1.5, 0.0, (0.0, 0.0), (0.1, 0.0))
+    policy = PoolPolicy(Way.CASCADE, 0.2, (tier,))
+    words = (WordHead(np.zeros(FEATURES, np.float32), 0.0),)
+    version = row.teacher_version
+    PoolPolicies(store.engine).add(
+        StoredPolicy("tiered", 1, 1, version, Standing.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
+    )
+    async with asyncio.timeout(30):
+        answer = drawn
+        while answer.provenance.model != "small":  # until the gateway has looked again
+            answer = await device.escalate("text 4", "tiered", Attempt(exploration=0.0))
+    assert (answer.text, answer.provenance.covered, answer.provenance.logged) == ("label 4", True, True)
+    assert (await device.escalate("text 5", "tiered", Attempt(exploration=1.0))).provenance.model == "recorded"
+    rows = {row.text: row for row in logged(cluster, device.device, "tiered") if row.teacher == "small"}
+    assert not rows["text 4"].is_reference
 
 
 async def test_a_direct_query_is_neither_explored_nor_covered(cluster, device):
@@ -214,6 +246,8 @@ async def test_a_killed_gateway_comes_back_on_its_port_and_loses_nothing(cluster
     assert f"127.0.0.1:{cluster.port()}" == cluster.target
     assert {error.status for error in errors} <= {"UNAVAILABLE"}
     async with edge(cluster.target, device.device) as again:  # a channel that has not run out of retries
+        async with asyncio.timeout(30):
+            await again.channel.channel_ready()  # channels of one process share the pause before they dial again
         assert await again.ask(Query("kept through the kill", "home", "text 7")) == before
     answered = {query_id for query_id, answer in device.answers.items() if answer.provenance.logged}
     rows = [row.query_id for row in logged(cluster, device.device)]

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.records import Asked, answer_of, is_covered, question_of, record_of, shorten, verify_draw
+from cloud_worker.records import Asked, Outcome, answer_of, is_covered, question_of, record_of, shorten, verify_draw
 from cloud_worker.spool import Entry, Spool, SpoolDrain, StoredAnswer
 from cloud_worker.teachers import TeacherAnswer
 from router.chat import messages_as_json
-from router.distillation import Source, may_certify, may_teach
+from router.distillation import Source, Tried, may_certify, may_teach
 from router.exploration import draw
 from router.query import (
     Attempt,
@@ -46,28 +46,49 @@ def test_a_claimed_draw_verifies_only_with_the_devices_seed_and_rate():
 
 
 def test_a_direct_query_is_neither_covered_nor_able_to_certify():
-    row = record_of(asked(), SAID)
+    row = record_of(asked(), Outcome(SAID, "big"))
     assert (row.source, row.covered, row.explored, row.asked_at) == (Source.DIRECT, False, False, 1000.0)
     assert may_teach(row)
     assert not may_certify(row)
 
 
 def test_an_escalated_query_was_certain_to_reach_the_reference():
-    row = record_of(asked(Attempt(release=2, answer="off", score=0.4, exploration=0.05, asked_at=990.0)), SAID)
+    row = record_of(
+        asked(Attempt(release=2, answer="off", score=0.4, exploration=0.05, asked_at=990.0)), Outcome(SAID, "big")
+    )
     assert (row.source, row.propensity, row.exploration) == (Source.ESCALATED, 1.0, 0.05)
     assert (row.release, row.local_answer, row.local_score, row.asked_at) == (2, "off", 0.4, 990.0)
     assert (row.teacher, row.teacher_version, row.task_version, row.is_reference) == ("big", "v1", 3, True)
 
 
+def test_what_a_cheaper_teacher_answered_is_no_lesson_and_certifies_nothing():
+    tried = (Tried("small", "v2", "on", -0.1),)
+    row = record_of(asked(Attempt(exploration=0.05)), Outcome(SAID, "small", tried, stands=True))
+    assert (row.teacher, row.is_reference, row.tried, row.propensity) == ("small", False, tried, 0.05)
+    assert not may_teach(row)
+    assert not may_certify(row)
+
+
+def test_an_explored_query_that_a_cheaper_teacher_would_have_answered_reached_the_reference_by_the_draw():
+    drawn = asked(Attempt(explored=True, exploration=0.05), explored=True)
+    row = record_of(drawn, Outcome(SAID, "big", (Tried("small", "v2", "on", -0.1),), stands=True))
+    assert (row.is_reference, row.propensity, row.source) == (True, 0.05, Source.ESCALATED)
+    assert record_of(drawn, Outcome(SAID, "big")).propensity == 1.0
+    assert may_certify(row)
+
+
 def test_a_kept_and_explored_query_reached_it_by_the_draw():
     attempt = Attempt(release=2, answer="on", score=0.9, kept=True, explored=True, exploration=0.05)
-    row = record_of(asked(attempt, explored=True), SAID)
+    row = record_of(asked(attempt, explored=True), Outcome(SAID, "big"))
     assert (row.source, row.propensity, row.kept) == (Source.TAUGHT, 0.05, True)
     assert may_certify(row)
 
 
 def test_a_degraded_query_is_not_covered():
-    row = record_of(asked(Attempt(answer="on", kept=True, degraded=True, explored=True, exploration=0.05), True), SAID)
+    row = record_of(
+        asked(Attempt(answer="on", kept=True, degraded=True, explored=True, exploration=0.05), True),
+        Outcome(SAID, "big"),
+    )
     assert (row.source, row.covered, row.propensity) == (Source.TAUGHT, False, 1.0)
     assert not may_certify(row)
 
@@ -79,7 +100,7 @@ def test_a_query_that_its_caller_sent_past_the_device_is_not_covered():
 @pytest.mark.parametrize("logged", [True, False])
 def test_an_answer_says_who_answered_why_and_whether_it_is_kept(logged):
     query = asked(Attempt(reason=Reason.UNCONFIDENT), True, wanted=Wanted(top_k=1))
-    answer = answer_of(query, SAID, "gateway-0", logged, (("teacher", 4.0),))
+    answer = answer_of(query, Outcome(SAID, "big"), "gateway-0", logged, (("teacher", 4.0),))
     said = answer.provenance
     assert (said.model, said.model_version, said.reason, said.node) == ("big", "v1", Reason.UNCONFIDENT, "gateway-0")
     assert (said.logged, said.explored, said.covered, said.degraded) == (logged, True, True, False)
@@ -154,22 +175,22 @@ def test_tokens_are_asked_for_where_the_task_logs_them():
 def test_everything_that_was_said_is_in_the_row_and_what_was_wanted_in_the_answer():
     said = TeacherAnswer("on", "v1", tokens=TOKENS, rationale="It is dark.", usd=0.25)
     full = asked_text(text_task(), messages=MESSAGES[:1], wanted=Wanted(top_k=2, rationale=True))
-    row = record_of(full, said)
+    row = record_of(full, Outcome(said, "big", usd=said.usd))
     assert (row.answer, row.rationale, row.tokens, row.usd) == ("on", "It is dark.", TOKENS, 0.25)
     assert row.chat == messages_as_json(MESSAGES[:1])
-    answer = answer_of(full, said, "gateway-0", True, ())
+    answer = answer_of(full, Outcome(said, "big"), "gateway-0", True, ())
     assert answer.rationale == "It is dark."
     assert [len(token.alternatives.top) for token in answer.tokens] == [2, 2]
     assert math.exp(answer.tokens[0].alternatives.tail) == pytest.approx(0.02 + math.exp(-4.0))
-    bare = answer_of(asked_text(text_task(), text="it"), said, "gateway-0", True, ())
+    bare = answer_of(asked_text(text_task(), text="it"), Outcome(said, "big"), "gateway-0", True, ())
     assert (bare.rationale, bare.tokens) == ("", ())
 
 
 def test_calls_stand_in_the_row_as_json_and_in_the_answer_apart():
     said = TeacherAnswer("Sure!", "v1", tool_calls=CALLS)
-    row = record_of(asked_text(text_task(), text="it"), said)
+    row = record_of(asked_text(text_task(), text="it"), Outcome(said, "big"))
     assert row.answer == '[{"name": "light", "arguments": {"on": true, "room": "hall"}}]'
-    answer = answer_of(asked_text(text_task(), text="it"), said, "gateway-0", True, ())
+    answer = answer_of(asked_text(text_task(), text="it"), Outcome(said, "big"), "gateway-0", True, ())
     assert (answer.text, answer.tool_calls) == ("Sure!", CALLS)
     assert answer_from_proto(answer_to_proto(answer)) == answer
 
@@ -187,7 +208,8 @@ def test_calls_stand_in_the_row_as_json_and_in_the_answer_apart():
 def test_what_its_judge_can_not_read_is_no_lesson_and_may_certify(judge, answer, readable):
     task = Task("talk", reference="big", kind=Kind.TEXT, judge=judge)
     attempt = Attempt(explored=True, exploration=1.0)
-    row = record_of(Asked(Query("q1", "talk", "it", attempt=attempt), "a", task, 1.0, True), TeacherAnswer(answer, "v"))
+    said = Outcome(TeacherAnswer(answer, "v"), "big")
+    row = record_of(Asked(Query("q1", "talk", "it", attempt=attempt), "a", task, 1.0, True), said)
     assert (row.problem == "") is readable
     assert may_certify(row)
     if not readable:
@@ -196,7 +218,7 @@ def test_what_its_judge_can_not_read_is_no_lesson_and_may_certify(judge, answer,
 
 async def test_all_of_a_row_survives_the_spool(tmp_path):
     said = TeacherAnswer("on", "v1", tokens=TOKENS, rationale="It is dark.", problem="unread")
-    row = record_of(asked_text(text_task(), messages=MESSAGES), said)
+    row = record_of(asked_text(text_task(), messages=MESSAGES), Outcome(said, "big"))
     spool = Spool(tmp_path / "gateway-0.sqlite")
     await spool.append(Entry(StoredAnswer("kitchen", "q1", "digest", 1.0, b""), row))
     await spool.close()

@@ -204,7 +204,7 @@ def test_a_server_that_is_away_does_not_keep_a_cluster_from_starting_even_with_c
 def test_more_questions_than_a_device_would_ask_go_out_at_once(settings, server, tmp_path):
     met = threading.Barrier(24, timeout=30)
     server.answer = lambda text: f"{met.wait() >= 0}"
-    teacher = load_teacher(settings.model_copy(update={"concurrency": 24}), tmp_path)
+    teacher = load_teacher(settings.model_copy(update={"concurrency": 24, "seconds": 60.0}), tmp_path)
     with ThreadPoolExecutor(teacher.threads) as threads:
         replies = list(threads.map(teacher.answer_one, [Question(f"t{place}") for place in range(24)]))
     assert {reply.text for reply in replies} == {"True"}

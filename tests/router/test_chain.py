@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router.chain import CEILING, fit_chain, transformed
+from router.chain import fit_chain
+from router.tiers import CEILING, transformed
 
 PRICES = np.geomspace(1e-6, 10, 60)
 COSTS = np.array([1.0, 5.0, 25.0])

@@ -1,0 +1,207 @@
+"""Policies of the pool in the store: which cheaper teacher may answer what.
+
+Rules:
+ * A number is never used again; of one version of a task at most one policy serves.
+ * A policy speaks of one version of the reference: another one unmakes it.
+ * The refresher writes; gateways read what serves, and look again after a while.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, Text, func, insert, select, update
+from sqlalchemy.schema import CreateTable
+
+from cloud_worker.store import Store
+from cloud_worker.words import WordHead
+from router.task import Mode, Task
+from router.tiers import PoolPolicy
+
+LOOK_SECONDS = 2.0  # between two looks of a gateway
+
+_METADATA = MetaData()
+_POLICIES = Table(
+    "pool_policies",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("reference_version", String(200), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("rate", Float, nullable=False),
+    Column("patience", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("freeze", Integer, nullable=False),
+    Column("served_after", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("figures", Text, nullable=False),
+)
+_POLICY = TypeAdapter(PoolPolicy)
+
+
+class Standing(StrEnum):
+    """Where a policy stands."""
+
+    WAITING = "waiting"  # for its certificate
+    SERVING = "serving"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"  # it served, and broke its promise or lost its ground
+    RETIRED = "retired"  # a better one serves
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """What the explored rows say of a policy.
+
+    Attributes:
+        rows: Looked at: to certify it, or since it serves.
+        losses: Of them, those where a cheaper teacher's answer stood, or would have, and differs from the reference's.
+        stood: Share of what leaves the devices that a cheaper teacher answers, in [0, 1].
+        saved: Share of the reference's cost of what leaves the devices that is saved, at most 1.
+    """
+
+    rows: int = 0
+    losses: int = 0
+    stood: float = 0.0
+    saved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy of a task's pool.
+
+    Attributes:
+        task: Its task.
+        version: The task's version.
+        number: Its own, from 1; the attempt of the task's lineage that it spends.
+        reference_version: Of the reference that it agrees with.
+        state: Where it stands.
+        policy: What it does.
+        words: A head for each of its teachers.
+        rate: Lowest exploration rate whose rows may certify it, in (0, 1].
+        patience: Most rows that it may look at.
+        rows: That it was fitted on.
+        freeze: Last batch of the log that it may have learned from.
+        served_after: Last batch of the log when it began to serve.
+        created_at: Unix time in seconds.
+        note: Why it stands there.
+        figures: What the rows said last.
+    """
+
+    task: str
+    version: int
+    number: int
+    reference_version: str
+    state: Standing
+    policy: PoolPolicy
+    words: tuple[WordHead, ...]
+    rate: float
+    patience: int
+    rows: int
+    freeze: int
+    served_after: int
+    created_at: float
+    note: str = ""
+    figures: PoolFigures = PoolFigures()
+
+
+class PoolPolicies:
+    """The policies of all tasks."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Keep them in ``engine``'s database."""
+        self._engine = engine
+        with engine.begin() as connection:
+            connection.execute(CreateTable(_POLICIES, if_not_exists=True))
+
+    def next_number(self, task: Task) -> int:
+        """A number that no policy of the task has had."""
+        with self._engine.connect() as connection:
+            last = connection.execute(
+                select(func.max(_POLICIES.c.number)).where(_POLICIES.c.task == task.name)
+            ).scalar()
+        return 1 if last is None else int(last) + 1
+
+    def add(self, stored: StoredPolicy) -> None:
+        """Keep a new one; ``IntegrityError`` if its number is taken."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(_POLICIES).values(**_columns(stored)))
+
+    def change(self, stored: StoredPolicy, state: Standing, note: str = "", served_after: int | None = None) -> None:
+        """Let a policy stand elsewhere; one that serves takes the place of the one before."""
+        with self._engine.begin() as connection:
+            if state is Standing.SERVING:
+                connection.execute(
+                    update(_POLICIES)
+                    .where(_POLICIES.c.task == stored.task, _POLICIES.c.state == Standing.SERVING.value)
+                    .values(state=Standing.RETIRED.value)
+                )
+            after = stored.served_after if served_after is None else served_after
+            values = {"state": state.value, "note": note, "served_after": after}
+            connection.execute(update(_POLICIES).where(*_is(stored)).values(**values))
+
+    def tell(self, stored: StoredPolicy, figures: PoolFigures) -> None:
+        """Keep what the rows say of a policy now."""
+        with self._engine.begin() as connection:
+            values = {"figures": TypeAdapter(PoolFigures).dump_json(figures).decode()}
+            connection.execute(update(_POLICIES).where(*_is(stored)).values(**values))
+
+    def of(self, task: Task) -> list[StoredPolicy]:
+        """Those of the task's present version, oldest first."""
+        mine = (_POLICIES.c.task == task.name) & (_POLICIES.c.version == task.version)
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(_POLICIES).where(mine).order_by(_POLICIES.c.number))
+            return [_stored(dict(row._mapping)) for row in rows]
+
+    def serving(self, task: Task) -> StoredPolicy | None:
+        """The one that serves."""
+        return next((stored for stored in self.of(task) if stored.state is Standing.SERVING), None)
+
+
+class Serving:
+    """What serves, as a gateway knows it: read again when it is older than ``LOOK_SECONDS``."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read from ``store``; ``clock`` tells seconds."""
+        self._store = store
+        self._policies = PoolPolicies(store.engine)
+        self._clock = clock
+        self._known: dict[str, tuple[float, StoredPolicy | None]] = {}
+
+    def of(self, task: Task) -> StoredPolicy | None:
+        """The policy that serves a task, none while the operator has the reference answer; may read the store."""
+        known = self._known.get(task.name)
+        if known is None or self._clock() - known[0] > LOOK_SECONDS:
+            free = self._store.task_state(task.name).mode is Mode.SERVE
+            known = self._known[task.name] = (self._clock(), self._policies.serving(task) if free else None)
+        return known[1]
+
+
+def _is(stored: StoredPolicy) -> tuple[Any, Any]:
+    return _POLICIES.c.task == stored.task, _POLICIES.c.number == stored.number
+
+
+def _columns(stored: StoredPolicy) -> dict[str, Any]:
+    words = [{"weights": head.pack(), "bias": head.bias} for head in stored.words]
+    names = ("task", "number", "version", "reference_version", "rate", "patience", "rows", "freeze", "served_after")
+    plain = {name: getattr(stored, name) for name in (*names, "created_at", "note")}
+    policy = json.dumps({"policy": _POLICY.dump_python(stored.policy, mode="json"), "words": words})
+    figures = TypeAdapter(PoolFigures).dump_json(stored.figures).decode()
+    return {**plain, "state": stored.state.value, "policy": policy, "figures": figures}
+
+
+def _stored(row: dict[str, Any]) -> StoredPolicy:
+    packed = json.loads(row["policy"])
+    words = tuple(WordHead.unpack(head["weights"], head["bias"]) for head in packed["words"])
+    figures = TypeAdapter(PoolFigures).validate_json(row["figures"])
+    changed = {"state": Standing(row["state"]), "policy": _POLICY.validate_python(packed["policy"]), "words": words}
+    return StoredPolicy(**{**row, **changed, "figures": figures})

@@ -1,0 +1,81 @@
+"""What the refresher has in mind of one task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cloud_worker.config import CloudConfig
+from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.lineages import Lineages
+from cloud_worker.pool_policies import PoolPolicies
+from cloud_worker.refresh.agreeing import agreeing
+from cloud_worker.refresh.guard import Around, Guard
+from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
+from cloud_worker.refresh.tiering import Tiering
+from router.distillation import Record
+from router.judgement import DeviceStudent
+from router.lessons import current
+from router.refreshing import Pace
+from router.task import Task
+from router.trial import Judging, Trial
+
+
+@dataclass(slots=True)
+class Room:
+    """Of one task.
+
+    Attributes:
+        task: The task.
+        judging: Its judge.
+        second: What the reference says when it is asked again.
+        guard: Keeps its promise.
+        tiering: Keeps its pool's policy.
+        rows: Pairs of batch and record, all of the task, in the log's order.
+        held: Why nothing is to be fitted or promoted now; empty when nothing holds it.
+        last_batch: Of the rows.
+        trial: Of the challenger that waits.
+        student: The challenger.
+    """
+
+    task: Task
+    judging: Judging
+    second: SecondAnswers
+    guard: Guard
+    tiering: Tiering
+    rows: list[tuple[int, Record]] = field(default_factory=list)
+    held: str = ""
+    last_batch: int = -1
+    trial: Trial | None = None
+    student: DeviceStudent | None = None
+
+    @classmethod
+    def of(
+        cls, task: Task, config: CloudConfig, around: Around, lineages: Lineages, ask_again: AskAgain | None
+    ) -> Room:
+        """An empty one of ``task``; ``ask_again`` asks the pool a second time."""
+        judging = agreeing(task, config)
+        reference = next(teacher for teacher in config.teachers if teacher.name == task.reference)
+        second = SecondAnswers(task, judging, lineages, ask_again, draws(task, reference))
+        tiering = Tiering(task, judging, PoolPolicies(around.store.engine), pace_of(config))
+        return cls(task, judging, second, Guard(task, judging, around), tiering)
+
+    def read(self, log: DistillationLog) -> None:
+        """Take in what is new in the log."""
+        table = log.read(self.task.name, after_batch=self.last_batch)
+        batches = table.column("batch").to_pylist()
+        self.rows.extend(zip(batches, records_of(table), strict=True))
+        self.last_batch = max([self.last_batch, *batches])
+
+    def records(self) -> list[Record]:
+        """All of the task, in the log's order."""
+        return [record for _, record in self.rows]
+
+    def current(self) -> list[tuple[int, Record]]:
+        """Pairs of batch and record, of the task's present version and reference."""
+        keep = {record.key for record in current(self.records(), self.task)}
+        return [(batch, record) for batch, record in self.rows if record.key in keep]
+
+
+def pace_of(config: CloudConfig) -> Pace:
+    """How often a student is fitted."""
+    return Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)

@@ -1,0 +1,177 @@
+"""The policy of a pool: fitted, proved, watched, withdrawn."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from cloud_worker.pool_policies import PoolPolicies, Serving, Standing
+from cloud_worker.refresh.tiering import LEAST_ROWS, Tiering
+from cloud_worker.store import Store
+from router.distillation import Tried
+from router.refreshing import Pace
+from router.task import Cheaper, Mode, Objective, Task, Way, agree
+
+PACE = Pace(600, 1.4, 6000)
+TASK = Task(
+    "home", reference="big", cheaper=Cheaper(("small",), share=0.5), objective=Objective(0.04, 0.9), student="compact"
+)
+
+
+@dataclass
+class World:
+    """A log that grows by explored rows on which a cheaper teacher was asked too."""
+
+    store: Store
+    record: object
+    task: Task = TASK
+    rows: list = field(default_factory=list)
+    draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    batch: int = 0
+    version: str = "v1"
+    wrong_when_sure: float = 0.001
+    wrong_when_unsure: float = 0.5
+
+    def __post_init__(self):
+        self.store.declare_tasks([self.task])
+        self.policies = PoolPolicies(self.store.engine)
+        self.restart()
+
+    def restart(self):
+        judging = lambda asked, answer, reference: agree(self.task.judge, answer, reference)  # noqa: E731
+        self.tiering = Tiering(self.task, judging, self.policies, PACE)
+
+    def ask(self, count, rate=1.0, held=False):
+        """So many explored rows, in batches, each looked at."""
+        for start in range(0, count, 50):
+            self.batch += 1
+            for place in range(start, min(start + 50, count)):
+                self.rows.append((self.batch, self._row(self.batch * 100 + place % 50, rate)))
+            self.tiering.look(self.rows, rate, held)
+        return self.policies.serving(self.task)
+
+    def _row(self, place, rate):
+        sure = self.draw.random() < 0.8
+        wrong = self.draw.random() < (self.wrong_when_sure if sure else self.wrong_when_unsure)
+        confidence = float(np.log(self.draw.uniform(0.95, 0.999) if sure else self.draw.uniform(0.3, 0.7)))
+        text = f"{'plain' if sure else 'odd'} lamp {self.draw.integers(50)}"
+        said = Tried("small", "s1", "off" if wrong else "on", confidence, milliseconds=1.0)
+        made = self.record(place, text, "on", caller=f"device-{self.draw.integers(30)}", tried=(said,))
+        return replace(made, teacher_version=self.version, milliseconds=10.0, exploration=rate)
+
+    @property
+    def states(self):
+        return [stored.state for stored in self.policies.of(self.task)]
+
+
+@pytest.fixture
+def world(tmp_path, record):
+    return World(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}"), record)
+
+
+@pytest.mark.parametrize("way", Way)
+def test_a_cheaper_teacher_that_knows_when_it_is_right_comes_to_serve(tmp_path, record, way):
+    task = replace(TASK, cheaper=replace(TASK.cheaper, way=way))
+    world = World(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}"), record, task)
+    serving = world.ask(LEAST_ROWS)
+    assert serving is None
+    serving = world.ask(3000)
+    assert serving.policy.way is way
+    assert serving.figures.stood > 0.6
+    assert serving.figures.saved > 0.4
+    assert serving.figures.losses <= 0.02 * serving.figures.rows
+
+
+def test_no_row_certifies_what_it_fitted(world):
+    world.ask(3000)
+    first = world.policies.of(TASK)[0]
+    assert first.freeze == 6  # fitted on the first six batches
+    assert first.served_after > first.freeze + (200 // 50)
+    assert all(row.batch > first.freeze for row in world.tiering._certifying(first))
+
+
+def test_a_teacher_that_is_wrong_when_it_is_sure_never_serves(tmp_path, record):
+    world = World(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}"), record, wrong_when_sure=0.05)
+    assert world.ask(4000) is None
+    assert Standing.SERVING not in world.states
+    assert Standing.RETIRED not in world.states
+
+
+def test_a_policy_that_breaks_its_promise_is_withdrawn(world):
+    number = world.ask(3000).number
+    world.wrong_when_sure = 0.15
+    for _ in range(40):
+        serving = world.ask(50)
+        if serving is None or serving.number != number:
+            break
+    broken = next(stored for stored in world.policies.of(TASK) if stored.number == number)
+    assert broken.state is Standing.WITHDRAWN
+    assert "broke its promise" in broken.note
+
+
+def test_another_version_of_the_reference_withdraws_what_agreed_with_the_old_one(world):
+    number = world.ask(3000).number
+    world.version = "v2"
+    world.ask(50)
+    known = {stored.number: stored for stored in world.policies.of(TASK)}
+    assert (known[number].state, known[number].note) == (Standing.WITHDRAWN, "the reference has another version")
+
+
+def test_after_a_restart_the_same_rows_say_the_same(world):
+    world.ask(700)
+    before = world.policies.of(TASK)
+    world.restart()
+    world.tiering.look(world.rows, 1.0, held=False)
+    after = world.policies.of(TASK)
+    assert [(one.number, one.state, one.figures) for one in after] == [
+        (one.number, one.state, one.figures) for one in before
+    ]
+
+
+def test_while_it_is_held_nothing_is_fitted_and_nothing_begins_to_serve(world):
+    world.ask(3000, held=True)
+    assert world.states == []
+    world.ask(50)
+    assert world.states == [Standing.WAITING]
+    world.ask(3000, held=True)
+    assert world.states == [Standing.WAITING]
+
+
+def test_rows_of_a_lower_rate_end_a_wait_for_a_higher_one(world):
+    world.ask(350)
+    assert world.states == [Standing.WAITING]
+    world.ask(50, rate=0.05)
+    assert world.states == [Standing.REJECTED]
+    assert "exploration rate" in world.policies.of(TASK)[0].note
+
+
+def test_a_task_of_the_reference_alone_has_no_policy(tmp_path, record):
+    task = replace(TASK, cheaper=Cheaper())
+    world = World(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}"), record, task)
+    world.ask(1000)
+    assert world.states == []
+
+
+def test_a_gateway_hears_of_what_serves_after_a_while_and_of_the_operators_hand(world):
+    now = [0.0]
+    serving = Serving(world.store, lambda: now[0])
+    assert serving.of(TASK) is None
+    world.ask(3000)
+    assert serving.of(TASK) is None
+    now[0] += 3.0
+    assert serving.of(TASK).number == world.policies.serving(TASK).number
+    world.store.update_task("home", mode=Mode.OBSERVE.value)
+    now[0] += 3.0
+    assert serving.of(TASK) is None
+
+
+def test_a_stored_policy_comes_back_as_it_was_kept(world):
+    world.ask(350)
+    (stored,) = world.policies.of(TASK)
+    again = replace(stored, number=9)
+    world.policies.add(again)
+    kept = world.policies.of(TASK)[1]
+    assert kept.policy == stored.policy
+    assert kept.words[0].bias == stored.words[0].bias
+    assert (kept.words[0].weights == stored.words[0].weights).all()
+    assert kept.words[0].odds(["plain lamp 3"])[0] > kept.words[0].odds(["odd lamp 3"])[0]
