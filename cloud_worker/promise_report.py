@@ -16,6 +16,8 @@ from typing import Any
 
 from cloud_worker.figures import Drifted, Figures, Observed, Waiting, Watched
 from cloud_worker.hands import Hand
+from cloud_worker.pool_policies import StoredPolicy
+from cloud_worker.pool_report import describe_pool
 from cloud_worker.store import TaskState
 from router.delay import detection_delay
 from router.drift import CHANCE, WINDOW_ROWS
@@ -45,6 +47,7 @@ class Known:
         judged_by: The judge of the task's lineage, empty if none is known yet.
         figures: What the refresher saw last, ``None`` before its first look.
         reports: What each device did with the task since it started.
+        pool: Policies of its cheaper teachers, oldest first.
     """
 
     task: Task
@@ -55,6 +58,7 @@ class Known:
     judged_by: str
     figures: Figures | None
     reports: tuple[TaskReport, ...] = ()
+    pool: tuple[StoredPolicy, ...] = ()
 
 
 def describe(known: Known) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def describe(known: Known) -> dict[str, Any]:
         "why": why,
         "as_of": figures.at or None,
         "certificate": _certificate(manifest.certificate) if manifest and manifest.certificate else None,
-        "used": _used(figures.watched, objective.max_disagreement),
+        "used": _used(figures.watched, known.task.at_device.max_disagreement),
         "missing": _missing(known, figures),
         "exploration": known.state.exploration,
         "delays": _delays(known, figures),
@@ -82,6 +86,7 @@ def describe(known: Known) -> dict[str, Any]:
         "hour": {"rows": figures.hour_rows, "planned": figures.hour_planned, "blind": figures.blind},
         "inputs": _inputs(figures.drifted),
         "calibration": _calibration(manifest),
+        "pool": describe_pool(known.task, known.pool),
         "observed": _observed(figures.observed, known.task) if known.hand.mode is Mode.OBSERVE else None,
         "hand": {"mode": known.hand.mode.value, "frozen": known.hand.frozen, "pinned": known.hand.pinned,
                  "forced": known.hand.forced},
@@ -197,7 +202,7 @@ def _missing_proof(waiting: Waiting, exploration: float) -> dict[str, Any]:
 
 
 def _delays(known: Known, figures: Figures) -> list[dict[str, Any]]:
-    promise, alpha = known.task.objective.max_disagreement, 1.0 - known.task.objective.assurance
+    promise, alpha = known.task.at_device.max_disagreement, 1.0 - known.task.at_device.assurance
     quiet = figures.watched.rows if figures.watched else 0
     found = []
     for ratio in RATIOS:

@@ -8,6 +8,7 @@ from typing import Any
 from cloud_worker.figures import Board
 from cloud_worker.hands import Hands
 from cloud_worker.lineages import Lineages
+from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.promise_report import Known, describe
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of
@@ -30,6 +31,7 @@ class Promises:
         self._hands = Hands(store.engine)
         self._board = Board(store.engine)
         self._lineages = Lineages(store.engine)
+        self._policies = PoolPolicies(store.engine)
 
     def gather(self) -> dict[str, dict[str, Any]]:
         """Each configured task's promise, ready for JSON, by the task's name."""
@@ -49,6 +51,7 @@ class Promises:
             judged_by=judged_by,
             figures=self._board.read(state.name, state.version),
             reports=reports_of(state.name, devices),
+            pool=tuple(self._policies.of(task)) if task.cheaper.teachers else (),
         )
 
     def _manifest(self, state: TaskState) -> Manifest | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cloud_worker.pool_policies import PoolPolicies, Serving, Standing
+from cloud_worker.pool_report import describe_pool, pool_lines
 from cloud_worker.refresh.tiering import LEAST_ROWS, Tiering
 from cloud_worker.store import Store
 from router.distillation import Tried
@@ -175,3 +176,25 @@ def test_a_stored_policy_comes_back_as_it_was_kept(world):
     assert kept.words[0].bias == stored.words[0].bias
     assert (kept.words[0].weights == stored.words[0].weights).all()
     assert kept.words[0].odds(["plain lamp 3"])[0] > kept.words[0].odds(["odd lamp 3"])[0]
+
+
+def test_status_tells_what_serves_what_waits_and_why_nothing_does(world):
+    def told():
+        pool = describe_pool(TASK, world.policies.of(TASK))
+        (line,) = pool_lines(pool)
+        return pool, line
+
+    assert "no policy of small is proved" in told()[1]
+    world.ask(400)
+    pool, line = told()
+    assert (pool["serving"], pool["waiting"]["number"], pool["waiting"]["rows"]) == (None, 1, 100)
+    assert "policy 1 waits for its certificate: 100 of at most" in line
+    world.ask(50, rate=0.05)
+    assert "policy 1 rejected, the exploration rate has fallen" in told()[1]
+    assert world.ask(3000) is not None
+    pool, line = told()
+    assert pool["serving"]["saved"] > 0.4
+    assert "small answer " in line
+    assert "2 % allowed" in line
+    assert describe_pool(replace(TASK, cheaper=Cheaper()), ()) is None
+    assert list(pool_lines(None)) == []
