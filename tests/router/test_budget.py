@@ -17,9 +17,9 @@ from router.budget import (
     taken_up,
 )
 
-TIMES = st.lists(st.floats(0, 4 * MINUTE_SECONDS), max_size=60)
-ANY_TIMES = st.lists(st.floats(DAY_SECONDS, 3 * DAY_SECONDS), max_size=60)
-LIMITS = st.integers(0, 8)
+TIMES = st.lists(st.floats(0, 4 * MINUTE_SECONDS), min_size=10, max_size=60)
+ANY_TIMES = st.lists(st.floats(DAY_SECONDS, 3 * DAY_SECONDS), min_size=10, max_size=60)
+LIMITS = st.integers(0, 4)  # fewer than the times, so that they bind
 
 
 def sent(budget, times, usd=0.0):
@@ -87,10 +87,10 @@ def test_the_same_queries_spend_the_same(times, limit):
     assert sent(Budget(per_minute=limit), times) == sent(Budget(per_minute=limit), times)
 
 
-@given(times=TIMES, limit=st.integers(1, 8), now=st.floats(0, 300))
-def test_after_the_wait_one_more_may_leave_and_not_long_before(times, limit, now):
-    budget = Budget(per_minute=limit)
-    _, spent = sent(budget, times)
+@given(times=TIMES, limit=st.integers(1, 4), lowered=st.integers(0, 3), now=st.floats(0, 300))
+def test_after_the_wait_one_more_may_leave_and_not_long_before(times, limit, lowered, now):
+    _, spent = sent(Budget(per_minute=limit), times)
+    budget = Budget(per_minute=max(limit - lowered, 1))  # as when a new order comes
     wait = seconds_until(budget, spent, now)
     assert allows(budget, spent, now + wait + 1e-6)
     if wait > 1e-3:
@@ -98,21 +98,33 @@ def test_after_the_wait_one_more_may_leave_and_not_long_before(times, limit, now
 
 
 @given(
-    events=st.lists(st.tuples(st.sampled_from(["hold", "use", "drop"]), st.floats(0, 10)), max_size=60), limit=LIMITS
+    events=st.lists(st.tuples(st.sampled_from(["hold", "hold", "use", "use", "drop"]), st.floats(0, 10)), min_size=12),
+    limit=st.integers(1, 3),
+    of_day=st.booleans(),
+    start=st.floats(DAY_SECONDS - 30, DAY_SECONDS),
 )
-def test_what_is_under_way_counts_whenever_it_leaves(events, limit):
-    budget, spent, now, left = Budget(per_minute=limit), Spent(), 0.0, []
+def test_what_is_under_way_counts_whenever_it_leaves(events, limit, of_day, start):
+    """Around midnight: what was held before it and leaves after it spends the new day."""
+    budget = Budget(per_day=limit) if of_day else Budget(per_minute=limit)
+    spent, now, left, under_way = Spent(), start, [], 0
     for event, pause in events:
         now += pause
         if event == "hold" and allows(budget, spent, now):
-            spent = hold(spent)
-        elif event == "use" and spent.held:
-            spent = spend(budget, release(spent), now)
+            spent, under_way = hold(spent), under_way + 1
+        elif event == "use" and under_way:
+            spent, under_way = spend(budget, release(spent), now), under_way - 1
             left.append(now)
-        elif event == "drop":
-            spent = release(spent)
-    for end in left:
-        assert sum(end - MINUTE_SECONDS < time <= end for time in left) <= limit
+        elif event == "drop" and under_way:
+            spent, under_way = release(spent), under_way - 1
+    if of_day:
+        assert all(sum(time // DAY_SECONDS == day for time in left) <= limit for day in (0, 1))
+    else:
+        assert all(sum(end - MINUTE_SECONDS < time <= end for time in left) <= limit for end in left)
+
+
+def test_a_day_without_money_lets_nothing_leave_whatever_it_costs():
+    assert not allows(Budget(usd_per_day=0.0), Spent(), 0.0)
+    assert allows(Budget(usd_per_day=0.01), Spent(), 0.0)
 
 
 def test_a_wait_for_a_new_day_ends_at_midnight():

@@ -1,5 +1,7 @@
 """An objective of escalations: the strictest threshold within the share, a floor that wins, a bound that is proved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -84,8 +86,8 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     assert trial.next(0, SITUATION) is Next.PROMOTE
     assert trial.certified() == points[-1].threshold
     assert 0.1 < trial.proven(trial.certified()) < 0.2
-    trial.serving = trial.certified()
-    assert trial.next(0, SITUATION) is Next.END
+    trial.serving, trial.patience = trial.certified(), 3000
+    assert trial.next(0, SITUATION) is Next.END  # a looser one would leave less than is allowed
 
 
 def test_beside_a_floor_the_floor_wins():
@@ -112,6 +114,14 @@ def test_within_the_share_a_student_that_disagrees_less_replaces_one_that_disagr
     trial.looks = looks(400, wrong=40, release=3, kept=True, lost=40)
     trial.patience = 400
     assert trial.next(3, SITUATION) is Next.END
+
+
+def test_within_the_share_a_challenger_that_keeps_no_more_is_worth_its_rows():
+    trial = trial_of(wishing(max_escalation=0.3), (Point(0.5, 0.8, 0.05),))
+    served = replace(SITUATION, champion_share=0.8, floor=0.05)
+    assert patience_of([], set(), trial, served, Pace()) >= PROVING_ROWS
+    plain = trial_of(wishing(max_disagreement=0.1), (Point(0.5, 0.8, 0.05),))
+    assert patience_of([], set(), plain, served, Pace()) == 0
 
 
 def test_what_is_explored_while_a_challenger_waits_counts_in_the_share():
