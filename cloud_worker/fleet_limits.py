@@ -18,11 +18,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.store import Store
-from router.budget import DAY_SECONDS, Budget, Spent, allows, seconds_until, settle, spend
-from router.errors import OverloadedError
+from router.budget import DAY_SECONDS, Budget, Spent, allows, settle, spend
+from router.errors import OverloadedError, SpentError
 from router.task import Limits, Task
 
-LONGEST_PUSHBACK = 10.0  # seconds; until then the device has heard from the fleet that it shall not ask
 MOST_TRIES = 50  # to book beside other gateways
 
 _METADATA = MetaData()
@@ -69,7 +68,8 @@ class FleetLimits:
         """Pay for one query that is about to be asked; ``None`` where nothing limits it.
 
         Raises:
-            OverloadedError: The day's limit is reached.
+            SpentError: The day's limit is reached.
+            OverloadedError: Too many gateways book at once.
         """
         if not self._binds(task):
             return None
@@ -77,8 +77,7 @@ class FleetLimits:
         for _ in range(MOST_TRIES):
             account = self.account(task.name)
             if not allows(budget, account.spent, now, account.costliest):
-                wait = min(seconds_until(budget, account.spent, now) or LONGEST_PUSHBACK, LONGEST_PUSHBACK)
-                raise OverloadedError(f"the fleet's limit for task {task.name!r} is reached for today", wait)
+                raise SpentError(f"the fleet's limit for task {task.name!r} is reached for today (UTC)")
             paid = spend(budget, account.spent, now, account.costliest)
             if self._book(task.name, account, paid, account.costliest):
                 return Payment(account.costliest, paid.day)

@@ -32,6 +32,7 @@ from router.errors import (
     HeadraceError,
     NotPossibleError,
     OverloadedError,
+    SpentError,
 )
 from router.judgement import Judgement
 from router.query import Answer, Attempt, Query, Reason, Route, check_query
@@ -114,6 +115,8 @@ class Agent:
             try:
                 return await self._escalate(case, judgement, decision)
             except HeadraceError as error:
+                if isinstance(error, SpentError):
+                    case.hosted.purse.shut()
                 if judgement is None or _is_callers_fault(error):
                     raise
                 decision = Decision(Action.DEGRADE, _obstacle_of(error))
@@ -184,7 +187,8 @@ class Agent:
     def _keep(self, case: Case, judgement: Judgement, decision: Decision) -> Answer:
         degraded = decision.action is Action.DEGRADE
         may_teach = may_be_logged(case.serving.manifest, case.query) and not case.serving.manifest.task.local_only
-        spared = not case.permit.granted  # to teach all that a limit kept here would only spend the next day's limit
+        # To teach all that a limit kept here would only spend the next day's limit.
+        spared = not case.permit.granted or decision.reason is Reason.BUDGET
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
             attempt = self._attempt(case, judgement, reason)
@@ -243,6 +247,8 @@ def _score_of(judgement: Judgement | None) -> float | None:
 def _obstacle_of(error: HeadraceError) -> Reason:
     if isinstance(error, DeadlineError):
         return Reason.DEADLINE
+    if isinstance(error, SpentError):
+        return Reason.BUDGET
     if isinstance(error, OverloadedError | DeniedError | CallerError):
         return Reason.REFUSED
     return Reason.UNREACHABLE

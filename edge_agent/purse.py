@@ -3,6 +3,7 @@
 Rules:
  * Whether a limit keeps a query here is known before anything is known of its answer.
  * A permit counts as spent from its beginning; unused it gives back what it held.
+ * A fleet's limit that is spent shuts it for a while: by then an order knows the whole.
  * Budgets start with the first student: before it everything must escalate.
 """
 
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 
 from router.budget import Budget, Spent, allows, hold, release, seconds_until, spend
 
+SHUT_SECONDS = 60.0  # several times what lies between two reports
+
 
 @dataclass(slots=True)
 class Purse:
@@ -24,15 +27,19 @@ class Purse:
         spent: Until now.
         clock: Tells Unix time in seconds.
         changed: Called when something was spent.
+        shut_until: Unix time in seconds before which nothing leaves.
     """
 
     budget: Budget = field(default_factory=Budget)
     spent: Spent = field(default_factory=Spent)
     clock: Callable[[], float] = time.time
     changed: Callable[[], None] = lambda: None
+    shut_until: float = 0.0
 
     def permit(self) -> Permit:
         """A permit for one query, granted if the limits allow it now."""
+        if self.clock() < self.shut_until:
+            return Permit(granted=False)
         if self.budget == Budget():
             return Permit()
         granted = allows(self.budget, self.spent, self.clock())
@@ -40,9 +47,14 @@ class Purse:
             self.spent = hold(self.spent)
         return Permit(granted, self if granted else None)
 
+    def shut(self) -> None:
+        """The fleet's limit is spent: nothing leaves for a while, until when an order has said so."""
+        self.shut_until = self.clock() + SHUT_SECONDS
+
     def wait(self) -> float:
         """Seconds until the next permit can be granted."""
-        return seconds_until(self.budget, self.spent, self.clock())
+        now = self.clock()
+        return max(seconds_until(self.budget, self.spent, now), self.shut_until - now)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from edge_agent.purse import Permit
 from edge_agent.tasks import Tasks
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream import Upstream
-from router.errors import CallerError, HeadraceError, OverloadedError, ServiceError
+from router.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
 from router.query import Answer, Query
 from router.task import agree
 
@@ -85,6 +85,11 @@ class Teaching:
             permit.use()
             try:
                 answer = await self._upstream.ask(query, SECONDS_EACH)
+            except SpentError as error:
+                hosted = self._tasks.get(query.task)
+                if hosted is not None:
+                    hosted.purse.shut()
+                return error
             except CallerError as error:
                 log.warning("query %s is not taken by the next tier, and leaves the outbox: %s", query.id, error)
                 return None

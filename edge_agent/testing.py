@@ -19,8 +19,10 @@ from router import names
 from router.chat import transcript
 from router.confidence import Calibration
 from router.deferral import Policy
+from router.errors import SpentError
 from router.feedback import Feedback
 from router.feedback_wire import feedback_from_proto
+from router.interception import NO_RETRY
 from router.query import Answer, GenerationLimits, Provenance, Query, Reason, Tier
 from router.release import MANIFEST_FILE, File, Golden, Manifest, StudentSpec, digest, write_manifest
 from router.rollout import DeviceReport, Order, Orders
@@ -55,6 +57,7 @@ class Faults:
         delay: Seconds before each answer.
         unknown_task: Calls of ``Answer`` get NOT_FOUND.
         pushback: Calls of ``Answer`` are shed, to come back after this many seconds.
+        spent: Calls of ``Answer`` are refused, as where the fleet's limit is spent.
         corrupt: Files whose bytes come changed, of the same length.
         break_after: A fetch breaks after this many bytes; once for each file.
         chunk_bytes: Size of the pieces of a fetch.
@@ -66,6 +69,7 @@ class Faults:
     delay: float = 0.0
     unknown_task: bool = False
     pushback: float | None = None
+    spent: bool = False
     corrupt: frozenset[str] = frozenset()
     break_after: int | None = None
     chunk_bytes: int = 64 * 1024
@@ -175,6 +179,9 @@ class CloudSimulator:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable on purpose")
         if is_query and self.faults.unknown_task:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown on purpose")
+        if is_query and self.faults.spent:
+            told = ((names.META_ERROR, SpentError.__name__), (names.META_PUSHBACK, NO_RETRY))
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "spent on purpose", told)
         if is_query and self.faults.pushback is not None:
             pushback = ((names.META_PUSHBACK, str(int(1000 * self.faults.pushback))),)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "shed on purpose", pushback)

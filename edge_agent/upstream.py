@@ -31,6 +31,7 @@ from router.errors import (
     DeniedError,
     OverloadedError,
     ServiceError,
+    SpentError,
     UnavailableError,
 )
 from router.feedback import Feedback
@@ -98,7 +99,7 @@ class Upstream:
         while True:
             try:
                 return await self._ask(query, max(0.001, ends - self._clock()), patient=True)
-            except (CallerError, DeniedError):
+            except (CallerError, DeniedError, SpentError):
                 raise
             except ServiceError as error:
                 told = error.retry_after if isinstance(error, OverloadedError) else None
@@ -159,6 +160,9 @@ class Upstream:
         )
         try:
             response = await self._result(call)
+        except SpentError:
+            self.breaker.succeeded()  # it concerns one task; the others go on
+            raise
         except OverloadedError as error:
             wait = DEFAULT_PUSHBACK_SECONDS if error.retry_after is None else error.retry_after
             self.breaker.pushed_back(self._clock(), wait)

@@ -23,6 +23,7 @@ from router.errors import (
     BadInputError,
     HeadraceError,
     OverloadedError,
+    SpentError,
     UnavailableError,
     error_for_status,
 )
@@ -104,6 +105,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
         details = _own_words(status, details, target)
     if status == "CANCELLED":  # by the other side, as it stopped: another target, or it again, can answer
         return UnavailableError(details)
+    if kind == SpentError.__name__:
+        return SpentError(details)
     if status == "RESOURCE_EXHAUSTED":
         return OverloadedError(details, _seconds(trailing.get(names.META_PUSHBACK)))
     if kind == BadInputError.__name__ and " " in details:

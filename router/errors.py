@@ -10,6 +10,7 @@
      ├─ ServiceError                 the caller may try again
      │   ├─ UnavailableError          UNAVAILABLE
      │   ├─ OverloadedError           RESOURCE_EXHAUSTED
+     │   │   └─ SpentError             a limit of its task is spent for today
      │   ├─ DeadlineError             DEADLINE_EXCEEDED
      │   └─ DeniedError               PERMISSION_DENIED
      └─ OperatorError                whoever set this up must change something
@@ -112,6 +113,12 @@ class OverloadedError(ServiceError):
         """Say why, and when to come back."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class SpentError(OverloadedError):
+    """A limit of the task is spent for today: trying again helps nobody, and other tasks go on."""
+
+    exit_code = 79
 
 
 class DeadlineError(ServiceError):

@@ -20,7 +20,9 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from router import names
-from router.errors import BadInputError, HeadraceError, NotServedError, OperatorError, OverloadedError
+from router.errors import BadInputError, HeadraceError, NotServedError, OperatorError, OverloadedError, SpentError
+
+NO_RETRY = "-1"  # a pushback below 0 tells gRPC not to try again (gRFC A6)
 
 _UNREADABLE = object()
 _Context = aio.ServicerContext[Any, Any]
@@ -103,7 +105,9 @@ async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
     else:
         _log.error("%s failed", method, exc_info=error)
     trailing = [(names.META_ERROR, type(error).__name__ if isinstance(error, HeadraceError) else "HeadraceError")]
-    if isinstance(error, OverloadedError) and error.retry_after is not None:
+    if isinstance(error, SpentError):
+        trailing.append((names.META_PUSHBACK, NO_RETRY))
+    elif isinstance(error, OverloadedError) and error.retry_after is not None:
         trailing.append((names.META_PUSHBACK, str(max(0, round(error.retry_after * 1000)))))
     await context.abort(grpc.StatusCode[status], message, tuple(trailing))
     raise AssertionError("abort raises")

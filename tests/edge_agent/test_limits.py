@@ -1,14 +1,21 @@
 """What a limit keeps on the device, what it holds back, and what it says of it."""
 
 import asyncio
+import time
 
 import grpc
 import pytest
 
 from edge_agent.ledger import load_spent
-from edge_agent.purse import Permit, Purse
+from edge_agent.purse import SHUT_SECONDS, Permit, Purse
+from edge_agent.testing import TASK, WORDS, tiny_release
 from router.budget import Budget, Spent
+from router.channel import call_error
+from router.errors import SpentError
 from router.query import Reason, Route, Tier
+from router.task import Task
+
+RARELY = 1e-9  # enough to cover queries, and too little to draw one here
 
 
 async def limit(device, cloud, **limits):
@@ -21,9 +28,11 @@ async def limit(device, cloud, **limits):
 
 
 async def test_what_a_limit_keeps_here_is_degraded_and_not_covered(warm, cloud):
+    cloud.order("home", exploration=RARELY)
     await limit(warm, cloud, queries_per_minute=2)
     answers = [await warm.ask("novel") for _ in range(4)]
     assert [answer.provenance.tier for answer in answers] == [Tier.CLUSTER] * 2 + [Tier.DEVICE] * 2
+    assert all(answer.provenance.covered for answer in answers[:2])
     assert [answer.provenance.reason for answer in answers[2:]] == [Reason.BUDGET] * 2
     assert all(answer.provenance.degraded and not answer.provenance.covered for answer in answers[2:])
     assert len(cloud.queries) == 2
@@ -31,7 +40,7 @@ async def test_what_a_limit_keeps_here_is_degraded_and_not_covered(warm, cloud):
 
 
 async def test_while_a_limit_is_spent_sure_answers_are_not_covered_either(warm, cloud):
-    cloud.order("home", exploration=0.001)
+    cloud.order("home", exploration=RARELY)
     await limit(warm, cloud, queries_per_day=0)
     unsure, sure = await warm.ask("novel"), await warm.ask("light")
     assert (unsure.provenance.covered, sure.provenance.covered) == (False, False)
@@ -66,6 +75,63 @@ async def test_an_explored_query_spends_like_any_other(warm, cloud):
     assert (await warm.ask("light")).provenance.covered
     await cloud.until(lambda: len(cloud.queries) == 1)
     assert (await warm.ask("novel")).provenance.reason is Reason.BUDGET
+    spent = warm.daemon._tasks.get("home").purse.spent
+    assert (spent.queries, spent.held) == (1, 0)
+
+
+async def test_what_catches_up_from_the_outbox_stops_at_the_limit(warm, cloud):
+    cloud.order("home", exploration=1.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
+    await limit(warm, cloud, queries_per_day=0)
+    for place in range(3):
+        await warm.ask("light", query_id=f"held-{place}")
+    await limit(warm, cloud, queries_per_day=2)
+    await warm.daemon._teaching.drain_once()
+    assert len(cloud.queries) == 2
+    assert warm.daemon.report().outbox_pending == 1
+
+
+async def test_queries_that_hurry_together_do_not_exceed_the_limit(warm, cloud):
+    await limit(warm, cloud, queries_per_minute=2)
+    answers = await asyncio.gather(*(warm.ask("novel") for _ in range(8)))
+    assert sum(answer.provenance.tier is Tier.CLUSTER for answer in answers) == len(cloud.queries) == 2
+    assert sum(answer.provenance.degraded for answer in answers) == 6
+
+
+async def test_where_nothing_is_explored_nothing_is_covered(warm, cloud):
+    cloud.order("home", exploration=0.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 0.0)
+    kept, escalated = await warm.ask("light"), await warm.ask("novel")
+    assert (kept.provenance.covered, escalated.provenance.covered) == (False, False)
+    assert (kept.provenance.degraded, escalated.provenance.degraded) == (False, False)
+
+
+async def test_what_the_fleets_limit_keeps_here_is_degraded_at_once_and_not_covered(harness, cloud):
+    cloud.publish(*tiny_release(TASK, 1, WORDS), exploration=RARELY)
+    cloud.publish(*tiny_release(Task("car", "simulated"), 1, {"brake": "stop", "gas": "go"}))
+    await harness.start()
+    await cloud.until(lambda: {task.active_release for task in cloud.last_tasks()} == {1})
+    await cloud.until(lambda: len(cloud.last_tasks()) == 2)
+    cloud.faults.spent = True
+    began = time.monotonic()
+    answer = await harness.ask("novel")
+    assert time.monotonic() - began < 2.0  # of 10 until the deadline: nothing is tried again
+    said = answer.provenance
+    assert (said.degraded, said.covered, said.reason) == (True, False, Reason.BUDGET)
+    assert not (await harness.ask("light")).provenance.covered
+    assert harness.daemon.report().outbox_pending == 0
+    cloud.faults.spent = False
+    assert (await harness.ask("novel", task="car")).provenance.tier is Tier.CLUSTER
+    assert (await harness.ask("novel")).provenance.reason is Reason.BUDGET
+    harness.daemon._tasks.get("home").purse.clock = lambda: time.time() + SHUT_SECONDS
+    assert (await harness.ask("novel")).provenance.tier is Tier.CLUSTER
+
+
+async def test_without_a_student_the_fleets_limit_is_told_at_once(cold, cloud):
+    cloud.faults.spent = True
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await cold.ask("light")
+    assert isinstance(call_error(caught.value), SpentError)
 
 
 async def test_a_query_for_the_cloud_is_refused_with_a_time_to_come_back(warm, cloud):

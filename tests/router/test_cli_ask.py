@@ -67,6 +67,7 @@ def test_the_environment_gives_defaults(tier):
         (["lights"], {"task": "unknown"}, 66, "headrace: no task 'unknown' here"),
         (["misconfigured"], {}, 68, "headrace: this service is not set up"),
         (["busy for an hour"], {}, 76, "headrace: busy"),
+        (["spent"], {}, 79, "headrace: nothing is left for today"),
         (["hang", "--deadline", "0.3"], {}, 77, "did not answer before the deadline"),
         (
             ["lights", "--deadline", "0.3"],

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from router import names
 from router.channel import MAX_MESSAGE_BYTES, call_error, open_channel
 from router.door import Door
-from router.errors import BadInputError, ConfigError, NotServedError, OverloadedError, StartError
+from router.errors import BadInputError, ConfigError, NotServedError, OverloadedError, SpentError, StartError
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 SERVICE = "headrace.v1.Cascade"
@@ -63,6 +63,14 @@ async def test_a_shed_query_says_when_to_come_back(stub):
     error = call_error(caught.value)
     assert isinstance(error, OverloadedError)
     assert error.retry_after == 3600
+
+
+async def test_a_spent_limit_is_told_at_once_though_grpc_may_retry(door):
+    async with open_channel(door.target, insecure=True) as channel:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await cascade_pb2_grpc.CascadeStub(channel).Answer(request("spent"), timeout=10)
+    assert isinstance(call_error(caught.value), SpentError)
+    assert len(door.servicer.seen) == 1
 
 
 @pytest.mark.parametrize("text", ["broken", "misconfigured"])

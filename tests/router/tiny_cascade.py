@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 
 from router.door import Door, caller_of, listen_for_stop
-from router.errors import BadInputError, ConfigError, OverloadedError, UnavailableError, UnknownTaskError
+from router.errors import BadInputError, ConfigError, OverloadedError, SpentError, UnavailableError, UnknownTaskError
 from router.query import Answer, Distribution, Provenance, Reason, Tier
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 from router.wire import answer_to_proto, query_from_proto
@@ -51,6 +51,8 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
             raise OverloadedError("busy just now", 0.05)
         if text == "busy for an hour":
             raise OverloadedError("busy", 3600)
+        if text == "spent":
+            raise SpentError("nothing is left for today")
         if text == "away":
             raise UnavailableError("nobody above answers")
         if text == "bad":
