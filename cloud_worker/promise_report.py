@@ -14,6 +14,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cloud_worker.bending import leaving, why_exceeded
 from cloud_worker.figures import Drifted, Figures, Observed, Waiting, Watched
 from cloud_worker.hands import Hand
 from cloud_worker.pool_policies import StoredPolicy
@@ -26,11 +27,11 @@ from router.lookout import ALARMED
 from router.proof import why_unwatched
 from router.release import Manifest
 from router.rollout import TaskReport
-from router.task import Mode, Task
-from router.trial import BETTER
+from router.task import NO_FLOOR, Mode, Task
 from router.watch import WORSE, Certificate
 
 RATIOS = (1.5, 2.0, 3.0)  # of the promise, whose finding is told
+NO_STUDENT = "everything escalates: the reference answers"
 STATES = ("no_student", "proven", "blind", "unproven", "alarmed", "escalating")
 
 
@@ -69,8 +70,8 @@ def describe(known: Known) -> dict[str, Any]:
     return {
         "max_disagreement": objective.max_disagreement,
         "max_escalation": objective.max_escalation,
-        "escalation": manifest.escalation if manifest else None,
-        "bends": _bends(known),
+        "escalation": leaving(known.state, known.hand, manifest),
+        "bends": why_exceeded(known.task, known.state, known.hand, manifest),
         "assurance": objective.assurance,
         "reference": known.task.reference,
         "judged_by": known.judged_by or known.task.judge.value,
@@ -110,7 +111,8 @@ def standing(known: Known) -> tuple[str, str]:
     if known.manifest is None:
         return "unproven", "the manifest of what serves can't be read"
     if known.manifest.student is None:
-        return "no_student", "everything escalates: the reference answers"
+        local = known.task.local_only
+        return "no_student", "nothing may leave: queries are refused" if local else NO_STUDENT
     if known.state.watch == ALARMED:
         return "alarmed", f"release {known.state.champion} broke its promise; everything escalates"
     why = known.fallen or why_unwatched(known.task, rows)
@@ -125,18 +127,6 @@ def standing(known: Known) -> tuple[str, str]:
     return "proven", ""
 
 
-def _bends(known: Known) -> str:
-    """Why more queries leave the device than the operator wishes; empty where they don't."""
-    objective, manifest = known.task.objective, known.manifest
-    most = objective.max_escalation
-    if most is None or manifest is None or manifest.escalation is None or manifest.certificate is None:
-        return ""
-    if manifest.escalation <= most + BETTER * math.sqrt(most * (1.0 - most) / max(manifest.certificate.rows, 1)):
-        return ""  # within what so many rows may say of a share that is kept
-    why = "the floor wins" if objective.has_floor else "the traffic has changed since the threshold was chosen"
-    return f"{manifest.escalation:.1%} should leave, and {most:.1%} are wished: {why}"
-
-
 def _certificate(proof: Certificate) -> dict[str, Any]:
     return {
         "rows": proof.rows,
@@ -149,10 +139,11 @@ def _certificate(proof: Certificate) -> dict[str, Any]:
 
 
 def _used(watched: Watched | None, promise: float) -> dict[str, Any] | None:
-    """The loss of the release that serves, and the share of the allowance that it is."""
+    """The loss of the release that serves, and the share of the allowance that it is, where there is one."""
     if watched is None:
         return None
     loss = share_interval(watched.losses, watched.rows)
+    has_floor = promise < NO_FLOOR
     return {
         "release": watched.release,
         "rows": watched.rows,
@@ -160,9 +151,9 @@ def _used(watched: Watched | None, promise: float) -> dict[str, Any] | None:
         "loss": loss.share if watched.rows else None,
         "loss_low": loss.low,
         "loss_high": loss.high,
-        "of_allowance": loss.share / promise if watched.rows else None,
-        "of_allowance_low": loss.low / promise,
-        "of_allowance_high": loss.high / promise,
+        "of_allowance": loss.share / promise if watched.rows and has_floor else None,
+        "of_allowance_low": loss.low / promise if has_floor else None,
+        "of_allowance_high": loss.high / promise if has_floor else None,
         "evidence_of_break": watched.evidence,
     }
 

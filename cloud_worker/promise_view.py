@@ -62,7 +62,12 @@ def _proved(promise: dict[str, Any]) -> Iterator[str]:
 
 def _used(promise: dict[str, Any]) -> Iterator[str]:
     used, hour = promise["used"], promise["hour"]
-    if used and used["rows"]:
+    if used and used["rows"] and used["of_allowance"] is None:
+        yield (
+            f"{used['losses']} of {used['rows']:,} explored rows differ from the reference's: {used['loss']:.2%} "
+            f"({used['loss_low']:.2%} to {used['loss_high']:.2%}), of which nothing is promised"
+        )
+    elif used and used["rows"]:
         yield (
             f"allowance used {used['of_allowance']:.0%} ({used['of_allowance_low']:.0%} to "
             f"{used['of_allowance_high']:.0%}): {used['losses']} of {used['rows']:,} explored rows lost"
@@ -125,7 +130,7 @@ def _calibration(promise: dict[str, Any]) -> Iterator[str]:
     bars = "".join(_BARS[min(int(one["was"] * len(_BARS)), len(_BARS) - 1)] for one in found["bins"])
     worst = max(found["bins"], key=lambda one: one["share"] * abs(one["said"] - one["was"]))
     yield (
-        f"score: off by {found['error']:.1%} on average; agreement by bin {bars}; "
+        f"score: off by {found['error']:.1%} on average (ECE); agreement by bin {bars}; "
         f"worst: said {worst['said']:.0%}, was {worst['was']:.0%} on {worst['share']:.0%} of the calibrating rows"
     )
 

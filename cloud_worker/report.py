@@ -147,12 +147,27 @@ def _tasks_table(tasks: list[dict[str, Any]]) -> Table:
 
 
 def _devices_table(devices: list[dict[str, Any]]) -> Table:
-    columns = ("device", "seen", "state", "task", "release", "answered", "local", "escalated", "degraded", "failed")
+    columns = (
+        "device",
+        "seen",
+        "state",
+        "task",
+        "release",
+        "answered",
+        "local",
+        "escalated",
+        "degraded",
+        "covered",
+        "failed",
+    )
     table = Table(*columns, title="devices", title_justify="left")
     for device in devices:
         seen = f"{time.time() - device['last_seen']:.0f} s ago"
         for task in device["tasks"] or [{}]:
-            numbers = (task.get(key, "") for key in ("release", "answered", "kept", "escalated", "degraded", "failed"))
+            numbers = (
+                task.get(key, "")
+                for key in ("release", "answered", "kept", "escalated", "degraded", "covered", "failed")
+            )
             row = (device["device"], seen, device["state"], task.get("task", ""), *numbers)
             table.add_row(*(str(cell) for cell in row))
     return table

@@ -28,6 +28,7 @@ def table(figures: dict[str, Any], promise: float) -> Table:
     for words, key in _SHARES:
         result.add_row(words, f"{figures[key]:.1%}", f"{figures[key + '_last_quarter']:.1%}")
     result.add_row("promised at most", f"{promise:.1%}", f"{promise:.1%}")
+    result.add_row("covered by the promise", f"{figures['covered_share']:.1%}", "")
     result.add_row("right (the teacher)", f"{figures['accuracy']:.1%} ({figures['teacher_accuracy']:.1%})", "")
     result.add_row("lost", str(figures["lost"]), "")
     for words, key in (("median, on the device", "p50_ms_local"), ("median, escalated", "p50_ms_escalated")):

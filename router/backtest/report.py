@@ -90,6 +90,8 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     if log.skipped:
         yield f"{log.skipped:,} rows were left out since a cell could not be used"
     yield LEAVES_OUT[plan.student]
+    covered = results[0].figures["covered_share"]
+    yield f"the promise covers {covered:.0%} of the queries here; in service, only those that may leave"
     yield "a refresh takes no time here, and every device hears of it at once"
     yield "the log's answer counts as what the large model says, as if it said the same whenever asked"
     if len(results[0].figures["releases"]) > 1:

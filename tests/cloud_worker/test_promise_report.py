@@ -14,7 +14,7 @@ from edge_agent.testing import WORDS, empty_release, tiny_release
 from router.drift import Comparison
 from router.interval import share_interval
 from router.rollout import TaskReport
-from router.task import Exploration, Mode, Task
+from router.task import Exploration, Mode, Objective, Task
 from router.telemetry import Telemetry, TelemetrySettings
 from router.watch import Certificate, attempt_alpha
 
@@ -40,12 +40,62 @@ FULL = replace(
 )
 
 
+WISHED = replace(TASK, objective=Objective(max_disagreement=0.02, max_escalation=0.3))
+SHARE_ALONE = replace(TASK, objective=Objective(max_escalation=0.3))
+LEAVES_40 = replace(RELEASE, escalation=0.4)  # at a floor of 5 % explored
+
+
+def bends(task=WISHED, manifest=LEAVES_40, **changes):
+    return describe(replace(KNOWN, task=task, manifest=manifest, **changes))["bends"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "40.0% should leave, and 30.0% are wished: the floor wins"),
+        ({"task": SHARE_ALONE}, "40.0% should leave, and 30.0% are wished: the traffic has changed"),
+        ({"manifest": empty_release(TASK)}, "100.0% should leave, and 30.0% are wished: no student is proven yet"),
+        ({"state": replace(STATE, watch="alarmed")}, "100.0% should leave, and 30.0% are wished: the release"),
+        ({"hand": Hand(Mode.OBSERVE)}, "100.0% should leave, and 30.0% are wished: the operator's hand: observe"),
+        ({"state": replace(STATE, exploration=1.0)}, "100.0% should leave, and 30.0% are wished: 100% are explored"),
+    ],
+)
+def test_a_wish_that_is_exceeded_is_told_with_its_reason(changes, words):
+    assert bends(**changes).startswith(words)
+    known = replace(KNOWN, **({"task": WISHED, "manifest": LEAVES_40} | changes))
+    assert f"wish exceeded[/]: {words}" in "\n".join(lines_of("home", 3, describe(known)))
+
+
+def test_a_wish_that_is_kept_is_not_told_as_exceeded():
+    assert bends(manifest=replace(RELEASE, escalation=0.3)) == ""
+    assert bends(manifest=replace(RELEASE, escalation=0.32)) == ""  # 412 rows show that much by chance
+    assert bends(task=TASK) == ""
+    assert bends(manifest=None) == ""
+
+
+def test_what_leaves_now_counts_what_is_explored_now():
+    told = describe(replace(KNOWN, manifest=LEAVES_40, state=replace(STATE, exploration=0.24)))
+    assert told["escalation"] == pytest.approx(1 - 0.6 / 0.95 * 0.76)
+    assert describe(replace(KNOWN, manifest=LEAVES_40))["escalation"] == pytest.approx(0.4)
+    assert describe(replace(KNOWN, manifest=None))["escalation"] is None
+
+
+def test_without_a_floor_no_allowance_is_told_as_used():
+    told = describe(replace(KNOWN, task=SHARE_ALONE))
+    assert (told["used"]["loss"], told["used"]["of_allowance"]) == (0.008, None)
+    text = "\n".join(lines_of("home", 3, told))
+    assert "8 of 1,000 explored rows differ from the reference's: 0.80%" in text
+    assert "no disagreement from big is promised" in text
+    assert "allowance used" not in text and "a break is found" not in text
+
+
 @pytest.mark.parametrize(
     ("known", "state", "words"),
     [
         (KNOWN, "proven", ""),
         (replace(KNOWN, manifest=empty_release(TASK)), "no_student", "the reference answers"),
         (replace(KNOWN, manifest=None), "unproven", "can't be read"),
+        (replace(KNOWN, manifest=empty_release(TASK), task=replace(TASK, local_only=True)), "no_student", "refused"),
         (replace(KNOWN, fallen="it was never certified"), "unproven", "never certified"),
         (replace(KNOWN, task=replace(TASK, exploration=Exploration(floor=0.0))), "unproven", "floor is 0"),
         (replace(KNOWN, task=replace(TASK, local_only=True)), "unproven", "never leave"),
@@ -83,6 +133,19 @@ def test_missing_rows_are_counted_in_queries_at_the_rate_in_force():
 def test_without_a_challenger_the_next_fit_is_what_is_missing():
     missing = describe(KNOWN)["missing"]
     assert (missing["for"], missing["rows"], missing["queries"]) == ("fit", 180, None)
+
+
+def test_the_delays_of_1_5_2_and_3_times_the_promise_stand_beside_it_in_queries():
+    told = describe(replace(KNOWN, figures=None))
+    found = {delay["ratio"]: (delay["rows"], delay["least_rows"]) for delay in told["delays"]}
+    assert {ratio: least for ratio, (_, least) in found.items()} == {1.5: 1353, 2.0: 378, 3.0: 113}
+    assert all(least <= rows < 2 * least for rows, least in found.values())
+    assert all(delay["queries"] == pytest.approx(delay["rows"] / 0.05, rel=0.01) for delay in told["delays"])
+    text = "\n".join(lines_of("home", 3, told))
+    assert "a break is found after about: 1.5x 2,1" in text
+    assert "2x 618 rows (12,354 queries)" in text
+    rarely = replace(KNOWN, figures=None, state=replace(STATE, exploration=0.01))
+    assert "2x 618 rows (61,7" in "\n".join(lines_of("home", 3, describe(rarely)))
 
 
 def test_covered_answers_are_pooled_over_the_devices():

@@ -1,6 +1,7 @@
 """The end of a demo: a table and a picture, whatever happened in it."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -41,6 +42,7 @@ def test_the_table_says_what_was_promised_and_what_was_lost(run):
     text = console.file.getvalue()
     assert "2.0%" in text
     assert "lost" in text
+    assert re.search(r"covered by the promise +│ +(100|0)\.0%", text)
 
 
 def test_the_table_has_a_row_for_each_release():

@@ -84,6 +84,7 @@ def test_a_person_reads_what_happened_and_what_to_know(replayed):
     assert "the large model would have been asked" in said
     assert "serves, certified on" in said
     assert "What to know:" in said
+    assert "the promise covers 100% of the queries" in said
 
 
 def test_the_picture_is_a_picture(replayed):
