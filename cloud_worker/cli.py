@@ -23,12 +23,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cloud_worker import feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
 from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
+from cloud_worker.commands import INTERRUPTED, ConfigOption, JsonOption, errors_as_exit_codes
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
 from cloud_worker.evaluate import evaluate
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.teachers.preparing import prepare_teacher
-from router.errors import HeadraceError
 
 app = typer.Typer(
     help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.",
@@ -65,7 +65,7 @@ def up(
 ) -> None:
     """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."""
     console = Console(stderr=True, highlight=False)
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         settings = read_config(config, **({"ray": {"address": address}} if address else {}))
         if detach:
             _start_detached(console, settings, sys.argv[1:])
@@ -83,7 +83,7 @@ def status(
     """Show tasks, devices, releases and the log; exit code 1 when nothing runs."""
     from cloud_worker.report import gather_report, show_report  # pyarrow: half a second
 
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         report = gather_report(read_config(config))
         if as_json:
             typer.echo(json.dumps(report))
@@ -97,7 +97,7 @@ def status(
 def down(config: ConfigOption) -> None:
     """End the cluster in order: what was answered reaches the log first."""
     console = Console(stderr=True, highlight=False)
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         folder = read_config(config).run_folder
         pid, _ = who_runs(folder)
         if not pid:
@@ -184,17 +184,6 @@ def _start_detached(console: Console, settings: CloudConfig, arguments: list[str
             return
     console.print(words.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace"), markup=False)
     raise typer.Exit(process.wait())
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except HeadraceError as error:
-        typer.echo(f"headrace-cloud: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
 
 
 @contextmanager

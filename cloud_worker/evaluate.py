@@ -31,7 +31,8 @@ from cloud_worker.answer_tables import (
     read_bounds,
     read_prices,
 )
-from router.errors import ConfigError, DataError, HeadraceError
+from cloud_worker.commands import errors_as_exit_codes
+from router.errors import ConfigError, DataError
 from router.evaluation import Curve, Interval, apgr, aurc, cost_error, cpt
 
 Array = NDArray[np.float64]
@@ -127,7 +128,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what cascades of several models cost and get wrong, from tables of their answers."""
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         priced = read_prices(prices) if prices else None
         old, new = (_ordered(path, priced) for path in (train, test))
         if old.models != new.models:
@@ -265,12 +266,3 @@ def _resamples(rows: int, repeats: int) -> Array:
 def _interval(value: float, drawn: Array) -> Interval:
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(value, float(low), float(high))
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except HeadraceError as error:
-        typer.echo(f"headrace-cloud: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None

@@ -17,10 +17,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
 from cloud_worker.gold import Gold, Label
-from cloud_worker.operate import ConfigOption, JsonOption, TaskArgument, WhoOption, _errors_as_exit_codes, _user
 from cloud_worker.store import Store
 from router.errors import BadInputError, UnknownTaskError
 from router.feedback import Opinion
@@ -69,7 +69,7 @@ def list_feedback(
 
     Example: headrace-cloud feedback list home -c cloud.toml --waiting
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         store = _store(read_config(config), task)
         said = [one for one in Feedbacks(store.engine).of(task) if _waits(one) or not waiting]
         if as_json:
@@ -101,12 +101,12 @@ def review(  # noqa: PLR0913 - one argument for each flag
 
     Example: headrace-cloud feedback review home 7f3a -c cloud.toml --accept
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         if accept == dismiss:
             raise typer.BadParameter("use either --accept or --dismiss")
         store = _store(read_config(config), task)
         given = _one(Feedbacks(store.engine).find(task, query_id, caller), query_id)
-        reviewed = _review(store, given, label.strip() or given.correction, who or _user(), accept=accept)
+        reviewed = _review(store, given, label.strip() or given.correction, who or user_name(), accept=accept)
         if as_json:
             typer.echo(json.dumps(asdict(reviewed)))
         else:

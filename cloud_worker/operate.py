@@ -10,11 +10,8 @@ Rules:
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,20 +21,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cloud_worker.commands import (
+    ConfigOption,
+    JsonOption,
+    TaskArgument,
+    WhoOption,
+    errors_as_exit_codes,
+    user_name,
+)
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.hands import Action, Hand, Hands
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import whole_release
 from cloud_worker.store import Store
-from router.errors import HeadraceError, ReleaseError, UnknownTaskError
+from router.errors import ReleaseError, UnknownTaskError
 from router.task import Mode, Task
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The cluster's TOML file.", metavar="FILE")]
-TaskArgument = Annotated[str, typer.Argument(help="Name of the task.", metavar="TASK")]
 WhyOption = Annotated[str, typer.Option("--why", help="Reason, kept in the audit.", metavar="TEXT")]
-WhoOption = Annotated[str, typer.Option("--who", help="Who does it; by default the user of this system.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ def audit(
 
     Example: headrace-cloud audit -c cloud.toml --task home
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         settings = read_config(config)
         exists = settings.store.url or (settings.data / "fleet.sqlite").is_file()  # else looking would make one
         actions = Hands(Store(settings.store_url).engine).actions(task) if exists else []
@@ -233,9 +234,9 @@ def _lay(config: Path, order: Order, as_json: bool, **changes: Any) -> None:
 
 
 def _order(config: Path, order: Order, as_json: bool, changes: Callable[[Operator], dict[str, Any]]) -> None:
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         operator = Operator(read_config(config))
-        order = Order(order.did, order.task, order.who or _user(), order.why)
+        order = Order(order.did, order.task, order.who or user_name(), order.why)
         before, after = operator.lay(order, time.time(), **changes(operator))
         if as_json:
             said = {"task": order.task, "did": order.did, "who": order.who, "changed": before != after}
@@ -267,23 +268,6 @@ def _table(actions: list[Action]) -> Table:
 
 def _hand(said: Any) -> Hand:
     return Hand(Mode(said["mode"]), said["frozen"], said["pinned"], said["forced"])
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except HeadraceError as error:
-        typer.echo(f"headrace-cloud: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-
-
-def _user() -> str:
-    """The user of this system, by the process and not by the environment."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container
-        return f"user {os.getuid()}"
 
 
 def _never_asked(asked: str, answer: str, reference: str) -> bool:

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.competence_view import lines_of
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.gold import Gold
 from cloud_worker.label_files import Expected, read_labels, write_rows
 from cloud_worker.labelling import Ask, Say, Session
-from cloud_worker.operate import ConfigOption, JsonOption, TaskArgument, WhoOption, _errors_as_exit_codes, _user
 from cloud_worker.store import Store
 from router.distillation import Record
 from router.errors import UnknownTaskError
@@ -90,11 +90,11 @@ def label(  # noqa: PLR0913 - one argument for each flag
       headrace-cloud label home -c cloud.toml --export rows.jsonl --rows 200 --who ada
       headrace-cloud label home -c cloud.toml --import rows.jsonl --who ada
     """  # noqa: D301 - \b keeps the lines of the examples
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         if export is not None and imported is not None:
             raise typer.BadParameter("use either --export or --import")
         desk = Desk(read_config(config), task)
-        name = who or _user()
+        name = who or user_name()
         if imported is not None:
             said = _import(desk, imported, name, new_labels)
         elif export is not None:
@@ -121,7 +121,7 @@ def competence(
     """
     from cloud_worker.competence import competence_of  # as above
 
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         desk = Desk(read_config(config), task)
         said = competence_of(desk.store, desk.log, desk.task, every_release=every_release, least_gain=least_gain)
         if as_json:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -41,7 +42,7 @@ class WordHead:
 
     def odds(self, texts: Sequence[str]) -> Array:
         """(texts,) log-odds."""
-        return np.asarray(_VECTORS.transform(texts) @ self.weights + self.bias, np.float64)
+        return np.asarray(vectors_of(texts) @ self.weights + self.bias, np.float64)
 
     def pack(self) -> str:
         """The weights as text."""
@@ -51,6 +52,11 @@ class WordHead:
     def unpack(cls, weights: str, bias: float) -> WordHead:
         """What ``pack`` wrote, with its bias."""
         return cls(np.frombuffer(base64.b64decode(weights), "<f4"), bias)
+
+
+def vectors_of(texts: Sequence[str]) -> csr_matrix:
+    """(texts, FEATURES) hashed words and word pairs, each row of length 1."""
+    return _VECTORS.transform(texts)
 
 
 def fit_words(texts: Sequence[str], agrees: Bools) -> tuple[WordHead, Array]:
@@ -64,7 +70,7 @@ def fit_words(texts: Sequence[str], agrees: Bools) -> tuple[WordHead, Array]:
     if rarer < LEAST_OF_EACH:
         odds = float(np.log((agrees.sum() + 0.5) / ((~agrees).sum() + 0.5)))
         return WordHead(np.zeros(FEATURES, np.float32), odds), np.full(len(texts), odds)
-    vectors = _VECTORS.transform(texts)
+    vectors = vectors_of(texts)
     head = LogisticRegression()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     unseen = cross_val_predict(head, vectors, agrees, cv=folds, method="decision_function")
