@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from cloud_worker import feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
 from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
-from cloud_worker.commands import INTERRUPTED, ConfigOption, JsonOption, errors_as_exit_codes
+from cloud_worker.commands import ConfigOption, JsonOption, errors_as_exit_codes
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
 from cloud_worker.evaluate import evaluate
@@ -38,12 +37,9 @@ app = typer.Typer(
 )
 log = logging.getLogger("cloud_worker")
 
-_INTERRUPTED = 130
 _NOTHING_RUNS = 1
 _DOWN_SECONDS = 60.0
 _LAST_WORDS_BYTES = 2000
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The cluster's TOML file.", metavar="FILE")]
 
 
 @app.callback()
@@ -78,7 +74,7 @@ def up(
 @app.command()
 def status(
     config: ConfigOption,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show tasks, devices, releases and the log; exit code 1 when nothing runs."""
     from cloud_worker.report import gather_report, show_report  # pyarrow: half a second
