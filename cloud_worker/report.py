@@ -12,6 +12,7 @@ from rich.table import Table
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
+from cloud_worker.no_lessons import no_lesson_lines, no_lessons_of
 from cloud_worker.promise_view import lines_of
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher
@@ -21,6 +22,17 @@ from cloud_worker.store import Device, Store, TaskState
 from cloud_worker.truths import Truths, truth_lines
 from router.interval import Interval
 from router.self_agreement import in_words
+
+# Of a device's columns, each with its key.
+_COUNTED = {
+    "release": "release",
+    "answered": "answered",
+    "local": "kept",
+    "escalated": "escalated",
+    "degraded": "degraded",
+    "covered": "covered",
+    "failed": "failed",
+}
 
 
 def gather_report(config: CloudConfig) -> dict[str, Any]:
@@ -42,7 +54,10 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
         truths = Truths(config.tasks, store, log)
         report["tasks"] = [
-            _task(state) | _lineage(state, lineages) | {"promise": promises.get(state.name)} | truths.of(state.name)
+            _task(state)
+            | _lineage(state, lineages)
+            | {"promise": promises.get(state.name), "no_lessons": no_lessons_of(log, state.name)}
+            | truths.of(state.name)
             for state in store.task_states()
         ]
         report["devices"] = [_device(device) for device in store.devices()]
@@ -65,6 +80,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
             promised = lines_of(task["task"], task["release"], task["promise"]) if task["promise"] else []
             for line in filter(None, (*promised, _lineage_line(task), *truth_lines(task))):
                 console.print(line, highlight=False, soft_wrap=True)
+            for line in no_lesson_lines(task["task"], task["no_lessons"]):
+                console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report["devices"]:
         console.print(_devices_table(report["devices"]))
 
@@ -147,27 +164,11 @@ def _tasks_table(tasks: list[dict[str, Any]]) -> Table:
 
 
 def _devices_table(devices: list[dict[str, Any]]) -> Table:
-    columns = (
-        "device",
-        "seen",
-        "state",
-        "task",
-        "release",
-        "answered",
-        "local",
-        "escalated",
-        "degraded",
-        "covered",
-        "failed",
-    )
-    table = Table(*columns, title="devices", title_justify="left")
+    table = Table("device", "seen", "state", "task", *_COUNTED, title="devices", title_justify="left")
     for device in devices:
         seen = f"{time.time() - device['last_seen']:.0f} s ago"
         for task in device["tasks"] or [{}]:
-            numbers = (
-                task.get(key, "")
-                for key in ("release", "answered", "kept", "escalated", "degraded", "covered", "failed")
-            )
+            numbers = (task.get(key, "") for key in _COUNTED.values())
             row = (device["device"], seen, device["state"], task.get("task", ""), *numbers)
             table.add_row(*(str(cell) for cell in row))
     return table
