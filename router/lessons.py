@@ -67,7 +67,7 @@ def would_stay(row: Record) -> bool:
 
 def teachable(rows: Sequence[Record], spent: set[Key]) -> list[Record]:
     """The rows that may teach: not set aside, or spent by a certificate already."""
-    return [row for row in rows if may_teach(row) or (row.key in spent and row.answer)]
+    return [row for row in rows if may_teach(row) or (row.key in spent and row.answer and not row.problem)]
 
 
 def with_reviewed(rows: Sequence[Record], corrections: Mapping[Key, str]) -> list[Record]:

@@ -68,6 +68,12 @@ def test_a_row_without_an_answer_teaches_nothing(record):
     assert teachable([row], spent={row.key}) == []
 
 
+def test_an_answer_that_is_no_lesson_teaches_nothing_spent_or_not(record):
+    row = record(a_place(set_aside=True), problem="its reason can't be read")
+    assert teachable([row], spent=set()) == teachable([row], spent={row.key}) == []
+    assert teachable([record(a_place(set_aside=False), problem="broken")], spent=set()) == []
+
+
 def test_what_is_outside_the_promise_does_not_calibrate(record):
     good = record(0)
     others = [
