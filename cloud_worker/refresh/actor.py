@@ -16,9 +16,11 @@ from typing import Any
 import ray
 
 from cloud_worker.config import CloudConfig
+from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.refresh.asking_again import ask_again
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.fitting import fit_student
+from cloud_worker.refresh.paying import paying
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import Store
 from router.distillation import Record
@@ -60,10 +62,14 @@ class _Loop:
         refresher: Refresher | None = None
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
-                refresher = refresher or Refresher(self._config, self._fit, ask_again)
+                refresher = refresher or self._refresher()
                 refresher.step()
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")
+
+    def _refresher(self) -> Refresher:
+        limits = FleetLimits(Store(self._config.store_url))
+        return Refresher(self._config, self._fit, paying(ask_again, limits))
 
     def _fit(self, task: str, rows: Sequence[Record], recipe: Recipe) -> Fitted | None:
         remote = ray.remote(num_cpus=_FIT_CPUS, max_retries=2)(_fit_remotely)
