@@ -60,6 +60,7 @@ def test_money_is_paid_at_the_highest_price_so_far_and_settled_at_its_own(url):
     limits.settle(task, second, 0.1)
     assert limits.account("home").spent.usd == pytest.approx(0.5)
     assert limits.is_open(task)
+    assert limits.pay(task).usd == 0.4  # a cheaper one since then lowers nothing
 
 
 def test_a_price_that_comes_after_midnight_burdens_no_new_day(url):

@@ -56,3 +56,27 @@ def test_rows_of_another_version_of_the_task_are_not_its_own(record):
     lookout = Lookout.over(3, TASK, same)
     lookout.look([wrong(record, 1, 3, kept=True, task_version=2)])
     assert watch_of(lookout).rows == 0
+
+
+@pytest.mark.parametrize(
+    "fields", [{"explored": False}, {"covered": False}, {"degraded": True}, {"is_reference": False}]
+)
+def test_only_rows_that_speak_of_the_promise_are_watched(record, fields):
+    lookout = Lookout.over(3, TASK, same)
+    lookout.look([wrong(record, 1, 3, kept=True, **fields)])
+    assert watch_of(lookout).rows == 0
+
+
+def test_each_row_is_watched_once_however_often_the_log_is_read(record):
+    lookout = Lookout.over(3, TASK, same)
+    rows = [wrong(record, place, 3, kept=True) for place in range(3)]
+    for end in (1, 2, 2, 3):
+        lookout.look(rows[:end])
+    assert (watch_of(lookout).rows, watch_of(lookout).losses) == (3, 3)
+
+
+def test_a_broken_promise_alarms_over_all_devices_together(record):
+    lookout = Lookout.over(3, TASK, same)
+    rows = [wrong(record, place, 3, kept=True, caller=f"device-{place}") for place in range(20)]
+    assert not lookout.look(rows[:1])
+    assert lookout.look(rows)
