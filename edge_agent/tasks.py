@@ -70,8 +70,8 @@ class HostedTask:
     purse: Purse = field(default_factory=Purse)
 
     def permit(self, serving: Serving) -> Permit:
-        """Leave for one query of this release to be sent. Without a student everything must escalate."""
-        return Permit() if serving.student is None else self.purse.permit()
+        """Leave for one query of this release to be sent. Before the first student everything must escalate."""
+        return self.purse.permit() if serving.manifest.number else Permit()
 
     @property
     def exploration(self) -> float:

@@ -60,7 +60,9 @@ class Teaching:
     async def drain_once(self) -> HeadraceError | None:
         """Ask for the head of the line; the last failure, if there was one."""
         waits = {
-            hosted.name: hosted.purse.wait() for hosted in self._tasks if hosted.serving and hosted.serving.student
+            hosted.name: hosted.purse.wait()
+            for hosted in self._tasks
+            if hosted.serving and hosted.serving.manifest.number
         }
         over = {name: seconds for name, seconds in waits.items() if seconds > 0}
         head = await self._outbox.head(BATCH, frozenset(over))

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import grpc
 import pytest
 
 from edge_agent.ledger import load_spent
 from edge_agent.purse import SHUT_SECONDS, Permit, Purse
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
 from router.budget import Budget, Spent
 from router.channel import call_error
 from router.errors import SpentError
@@ -145,6 +146,16 @@ async def test_a_query_for_the_cloud_is_refused_with_a_time_to_come_back(warm, c
 async def test_before_the_first_student_no_limit_holds(cold, cloud):
     await limit(cold, cloud, queries_per_day=0)
     assert (await cold.ask("light")).provenance.tier is Tier.CLUSTER
+
+
+async def test_limits_go_on_when_a_release_without_a_student_serves_again(cold, cloud):
+    cloud.publish(replace(empty_release(TASK), number=2), {}, exploration=1.0)
+    await cloud.until_active(2)
+    await limit(cold, cloud, queries_per_minute=1)
+    assert (await cold.ask("light")).provenance.tier is Tier.CLUSTER
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await cold.ask("light", seconds=3.0)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_what_was_spent_survives_a_restart(warm, cloud):
