@@ -11,15 +11,17 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cloud_worker.bending import leaving, why_exceeded
 from cloud_worker.figures import Drifted, Figures, Observed, Waiting, Watched
 from cloud_worker.hands import Hand
+from cloud_worker.limits_report import describe_limits
 from cloud_worker.pool_policies import StoredPolicy
 from cloud_worker.pool_report import describe_pool
 from cloud_worker.store import TaskState
+from router.budget import Spent
 from router.delay import detection_delay
 from router.drift import CHANCE, WINDOW_ROWS
 from router.interval import share_interval
@@ -49,6 +51,8 @@ class Known:
         figures: What the refresher saw last, ``None`` before its first look.
         reports: What each device did with the task since it started.
         pool: Policies of its cheaper teachers, oldest first.
+        spent: What the fleet has spent of its limits.
+        now: Unix time in seconds.
     """
 
     task: Task
@@ -60,6 +64,8 @@ class Known:
     figures: Figures | None
     reports: tuple[TaskReport, ...] = ()
     pool: tuple[StoredPolicy, ...] = ()
+    spent: Spent = field(default_factory=Spent)
+    now: float = 0.0
 
 
 def describe(known: Known) -> dict[str, Any]:
@@ -87,6 +93,7 @@ def describe(known: Known) -> dict[str, Any]:
         "hour": {"rows": figures.hour_rows, "planned": figures.hour_planned, "blind": figures.blind},
         "inputs": _inputs(figures.drifted),
         "calibration": _calibration(manifest),
+        "limits": describe_limits(known.task.budget, known.spent, known.now),
         "pool": describe_pool(known.task, known.pool),
         "observed": _observed(figures.observed, known.task) if known.hand.mode is Mode.OBSERVE else None,
         "hand": {"mode": known.hand.mode.value, "frozen": known.hand.frozen, "pinned": known.hand.pinned,

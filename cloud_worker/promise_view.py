@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cloud_worker.limits_report import limit_lines
 from cloud_worker.pool_report import pool_lines
 from router.task import NO_FLOOR
 
@@ -24,7 +25,7 @@ def lines_of(name: str, release: int, promise: dict[str, Any]) -> list[str]:
     why = f": {promise['why']}" if promise["why"] else ""
     head = f"[bold]{name}[/]  {'; '.join(_wishes(promise))}, as judged by {promise['judged_by']}"
     state = promise["state"].replace("_", " ")
-    parts = (_bends, _proved, _used, _missing, _delays, _pool, _inputs, _calibration, _observed, _hand)
+    parts = (_bends, _proved, _used, _missing, _delays, _limits, _pool, _inputs, _calibration, _observed, _hand)
     lines = [f"[{colour}]release {release} {state}[/]{why}", *(line for part in parts for line in part(promise))]
     return [head, *(f"  {line}" for line in lines)]
 
@@ -103,6 +104,10 @@ def _delays(promise: dict[str, Any]) -> Iterator[str]:
         parts.append(f"{delay['ratio']:g}x {delay['rows']:,} rows ({asked})")
     if parts:
         yield f"a break is found after about: {', '.join(parts)}"
+
+
+def _limits(promise: dict[str, Any]) -> Iterator[str]:
+    yield from limit_lines(promise["limits"])
 
 
 def _pool(promise: dict[str, Any]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from cloud_worker.figures import Board
+from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.hands import Hands
 from cloud_worker.lineages import Lineages
 from cloud_worker.pool_policies import PoolPolicies
@@ -32,6 +34,7 @@ class Promises:
         self._board = Board(store.engine)
         self._lineages = Lineages(store.engine)
         self._policies = PoolPolicies(store.engine)
+        self._limits = FleetLimits(store)
 
     def gather(self) -> dict[str, dict[str, Any]]:
         """Each configured task's promise, ready for JSON, by the task's name."""
@@ -51,6 +54,8 @@ class Promises:
             judged_by=judged_by,
             figures=self._board.read(state.name, state.version),
             reports=reports_of(state.name, devices),
+            spent=self._limits.account(state.name).spent,
+            now=time.time(),
             pool=tuple(self._policies.of(task)) if task.cheaper.teachers else (),
         )
 

@@ -11,10 +11,11 @@ from cloud_worker.promise_report import STATES, Known, describe
 from cloud_worker.promise_view import lines_of
 from cloud_worker.store import Store, TaskState
 from edge_agent.testing import WORDS, empty_release, tiny_release
+from router.budget import Spent
 from router.drift import Comparison
 from router.interval import share_interval
 from router.rollout import TaskReport
-from router.task import Exploration, Mode, Objective, Task
+from router.task import Exploration, Limits, Mode, Objective, Task
 from router.telemetry import Telemetry, TelemetrySettings
 from router.watch import Certificate, attempt_alpha
 
@@ -133,6 +134,26 @@ def test_missing_rows_are_counted_in_queries_at_the_rate_in_force():
 def test_without_a_challenger_the_next_fit_is_what_is_missing():
     missing = describe(KNOWN)["missing"]
     assert (missing["for"], missing["rows"], missing["queries"]) == ("fit", 180, None)
+
+
+def test_what_is_spent_of_the_limits_stands_beside_them():
+    assert describe(KNOWN)["limits"] is None
+    today = 20_000 * 86_400.0
+    limited = replace(TASK, budget=Limits(30, 20_000, 25.0))
+    told = describe(replace(KNOWN, task=limited, spent=Spent(day=20_000, queries=12_030, usd=3.1), now=today + 5))
+    assert told["limits"] == {
+        "queries_per_minute": 30,
+        "queries_per_day": 20_000,
+        "usd_per_day": 25.0,
+        "queries": 12_030,
+        "usd": 3.1,
+    }
+    text = "\n".join(lines_of("home", 3, told))
+    assert "limits: 12,030 of 20,000 queries and $3.10 of $25.00 today; 30 queries a minute each" in text
+    tomorrow = describe(replace(KNOWN, task=limited, spent=Spent(day=20_000, queries=12_030), now=today + 86_400.0))
+    assert tomorrow["limits"]["queries"] == 0
+    of_devices = describe(replace(KNOWN, task=replace(TASK, budget=Limits(30))))
+    assert "limits: 30 queries a minute each" in "\n".join(lines_of("home", 3, of_devices))
 
 
 def test_the_delays_of_1_5_2_and_3_times_the_promise_stand_beside_it_in_queries():
