@@ -232,12 +232,15 @@ def _inputs(drifted: Drifted | None) -> dict[str, Any] | None:
 
 
 def _calibration(manifest: Manifest | None) -> dict[str, Any] | None:
-    """How far the scores of the release that serves can be believed, on its calibrating rows."""
-    if manifest is None or not manifest.reliability:
+    """How far the scores of the release that serves can be believed, on its calibrating rows.
+
+    The error is that of scores fitted without the row; the bins are those of the score as it serves.
+    """
+    known = manifest and (manifest.calibration or manifest.text_calibration)
+    if manifest is None or not manifest.reliability or not known:
         return None
     bins = [{"share": share, "said": said, "was": was} for share, said, was in manifest.reliability]
-    error = sum(share * abs(said - was) for share, said, was in manifest.reliability)
-    return {"error": error, "taught_rows": manifest.lineage.rows, "bins": bins}
+    return {"error": known.error, "taught_rows": manifest.lineage.rows, "bins": bins}
 
 
 def _observed(observed: Observed | None, task: Task) -> dict[str, Any] | None:
