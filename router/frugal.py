@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from router.guarantee import NEVER, Proposal, Situation, provable
+from router.guarantee import NEVER, Proposal, Situation, least_where
 from router.task import NO_FLOOR
-from router.trial import BETTER, Next, Trial
-from router.watch import is_certified
+from router.trial import Next, Trial, is_above_zero
 
 PROVING_ROWS = 300  # that a certificate without a floor looks at: they prove 1.4 % where nothing is lost
 
@@ -37,7 +36,7 @@ class FrugalTrial(Trial):
 
     def certified(self) -> float:
         """The loosest threshold that is certified and not looser than the share wants, ``NEVER`` where none is."""
-        if self.rows and is_certified(self.allowance, self.alpha, self.rows, self.losses(self.least)):
+        if self.rows and self.evidence(self.least) >= -math.log(self.alpha):
             return self.least
         return Trial.certified(self)
 
@@ -45,7 +44,7 @@ class FrugalTrial(Trial):
         """The loss that the rows speak against: the allowance, or without a floor the least that they can prove."""
         if self.allowance < NO_FLOOR:
             return self.allowance
-        return provable(self.alpha, self.rows, self.losses(threshold))
+        return least_where(lambda allowance: self.evidence(threshold, allowance) >= -math.log(self.alpha))
 
     def weighed(self, situation: Situation) -> Situation:
         """Against nothing at all: one that disagrees less is worth rows although it keeps no more."""
@@ -70,9 +69,5 @@ class FrugalTrial(Trial):
     def loses_less(self, champion: int) -> bool:
         """Whether it disagrees less than the champion on the same rows, paired, one-sided at 90 %."""
         met = [look for look in self.looks if look.release == champion]
-        gains = [int(look.lost) - int(look.wrong and look.score >= self.least) for look in met]
-        if not gains:
-            return False
-        mean = sum(gains) / len(gains)
-        variance = sum((gain - mean) ** 2 for gain in gains) / len(gains)
-        return mean > 0 and mean >= BETTER * math.sqrt(variance / len(gains))
+        gains = [(int(look.lost) - int(look.wrong and look.score >= self.least), look.weight) for look in met]
+        return bool(gains) and is_above_zero(gains)

@@ -10,14 +10,14 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows, is_certified
+from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows, is_certified, log_factors
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,6 +30,7 @@ LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes tho
 CANDIDATES = 200  # most thresholds that a plan compares
 HORIZON = 6.0  # a release should pay for itself within so many times the queries seen so far
 HALF_A_ROW = 0.5
+ESCALATED_LOSSES = 0.5  # share of a challenger's losses that a plan expects among what the champion escalates
 PROVABLE_STEP = 1e-5  # of an allowance
 _ROUNDING = 1e-9
 LEAST_GAIN = 0.1  # share of the champion's escalations that a challenger should save to be worth a certificate
@@ -63,7 +64,7 @@ class Situation:
 
     Attributes:
         alpha: Chance of a false certificate that this attempt may spend, in (0, 1).
-        rows_at_hand: Certifying rows that wait already.
+        rows_at_hand: Certifying rows that wait already, as many as they are worth of those drawn at ``rate``.
         queries: Seen so far, > 0: the older a task, the longer a release may take to pay for itself.
         rate: Exploration rate while a challenger waits, in (0, 1].
         floor: Exploration rate otherwise, in [0, rate].
@@ -71,7 +72,7 @@ class Situation:
     """
 
     alpha: float
-    rows_at_hand: int
+    rows_at_hand: float
     queries: float
     rate: float = 1.0
     floor: float = 1.0
@@ -172,10 +173,15 @@ def provable(alpha: float, rows: int, losses: int) -> float:
         rows: Looked at.
         losses: Among them.
     """
+    return least_where(lambda allowance: is_certified(allowance, alpha, rows, losses))
+
+
+def least_where(certifies: Callable[[float], bool]) -> float:
+    """The least allowance in (0, 1] that certifies, where every larger one does too; 1 where none does."""
     low, high = 0.0, 1.0
     while high - low > PROVABLE_STEP:
         middle = (low + high) / 2
-        low, high = (low, middle) if is_certified(middle, alpha, rows, losses) else (middle, high)
+        low, high = (low, middle) if certifies(middle) else (middle, high)
     return high
 
 
@@ -192,7 +198,7 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
     """
     if not points:
         return Proposal(NEVER, 0.0, 0.0)
-    rows = _rows_of(allowance, situation.alpha, np.array([point.loss for point in points]))
+    rows = _rows_of(allowance, np.array([point.loss for point in points]), situation)
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate
     more = np.array([point.kept for point in points]) - situation.champion_share
     price = (situation.rate - situation.floor) * situation.champion_share
@@ -299,13 +305,20 @@ def _rows(allowance: float, alpha: float, loss: float) -> float:
     return min(expected_rows(allowance, alpha, loss), MOST_ROWS)
 
 
-def _rows_of(allowance: float, alpha: float, losses: Array) -> Array:
-    """``expected_rows`` of many losses at once, (losses,), at most ``MOST_ROWS``."""
-    smaller = np.array(ALTERNATIVES)[:, None] * allowance  # (alternatives, 1)
-    lost = np.log(smaller / allowance)
-    kept = np.log1p(-smaller) - np.log1p(-allowance)
-    pace = losses * lost + (1 - losses) * kept  # (alternatives, losses): what a row adds to each bet's logarithm
-    needed = -math.log(alpha) + math.log(len(ALTERNATIVES))
+def _rows_of(allowance: float, losses: Array, situation: Situation) -> Array:
+    """Rows drawn at the rate that a certificate takes at each loss, (losses,), at most ``MOST_ROWS``.
+
+    What the champion escalates is always there, at a weight of the rate; only what it keeps must be drawn.
+    """
+    rate, keeps = situation.rate, situation.champion_share
+    kept, lost = log_factors(
+        allowance, np.array([1.0, rate])
+    )  # (alternatives, 2): of a drawn row, of one that is there
+    drawn, there = (lost - kept).T
+    rows = keeps * kept[:, :1] + (1.0 - keeps) / rate * kept[:, 1:]
+    fall = (1.0 - ESCALATED_LOSSES) * drawn[:, None] + ESCALATED_LOSSES / rate * there[:, None]
+    pace = rows + losses * fall  # (alternatives, losses): what a row adds to each bet's logarithm
+    needed = -math.log(situation.alpha) + math.log(len(ALTERNATIVES))
     low, high = np.zeros(len(losses)), np.full(len(losses), MOST_ROWS)
     for _ in range(math.ceil(math.log2(MOST_ROWS / HALF_A_ROW))):
         middle = (low + high) / 2

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,11 +27,12 @@ from router.guarantee import (
 )
 from router.lessons import Key, calibrating, weights_of
 from router.task import Task
-from router.trial import Trial, certifying, champion_share
+from router.trial import Trial, certifying, champion_share, weight_of
 from router.watch import attempt_alpha
 
 PATIENCE = 2.5  # times the rows that a certificate was expected to take
 PATIENCE_ROWS = 100
+AGAIN = 1.1  # times the rows of a refresh in vain that start the next: a fit is cheap, and what escalates teaches most
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Pace:
     Attributes:
         min_rows: Teachable rows that start the first refresh.
         growth: Times the rows of the last refresh that start the next, > 1.
-        patience_rows: Most certifying rows that a challenger may look at.
+        patience_rows: Most certifying rows that a challenger may look at, as many as they are worth of drawn ones.
     """
 
     min_rows: int = 1000
@@ -50,6 +52,10 @@ class Pace:
     def is_due(self, taught: int, at_refresh: int) -> bool:
         """Whether so many teachable rows start a refresh, after one at ``at_refresh`` rows (0: none yet)."""
         return taught >= max(self.min_rows, self.growth * at_refresh)
+
+    def in_vain(self, taught: int) -> int:
+        """Rows that a refresh counts as having had, when nothing of it was worth a certificate: a few more may do."""
+        return round(taught * min(AGAIN / self.growth, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,18 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
     )
 
 
+def rate_once_served(task: Task, rows: Sequence[Record], trial: Trial) -> float:
+    """The exploration rate while a release that serves goes on to a looser threshold: never above that of its trial.
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        trial: Of the release; its own threshold serves.
+    """
+    champion = Champion(trial.number, trial.kept(trial.serving))
+    return min(trial.rate, waiting_share(task, rows, champion)[1])
+
+
 def situation_of(task: Task, rows: Sequence[Record], trial: Trial, champion: Champion) -> Situation:
     """What further rows cost a challenger and bring it.
 
@@ -137,7 +155,7 @@ def situation_of(task: Task, rows: Sequence[Record], trial: Trial, champion: Cha
     """
     return Situation(
         alpha=trial.alpha,
-        rows_at_hand=trial.rows,
+        rows_at_hand=trial.weight,
         queries=float(weights_of(calibrating(rows)).sum()),
         rate=trial.rate,
         floor=task.exploration.floor if champion.number else trial.rate,
@@ -157,7 +175,7 @@ def patience_of(
         situation: As ``situation_of`` gives it.
         pace: Holds the most rows that any challenger may look at.
     """
-    at_hand = len(certifying(rows, trial, spent))
+    at_hand = math.fsum(weight_of(row, trial.rate) for row in certifying(rows, trial, spent))
     found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=at_hand)))
     if not found.is_worth_proving:
         return 0

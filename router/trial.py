@@ -21,12 +21,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from router.distillation import Record, is_set_aside, may_certify, unit_interval
+from router.distillation import Record, had_to_be_asked, is_set_aside, may_certify, unit_interval
 from router.errors import BadInputError
-from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
+from router.guarantee import LEAST_GAIN, NEVER, Array, Bools, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
-from router.watch import Certificate, log_evidence, most_losses
+from router.watch import Certificate, log_factors, log_mixture
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
@@ -38,6 +38,7 @@ SLACK_ROWS = 5  # by which a device may be ahead of its share
 LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Look:
         release: That served when the row was asked.
         kept: The user got that release's answer, or would have, had the operator not had everything escalate.
         lost: Of those kept: that answer differs from the reference's.
+        weight: What it counts beside a row that was drawn at the trial's rate, in (0, 1].
     """
 
     score: float
@@ -57,6 +59,7 @@ class Look:
     release: int
     kept: bool
     lost: bool = False
+    weight: float = 1.0
 
 
 class Next(StrEnum):
@@ -105,6 +108,11 @@ class Trial:
         return len(self.looks)
 
     @property
+    def weight(self) -> float:
+        """How many rows drawn at its rate those looked at are worth."""
+        return math.fsum(look.weight for look in self.looks)
+
+    @property
     def has_served(self) -> bool:
         """Whether one of its thresholds serves."""
         return self.serving < NEVER
@@ -114,21 +122,34 @@ class Trial:
         return sum(look.wrong and look.score >= threshold for look in self.looks)
 
     def kept(self, threshold: float) -> float:
-        """Share of the rows kept at a threshold, in [0, 1]; 0 without rows."""
-        return sum(look.score >= threshold for look in self.looks) / len(self.looks) if self.looks else 0.0
+        """Share of the queries kept at a threshold, in [0, 1]; 0 without rows."""
+        return math.fsum(look.weight for look in self.looks if look.score >= threshold) / (self.weight or 1.0)
 
     def certified(self) -> float:
         """The loosest threshold that is certified, ``NEVER`` where none is."""
-        most = most_losses(self.allowance, self.alpha, self.rows)
+        scores, weights, wrong = self._columns()
+        order = np.argsort(-scores[wrong], kind="stable")
+        kept, lost = log_factors(self.allowance, weights)
+        worse = np.cumsum((lost - kept)[:, wrong][:, order], axis=1)  # (alternatives, losses): the highest scores first
+        terms = kept.sum(axis=1, keepdims=True) + np.concatenate([np.zeros((len(kept), 1)), worse], axis=1)
+        most = int((log_mixture(terms) >= -math.log(self.alpha)).sum()) - 1  # evidence falls with each loss
         if most < 0:
             return NEVER
-        wrong = sorted((look.score for look in self.looks if look.wrong), reverse=True)
-        bound = wrong[most] if most < len(wrong) else -math.inf
-        return min((look.score for look in self.looks if look.score > bound), default=NEVER)
+        ranked = scores[wrong][order]
+        bound = float(ranked[most]) if most < len(ranked) else -math.inf
+        return min((float(score) for score in scores if score > bound), default=NEVER)
 
-    def evidence(self, threshold: float) -> float:
+    def evidence(self, threshold: float, allowance: float | None = None) -> float:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
-        return log_evidence(self.allowance, self.rows, self.losses(threshold))
+        scores, weights, wrong = self._columns()
+        kept, lost = log_factors(self.allowance if allowance is None else allowance, weights)
+        return float(log_mixture(np.where(wrong & (scores >= threshold), lost, kept).sum(axis=1)))
+
+    def _columns(self) -> tuple[Array, Array, Bools]:
+        """Score, weight and whether it is wrong, of each row."""
+        scores = np.array([look.score for look in self.looks], np.float64)
+        weights = np.array([look.weight for look in self.looks], np.float64)
+        return scores, weights, np.array([look.wrong for look in self.looks], np.bool_)
 
     @property
     def least_rows(self) -> int:
@@ -164,14 +185,16 @@ class Trial:
 
     def look(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> list[Record]:
         """Look at rows as far as patience goes; return those that were looked at."""
-        seen = []
+        seen, worth = [], self.weight
         for row in rows:
-            if self.rows >= self.patience:
+            if worth >= self.patience:
                 break
             score, answer = _said(student, row)
             kept = would_stay(row)
             lost = kept and not judging(row.text, row.local_answer or "", row.answer)
-            self.looks.append(Look(score, not judging(row.text, answer, row.answer), row.release, kept, lost))
+            wrong = not judging(row.text, answer, row.answer)
+            self.looks.append(Look(score, wrong, row.release, kept, lost, weight_of(row, self.rate)))
+            worth += self.looks[-1].weight
             self.counts[row.caller] += 1
             self.looked.add(row.key)
             self.first_asked_at = min(self.first_asked_at, row.asked_at)
@@ -189,8 +212,8 @@ class Trial:
         situation = replace(situation, champion_share=self._share_of(champion, situation.champion_share))
         threshold = self.certified()
         more = self.kept(threshold) - situation.champion_share
-        is_young = self.rows < LEAST_TRIED and not self.has_served
-        waits = self.rows < self.patience and (is_young or self.outlook(situation).is_worth_proving)
+        is_young = self.weight < LEAST_TRIED and not self.has_served
+        waits = self.weight < self.patience and (is_young or self.outlook(situation).is_worth_proving)
         least = LEAST_GAIN * (1.0 - situation.champion_share) if waits or not self.has_served else LAST_GAIN
         if more >= least and self.keeps_more(threshold, champion):
             return Next.PROMOTE
@@ -198,12 +221,14 @@ class Trial:
 
     def _share_of(self, champion: int, known: float) -> float:
         """The champion's local share on the rows that the challenger is seen on, where enough of them met it."""
-        kept = [look.kept for look in self.looks if champion and look.release == champion]
-        return known if self.has_served or len(kept) < LEAST_PAIRED else sum(kept) / len(kept)
+        met = [look for look in self.looks if champion and look.release == champion]
+        if self.has_served or len(met) < LEAST_PAIRED:
+            return known
+        return math.fsum(look.weight for look in met if look.kept) / math.fsum(look.weight for look in met)
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
-        return plan(self._seen(), self.allowance, replace(situation, alpha=self.alpha, rows_at_hand=self.rows))
+        return plan(self._seen(), self.allowance, replace(situation, alpha=self.alpha, rows_at_hand=self.weight))
 
     def keeps_more(self, threshold: float, champion: int) -> bool:
         """Whether a threshold keeps more than the champion, paired, one-sided at 90 %.
@@ -213,29 +238,34 @@ class Trial:
         if self.has_served:
             return threshold < self.serving
         met = [look for look in self.looks if champion and look.release == champion]
-        differences = [int(look.score >= threshold) - int(look.kept) for look in met]
-        if not differences:
+        if not met:
             return True
-        count = len(differences)
-        mean = sum(differences) / count
-        variance = sum((difference - mean) ** 2 for difference in differences) / count
-        return mean > 0 and mean >= BETTER * math.sqrt(variance / count)
+        return is_above_zero([(int(look.score >= threshold) - int(look.kept), look.weight) for look in met])
 
     def _seen(self) -> tuple[Point, ...]:
         """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
-        kept = self._at_least(look.score for look in self.looks)
-        lost = self._at_least(look.score for look in self.looks if look.wrong)
-        whole = PRIOR_ROWS + self.rows
+        scores, weights, wrong = self._columns()
+        kept, lost = self._at_least(scores, weights), self._at_least(scores[wrong], weights[wrong])
+        whole = PRIOR_ROWS + self.weight
         return tuple(
             Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / whole, (point.loss * PRIOR_ROWS + loses) / whole)
             for point, keeps, loses in zip(self.points, kept, lost, strict=True)
         )
 
-    def _at_least(self, scores: Iterable[float]) -> list[int]:
-        """For each point, how many scores reach its threshold."""
-        ranked = np.sort(np.fromiter(scores, np.float64))
+    def _at_least(self, scores: Array, weights: Array) -> Array:
+        """For each point, the weight of the scores that reach its threshold."""
+        order = np.argsort(scores, kind="stable")
+        below = np.concatenate([[0.0], np.cumsum(weights[order])])
         thresholds = [point.threshold for point in self.points]
-        return [int(count) for count in len(ranked) - np.searchsorted(ranked, thresholds, side="left")]
+        return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])
+
+
+def is_above_zero(differences: Sequence[tuple[float, float]]) -> bool:
+    """Whether the mean of differences, each with its weight, is above 0, one-sided at 90 %."""
+    values, weights = np.array(differences, np.float64).T
+    mean = float(np.average(values, weights=weights))
+    error = math.sqrt(float((weights**2 * (values - mean) ** 2).sum())) / float(weights.sum())
+    return mean > 0 and mean >= BETTER * error
 
 
 def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]) -> list[Record]:
@@ -250,16 +280,30 @@ def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]
 
 
 def _may_certify(batch: int, row: Record, trial: Trial, spent: set[Key]) -> bool:
-    if not may_certify(row) or row.key in spent or row.key in trial.looked:
+    if row.key in spent or row.key in trial.looked:
         return False
-    if batch <= trial.freeze and not is_set_aside(row.caller, row.query_id):
+    if counts_for_certain(row):
+        return batch > trial.freeze and row.exploration >= trial.rate - _ROUNDING
+    if not may_certify(row) or (batch <= trial.freeze and not is_set_aside(row.caller, row.query_id)):
         return False
     return is_kept_by_thinning(row, trial.rate)
 
 
+def counts_for_certain(row: Record) -> bool:
+    """Whether a row is looked at without a draw, at a weight of its own: what is set aside goes by the draw alone."""
+    return had_to_be_asked(row) and not is_set_aside(row.caller, row.query_id)
+
+
+def weight_of(row: Record, rate: float) -> float:
+    """What a row counts beside one that was drawn at ``rate``: a row that is always there stands for one query."""
+    return rate if counts_for_certain(row) else 1.0
+
+
 def is_kept_by_thinning(row: Record, rate: float) -> bool:
     """Whether an explored row stays when rows drawn at a higher rate are thinned to ``rate``, in (0, 1]."""
-    return row.exploration >= rate - 1e-9 and unit_interval("thin", row.caller, row.query_id) < rate / row.exploration
+    return (
+        row.exploration >= rate - _ROUNDING and unit_interval("thin", row.caller, row.query_id) < rate / row.exploration
+    )
 
 
 def shared_fairly(rows: Sequence[Record], before: Counter[str]) -> list[Record]:

@@ -22,6 +22,11 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -117,6 +122,27 @@ def expected_rows(allowance: float, alpha: float, loss: float) -> float:
         else:
             high = middle
     return high
+
+
+def log_factors(allowance: float, weights: Array) -> tuple[Array, Array]:
+    """What rows of unequal weight add to the logarithm of each bet: (alternatives, rows) if kept well, and if lost.
+
+    A row of weight w multiplies a bet b on "loss < allowance" by 1 - b w (lost - allowance). With w = 1 that is the
+    likelihood ratio of ``log_evidence``. Weights that are the same times the chance of each kind of row to be looked at
+    leave the bet a fair one over queries.
+
+    Args:
+        allowance: In (0, 1).
+        weights: (rows,) in (0, 1].
+    """
+    bets = (1.0 - np.array(ALTERNATIVES)[:, None]) / (1.0 - allowance)
+    stakes = bets * np.asarray(weights, np.float64)
+    return np.log1p(stakes * allowance), np.log1p(-stakes * (1.0 - allowance))
+
+
+def log_mixture(terms: Array) -> Array:
+    """Natural logarithm of the mean of bets; ``terms`` are (alternatives, ...) logarithms of theirs."""
+    return np.asarray(np.logaddexp.reduce(terms, axis=0) - math.log(len(ALTERNATIVES)))
 
 
 def _log_mixture(allowance: float, rows: float, losses: float) -> float:

@@ -49,6 +49,7 @@ from router.refreshing import (
     exploration_at_rest,
     patience_of,
     points_of,
+    rate_once_served,
     situation_of,
     waiting_share,
 )
@@ -169,7 +170,9 @@ class Refresher:
         trial = self._trial(room, manifest, points, self._waiting(room.task, rows)[1])
         trial.patience = self._patience(room, rows, trial)
         if not trial.patience:
-            self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
+            rows_counted = self._pace.in_vain(len(taught))
+            note = "no threshold is worth a certificate yet"
+            self._store.update_task(name, phase_note=note, rows_at_refresh=rows_counted)
             return
         self._stage(room, fitted, manifest, trial)
         self._try(room, rows, self._store.spent(name))
@@ -237,7 +240,7 @@ class Refresher:
         self._report(room, trial, situation)
         step = trial.next(self._serving(room.task).number, situation)
         if step is Next.PROMOTE:
-            self._promote(room, trial)
+            self._promote(room, trial, rows)
             step = trial.next(self._serving(room.task).number, self._situation(room, rows, trial))
         if step is Next.END:
             self._end(room, trial)
@@ -247,9 +250,9 @@ class Refresher:
         trial = room.trial
         if trial is None:
             return
-        trial.patience = trial.rows
+        trial.patience = trial.weight
         if trial.next(self._serving(room.task).number, self._situation(room, rows, trial)) is Next.PROMOTE:
-            self._promote(room, trial)
+            self._promote(room, trial, rows)
         self._rest(room)
 
     def _report(self, room: Room, trial: Trial, situation: Situation) -> None:
@@ -259,7 +262,7 @@ class Refresher:
         note = f"release {trial.number}: {trial.rows} rows, {trial.losses(after)} lost"
         self._store.update_task(room.task.name, phase_progress=float(progress), phase_note=note)
 
-    def _promote(self, room: Room, trial: Trial) -> None:
+    def _promote(self, room: Room, trial: Trial, rows: Sequence[Record]) -> None:
         """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
         name = room.task.name
         self._store.update_task(name, phase="publishing")
@@ -276,6 +279,7 @@ class Refresher:
         else:
             number, digest = trial.number, self._publisher.amend(manifest, {})
         trial.serving = threshold
+        trial.rate = rate_once_served(room.task, rows, trial)
         note = json.dumps({"local_share": trial.kept(threshold)})
         self._store.update_release(name, number, note=note)
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")

@@ -33,6 +33,7 @@ from router.refreshing import (
     begin_trial,
     exploration_at_rest,
     patience_of,
+    rate_once_served,
     situation_of,
     waiting_share,
 )
@@ -161,7 +162,7 @@ class Replay:
         if free and self._pace.is_due(len(self._log), standing.rows_at_refresh):
             taught = teachable(self._records, self._spent)
             if self._pace.is_due(len(taught), standing.rows_at_refresh):
-                self._rest()
+                self._close(queries)
                 self._refresh(queries, taught)
 
     def _watch(self, queries: int) -> None:
@@ -214,6 +215,7 @@ class Replay:
         right = float(np.average(agrees, weights=weights))
         said = f"a student of {len(fit.labels)} labels from {len(taught):,} rows agrees on {right:.1%}"
         if not trial.patience:
+            standing.rows_at_refresh = self._pace.in_vain(len(taught))
             self._tell(queries, f"{said}: no threshold is worth a certificate yet")
             return
         self._tell(queries, f"{said}: release {number} waits for its certificate")
@@ -239,6 +241,15 @@ class Replay:
                 self._tell(queries, f"release {trial.number} is rejected after {trial.rows} rows: {why}")
             self._rest()
 
+    def _close(self, queries: int) -> None:
+        """Take what is certified of a challenger that serves, and wait for no more."""
+        trial, student = self._trial, self._challenger
+        if trial is not None and student is not None:
+            trial.patience = trial.weight
+            if trial.next(self._standing.champion.number, self._situation(trial)) is Next.PROMOTE:
+                self._promote(queries, trial, student)
+        self._rest()
+
     def _promote(self, queries: int, trial: Trial, student: ReplayedStudent) -> None:
         standing, threshold = self._standing, trial.certified()
         if trial.has_served:
@@ -255,7 +266,7 @@ class Replay:
             last_asked_at=trial.last_asked_at,
         )
         trial.serving = threshold
-        standing.exploration = trial.rate
+        standing.exploration = trial.rate = rate_once_served(self._task, self._records, trial)
         self._serve(queries, release)
         proof = f"{release.rows} rows, {release.losses} of them lost"
         self._tell(queries, f"release {release.number} serves, certified on {proof}")

@@ -174,6 +174,13 @@ def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, flo
 @given(losses=st.lists(st.floats(0, 0.05), min_size=1, max_size=20), alpha=st.sampled_from([0.05, 0.025, 0.001]))
 @settings(max_examples=40)
 def test_the_rows_of_many_losses_are_those_of_each(losses, alpha):
-    many = _rows_of(0.02, alpha, np.array(losses))
+    many = _rows_of(0.02, np.array(losses), Situation(alpha, 0, 1000))
     for loss, rows in zip(losses, many.tolist(), strict=True):
         assert rows == pytest.approx(min(expected_rows(0.02, alpha, loss), MOST_ROWS), abs=2, rel=1e-3)
+
+
+@given(loss=st.floats(0, 0.015), rate=st.floats(0.05, 1), share=st.floats(0, 1))
+@settings(max_examples=40)
+def test_rows_that_are_always_there_never_make_a_certificate_longer(loss, rate, share):
+    (rows,) = _rows_of(0.02, np.array([loss]), Situation(0.025, 0, 1000, rate, 0.05, share))
+    assert rows <= 1.01 * min(expected_rows(0.02, 0.025, loss), MOST_ROWS) + 2

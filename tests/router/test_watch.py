@@ -20,6 +20,8 @@ from router.watch import (
     expected_rows,
     is_certified,
     log_evidence,
+    log_factors,
+    log_mixture,
     sight,
 )
 
@@ -193,3 +195,11 @@ def test_the_delays_are_told_in_rows_and_queries():
 def test_divergence_is_zero_only_from_itself(loss, other):
     assert divergence(loss, other) >= -1e-12
     assert divergence(other, other) == pytest.approx(0)
+
+
+@given(rows=st.integers(1, 400), lost=st.integers(0, 20), allowance=st.floats(0.005, 0.2))
+def test_rows_of_weight_one_are_the_bet_of_counts(rows, lost, allowance):
+    lost = min(lost, rows)
+    kept, worse = log_factors(allowance, np.ones(rows))
+    terms = kept.sum(axis=1) + (worse - kept)[:, :lost].sum(axis=1)
+    assert float(log_mixture(terms)) == pytest.approx(log_evidence(allowance, rows, lost), abs=1e-6)
