@@ -240,7 +240,7 @@ class Refresher:
         self._report(room, trial, situation)
         step = trial.next(self._serving(room.task).number, situation)
         if step is Next.PROMOTE:
-            self._promote(room, trial, rows)
+            self._promote(room, trial)
             step = trial.next(self._serving(room.task).number, self._situation(room, rows, trial))
         if step is Next.END:
             self._end(room, trial)
@@ -252,7 +252,7 @@ class Refresher:
             return
         trial.patience = trial.weight
         if trial.next(self._serving(room.task).number, self._situation(room, rows, trial)) is Next.PROMOTE:
-            self._promote(room, trial, rows)
+            self._promote(room, trial)
         self._rest(room)
 
     def _report(self, room: Room, trial: Trial, situation: Situation) -> None:
@@ -262,7 +262,7 @@ class Refresher:
         note = f"release {trial.number}: {trial.rows} rows, {trial.losses(after)} lost"
         self._store.update_task(room.task.name, phase_progress=float(progress), phase_note=note)
 
-    def _promote(self, room: Room, trial: Trial, rows: Sequence[Record]) -> None:
+    def _promote(self, room: Room, trial: Trial) -> None:
         """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
         name = room.task.name
         self._store.update_task(name, phase="publishing")
@@ -279,7 +279,7 @@ class Refresher:
         else:
             number, digest = trial.number, self._publisher.amend(manifest, {})
         trial.serving = threshold
-        trial.rate = rate_once_served(room.task, rows, trial)
+        trial.rate = rate_once_served(room.task, [record for _, record in room.current()], trial)
         note = json.dumps({"local_share": trial.kept(threshold)})
         self._store.update_release(name, number, note=note)
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
