@@ -4,7 +4,7 @@ Rules:
  * A record's key stands here once: positions that a commit has taken in are skipped, and keys that are there already.
  * The partition of a record follows from what its caller repeats when it asks again, so two days tell whether its key
    is there, however late that is.
- * An append returns after its files have reached the disk.
+ * An append returns after its files have reached the disk; until they have, no later call says that rows are in.
  * ``batch`` grows with every append: a reader that has seen batch n reads on after n.
 """
 
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -74,7 +75,7 @@ class DistillationLog:
         self._path = path
         self._keys: OrderedDict[Partition, set[bytes]] = OrderedDict()
         self._table: DeltaTable | None = None
-        self._appends = False
+        self._durable = False  # what was committed last has reached the disk
 
     def append(self, records: Sequence[Record], app_id: str, version: int) -> int:
         """Take records in, once, and return how many of them were new.
@@ -92,19 +93,24 @@ class DistillationLog:
             return 0
         batch = (table.transaction_version(_BATCHES) or 0) + 1
         commit = CommitProperties(app_transactions=[Transaction(app_id, version), Transaction(_BATCHES, batch)])
+        self._durable = False
         # A table that is older than a column takes it in with its next rows.
         write_deltalake(table, table_of(fresh, batch), mode="append", schema_mode="merge", commit_properties=commit)
         table.update_incremental()
         self._make_durable(table.version())
+        self._durable = True
         self._remember(fresh)
         if batch % COMPACT_EVERY_BATCHES == 0:
             self._compact(table)
         return len(fresh)
 
     def taken_in(self, app_id: str) -> int:
-        """The spool position up to which records are in; 0 for none."""
+        """The spool position up to which records are in, and on the disk; 0 for none."""
         table = self._refreshed()
-        return 0 if table is None else table.transaction_version(app_id) or 0
+        if table is None:
+            return 0
+        self._settle(table)
+        return table.transaction_version(app_id) or 0
 
     def version(self) -> int:
         """The table's version, -1 before the first append."""
@@ -165,10 +171,15 @@ class DistillationLog:
                 self._path, SCHEMA, mode="ignore", partition_by=["task", "day"], configuration=_CONFIGURATION
             )
             self._table = table
-        if not self._appends:  # a writer before this one may have been killed between its commit and its sync
-            self._make_durable(table.version())
-            self._appends = True
+        self._settle(table)
         return table
+
+    def _settle(self, table: DeltaTable) -> None:
+        """Bring the last commit to the disk if a writer, this or one before, failed or was killed before it did."""
+        if not self._durable:
+            self._keys.clear()  # such a commit's keys are in the table alone
+            self._make_durable(table.version())
+            self._durable = True
 
     def _unknown(self, records: Sequence[Record]) -> list[Record]:
         """The records whose key is not in the log, each key once."""
@@ -208,10 +219,14 @@ class DistillationLog:
         table.vacuum(retention_hours=1, dry_run=False, enforce_retention_duration=False)
 
     def _make_durable(self, version: int) -> None:
-        """Bring one commit and the files that it adds to the disk; delta-rs leaves that to the system."""
+        """Bring one commit and the files that it adds to the disk; delta-rs leaves that to the system.
+
+        Its lines end at a line feed alone: statistics hold texts of queries as they are, U+2028 and U+0085 included.
+        Its paths are percent-encoded (Delta protocol, "Add File").
+        """
         commit = self._path / "_delta_log" / f"{version:020d}.json"
-        added = [json.loads(line).get("add") for line in commit.read_text().splitlines()]
-        paths = [self._path / action["path"] for action in added if action] + [commit]
+        added = [json.loads(line).get("add") for line in commit.read_bytes().split(b"\n") if line]
+        paths = [self._path / unquote(action["path"]) for action in added if action] + [commit]
         for path in paths:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())

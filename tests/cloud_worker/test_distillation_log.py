@@ -17,7 +17,7 @@ from cloud_worker.distillation_log import (
     table_of,
 )
 from cloud_worker.drainer import Drainer
-from cloud_worker.spool import Entry, Spool, StoredAnswer
+from cloud_worker.spool import Entry, Spool, StoredAnswer, pending_in
 from router.distillation import Record, Source, Tried
 from router.query import Distribution, TokenProbability
 
@@ -144,6 +144,56 @@ def test_hundreds_of_small_appends_stay_few_files(log):
     assert log.rows() == COMPACT_EVERY_BATCHES
     assert log.append([record(COMPACT_EVERY_BATCHES)], "spool", COMPACT_EVERY_BATCHES + 1) == 1
     assert log.taken_in("spool") == COMPACT_EVERY_BATCHES + 1
+
+
+@pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\u0085"])
+def test_a_text_that_holds_a_line_end_of_unicode_is_taken_in_once(log, tmp_path, line_end):
+    row = replace(record(1), text=f"song{line_end}x", answer=f"on{line_end}y")
+    assert log.append([row], "one", 1) == 1
+    assert log.append([row], "two", 1) == 0
+    after = DistillationLog(tmp_path / "log")
+    assert after.append([row], "three", 1) == 0
+    assert after.append([record(2)], "three", 2) == 1
+    assert records_of(log.read("home")) == [row, record(2)]
+
+
+@pytest.mark.parametrize("task", ["my home", "büro", "a/b", "50%"])
+def test_a_task_may_have_any_name(log, task):
+    assert log.append([replace(record(1), task=task)], "spool", 1) == 1
+    assert keys(log, task) == ["q1"]
+
+
+def break_disk(monkeypatch):
+    def fail(_handle):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr("cloud_worker.distillation_log.os.fsync", fail)
+
+
+def test_rows_stay_in_their_spool_until_their_commit_is_on_the_disk(tmp_path, monkeypatch):
+    log = DistillationLog(tmp_path / "log")
+    log.append([record(9)], "another", 1)
+    fill(tmp_path, "gateway-0", range(3))
+    drainer, later = Drainer(tmp_path / "spool", log), Drainer(tmp_path / "spool", DistillationLog(tmp_path / "log"))
+    with monkeypatch.context() as broken:
+        break_disk(broken)
+        for one in (drainer, drainer, later):
+            with pytest.raises(OSError, match="Input/output"):
+                one.drain()
+        assert pending_in(tmp_path / "spool") == 3
+    assert later.drain() == 0
+    assert pending_in(tmp_path / "spool") == 0
+    assert sorted(keys(log)) == ["q0", "q1", "q2", "q9"]
+
+
+def test_a_key_whose_commit_did_not_reach_the_disk_at_once_is_not_taken_again(log, monkeypatch):
+    log.append([record(0)], "one", 1)
+    with monkeypatch.context() as broken:
+        break_disk(broken)
+        with pytest.raises(OSError, match="Input/output"):
+            log.append([record(1)], "one", 2)
+    assert log.append([record(1)], "two", 1) == 0
+    assert sorted(keys(log)) == ["q0", "q1"]
 
 
 # A writer that is killed at a point of its work, and one that comes after it.
