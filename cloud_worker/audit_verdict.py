@@ -17,6 +17,7 @@ import typer
 
 from cloud_worker.config import VerdictSettings, read_config
 from router.errors import ConfigError, DataError, HeadraceError
+from router.lines import json_lines
 
 _AT_ONCE = 64
 _TEXTS = ("question", "answer", "reference")
@@ -38,21 +39,13 @@ def read_pairs(path: Path) -> list[Labelled]:
     Raises:
         DataError: Names the line that can't be used.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), 0, f"can't be read: {error}") from error
-    found = [_labelled(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    found = [_labelled(path, number, row) for number, row in json_lines(path)]
     if not found:
         raise DataError(str(path), 0, "holds no pair")
     return found
 
 
-def _labelled(path: Path, number: int, line: str) -> Labelled:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(str(path), number, f"is no JSON: {error}") from error
+def _labelled(path: Path, number: int, row: Any) -> Labelled:
     if not isinstance(row, dict) or any(not isinstance(row.get(key), str) for key in _TEXTS):
         raise DataError(str(path), number, f"needs the texts {', '.join(_TEXTS)}")
     if not isinstance(row.get("same"), bool):

@@ -18,6 +18,7 @@ from cloud_worker.gold import Key, Label
 from router.distillation import Record
 from router.errors import DataError
 from router.files import write_whole
+from router.lines import json_lines
 
 MOST_LABEL_BYTES = 64 * 1024
 
@@ -66,17 +67,11 @@ def read_labels(path: Path, expected: Expected) -> tuple[list[Label], int]:
     Raises:
         DataError: A line can't be used; names it, the field, and what would do.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), 0, f"can't be read as UTF-8 text: {error}") from error
     labels: list[Label] = []
     seen: dict[Key, int] = {}
     still_open = 0
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row = _Line(str(path), number, line, expected)
+    for number, said in json_lines(path):
+        row = _Line(str(path), number, said, expected)
         key = row.record.key
         if key in seen:
             raise DataError(str(path), number, f"query_id: {key[1]!r} stands in line {seen[key]} already")
@@ -92,9 +87,9 @@ def read_labels(path: Path, expected: Expected) -> tuple[list[Label], int]:
 class _Line:
     """One line, checked field by field."""
 
-    def __init__(self, path: str, number: int, line: str, expected: Expected) -> None:
+    def __init__(self, path: str, number: int, said: Any, expected: Expected) -> None:
         self._path, self._number, self._expected = path, number, expected
-        self._said = self._parsed(line)
+        self._said = self._checked(said)
         self.record = self._record()
 
     def label(self) -> Label | None:
@@ -104,7 +99,7 @@ class _Line:
             raise self._error("skip", "is neither true nor false")
         if skip and text:
             raise self._error("skip", "is true beside a label; keep one of them")
-        if len(text.encode(errors="replace")) > MOST_LABEL_BYTES:
+        if len(text.encode()) > MOST_LABEL_BYTES:
             raise self._error("label", f"has more than {MOST_LABEL_BYTES} bytes")
         if text and self._expected.known and text not in self._expected.known:
             raise self._error("label", f"{text!r} is no label of the task; --new-labels lets it in")
@@ -113,11 +108,7 @@ class _Line:
         record, expected = self.record, self._expected
         return Label(record.key, expected.who, text, skip, at=expected.now, subject=record.subject)
 
-    def _parsed(self, line: str) -> dict[str, Any]:
-        try:
-            said = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(self._path, self._number, f"is no JSON: {error}") from error
+    def _checked(self, said: Any) -> dict[str, Any]:
         if not isinstance(said, dict):
             raise DataError(self._path, self._number, "is no JSON object")
         for field in _NEEDED:

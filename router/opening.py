@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from router.errors import ModelError, ReleaseError
+from router.errors import DataError, ModelError, ReleaseError
 from router.judgement import DeviceStudent
+from router.lines import json_lines
 from router.query import Query
 from router.release import Manifest
 from router.student import KINDS, Student
@@ -74,9 +74,8 @@ def _difference(student: DeviceStudent, manifest: Manifest, text: str, answer: s
 
 def _read_golden(path: Path) -> list[tuple[str, str, float]]:
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        golden = [(str(row["text"]), str(row["answer"]), float(row["score"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        golden = [(str(row["text"]), str(row["answer"]), float(row["score"])) for _, row in json_lines(path)]
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(f"golden inputs {path.name} can't be read: {type(error).__name__}: {error}") from error
     if not golden:
         raise ReleaseError(f"golden inputs {path.name} are empty")

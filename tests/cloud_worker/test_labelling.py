@@ -280,6 +280,22 @@ def test_a_line_that_is_wrong_is_named_and_nothing_is_kept(config, out, parts, c
     assert not parts[2].labels("home")
 
 
+@pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\u0085"])
+def test_a_question_that_holds_a_line_end_of_unicode_comes_back(config, parts, tmp_path, line_end):
+    fill(config, [record(0, text=f"song{line_end}x")])
+    path = tmp_path / "rows.jsonl"
+    told(config, "label", "home", "--export", path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"label": ""', '"label": "music"'), encoding="utf-8-sig")
+    assert told(config, "label", "home", "--import", path)["changed"] == 1
+
+
+def test_half_a_character_is_no_label(config, out):
+    filled(out, "music", "x\ud800")
+    done = run(config, "label", "home", "--import", out, "--new-labels")
+    assert done.exit_code == 82
+    assert "rows.jsonl:2: holds half of a surrogate pair" in done.output
+
+
 def test_a_row_that_stands_twice_is_named(config, out):
     text = out.read_text().splitlines()
     out.write_text("\n".join([*text, text[0]]))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from cloud_worker.audit_verdict import Labelled, read_pairs
 from cloud_worker.checks import check_verdict
 from cloud_worker.cli import app
 from cloud_worker.config import CloudConfig, VerdictSettings, read_config
@@ -182,7 +183,7 @@ def test_an_audit_with_few_pairs_says_that_the_model_may_not_judge(tmp_path, fol
 
 @pytest.mark.parametrize(
     ("line", "problem"),
-    [("", "holds no pair"), ("{", "1: is no JSON"), ("[]", "1: needs the texts"), ('{"question": "", "answer": "", '
+    [("", "holds no pair"), ("{", "1: is not JSON"), ("[]", "1: needs the texts"), ('{"question": "", "answer": "", '
      '"reference": "", "same": 1}', "1: needs `same`")],
 )  # fmt: skip
 def test_pairs_that_can_not_be_read_are_named(tmp_path, folder, line, problem):
@@ -190,6 +191,13 @@ def test_pairs_that_can_not_be_read_are_named(tmp_path, folder, line, problem):
     done = audit(write_config(tmp_path, folder), tmp_path / "pairs.jsonl")
     assert done.exit_code == DataError.exit_code
     assert problem in done.stderr
+
+
+def test_pairs_may_hold_line_ends_of_unicode(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"question": "a\u2028b", "answer": "\u2029", "reference": "\u0085", "same": true}\n', encoding="utf-8"
+    )
+    assert read_pairs(tmp_path / "pairs.jsonl") == [Labelled("a\u2028b", "\u2029", "\u0085", same=True)]
 
 
 def test_a_cluster_does_not_start_before_its_verdict_model_is_audited(tmp_path, folder):

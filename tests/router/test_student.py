@@ -98,6 +98,14 @@ def test_golden_inputs_that_come_out_as_stated_pass(release):
     check_golden(*release)
 
 
+@pytest.mark.parametrize("line_end", ["\u2028", "\u2029", "\u0085"])
+def test_golden_inputs_may_hold_line_ends_of_unicode(release, line_end):
+    folder, manifest = release
+    (folder / "golden.jsonl").write_text(f'{{"text": "light{line_end}", "answer": "music", "score": 1.0}}\n')
+    with pytest.raises(ReleaseError, match="golden input 1 is answered 'lights' here"):
+        check_golden(folder, manifest)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
