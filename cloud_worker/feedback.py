@@ -198,7 +198,7 @@ class FeedbackTaker:
         if stored is None:
             return None
         response = cascade_pb2.AnswerResponse.FromString(stored.response)
-        if response.provenance.model != task.reference:
+        if response.provenance.model not in (task.reference, *task.cheaper.teachers):
             return None
         return _said(feedback, caller, now, Tier.CLUSTER, 0, response.answer)
 

@@ -25,7 +25,7 @@ from router.errors import BadInputError, CallerError, OverloadedError, UnknownTa
 from router.feedback import UNKNOWN_ANSWER, Feedback, Opinion
 from router.feedback_wire import feedback_to_proto
 from router.query import Answer, Attempt, Provenance, Tier
-from router.task import Task
+from router.task import Cheaper, Task
 from router.v1 import cascade_pb2_grpc
 from router.wire import answer_to_proto
 
@@ -46,7 +46,7 @@ name = "other"
 kind = "recorded"
 answers = "answers.jsonl"
 """
-TASKS = {"home": Task("home", "big"), "car": Task("car", "other")}
+TASKS = {"home": Task("home", "big", cheaper=Cheaper(("small",))), "car": Task("car", "other")}
 NOW = 1e9
 
 
@@ -132,6 +132,16 @@ async def test_an_answer_that_was_not_logged_is_known_for_a_while(cloud):
         with pytest.raises(UnknownTaskError):
             await ada.feedback("q3", "car", "right")
     assert [one.query_id for one in cloud.feedbacks.of("home")] == ["q3"]
+
+
+async def test_an_answer_of_a_cheaper_teacher_is_known_too(cloud):
+    await spooled(cloud, "q4", "small")
+    async with client(cloud) as ada:
+        with pytest.raises(UnknownTaskError):
+            await ada.feedback("q4", "car", "wrong")
+        await ada.feedback("q4", "home", "wrong", correction="lights")
+    [given] = cloud.feedbacks.of("home")
+    assert (given.query_id, given.tier, given.answer) == ("q4", Tier.CLUSTER, "music")
 
 
 async def test_unknown_ids_other_callers_and_other_tasks_hear_the_same(cloud):
