@@ -4,12 +4,13 @@ Rules:
  * Accuracy stands apart from agreement: nothing here speaks of the promise of agreement.
  * Only labels given blind count, on rows of the task's present version and reference.
  * A row of which people say different things has no label; to certify, it counts as wrong.
+ * Where a policy of the pool serves, what is served is its answer, on the rows since then.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,9 +19,11 @@ import pyarrow.compute as pc
 
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.gold import Drawn, Gold, Key, Label
+from cloud_worker.pool_policies import PoolPolicies
+from cloud_worker.served import pool_answers, serving_of
 from cloud_worker.store import Store
 from router.competence import Judged, Worth, competence, most_of_each, prove, settle
-from router.distillation import Record
+from router.distillation import Record, Tried
 from router.interval import Interval, share_interval
 from router.lessons import would_stay
 from router.task import Task, agree
@@ -29,9 +32,20 @@ from router.watch import attempt_alpha
 
 _SERVED = ("champion", "retired")
 _COLUMNS = (
-    *("caller", "query_id", "teacher", "teacher_version", "task_version", "is_reference", "received_at", "answer"),
+    *(
+        "batch",
+        "caller",
+        "query_id",
+        "teacher",
+        "teacher_version",
+        "task_version",
+        "is_reference",
+        "received_at",
+        "answer",
+    ),
     *("release", "local_answer", "local_score", "threshold", "kept", "degraded"),
 )
+_POOL_COLUMNS = ("text", "tried")
 _SHARES = ("teacher", "student", "student_kept", "student_deferred", "teacher_deferred", "served")
 
 
@@ -39,6 +53,7 @@ _SHARES = ("teacher", "student", "student_kept", "student_deferred", "teacher_de
 class _Row:
     """A row that was handed out and is still in the log, with what people said of it blind."""
 
+    batch: int
     record: Record
     drawn: Drawn
     said: tuple[str, ...]
@@ -61,9 +76,13 @@ def competence_of(
     drawn, labels = gold.drawn(task.name), gold.labels(task.name)
     champion = next((state.champion for state in store.task_states() if state.name == task.name), 0)
     rows = _rows(log, task, drawn, labels)
-    judged = {row.record.key: one for row in rows if (one := _judged(row, task, _frontier(rows))) is not None}
+    serving, have_served = serving_of(PoolPolicies(store.engine), task)
+    pool = pool_answers(serving, [(row.batch, row.record) for row in rows])
+    judged = {row.record.key: one for row in rows if (one := _judged(row, task, _frontier(rows), pool)) is not None}
     here = [row for row in rows if every_release or row.drawn.release == champion]
     found = [judged[row.record.key] for row in here if row.record.key in judged]
+    attempt = _served_before(store, task, champion) + have_served + 1
+    promised = [row for row in rows if row.drawn.release == champion and row.record.key in pool]
     assurance = task.objective.assurance
     figures = competence(found, assurance, least_gain)
     teacher = competence(list(judged.values()), assurance).teacher  # whoever the student was
@@ -79,7 +98,7 @@ def competence_of(
         "by_score": [{"from": low, "to": high} | _worth(worth) for low, high, worth in figures.by_score],
         "outcome": figures.deferred.verdict.value,
         "teacher_is_worse": figures.teacher_is_worse,
-        "promise": _promise(store, task, champion, rows, judged),
+        "promise": _promise(task, promised, judged, attempt),
     }
 
 
@@ -91,17 +110,21 @@ def _rows(log: DistillationLog, task: Task, drawn: Sequence[Drawn], labels: Sequ
     for label in labels:
         if label.blind:
             said.setdefault(label.key, []).append(label)
-    by_key = {record.key: record for record in _current(log.read(task.name, columns=_COLUMNS), task, drawn)}
+    columns = (*_COLUMNS, *_POOL_COLUMNS) if task.cheaper.teachers else _COLUMNS
+    by_key = {
+        record.key: (batch, record) for batch, record in _current(log.read(task.name, columns=columns), task, drawn)
+    }
     rows = []
     for one in drawn:
         if one.key in by_key:
             given = said.get(one.key, [])
             words = tuple(label.label for label in given if not label.skipped)
-            rows.append(_Row(by_key[one.key], one, words, sum(label.skipped for label in given)))
+            rows.append(_Row(*by_key[one.key], one, words, sum(label.skipped for label in given)))
     return rows
 
 
-def _current(table: pa.Table, task: Task, drawn: Sequence[Drawn]) -> list[Record]:
+def _current(table: pa.Table, task: Task, drawn: Sequence[Drawn]) -> list[tuple[int, Record]]:
+    """Pairs of batch and record."""
     mine = (pc.field("task_version") == task.version) & (pc.field("teacher") == task.reference)
     table = table.filter(mine & pc.field("is_reference"))
     if not len(table):
@@ -109,7 +132,12 @@ def _current(table: pa.Table, task: Task, drawn: Sequence[Drawn]) -> list[Record
     latest = table["teacher_version"][pc.index(table["received_at"], pc.max(table["received_at"])).as_py()].as_py()
     wanted = pa.array([one.key[1] for one in drawn])
     table = table.filter((pc.field("teacher_version") == latest) & pc.field("query_id").isin(wanted))
-    return [Record(**row, task=task.name, asked_at=row["received_at"], text="") for row in table.to_pylist()]
+    return [(row.pop("batch"), _record(row, task)) for row in table.to_pylist()]
+
+
+def _record(row: dict[str, Any], task: Task) -> Record:
+    changed = {"text": row.get("text", ""), "tried": tuple(Tried(**one) for one in row.get("tried") or ())}
+    return Record(**{**row, **changed}, task=task.name, asked_at=row["received_at"])
 
 
 def _frontier(rows: Sequence[_Row]) -> dict[int, float]:
@@ -124,7 +152,7 @@ def _chance(row: _Row, frontier: dict[int, float]) -> float:
     return min(row.drawn.exploration, frontier[row.drawn.release])
 
 
-def _judged(row: _Row, task: Task, frontier: dict[int, float]) -> Judged | None:
+def _judged(row: _Row, task: Task, frontier: dict[int, float], pool: Mapping[Key, str]) -> Judged | None:
     label = settle(row.said, lambda one, other: agree(task.judge, one, other))
     if label is None:
         return None
@@ -137,6 +165,8 @@ def _judged(row: _Row, task: Task, frontier: dict[int, float]) -> Judged | None:
         kept=would_stay(record),
         score=record.local_score,
         release=record.release,
+        pool_right=agree(task.judge, pool[record.key], label) if record.key in pool else None,
+        speaks=record.key in pool,
     )
 
 
@@ -159,13 +189,15 @@ def _counted(rows: Sequence[_Row], drawn: Sequence[Drawn], labels: Sequence[Labe
     }
 
 
-def _promise(
-    store: Store, task: Task, champion: int, rows: Sequence[_Row], judged: dict[Key, Judged]
-) -> dict[str, Any] | None:
-    """How far the promised accuracy is proved for what serves; ``None`` where none is promised."""
+def _served_before(store: Store, task: Task, champion: int) -> int:
+    """How many releases served before the one that serves."""
+    return sum(row.state in _SERVED and 0 < row.number < champion for row in store.releases(task.name))
+
+
+def _promise(task: Task, here: Sequence[_Row], judged: Mapping[Key, Judged], attempt: int) -> dict[str, Any] | None:
+    """How far the promised accuracy is proved on the rows of what serves; ``None`` where none is promised."""
     if task.objective.min_accuracy is None:
         return None
-    here = [row for row in rows if row.drawn.release == champion]
     frontier = _frontier(here)
     lowest = min((_chance(row, frontier) for row in here), default=1.0)
     here = sorted((row for row in here if row.drawn.place <= lowest), key=lambda row: row.drawn.place)
@@ -177,7 +209,6 @@ def _promise(
         if counts[row.record.caller] <= most:
             looked.append(judged.get(row.record.key))
     wrong = sum(one is None or not one.served_right for one in looked)
-    attempt = sum(row.state in _SERVED and 0 < row.number < champion for row in store.releases(task.name)) + 1
     proof = prove(task.objective.min_accuracy, attempt_alpha(task.objective.assurance, attempt), len(looked), wrong)
     return asdict(proof) | {"attempt": attempt, "unlabelled": sum(one is None for one in looked)}
 

@@ -49,6 +49,8 @@ class Judged:
         kept: The student's answer stayed, or would have.
         score: The student's, ``None`` where it gave none.
         release: The student's, 0 for none.
+        pool_right: What the pool serves in the reference's place is right; ``None`` where it serves the reference's.
+        speaks: The row tells what is served now.
     """
 
     chance: float
@@ -58,11 +60,15 @@ class Judged:
     kept: bool = False
     score: float | None = None
     release: int = 0
+    pool_right: bool | None = None
+    speaks: bool = True
 
     @property
     def served_right(self) -> bool:
-        """Whether the answer that Headrace's policy serves is right."""
-        return bool(self.student_right) if self.kept else self.teacher_right
+        """Whether the answer that Headrace's policies serve is right: the student's, or the pool's."""
+        if self.kept:
+            return bool(self.student_right)
+        return self.teacher_right if self.pool_right is None else self.pool_right
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,7 @@ def competence(rows: Sequence[Judged], assurance: float, least_gain: float = 0.0
     """
     both = [row for row in rows if row.student_right is not None]
     kept, deferred = [row for row in both if row.kept], [row for row in both if not row.kept]
+    speaking = [row for row in rows if row.speaks]
 
     def share(some: Sequence[Judged], hits: Iterable[bool]) -> Interval:
         return weighted_share(list(hits), [1.0 / row.chance for row in some], assurance)
@@ -142,7 +149,7 @@ def competence(rows: Sequence[Judged], assurance: float, least_gain: float = 0.0
         student_kept=student(kept),
         student_deferred=student(deferred),
         teacher_deferred=share(deferred, (row.teacher_right for row in deferred)),
-        served=share(rows, (row.served_right for row in rows)),
+        served=share(speaking, (row.served_right for row in speaking)),
         deferred=worth(thinned(deferred), assurance, least_gain),
         kept=worth(thinned(kept), assurance, least_gain),
         by_score=_by_score(both, assurance, least_gain),

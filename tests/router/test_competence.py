@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -164,3 +165,17 @@ def test_no_caller_gives_more_than_its_share(callers):
     counts = [min(callers.count(name), most) for name in set(callers)]
     allowed = max(0.05, 1 / len(counts)) if counts else 1.0
     assert all(count <= allowed * sum(counts) + 5 for count in counts)
+
+
+def test_what_is_served_is_the_pools_answer_where_the_student_gives_way():
+    given_way, kept = replace(row(True, True), pool_right=False), replace(row(True, True, kept=True), pool_right=False)
+    assert not given_way.served_right
+    assert kept.served_right
+    assert competence([given_way, kept], 0.95).served.share == 0.5
+
+
+def test_a_row_that_does_not_speak_of_what_serves_is_in_no_figure_of_it():
+    silent = replace(row(True, True), speaks=False)
+    found = competence([silent, row(False, True)], 0.95)
+    assert (found.served.rows, found.served.share) == (1, 0.0)
+    assert found.teacher.rows == 2
