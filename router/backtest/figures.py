@@ -3,6 +3,7 @@
 Rules:
  * Every query is measured, none is estimated: the log has the large model's answer to each.
  * What a replay can't know is ``None``: times per answer, and accuracy without labels.
+ * Accuracy is of the queries whose label is known.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def figures(life: Life, *, devices: int, seconds: float, teacher_right: float | 
         life: The replay's outcome.
         devices: How many asked.
         seconds: That the replay took.
-        teacher_right: Share of the large model's answers that are right, in [0, 1]; ``None`` without labels.
+        teacher_right: Share of the large model's answers that are right, of those with a label, in [0, 1]; ``None``
+            without labels.
     """
     rows = life.served
     last = rows[len(rows) * 3 // 4 :]
@@ -44,7 +46,7 @@ def figures(life: Life, *, devices: int, seconds: float, teacher_right: float | 
         "disagreement": disagreement(rows),
         "disagreement_last_quarter": disagreement(last),
         "disagreement_by_release": _by_release(rows),
-        "accuracy": None if teacher_right is None else share(rows, "right"),
+        "accuracy": None if teacher_right is None else share(labelled(rows), "right"),
         "teacher_accuracy": None if teacher_right is None else round(teacher_right, 6),
         "p50_ms_local": None,
         "p50_ms_escalated": None,
@@ -68,6 +70,11 @@ def release_intervals(rows: Sequence[Served], assurance: float) -> dict[int, Int
     """Disagreement of each release that served, with the interval of what such queries would show."""
     counts, lost = Counter(row.release for row in rows), Counter(row.release for row in rows if not row.agrees)
     return {number: share_interval(lost[number], counts[number], assurance) for number in sorted(counts)}
+
+
+def labelled(rows: Sequence[Served]) -> list[Served]:
+    """The queries whose label is known."""
+    return [row for row in rows if row.right is not None]
 
 
 def share(rows: Sequence[Served], name: str) -> float:

@@ -15,7 +15,7 @@ class Served:
         cloud: The large model was asked, for any reason.
         explored: Drawn for the large model.
         agrees: The answer is the large model's.
-        right: The answer is the log's label; ``None`` without labels.
+        right: The answer is the log's label; ``None`` where that is not known.
         release: In force.
     """
 

@@ -3,6 +3,7 @@
 Rules:
  * Columns that are not named are guessed from their usual names; gold labels, costs and times are never guessed.
  * What can't be used is refused with file, line and column, or skipped and counted where the user says so.
+ * A gold label that is missing is not known, and its row stays.
  * Without times the file's order is the order of asking.
 """
 
@@ -18,9 +19,11 @@ from typing import Any
 
 from router.backtest.tables import columns_of, rows_in
 from router.errors import ConfigError, DataError
+from router.lines import HALF_OF_A_PAIR
 
 TEXT_NAMES = ("text", "prompt", "question", "input", "query", "utterance", "messages")
 ANSWER_NAMES = ("answer", "response", "label", "output", "completion")
+MOST_SECONDS = 253_402_300_799.0  # the end of the year 9999
 SECONDS_BELOW = 1e11  # larger Unix times are in milliseconds, micro- or nanoseconds
 SHOWN_CHARACTERS = 40
 
@@ -43,7 +46,7 @@ class Asked:
     Attributes:
         text: What was asked.
         answer: What the large model answered.
-        label: The truth, ``None`` where the log has none.
+        label: The truth, ``None`` where it is not known.
         cost: What the answer cost, in the log's currency, 0 where it does not say.
         asked_at: Unix time in seconds, or the place in the log.
     """
@@ -83,6 +86,8 @@ def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = F
         DataError: Names file, line and column.
     """
     known = columns_of(path)
+    if not known:
+        raise DataError(str(path), 0, "has no rows")
     columns = _chosen(path, columns, known)
     rows: list[Asked] = []
     skipped = 0
@@ -126,23 +131,39 @@ def _asked(row: Mapping[str, Any], columns: Columns, place: int) -> Asked:
     return Asked(
         text=_text(row, columns.text),
         answer=_text(row, columns.answer),
-        label=_text(row, columns.label) if columns.label else None,
+        label=_text(row, columns.label) if columns.label and not _is_empty(_find(row, columns.label)) else None,
         cost=_cost(row, columns.cost) if columns.cost else 0.0,
         asked_at=_time(row, columns.time) if columns.time else float(place),
     )
 
 
-def _cell(row: Mapping[str, Any], name: str) -> Any:
+def _find(row: Mapping[str, Any], name: str) -> Any:
     value: Any = row
     for part in (name,) if name in row else name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    if value is None or (isinstance(value, str) and not value.strip()):
+    return value
+
+
+def _is_empty(value: Any) -> bool:
+    """Nothing, blanks, or the NaN by which tables say that nothing is there."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    value = _find(row, name)
+    if _is_empty(value):
         raise _BadCellError(f"column {name}: is empty")
     return value
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
-    value = _cell(row, name)
+    text = _as_text(_cell(row, name))
+    if HALF_OF_A_PAIR.search(text):
+        raise _BadCellError(f"column {name}: holds half of a surrogate pair, which is no text")
+    return text
+
+
+def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, bool | int | float):
@@ -168,6 +189,8 @@ def _cost(row: Mapping[str, Any], name: str) -> float:
         cost = float(value.strip().lstrip("$€£") if isinstance(value, str) else value)
     except (TypeError, ValueError):
         raise _BadCellError(f"column {name}: {_shown(value)} is no number") from None
+    except OverflowError:
+        cost = math.inf
     if not math.isfinite(cost) or cost < 0:
         raise _BadCellError(f"column {name}: {_shown(value)} is no cost; use 0 or more")
     return cost
@@ -181,7 +204,7 @@ def _time(row: Mapping[str, Any], name: str) -> float:
         value = _parsed_time(value.strip(), name)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS * 1e9:
         seconds = float(value)
         while seconds >= SECONDS_BELOW:
             seconds /= 1000.0

@@ -61,7 +61,8 @@ def verdict(result: Result) -> Iterator[str]:
     if found["accuracy"] is not None:
         ours, theirs = more["accuracy_interval"], more["teacher_accuracy_interval"]
         yield (
-            f"  right by {more['columns']['label']!r}: {found['accuracy']:.2%} (95 %: {span(ours)}); "
+            f"  right by {more['columns']['label']!r}{_known(more['labelled_rows'], found['queries'])}: "
+            f"{found['accuracy']:.2%} (95 %: {span(ours)}); "
             f"the large model alone: {found['teacher_accuracy']:.2%} ({span(theirs)})"
         )
     if more["spread"]:
@@ -87,6 +88,8 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     elif more["learnable_share"] < 1:
         share = 1 - more["learnable_share"]
         yield f"{share:.1%} of the queries have an answer that hardly recurs: a student of labels can't learn it"
+    if log.columns.label and not more["labelled_rows"]:
+        yield f"no query has a label in column {log.columns.label}: there is no figure of accuracy"
     if log.skipped:
         yield f"{log.skipped:,} rows were left out since a cell could not be used"
     yield LEAVES_OUT[plan.student]
@@ -127,6 +130,10 @@ def _table(results: Sequence[Result]) -> Table:
         releases = str(len(found["releases"]) - 1)
         table.add_row(percent(result.promise), *(f"{share:.1%}" for share in shares), differs, releases)
     return table
+
+
+def _known(labelled: int, queries: int) -> str:
+    return "" if labelled == queries else f", known of {labelled:,} queries"
 
 
 def _less(paid: float, total: float) -> str:

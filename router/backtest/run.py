@@ -16,7 +16,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from router.backtest.answers import Answers, answers_of
-from router.backtest.figures import disagreement, figures, quarters, release_intervals, share
+from router.backtest.figures import disagreement, figures, labelled, quarters, release_intervals, share
 from router.backtest.life import Life, Served
 from router.backtest.reading import Log
 from router.backtest.replay import Replay
@@ -134,8 +134,7 @@ def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
 
 def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[Life], seconds: float) -> Result:
     life = lives[0]
-    right = _teacher_right(log, plan.judge)
-    teacher = None if right is None else share_interval(right, len(log.rows))
+    teacher = _teacher_right(log, plan.judge)
     found = figures(life, devices=plan.devices, seconds=seconds, teacher_right=teacher.share if teacher else None)
     objective = task.objective
     more = {
@@ -154,7 +153,8 @@ def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[
         "release_intervals": {
             str(number): _ends(interval) for number, interval in release_intervals(life.served, 0.95).items()
         },
-        "accuracy_interval": _ends(_counted(life.served, "right")) if teacher else None,
+        "labelled_rows": teacher.rows if teacher else 0,
+        "accuracy_interval": _ends(_counted(labelled(life.served), "right")) if teacher else None,
         "teacher_accuracy_interval": _ends(teacher) if teacher else None,
         "cost": _cost(log, life) if log.columns.cost else None,
         "alarms": life.alarms,
@@ -165,11 +165,10 @@ def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[
     return Result(objective.max_disagreement, life, found, more)
 
 
-def _teacher_right(log: Log, judge: Judge) -> int | None:
-    """How many of the large model's answers are the log's labels."""
-    if not log.columns.label:
-        return None
-    return sum(row.label is not None and agree(judge, row.answer, row.label) for row in log.rows)
+def _teacher_right(log: Log, judge: Judge) -> Interval | None:
+    """How often the large model's answer is the log's label, where that is known; ``None`` where it never is."""
+    right = [agree(judge, row.answer, row.label) for row in log.rows if row.label is not None]
+    return share_interval(sum(right), len(right)) if right else None
 
 
 def _counted(rows: Sequence[Served], name: str, *, negated: bool = False) -> Interval:

@@ -9,13 +9,13 @@ Rules:
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from router.errors import DataError
+from router.lines import HALF_OF_A_PAIR, parse_json
 
 Row = Mapping[str, Any]
 Placed = tuple[int, Row]
@@ -64,28 +64,19 @@ def _json_lines(path: Path) -> Iterator[Placed]:
     with path.open(encoding="utf-8-sig") as file:
         for place, line in enumerate(file, 1):
             if line.strip():
-                yield place, _object(path, place, _parse(path, place, line))
+                yield place, _object(path, place, parse_json(path, place, line))
 
 
 def _json_list(path: Path) -> Iterator[Placed]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(str(path), error.lineno, f"is not JSON at character {error.colno}: {error.msg}") from error
-    for place, row in enumerate(rows, 1):
+    for place, row in enumerate(parse_json(path, 1, path.read_text(encoding="utf-8-sig")), 1):
         yield place, _object(path, place, row)
-
-
-def _parse(path: Path, place: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(str(path), place, f"is not JSON at character {error.colno}: {error.msg}") from error
 
 
 def _object(path: Path, place: int, row: Any) -> Row:
     if not isinstance(row, dict):
         raise DataError(str(path), place, f'is {type(row).__name__}; write an object such as {{"text": "..."}}')
+    if HALF_OF_A_PAIR.search("".join(row)):
+        raise DataError(str(path), place, "has a column with half of a surrogate pair in its name, which is no text")
     return row
 
 
@@ -98,7 +89,7 @@ def _csv(path: Path) -> Iterator[Placed]:
         reader = csv.reader(file, delimiter=separator, strict=True)
         place = 0
         try:
-            names = [name.strip() for name in next(reader)]
+            names = _header(path, next(reader))
             place = reader.line_num
             for cells in reader:
                 if cells and len(cells) != len(names):
@@ -108,6 +99,14 @@ def _csv(path: Path) -> Iterator[Placed]:
                 place = reader.line_num
         except csv.Error as error:
             raise DataError(str(path), place + 1, f"is not CSV: {error}") from error
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    names = [name.strip() for name in cells]
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise DataError(str(path), 1, f"has two columns named {twice[0]}")
+    return names
 
 
 def _parquet(path: Path) -> Iterator[Placed]:

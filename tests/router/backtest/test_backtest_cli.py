@@ -26,7 +26,8 @@ def replayed(tmp_path_factory, utterances):
     folder = tmp_path_factory.mktemp("backtest")
     rows = utterances(1200)
     for place, row in enumerate(rows):
-        row |= {"gold": row["answer"] if place % 50 else "else", "usd": 0.5, "at": 1767225600 + 60 * place}
+        gold = None if place % 3 == 1 else row["answer"] if place % 50 else "else"
+        row |= {"gold": gold, "usd": 0.5, "at": 1767225600 + 60 * place}
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["--label", "gold", "--cost", "usd", "--time", "at", "--promise", "0.05", "--devices", 3]
     done = backtest(folder / "log.jsonl", *given, "--out", folder / "report.json", "--picture", folder / "p.png")
@@ -73,9 +74,10 @@ def test_costs_are_saved_where_the_large_model_was_not_asked(replayed):
 def test_accuracy_stands_with_its_interval_beside_the_large_models(replayed):
     _, done, found = replayed
     assert found["teacher_accuracy"] == 0.98
+    assert found["backtest"]["labelled_rows"] == 800
     low, high = found["backtest"]["accuracy_interval"]
     assert low < found["accuracy"] < high
-    assert "right by 'gold'" in done.stdout
+    assert "right by 'gold', known of 800 queries:" in done.stdout
 
 
 def test_a_person_reads_what_happened_and_what_to_know(replayed):

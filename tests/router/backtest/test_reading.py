@@ -84,6 +84,12 @@ def test_a_limit_keeps_the_earliest(write_log):
         ('["a", "b"]', r"log\.jsonl:2: is list"),
         ('{"text": "a"}', r"log\.jsonl:2: column answer: is empty"),
         ('{"text": " ", "answer": "b"}', r"log\.jsonl:2: column text: is empty"),
+        ('{"a\\ud83d": 1}', r"log\.jsonl:2: has a column with half of a surrogate"),
+        ('{"text": "a", "answer": NaN}', r"log\.jsonl:2: column answer: is empty"),
+        ('{"text": "a\\ud83d", "answer": "b"}', r"log\.jsonl:2: column text: holds half of a surrogate pair"),
+        ('{"text": "a", "answer": ["\\ud83d"]}', r"log\.jsonl:2: column answer: holds half of a surrogate pair"),
+        ('{"text": "a", "answer": ' + "[" * 200_000, r"log\.jsonl:2: is JSON that is nested too deeply"),
+        ('{"text": "a", "answer": ' + "9" * 5000 + "}", r"log\.jsonl:2: holds a number that can't be read"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(tmp_path, line, said):
@@ -98,6 +104,9 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, line, said):
     [
         (Columns(cost="usd"), {"usd": "free"}, "column usd: 'free' is no number"),
         (Columns(cost="usd"), {"usd": -1}, "column usd: -1 is no cost"),
+        (Columns(cost="usd"), {"usd": 10**400}, "column usd: 10{39}… is no cost"),
+        (Columns(time="at"), {"at": 10**400}, "column at: 10{39}… is no time"),
+        (Columns(time="at"), {"at": "1e400"}, "column at: .* is no time"),
         (Columns(time="at"), {"at": "yesterday"}, "column at: 'yesterday' is no time"),
         (Columns(time="at"), {"at": True}, "column at: True is no time"),
     ],
@@ -118,6 +127,42 @@ def test_bad_rows_are_left_out_where_the_user_says_so(write_log):
     rows = [{"text": "a", "answer": "b"}, {"text": "", "answer": "b"}, {"text": "c", "answer": None}]
     log = read_log(write_log(rows), Columns(), skip_bad=True)
     assert (len(log.rows), log.skipped) == (1, 2)
+
+
+@pytest.mark.parametrize("cell", [10**400, "\ud83d", "free"])
+def test_a_bad_cell_is_left_out_like_any_other(write_log, cell):
+    rows = [{"text": "a", "answer": "b", "usd": 1}, {"text": "a", "answer": "b", "usd": cell}]
+    log = read_log(write_log(rows), Columns(cost="usd"), skip_bad=True)
+    assert (len(log.rows), log.skipped) == (1, 1)
+
+
+def test_a_json_list_that_cannot_be_read_is_named_by_its_line(tmp_path):
+    path = tmp_path / "log.json"
+    for content, said in (("[\n{,", "log.json:2: is not JSON"), ("[" * 200_000, "too deeply"), ("[9" * 5000, "log")):
+        path.write_text(content)
+        with pytest.raises(DataError, match=said):
+            read_log(path, Columns())
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_truth_that_is_missing_is_not_known_and_its_row_stays(write_log, kind):
+    rows = [{"text": "a", "answer": "b", "gold": "b"}, {"text": "c", "answer": "d", "gold": None}]
+    log = read_log(write_log(rows, kind), Columns(label="gold"))
+    assert [row.label for row in log.rows] == ["b", None]
+    assert not log.skipped
+
+
+@pytest.mark.parametrize("content", ["text,answer\n", "[]", "text,answer\n\n"])
+def test_a_log_without_rows_is_refused_as_that(tmp_path, content):
+    (tmp_path / "log").write_text(content)
+    with pytest.raises(DataError, match="log: has no rows"):
+        read_log(tmp_path / "log", Columns())
+
+
+def test_a_column_that_stands_twice_in_the_header_is_refused(tmp_path):
+    (tmp_path / "log.csv").write_text("text,answer,text,,\na,b,c,,\n")
+    with pytest.raises(DataError, match=r"log\.csv:1: has two columns named text"):
+        read_log(tmp_path / "log.csv", Columns())
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(write_log):
