@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud_worker.answer_tables import parse_chains, read_answers, read_bounds
-from cloud_worker.evaluate import evaluate_chains
+from cloud_worker.chain_figures import evaluate_chains
 
 REPEATS = 10_000
 PRICES = {  # USD per million tokens; their order numbers the models

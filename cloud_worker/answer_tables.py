@@ -3,6 +3,7 @@
 Rules:
  * A table is CSV, plain or gzipped: one row per query and model.
  * Every query has an answer of every model, or the first one that has not is named.
+ * What can't be read, or can't be meant, is refused with file and line.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gzip
 import io
 import math
 import tomllib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -62,8 +64,7 @@ def read_answers(path: Path) -> AnswerTable:
     found: dict[tuple[str, str], tuple[float, ...]] = {}
     for line, row in _rows(path, COLUMNS):
         numbers = tuple(_number(path, line, row, column) for column in COLUMNS[2:])
-        if numbers[1] not in (0.0, 1.0):
-            raise DataError(str(path), line, f"correct is {row['correct']!r}; use 0 or 1")
+        _check(path, line, row, numbers)
         if found.setdefault((row["query"], row["model"]), numbers) is not numbers:
             raise DataError(str(path), line, f"{row['model']} answers query {row['query']} a second time")
     models = tuple(dict.fromkeys(model for _, model in found))
@@ -79,6 +80,18 @@ def read_answers(path: Path) -> AnswerTable:
     return AnswerTable(models, values[:, :, 0], values[:, :, 1], values[:, :, 2].mean(axis=0), tokens)
 
 
+def _check(path: Path, line: int, row: dict[str, str], numbers: tuple[float, ...]) -> None:
+    log_confidence, correct, *amounts = numbers
+    if log_confidence > 0:
+        said = f"log_confidence is {row['log_confidence']!r}; use the natural logarithm of a probability, 0 or less"
+        raise DataError(str(path), line, said)
+    if correct not in (0.0, 1.0):
+        raise DataError(str(path), line, f"correct is {row['correct']!r}; use 0 or 1")
+    for column, amount in zip(COLUMNS[4:], amounts, strict=True):
+        if amount < 0:
+            raise DataError(str(path), line, f"{column} is {row[column]!r}; use 0 or more")
+
+
 def read_prices(path: Path) -> dict[str, float]:
     """Read prices, ``model = USD per million tokens``; their order numbers the models.
 
@@ -86,10 +99,14 @@ def read_prices(path: Path) -> dict[str, float]:
         DataError: Names the file and the model.
     """
     try:
-        prices = tomllib.loads(path.read_text(encoding="utf-8"))
+        prices = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(str(path), 0, f"can't be read as TOML: {error}") from error
+    if not prices:
+        raise DataError(str(path), 0, "names no model; write lines such as small = 0.1")
     for model, price in prices.items():
+        if isinstance(price, dict):
+            raise DataError(str(path), 0, f"{model} is a table; write a name that holds dots in quotes")
         if isinstance(price, bool) or not isinstance(price, int | float) or not 0 < price < math.inf:
             raise DataError(str(path), 0, f"{model} is {price!r}; use a price in USD per million tokens, above 0")
     return {model: float(price) for model, price in prices.items()}
@@ -101,12 +118,13 @@ def read_bounds(path: Path) -> dict[str, tuple[float, float]]:
     Raises:
         DataError: Names the file and the line.
     """
-    bounds = {}
+    bounds: dict[str, tuple[float, float]] = {}
     for line, row in _rows(path, ("cascade", "cost_lo", "cost_hi")):
         low, high = _number(path, line, row, "cost_lo"), _number(path, line, row, "cost_hi")
         if not low < high:
             raise DataError(str(path), line, "cost_lo is not below cost_hi")
-        bounds[row["cascade"]] = (low, high)
+        if bounds.setdefault(row["cascade"], (low, high)) != (low, high):
+            raise DataError(str(path), line, f"has other bounds for cascade {row['cascade']} than a line before")
     return bounds
 
 
@@ -127,6 +145,8 @@ def parse_chains(text: str, models: tuple[str, ...]) -> list[tuple[str, ...]]:
     Raises:
         DataError: Names what is wrong with which chain.
     """
+    if len(models) < 2:
+        raise DataError("--chains", 0, f"a chain takes two models, and there is only {', '.join(models)}")
     if text == "all":
         return [chain for size in range(2, len(models) + 1) for chain in combinations(models, size)]
     chains = []
@@ -147,19 +167,34 @@ def chain_name(chain: tuple[str, ...], models: tuple[str, ...]) -> str:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.DictReader(io.StringIO(_content(path), newline=""), strict=True)
+    try:
+        _check_header(path, list(reader.fieldnames or []), columns)
+        for row in reader:
+            if any(row[column] in (None, "") for column in columns):
+                raise DataError(str(path), reader.line_num, "misses a value")
+            if None in row:
+                raise DataError(str(path), reader.line_num, "has more values than the header has names")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(str(path), reader.line_num + 1, f"is not CSV that can be read: {error}") from error
+
+
+def _content(path: Path) -> str:
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(str(path), 0, f"can't be read: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [column for column in columns if column not in (reader.fieldnames or [])]
+
+
+def _check_header(path: Path, names: list[str], columns: tuple[str, ...]) -> None:
+    missing = [column for column in columns if column not in names]
     if missing:
         raise DataError(str(path), 1, f"has no column {missing[0]!r}")
-    for row in reader:
-        if any(row[column] in (None, "") for column in columns):
-            raise DataError(str(path), reader.line_num, "misses a value")
-        yield reader.line_num, row
+    twice = [column for column in columns if names.count(column) > 1]
+    if twice:
+        raise DataError(str(path), 1, f"has two columns named {twice[0]!r}")
 
 
 def _number(path: Path, line: int, row: dict[str, str], column: str) -> float:

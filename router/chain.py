@@ -32,12 +32,10 @@ class Stage:
     Attributes:
         slope: Of the log-odds of being right over the transformed confidence.
         intercept: Of the same.
-        cost: Of one answer, > 0, in any unit.
     """
 
     slope: float
     intercept: float
-    cost: float
 
     def chance(self, log_confidence: Array) -> Array:
         """Calibrated chance that each answer is right, in (0, 1)."""
@@ -71,9 +69,15 @@ class Chain:
             stopped = np.where(on < 1 - chance, stopped, number)
         return stopped
 
-    def spent(self, stops: NDArray[np.int_]) -> Array:
-        """What each row costs: the sum over the models it passed through."""
-        return np.cumsum([stage.cost for stage in self.stages])[stops]
+
+def spent(stops: NDArray[np.int_], costs: Array) -> Array:
+    """What each row costs: the sum over the models it passed through.
+
+    Args:
+        stops: (prices, rows) as of ``Chain.stops``.
+        costs: (stages,) of one answer of each model, in any unit.
+    """
+    return np.asarray(np.cumsum(costs)[stops])
 
 
 def fit_chain(log_confidences: Array, correct: Array, costs: Array, prices: Array) -> Chain:
@@ -82,19 +86,18 @@ def fit_chain(log_confidences: Array, correct: Array, costs: Array, prices: Arra
     Args:
         log_confidences: (rows, stages).
         correct: (rows, stages) 1 where the model is right, else 0.
-        costs: (stages,) of one answer of each model, > 0.
+        costs: (stages,) of one answer of each model, >= 0.
         prices: (policies,) of one unit of cost, in errors, > 0: a high price stops early.
     """
     stages = tuple(
-        Stage(*_logistic(transformed(log_confidences[:, number]), correct[:, number]), float(costs[number]))
-        for number in range(len(costs))
+        Stage(*_logistic(transformed(log_confidences[:, number]), correct[:, number])) for number in range(len(costs))
     )
     chances = [stage.chance(log_confidences[:, number]) for number, stage in enumerate(stages)]
     going_on = np.zeros((len(prices), len(stages) - 1, 2))
     for row, price in enumerate(prices):
         value = 1 - chances[-1]
         for number in range(len(stages) - 2, -1, -1):
-            chance, paid = chances[number], price * stages[number + 1].cost
+            chance, paid = chances[number], price * float(costs[number + 1])
             intercept, slope = _line(chance, value)
             going_on[row, number] = intercept + paid, slope
             value = np.where(intercept + paid + slope * chance < 1 - chance, value + paid, 1 - chance)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+SAME_COST = 1e-9  # of the range of a path's costs: closer ones are the same
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -62,7 +64,8 @@ def risk_coverage(scores: Array, correct: Bools, weights: Array | None = None) -
     kept, wrong = _cumulated(
         scores, [_weights(weights, len(scores)), 1.0 - np.asarray(correct, np.float64)], descending=True
     )
-    return Curve(kept, wrong / np.maximum(kept, 1e-12))
+    some = kept > 0  # rows of no weight keep nothing
+    return Curve(kept[some], wrong[some] / kept[some])
 
 
 def aurc(scores: Array, correct: Bools, weights: Array | None = None) -> float:
@@ -92,20 +95,27 @@ def oracle_scores(weak: Bools, strong: Bools) -> Array:
     return np.asarray(weak, np.float64) - np.asarray(strong, np.float64)
 
 
-def apgr(curve: Curve) -> float:
-    """Average performance gap recovered: 0.5 for a random router, higher is better (RouteLLM, arXiv 2406.18665)."""
-    weak, strong = float(curve.y[0]), float(curve.y[-1])
+def apgr(curve: Curve, ends: tuple[float, float] | None = None) -> float:
+    """Average performance gap recovered: 0.5 for a random router, higher is better (RouteLLM, arXiv 2406.18665).
+
+    Args:
+        curve: From ``deferral_curve``, or any accuracy over a share of what can be paid.
+        ends: Accuracy of the weak and of the strong model; those of the curve if left out.
+    """
+    weak, strong = ends or _ends(curve)
     return (curve.area(0.0, 1.0) - weak) / (strong - weak)
 
 
-def cpt(curve: Curve, level: float) -> float:
+def cpt(curve: Curve, level: float, ends: tuple[float, float] | None = None) -> float:
     """Least share of strong calls that recovers ``level`` of the gap between the models, in [0, 1] (ditto).
 
     Args:
-        curve: From ``deferral_curve``.
+        curve: As of ``apgr``; it reaches that level.
         level: Share of the gap, in (0, 1].
+        ends: As of ``apgr``.
     """
-    wanted = curve.y[0] + level * (curve.y[-1] - curve.y[0])
+    weak, strong = ends or _ends(curve)
+    wanted = weak + level * (strong - weak)
     place = int(np.argmax(curve.y >= wanted - 1e-12))
     if place == 0:
         return float(curve.x[0])
@@ -127,8 +137,8 @@ def cost_error(costs: Array, errors: Array, weights: Array | None = None) -> Cur
     x, y = costs @ share, errors @ share
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
-    first = np.append(True, np.diff(x) > 1e-9)  # of equally dear policies the best
-    return Curve(x[first], y[first])
+    starts = np.flatnonzero(np.append(True, np.diff(x) > SAME_COST * (x[-1] - x[0])))
+    return Curve(x[starts], np.minimum.reduceat(y, starts))  # of equally dear policies the best
 
 
 def bootstrap(
@@ -147,6 +157,10 @@ def bootstrap(
     found = [figure(np.bincount(draw.integers(0, rows, rows), minlength=rows).astype(float)) for _ in range(repeats)]
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return Interval(figure(np.ones(rows)), float(low), float(high))
+
+
+def _ends(curve: Curve) -> tuple[float, float]:
+    return float(curve.y[0]), float(curve.y[-1])
 
 
 def _weights(weights: Array | None, rows: int) -> Array:

@@ -54,6 +54,20 @@ def test_a_weight_counts_as_that_many_rows(data):
 
 
 @given(data=answers())
+def test_a_row_of_no_weight_counts_as_none(data):
+    scores, weak, strong, seed = data
+    some = seed.integers(0, 2, len(scores)).astype(bool)
+    some[:2] = True
+    weights = some.astype(float)
+    assert aurc(scores, weak, weights) == pytest.approx(aurc(scores[some], weak[some]))
+    if strong[some].mean() > weak[some].mean():
+        one = deferral_curve(scores, weak, strong, weights)
+        other = deferral_curve(scores[some], weak[some], strong[some])
+        assert apgr(one) == pytest.approx(apgr(other))
+        assert cpt(one, 0.8) == pytest.approx(cpt(other, 0.8))
+
+
+@given(data=answers())
 def test_no_router_beats_the_oracle(data):
     scores, weak, strong, _ = data
     best = deferral_curve(oracle_scores(weak, strong), weak, strong)
@@ -96,6 +110,30 @@ def test_of_equally_dear_policies_the_best_counts():
     curve = cost_error(np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]]), np.array([[1, 1], [1, 0], [0, 0]], float))
     assert curve.x.tolist() == [1.0, 2.0]
     assert curve.y.tolist() == [0.5, 0.0]
+
+
+def test_policies_that_cost_almost_the_same_count_as_one_and_the_best_of_them_counts():
+    costs = np.array([[0.1 + 0.2, 0.0], [0.3, 0.0], [0.6, 0.0]])
+    curve = cost_error(costs, np.array([[0.0, 1], [1, 1], [0, 0]]))
+    assert curve.x == pytest.approx([0.15, 0.3])
+    assert curve.y.tolist() == [0.5, 0.0]
+
+
+@given(seed=st.integers(0, 999), unit=st.floats(1e-12, 1e12))
+def test_the_unit_of_cost_changes_no_height_of_a_curve(seed, unit):
+    draw = np.random.default_rng(seed)
+    costs = draw.integers(0, 4, (12, 5)) * 0.1
+    costs[0] += 0.1
+    errors = draw.integers(0, 2, costs.shape).astype(float)
+    one, other = cost_error(costs, errors), cost_error(costs * unit, errors)
+    assert other.y == pytest.approx(one.y)
+    assert other.x == pytest.approx(one.x * unit)
+
+
+def test_a_gap_may_be_that_of_other_ends_than_the_curves():
+    best = Curve(np.array([0.0, 0.5, 1.0]), np.array([0.2, 1.0, 1.0]))
+    assert apgr(best, (0.2, 0.6)) == pytest.approx((0.8 - 0.2) / 0.4)
+    assert cpt(best, 0.5, (0.2, 0.6)) == pytest.approx(0.125)
 
 
 @given(seed=st.integers(0, 99))
