@@ -11,6 +11,7 @@ Rules:
  * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
  * A release that serves without proof is not watched for an alarm: the operator wants it so, and is told of its losses.
  * Blind is told, and stops promotions; it ends when rows come as planned. It never makes anything escalate.
+ * What devices still hold back excuses too few rows for an hour, no longer: a backlog that never drains hides nothing.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Guard:
         self._champion: Manifest | None = None
         self._tried = -1
         self._looked_at = self._sighted_at = 0.0
+        self._short_since = math.inf
         self._figures = Figures(0.0)
         self.hand = Hand()
 
@@ -194,7 +196,10 @@ class Guard:
         came = _explored_since(rows, first, self._task)
         objective = self._task.at_device
         fresh = WatchState(objective.max_disagreement, 1.0 - objective.assurance)
-        blind = sight(fresh, came, max(planned - self._still_outside(), 0.0)) is Sight.BLIND
+        short = sight(fresh, came, planned) is Sight.BLIND
+        self._short_since = min(self._short_since, now) if short else math.inf
+        outside = self._still_outside(now) if now - self._short_since < HOUR_SECONDS else 0
+        blind = short and sight(fresh, came, max(planned - outside, 0.0)) is Sight.BLIND
         self._figures = replace(self._figures, hour_rows=came, hour_planned=planned, blind=blind)
         state = self._state()
         if blind and state.watch == QUIET:
@@ -203,10 +208,10 @@ class Guard:
         elif not blind and state.watch == BLIND:
             self._around.store.update_task(state.name, watch=QUIET)
 
-    def _still_outside(self) -> int:
-        """Queries that devices say they still have to teach, of all tasks: they may yet come."""
-        reports = [device.report for device in self._around.store.devices()]
-        return sum(report.outbox_pending for report in reports if report is not None)
+    def _still_outside(self, now: float) -> int:
+        """Queries that devices of the last hour say they still have to teach, of all tasks: they may yet come."""
+        heard = [one for one in self._around.store.devices() if now - one.last_seen < HOUR_SECONDS]
+        return sum(device.report.outbox_pending for device in heard if device.report is not None)
 
     def _escalate_all(self) -> None:
         cold = self._task.exploration.cold  # costs nothing now, since everything escalates

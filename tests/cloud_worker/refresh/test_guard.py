@@ -255,16 +255,47 @@ def test_fewer_rows_than_planned_for_an_hour_is_blind_and_holds_promotions_until
     assert (world.state.watch, guard.holds) == ("quiet", "")  # nobody asks, and nothing is planned
 
 
-def test_what_devices_still_hold_back_makes_nobody_blind(world):
-    world.until_certified()
-    guard, clock = a_guard(world)
+def hold_back(world, at, seen_at, pending=150):
+    """200 explored rows are planned at a time, and the device that was seen then still has most of them."""
     world.store.device("kitchen")
     tasks = (TaskReport("home", answered=4000, covered=4000, exploration=0.05),)
-    report = DeviceReport("kitchen", tasks=tasks, outbox_pending=150)
-    world.store.save_report(report, clock.now)
-    Traffic(world.store.engine).add(DeviceReport("kitchen"), report, clock.now - 600)
+    report = DeviceReport("kitchen", tasks=tasks, outbox_pending=pending)
+    world.store.save_report(report, seen_at)
+    Traffic(world.store.engine).add(DeviceReport("kitchen"), report, at)
+
+
+def quiet_home(world):
+    """As if a release served that was certified."""
+    world.store.update_task("home", watch="quiet")
+
+
+def test_what_devices_still_hold_back_makes_nobody_blind(world):
+    quiet_home(world)
+    guard, clock = a_guard(world)
+    hold_back(world, clock.now - 600, clock.now)
     guard.look(rows_of(world, 60, clock.now - 300), "label")
     assert world.state.watch == "quiet"
+
+
+def test_what_a_device_held_back_that_is_long_gone_hides_nothing(world):
+    quiet_home(world)
+    guard, clock = a_guard(world)
+    hold_back(world, clock.now - 600, clock.now - 60 * 86_400)
+    guard.look(rows_of(world, 60, clock.now - 300), "label")
+    assert world.state.watch == "blind"
+
+
+def test_a_backlog_that_never_drains_hides_nothing_for_longer_than_an_hour(world):
+    quiet_home(world)
+    guard, clock = a_guard(world)
+    seen = []
+    for _ in range(9):
+        clock.now += 600
+        hold_back(world, clock.now - 200, clock.now, pending=5000)
+        guard.look(rows_of(world, 60, clock.now - 300), "label")
+        seen.append(world.state.watch)
+    assert seen[:6] == ["quiet"] * 6
+    assert seen[-1] == "blind"
 
 
 def test_a_refresher_does_not_promote_while_it_is_blind(world):
