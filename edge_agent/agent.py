@@ -4,8 +4,8 @@ Rules:
  * A query gets an answer or a clear error before its deadline, whatever the next tier does.
  * A query that is answered here and was drawn, or is degraded, is taught later, and its caller does not wait for that.
  * Nothing known of a query influences its draw; what its caller refuses to have logged is neither drawn nor taught.
- * Whether a limit keeps a query here is known before its answer is: such a query is not covered, however sure its
-   answer, or the promise would speak of the sure ones alone.
+ * Whether a limit keeps a query here, or a next tier that can't be asked, is known before its answer is: such a query
+   is not covered, however sure its answer, or the promise would speak of the sure ones alone.
  * A query of another tier (it carries an attempt) and a CLOUD_ONLY one pass through: no draw, no student.
 """
 
@@ -56,6 +56,7 @@ class Case:
         deadline: Monotonic time in seconds.
         asked_at: Unix time in seconds.
         permit: To leave the device; not granted where a limit of the task keeps it here.
+        obstacle: Why it can't leave, as known when it came; ``None`` when it can.
     """
 
     query: Query
@@ -66,12 +67,13 @@ class Case:
     deadline: float
     asked_at: float
     permit: Permit
+    obstacle: Reason | None
 
     @property
     def covered(self) -> bool:
         """Whether it counts in the promise, unless it is degraded."""
         may_go = may_be_logged(self.serving.manifest, self.query) and not self.serving.manifest.task.local_only
-        return self.query.route is Route.AUTO and may_go and self.exploration > 0 and self.permit.granted
+        return self.query.route is Route.AUTO and may_go and self.exploration > 0 and self.obstacle is None
 
 
 class Agent:
@@ -130,7 +132,14 @@ class Agent:
         drawn = query.attempt is None and self._tasks.is_drawn(hosted, serving, query)
         deadline = self._clock() + seconds
         permit = Permit() if stays(serving.manifest, query) else hosted.permit(serving)
-        return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time(), permit)
+        obstacle = self._obstacle(serving, permit)
+        return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time(), permit, obstacle)
+
+    def _obstacle(self, serving: Serving, permit: Permit) -> Reason | None:
+        """Why no query can leave now. Who has no student asks the next tier however it fares."""
+        if not permit.granted:
+            return Reason.BUDGET
+        return None if serving.manifest.student is None else self._upstream.obstacle()
 
     def _check_permit(self, case: Case) -> None:
         """Refuse what may not leave, and has no answer here to fall back on."""
@@ -152,12 +161,11 @@ class Agent:
             route=case.query.route,
             local_only=manifest.task.local_only,
             mode=case.hosted.mode,
-            obstacle=self._obstacle(case),
+            obstacle=case.obstacle or self._late_obstacle(case),
         )
 
-    def _obstacle(self, case: Case) -> Reason | None:
-        if not case.permit.granted:
-            return Reason.BUDGET
+    def _late_obstacle(self, case: Case) -> Reason | None:
+        """What has come between while the student thought."""
         return self._upstream.obstacle() if self._time_to_ask(case) > LEAST_SECONDS else Reason.DEADLINE
 
     async def _escalate(self, case: Case, judgement: Judgement | None, decision: Decision) -> Answer:
@@ -188,11 +196,12 @@ class Agent:
         degraded = decision.action is Action.DEGRADE
         may_teach = may_be_logged(case.serving.manifest, case.query) and not case.serving.manifest.task.local_only
         # To teach all that a limit kept here would only spend the next day's limit.
-        spared = not case.permit.granted or decision.reason is Reason.BUDGET
+        spared = Reason.BUDGET in (case.obstacle, decision.reason)
+        uncovered = degraded or spared or case.obstacle is not None
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
             attempt = self._attempt(case, judgement, reason)
-            self._outbox.put(replace(case.query, attempt=replace(attempt, kept=True, degraded=degraded or spared)))
+            self._outbox.put(replace(case.query, attempt=replace(attempt, kept=True, degraded=uncovered)))
         answer = self._thinker.speak(case.serving, case.query, judgement)
         provenance = replace(
             answer.provenance,

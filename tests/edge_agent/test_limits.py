@@ -48,6 +48,22 @@ async def test_while_a_limit_is_spent_sure_answers_are_not_covered_either(warm, 
     assert (sure.provenance.reason, sure.provenance.degraded) == (Reason.CONFIDENT, False)
 
 
+async def test_while_the_cloud_can_not_be_asked_sure_answers_are_not_covered_and_certify_nothing(warm, cloud):
+    cloud.order("home", exploration=1.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
+    breaker = warm.daemon._teaching._upstream.breaker
+    breaker.pushed_back(time.monotonic(), 60.0)
+    unsure, sure = await warm.ask("novel"), await warm.ask("light", query_id="sure")
+    assert (unsure.provenance.covered, sure.provenance.covered) == (False, False)
+    assert (sure.provenance.reason, sure.provenance.degraded) == (Reason.CONFIDENT, False)
+    assert warm.daemon.report().outbox_pending == 2
+    breaker._quiet_until = 0.0
+    await warm.daemon._teaching.drain_once()
+    sent = {query.text: query.attempt for query in cloud.queries}
+    assert (sent["light"].explored, sent["light"].degraded) == (True, True)
+    assert (await warm.ask("light")).provenance.covered
+
+
 async def test_a_sure_answer_that_is_not_drawn_spends_nothing(warm, cloud):
     await limit(warm, cloud, queries_per_minute=1)
     for _ in range(3):
