@@ -26,7 +26,7 @@ from router.delay import detection_delay
 from router.drift import CHANCE, WINDOW_ROWS
 from router.interval import share_interval
 from router.lookout import ALARMED
-from router.proof import why_unwatched
+from router.proof import OVERTAKEN, why_unwatched
 from router.release import Manifest
 from router.rollout import TaskReport
 from router.task import NO_FLOOR, Mode, Task
@@ -120,6 +120,8 @@ def standing(known: Known) -> tuple[str, str]:
     if known.manifest.student is None:
         local = known.task.local_only
         return "no_student", "nothing may leave: queries are refused" if local else NO_STUDENT
+    if known.state.watch == ALARMED and known.fallen == OVERTAKEN:
+        return "unproven", f"{OVERTAKEN}; everything escalates"
     if known.state.watch == ALARMED:
         return "alarmed", f"release {known.state.champion} broke its promise; everything escalates"
     why = known.fallen or why_unwatched(known.task, rows)

@@ -70,7 +70,9 @@ class Promises:
         if why or manifest.student is None:
             return why
         facts = [facts_of(row) for row in self._store.releases(task.name) if row.number == manifest.number]
-        return "it broke its promise" if any(fact.get("alarmed") for fact in facts) else ""
+        if any(fact.get("alarmed") for fact in facts):
+            return "it broke its promise"
+        return next((str(fact["fallen"]) for fact in facts if fact.get("fallen")), "")
 
 
 def reports_of(task: str, devices: Iterable[Device]) -> tuple[TaskReport, ...]:

@@ -83,6 +83,12 @@ def mark_alarmed(store: Store, task: str, number: int) -> None:
     store.update_release(task, number, note=json.dumps({**facts, "alarmed": True}))
 
 
+def mark_fallen(store: Store, task: str, number: int, why: str) -> None:
+    """Note that the certificate of a release that serves does not stand any more, and why."""
+    facts = facts_of(_row(store, task, number))
+    store.update_release(task, number, note=json.dumps({**facts, "fallen": why}))
+
+
 def _row(store: Store, task: str, number: int) -> ReleaseRow:
     rows = {row.number: row for row in store.releases(task)}
     if number not in rows:

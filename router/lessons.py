@@ -51,11 +51,19 @@ def query_of(record: Record) -> Query:
 
 def current(records: Sequence[Record], task: Task) -> list[Record]:
     """The rows of the task's present version and reference, the latest reference version only."""
-    rows = [r for r in records if r.task_version == task.version and r.teacher == task.reference and r.is_reference]
-    if not rows:
-        return []
-    version = max(rows, key=lambda row: row.received_at).teacher_version
+    rows = _of_reference(records, task)
+    version = version_in_force(rows, task)
     return [row for row in rows if row.teacher_version == version]
+
+
+def version_in_force(records: Sequence[Record], task: Task) -> str:
+    """The reference's latest version, as the rows of the task's present version tell; empty without any."""
+    latest = max(_of_reference(records, task), key=lambda row: row.received_at, default=None)
+    return "" if latest is None else latest.teacher_version
+
+
+def _of_reference(records: Sequence[Record], task: Task) -> list[Record]:
+    return [r for r in records if r.task_version == task.version and r.teacher == task.reference and r.is_reference]
 
 
 def would_stay(row: Record) -> bool:

@@ -12,6 +12,7 @@ from router.release import Manifest
 from router.task import Task
 from router.watch import attempt_alpha
 
+OVERTAKEN = "its reference has another version now"
 _ROUNDING = 1e-12
 
 

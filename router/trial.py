@@ -2,6 +2,7 @@
 
 Rules:
  * A row is looked at once, in the log's order, and is never chosen by its outcome.
+ * All rows are answers of one version of the reference; another one ends the trial.
  * No device gives more than 5 % of the rows, or its fair share in a small fleet.
  * Rows drawn at a higher rate are thinned to the rate in force while the challenger waits; lower ones stay out.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
@@ -86,6 +87,7 @@ class Trial:
         serving: The threshold that serves already, ``NEVER`` while none does.
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
+        teacher_version: The reference's, as of the rows looked at; empty before the first.
     """
 
     number: int
@@ -99,6 +101,7 @@ class Trial:
     serving: float = NEVER
     first_asked_at: float = math.inf
     last_asked_at: float = 0.0
+    teacher_version: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     looked: set[Key] = field(default_factory=set)
 
@@ -116,6 +119,10 @@ class Trial:
     def has_served(self) -> bool:
         """Whether one of its thresholds serves."""
         return self.serving < NEVER
+
+    def is_overtaken(self, teacher_version: str) -> bool:
+        """Whether its rows were answered by another version of the reference than that in force."""
+        return bool(self.teacher_version) and self.teacher_version != teacher_version
 
     def losses(self, threshold: float) -> int:
         """Rows lost at a threshold."""
@@ -173,6 +180,7 @@ class Trial:
             attempt=attempt,
             first_asked_at=self.first_asked_at,
             last_asked_at=self.last_asked_at,
+            teacher_version=self.teacher_version,
         )
 
     def escalation(self, threshold: float, exploration: float) -> float:
@@ -197,6 +205,7 @@ class Trial:
             worth += self.looks[-1].weight
             self.counts[row.caller] += 1
             self.looked.add(row.key)
+            self.teacher_version = self.teacher_version or row.teacher_version
             self.first_asked_at = min(self.first_asked_at, row.asked_at)
             self.last_asked_at = max(self.last_asked_at, row.asked_at)
             seen.append(row)

@@ -41,6 +41,7 @@ class Certificate:
         attempt: Which attempt of the lineage, from 1.
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
+        teacher_version: The reference's, as of all its rows; empty where it was not noted.
     """
 
     allowance: float
@@ -51,6 +52,7 @@ class Certificate:
     attempt: int
     first_asked_at: float = 0.0
     last_asked_at: float = 0.0
+    teacher_version: str = ""
 
 
 def attempt_alpha(assurance: float, attempt: int) -> float:

@@ -20,7 +20,7 @@ from router.distillation import Record, may_certify
 from router.errors import HeadraceError
 from router.judgement import DeviceStudent
 from router.lookout import MOST_FORMER, MOST_SINCE, evidence_against
-from router.proof import content_of, why_fallen
+from router.proof import OVERTAKEN, content_of, why_fallen
 from router.release import Manifest
 from router.student import KINDS
 from router.task import Task
@@ -92,11 +92,19 @@ class Search:
             return why
         if self.has_alarmed(manifest):
             return "it broke its promise"
-        spent = self.store.spent_by(self.task.name, content_of(manifest))
-        versions = {version for _, _, version in spent}
-        if teacher_version and versions and versions != {teacher_version}:
-            return "its reference has another version now"
-        return ""
+        return OVERTAKEN if self.is_overtaken(manifest, teacher_version) else ""
+
+    def is_overtaken(self, manifest: Manifest, teacher_version: str) -> bool:
+        """Whether another version of the reference answered the rows of a release's certificate, or some of them.
+
+        Args:
+            manifest: Of the release.
+            teacher_version: The reference's version now, empty if not known.
+        """
+        noted = manifest.certificate.teacher_version if manifest.certificate else ""
+        spent = [] if noted else self.store.spent_by(self.task.name, content_of(manifest))
+        versions = {noted} if noted else {version for _, _, version in spent}
+        return bool(teacher_version and versions) and versions != {teacher_version}
 
     def _former(self) -> Iterator[tuple[int, Manifest]]:
         """Releases that have served, the latest first, each content and threshold once."""

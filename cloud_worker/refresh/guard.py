@@ -7,6 +7,8 @@
                                   └──none does: everything escalates until another one is certified
 
 Rules:
+ * A certificate speaks of one version of the reference: where another one answers, everything escalates as after an
+   alarm, until a release is certified by it.
  * An alarm is told to the devices first; only then a former release is looked for.
  * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
  * A release that serves without proof is not watched for an alarm: the operator wants it so, and is told of its losses.
@@ -27,15 +29,16 @@ from cloud_worker.hands import Hand, Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.former import Search
 from cloud_worker.refresh.telling import Telling
-from cloud_worker.rollback import is_same_release, mark_alarmed, roll_back, whole_release
+from cloud_worker.rollback import is_same_release, mark_alarmed, mark_fallen, roll_back, whole_release
 from cloud_worker.store import Store, TaskState
 from cloud_worker.traffic import Traffic
 from router.deferral import Policy
 from router.distillation import Record, may_certify
 from router.errors import HeadraceError
 from router.guarantee import NEVER
-from router.lessons import current
+from router.lessons import current, version_in_force
 from router.lookout import ALARMED, Lookout
+from router.proof import OVERTAKEN
 from router.refreshing import Champion, exploration_at_rest
 from router.release import Manifest
 from router.task import Task
@@ -84,6 +87,7 @@ class Guard:
         self._telling = Telling(task, judging, around.store, around.publisher)
         self._champion: Manifest | None = None
         self._tried = -1
+        self._held_to = (-1, "")
         self._looked_at = self._sighted_at = 0.0
         self._short_since = math.inf
         self._figures = Figures(0.0)
@@ -115,6 +119,7 @@ class Guard:
         before = self._state()
         self._obey()
         self._watch(rows)
+        self._hold_to_reference(rows)
         self._give_way(rows, judged_by)
         self._see(rows)
         after = self._state()
@@ -168,6 +173,21 @@ class Guard:
             mark_alarmed(self._around.store, self._task.name, state.champion)
             self._escalate_all()
 
+    def _hold_to_reference(self, rows: Sequence[Record]) -> None:
+        """Let nothing stay on the word of a certificate that another version of the reference has given."""
+        state, version = self._state(), version_in_force(rows, self._task)
+        champion = self._serving(state)
+        if champion.student is None or state.watch in {ALARMED, UNPROVEN} or self._held_to == (state.champion, version):
+            return
+        self._held_to = (state.champion, version)
+        if self._search("").is_overtaken(champion, version):
+            log.warning("task %s: release %d: %s; everything escalates", state.name, state.champion, OVERTAKEN)
+            mark_fallen(self._around.store, state.name, state.champion, OVERTAKEN)
+            self._escalate_all()
+
+    def _search(self, judged_by: str) -> Search:
+        return Search(self._task, self._judging, judged_by, self._around.store, self._around.publisher)
+
     def _give_way(self, rows: Sequence[Record], judged_by: str) -> None:
         """From what has alarmed, or was pinned without proof until now, back to a release whose proof stands."""
         state = self._state()
@@ -178,8 +198,7 @@ class Guard:
         self._tried = state.champion
         if state.watch == UNPROVEN:
             self._escalate_all()
-        search = Search(self._task, self._judging, judged_by, self._around.store, self._around.publisher)
-        former = search.find(champion, current(rows, self._task))
+        former = self._search(judged_by).find(champion, current(rows, self._task))
         if former is not None:
             manifest = self._around.publisher.manifest(self._task.name, former)
             log.warning("task %s: release %d serves again", self._task.name, former)

@@ -41,8 +41,9 @@ from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
 from router.guarantee import NEVER, Point, Situation
-from router.lessons import Key, current, weights_of
+from router.lessons import Key, current, version_in_force, weights_of
 from router.lookout import ALARMED
+from router.proof import OVERTAKEN
 from router.refreshing import (
     Champion,
     begin_trial,
@@ -234,6 +235,9 @@ class Refresher:
         trial, student, name = room.trial, room.student, room.task.name
         assert trial is not None
         assert student is not None
+        if trial.is_overtaken(version_in_force(rows, room.task)):
+            self._end(room, trial, OVERTAKEN)
+            return
         seen = trial.look(certifying(room.current(), trial, spent), student, room.judging)
         self._store.spend(name, trial.number, [row.key for row in seen])
         situation = self._situation(room, rows, trial)
@@ -243,7 +247,9 @@ class Refresher:
             self._promote(room, trial)
             step = trial.next(self._serving(room.task).number, self._situation(room, rows, trial))
         if step is Next.END:
-            self._end(room, trial)
+            uncertified = trial.certified() == NEVER
+            kind = "no certificate" if uncertified else "certified, and keeps no more than the champion"
+            self._end(room, trial, f"{kind}: {trial.rows} rows")
 
     def _close(self, room: Room, rows: Sequence[Record]) -> None:
         """Take what is certified of a challenger that serves, and wait for no more."""
@@ -285,15 +291,13 @@ class Refresher:
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
         log.info("task %s: release %d certified on %d rows", name, number, trial.rows)
 
-    def _end(self, room: Room, trial: Trial) -> None:
-        """Wait no longer."""
+    def _end(self, room: Room, trial: Trial, reason: str) -> None:
+        """Wait no longer, for a reason."""
         if trial.has_served:
             self._store.update_task(room.task.name, phase_note="")
             self._rest(room)
             return
-        threshold = trial.certified()
-        kind = "no certificate" if threshold == NEVER else "certified, and keeps no more than the champion"
-        self._reject(room, trial, f"{kind}: {trial.rows} rows")
+        self._reject(room, trial, reason)
 
     def _reject(self, room: Room, trial: Trial, reason: str) -> None:
         name = room.task.name

@@ -222,6 +222,43 @@ def test_the_watch_goes_on_while_the_operator_observes(world):
     raise AssertionError("a release that would have broken its promise was not found")
 
 
+def test_another_version_of_the_reference_unmakes_the_certificate_of_what_serves(world):
+    world.until_certified()
+    old = world.state.champion
+    assert world.publisher.manifest("home", old).certificate.teacher_version == "v1"
+    world.extras = {"teacher_version": "v2"}
+    world.ask_and_step(60)
+    assert (world.state.champion, world.state.watch) == (old, "alarmed")
+    told = promise(world)
+    assert (told["state"], told["why"]) == ("unproven", "its reference has another version now; everything escalates")
+    for _ in range(20):
+        world.ask_and_step(100)
+        if world.state.watch == "quiet":
+            break
+    assert world.state.champion > old
+    assert world.publisher.manifest("home", world.state.champion).certificate.teacher_version == "v2"
+    assert promise(world)["state"] == "proven"
+
+
+def test_a_challenger_whose_rows_another_version_of_the_reference_answered_is_rejected(world):
+    world.ask_and_step(200)
+    trial = world.refresher._rooms[0].trial
+    assert trial.rows
+    world.extras = {"teacher_version": "v2"}
+    world.ask_and_step(60)
+    states = {row.number: (row.state, row.note) for row in world.store.releases("home")}
+    assert states[trial.number] == ("rejected", "its reference has another version now")
+
+
+def test_a_certificate_without_a_version_is_held_to_those_of_its_rows(world):
+    world.until_certified()
+    manifest = world.publisher.manifest("home", world.state.champion)
+    unnoted = replace(manifest, certificate=replace(manifest.certificate, teacher_version=""))
+    search = Search(world.config.task("home"), None, "", world.store, world.publisher)
+    assert not search.is_overtaken(unnoted, "v1")
+    assert search.is_overtaken(unnoted, "v2")
+
+
 class Clock:
     def __init__(self):
         self.now = 1_000_000.0
