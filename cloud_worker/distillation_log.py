@@ -269,6 +269,7 @@ def _record(row: dict[str, Any]) -> Record:
         "tokens": unpack(row["tokens"] or b""),
         "tried": tuple(Tried(**one) for one in row["tried"] or ()),
         "source": Source(row["source"]),
+        "place": row["place"] or 0,
     }
     return Record(**{**row, **later, **changed})
 

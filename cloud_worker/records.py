@@ -184,6 +184,7 @@ def record_of(asked: Asked, outcome: Outcome) -> Record:
         tokens=answer.tokens,
         problem=problem_of(asked.task, answer),
         tried=outcome.tried,
+        place=max(attempt.place, 0),
     )
 
 

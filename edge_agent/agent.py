@@ -200,8 +200,10 @@ class Agent:
         uncovered = degraded or spared or case.obstacle is not None
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
-            attempt = self._attempt(case, judgement, reason)
-            self._outbox.put(replace(case.query, attempt=replace(attempt, kept=True, degraded=uncovered)))
+            attempt = replace(self._attempt(case, judgement, reason), kept=True, degraded=uncovered)
+            if not uncovered:
+                attempt = replace(attempt, place=self._outbox.take_place(case.query.task))
+            self._outbox.put(replace(case.query, attempt=attempt))
         answer = self._thinker.speak(case.serving, case.query, judgement)
         provenance = replace(
             answer.provenance,
@@ -224,6 +226,7 @@ class Agent:
             threshold=policy.threshold if judgement else None,
             threshold_version=policy.version,
             asked_at=case.asked_at,
+            place=self._outbox.place(case.query.task),
         )
 
     def _time_to_think(self, case: Case) -> float:

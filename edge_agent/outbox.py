@@ -3,6 +3,7 @@
 Rules:
  * What was written survives a kill and a power cut (SQLite, WAL, synchronous FULL).
  * ``put`` never waits: a user's answer does not wait for a disk.
+ * What is drawn and kept is numbered, task by task, across restarts: so the cloud knows what has not come.
  * At the cap the oldest are dropped, and counted.
  * A disk that is full stops the outbox, not the answering: what can't be written is dropped, and counted.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from router.errors import CallerError, StartError
+from router.line import NEW_LINE
 from router.query import Query
 from router.v1 import cascade_pb2
 from router.wire import query_from_proto, query_to_proto
@@ -35,6 +38,10 @@ CREATE TABLE IF NOT EXISTS waiting (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
     id    TEXT UNIQUE NOT NULL,
     query BLOB NOT NULL  -- an AnswerRequest with its attempt
+);
+CREATE TABLE IF NOT EXISTS places (
+    task  TEXT PRIMARY KEY,
+    place INTEGER NOT NULL
 )
 """
 
@@ -69,6 +76,7 @@ class Outbox:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._thread.submit(_open, path).result()
             self._rows = self._thread.submit(_count, self._file).result()
+            self._places = self._thread.submit(_places, self._file).result()
         except (OSError, sqlite3.Error) as error:
             raise StartError(f"outbox {path} can't be opened: {error}") from error
         self.dropped = 0
@@ -78,6 +86,15 @@ class Outbox:
     def pending(self) -> int:
         """How many queries wait, written or not."""
         return self._rows + len(self._unwritten)
+
+    def place(self, task: str) -> int:
+        """The number given last in a task's line. A line begins with the time, so that no file repeats another's."""
+        return self._places.setdefault(task, int(time.time()) * NEW_LINE)
+
+    def take_place(self, task: str) -> int:
+        """The next number in a task's line."""
+        self._places[task] = self.place(task) + 1
+        return self._places[task]
 
     def put(self, query: Query) -> None:
         """Add a query to the end of the line."""
@@ -151,7 +168,7 @@ def _open(path: Path) -> sqlite3.Connection:
     path.chmod(0o600)
     file.execute("PRAGMA journal_mode = WAL")
     file.execute("PRAGMA synchronous = FULL")
-    file.execute(_SCHEMA)
+    file.executescript(_SCHEMA)
     return file
 
 
@@ -159,11 +176,17 @@ def _count(file: sqlite3.Connection) -> int:
     return int(file.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
 
+def _places(file: sqlite3.Connection) -> dict[str, int]:
+    return {str(task): int(place) for task, place in file.execute("SELECT task, place FROM places")}
+
+
 def _insert(file: sqlite3.Connection, queries: Sequence[Query], max_rows: int) -> tuple[int, int]:
     """Write the queries; return how many wait then, and how many old ones were dropped."""
     rows = [(query.id, query_to_proto(query).SerializeToString()) for query in queries]
+    places = {query.task: query.attempt.place for query in queries if query.attempt and query.attempt.place}
     with _transaction(file):
         file.executemany("INSERT OR IGNORE INTO waiting (id, query) VALUES (?, ?)", rows)
+        file.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
         dropped = max(0, _count(file) - max_rows)
         if dropped:
             oldest = "SELECT place FROM waiting ORDER BY place LIMIT ?"

@@ -94,6 +94,7 @@ class Record:
             were asked for.
         problem: Why the answer is no lesson, such as a reason that can't be read; empty where it is one.
         tried: What the task's cheaper teachers said, in the order in which they stand before the reference.
+        place: Number of the last drawn query of the task that the first tier had kept, this one included; 0 for none.
     """
 
     caller: str
@@ -133,6 +134,7 @@ class Record:
     tokens: tuple[TokenProbability, ...] = ()
     problem: str = ""
     tried: tuple[Tried, ...] = ()
+    place: int = 0
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -4,6 +4,7 @@ Rules:
  * Every explored row of the release counts once, in the log's order, whether it was kept or escalated.
  * A release under a later number, same content and threshold, is watched over both lives.
  * While the operator has everything escalate, it is judged by what it would have kept.
+ * What was asked while the watch was blind is left out: of that time, what was kept is missing.
  * Nothing is stored: after a restart the same rows give the same watch.
 """
 
@@ -16,6 +17,7 @@ from typing import Self
 from router.distillation import Record, may_certify
 from router.judgement import DeviceStudent
 from router.lessons import query_of, would_stay
+from router.line import Spans, is_within
 from router.task import Task
 from router.trial import Judging
 from router.watch import Watch, WatchState
@@ -59,16 +61,17 @@ class Lookout:
         watch = Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance))
         return cls(release, task, judging, watch, also=also)
 
-    def look(self, rows: Sequence[Record]) -> bool:
+    def look(self, rows: Sequence[Record], blind: Spans = ()) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
 
         Args:
             rows: All of the task, in the log's order.
+            blind: When too few rows came to see anything: those asked then, as far as it is known yet, say nothing.
         """
         new, self.seen = rows[self.seen :], len(rows)
         alarmed = False
         for row in new:
-            if self._is_mine(row) and may_certify(row):
+            if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):
                 alarmed = self.watch.update(self._lost(row))
         return alarmed
 

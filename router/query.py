@@ -165,6 +165,7 @@ class Attempt:
         threshold_version: Version of the policy in force.
         asked_at: Unix time in seconds at the first tier.
         tool_calls: The student's calls, where it made some.
+        place: Number of the last drawn query of the task that the first tier kept, this one included; 0 for none.
     """
 
     release: int = 0
@@ -180,6 +181,7 @@ class Attempt:
     threshold_version: int = 0
     asked_at: float = 0.0
     tool_calls: tuple[ToolCall, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

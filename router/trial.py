@@ -3,6 +3,7 @@
 Rules:
  * A row is looked at once, in the log's order, and is never chosen by its outcome.
  * All rows are answers of one version of the reference; another one ends the trial.
+ * What a device drew, kept and never sent counts as lost.
  * No device gives more than 5 % of the rows, or its fair share in a small fleet.
  * Rows drawn at a higher rate are thinned to the rate in force while the challenger waits; lower ones stay out.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
@@ -88,6 +89,7 @@ class Trial:
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of the rows looked at; empty before the first.
+        missing: Among the looks, those at rows that never came.
     """
 
     number: int
@@ -102,6 +104,7 @@ class Trial:
     first_asked_at: float = math.inf
     last_asked_at: float = 0.0
     teacher_version: str = ""
+    missing: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     looked: set[Key] = field(default_factory=set)
 
@@ -210,6 +213,11 @@ class Trial:
             self.last_asked_at = max(self.last_asked_at, row.asked_at)
             seen.append(row)
         return seen
+
+    def miss(self, missing: int) -> None:
+        """Count rows that were drawn and kept and never came, all in all, as lost at every threshold."""
+        self.looks.extend([Look(NEVER, wrong=True, release=-1, kept=True)] * (missing - self.missing))
+        self.missing = max(self.missing, missing)
 
     def next(self, champion: int, situation: Situation) -> Next:
         """What to do, after all rows at hand have been looked at; to be asked again after a promotion.

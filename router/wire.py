@@ -45,7 +45,7 @@ _SHA256_BYTES = 32
 _SEED_BYTES = 32
 # Fields of the same name and type on both sides.
 _USAGE_TOKENS = ("tokens_in", "tokens_out")
-_ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version")
+_ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version", "place")
 _QUERY = ("task", "tenant", "subject", "conversation", "response_schema")
 _PROVENANCE = ("model", "model_version", "release", "degraded", "covered", "logged", "explored", "node")
 _DEVICE_INFO = ("agent_version", "platform", "processor", "memory_bytes")

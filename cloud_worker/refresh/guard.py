@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from cloud_worker.blindness import Blindness
 from cloud_worker.figures import Board, Figures, Waiting, Watched
 from cloud_worker.hands import Hand, Hands
 from cloud_worker.publisher import Publisher
@@ -37,6 +38,7 @@ from router.distillation import Record, may_certify
 from router.errors import HeadraceError
 from router.guarantee import NEVER
 from router.lessons import current, version_in_force
+from router.line import Spans
 from router.lookout import ALARMED, Lookout
 from router.proof import OVERTAKEN
 from router.refreshing import Champion, exploration_at_rest
@@ -62,12 +64,13 @@ class Around:
     hands: Hands
     traffic: Traffic
     board: Board
+    blindness: Blindness
 
     @classmethod
     def of(cls, store: Store, publisher: Publisher) -> Around:
         """Everything that lies in a store, and the releases."""
         engine = store.engine
-        return cls(store, publisher, Hands(engine), Traffic(engine), Board(engine))
+        return cls(store, publisher, Hands(engine), Traffic(engine), Board(engine), Blindness(engine))
 
 
 class Guard:
@@ -97,6 +100,11 @@ class Guard:
     def holds(self) -> str:
         """Why nothing is to be fitted or promoted now; empty when nothing holds it."""
         return self.hand.holds or ("too few explored rows come to see anything" if self._figures.blind else "")
+
+    @property
+    def blind(self) -> Spans:
+        """When too few explored rows came to see anything."""
+        return self._around.blindness.of(self._task.name)
 
     def is_due(self) -> bool:
         """Whether to look although the log has nothing new: the operator's hand has moved, or it is time."""
@@ -164,7 +172,7 @@ class Guard:
             return
         if self._lookout is None or self._lookout.release != state.champion:
             self._lookout = Lookout.over(state.champion, self._task, self._judging, self._numbers_of(champion))
-        self._lookout.look(rows)
+        self._lookout.look(rows, self.blind)
         seen = self._lookout.watch.freeze()
         evidence = max(0.0, self._lookout.watch.log_evidence / -math.log(seen.alpha))
         self._figures = replace(self._figures, watched=Watched(state.champion, seen.rows, seen.losses, evidence))
@@ -219,6 +227,7 @@ class Guard:
         self._short_since = min(self._short_since, now) if short else math.inf
         outside = self._still_outside(now) if now - self._short_since < HOUR_SECONDS else 0
         blind = short and sight(fresh, came, max(planned - outside, 0.0)) is Sight.BLIND
+        self._remember(blind, first, now)
         self._figures = replace(self._figures, hour_rows=came, hour_planned=planned, blind=blind)
         state = self._state()
         if blind and state.watch == QUIET:
@@ -226,6 +235,13 @@ class Guard:
             self._around.store.update_task(state.name, watch=BLIND)
         elif not blind and state.watch == BLIND:
             self._around.store.update_task(state.name, watch=QUIET)
+
+    def _remember(self, blind: bool, first: float, now: float) -> None:
+        """Keep when it is blind: from the first hour that brought too few rows until one brings them."""
+        if blind:
+            self._around.blindness.begin(self._task.name, first)
+        else:
+            self._around.blindness.end(self._task.name, now)
 
     def _still_outside(self, now: float) -> int:
         """Queries that devices of the last hour say they still have to teach, of all tasks: they may yet come."""

@@ -238,7 +238,9 @@ class Refresher:
         if trial.is_overtaken(version_in_force(rows, room.task)):
             self._end(room, trial, OVERTAKEN)
             return
-        seen = trial.look(certifying(room.current(), trial, spent), student, room.judging)
+        rows_settled, missing = room.settled(trial.freeze)
+        seen = trial.look(certifying(rows_settled, trial, spent), student, room.judging)
+        trial.miss(missing)
         self._store.spend(name, trial.number, [row.key for row in seen])
         situation = self._situation(room, rows, trial)
         self._report(room, trial, situation)
@@ -266,6 +268,7 @@ class Refresher:
         after = trial.outlook(situation).threshold
         progress = min(1.0, max(0.0, trial.evidence(after) / -np.log(trial.alpha)))
         note = f"release {trial.number}: {trial.rows} rows, {trial.losses(after)} lost"
+        note += f", {trial.missing} of them kept on devices and never sent" if trial.missing else ""
         self._store.update_task(room.task.name, phase_progress=float(progress), phase_note=note)
 
     def _promote(self, room: Room, trial: Trial) -> None:

@@ -15,6 +15,7 @@ from cloud_worker.refresh.tiering import Tiering
 from router.distillation import Record
 from router.judgement import DeviceStudent
 from router.lessons import current
+from router.line import lines_of, settled
 from router.refreshing import Pace
 from router.task import Task
 from router.trial import Judging, Trial
@@ -69,6 +70,12 @@ class Room:
     def records(self) -> list[Record]:
         """All of the task, in the log's order."""
         return [record for _, record in self.rows]
+
+    def settled(self, freeze: int) -> tuple[list[tuple[int, Record]], int]:
+        """Current rows before which nothing is awaited, and how many never came, for a challenger of a freeze."""
+        blind = self.guard.blind
+        lines = lines_of(self.rows, freeze, blind)
+        return settled(self.current(), lines, blind), sum(line.missing for line in lines.values())
 
     def current(self) -> list[tuple[int, Record]]:
         """Pairs of batch and record, of the task's present version and reference."""

@@ -427,6 +427,7 @@ class Attempt(_message.Message):
     ASKED_AT_FIELD_NUMBER: _builtins.int
     TOOL_CALLS_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     release: _builtins.int
     """0: no student"""
     answer: _builtins.str
@@ -447,6 +448,8 @@ class Attempt(_message.Message):
     """unix seconds at the first tier"""
     threshold: _builtins.float
     """least score kept, as in force"""
+    place: _builtins.int
+    """of the last drawn query of the task that the tier kept, this one included; 0: not numbered"""
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]: ...
     def __init__(
@@ -465,10 +468,11 @@ class Attempt(_message.Message):
         asked_at: _builtins.float = ...,
         tool_calls: _abc.Iterable[Global___ToolCall] | None = ...,
         threshold: _builtins.float | None = ...,
+        place: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_answer", b"_answer", "_score", b"_score", "_threshold", b"_threshold", "answer", b"answer", "score", b"score", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer", b"_answer", "_score", b"_score", "_threshold", b"_threshold", "answer", b"answer", "asked_at", b"asked_at", "committed_prefix", b"committed_prefix", "degraded", b"degraded", "exploration", b"exploration", "explored", b"explored", "kept", b"kept", "reason", b"reason", "release", b"release", "score", b"score", "threshold", b"threshold", "threshold_version", b"threshold_version", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer", b"_answer", "_score", b"_score", "_threshold", b"_threshold", "answer", b"answer", "asked_at", b"asked_at", "committed_prefix", b"committed_prefix", "degraded", b"degraded", "exploration", b"exploration", "explored", b"explored", "kept", b"kept", "place", b"place", "reason", b"reason", "release", b"release", "score", b"score", "threshold", b"threshold", "threshold_version", b"threshold_version", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answer: _TypeAlias = _typing.Literal["answer"]  # noqa: Y015
     _WhichOneofArgType__answer: _TypeAlias = _typing.Literal["_answer", b"_answer"]  # noqa: Y015

@@ -48,6 +48,19 @@ async def test_while_a_limit_is_spent_sure_answers_are_not_covered_either(warm, 
     assert (sure.provenance.reason, sure.provenance.degraded) == (Reason.CONFIDENT, False)
 
 
+async def test_what_leaves_names_how_many_drawn_queries_were_kept_before_it(warm, cloud):
+    cloud.order("home", exploration=1.0)
+    await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
+    for text in ("novel", "light", "novel", "light", "light", "novel"):
+        await warm.ask(text)
+    await cloud.until(lambda: len(cloud.queries) == 6)
+    begin = min(query.attempt.place for query in cloud.queries)
+    left = sorted(query.attempt.place - begin for query in cloud.queries if not query.attempt.kept)
+    kept = sorted(query.attempt.place - begin for query in cloud.queries if query.attempt.kept)
+    assert begin > 0
+    assert (left, kept) == ([0, 1, 3], [1, 2, 3])
+
+
 async def test_while_the_cloud_can_not_be_asked_sure_answers_are_not_covered_and_certify_nothing(warm, cloud):
     cloud.order("home", exploration=1.0)
     await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)

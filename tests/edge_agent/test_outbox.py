@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,22 @@ async def test_queries_come_out_whole_and_in_their_order(outbox):
     assert await outbox.remove([waiting.place for waiting in head])
     assert await names(outbox) == ["b"]
     assert outbox.pending == 1
+
+
+async def test_what_is_kept_is_numbered_task_by_task_across_restarts(tmp_path):
+    first = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    begin = first.place("home")
+    assert first.place("home") == begin
+    numbers = [first.take_place("home") for _ in range(3)]
+    assert numbers == [begin + 1, begin + 2, begin + 3]
+    waits = query("a")
+    first.put(replace(waits, attempt=replace(waits.attempt, place=numbers[-1])))
+    await first.close()
+    again = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    assert again.place("home") == numbers[-1]
+    assert await again.remove([waiting.place for waiting in await again.head(9)])
+    assert again.take_place("home") == numbers[-1] + 1
+    await again.close()
 
 
 async def test_a_query_counts_as_pending_from_the_moment_it_is_put(outbox):

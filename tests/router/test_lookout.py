@@ -36,6 +36,13 @@ def watch_of(lookout):
     return lookout.watch.freeze()
 
 
+def test_what_was_asked_while_too_few_rows_came_is_not_watched(record):
+    rows = [wrong(record, place, 3, kept=True) for place in range(4)]
+    lookout = Lookout.over(3, TASK, same)
+    lookout.look(rows, blind=[(1.0, 3.0)])
+    assert watch_of(lookout).rows == 2
+
+
 def test_a_release_is_watched_over_every_number_of_its_content(record):
     rows = [wrong(record, 1, 3, kept=True), wrong(record, 2, 4, kept=True), wrong(record, 3, 5, kept=True)]
     alone, both = Lookout.over(5, TASK, same), Lookout.over(5, TASK, same, frozenset({3}))

@@ -335,6 +335,20 @@ def test_a_backlog_that_never_drains_hides_nothing_for_longer_than_an_hour(world
     assert seen[-1] == "blind"
 
 
+def test_when_it_was_blind_is_known_after_a_restart_and_ends_when_rows_come(world):
+    quiet_home(world)
+    guard, clock = a_guard(world)
+    hold_back(world, clock.now - 600, clock.now, pending=0)
+    guard.look(rows_of(world, 60, clock.now - 300), "label")
+    ((began, ended),) = guard.blind
+    assert clock.now - 3660 <= began <= clock.now - 3600
+    assert ended == float("inf")
+    again, later = a_guard(world)
+    later.now = clock.now + 7200
+    again.look([], "label")  # nobody asks
+    assert again.blind == ((began, later.now),)
+
+
 def test_a_refresher_does_not_promote_while_it_is_blind(world):
     report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=9000, covered=9000, exploration=1.0),))
     Traffic(world.store.engine).add(DeviceReport("kitchen"), report, time.time() - 600)
