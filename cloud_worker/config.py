@@ -23,6 +23,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from cloud_worker.recipe_options import check_recipe
 from cloud_worker.teacher_settings import (
     KINDS,
     LOADED_KINDS,
@@ -304,6 +305,7 @@ def _check_names(path: Path, config: CloudConfig) -> None:
             )
         _check_cheaper(path, task, teachers)
         _check_student(path, task)
+        check_recipe(str(path), task, [other.name for other in config.tasks])
         _check_reasons(path, task, next(teacher for teacher in config.teachers if teacher.name == task.reference))
     for teacher in config.teachers:
         _check_files(path, teacher)

@@ -1,18 +1,24 @@
-"""What a task's recipe wants of every logged answer beside the answer itself. Read where no model is loaded."""
+"""What a task's recipe is called, and what it wants of every logged answer. Read where no model is loaded."""
 
 from __future__ import annotations
 
-from router.task import Task
+from router.task import Kind, Task
 
-DEFAULT_RECIPE = "responses"
+DEFAULT_RECIPES = {Kind.TEXT: "responses", Kind.LABEL: "soft-labels"}
 LOGGED_ALTERNATIVES = 5  # likeliest tokens logged with each one, where a recipe learns from them
 _FROM_TOKENS = frozenset({"soft-tokens"})
 _FROM_RATIONALES = frozenset({"reasoning", "step-by-step"})
+_FROM_QUERIES = frozenset({"few-shot"})
+
+
+def recipe_name(task: Task) -> str:
+    """The whole recipe, with what is practised before it: ``denoise+responses``."""
+    return task.recipe or DEFAULT_RECIPES[task.kind]
 
 
 def recipe_of(task: Task) -> str:
     """The recipe of the last phase, by which the student is asked in use."""
-    return (task.recipe or DEFAULT_RECIPE).split("+")[-1]
+    return recipe_name(task).split("+")[-1]
 
 
 def wants_rationales(task: Task) -> bool:
@@ -23,3 +29,18 @@ def wants_rationales(task: Task) -> bool:
 def wants_tokens(task: Task) -> bool:
     """Whether the likeliest tokens are to be logged: the recipe learns from them, or ``options.tokens`` says so."""
     return recipe_of(task) in _FROM_TOKENS or bool(task.options.get("tokens"))
+
+
+def wants_queries(task: Task) -> bool:
+    """Whether its recipe also learns from logged queries that teach no answer."""
+    return recipe_name(task).startswith("denoise+") or recipe_of(task) in _FROM_QUERIES
+
+
+def others_of(task: Task) -> tuple[str, ...]:
+    """Names of the other tasks that its student learns beside it."""
+    return tuple(task.options.get("tasks", ()))
+
+
+def instruction_of(task: Task) -> str:
+    """The template in which its reference is asked and its student is not; empty for none."""
+    return str(task.options["rich"]) if recipe_of(task) == "prompt-erasure" else ""

@@ -59,6 +59,9 @@ def reaches_answer(record: Record) -> str:
     return "" if close(found, wanted) else "rationale does not reach its answer"
 
 
+CHECKS: dict[str, Check] = {"readable": readable, "reaches-answer": reaches_answer}
+
+
 def anything(record: Record) -> str:
     """The problem with a record's answer, or an empty text: any answer that is not blank will do."""
     return "" if record.answer.strip() else "no answer"

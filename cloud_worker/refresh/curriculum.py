@@ -2,39 +2,37 @@
 
 Rules:
  * A recipe is named as in ``cloud_worker.language.recipes``; ``denoise+responses`` practises one before the other.
- * What the student reads in use is what the last phase trained it on.
- * Texts that teach are distinct; the latest row of a text is the one that teaches.
+ * What the student reads in use is what the last phase trained it on, the task's own prompt within it.
+ * Texts that teach are distinct within a task; the latest row of a text is the one that teaches.
+ * An answer that can't be read teaches nothing; its query may still be practised on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cloud_worker.language.examples import Example, Lessons, sample_of
-from cloud_worker.language.rationales import ANSWER_PHRASE
+from cloud_worker.language.rationales import ANSWER_PHRASE, CHECKS
 from cloud_worker.language.recipes import Recipe, choose
-from cloud_worker.language.recipes.reasoning import STEPS
+from cloud_worker.language.recipes.reasoning import STEPS, Mixture
 from cloud_worker.language.recipes.step_by_step import PREDICT
 from cloud_worker.language.templates import Template
-from cloud_worker.wishes import DEFAULT_RECIPE, wants_rationales
+from cloud_worker.wishes import recipe_name, recipe_of, wants_rationales
 from router.agreement import parse_calls, parse_json
 from router.distillation import Record
-from router.errors import ConfigError
 from router.task import Judge, Task
 
-# What each recipe calls the template that the student reads in use; the others bring a prompt of their own.
-_TEMPLATE = {
-    "answers": "template",
-    "responses": "template",
-    "soft-texts": "template",
-    "soft-tokens": "template",
-    "prompt-erasure": "lean",
-}
+# What each recipe calls the template that the student reads in use; the others put it into a prompt of their own.
+_TEMPLATE = {"prompt-erasure": "lean"}
 _OWN_PROMPT = {"reasoning": STEPS, "step-by-step": PREDICT}
-READERS = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
-_WRITING = (*_TEMPLATE, *_OWN_PROMPT, "instructions")
+_REASONED = frozenset({"reasoning", "responses", "prompt-erasure"})  # the answer is written after its reason
+_OF_OTHERS = frozenset({"layers", "rationales", "tasks", "tokens", "training"})  # options that no recipe takes
+_CHECK_OF = {Judge.NUMBER: "reaches-answer"}  # of the steps of ``reasoning``; others need to be readable
+
+Reader = Callable[[str], object | None]
+READERS: dict[Judge, Reader] = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,59 +40,80 @@ class Curriculum:
     """What a student that writes practises.
 
     Attributes:
-        phases: Recipes, in their order.
+        before: Recipes that practise on queries alone, in their order.
+        last: The recipe that teaches answers.
         prompt: Template around a query in use.
         answer_after: Words in what it writes after which the answer stands; empty when all of it is the answer.
-        reads: Reads an answer where it must be JSON; what it can't read doesn't teach.
+        readers: By task: reads an answer where it must be JSON; what it can't read doesn't teach.
     """
 
-    phases: tuple[Recipe, ...]
+    before: tuple[Recipe, ...]
+    last: Recipe
     prompt: Template
-    answer_after: str = ""
-    reads: Callable[[str], object | None] | None = None
+    answer_after: str
+    readers: Mapping[str, Reader]
 
-    def lessons(self, rows: Sequence[Record]) -> list[Lessons[Example]]:
-        """What each phase makes of the rows; unreadable answers are counted with the first."""
-        latest = list({row.text: row for row in rows}.values())
-        unread = [row for row in latest if self.reads is not None and self.reads(row.answer) is None]
+    def lessons(self, rows: Sequence[Record], queries: Sequence[Record] = ()) -> list[Lessons[Example]]:
+        """What each phase makes of the rows; unreadable answers are counted with the last.
+
+        Args:
+            rows: Those that may teach.
+            queries: Others, whose text alone is practised on.
+        """
+        latest = list({(row.task, row.text): row for row in rows}.values())
+        unread = [row for row in latest if not self._is_readable(row)]
         left_out = {row.key for row in unread}
-        taught = [row for row in latest if row.key not in left_out]
-        given = [recipe(taught) for recipe in self.phases]
+        taught = self.last([row for row in latest if row.key not in left_out])
         if unread:
-            sample = given[0].sample or sample_of(unread[0].answer, "the answer can't be read")
-            given[0] = replace(given[0], kept_out=given[0].kept_out + len(unread), sample=sample)
-        return given
+            sample = taught.sample or sample_of(unread[0].answer, "the answer can't be read")
+            taught = replace(taught, kept_out=taught.kept_out + len(unread), sample=sample)
+        return [*(recipe([*latest, *queries]) for recipe in self.before), taught]
+
+    def _is_readable(self, row: Record) -> bool:
+        reads = self.readers.get(row.task)
+        return reads is None or reads(row.answer) is not None
 
 
-def curriculum_of(task: Task) -> Curriculum:
+def curriculum_of(task: Task, others: Sequence[Task] = ()) -> Curriculum:
     """The curriculum that a task's configuration asks for.
 
-    Raises:
-        ConfigError: An unknown recipe, one that teaches no writing, or options that it does not take.
+    Args:
+        task: As ``recipe_options`` has checked it.
+        others: The tasks that its student learns beside it.
     """
+    *before, last = recipe_name(task).split("+")
     source = f"tasks.{task.name}"
-    *before, last = (task.recipe or DEFAULT_RECIPE).split("+")
-    if last not in _WRITING or set(before) - {"denoise"}:
-        usable = ", ".join(sorted(_WRITING))
-        raise ConfigError(source, "recipe", f"is {task.recipe!r}; use one of {usable}, with denoise+ before it or not")
-    prompt, options = _reading(task, last)
-    phases = (*(choose(name, source) for name in before), choose(last, source, **options))
-    splits = last in {"reasoning", "responses"} and wants_rationales(task)
-    return Curriculum(phases, prompt, ANSWER_PHRASE if splits else "", READERS.get(task.judge))
+    prompt, options = _reading(task, others)
+    splits = last in _REASONED and wants_rationales(task)
+    return Curriculum(
+        before=tuple(choose(name, source) for name in before),
+        last=choose(last, source, **options),
+        prompt=prompt,
+        answer_after=ANSWER_PHRASE if splits else "",
+        readers={one.name: READERS[one.judge] for one in (task, *others) if one.judge in READERS},
+    )
 
 
-def _reading(task: Task, recipe: str) -> tuple[Template, dict[str, Any]]:
-    """The prompt in use, and the recipe's options."""
-    options = {name: value for name, value in task.options.items() if name not in ("rationales", "tokens", "training")}
-    prompt = Template(task.prompt)
-    if recipe in _OWN_PROMPT:
-        return _OWN_PROMPT[recipe], options
+def _reading(task: Task, others: Sequence[Task]) -> tuple[Template, dict[str, Any]]:
+    """The prompt in use, and the recipe's options as it takes them."""
+    recipe = recipe_of(task)
+    options = {name: value for name, value in task.options.items() if name not in _OF_OTHERS}
     if recipe == "instructions":
-        templates = [Template(wording) for wording in options.pop("templates", [task.prompt])]
-        return templates[0], {**options, "templates": {task.name: templates}}
-    if recipe == "prompt-erasure":
-        rich = options.pop("rich", None)
-        if not isinstance(rich, str):
-            raise ConfigError(f"tasks.{task.name}", "options.rich", "is missing; give the teacher's instruction")
-        options["rich"] = Template(rich)
-    return prompt, {**options, _TEMPLATE[recipe]: prompt}
+        templates = {one.name: _templates_of(one) for one in (task, *others)}
+        return templates[task.name][0], {**options, "templates": templates}
+    prompt = Template(task.prompt)
+    options[_TEMPLATE.get(recipe, "template")] = prompt
+    if recipe == "reasoning":
+        options["mixture"] = Mixture(**options.get("mixture", {}))
+        options.setdefault("check", _CHECK_OF.get(task.judge, "readable"))
+    if "check" in options:
+        options["check"] = CHECKS[options["check"]]
+    if "rich" in options:
+        options["rich"] = Template(options["rich"])
+    own = _OWN_PROMPT.get(recipe)
+    return (Template(own.fill(task.prompt)) if own else prompt), options
+
+
+def _templates_of(task: Task) -> list[Template]:
+    """The ways to ask a task: its ``options.templates``, or its prompt."""
+    return [Template(wording) for wording in task.options.get("templates", [task.prompt])]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from cloud_worker.encoder import load_encoder
 from cloud_worker.refresh import compact
+from cloud_worker.refresh.beside import Beside
 from cloud_worker.refresh.export import (
     HEAD_FILE,
     MODEL_FILE,
@@ -29,7 +30,6 @@ from cloud_worker.refresh.export import (
     head_model,
 )
 from router.distillation import Record
-from router.errors import ConfigError
 from router.features import Features
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.measures import LabelMeasures, Measures
@@ -54,6 +54,7 @@ class Recipe:
         seed: Of everything random.
         threads: For torch.
         servers: Model and URL of each server at hand, for students that are served.
+        beside: What the student learns from beside the rows.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class Recipe:
     seed: int = 0
     threads: int = 1
     servers: tuple[tuple[str, str], ...] = ()
+    beside: Beside = field(default_factory=Beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Fitted:
         rows: Calibrating rows.
         measures: What a student that did not train on them says of each.
         golden: Texts for the golden inputs.
+        remark: What the operator should know of how it was taught; empty for nothing.
     """
 
     spec: StudentSpec
@@ -81,9 +84,10 @@ class Fitted:
     rows: list[Record]
     measures: Measures
     golden: list[str]
+    remark: str = ""
 
 
-SOFT, HARD = "soft-labels", "hard-labels"
+HARD = "hard-labels"
 
 
 def targets_of(lessons: Lessons, task: Task) -> Lessons:
@@ -91,17 +95,8 @@ def targets_of(lessons: Lessons, task: Task) -> Lessons:
 
     ``soft-labels``, the default, learns the teacher's whole distribution, flattened by ``options.temperature`` (Hinton,
     Vinyals and Dean 2015; Turc et al. 2019); ``hard-labels`` its first choice as certain.
-
-    Raises:
-        ConfigError: Another recipe, or a temperature that is not above 0.
     """
     temperature = task.options.get("temperature", 1.0)
-    if task.recipe not in ("", SOFT, HARD):
-        raise ConfigError(
-            f"tasks.{task.name}", "recipe", f"is {task.recipe!r}; students of labels take {SOFT} or {HARD}"
-        )
-    if not isinstance(temperature, int | float) or temperature <= 0:
-        raise ConfigError(f"tasks.{task.name}", "options.temperature", f"is {temperature!r}; use a number above 0")
     if task.recipe == HARD:
         certain = np.eye(len(lessons.labels), dtype=np.float32)[lessons.targets.argmax(axis=1)]
         return replace(lessons, targets=certain)

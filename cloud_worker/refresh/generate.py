@@ -11,19 +11,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cloud_worker.language.architectures import load_model
-from cloud_worker.language.trainer import Schedule
+from cloud_worker.language.architectures import LanguageModel, load_model
+from cloud_worker.language.examples import Example, Lessons
+from cloud_worker.language.trainer import Fit, Schedule
 from cloud_worker.language.trainer import fit as train
 from cloud_worker.refresh.curriculum import Curriculum, curriculum_of
 from cloud_worker.refresh.distil import FOLDS, Fitted, Progress, Recipe
+from cloud_worker.wishes import recipe_of
 from router.distillation import Record
-from router.errors import BadInputError, ConfigError, ModelError
+from router.errors import BadInputError, ModelError
 from router.lessons import calibrating, fold_of, query_of
 from router.measures import TextMeasures
 from router.release import StudentSpec
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 
 GENERATOR = "generator"
 SERVED = "served"
+SOFT_TOKENS = "soft-tokens"
 LEAST_TAUGHT = 20  # rows that teach, below which no student is tried
 MOST_HELD = 1500  # calibrating rows that are read; more would make a refresh wait
 WEIGHTS_FILE = "model.safetensors"
@@ -49,11 +53,11 @@ def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fi
         progress: Told a phase and its share done.
 
     Raises:
-        HeadraceError: The base can't be loaded, the recipe is unknown, or no lesson fits the student.
+        HeadraceError: The base can't be loaded, or no lesson fits the student.
     """
     torch.set_num_threads(recipe.threads)
     task = recipe.task
-    curriculum = curriculum_of(task)
+    curriculum = curriculum_of(task, [other for other, _ in recipe.beside.tasks])
     taught = [row for row in rows if fold_of(row, FOLDS) != 0 and row.answer.strip()]
     held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])[-MOST_HELD:]
     if task.student == SERVED:
@@ -62,45 +66,64 @@ def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fi
         return _measured(TextStudent.served(spec, dict(recipe.servers)), spec, {}, held, progress)
     if len(taught) < LEAST_TAUGHT:
         return None
-    folder = _teach(taught, task, curriculum, recipe, progress)
+    folder, remark = _teach(taught, curriculum, recipe, progress)
     files: dict[str, bytes | Path] = {path.name: path for path in sorted(folder.iterdir())}
     spec = _spec(task, curriculum, folder.name)
-    return _measured(TextStudent.load(folder, spec), spec, files, held, progress)
+    fitted = _measured(TextStudent.load(folder, spec), spec, files, held, progress)
+    return replace(fitted, remark=remark) if fitted else None
 
 
 def schedule_of(task: Task, seed: int) -> Schedule:
-    """How long and how hard to train, from ``[tasks.options.training]``.
-
-    Raises:
-        ConfigError: A key that the schedule does not have.
-    """
-    try:
-        return Schedule(**{"seed": seed, **task.options.get("training", {})})
-    except (TypeError, BadInputError) as error:
-        raise ConfigError(f"tasks.{task.name}", "options.training", str(error)) from error
+    """How long and how hard to train, from ``[tasks.options.training]``."""
+    return Schedule(**{"seed": seed, **task.options.get("training", {})})
 
 
-def _teach(rows: Sequence[Record], task: Task, curriculum: Curriculum, recipe: Recipe, progress: Progress) -> Path:
-    language = load_model(task.base)
-    schedule = schedule_of(task, recipe.seed)
-    for phase, lessons in enumerate(curriculum.lessons(rows)):
+def _teach(rows: Sequence[Record], curriculum: Curriculum, recipe: Recipe, progress: Progress) -> tuple[Path, str]:
+    """The taught student's folder, and what is to be said of its lessons."""
+    task, schedule = recipe.task, schedule_of(recipe.task, recipe.seed)
+    language = load_model(task.base, layers=task.options.get("layers", 0))
+    others = [row for _, taught in recipe.beside.tasks for row in taught]
+    queries = [row for row in recipe.beside.queries if fold_of(row, FOLDS) != 0]
+    phases = curriculum.lessons([*rows, *others], queries)
+    remark = ""
+    for phase, lessons in enumerate(phases):
         if lessons.kept_out:
             log.warning("task %s: %d rows can't teach; one: %s", task.name, lessons.kept_out, lessons.sample)
-        done = phase / len(curriculum.phases)
-        fit = train(
-            language,
-            lessons.examples,
-            schedule,
-            lambda share, done=done: progress("fitting", 0.8 * (done + share / len(curriculum.phases))),  # type: ignore[misc]
-        )
+        if not lessons.examples and phase + 1 < len(phases):
+            continue  # nothing to practise on; the answers are still there to learn
+        fit = train(language, lessons.examples, schedule, _part(progress, phase, len(phases)))
         if fit.kept_out:
             log.warning("task %s: %d lessons don't fit the student; one: %s", task.name, fit.kept_out, fit.sample)
-    scratch = recipe.cache / "writers" / "new"
+        remark = hardened_remark(lessons, fit) if recipe_of(task) == SOFT_TOKENS else ""
+    if remark:
+        log.warning("task %s: %s", task.name, remark)
+    return _saved(language, recipe.cache / "writers"), remark
+
+
+def _part(progress: Progress, phase: int, phases: int) -> Callable[[float], None]:
+    return lambda share: progress("fitting", 0.8 * (phase + share) / phases)
+
+
+def hardened_remark(lessons: Lessons[Example], fit: Fit) -> str:
+    """What to say where ``soft-tokens`` had no tokens to learn from, or not the student's; empty where it had."""
+    bare = sum(not example.alternatives for example in lessons.examples)
+    if not bare and not fit.hardened:
+        return ""
+    whole = len(lessons.examples)
+    return (
+        f"soft-tokens learned {bare + fit.hardened} of {whole} answers as plain text: {bare} came without token "
+        f"probabilities, {fit.hardened} in tokens that the student's tokenizer does not have"
+    )
+
+
+def _saved(language: LanguageModel, folder: Path) -> Path:
+    """The student's folder, named after its weights."""
+    scratch = folder / "new"
     shutil.rmtree(scratch, ignore_errors=True)
     language.save(scratch)
-    folder = scratch.with_name(hashlib.sha256((scratch / WEIGHTS_FILE).read_bytes()).hexdigest()[:16])
-    shutil.rmtree(folder, ignore_errors=True)
-    return scratch.rename(folder)
+    named = folder / hashlib.sha256((scratch / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
+    shutil.rmtree(named, ignore_errors=True)
+    return scratch.rename(named)
 
 
 def _spec(task: Task, curriculum: Curriculum, version: str) -> StudentSpec:

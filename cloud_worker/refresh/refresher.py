@@ -29,6 +29,7 @@ from cloud_worker.figures import Waiting
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.agreeing import judged_by
+from cloud_worker.refresh.beside import beside_of
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
 from cloud_worker.refresh.guard import Around
@@ -37,6 +38,7 @@ from cloud_worker.refresh.room import Room, pace_of
 from cloud_worker.refresh.self_agreement import AskAgain
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import ReleaseRow, Store, TaskState
+from cloud_worker.wishes import recipe_name
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
@@ -160,6 +162,7 @@ class Refresher:
             self._config.data / "cache",
             settings.seed,
             servers=tuple(self._config.server_urls.items()),
+            beside=beside_of(room.task, {one.task.name: (one.task, one.records()) for one in self._rooms}, self._store),
         )
         fitted = self._fit(name, taught, recipe)
         if fitted is None or not fitted.rows:
@@ -200,7 +203,9 @@ class Refresher:
             self_agreement=room.second.share(current(room.records(), task)),
             judged_by=self._lineages.judge(task.name, task.version),
             golden=Golden(GOLDEN_FILE, GOLDEN_TOLERANCE, GOLDEN_LEAST_EQUAL[task.kind]),
-            lineage=Lineage(state.champion, attempt, taught, room.last_batch, task.student, self._config.refresh.seed),
+            lineage=Lineage(
+                state.champion, attempt, taught, room.last_batch, recipe_name(task), self._config.refresh.seed
+            ),
         )
         return manifest, points_of(task, calibrated.scores, agrees, weights)
 
@@ -220,8 +225,9 @@ class Refresher:
         self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
         drafted = self._draft(room, fitted, manifest)
         note = {"rate": trial.rate, "patience": trial.patience, "points": [astuple(point) for point in trial.points]}
+        note |= {"remark": fitted.remark}
         self._store.update_release(name, number, state="waiting", manifest_sha256=drafted, note=json.dumps(note))
-        room.trial = trial
+        room.trial, room.remark = trial, fitted.remark
         self._store.update_task(name, phase="waiting", phase_progress=0.0, exploration=trial.rate)
 
     def _draft(self, room: Room, fitted: Fitted, manifest: Manifest) -> str:
@@ -269,6 +275,7 @@ class Refresher:
         progress = min(1.0, max(0.0, trial.evidence(after) / -np.log(trial.alpha)))
         note = f"release {trial.number}: {trial.rows} rows, {trial.losses(after)} lost"
         note += f", {trial.missing} of them kept on devices and never sent" if trial.missing else ""
+        note += f"; {room.remark}" if room.remark else ""
         self._store.update_task(room.task.name, phase_progress=float(progress), phase_note=note)
 
     def _promote(self, room: Room, trial: Trial) -> None:
@@ -289,7 +296,7 @@ class Refresher:
             number, digest = trial.number, self._publisher.amend(manifest, {})
         trial.serving = threshold
         trial.rate = rate_once_served(room.task, [record for _, record in room.current()], trial)
-        note = json.dumps({"local_share": trial.kept(threshold)})
+        note = json.dumps({"local_share": trial.kept(threshold), "remark": room.remark})
         self._store.update_release(name, number, note=note)
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
         log.info("task %s: release %d certified on %d rows", name, number, trial.rows)
@@ -342,6 +349,7 @@ class Refresher:
         points = tuple(Point(*point) for point in proved["points"])
         trial = self._trial(room, manifest, points, proved["rate"])
         room.trial = replace(trial, freeze=manifest.lineage.log_version, patience=proved["patience"])
+        room.remark = proved.get("remark", "")
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked]
         room.trial.look(seen, room.student, room.judging)

@@ -36,6 +36,7 @@ class Room:
         last_batch: Of the rows.
         trial: Of the challenger that waits.
         student: The challenger.
+        remark: What the operator should know of how the challenger was taught; empty for nothing.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Room:
     last_batch: int = -1
     trial: Trial | None = None
     student: DeviceStudent | None = None
+    remark: str = ""
 
     @classmethod
     def of(

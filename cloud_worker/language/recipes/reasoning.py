@@ -8,7 +8,7 @@ the prompt, so that the student keeps both ways of being asked. In use it writes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import Check, reaches_answer, written
@@ -44,7 +44,11 @@ class Mixture:
 
 
 def reasoning(
-    records: Sequence[Record], mixture: Mixture | None = None, shots: int = 2, check: Check = reaches_answer
+    records: Sequence[Record],
+    mixture: Mixture | None = None,
+    shots: int = 2,
+    check: Check = reaches_answer,
+    template: Template | None = None,
 ) -> Lessons[Example]:
     """Up to four examples a row, in one group; rows whose steps do not reach their answer are kept out.
 
@@ -53,15 +57,17 @@ def reasoning(
         mixture: Shares of the four forms.
         shots: Examples in a prompt: the sound rows before this one, in the order of the log. The first rows see fewer.
         check: Says what is wrong with a row's steps.
+        template: Around the query, within the prompts of the forms; nothing if left out.
     """
-    mixture = mixture or Mixture()
+    mixture, template = mixture or Mixture(), template or Template()
     given: list[tuple[Record, list[Example] | str]] = []
     sound: list[Record] = []
     for record in records:
         problem = check(record)
-        given.append((record, problem or _forms(record, sound[-shots:] if shots else [], mixture)))
+        asked = replace(record, text=template.fill(record.text))
+        given.append((record, problem or _forms(asked, sound[-shots:] if shots else [], mixture)))
         if not problem:
-            sound.append(record)
+            sound.append(asked)
     return gather(given)
 
 

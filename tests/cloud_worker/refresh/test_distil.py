@@ -5,7 +5,6 @@ import pytest
 
 from cloud_worker.refresh import compact
 from cloud_worker.refresh.distil import FOLDS, Recipe, fit, targets_of
-from router.errors import ConfigError
 from router.features import Features
 from router.lessons import fold_of, lessons_of
 from router.student import Student
@@ -115,11 +114,3 @@ def test_a_recipe_makes_targets_soft_flat_or_hard(rows):
     flat = targets_of(soft, replace(TASK, options={"temperature": 4.0})).targets
     assert np.allclose(flat.sum(axis=1), 1)
     assert (flat[:, 1] < 0.7).all() and (flat.argmax(axis=1) == 1).all()
-
-
-@pytest.mark.parametrize(
-    "changes", [{"recipe": "responses"}, {"options": {"temperature": 0}}, {"options": {"temperature": "hot"}}]
-)
-def test_a_recipe_that_is_not_for_labels_is_refused(changes, rows):
-    with pytest.raises(ConfigError, match=r"recipe|temperature"):
-        targets_of(lessons_of(rows, ("clock", "lights")), replace(TASK, **changes))

@@ -1,17 +1,20 @@
 """Students that write: what they practise, and how they are fitted and measured."""
 
+import json
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
 from cloud_worker.language.families import make_model
 from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.refresh.curriculum import curriculum_of
-from cloud_worker.refresh.distil import Recipe
+from cloud_worker.refresh.distil import FOLDS, Recipe
 from cloud_worker.refresh.fitting import fit_student
-from cloud_worker.refresh.generate import LEAST_TAUGHT, schedule_of
-from router.errors import ConfigError, ModelError
-from router.query import GenerationLimits, Query
+from cloud_worker.refresh.generate import LEAST_TAUGHT
+from router.errors import ModelError
+from router.lessons import fold_of
+from router.query import Distribution, GenerationLimits, Query, TokenProbability
 from router.task import Judge, Kind, Task
 from router.text_student import TextStudent
 
@@ -92,42 +95,113 @@ def test_a_served_model_without_a_server_is_named(rows, tmp_path):
         ("answers", {}, "ask {text}", 1),
         ("soft-texts", {"temperature": 2.0}, "ask {text}", 1),
         ("denoise+responses", {}, "ask {text}", 2),
-        ("step-by-step", {"share": 0.3}, "predict: {text}", 1),
-        ("reasoning", {}, "{text}\nLet's think step by step.", 1),
-        ("instructions", {"templates": ["do {text}", "please {text}"]}, "do {text}", 1),
+        ("step-by-step", {"share": 0.3}, "predict: ask {text}", 1),
+        ("reasoning", {}, "ask {text}\nLet's think step by step.", 1),
+        ("reasoning", {"mixture": {"steps": 1.0}, "check": "readable"}, "ask {text}\nLet's think step by step.", 1),
         ("prompt-erasure", {"rich": "You are a home. {text}"}, "ask {text}", 1),
     ],
 )
 def test_a_recipe_decides_what_is_practised_and_what_is_read_in_use(name, options, prompt, phases, rows):
-    task = replace(TASK, recipe=name, options=options, prompt="ask {text}")
-    curriculum = curriculum_of(task)
+    curriculum = curriculum_of(replace(TASK, recipe=name, options=options, prompt="ask {text}"))
     assert curriculum.prompt.wording == prompt
     given = curriculum.lessons(rows)
     assert len(given) == phases
-    assert any(example.prompt == curriculum.prompt.fill(rows[0].text) for example in given[-1].examples) or name in (
-        "instructions",
-        "reasoning",
-    )
+    assert any(example.prompt == curriculum.prompt.fill(rows[0].text) for example in given[-1].examples)
+
+
+def test_instructions_are_read_in_use_as_the_first_template_asks(rows):
+    templates = ["do {text}", "please {text}"]
+    curriculum = curriculum_of(replace(TASK, recipe="instructions", options={"templates": templates}))
+    assert curriculum.prompt.wording == "do {text}"
+    (lessons,) = curriculum.lessons(rows)
+    assert {example.prompt.split()[0] for example in lessons.examples} == {"do", "please"}
+
+
+def test_instructions_mix_other_tasks_in_their_own_wording_and_by_their_own_judge(record):
+    own = replace(TASK, recipe="instructions", options={"templates": ["do {text}"], "tasks": ["calls", "plain"]})
+    calls = Task("calls", "big", kind=Kind.TEXT, judge=Judge.TOOL_CALL, recipe="instructions")
+    calls = replace(calls, options={"templates": ["call {text}"]})
+    plain = Task("plain", "big", kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT, prompt="say {text}")
+    rows = [
+        record(1, "lamp", "on"),
+        record(2, "lamp", '[{"name": "on", "arguments": {}}]', task="calls"),
+        record(3, "fog", "no call", task="calls"),
+        record(4, "lamp", "a lamp", task="plain"),
+    ]
+    (lessons,) = curriculum_of(own, [calls, plain]).lessons(rows)
+    assert [example.prompt for example in lessons.examples] == ["do lamp", "call lamp", "say lamp"]
+    assert lessons.kept_out == 1
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("judge", "options", "taught"),
     [
-        ({"recipe": "magic"}, "magic"),
-        ({"recipe": "soft-labels"}, "soft-labels"),
-        ({"recipe": "prompt-erasure", "options": {}}, "options.rich"),
-        ({"recipe": "answers", "options": {"speed": 9}}, "speed"),
-        ({"prompt": "no field"}, "no field"),
+        (Judge.NUMBER, {}, ["2 + 1 = 3."]),
+        (Judge.NORMALISED_TEXT, {}, ["2 + 1 = 3.", "the lamp is red.", "2 + 1 = 4."]),
+        (Judge.NORMALISED_TEXT, {"check": "reaches-answer"}, ["2 + 1 = 3."]),
     ],
 )
-def test_a_recipe_that_cannot_be_followed_is_refused_by_name(changes, named):
-    with pytest.raises(ConfigError, match=named):
-        curriculum_of(replace(TASK, **changes))
+def test_reasoning_checks_steps_as_the_judge_compares_answers(judge, options, taught, record):
+    rows = [
+        record(1, "2 and 1?", "3", rationale="2 + 1 = 3."),
+        record(2, "which lamp?", "red", rationale="the lamp is red."),
+        record(3, "1 and 2?", "3", rationale="2 + 1 = 4."),
+    ]
+    mixed = {"mixture": {"plain": 0, "shown_steps": 0, "shown_plain": 0}, **options}
+    (lessons,) = curriculum_of(replace(TASK, judge=judge, recipe="reasoning", options=mixed)).lessons(rows)
+    assert [example.target.split(" the answer is")[0] for example in lessons.examples] == taught
 
 
-def test_an_unknown_training_key_is_refused():
-    with pytest.raises(ConfigError, match=r"options\.training.*speed"):
-        schedule_of(replace(TASK, options={"training": {"speed": 2}}), 0)
+@pytest.mark.parametrize("recipe", ["responses", "prompt-erasure", "reasoning"])
+def test_a_reason_that_is_written_first_is_no_part_of_the_answer_in_use(recipe):
+    options = {"rationales": True} | ({"rich": "Think. {text}"} if recipe == "prompt-erasure" else {})
+    assert curriculum_of(replace(TASK, recipe=recipe, options=options)).answer_after == "the answer is"
+
+
+def test_denoising_practises_on_queries_whose_answers_teach_nothing(record):
+    task = replace(TASK, judge=Judge.TOOL_CALL, recipe="denoise+answers")
+    rows = [
+        record(1, "switch the light on", '[{"name": "on", "arguments": {}}]'),
+        record(2, "what fog is that", "well, no call"),
+    ]
+    queries = [record(3, "an old query of yesterday", "?")]
+    practised, taught = curriculum_of(task).lessons(rows, queries)
+    assert len(practised.examples) == 3
+    assert [example.prompt for example in taught.examples] == ["switch the light on"]
+
+
+def test_a_student_whose_queries_are_too_short_to_denoise_is_taught_all_the_same(record, base, tmp_path):
+    rows = [record(place, f"{one} {other}", "lights on") for place, (one, other) in enumerate(product(ROOMS, ROOMS))]
+    task = replace(TASK, recipe="denoise+answers", options={"training": {"steps": 2}})
+    assert fit_student(rows, recipe(task, base, tmp_path), quietly) is not None
+
+
+def test_a_truncated_start_keeps_the_first_layers(rows, base, tmp_path):
+    options = {"layers": 1, "training": {"steps": 2}}
+    fitted = fit_student(rows[:60], recipe(replace(TASK, options=options), base, tmp_path), quietly)
+    assert json.loads(fitted.files["config.json"].read_text())["num_hidden_layers"] == 1
+
+
+def test_a_base_with_too_few_layers_is_named(rows, base, tmp_path):
+    with pytest.raises(ModelError, match="no 9 layers"):
+        fit_student(rows, recipe(replace(TASK, options={"layers": 9}), base, tmp_path), quietly)
+
+
+def test_soft_tokens_that_became_plain_text_are_told(rows, base, tmp_path, caplog):
+    foreign = TokenProbability("\u0120lights", -0.1, Distribution((("\u0120lights", -0.1),), -2.3))
+    rows = [replace(row, rationale="", tokens=(foreign, foreign)) for row in rows]
+    rows = [*rows[:60], replace(rows[60], tokens=())]
+    task = replace(TASK, recipe="soft-tokens", options={"training": {"steps": 2}})
+    fitted = fit_student(rows, recipe(task, base, tmp_path), quietly)
+    taught = [row for row in rows if fold_of(row, FOLDS) != 0]
+    bare = sum(not row.tokens for row in taught)
+    assert f"learned {len(taught)} of {len(taught)} answers as plain text: {bare} came without" in fitted.remark
+    assert fitted.remark in caplog.text
+
+
+def test_nothing_is_told_of_lessons_that_are_as_the_recipe_says(rows, base, tmp_path):
+    task = replace(TASK, options={"training": {"steps": 2}})
+    assert fit_student(rows[:60], recipe(task, base, tmp_path), quietly).remark == ""
 
 
 def test_answers_that_must_be_json_and_are_not_are_kept_out_and_shown(record):

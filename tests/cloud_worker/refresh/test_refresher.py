@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from cloud_worker.first_release import publish_first_releases
+from cloud_worker.rollback import facts_of
 from router.distillation import unit_interval
 from router.opening import check_golden
 from router.release import read_manifest
@@ -37,6 +38,17 @@ def test_the_first_release_is_proved_and_serves(world):
     assert 200 <= certificate.rows <= 500
     assert state.exploration == world.config.task("home").exploration.floor
     check_golden(world.publisher.path("home", state.champion), manifest)
+
+
+def test_a_release_says_by_which_recipe_it_was_taught_and_what_is_to_be_said_of_it(world):
+    world.remark = "half of it as plain text"
+    world.ask_and_step(200)
+    assert world.state.phase_note.endswith(world.remark)
+    world.until_certified()
+    champion = world.state.champion
+    assert world.publisher.manifest("home", champion).lineage.recipe == "soft-labels"
+    (row,) = (row for row in world.store.releases("home") if row.number == champion)
+    assert facts_of(row)["remark"] == world.remark
 
 
 def test_rows_that_certify_have_taught_nothing_before(world):

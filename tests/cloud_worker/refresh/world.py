@@ -47,6 +47,7 @@ class World:
         self.fitted_rows = []
         self.extras = {}  # fields of every row
         self.broken = False
+        self.remark = ""  # of every fit
         self.wavering = lambda record: False  # whether the reference's second answer is another one
         self.start()
 
@@ -76,7 +77,8 @@ class World:
         del files["golden.jsonl"]
         held = calibrating(rows)
         reading = Student(folder, manifest.student).read([row.text for row in held])
-        return Fitted(manifest.student, files, held, LabelMeasures(manifest.student.labels, reading), sorted(WORDS))
+        measures = LabelMeasures(manifest.student.labels, reading)
+        return Fitted(manifest.student, files, held, measures, sorted(WORDS), self.remark)
 
     def ask(self, count):
         """The fleet asks; what reaches the cloud comes to the log as one batch."""
