@@ -32,7 +32,7 @@ from cloud_worker.teacher_settings import (
     VllmSettings,
     WritingSettings,
 )
-from cloud_worker.wishes import wants_rationales
+from cloud_worker.wishes import instruction_of, wants_rationales
 from router.errors import ConfigError
 from router.model_servers import Servers
 from router.settings import config_error, merged, read_toml
@@ -306,7 +306,7 @@ def _check_names(path: Path, config: CloudConfig) -> None:
         _check_cheaper(path, task, teachers)
         _check_student(path, task)
         check_recipe(str(path), task, [other.name for other in config.tasks])
-        _check_reasons(path, task, next(teacher for teacher in config.teachers if teacher.name == task.reference))
+        _check_reference(path, task, next(teacher for teacher in config.teachers if teacher.name == task.reference))
     for teacher in config.teachers:
         _check_files(path, teacher)
     ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
@@ -329,7 +329,10 @@ def _check_files(path: Path, teacher: TeacherSettings) -> None:
             raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", f"no such file: {file!r}")
 
 
-def _check_reasons(path: Path, task: Task, reference: TeacherSettings) -> None:
+def _check_reference(path: Path, task: Task, reference: TeacherSettings) -> None:
+    if instruction_of(task) and not isinstance(reference, WritingSettings):
+        problem = f"gives an instruction, and teacher {reference.name!r} follows none; set one that writes"
+        raise ConfigError(str(path), f"tasks.{task.name}.options.rich", problem)
     gives = isinstance(reference, WritingSettings) and bool(reference.rationale_prompt)
     if wants_rationales(task) and not gives:
         problem = (

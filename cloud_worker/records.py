@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cloud_worker.teachers.base import Question, TeacherAnswer
-from cloud_worker.wishes import LOGGED_ALTERNATIVES, wants_rationales, wants_tokens
+from cloud_worker.wishes import LOGGED_ALTERNATIVES, instruction_of, wants_rationales, wants_tokens
 from router.agreement import parse_calls, parse_json
 from router.chat import calls_as_text, messages_as_json, transcript
 from router.distillation import Record, Source, Tried
@@ -116,6 +116,7 @@ def question_of(asked: Asked, trace: tuple[tuple[str, str], ...] = ()) -> Questi
         response_schema=query.response_schema,
         limits=limits_of(query.limits, task.limits),
         wanted=wanted,
+        instruction=instruction_of(task),
         reason_apart=not wants_rationales(task),
         trace=trace,
     )

@@ -1,7 +1,8 @@
 """Asks the reference of a task what is in the log already, from the refresher's thread.
 
 Rules:
- * It is asked as it was: by text or chat, with the task's limits, and for a reason where the task wants reasons.
+ * It is asked as it was: by text or chat, with the task's limits and instruction, and for a reason where the task wants
+   reasons.
  * Tools, schema and limits that a caller gave are not in the log, so they are not asked with again.
 """
 
@@ -18,7 +19,7 @@ from ray.serve.exceptions import RayServeException
 from cloud_worker.gather import Reply
 from cloud_worker.pool import application_of
 from cloud_worker.teachers.base import NotNow, Question
-from cloud_worker.wishes import wants_rationales
+from cloud_worker.wishes import instruction_of, wants_rationales
 from router.chat import messages_from_json
 from router.distillation import Record
 from router.errors import UnavailableError
@@ -58,4 +59,5 @@ def question_again(task: Task, record: Record) -> Question:
         messages=messages_from_json(record.chat) if record.chat else (),
         limits=task.limits,
         wanted=Wanted(rationale=task.kind is Kind.TEXT and wants_rationales(task)),
+        instruction=instruction_of(task),
     )

@@ -27,6 +27,8 @@ class Question:
         response_schema: JSON schema that the answer should follow, or empty.
         limits: Of the answer, the task's where the caller named none.
         wanted: How many alternatives to each token or label, and whether a reason too.
+        instruction: Template of the task around the text, within the teacher's own; empty for none. It is part of the
+            version of what is answered.
         reason_apart: The reason is the caller's wish, not the task's: the answer stays what it would be without.
         milliseconds: Time that the caller still waits.
         trace: The trace that it belongs to, as W3C ``traceparent`` and its kin.
@@ -38,6 +40,7 @@ class Question:
     response_schema: str = ""
     limits: GenerationLimits = GenerationLimits()
     wanted: Wanted = Wanted()
+    instruction: str = ""
     reason_apart: bool = False
     milliseconds: float = 30_000.0
     trace: tuple[tuple[str, str], ...] = ()

@@ -18,6 +18,13 @@ def version_of(kind: str, *parts: str) -> str:
     return f"{kind}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:_DIGITS]}"
 
 
+def instructed(version: str, instruction: str) -> str:
+    """The version of what a teacher answers under a task's instruction; its own version without one."""
+    if not instruction:
+        return version
+    return f"{version}-{hashlib.sha256(instruction.encode()).hexdigest()[:_DIGITS]}"
+
+
 def digest_of_model(model: str) -> str:
     """What tells a model from every other one: SHA-256 of its files in hex, or a hub's name and revision.
 

@@ -2,6 +2,7 @@
 
 Rules:
  * A reason stands in front of the answer, in the same text; "the answer is" divides them.
+ * A task's instruction stands around the question, and the teacher's own template around both.
  * What can't be read is no lesson, and says why; the answer goes out all the same.
 """
 
@@ -86,8 +87,10 @@ def reason_in(written: Written) -> str:
 
 
 def _prompt(question: Question, template: Template) -> Prompt:
-    messages = question.messages if template.is_bare else ()
-    return Prompt(template.fill(question.text), messages, question.tools, question.response_schema)
+    instruction = Template(question.instruction) if question.instruction else Template()
+    messages = question.messages if template.is_bare and instruction.is_bare else ()
+    text = template.fill(instruction.fill(question.text))
+    return Prompt(text, messages, question.tools, question.response_schema)
 
 
 def _problem(question: Question, written: Written, answer: str) -> str:

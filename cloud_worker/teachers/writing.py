@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from cloud_worker.teachers.base import NoAnswer, NotNow, Question, Reply, TeacherAnswer
+from cloud_worker.teachers.versions import instructed
 from cloud_worker.teachers.wording import Wording, reason_in
 from router.errors import BadInputError, ModelError, UnavailableError
 from router.writers.base import Writer, Written
@@ -93,7 +94,7 @@ def answer_of(question: Question, written: Written, wording: Wording, version: s
     reading = wording.read(question, written)
     return TeacherAnswer(
         reading.answer,
-        version,
+        instructed(version, question.instruction),
         tokens_in=written.tokens_in,
         tokens_out=written.tokens_out or len(written.tokens),
         usd=written.usd,

@@ -87,6 +87,15 @@ def test_a_recipe_that_learns_from_reasons_wants_a_teacher_that_gives_them(read,
         read("\n".join(["[[teachers]]", *lines]), task=recipe)
 
 
+def test_a_recipe_that_gives_an_instruction_wants_a_reference_that_writes(read):
+    lines = [f"{key} = {json.dumps(value)}" for key, value in {**EXAMPLES[1], "name": "big"}.items()]
+    recipe = (
+        'kind = "text"\nstudent = "generator"\nbase = "m"\nrecipe = "prompt-erasure"\noptions.rich = "Think. {text}"'
+    )
+    with pytest.raises(ConfigError, match=r"tasks\.home\.options\.rich: .*teacher 'big' follows none"):
+        read("\n".join(["[[teachers]]", *lines]), task=recipe)
+
+
 def test_engines_share_one_port(read):
     one = '[[teachers]]\nname = "{name}"\nkind = "vllm"\nmodel = "m"\nport = {port}\n'
     with pytest.raises(ConfigError, match="share one"):
