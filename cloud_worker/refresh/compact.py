@@ -55,6 +55,7 @@ class CompactStudent(nn.Module):
     """Token ids -> logits and the highest cosine similarity to a label's centroid."""
 
     centroids: torch.Tensor
+    max_tokens = MAX_TOKENS
 
     def __init__(self, vectors: torch.Tensor, labels: int) -> None:
         """Start from word vectors (words, WIDTH) for ``labels`` labels."""

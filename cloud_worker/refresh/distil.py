@@ -2,6 +2,7 @@
 
 Rules:
  * What follows is measured on the exported file, one text at a time, as on the device.
+ * ``compact`` starts from word vectors, or from the task's ``base`` where it names one.
  * ``encoder-head`` is cross-fitted: its head is fitted anew without each fold. ``compact`` holds a fifth out.
 """
 
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from torch.nn import functional
 from cloud_worker.encoder import load_encoder
 from cloud_worker.refresh import compact
 from cloud_worker.refresh.beside import Beside
+from cloud_worker.refresh.compact import CompactStudent
 from cloud_worker.refresh.export import (
     HEAD_FILE,
     MODEL_FILE,
@@ -36,6 +39,9 @@ from router.measures import LabelMeasures, Measures
 from router.release import StudentSpec
 from router.student import OnnxEncoder, Reading, Student
 from router.task import Task
+
+if TYPE_CHECKING:
+    from cloud_worker.refresh.pretrained import PretrainedStudent
 
 FOLDS = 5
 RIDGE = 0.1  # of the head's weights, shared by all lessons: 1 / C in scikit-learn's words
@@ -182,12 +188,25 @@ class Head:
 
 
 def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
-    encoder = load_encoder(recipe.encoder)
     held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])
     lessons = targets_of(lessons_of([row for row in rows if fold_of(row, FOLDS) != 0], labels), recipe.task)
+    start = _from_pretrained if recipe.task.base else _from_vectors
+    student, tokenizer = start(lessons, recipe, progress)
+    progress("exporting", 0.0)
+    spec = StudentSpec("compact", MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")
+    texts = [row.text for row in held]
+    files = export_compact(student, spec, tokenizer, texts[:500])
+    spec = replace(spec, version=_version(*files.values()))
+    progress("exporting", 0.5)
+    return Fitted(spec, dict(files), held, LabelMeasures(labels, _read(spec, files, texts)), list(lessons.texts))
+
+
+def _from_vectors(lessons: Lessons, recipe: Recipe, progress: Progress) -> tuple[CompactStudent, Any]:
+    """A taught student that began with a pretrained encoder's word vectors, and its tokenizer."""
+    encoder = load_encoder(recipe.encoder)
     torch.manual_seed(recipe.seed)
     vectors = compact.reduced_vectors(encoder.model.get_input_embeddings().weight)
-    student = compact.CompactStudent(vectors, len(labels))
+    student = CompactStudent(vectors, len(lessons.labels))
     compact.train(
         student,
         compact.tokenized(encoder.tokenizer, lessons.texts),
@@ -196,15 +215,14 @@ def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe
         encoder.tokenizer.unk_token_id,
         lambda share: progress("fitting", share),
     )
-    progress("exporting", 0.0)
-    spec = StudentSpec("compact", MODEL_FILE, TOKENIZER_FILE, labels, compact.MAX_TOKENS, version="new")
-    texts = [row.text for row in held]
-    files = export_compact(student, spec, encoder.tokenizer, texts[:500])
-    spec = StudentSpec(
-        "compact", MODEL_FILE, TOKENIZER_FILE, labels, compact.MAX_TOKENS, version=_version(*files.values())
-    )
-    progress("exporting", 0.5)
-    return Fitted(spec, dict(files), held, LabelMeasures(labels, _read(spec, files, texts)), list(lessons.texts))
+    return student, encoder.tokenizer
+
+
+def _from_pretrained(lessons: Lessons, recipe: Recipe, progress: Progress) -> tuple[PretrainedStudent, Any]:
+    """A taught student that began as the task's ``base``, and its tokenizer."""
+    from cloud_worker.refresh import pretrained  # peft: seconds
+
+    return pretrained.teach(lessons, recipe.task, recipe.seed, lambda share: progress("fitting", share))
 
 
 def _read(spec: StudentSpec, files: dict[str, bytes], texts: Sequence[str]) -> Reading:

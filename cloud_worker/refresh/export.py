@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cloud_worker.encoder import Encoder, mean_pooled
-from cloud_worker.refresh.compact import CompactStudent
+from cloud_worker.refresh.compact import MAX_TOKENS
 from router.judgement import DeviceStudent
 from router.query import Query
 from router.release import StudentSpec
@@ -67,7 +67,7 @@ def export_encoder(encoder: Encoder, folder: Path) -> Path:
 
 
 def export_compact(
-    student: CompactStudent, spec: StudentSpec, tokenizer: Any, texts: Sequence[str]
+    student: torch.nn.Module, spec: StudentSpec, tokenizer: Any, texts: Sequence[str]
 ) -> dict[str, bytes]:
     """The student's files: int8 if it answers ``texts`` as float32 does, else float32."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,7 +75,7 @@ def export_compact(
         for folder in (full, small):
             folder.mkdir()
             write_tokenizer(tokenizer, folder / TOKENIZER_FILE)
-        export_torch(student, full / MODEL_FILE, ("logits", "similarity"))
+        export_torch(student, full / MODEL_FILE, ("logits", "similarity"), spec.max_tokens)
         quantize(full / MODEL_FILE, small / MODEL_FILE)
         chosen = small if _answer_alike(full, small, spec, texts) >= LEAST_EQUAL else full
         return {name: (chosen / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
@@ -112,11 +112,11 @@ def head_model(weights: NDArray[np.float32], bias: NDArray[np.float32], centroid
     return bytes(model.SerializeToString())
 
 
-def export_torch(model: torch.nn.Module, path: Path, outputs: tuple[str, ...]) -> None:
+def export_torch(model: torch.nn.Module, path: Path, outputs: tuple[str, ...], max_tokens: int = MAX_TOKENS) -> None:
     """Write a model that reads ``input_ids`` and ``attention_mask``, each (1, tokens), as one ONNX file."""
     model.eval()
     ids, mask = torch.arange(1, 9).unsqueeze(0), torch.ones(1, 8, dtype=torch.long)  # one tensor twice is one input
-    tokens = torch.export.Dim("tokens", min=1, max=64)
+    tokens = torch.export.Dim("tokens", min=1, max=max_tokens)
     program = torch.onnx.export(
         model,
         (ids, mask),

@@ -84,6 +84,10 @@ LABELS = [
         "options.temprature: is not an option of soft-labels for compact; use one of temperature",
     ),
     ('recipe = "hard-labels"\noptions.temperature = 2', "options.temperature: is not an option of hard-labels"),
+    ("options.layers = 2", "options.layers: is not an option of soft-labels for compact;"),
+    ('base = "m"\noptions.layers = -1', "options.layers: is -1"),
+    ('base = "m"\noptions.training.rate = 0', "options.training.rate: is 0"),
+    ('base = "m"\nstudent = "encoder-head"', "base: is 'm'; students of kind encoder-head read with `encoder`"),
     ('prompt = "do {text}"', "prompt: is 'do {text}'; students that label read the bare query"),
 ]
 SERVED = [

@@ -2,7 +2,7 @@
 
 Turc, Chang, Lee and Toutanova 2019, "Well-Read Students Learn Better": distil soft labels into a compact student that
 starts pretrained, or truncated from a larger encoder; temperature after Hinton, Vinyals and Dean 2015. The start is the
-student's business (``load_model(source, labels, layers=2)`` truncates), the temperature the schedule's.
+student's business (``load_model(source, labels, layers=2)`` truncates).
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cloud_worker.language.examples import Example, LabelExample, Lessons, gather, group_of
 from cloud_worker.language.templates import Template
 from router.distillation import Record
 from router.query import Distribution
+
+LEAST_PROBABILITY = 1e-6  # of a label that is learned; all that are less likely add up to nothing
 
 
 def soft_labels(records: Sequence[Record], template: Template | None = None) -> Lessons[LabelExample]:
@@ -35,6 +40,22 @@ def hard_labels(records: Sequence[Record], template: Template | None = None) -> 
         for record in records
     ]
     return gather(certain)
+
+
+def label_examples(texts: Sequence[str], labels: Sequence[str], targets: NDArray[np.float32]) -> list[LabelExample]:
+    """One distribution a distinct text, of what several rows say of it together.
+
+    Args:
+        texts: What the student reads.
+        labels: That it knows.
+        targets: (texts, labels) probabilities; each row sums to 1.
+    """
+    return [LabelExample(text, _dense(labels, row)) for text, row in zip(texts, targets, strict=True)]
+
+
+def _dense(labels: Sequence[str], target: NDArray[np.float32]) -> Distribution:
+    places = [place for place in np.argsort(-target, kind="stable") if target[place] > LEAST_PROBABILITY]
+    return Distribution(tuple((labels[place], math.log(target[place])) for place in places))
 
 
 def soft_texts(
