@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloud_worker.language.rationales import CHECKS
-from cloud_worker.wishes import recipe_name, recipe_of
+from cloud_worker.wishes import recipe_name, recipe_of, starts_from_base
 from router.errors import ConfigError
 from router.task import Kind, Task
 from router.writers.prompting import FIELD
 
 SERVED = "served"
+FEW_SHOT = "few-shot"
 COMPACT, HEAD = "compact", "encoder-head"
 MIXED = ("steps", "plain", "shown_steps", "shown_plain")
 
@@ -133,6 +134,16 @@ TEXT_RECIPES: dict[str, dict[str, Option]] = {
     "step-by-step": {"share": _share(0.5), "check": _CHECK},
 }
 LABEL_RECIPES: dict[str, dict[str, Option]] = {
+    "few-shot": {
+        "patterns": Option(None, _are_templates, _TEMPLATES, True),
+        "verbaliser": Option({}, _says_labels, "write it as a table: label = how it is said"),
+        "generations": _whole(1, 1),
+        "growth": Option(5.0, lambda value: _is_number(value) and value > 1, "use a number above 1"),
+        "subset": _share(0.25),
+        "temperature": _above_zero(2.0),
+        "most": _whole(2000, 1),
+        "training": TRAINING,
+    },
     "hard-labels": {},
     "soft-labels": {"temperature": _above_zero(1.0)},
 }
@@ -153,7 +164,7 @@ def check_recipe(source: str, task: Task, tasks: Sequence[str]) -> None:
     _check_prompt(source, task)
     _check_base(source, task)
     key = f"tasks.{task.name}.options"
-    whose = f"{task.student} with a base" if _starts_from_base(task) else task.student
+    whose = f"{task.student} with a base" if starts_from_base(task) else task.student
     _check_table(source, key, task.options, options_of(task), f"an option of {recipe_name(task)} for {whose}")
     wrong = [name for name in task.options.get("tasks", ()) if name == task.name or name not in tasks]
     if wrong:
@@ -165,12 +176,8 @@ def options_of(task: Task) -> dict[str, Option]:
     if task.kind is Kind.TEXT:
         taught = {} if task.student == SERVED else {"layers": LAYERS, "training": TRAINING}
         return {**TEXT_RECIPES[recipe_of(task)], **LOGGED, **taught}
-    started = {"layers": LAYERS, "training": TRAINING} if _starts_from_base(task) else {}
+    started = {"layers": LAYERS, "training": TRAINING} if starts_from_base(task) else {}
     return {**LABEL_RECIPES[recipe_of(task)], **started}
-
-
-def _starts_from_base(task: Task) -> bool:
-    return task.student == COMPACT and bool(task.base)
 
 
 def _check_name(source: str, task: Task) -> None:
@@ -198,7 +205,10 @@ def _check_prompt(source: str, task: Task) -> None:
 
 
 def _check_base(source: str, task: Task) -> None:
-    if task.base and task.student == HEAD:
+    if recipe_of(task) == FEW_SHOT and not task.base:
+        problem = "is missing; name the model that writes and labels queries for few-shot"
+        raise ConfigError(source, f"tasks.{task.name}.base", problem)
+    if task.base and task.student == HEAD and recipe_of(task) != FEW_SHOT:
         problem = f"is {task.base!r}; students of kind {HEAD} read with `encoder`, leave it out or take {COMPACT}"
         raise ConfigError(source, f"tasks.{task.name}.base", problem)
 

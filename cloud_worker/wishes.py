@@ -36,6 +36,11 @@ def wants_queries(task: Task) -> bool:
     return recipe_name(task).startswith("denoise+") or recipe_of(task) in _FROM_QUERIES
 
 
+def starts_from_base(task: Task) -> bool:
+    """Whether its student is a label student that begins as the task's ``base``; few-shot's base is its ensemble's."""
+    return task.student == "compact" and bool(task.base) and recipe_of(task) != "few-shot"
+
+
 def others_of(task: Task) -> tuple[str, ...]:
     """Names of the other tasks that its student learns beside it."""
     return tuple(task.options.get("tasks", ()))

@@ -32,6 +32,7 @@ from cloud_worker.refresh.export import (
     export_encoder,
     head_model,
 )
+from cloud_worker.wishes import recipe_of, starts_from_base
 from router.distillation import Record
 from router.features import Features
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
@@ -93,17 +94,20 @@ class Fitted:
     remark: str = ""
 
 
-HARD = "hard-labels"
+FEW_SHOT = "few-shot"
+NO_QUERIES = "few-shot found no query without an answer to label; the rows that teach were learned as they are"
+SOFT, HARD = "soft-labels", "hard-labels"
 
 
 def targets_of(lessons: Lessons, task: Task) -> Lessons:
     """The lessons as the task's recipe has them learned.
 
     ``soft-labels``, the default, learns the teacher's whole distribution, flattened by ``options.temperature`` (Hinton,
-    Vinyals and Dean 2015; Turc et al. 2019); ``hard-labels`` its first choice as certain.
+    Vinyals and Dean 2015; Turc et al. 2019); ``hard-labels`` its first choice as certain. What ``few-shot`` gives is
+    soft already.
     """
-    temperature = task.options.get("temperature", 1.0)
-    if task.recipe == HARD:
+    temperature = task.options.get("temperature", 1.0) if recipe_of(task) == SOFT else 1.0
+    if recipe_of(task) == HARD:
         certain = np.eye(len(lessons.labels), dtype=np.float32)[lessons.targets.argmax(axis=1)]
         return replace(lessons, targets=certain)
     flat = lessons.targets ** np.float32(1.0 / temperature)
@@ -117,27 +121,39 @@ def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | 
     if len(labels) < 2:
         return None
     makers = {"compact": _fit_compact, "encoder-head": _fit_head}
-    return makers[recipe.task.student](rows, labels, recipe, progress)
+    fitted = makers[recipe.task.student](rows, labels, recipe, progress)
+    lacks = recipe_of(recipe.task) == FEW_SHOT and not recipe.beside.queries
+    return replace(fitted, remark=NO_QUERIES) if lacks else fitted
+
+
+def _lessons(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe) -> Lessons:
+    """What rows teach by the task's recipe; with ``few-shot`` also queries that an ensemble tuned on them labels."""
+    more: Sequence[Record] = ()
+    if recipe_of(recipe.task) == FEW_SHOT:
+        from cloud_worker.refresh.self_labelling import self_labelled  # peft: seconds
+
+        more = self_labelled([row for row in rows if row.answer in labels], recipe)
+    return targets_of(lessons_of([*rows, *more], labels), recipe.task)
 
 
 def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
     exported = export_encoder(load_encoder(recipe.encoder), recipe.cache / "encoders")
     encoder = OnnxEncoder.load(exported / MODEL_FILE, exported / TOKENIZER_FILE, compact.MAX_TOKENS)
     with Features(recipe.cache / "features" / f"{exported.name}.sqlite", encoder.embed) as features:
-        vectors = features.of([row.text for row in rows], lambda share: progress("fitting", 0.6 * share))
-    by_text = {row.text: vector for row, vector in zip(rows, vectors, strict=True)}
+        texts = [row.text for row in (*rows, *recipe.beside.queries)]
+        vectors = features.of(texts, lambda share: progress("fitting", 0.6 * share))
+    by_text = dict(zip(texts, vectors, strict=True))
     held = calibrating(rows)
     logits = np.zeros((len(held), len(labels)))
     similarity = np.zeros(len(held))
     folds = np.array([fold_of(row, FOLDS) for row in held])
     for fold in range(FOLDS):
-        taught = lessons_of([row for row in rows if fold_of(row, FOLDS) != fold], labels)
-        head = Head.fitted(targets_of(taught, recipe.task), by_text)
+        head = Head.fitted(_lessons([row for row in rows if fold_of(row, FOLDS) != fold], labels, recipe), by_text)
         places = np.flatnonzero(folds == fold)
         if len(places):
             logits[places], similarity[places] = head.read(np.stack([by_text[held[place].text] for place in places]))
         progress("fitting", 0.6 + 0.3 * (fold + 1) / FOLDS)
-    lessons = targets_of(lessons_of(rows, labels), recipe.task)
+    lessons = _lessons(rows, labels, recipe)
     head = Head.fitted(lessons, by_text)
     data = head_model(head.weights, head.bias, head.centroids)
     spec = StudentSpec(
@@ -189,8 +205,8 @@ class Head:
 
 def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
     held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])
-    lessons = targets_of(lessons_of([row for row in rows if fold_of(row, FOLDS) != 0], labels), recipe.task)
-    start = _from_pretrained if recipe.task.base else _from_vectors
+    lessons = _lessons([row for row in rows if fold_of(row, FOLDS) != 0], labels, recipe)
+    start = _from_pretrained if starts_from_base(recipe.task) else _from_vectors
     student, tokenizer = start(lessons, recipe, progress)
     progress("exporting", 0.0)
     spec = StudentSpec("compact", MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")

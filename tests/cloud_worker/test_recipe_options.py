@@ -9,9 +9,11 @@ import pytest
 
 from cloud_worker.config import read_config
 from cloud_worker.language.recipes import RECIPES
+from cloud_worker.language.recipes.few_shot import Ensemble
 from cloud_worker.language.recipes.reasoning import Mixture
 from cloud_worker.language.trainer import Schedule
 from cloud_worker.recipe_options import LABEL_RECIPES, TEXT_RECIPES, TRAINING
+from cloud_worker.refresh.self_labelling import MOST_QUERIES
 from router.errors import ConfigError
 
 HEAD = """
@@ -84,6 +86,17 @@ LABELS = [
         "options.temprature: is not an option of soft-labels for compact; use one of temperature",
     ),
     ('recipe = "hard-labels"\noptions.temperature = 2', "options.temperature: is not an option of hard-labels"),
+    ('recipe = "few-shot"\noptions.patterns = ["{text} is"]', "base: is missing; name the model that writes"),
+    ('recipe = "few-shot"\nbase = "m"', "options.patterns: is missing; give one or more texts"),
+    ('recipe = "few-shot"\nbase = "m"\noptions.patterns = []', "options.patterns: is []"),
+    (
+        'recipe = "few-shot"\nbase = "m"\noptions.patterns = ["{text} is"]\noptions.growth = 1',
+        "options.growth: is 1; use a number above 1",
+    ),
+    (
+        'recipe = "few-shot"\nbase = "m"\noptions.patterns = ["{text} is"]\noptions.verbaliser = {on = " "}',
+        "options.verbaliser: is {'on': ' '}; write it as a table",
+    ),
     ("options.layers = 2", "options.layers: is not an option of soft-labels for compact;"),
     ('base = "m"\noptions.layers = -1', "options.layers: is -1"),
     ('base = "m"\noptions.training.rate = 0', "options.training.rate: is 0"),
@@ -125,8 +138,16 @@ def test_every_option_is_one_that_its_recipe_takes(recipe, options):
             assert taken[name].default == option.default
 
 
-def test_every_recipe_can_be_chosen_by_some_task():
-    assert {*TEXT_RECIPES, *LABEL_RECIPES, "denoise"} == set(RECIPES)
+def test_every_recipe_for_students_that_write_can_be_chosen_by_some_task():
+    assert {*TEXT_RECIPES, "denoise"} == set(RECIPES)
+
+
+def test_the_options_of_few_shot_are_its_ensembles():
+    options = LABEL_RECIPES["few-shot"]
+    for field in fields(Ensemble):
+        if field.name not in ("patterns", "schedule"):
+            assert options[field.name].default == field.default
+    assert options["most"].default == MOST_QUERIES
 
 
 def test_the_tables_of_training_and_mixture_are_those_of_the_trainer_and_the_recipe():

@@ -1,7 +1,7 @@
 """Recipes: log rows -> what a student learns from. One file each, named after what it does; its paper stands on top.
 
-``choose`` binds one by the name that a task's configuration uses. ``few-shot`` needs a model besides rows, and is
-called directly.
+``choose`` binds one for a student that writes, by the name that a task's configuration uses. What students that label
+learn by is called directly: ``soft_labels`` and, with a model besides rows, ``few_shot``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cloud_worker.language.recipes.instructions import instructions
 from cloud_worker.language.recipes.prompt_erasure import prompt_erasure
 from cloud_worker.language.recipes.reasoning import reasoning
 from cloud_worker.language.recipes.responses import answers, responses
-from cloud_worker.language.recipes.soft_labels import hard_labels, soft_labels, soft_texts
+from cloud_worker.language.recipes.soft_labels import soft_labels, soft_texts
 from cloud_worker.language.recipes.soft_tokens import soft_tokens
 from cloud_worker.language.recipes.step_by_step import step_by_step
 from router.distillation import Record
@@ -44,12 +44,10 @@ Recipe = Callable[[Sequence[Record]], Lessons[Any]]
 RECIPES: dict[str, Callable[..., Lessons[Any]]] = {
     "answers": answers,
     "denoise": denoise,
-    "hard-labels": hard_labels,
     "instructions": instructions,
     "prompt-erasure": prompt_erasure,
     "reasoning": reasoning,
     "responses": responses,
-    "soft-labels": soft_labels,
     "soft-texts": soft_texts,
     "soft-tokens": soft_tokens,
     "step-by-step": step_by_step,

@@ -4,7 +4,8 @@ Schick and Schuetze 2021, "Exploiting Cloze Questions for Few-Shot Text Classifi
 tuned on the few rows, their averaged label distributions become soft labels of the unlabelled queries, weighted by how
 well each pattern does on the few rows before tuning. iPET repeats it: in each generation a model also learns from
 queries that a random subset of the others labelled, the surest first, more of them every time. Here labels are scored
-as texts after the pattern, which any model that writes can do; nothing is masked.
+as texts after the pattern, which any model that writes can do; nothing is masked. What it gives are rows whose answer
+and distribution are the ensemble's, to be learned beside the labelled ones as ``soft-labels`` are.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from numpy.typing import NDArray
 
 from cloud_worker.language.answering import score_texts
 from cloud_worker.language.architectures import LanguageModel
-from cloud_worker.language.examples import Example, LabelExample, Lessons
-from cloud_worker.language.templates import Pattern, Template
+from cloud_worker.language.examples import Example
+from cloud_worker.language.templates import Pattern
 from cloud_worker.language.trainer import Progress, Schedule, fit
 from router.distillation import Record
 from router.errors import BadInputError
-from router.query import Distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def few_shot(
     start: LanguageModel,
     ensemble: Ensemble,
     progress: Progress | None = None,
-) -> Lessons[LabelExample]:
-    """Soft labels for the unlabelled queries.
+) -> list[Record]:
+    """The unlabelled queries with soft labels: each with its likeliest label as answer.
 
     Args:
         labelled: The few rows; their answers are the labels.
@@ -93,7 +93,7 @@ def few_shot(
             extra = _self_labelled(scores, weights, unlabelled, labels, size, ensemble)
     mixed = _mixed(scores, weights) / ensemble.temperature
     mixed -= np.logaddexp.reduce(mixed, axis=1, keepdims=True)
-    return Lessons(tuple(_example(record, labels, row) for record, row in zip(unlabelled, mixed, strict=True)))
+    return [_soft_labelled(record, labels, row) for record, row in zip(unlabelled, mixed, strict=True)]
 
 
 def _untuned_accuracy(
@@ -154,7 +154,7 @@ def _surest(
     return found
 
 
-def _example(record: Record, labels: Sequence[str], scores: NDArray[np.float64]) -> LabelExample:
+def _soft_labelled(record: Record, labels: Sequence[str], scores: NDArray[np.float64]) -> Record:
     order = np.argsort(-scores, kind="stable")
-    pairs = tuple((labels[row], float(scores[row])) for row in order)
-    return LabelExample(Template().fill(record.text), Distribution(pairs))
+    names, values = tuple(labels[place] for place in order), tuple(float(scores[place]) for place in order)
+    return replace(record, answer=names[0], labels=names, log_probabilities=values, tail_log_probability=None)

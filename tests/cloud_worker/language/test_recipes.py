@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.language.examples import LabelExample
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.recipes import RECIPES, choose
 from cloud_worker.language.recipes.denoise import MIXTURE, Denoiser, corrupt, denoise
@@ -197,10 +196,13 @@ def test_few_shot_soft_labels_queries_that_have_no_label(row: Row, words: Any) -
     before = {name: value.clone() for name, value in start.model.state_dict().items()}
     ensemble = Ensemble(patterns, Schedule(steps=60, batch=2, rate=1e-2), generations=2)
     heard: list[float] = []
-    found = few_shot(labelled, unlabelled, start, ensemble, heard.append).examples
-    assert [one.distribution.top[0][0] for one in found] == ["lights_on", "lights_off"]
-    assert all(isinstance(one, LabelExample) and one.distribution.top[0][1] < 0 for one in found)
-    assert all(sum(math.exp(value) for _, value in one.distribution.top) == pytest.approx(1.0) for one in found)
+    found = few_shot(labelled, unlabelled, start, ensemble, heard.append)
+    assert [(one.text, one.answer) for one in found] == [
+        ("the red light", "lights_on"),
+        ("the blue light", "lights_off"),
+    ]
+    assert all(one.labels[0] == one.answer and one.log_probabilities[0] < 0 for one in found)
+    assert all(sum(map(math.exp, one.log_probabilities)) == pytest.approx(1.0) for one in found)
     assert heard == [0.5, 1.0]
     assert all(value.equal(before[name]) for name, value in start.model.state_dict().items())
 
