@@ -2,6 +2,9 @@
 
 Mitra et al. 2023, "Orca 2: Teaching Small Language Models How to Reason": the teacher answers under a rich instruction
 that names a strategy; the student sees the bare query and the teacher's response, and must find the strategy itself.
+
+The gateway asks the reference with the instruction and logs the bare query: rows of the log come erased already, and
+rows from elsewhere may still carry it.
 """
 
 from __future__ import annotations

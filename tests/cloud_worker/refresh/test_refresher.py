@@ -51,6 +51,21 @@ def test_a_release_says_by_which_recipe_it_was_taught_and_what_is_to_be_said_of_
     assert facts_of(row)["remark"] == world.remark
 
 
+def test_a_recipe_that_uses_queries_without_an_answer_gets_them_and_no_other_does(world):
+    old = [world.record(9000 + place, f"old {place}", is_reference=False, explored=False) for place in range(3)]
+    world.log.append(old, "another spool", 3)
+    world.ask_and_step(200)
+    assert world.recipes[-1].beside.queries == ()
+    few_shot = replace(world.config.task("home"), recipe="few-shot")
+    world.config = world.config.model_copy(update={"tasks": (few_shot,)})
+    world.start()
+    for _ in range(20):
+        world.ask_and_step(100)
+        if len(world.recipes) > 1:
+            break
+    assert [row.text for row in world.recipes[-1].beside.queries] == ["old 0", "old 1", "old 2"]
+
+
 def test_rows_that_certify_have_taught_nothing_before(world):
     world.until_certified()
     taught = {row.key for row in world.fitted_rows[0]}

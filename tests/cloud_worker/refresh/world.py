@@ -45,6 +45,7 @@ class World:
         self.truth = {**WORDS, OUTSIDE: "weather"}  # what the reference says
         self.asks = [*sorted(WORDS), OUTSIDE]
         self.fitted_rows = []
+        self.recipes = []  # of every fit
         self.extras = {}  # fields of every row
         self.broken = False
         self.remark = ""  # of every fit
@@ -66,6 +67,7 @@ class World:
     def fit(self, task, rows, recipe):
         assert self.state.log_version_seen < self.log.version(), "a version was seen before its fit was done"
         self.fitted_rows.append(list(rows))
+        self.recipes.append(recipe)
         if self.broken:
             raise RuntimeError("no memory")
         manifest, files = tiny_release(self.config.task(task), 1, self.words)
