@@ -104,7 +104,7 @@ class Figures:
     Attributes:
         at: Unix time in seconds.
         taught: Rows that may teach.
-        needed: Rows that start the next fit.
+        needed: Rows that start the next fit; 0 where none starts one.
         hour_rows: Explored rows that came in the last hour.
         hour_planned: Explored rows that its queries should have given, those of the last two minutes left out.
         blind: Whether that is too few to see anything.

@@ -26,7 +26,7 @@ from router.delay import detection_delay
 from router.drift import CHANCE, WINDOW_ROWS
 from router.interval import share_interval
 from router.lookout import ALARMED
-from router.proof import OVERTAKEN, why_unwatched
+from router.proof import OVERTAKEN, why_never_proved, why_unwatched
 from router.release import Manifest
 from router.rollout import TaskReport
 from router.task import NO_FLOOR, Mode, Task
@@ -118,8 +118,7 @@ def standing(known: Known) -> tuple[str, str]:
     if known.manifest is None:
         return "unproven", "the manifest of what serves can't be read"
     if known.manifest.student is None:
-        local = known.task.local_only
-        return "no_student", "nothing may leave: queries are refused" if local else NO_STUDENT
+        return _without_student(known.task)
     if known.state.watch == ALARMED and known.fallen == OVERTAKEN:
         return "unproven", f"{OVERTAKEN}; everything escalates"
     if known.state.watch == ALARMED:
@@ -134,6 +133,13 @@ def standing(known: Known) -> tuple[str, str]:
     if known.state.watch == "blind":
         return "blind", "too few explored rows come to see a break"
     return "proven", ""
+
+
+def _without_student(task: Task) -> tuple[str, str]:
+    if task.local_only:
+        return "no_student", "nothing may leave: queries are refused"
+    why = why_never_proved(task)
+    return ("unproven", why) if why else ("no_student", NO_STUDENT)
 
 
 def _certificate(proof: Certificate) -> dict[str, Any]:

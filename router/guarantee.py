@@ -66,7 +66,7 @@ class Situation:
         alpha: Chance of a false certificate that this attempt may spend, in (0, 1).
         rows_at_hand: Certifying rows that wait already, as many as they are worth of those drawn at ``rate``.
         queries: Seen so far, > 0: the older a task, the longer a release may take to pay for itself.
-        rate: Exploration rate while a challenger waits, in (0, 1].
+        rate: Exploration rate while a challenger waits, in [0, 1]; at 0 nothing is worth proving.
         floor: Exploration rate otherwise, in [0, rate].
         champion_share: Local share of what serves now, in [0, 1]; 0 without a student.
     """
@@ -196,7 +196,7 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
         allowance: Largest loss over all queries, in (0, 1).
         situation: What a certificate costs and brings.
     """
-    if not points:
+    if not points or situation.rate <= 0:
         return Proposal(NEVER, 0.0, 0.0)
     rows = _rows_of(allowance, np.array([point.loss for point in points]), situation)
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate

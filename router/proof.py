@@ -58,6 +58,11 @@ def why_unwatched(task: Task, rows: int = 0) -> str:
     return ""
 
 
+def why_never_proved(task: Task) -> str:
+    """Why no first student of a task can be proved; empty when one can."""
+    return "it may not explore: exploration.cold is 0" if task.exploration.cold <= 0 else ""
+
+
 def content_of(manifest: Manifest) -> int:
     """The number under which a release's content was first published."""
     return manifest.number if manifest.content is None else manifest.content

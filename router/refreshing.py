@@ -5,6 +5,7 @@ The cloud's refresher and a replay of a log both act on these; what they keep in
 Rules:
  * Nothing here reads a clock, a store or a model.
  * Without a champion nothing is lost by exploring, and the cold rate holds.
+ * Where nothing may be explored nothing is proved: no trial begins, and that of a release that serves ends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from router.guarantee import (
     waiting_rate,
 )
 from router.lessons import Key, calibrating, weights_of
+from router.proof import why_never_proved
 from router.task import Task
 from router.trial import Trial, certifying, champion_share, weight_of
 from router.watch import attempt_alpha
@@ -89,6 +91,20 @@ def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tup
     return share, rate
 
 
+def why_no_trial(task: Task, rows: Sequence[Record], champion: Champion) -> str:
+    """Why no challenger may wait for a certificate now; empty when one may.
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        champion: What serves.
+    """
+    if waiting_share(task, rows, champion)[1] > 0:
+        return ""
+    beside = "it may not explore beside a release that serves: exploration gives no room for it"
+    return beside if champion.number else why_never_proved(task)
+
+
 def points_of(task: Task, scores: Array, agrees: Bools, weights: Array) -> tuple[Point, ...]:
     """The thresholds that might be proved, strict to loose; none looser than the share of escalations wants.
 
@@ -117,7 +133,7 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
         number: Its release.
         attempt: Which of the lineage, from 1.
         points: Thresholds that might be proved.
-        rate: Exploration rate while it waits, in (0, 1].
+        rate: Exploration rate while it waits, in [0, 1]; at 0 it gets no patience.
         freeze: Last batch of the log that it may have learned from.
     """
     kind = Trial if task.objective.max_escalation is None else FrugalTrial
@@ -175,6 +191,8 @@ def patience_of(
         situation: As ``situation_of`` gives it.
         pace: Holds the most rows that any challenger may look at.
     """
+    if trial.rate <= 0:
+        return 0
     at_hand = math.fsum(weight_of(row, trial.rate) for row in certifying(rows, trial, spent))
     found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=at_hand)))
     if not found.is_worth_proving:

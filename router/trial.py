@@ -80,7 +80,7 @@ class Trial:
         number: Its release.
         allowance: Largest loss, in (0, 1).
         alpha: Chance of a false certificate that this attempt spends, whatever its thresholds.
-        rate: Lowest exploration rate whose rows count, in (0, 1].
+        rate: Lowest exploration rate whose rows count, in [0, 1]; at 0 no further row is worth anything.
         freeze: Last batch of the log that it may have learned from.
         patience: Most rows that it may look at.
         points: Thresholds that might be proved, strict to loose, as the calibrating rows see them.
@@ -351,6 +351,8 @@ def shared_fairly(rows: Sequence[Record], before: Counter[str]) -> list[Record]:
 def champion_share(rows: Sequence[Record], champion: int, expected: float) -> float:
     """Share of covered queries that the champion keeps, by propensity, in [0, 1]; 0 without a student.
 
+    Where nothing is explored the log holds what escalates alone, and says nothing of it.
+
     Args:
         rows: Current ones.
         champion: Its release, 0 for none.
@@ -358,7 +360,7 @@ def champion_share(rows: Sequence[Record], champion: int, expected: float) -> fl
     """
     if not champion:
         return 0.0
-    met = [row for row in rows if row.release == champion and row.covered and not row.degraded]
+    met = [row for row in rows if row.release == champion and row.covered and not row.degraded and row.exploration > 0]
     if len(met) < LEAST_MET:
         return expected
     weights = [1.0 / max(row.propensity, 1e-3) for row in met]

@@ -55,6 +55,7 @@ from router.refreshing import (
     rate_once_served,
     situation_of,
     waiting_share,
+    why_no_trial,
 )
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
@@ -135,8 +136,14 @@ class Refresher:
             after = trial.outlook(self._situation(room, rows, trial))
             losses = trial.losses(after.threshold)
             waiting = Waiting(trial.number, trial.rows, losses, after.expected_rows, trial.rate, int(trial.patience))
-        needed = max(self._pace.min_rows, self._pace.growth * self._store.task_state(room.task.name).rows_at_refresh)
-        room.guard.post(room.records(), taught, math.ceil(needed), waiting)
+        room.guard.post(room.records(), taught, self._needed(room, rows), waiting)
+
+    def _needed(self, room: Room, rows: Sequence[Record]) -> int:
+        """Rows that start the next fit; 0 where none starts one."""
+        if why_no_trial(room.task, rows, self._serving(room.task)):
+            return 0
+        at_refresh = self._store.task_state(room.task.name).rows_at_refresh
+        return math.ceil(max(self._pace.min_rows, self._pace.growth * at_refresh))
 
     def _is_due(self, state: TaskState, taught: int) -> bool:
         late = self._is_late(state) and taught > max(state.rows_at_refresh, self._pace.min_rows - 1)
@@ -147,6 +154,10 @@ class Refresher:
 
     def _refresh(self, room: Room, rows: Sequence[Record], taught: Sequence[Record]) -> None:
         name = room.task.name
+        why = why_no_trial(room.task, rows, self._serving(room.task))
+        if why:
+            self._store.update_task(name, phase_note=why)
+            return
         room.second.settle(rows)
         refusal = room.second.refusal(rows)
         if refusal:

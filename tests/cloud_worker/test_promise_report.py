@@ -41,6 +41,7 @@ FULL = replace(
 )
 
 
+NEVER_EXPLORED = replace(KNOWN, task=replace(TASK, exploration=Exploration(cold=0.0)))
 WISHED = replace(TASK, objective=Objective(max_disagreement=0.02, max_escalation=0.3))
 SHARE_ALONE = replace(TASK, objective=Objective(max_escalation=0.3))
 LEAVES_40 = replace(RELEASE, escalation=0.4)  # at a floor of 5 % explored
@@ -100,6 +101,8 @@ def test_without_a_floor_no_allowance_is_told_as_used():
         (replace(KNOWN, fallen="it was never certified"), "unproven", "never certified"),
         (replace(KNOWN, task=replace(TASK, exploration=Exploration(floor=0.0))), "unproven", "floor is 0"),
         (replace(KNOWN, task=replace(TASK, local_only=True)), "unproven", "never leave"),
+        (replace(NEVER_EXPLORED, manifest=empty_release(TASK)), "unproven", "may not explore: exploration.cold is 0"),
+        (NEVER_EXPLORED, "proven", ""),
         (replace(KNOWN, state=replace(STATE, watch="alarmed")), "alarmed", "broke its promise"),
         (replace(KNOWN, state=replace(STATE, watch="blind")), "blind", "too few"),
         (replace(KNOWN, state=replace(STATE, watch="unproven")), "unproven", "pinned without proof"),

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.testing import WORDS, tiny_release
-from router.proof import content_of, why_fallen, why_unwatched
+from router.proof import content_of, why_fallen, why_never_proved, why_unwatched
 from router.task import Exploration, Objective, Task
 from router.watch import Certificate, attempt_alpha
 
@@ -51,6 +51,11 @@ def test_what_was_never_certified_has_no_proof_and_what_keeps_nothing_needs_none
 )
 def test_what_may_not_be_explored_can_not_be_watched(task, rows, watched):
     assert (why_unwatched(task, rows) == "") is watched
+
+
+def test_what_is_never_explored_without_a_student_never_gets_one():
+    assert why_never_proved(TASK) == ""
+    assert "cold is 0" in why_never_proved(replace(TASK, exploration=Exploration(cold=0.0)))
 
 
 def test_a_rollback_has_the_content_of_the_number_that_it_names():

@@ -12,10 +12,13 @@ from router.refreshing import (
     begin_trial,
     exploration_at_rest,
     patience_of,
+    rate_once_served,
     situation_of,
     waiting_share,
+    why_no_trial,
 )
 from router.task import Exploration, Objective, Task
+from router.trial import LEAST_MET, Look, Next
 from router.watch import attempt_alpha
 
 TASK = Task("home", reference="big", objective=Objective(0.05), exploration=Exploration(floor=0.05, waiting=0.25))
@@ -69,6 +72,68 @@ def test_a_challenger_that_keeps_nothing_gets_no_patience(record, points):
     one = trial(points=points)
     rows = [record(place) for place in range(500)]
     assert patience_of([(1, row) for row in rows], set(), one, situation_of(TASK, rows, one, Champion()), Pace()) == 0
+
+
+def served(task, kept, rate=1.0):
+    """A trial whose own threshold serves, and keeps that share of the rows looked at."""
+    stays = [place < 1000 * kept for place in range(1000)]
+    looks = [Look(0.9 if one else 0.1, not one, 0, False) for one in stays]
+    one = begin_trial(task, 3, 1, POINTS, rate=rate, freeze=0)
+    one.looks, one.serving, one.patience = looks, 0.9, 3000
+    return one
+
+
+@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (1.0, 0.25), (0.1, 1.0), (0.0, 1.0)])
+def test_once_a_release_serves_its_trial_goes_on_at_the_rate_that_waiting_may_cost(kept, rate):
+    assert rate_once_served(TASK, [], served(TASK, kept)) == pytest.approx(rate)
+
+
+def test_once_a_release_serves_its_trial_goes_on_at_no_higher_rate_than_before():
+    assert rate_once_served(TASK, [], served(TASK, 0.5, rate=0.3)) == 0.3
+
+
+def test_once_a_release_serves_the_rate_goes_by_what_its_rows_kept_when_enough_have_met_it(record):
+    escalated = [record(place, release=3) for place in range(LEAST_MET)]
+    assert rate_once_served(TASK, escalated, served(TASK, 0.5)) == 1.0
+    assert rate_once_served(TASK, escalated[1:], served(TASK, 0.5)) == 0.5
+
+
+UNEXPLORED = replace(TASK, exploration=Exploration(floor=0.0, waiting=0.0))
+
+
+def test_a_release_that_may_not_explore_beside_itself_ends_its_trial():
+    one = served(UNEXPLORED, 0.4)
+    one.rate = rate_once_served(UNEXPLORED, [], one)
+    assert one.rate == 0.0
+    assert one.next(3, situation_of(UNEXPLORED, [], one, Champion(3, 0.4))) is Next.END
+
+
+def test_a_challenger_that_may_not_explore_gets_no_patience(record):
+    rows = [(1, record(place, exploration=0.0, release=2, local_answer="lights")) for place in range(50)]
+    one = begin_trial(UNEXPLORED, 3, 1, POINTS, rate=0.0, freeze=0)
+    situation = situation_of(UNEXPLORED, [row for _, row in rows], one, Champion(2, 0.5))
+    assert patience_of(rows, set(), one, situation, Pace()) == 0
+
+
+@pytest.mark.parametrize(
+    ("exploration", "champion", "words"),
+    [
+        (Exploration(), Champion(), ""),
+        (Exploration(cold=0.0), Champion(), "exploration.cold is 0"),
+        (Exploration(cold=0.0), Champion(2, 0.5), ""),
+        (Exploration(floor=0.0, waiting=0.0), Champion(), ""),
+        (Exploration(floor=0.0, waiting=0.0), Champion(2, 0.5), "beside a release that serves"),
+    ],
+)
+def test_nothing_is_tried_where_nothing_may_be_explored(exploration, champion, words):
+    why = why_no_trial(replace(TASK, exploration=exploration), [], champion)
+    assert (words in why, bool(why)) == (True, bool(words))
+
+
+def test_nothing_is_tried_where_the_share_of_escalations_leaves_no_room_to_explore():
+    task = replace(TASK, objective=Objective(max_escalation=0.3), exploration=Exploration(floor=0.0))
+    assert "no room" in why_no_trial(task, [], Champion(2, 0.7))
+    assert why_no_trial(task, [], Champion(2, 0.8)) == ""
 
 
 def test_what_serves_already_counts_as_what_a_looser_threshold_must_beat(record):

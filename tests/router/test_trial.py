@@ -328,3 +328,8 @@ def test_the_champions_share_is_reckoned_by_propensity_once_it_has_met_enough_ro
     assert champion_share(escalated + kept, 2, expected=0.1) == pytest.approx(share)
     assert champion_share(escalated, 2, expected=0.1) == 0.1
     assert champion_share(escalated, 0, expected=0.1) == 0.0
+
+
+def test_rows_of_a_champion_that_explores_nothing_do_not_tell_its_share(record):
+    escalated = [record(number, release=2, explored=False, exploration=0.0) for number in range(LEAST_MET)]
+    assert champion_share(escalated, 2, expected=0.9) == 0.9

@@ -7,11 +7,12 @@ from functools import partial
 import pytest
 
 from cloud_worker.first_release import publish_first_releases
+from cloud_worker.promises import Promises
 from cloud_worker.rollback import facts_of
 from router.distillation import unit_interval
 from router.opening import check_golden
 from router.release import read_manifest
-from router.task import Judge
+from router.task import Exploration, Judge
 from router.watch import attempt_alpha
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
@@ -216,6 +217,37 @@ def test_a_challenger_whose_files_are_lost_is_given_up(world):
     assert row.state == "rejected"
     assert world.state.phase == "idle"
     world.until_certified()
+
+
+def explore(world, **rates):
+    """Another exploration, by the operator's wish."""
+    task = replace(world.config.task("home"), exploration=Exploration(**rates))
+    world.config = world.config.model_copy(update={"tasks": (task,)})
+    world.start()
+
+
+def test_a_release_that_may_not_explore_beside_itself_serves_and_ends_its_trial(world):
+    explore(world, cold=1.0, floor=0.0, waiting=0.0)
+    world.until_certified()
+    first = world.state.champion
+    for _ in range(4):
+        world.ask_and_step(400)
+    state = world.state
+    assert (state.champion, state.phase, state.exploration) == (first, "idle", 0.0)
+    assert state.phase_note == "it may not explore beside a release that serves: exploration gives no room for it"
+    assert len(world.fitted_rows) == 1  # none is fitted in vain
+    promise = Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+    assert (promise["state"], promise["why"]) == ("unproven", "it may not explore: exploration.floor is 0")
+    assert promise["missing"] is None
+
+
+def test_a_task_that_may_not_explore_at_all_fits_nothing_and_says_so(world):
+    explore(world, cold=0.0)
+    world.ask_and_step(600)
+    assert (world.fitted_rows, world.state.phase) == ([], "idle")
+    promise = Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+    assert (promise["state"], promise["why"]) == ("unproven", "it may not explore: exploration.cold is 0")
+    assert promise["missing"] is None
 
 
 def test_nothing_new_in_the_log_changes_nothing(world):
