@@ -50,9 +50,10 @@ class Waiting:
         release: Its number.
         rows: Explored ones looked at.
         losses: Of them, those lost at the threshold.
-        expected_rows: That the certificate should take, at the loss that is expected; 0 where none is expected.
-        rate: Lowest exploration rate whose rows count, in (0, 1].
-        patience: Most rows that it may look at.
+        expected_rows: Drawn ones that the certificate should take, at the loss that is expected; 0 where none is.
+        rate: Lowest exploration rate whose rows count, in [0, 1].
+        patience: Most rows that it may look at, as many as they are worth of drawn ones.
+        weight: How many drawn rows those looked at are worth.
     """
 
     release: int
@@ -61,6 +62,7 @@ class Waiting:
     expected_rows: float
     rate: float
     patience: int
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from router.watch import WORSE, Certificate
 
 RATIOS = (1.5, 2.0, 3.0)  # of the promise, whose finding is told
 NO_STUDENT = "everything escalates: the reference answers"
+_ROUNDING = 1e-9
 STATES = ("no_student", "proven", "blind", "unproven", "alarmed", "escalating")
 
 
@@ -193,15 +194,23 @@ def _missing(known: Known, figures: Figures) -> dict[str, Any] | None:
 
 
 def _missing_proof(waiting: Waiting, exploration: float) -> dict[str, Any]:
-    more = max(math.ceil(waiting.expected_rows) - waiting.rows, 0) if waiting.expected_rows else None
-    queries = None if more is None or exploration <= 0 else math.ceil(more / exploration)
+    """What a certificate waits for, in drawn rows.
+
+    At an exploration rate below the trial's no row counts; at a higher one they are thinned to it.
+    """
+    have, expected = int(waiting.weight), math.ceil(waiting.expected_rows) or None
+    more = None if expected is None else max(expected - have, 0)
+    comes = 0 < waiting.rate <= exploration + _ROUNDING
+    queries = math.ceil(more / waiting.rate) if more is not None and comes else None
     return {
         "for": "certificate",
         "release": waiting.release,
-        "have": waiting.rows,
+        "looked_at": waiting.rows,
+        "have": have,
         "losses": waiting.losses,
-        "expected": math.ceil(waiting.expected_rows) if waiting.expected_rows else None,
+        "expected": expected,
         "patience": waiting.patience,
+        "rate": waiting.rate,
         "rows": more,
         "queries": queries,
     }

@@ -83,18 +83,21 @@ def _missing(promise: dict[str, Any]) -> Iterator[str]:
     missing = promise["missing"]
     if not missing:
         return
-    queries = ""
-    if missing["queries"] is not None:
-        queries = f", about {missing['queries']:,} queries at {promise['exploration']:.0%} explored"
-    if missing["for"] == "fit":
-        if missing["rows"]:
-            yield f"next fit: {missing['have']:,} of {missing['expected']:,} rows, {missing['rows']:,} missing"
-        return
-    have = f"release {missing['release']} waits: {missing['have']:,} rows, {missing['losses']} lost"
+    if missing["for"] == "certificate":
+        yield _missing_proof(missing, promise["exploration"])
+    elif missing["rows"]:
+        yield f"next fit: {missing['have']:,} of {missing['expected']:,} rows, {missing['rows']:,} missing"
+
+
+def _missing_proof(missing: dict[str, Any], exploration: float) -> str:
+    worth = f", worth {missing['have']:,} drawn ones" if missing["have"] != missing["looked_at"] else ""
+    have = f"release {missing['release']} waits: {missing['looked_at']:,} rows, {missing['losses']} lost{worth}"
     if missing["rows"] is None:
-        yield f"{have}; no threshold of it is worth more rows"
-    else:
-        yield f"{have}; {missing['rows']:,} of about {missing['expected']:,} missing{queries}"
+        return f"{have}; no threshold of it is worth more rows"
+    come = f"none counts at {exploration:.0%} explored, below {missing['rate']:.0%}"
+    if missing["queries"] is not None:
+        come = f"about {missing['queries']:,} queries at {missing['rate']:.0%} explored"
+    return f"{have}; {missing['rows']:,} of about {missing['expected']:,} missing, {come}"
 
 
 def _delays(promise: dict[str, Any]) -> Iterator[str]:

@@ -134,8 +134,15 @@ class Refresher:
         trial, waiting = room.trial, None
         if trial is not None:
             after = trial.outlook(self._situation(room, rows, trial))
-            losses = trial.losses(after.threshold)
-            waiting = Waiting(trial.number, trial.rows, losses, after.expected_rows, trial.rate, int(trial.patience))
+            waiting = Waiting(
+                release=trial.number,
+                rows=trial.rows,
+                losses=trial.losses(after.threshold),
+                expected_rows=after.expected_rows,
+                rate=trial.rate,
+                patience=int(trial.patience),
+                weight=trial.weight,
+            )
         room.guard.post(room.records(), taught, self._needed(room, rows), waiting)
 
     def _needed(self, room: Room, rows: Sequence[Record]) -> int:

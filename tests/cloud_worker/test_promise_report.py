@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -30,7 +31,7 @@ FULL = replace(
     hand=Hand(Mode.OBSERVE, frozen=True, pinned=3),
     figures=replace(
         SEEN,
-        waiting=Waiting(4, 210, 1, 560.0, 0.25, 1500),
+        waiting=Waiting(4, 240, 1, 560.0, 0.25, 1500, 210.0),
         observed=Observed(3, 50.0, rows=1000, kept=800, disagreed=10, usd=8.0, seconds=40.0, tokens=9000),
         drifted=Drifted(3, 2, (Comparison("distance", 0.4, 1e-6, 412, 200, True),)),
         hour_rows=10,
@@ -128,10 +129,33 @@ def test_figures_of_a_release_that_served_before_are_not_told_of_this_one():
     assert told["used"] is None
 
 
-def test_missing_rows_are_counted_in_queries_at_the_rate_in_force():
-    missing = describe(replace(FULL, state=replace(STATE, exploration=0.25)))["missing"]
-    assert (missing["have"], missing["expected"], missing["rows"], missing["queries"]) == (210, 560, 350, 1400)
-    assert describe(replace(FULL, state=replace(STATE, exploration=0.0)))["missing"]["queries"] is None
+def missing_of(rows, weight, exploration, rate=0.25, expected=421.0):
+    figures = replace(SEEN, waiting=Waiting(4, rows, 1, expected, rate, 1500, weight))
+    return describe(replace(KNOWN, figures=figures, state=replace(STATE, exploration=exploration)))
+
+
+@given(rows=st.integers(0, 2000), share=st.floats(0.05, 1), rate=st.sampled_from([0.05, 0.25, 1.0]))
+def test_missing_rows_are_counted_at_their_weight_and_in_queries_at_the_rate_of_the_trial(rows, share, rate):
+    missing = missing_of(rows, rows * share, rate, rate)["missing"]
+    assert (missing["looked_at"], missing["have"]) == (rows, int(rows * share))
+    assert missing["rows"] == max(missing["expected"] - missing["have"], 0)
+    assert missing["queries"] == math.ceil(missing["rows"] / rate)
+
+
+def test_many_rows_of_little_weight_are_not_told_as_enough():
+    told = missing_of(428, 192.4, 0.25)
+    assert (told["missing"]["rows"], told["missing"]["queries"]) == (229, 916)
+    assert (
+        "release 4 waits: 428 rows, 1 lost, worth 192 drawn ones; 229 of about 421 missing, about 916 queries at 25%"
+        in "\n".join(lines_of("home", 3, told))
+    )
+
+
+@pytest.mark.parametrize(("exploration", "queries"), [(1.0, 916), (0.25, 916), (0.05, None), (0.0, None)])
+def test_rows_count_at_the_rate_of_the_trial_and_not_at_all_below_it(exploration, queries):
+    told = missing_of(428, 192.4, exploration)
+    assert told["missing"]["queries"] == queries
+    assert ("none counts at" in "\n".join(lines_of("home", 3, told))) is (queries is None)
 
 
 def test_without_a_challenger_the_next_fit_is_what_is_missing():
