@@ -184,6 +184,7 @@ class Trial:
             first_asked_at=self.first_asked_at,
             last_asked_at=self.last_asked_at,
             teacher_version=self.teacher_version,
+            rate=self.rate,
         )
 
     def escalation(self, threshold: float, exploration: float) -> float:
@@ -321,6 +322,12 @@ def is_kept_by_thinning(row: Record, rate: float) -> bool:
     return (
         row.exploration >= rate - _ROUNDING and unit_interval("thin", row.caller, row.query_id) < rate / row.exploration
     )
+
+
+def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
+    """Of the rows that a certificate looked at, those drawn, thinned to its rate: they stand for all queries alike."""
+    drawn = [row for row in rows if may_certify(row)]
+    return drawn if proof.rate is None else [row for row in drawn if is_kept_by_thinning(row, proof.rate)]
 
 
 def shared_fairly(rows: Sequence[Record], before: Counter[str]) -> list[Record]:

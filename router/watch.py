@@ -42,6 +42,7 @@ class Certificate:
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of all its rows; empty where it was not noted.
+        rate: Lowest exploration rate whose rows counted, in (0, 1]; ``None`` in an old one, where all were drawn at it.
     """
 
     allowance: float
@@ -53,6 +54,7 @@ class Certificate:
     first_asked_at: float = 0.0
     last_asked_at: float = 0.0
     teacher_version: str = ""
+    rate: float | None = None
 
 
 def attempt_alpha(assurance: float, attempt: int) -> float:

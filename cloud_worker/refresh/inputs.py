@@ -42,7 +42,7 @@ class Inputs:
         """Look at the latest whole window, if it has not been looked at.
 
         Args:
-            certified: The rows that certified it, of one rate.
+            certified: Drawn rows that certified it, of one rate.
             since: The rows of its life, in the log's order.
         """
         windows = self._windows(since)

@@ -21,7 +21,7 @@ from router.errors import HeadraceError
 from router.proof import content_of
 from router.release import Manifest
 from router.task import Mode, Task
-from router.trial import Judging
+from router.trial import Judging, drawn_of
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,15 @@ class Telling:
             since = [row for row in rows if row.release == number and row.task_version == self._task.version]
             if not self._inputs.has_new(since):
                 return self._inputs.figures
-            keys = self._store.spent_by(name, content_of(champion))
-            return self._inputs.look([row for row in rows if row.key in keys], since)
+            return self._inputs.look(self._certified(champion, rows), since)
         except (HeadraceError, OSError) as error:
             log.warning("task %s: the inputs of release %d can't be looked at: %s", name, number, error)
             self._unreadable = number
             return None
+
+    def _certified(self, champion: Manifest, rows: Sequence[Record]) -> list[Record]:
+        """Of the rows that certified a release, those that stand for all queries alike."""
+        if champion.certificate is None:
+            return []
+        keys = self._store.spent_by(self._task.name, content_of(champion))
+        return drawn_of((row for row in rows if row.key in keys), champion.certificate)
