@@ -201,17 +201,8 @@ class Trial:
         for row in rows:
             if worth >= self.patience:
                 break
-            score, answer = _said(student, row)
-            kept = would_stay(row)
-            lost = kept and not judging(row.text, row.local_answer or "", row.answer)
-            wrong = not judging(row.text, answer, row.answer)
-            self.looks.append(Look(score, wrong, row.release, kept, lost, weight_of(row, self.rate)))
+            self._look_at(row, student, judging)
             worth += self.looks[-1].weight
-            self.counts[row.caller] += 1
-            self.looked.add(row.key)
-            self.teacher_version = self.teacher_version or row.teacher_version
-            self.first_asked_at = min(self.first_asked_at, row.asked_at)
-            self.last_asked_at = max(self.last_asked_at, row.asked_at)
             seen.append(row)
         return seen
 
@@ -219,6 +210,23 @@ class Trial:
         """Count rows that were drawn and kept and never came, all in all, as lost at every threshold."""
         self.looks.extend([Look(NEVER, wrong=True, release=-1, kept=True)] * (missing - self.missing))
         self.missing = max(self.missing, missing)
+
+    def take_up(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> None:
+        """Look again at all that it had looked at before a restart, in any order: patience was counted in another."""
+        for row in rows:
+            self._look_at(row, student, judging)
+
+    def _look_at(self, row: Record, student: DeviceStudent, judging: Judging) -> None:
+        score, answer = _said(student, row)
+        kept = would_stay(row)
+        lost = kept and not judging(row.text, row.local_answer or "", row.answer)
+        wrong = not judging(row.text, answer, row.answer)
+        self.looks.append(Look(score, wrong, row.release, kept, lost, weight_of(row, self.rate)))
+        self.counts[row.caller] += 1
+        self.looked.add(row.key)
+        self.teacher_version = self.teacher_version or row.teacher_version
+        self.first_asked_at = min(self.first_asked_at, row.asked_at)
+        self.last_asked_at = max(self.last_asked_at, row.asked_at)
 
     def next(self, champion: int, situation: Situation) -> Next:
         """What to do, after all rows at hand have been looked at; to be asked again after a promotion.

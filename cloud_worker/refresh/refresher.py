@@ -370,7 +370,7 @@ class Refresher:
         room.remark = proved.get("remark", "")
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked]
-        room.trial.look(seen, room.student, room.judging)
+        room.trial.take_up(seen, room.student, room.judging)
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 
     def _trial(self, room: Room, manifest: Manifest, points: tuple[Point, ...], rate: float) -> Trial:

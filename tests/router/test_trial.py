@@ -285,6 +285,27 @@ def test_rows_that_are_always_there_falsely_certify_no_more_often_than_drawn_one
     assert false / 300 <= ALPHA + 2 * (ALPHA / 300) ** 0.5
 
 
+def test_losses_among_what_a_champion_keeps_are_not_hidden_by_what_it_escalates(record):
+    """A loss that is exactly the allowance, all of it among drawn rows: one in nine of those at hand."""
+    random, false, lives = np.random.default_rng(0), 0, 60
+    there = {"release": 1, "local_answer": "lights", "exploration": 0.2}
+    for _ in range(lives):
+        leaves, drawn, wrong = random.random(2000) < 0.7, random.random(2000) < 0.2, random.random(2000) < 0.02 / 0.3
+        rows = [
+            record(place, answer="lights", explored=bool(drawn[place]), **there)
+            if leaves[place]
+            else record(place, answer="music" if wrong[place] else "lights", kept=True, propensity=0.2, **there)
+            for place in np.flatnonzero(leaves | drawn).tolist()
+        ]
+        one = trial(rate=0.2)
+        for start in range(0, len(rows), 150):
+            one.look(certifying(after(rows[start : start + 150]), one, set()), GOOD, judging)
+            if one.certified() < NEVER:
+                false += 1
+                break
+    assert false / lives <= ALPHA + 2 * (ALPHA / lives) ** 0.5
+
+
 def test_rows_that_are_always_there_make_a_certificate_shorter():
     worth = [one.weight for one in fleet_lives(np.random.default_rng(1), 60, 20_000, 0.3, 0.004, 0.03, 0.2)]
     drawn = [one.weight for one in fleet_lives(np.random.default_rng(1), 60, 20_000, 0.3, 0.0092, 0.0092, 0.0)]

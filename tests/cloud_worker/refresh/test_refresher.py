@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from cloud_worker.figures import Board
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.promises import Promises
 from cloud_worker.rollback import facts_of
@@ -97,16 +98,34 @@ def test_a_better_student_takes_the_champions_place(world):
     assert world.state.exploration == world.config.task("home").exploration.floor
 
 
-def test_exploration_rises_while_a_challenger_waits(world):
+def wait_beside_a_champion(world):
     world.until_certified()
-    floor = world.state.exploration
     world.words = world.said = {**WORDS, OUTSIDE: "weather"}
     for _ in range(120):
         world.ask_and_step(50)
         if world.state.phase == "waiting":
-            break
-    assert world.state.phase == "waiting"
-    assert world.state.exploration > floor
+            return
+    raise AssertionError("no challenger waits")
+
+
+def test_exploration_rises_while_a_challenger_waits(world):
+    wait_beside_a_champion(world)
+    assert world.state.exploration > world.config.task("home").exploration.floor
+
+
+def test_a_challenger_beside_a_champion_survives_a_kill_with_its_weights(world):
+    wait_beside_a_champion(world)
+    for _ in range(4):
+        world.ask_and_step(100)
+    before = world.refresher._rooms[0].trial
+    world.start()
+    after = world.refresher._rooms[0].trial
+    assert 0 < after.weight < after.rows  # what had to be asked is among them
+    assert Counter(after.looks) == Counter(before.looks)
+    assert replace(after, looks=[]) == replace(before, looks=[])
+    assert after.certified() == before.certified()
+    waiting = Board(world.store.engine).read("home", 1).waiting
+    assert (waiting.rows, waiting.weight) == (after.rows, after.weight)
 
 
 def test_a_student_that_is_worse_than_it_claims_never_serves(world):
