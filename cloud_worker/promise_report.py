@@ -147,6 +147,7 @@ def _certificate(proof: Certificate) -> dict[str, Any]:
     return {
         "rows": proof.rows,
         "losses": proof.losses,
+        "weight": proof.rows if proof.weight is None else proof.weight,
         "allowance": proof.allowance,
         "attempt": proof.attempt,
         "first_asked_at": proof.first_asked_at,

@@ -51,8 +51,9 @@ def _proved(promise: dict[str, Any]) -> Iterator[str]:
     proof, covered = promise["certificate"], promise["covered"]
     words = []
     if proof:
+        worth = f" worth {proof['weight']:,.0f} drawn ones" if round(proof["weight"]) != proof["rows"] else ""
         words.append(
-            f"certified on {proof['rows']:,} rows, {proof['losses']} lost, "
+            f"certified on {proof['rows']:,} rows{worth}, {proof['losses']} lost, "
             f"for {_share(proof['allowance'])} (attempt {proof['attempt']})"
         )
     if covered["share"] is not None:

@@ -163,7 +163,7 @@ class Trial:
 
     @property
     def least_rows(self) -> int:
-        """Rows to look at before it may serve, whatever they say."""
+        """Rows to look at before it may serve, as many as they are worth of drawn ones, whatever they say."""
         return 0
 
     def proven(self, threshold: float) -> float:
@@ -185,6 +185,7 @@ class Trial:
             last_asked_at=self.last_asked_at,
             teacher_version=self.teacher_version,
             rate=self.rate,
+            weight=self.weight,
         )
 
     def escalation(self, threshold: float, exploration: float) -> float:

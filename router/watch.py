@@ -35,14 +35,15 @@ class Certificate:
     Attributes:
         allowance: Largest loss that it speaks against, in (0, 1).
         alpha: Chance of a false certificate that this attempt spends, in (0, 1).
-        rows: Explored rows looked at.
-        losses: How many of them the release lost.
+        rows: Looked at, drawn or asked all the same.
+        losses: How many of them the release lost, whatever they weigh.
         log_evidence: Natural logarithm of the bet.
         attempt: Which attempt of the lineage, from 1.
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of all its rows; empty where it was not noted.
         rate: Lowest exploration rate whose rows counted, in (0, 1]; ``None`` in an old one, where all were drawn at it.
+        weight: How many rows drawn at that rate they are worth; ``None`` in an old one, where each counted as one.
     """
 
     allowance: float
@@ -55,6 +56,7 @@ class Certificate:
     last_asked_at: float = 0.0
     teacher_version: str = ""
     rate: float | None = None
+    weight: float | None = None
 
 
 def attempt_alpha(assurance: float, attempt: int) -> float:

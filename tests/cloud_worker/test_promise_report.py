@@ -124,6 +124,16 @@ def test_the_allowance_used_says_its_rows_and_its_interval():
     assert (used["of_allowance_low"], used["of_allowance_high"]) == (loss.low / 0.02, loss.high / 0.02)
 
 
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [(None, "on 412 rows, 1 lost"), (412.0, "on 412 rows, 1 lost"), (191.7, "412 rows worth 192 drawn ones, 1 lost")],
+)
+def test_rows_that_count_less_than_drawn_ones_are_told_with_their_weight(weight, words):
+    told = describe(replace(KNOWN, manifest=replace(RELEASE, certificate=replace(PROOF, weight=weight))))
+    assert told["certificate"]["weight"] == (weight or 412)
+    assert words in "\n".join(lines_of("home", 3, told))
+
+
 def test_figures_of_a_release_that_served_before_are_not_told_of_this_one():
     told = describe(replace(KNOWN, state=replace(STATE, champion=5)))
     assert told["used"] is None

@@ -1,5 +1,6 @@
 """An objective of escalations: the strictest threshold within the share, a floor that wins, a bound that is proved."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,25 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     assert 0.1 < trial.proven(trial.certified()) < 0.2
     trial.serving, trial.patience = trial.certified(), 3000
     assert trial.next(0, SITUATION) is Next.END  # a looser one would leave less than is allowed
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.3, 0.09])
+def test_a_share_alone_proves_as_much_whatever_its_rows_weigh(rate):
+    """A tenth of the rows was drawn, and the rest had to be asked."""
+
+    def weighed(count):
+        drawn = looks(count // 10)
+        return drawn + [replace(look, weight=rate) for look in looks(count - count // 10)]
+
+    task = wishing(max_escalation=0.3)
+    trial = trial_of(task, points_of(task, *scored()))
+    needed = math.ceil(PROVING_ROWS / (0.1 + 0.9 * rate) / 10) * 10
+    trial.looks = weighed(needed - 10)
+    assert trial.next(0, SITUATION) is Next.WAIT
+    trial.looks = weighed(needed)
+    assert trial.next(0, SITUATION) is Next.PROMOTE
+    assert trial.proven(trial.certified()) <= 0.0165
+    assert trial.certificate(1).weight == pytest.approx(PROVING_ROWS, rel=0.03)
 
 
 def test_beside_a_floor_the_floor_wins():

@@ -49,6 +49,12 @@ def test_a_manifest_comes_back_as_it_was_written(manifest):
     assert read_manifest(write_manifest(manifest)) == manifest
 
 
+def test_a_certificate_from_before_rows_were_weighed_is_read():
+    written = json.loads(write_manifest(FULL))
+    del written["certificate"]["weight"], written["certificate"]["rate"]
+    assert read_manifest(json.dumps(written).encode()).certificate == Certificate(0.05, 0.05, 300, 2, 3.2, 1)
+
+
 @given(threshold=st.floats(0, 2), version=st.integers(0, 10**6), created=st.floats(0, 4e9))
 def test_numbers_come_back_exactly(threshold, version, created):
     manifest = replace(FULL, policy=Policy(threshold, version), created_at=created)
