@@ -22,6 +22,7 @@ from cloud_worker.pool_policies import StoredPolicy
 from cloud_worker.pool_report import describe_pool
 from cloud_worker.store import TaskState
 from router.budget import Spent
+from router.classes import ClassFigures
 from router.delay import detection_delay
 from router.drift import CHANCE, WINDOW_ROWS
 from router.interval import share_interval
@@ -50,6 +51,7 @@ class Known:
         fallen: Why its certificate does not stand, empty when it does.
         judged_by: The judge of the task's lineage, empty if none is known yet.
         figures: What the refresher saw last, ``None`` before its first look.
+        classes: What the rows that certified the release say of each class; empty where it has none.
         reports: What each device did with the task since it started.
         pool: Policies of its cheaper teachers, oldest first.
         spent: What the fleet has spent of its limits.
@@ -63,6 +65,7 @@ class Known:
     fallen: str
     judged_by: str
     figures: Figures | None
+    classes: tuple[ClassFigures, ...] = ()
     reports: tuple[TaskReport, ...] = ()
     pool: tuple[StoredPolicy, ...] = ()
     spent: Spent = field(default_factory=Spent)
@@ -86,6 +89,7 @@ def describe(known: Known) -> dict[str, Any]:
         "why": why,
         "as_of": figures.at or None,
         "certificate": _certificate(manifest.certificate) if manifest and manifest.certificate else None,
+        "classes": [_class(one) for one in known.classes],
         "used": _used(figures.watched, known.task.at_device.max_disagreement),
         "missing": _missing(known, figures),
         "exploration": known.state.exploration,
@@ -152,6 +156,19 @@ def _certificate(proof: Certificate) -> dict[str, Any]:
         "attempt": proof.attempt,
         "first_asked_at": proof.first_asked_at,
         "last_asked_at": proof.last_asked_at,
+    }
+
+
+def _class(one: ClassFigures) -> dict[str, Any]:
+    loss = share_interval(one.losses, one.rows)
+    return {
+        "label": one.label,
+        "rows": one.rows,
+        "kept": one.kept / one.rows,
+        "losses": one.losses,
+        "loss": loss.share,
+        "loss_low": loss.low,
+        "loss_high": loss.high,
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich.markup import escape
+
 from cloud_worker.limits_report import limit_lines
 from cloud_worker.pool_report import pool_lines
 from router.task import NO_FLOOR
@@ -60,6 +62,18 @@ def _proved(promise: dict[str, Any]) -> Iterator[str]:
         words.append(f"covers {covered['share']:.1%} of {covered['answered']:,} answers")
     if words:
         yield "; ".join(words)
+    yield from _worst_class(promise)
+
+
+def _worst_class(promise: dict[str, Any]) -> Iterator[str]:
+    """The class that surely loses most, on the rows that certified."""
+    if promise["classes"]:
+        worst = max(promise["classes"], key=lambda one: (one["loss_low"], one["losses"], one["rows"]))
+        yield (
+            f"worst of {len(promise['classes'])} classes: {escape(worst['label'])}, {worst['losses']} of "
+            f"{worst['rows']:,} drawn rows lost ({worst['loss_low']:.1%} to {worst['loss_high']:.1%}), "
+            f"{worst['kept']:.0%} kept"
+        )
 
 
 def _used(promise: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from cloud_worker.promise_report import Known, describe
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import Device, Store, TaskState
+from router.classes import ClassFigures
 from router.errors import ReleaseError
 from router.proof import why_fallen
 from router.release import Manifest
@@ -52,6 +53,7 @@ class Promises:
             manifest=manifest,
             fallen=self._why_fallen(manifest, task, judged_by) if manifest is not None else "",
             judged_by=judged_by,
+            classes=tuple(ClassFigures(**one) for one in self._facts(task, state.champion).get("classes", ())),
             figures=self._board.read(state.name, state.version),
             reports=reports_of(state.name, devices),
             spent=self._limits.account(state.name).spent,
@@ -69,10 +71,12 @@ class Promises:
         why = why_fallen(manifest, task, judged_by)
         if why or manifest.student is None:
             return why
-        facts = [facts_of(row) for row in self._store.releases(task.name) if row.number == manifest.number]
-        if any(fact.get("alarmed") for fact in facts):
-            return "it broke its promise"
-        return next((str(fact["fallen"]) for fact in facts if fact.get("fallen")), "")
+        facts = self._facts(task, manifest.number)
+        return "it broke its promise" if facts.get("alarmed") else str(facts.get("fallen") or "")
+
+    def _facts(self, task: Task, release: int) -> dict[str, Any]:
+        """What the store has noted of a release; empty where nothing."""
+        return next((facts_of(row) for row in self._store.releases(task.name) if row.number == release), {})
 
 
 def reports_of(task: str, devices: Iterable[Device]) -> tuple[TaskReport, ...]:

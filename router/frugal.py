@@ -34,11 +34,11 @@ class FrugalTrial(Trial):
         """Rows to look at before it may serve, as many as they are worth of drawn ones."""
         return PROVING_ROWS if self.allowance >= NO_FLOOR else 0
 
-    def certified(self) -> float:
+    def loosest(self) -> float:
         """The loosest threshold that is certified and not looser than the share wants, ``NEVER`` where none is."""
         if self.rows and self.evidence(self.least) >= -math.log(self.alpha):
             return self.least
-        return Trial.certified(self)
+        return Trial.loosest(self)
 
     def proven(self, threshold: float) -> float:
         """The loss that the rows speak against: the allowance, or without a floor the least that they can prove."""

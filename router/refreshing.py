@@ -145,6 +145,7 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
         freeze=freeze,
         patience=0,
         points=points,
+        kind=task.kind,
     )
 
 

@@ -23,11 +23,13 @@ from enum import StrEnum
 
 import numpy as np
 
+from router.classes import spared
 from router.distillation import Record, had_to_be_asked, is_set_aside, may_certify, unit_interval
 from router.errors import BadInputError
 from router.guarantee import LEAST_GAIN, NEVER, Array, Bools, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
+from router.task import Kind
 from router.watch import Certificate, log_factors, log_mixture
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
@@ -54,6 +56,7 @@ class Look:
         kept: The user got that release's answer, or would have, had the operator not had everything escalate.
         lost: Of those kept: that answer differs from the reference's.
         weight: What it counts beside a row that was drawn at the trial's rate, in (0, 1].
+        label: The reference's, of a row drawn at that rate whose answers are labels; else empty.
     """
 
     score: float
@@ -62,6 +65,7 @@ class Look:
     kept: bool
     lost: bool = False
     weight: float = 1.0
+    label: str = ""
 
 
 class Next(StrEnum):
@@ -90,6 +94,7 @@ class Trial:
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of the rows looked at; empty before the first.
         missing: Among the looks, those at rows that never came.
+        kind: Of its task: labels make classes, texts none.
     """
 
     number: int
@@ -105,6 +110,7 @@ class Trial:
     last_asked_at: float = 0.0
     teacher_version: str = ""
     missing: int = 0
+    kind: Kind = Kind.LABEL
     counts: Counter[str] = field(default_factory=Counter)
     looked: set[Key] = field(default_factory=set)
 
@@ -136,7 +142,11 @@ class Trial:
         return math.fsum(look.weight for look in self.looks if look.score >= threshold) / (self.weight or 1.0)
 
     def certified(self) -> float:
-        """The loosest threshold that is certified, ``NEVER`` where none is."""
+        """The loosest threshold that is certified and that no class speaks against, ``NEVER`` where none is."""
+        return spared(self.looks, self.loosest(), self.allowance)
+
+    def loosest(self) -> float:
+        """The loosest threshold that is certified, whatever its classes say, ``NEVER`` where none is."""
         scores, weights, wrong = self._columns()
         order = np.argsort(-scores[wrong], kind="stable")
         kept, lost = log_factors(self.allowance, weights)
@@ -222,12 +232,16 @@ class Trial:
         kept = would_stay(row)
         lost = kept and not judging(row.text, row.local_answer or "", row.answer)
         wrong = not judging(row.text, answer, row.answer)
-        self.looks.append(Look(score, wrong, row.release, kept, lost, weight_of(row, self.rate)))
+        self.looks.append(Look(score, wrong, row.release, kept, lost, weight_of(row, self.rate), self._label_of(row)))
         self.counts[row.caller] += 1
         self.looked.add(row.key)
         self.teacher_version = self.teacher_version or row.teacher_version
         self.first_asked_at = min(self.first_asked_at, row.asked_at)
         self.last_asked_at = max(self.last_asked_at, row.asked_at)
+
+    def _label_of(self, row: Record) -> str:
+        tells = self.kind is Kind.LABEL and may_certify(row) and is_kept_by_thinning(row, self.rate)
+        return row.answer if tells else ""
 
     def next(self, champion: int, situation: Situation) -> Next:
         """What to do, after all rows at hand have been looked at; to be asked again after a promotion.

@@ -19,7 +19,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from cloud_worker.refresh.self_agreement import AskAgain
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import ReleaseRow, Store, TaskState
 from cloud_worker.wishes import recipe_name
+from router.classes import figures_of
 from router.deferral import Policy
 from router.distillation import Record
 from router.errors import HeadraceError, ReleaseError
@@ -273,8 +274,7 @@ class Refresher:
             self._promote(room, trial)
             step = trial.next(self._serving(room.task).number, self._situation(room, rows, trial))
         if step is Next.END:
-            uncertified = trial.certified() == NEVER
-            kind = "no certificate" if uncertified else "certified, and keeps no more than the champion"
+            kind = "no certificate" if trial.loosest() == NEVER else "certified, and keeps no more than the champion"
             self._end(room, trial, f"{kind}: {trial.rows} rows")
 
     def _close(self, room: Room, rows: Sequence[Record]) -> None:
@@ -314,7 +314,8 @@ class Refresher:
             number, digest = trial.number, self._publisher.amend(manifest, {})
         trial.serving = threshold
         trial.rate = rate_once_served(room.task, [record for _, record in room.current()], trial)
-        note = json.dumps({"local_share": trial.kept(threshold), "remark": room.remark})
+        classes = [asdict(one) for one in figures_of(trial.looks, threshold)]
+        note = json.dumps({"local_share": trial.kept(threshold), "remark": room.remark, "classes": classes})
         self._store.update_release(name, number, note=note)
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
         log.info("task %s: release %d certified on %d rows", name, number, trial.rows)

@@ -237,7 +237,7 @@ class Replay:
             step = trial.next(self._standing.champion.number, self._situation(trial))
         if step is Next.END:
             if not trial.has_served:
-                why = "no certificate" if trial.certified() == NEVER else "it keeps no more than what serves"
+                why = "no certificate" if trial.loosest() == NEVER else "it keeps no more than what serves"
                 self._tell(queries, f"release {trial.number} is rejected after {trial.rows} rows: {why}")
             self._rest()
 

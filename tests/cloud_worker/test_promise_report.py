@@ -13,6 +13,7 @@ from cloud_worker.promise_view import lines_of
 from cloud_worker.store import Store, TaskState
 from edge_agent.testing import WORDS, empty_release, tiny_release
 from router.budget import Spent
+from router.classes import ClassFigures
 from router.drift import Comparison
 from router.interval import share_interval
 from router.rollout import TaskReport
@@ -132,6 +133,18 @@ def test_rows_that_count_less_than_drawn_ones_are_told_with_their_weight(weight,
     told = describe(replace(KNOWN, manifest=replace(RELEASE, certificate=replace(PROOF, weight=weight))))
     assert told["certificate"]["weight"] == (weight or 412)
     assert words in "\n".join(lines_of("home", 3, told))
+
+
+def test_classes_are_told_with_their_rows_and_the_worst_is_named():
+    classes = (ClassFigures("lights", 200, 180, 0), ClassFigures("mu[sic]", 50, 40, 4), ClassFigures("clock", 2, 1, 1))
+    told = describe(replace(KNOWN, classes=classes))
+    loss = share_interval(4, 50)
+    found = told["classes"][1]
+    assert (found["label"], found["rows"], found["kept"], found["losses"]) == ("mu[sic]", 50, 0.8, 4)
+    assert (found["loss"], found["loss_low"], found["loss_high"]) == (0.08, loss.low, loss.high)
+    text = "\n".join(lines_of("home", 3, told))
+    assert r"worst of 3 classes: mu\[sic], 4 of 50 drawn rows lost (2.2% to 19.2%), 80% kept" in text
+    assert "worst of" not in "\n".join(lines_of("home", 3, describe(KNOWN)))
 
 
 def test_figures_of_a_release_that_served_before_are_not_told_of_this_one():

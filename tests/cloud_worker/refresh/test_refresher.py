@@ -40,6 +40,9 @@ def test_the_first_release_is_proved_and_serves(world):
     assert 200 <= certificate.rows <= 500
     assert state.exploration == world.config.task("home").exploration.floor
     check_golden(world.publisher.path("home", state.champion), manifest)
+    told = Promises(world.config.tasks, world.store, world.publisher).gather()["home"]["classes"]
+    assert {one["label"]: one["kept"] for one in told} == {"lights": 1.0, "music": 1.0, "clock": 1.0, "weather": 0.0}
+    assert sum(one["rows"] for one in told) == certificate.rows
 
 
 def test_a_release_says_by_which_recipe_it_was_taught_and_what_is_to_be_said_of_it(world):
