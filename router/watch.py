@@ -71,26 +71,6 @@ MOST_ROWS = 1e7  # a certificate that takes more is never waited for
 ALTERNATIVES = (0.05, 0.15, 0.3, 0.45, 0.6)
 
 
-class CertifyingBet:
-    """A bet against "loss >= allowance", spread over several smaller losses."""
-
-    def __init__(self, allowance: float) -> None:
-        """Start with evidence 1 against a loss of ``allowance``, in (0, 1)."""
-        self.allowance = allowance
-        self.rows = 0
-        self.losses = 0
-
-    def update(self, lost: bool) -> None:
-        """Look at one more row."""
-        self.rows += 1
-        self.losses += lost
-
-    @property
-    def log_evidence(self) -> float:
-        """Natural logarithm of the bet's value."""
-        return log_evidence(self.allowance, self.rows, self.losses)
-
-
 def log_evidence(allowance: float, rows: int, losses: int) -> float:
     """Natural logarithm of the mixture of likelihood ratios against a loss of ``allowance``.
 

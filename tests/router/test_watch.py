@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from router.delay import describe_delays, detection_delay, divergence
 from router.watch import (
     RESTART_ROWS,
-    CertifyingBet,
     Sight,
     Watch,
     WatchState,
@@ -61,16 +60,6 @@ def test_a_loss_never_adds_evidence_for_a_release(allowance, rows, losses):
     losses = min(losses, rows)
     assert log_evidence(allowance, rows + 1, losses + 1) <= log_evidence(allowance, rows, losses) + 1e-9
     assert log_evidence(allowance, rows + 1, losses) >= log_evidence(allowance, rows, losses) - 1e-9
-
-
-@given(allowance=ALLOWANCES, lost=st.lists(st.booleans(), max_size=200), seed=st.integers(0, 99))
-def test_the_order_of_the_rows_does_not_matter(allowance, lost, seed):
-    bets = [CertifyingBet(allowance), CertifyingBet(allowance)]
-    for row in lost:
-        bets[0].update(row)
-    for place in np.random.default_rng(seed).permutation(len(lost)):
-        bets[1].update(lost[place])
-    assert bets[0].log_evidence == bets[1].log_evidence
 
 
 @given(allowance=st.floats(0.001, 0.3), wider=st.floats(1.0, 1.3), rows=COUNTS, losses=st.integers(0, 20))
