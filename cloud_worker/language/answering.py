@@ -2,7 +2,8 @@
 
 Rules:
  * Greedy: the same prompt gives the same answer, alone or in a batch, up to rounding.
- * A label's score is the log-probability of its whole text after the prompt, normalised over the labels.
+ * A label's score is the log-probability of its whole text after the prompt, as running text, normalised over the
+   labels.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from router.writers.base import Written
 from router.writers.local import alternatives
 
 BATCH = 64
+_LEAST_REST = 1e-9  # share of a text's probability that stays its own, whatever rounding says
 
 
 def write(language: LanguageModel, prompts: Sequence[str], max_tokens: int = 64, top_k: int = 0) -> list[Written]:
@@ -64,17 +66,71 @@ def label_log_probabilities(language: LanguageModel, prompts: Sequence[str]) -> 
 def score_texts(language: LanguageModel, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
     """How likely each text is after each prompt: (prompts, texts), natural logarithms that sum to one over the texts.
 
+    Prompt and text are read as one running text, as models are trained, and a text that begins another one counts
+    without it. Where an end closes the prompt, or an encoder reads it, the text stands alone and its own end counts.
+
+    Raises:
+        BadInputError: A prompt that leaves no room for a text.
+    """
+    rows = [row for prompt in prompts for row in _continuations(language, prompt, texts)]
+    sums = [_text_batch(language, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+    scores = np.concatenate(sums).reshape(len(prompts), len(texts)) if sums else np.zeros((0, len(texts)))
+    for place, own in enumerate(scores):
+        begin = place * len(texts)
+        own[:] = _apart(own, [row.target for row in rows[begin : begin + len(texts)]])
+    return np.asarray(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+
+
+def said_after(language: LanguageModel, prompt: str, text: str) -> str:
+    """A text as it goes on from a prompt: after a space, unless the prompt ends in one or is read apart from it."""
+    return text if _is_apart(language, prompt) or prompt[-1:].isspace() else f" {text}"
+
+
+def _is_apart(language: LanguageModel, prompt: str) -> bool:
+    """Whether a prompt is no running text: an encoder reads it, or the tokenizer puts an end behind it."""
+    tokenizer = language.tokenizer
+    return language.form is not Form.CAUSAL or tokenizer(prompt)["input_ids"][-1:] == [tokenizer.eos_token_id]
+
+
+def _continuations(language: LanguageModel, prompt: str, texts: Sequence[str]) -> list[Encoded]:
+    """A row for each text after a prompt.
+
     Raises:
         BadInputError: A prompt that leaves no room for a text.
     """
     tokenizer = language.tokenizer
-    targets = [(*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for text in texts]
-    room = max(len(target) for target in targets)
-    ids = [encode_prompt(language, prompt, room) for prompt in prompts]
-    rows = [Encoded(prompt, target, 1.0) for prompt in ids for target in targets]
-    sums = [_text_batch(language, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
-    scores = np.concatenate(sums).reshape(len(prompts), len(texts)) if sums else np.zeros((0, len(texts)))
-    return np.asarray(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    if _is_apart(language, prompt):
+        alone = [(*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for text in texts]
+        read = encode_prompt(language, prompt, max(len(target) for target in alone))
+        return [Encoded(read, target, 1.0) for target in alone]
+    wholes = [tuple(tokenizer(prompt + said_after(language, prompt, text))["input_ids"]) for text in texts]
+    longest = max(len(whole) for whole in wholes)
+    if longest > language.window:
+        raise BadInputError(
+            "input", f"has {longest} tokens with the longest text; the model's window is {language.window}"
+        )
+    shared = _shared(tuple(tokenizer(prompt)["input_ids"]), wholes)
+    return [Encoded(whole[:shared], whole[shared:], 1.0) for whole in wholes]
+
+
+def _shared(prompt: tuple[int, ...], wholes: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens of a prompt stand in front of every text: its last one may have merged with a text's first."""
+    most = min(len(prompt), *(len(whole) - 1 for whole in wholes))
+    return next(size for size in range(most, -1, -1) if all(whole[:size] == prompt[:size] for whole in wholes))
+
+
+def _apart(scores: NDArray[np.float64], targets: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
+    """What each text has for itself: (texts,), without what goes on to a longer text that begins with it."""
+    own = scores.copy()
+    for place in sorted(range(len(targets)), key=lambda place: -len(targets[place])):
+        size = len(targets[place])
+        longer = [
+            own[other] for other, target in enumerate(targets) if len(target) > size and target[:size] == targets[place]
+        ]
+        if longer:
+            taken = min(np.exp(np.logaddexp.reduce(longer) - scores[place]), 1.0 - _LEAST_REST)
+            own[place] += np.log1p(-taken)
+    return own
 
 
 @torch.inference_mode()

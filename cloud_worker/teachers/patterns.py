@@ -33,6 +33,8 @@ from router.errors import BadInputError, ConfigError, ModelError
 from router.query import Distribution
 from router.writers.loading import Form, LanguageModel, load_language
 
+_SCORED = "as running text"  # how; part of the version
+
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
@@ -67,7 +69,7 @@ class PatternsTeacher:
         self._language = language
         self._labelling = labelling
         self._room = max(
-            len(language.tokenizer(pattern.say(label), add_special_tokens=False)["input_ids"]) + 1
+            len(language.tokenizer(f" {pattern.say(label)}", add_special_tokens=False)["input_ids"]) + 1
             for pattern in labelling.patterns
             for label in labelling.labels
         )
@@ -127,7 +129,7 @@ def load_patterns_teacher(settings: PatternsSettings) -> PatternsTeacher:
     labelling = labelling_of(settings)
     language = load_language(settings.model)
     examples = digest_of_file(Path(settings.examples)) if settings.examples else ""
-    version = version_of("patterns", digest_of_model(settings.model), repr(labelling), examples)
+    version = version_of("patterns", digest_of_model(settings.model), repr(labelling), examples, _SCORED)
     return PatternsTeacher(settings.name, language, labelling, version)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_worker.language.answering import score_texts
+from cloud_worker.language.answering import said_after, score_texts
 from cloud_worker.language.architectures import LanguageModel
 from cloud_worker.language.examples import Example
 from cloud_worker.language.templates import Pattern
@@ -106,7 +106,10 @@ def _untuned_accuracy(
 
 def _tuned(start: LanguageModel, pattern: Pattern, records: Sequence[Record], schedule: Schedule) -> LanguageModel:
     model = replace(start, model=copy.deepcopy(start.model))
-    fit(model, [Example(pattern.template.fill(one.text), pattern.say(one.answer)) for one in records], schedule)
+    prompts = [pattern.template.fill(record.text) for record in records]
+    said = [pattern.say(record.answer) for record in records]
+    pairs = zip(prompts, said, strict=True)
+    fit(model, [Example(prompt, said_after(start, prompt, text)) for prompt, text in pairs], schedule)
     return model
 
 
