@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from router.chat import transcript
@@ -87,6 +88,6 @@ def split_answer(text: str, phrase: str) -> tuple[str, str]:
         text: What was written.
         phrase: Words that announce the answer, in any case; not empty.
     """
-    place = text.lower().rfind(phrase.lower())
-    answer = text[place + len(phrase) :] if place >= 0 else text
-    return text[: max(place, 0)].strip(), answer.strip().rstrip(".").strip()
+    *_, last = (None, *re.finditer(re.escape(phrase), text, re.IGNORECASE))
+    before, answer = ("", text) if last is None else (text[: last.start()], text[last.end() :])
+    return before.strip(), answer.strip().rstrip(".").strip()

@@ -1,0 +1,28 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.writers.prompting import split_answer
+
+PHRASE = "the answer is"
+WORDS = st.text(st.sampled_from("aeis thnrwİßŉǰ\u0130ΐ.\n")).filter(lambda text: PHRASE not in text.casefold())
+
+
+@given(before=WORDS, after=WORDS, spelt=st.sampled_from([PHRASE, PHRASE.upper(), PHRASE.title()]))
+def test_what_stands_before_and_after_the_phrase_is_never_cut(before, after, spelt):
+    assert split_answer(f"{before}|{spelt}|{after}", PHRASE) == (
+        f"{before}|".strip(),
+        f"|{after}".strip().rstrip(".").strip(),
+    )
+
+
+def test_letters_that_grow_in_lower_case_move_no_cut():
+    assert split_answer("İİİİ it is dark. The answer is on.", PHRASE) == ("İİİİ it is dark.", "on")
+
+
+def test_the_last_phrase_divides():
+    assert split_answer("The answer is a. No, the answer is b.", PHRASE) == ("The answer is a. No,", "b")
+
+
+@given(WORDS)
+def test_without_the_phrase_all_is_answer(text):
+    assert split_answer(text, PHRASE) == ("", text.strip().rstrip(".").strip())
