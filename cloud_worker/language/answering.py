@@ -1,13 +1,15 @@
 """What a student or teacher says: greedy texts with token probabilities, and label texts scored under a prompt.
 
 Rules:
- * Greedy: the same prompt gives the same answer, alone or in a batch, up to rounding.
+ * Greedy: the same prompt gives the same answer, alone or in a batch, up to rounding. What a model's folder says of
+   penalties and draws is left aside, and any token that it names as an end is one.
  * A label's score is the log-probability of its whole text after the prompt, as running text, normalised over the
    labels.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,13 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
 
 from cloud_worker.language.architectures import Form, LanguageModel
-from cloud_worker.language.batching import IGNORED, Encoded, collate, encode_prompt
+from cloud_worker.language.batching import IGNORED, Batch, Encoded, collate, encode_prompt
 from router.errors import BadInputError, ModelError
 from router.query import FinishReason, TokenProbability
 from router.writers.base import Written
-from router.writers.local import alternatives
+from router.writers.local import FAILURES, alternatives, decoder_start, ends_of, failure, most_tokens
 
 BATCH = 64
 _LEAST_REST = 1e-9  # share of a text's probability that stays its own, whatever rounding says
@@ -39,16 +43,36 @@ def write(language: LanguageModel, prompts: Sequence[str], max_tokens: int = 64,
 
     Raises:
         BadInputError: A prompt longer than the window leaves, or a limit below 1.
-        ModelError: A model with a label head.
+        ModelError: A model with a label head, or one that failed.
     """
     if max_tokens < 1:
         raise BadInputError("limits.max_tokens", f"is {max_tokens}; use at least 1")
     if language.form is Form.LABELS:
         raise ModelError("a student with a label head writes no text; ask it for labels")
-    ids = [encode_prompt(language, prompt, max_tokens) for prompt in prompts]
+    return write_ids(language, [encode_prompt(language, prompt, max_tokens) for prompt in prompts], max_tokens, top_k)
+
+
+def write_ids(
+    language: LanguageModel, prompts: Sequence[Sequence[int]], max_tokens: int, top_k: int = 0
+) -> list[Written]:
+    """Answer prompts that are token ids already, greedily, as ``LocalWriter`` would each alone.
+
+    Args:
+        language: A model that writes.
+        prompts: None of them empty; those of a causal model leave ``max_tokens`` of the window.
+        max_tokens: Most new tokens, at least 1.
+        top_k: How many alternatives to report for each token.
+
+    Raises:
+        ModelError: The model failed.
+    """
+    most = most_tokens(language, max_tokens, 0)
     found: list[Written] = []
-    for start in range(0, len(ids), BATCH):
-        found += _write_batch(language, ids[start : start + BATCH], max_tokens, top_k)
+    for start in range(0, len(prompts), BATCH):
+        try:
+            found += _write_batch(language, prompts[start : start + BATCH], most, top_k)
+        except FAILURES as error:
+            raise failure(error, f"{len(prompts)} prompts") from error
     return found
 
 
@@ -135,14 +159,20 @@ def _apart(scores: NDArray[np.float64], targets: Sequence[tuple[int, ...]]) -> N
 
 @torch.inference_mode()
 def _label_batch(language: LanguageModel, rows: Sequence[Encoded]) -> NDArray[np.float64]:
-    logits = language.model(**collate(language, rows).inputs).logits
-    return np.asarray(functional.log_softmax(logits.double(), dim=-1).numpy())
+    logits = _logits(language, collate(language, rows))
+    return np.asarray(functional.log_softmax(logits, dim=-1).numpy())
+
+
+def _logits(language: LanguageModel, batch: Batch) -> torch.Tensor:
+    """(rows, outputs) of a label head, (rows, places, vocabulary) of a model that writes."""
+    inputs = {name: values.to(language.model.device) for name, values in batch.inputs.items()}
+    return language.model(**inputs).logits.double().cpu()
 
 
 @torch.inference_mode()
 def _text_batch(language: LanguageModel, rows: Sequence[Encoded]) -> NDArray[np.float64]:
     batch = collate(language, rows)
-    logits = language.model(**batch.inputs).logits.double()
+    logits = _logits(language, batch)
     held = batch.targets.clamp(min=0).unsqueeze(-1)
     each = functional.log_softmax(logits, dim=-1).gather(-1, held).squeeze(-1)
     return np.asarray((each * (batch.targets != IGNORED)).sum(1).numpy())
@@ -150,36 +180,52 @@ def _text_batch(language: LanguageModel, rows: Sequence[Encoded]) -> NDArray[np.
 
 @torch.inference_mode()
 def _write_batch(
-    language: LanguageModel, prompts: Sequence[tuple[int, ...]], max_tokens: int, top_k: int
+    language: LanguageModel, prompts: Sequence[Sequence[int]], max_tokens: int, top_k: int
 ) -> list[Written]:
-    tokenizer = language.tokenizer
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.tensor([[*[tokenizer.pad_token_id] * (longest - len(prompt)), *prompt] for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    given = language.model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        num_beams=1,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-    steps = functional.log_softmax(torch.stack(given.logits, dim=1).float(), dim=-1)  # (rows, steps, vocabulary)
-    chosen = given.sequences[:, -steps.shape[1] :]
-    written = [_written(tokenizer, row, values, top_k) for row, values in zip(chosen, steps, strict=True)]
+    ends = ends_of(language)
+    ids, mask = _side_by_side(language, prompts)
+    given = _greedy(language, ends, max_tokens).generate(input_ids=ids, attention_mask=mask)
+    steps = functional.log_softmax(torch.stack(given.logits, dim=1).float().cpu(), dim=-1)  # (rows, steps, vocabulary)
+    chosen = given.sequences[:, -steps.shape[1] :].cpu()
+    written = [_written(language.tokenizer, ends, *row, top_k) for row in zip(chosen, steps, strict=True)]
     return [
         replace(text, tokens_in=len(prompt), tokens_out=len(text.tokens))
         for text, prompt in zip(written, prompts, strict=True)
     ]
 
 
-def _written(tokenizer: Any, chosen: torch.Tensor, steps: torch.Tensor, top_k: int) -> Written:
+def _side_by_side(language: LanguageModel, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, (rows, tokens): a causal model goes on at the right, an encoder counts its places from the left."""
+    tensors = [torch.tensor(prompt) for prompt in prompts]
+    side = "left" if language.form is Form.CAUSAL else "right"
+    pad = language.tokenizer.pad_token_id
+    ids = pad_sequence(tensors, batch_first=True, padding_value=pad, padding_side=side)
+    mask = pad_sequence([torch.ones_like(one) for one in tensors], batch_first=True, padding_side=side)
+    device = language.model.device
+    return ids.to(device), mask.to(device)
+
+
+def _greedy(language: LanguageModel, ends: frozenset[int], max_tokens: int) -> Any:
+    """The model, sharing its weights, without what its folder says of penalties, beams and draws."""
+    model = copy.copy(language.model)
+    start = {"decoder_start_token_id": decoder_start(language)} if language.form is Form.SEQ2SEQ else {}
+    model.generation_config = GenerationConfig(
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=language.tokenizer.pad_token_id,
+        eos_token_id=sorted(ends),
+        return_dict_in_generate=True,
+        output_logits=True,
+        **start,
+    )
+    return model
+
+
+def _written(tokenizer: Any, ends: frozenset[int], chosen: torch.Tensor, steps: torch.Tensor, top_k: int) -> Written:
     ids = chosen.tolist()
-    ended = tokenizer.eos_token_id in ids
-    length = ids.index(tokenizer.eos_token_id) + 1 if ended else len(ids)
+    length = next((place for place, token in enumerate(ids, 1) if token in ends), len(ids))
+    ended = ids[length - 1] in ends
     names = tokenizer.convert_ids_to_tokens(ids[:length])
     tokens = tuple(
         TokenProbability(names[place], float(steps[place, ids[place]]), alternatives(tokenizer, steps[place], top_k))

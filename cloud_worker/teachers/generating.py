@@ -2,6 +2,7 @@
 
 Rules:
  * It answers greedily unless the limits name a temperature: a reference must repeat itself.
+ * A text is read as one turn of a chat where the model has a chat template, as servers read it.
  * Plain questions are written together, those of like length and like limits; a chat, tools, stops or a temperature are
    written one at a time. Both ways give the same text, up to rounding.
  * A question that can't be answered never keeps those beside it from their answers.
@@ -12,25 +13,52 @@ The continuous batching of transformers 5.23 is not used: it pages its cache for
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from cloud_worker.language.answering import write
-from cloud_worker.language.batching import encode_prompt
+from cloud_worker.language.answering import write_ids
 from cloud_worker.teachers.base import NotNow, Question, Reply
 from cloud_worker.teachers.versions import digest_of_model, version_of
 from cloud_worker.teachers.wording import Wording
 from cloud_worker.teachers.writing import WritingTeacher, answer_of
-from router.errors import BadInputError
+from router.errors import BadInputError, ModelError
 from router.query import GenerationLimits
-from router.writers.base import DEFAULT_TOKENS
-from router.writers.loading import LanguageModel, load_language
-from router.writers.local import LocalWriter
+from router.writers.base import DEFAULT_TOKENS, Prompt, Written
+from router.writers.loading import LanguageModel, fastest_device, load_language
+from router.writers.local import LocalWriter, most_tokens, prompt_ids
+from router.writers.prompting import as_conversation
 
+log = logging.getLogger(__name__)
+
+_FORM = "greedy, a text as one turn"  # of what is asked; part of the version
 _TOGETHER = 16  # most questions that are written together
 _LENGTHS = 32  # tokens of a bucket: what is written together is padded by less than this
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A question that may be written together with others.
+
+    Attributes:
+        place: Among the questions.
+        ids: Tokens that are read.
+        most: New tokens.
+    """
+
+    place: int
+    ids: list[int]
+    most: int
+
+
+class _Conversing(LocalWriter):
+    """Reads a text as a conversation of one turn, as servers do; without a chat template it stays a text."""
+
+    def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
+        """Answer one prompt; see ``router.writers.base.Writer``."""
+        return super().write(as_conversation(prompt), limits, top_k)
 
 
 class GeneratingTeacher(WritingTeacher):
@@ -42,45 +70,52 @@ class GeneratingTeacher(WritingTeacher):
         Raises:
             ModelError: The model has a label head.
         """
-        super().__init__(name, LocalWriter(language), wording, lambda: version)
+        super().__init__(name, _Conversing(language), wording, lambda: version)
         self._language = language
 
     def answer(self, questions: Sequence[Question]) -> Iterator[Reply | NotNow]:
-        """Write the answers, those that can be together first; they come in the order of the questions."""
+        """Write the answers in the order of the questions; a batch is written when the first of it is due."""
+        batches = {plain.place: batch for batch in self._batches(questions) for plain in batch}
         found: dict[int, Reply | NotNow] = {}
-        for places, most in self._batches(questions):
-            found |= zip(places, self._write_together([questions[place] for place in places], most), strict=True)
         for place, question in enumerate(questions):
+            if place in batches and place not in found:
+                found |= self._write_together(questions, batches[place])
             yield found[place] if place in found else self.answer_one(question)
 
-    def _batches(self, questions: Sequence[Question]) -> Iterator[tuple[list[int], int]]:
-        """Places of questions to write together, and their limit in tokens."""
-        buckets = [
-            (*self._bucket(question), place) for place, question in enumerate(questions) if self._is_plain(question)
-        ]
-        for (most, _, fits), group in groupby(sorted(buckets), key=lambda bucket: bucket[:3]):
-            places = [bucket[3] for bucket in group] if fits else []
-            for start in range(0, len(places), _TOGETHER):
-                yield places[start : start + _TOGETHER], most
+    def _batches(self, questions: Sequence[Question]) -> Iterator[list[_Plain]]:
+        """Questions to write together."""
+        plain = [self._plain(place, question) for place, question in enumerate(questions) if self._is_plain(question)]
+        fitting = sorted((one for one in plain if one is not None), key=_bucket)
+        for _, group in groupby(fitting, key=_bucket):
+            bucket = list(group)
+            for start in range(0, len(bucket), _TOGETHER):
+                yield bucket[start : start + _TOGETHER]
 
-    def _bucket(self, question: Question) -> tuple[int, int, bool]:
-        """Limit in tokens, length of the prompt in steps, and whether both fit into the window."""
-        most = question.limits.max_tokens or DEFAULT_TOKENS
+    def _plain(self, place: int, question: Question) -> _Plain | None:
+        """What is read of a question, ``None`` if it does not leave room: alone it may be answered, or is refused."""
+        asked = question.limits.max_tokens or DEFAULT_TOKENS
         try:
-            ids = encode_prompt(self._language, self._wording.prompt_of(question).text, most)
-        except BadInputError:  # alone it may still be answered, or refused with its reason
-            return most, 0, False
-        return most, len(ids) // _LENGTHS, True
+            ids = prompt_ids(self._language.tokenizer, as_conversation(self._wording.prompt_of(question)))
+        except BadInputError:
+            return None
+        fits = len(ids) <= self._language.window and most_tokens(self._language, asked, len(ids)) == asked
+        return _Plain(place, ids, asked) if fits else None
 
-    def _write_together(self, questions: Sequence[Question], most: int) -> list[Reply]:
+    def _write_together(self, questions: Sequence[Question], batch: Sequence[_Plain]) -> dict[int, Reply | NotNow]:
         began = time.perf_counter()
-        prompts = [self._wording.prompt_of(question).text for question in questions]
-        written = write(self._language, prompts, most, max(question.wanted.top_k for question in questions))
-        milliseconds = (time.perf_counter() - began) * 1000 / len(questions)
-        return [
-            replace(answer_of(question, text, self._wording, self.version), milliseconds=milliseconds)
-            for question, text in zip(questions, written, strict=True)
-        ]
+        asked = [questions[plain.place] for plain in batch]
+        top_k = max(question.wanted.top_k for question in asked)
+        try:
+            written = write_ids(self._language, [plain.ids for plain in batch], batch[0].most, top_k)
+        except ModelError as error:  # one of them may be at fault: the others have their answers alone
+            log.warning("teacher %s writes %d questions one by one: %s", self.name, len(batch), error)
+            return {plain.place: self.answer_one(question) for plain, question in zip(batch, asked, strict=True)}
+        milliseconds = (time.perf_counter() - began) * 1000 / len(batch)
+        answers = [answer_of(*pair, self._wording, self.version) for pair in zip(asked, written, strict=True)]
+        return {
+            plain.place: replace(answer, milliseconds=milliseconds)
+            for plain, answer in zip(batch, answers, strict=True)
+        }
 
     def _is_plain(self, question: Question) -> bool:
         limits = question.limits
@@ -95,9 +130,14 @@ def load_generating_teacher(name: str, model: str, wording: Wording) -> Generati
     Raises:
         ModelError: It can't be loaded, or does not fit its tokenizer.
     """
-    language = load_language(model)
-    version = version_of("generating", digest_of_model(model), repr(wording), "greedy")
+    language = load_language(model, device=fastest_device())
+    version = version_of("generating", digest_of_model(model), repr(wording), _FORM)
     return GeneratingTeacher(name, language, version, wording)
+
+
+def _bucket(plain: _Plain) -> tuple[int, int]:
+    """What questions that are written together have in common: the limit, and the length in steps."""
+    return plain.most, len(plain.ids) // _LENGTHS
 
 
 def _only_tokens(limits: GenerationLimits) -> GenerationLimits:

@@ -18,8 +18,9 @@ from cloud_worker.teachers.compatible import key_of, remote_teacher
 from cloud_worker.teachers.writing import WritingTeacher
 from router.chat import messages_as_dicts, tools_as_dicts
 from router.errors import BadInputError, ModelError, StartError, UnavailableError
-from router.query import GenerationLimits, Message
+from router.query import GenerationLimits
 from router.writers.base import DEFAULT_TOKENS, Prompt, Written
+from router.writers.prompting import as_conversation
 from router.writers.served import MOST_ALTERNATIVES, response_format, written_of
 
 _SHOWN_CHARACTERS = 300
@@ -85,7 +86,7 @@ class HostedWriter:
     def _arguments(self, prompt: Prompt, limits: GenerationLimits, top_k: int) -> dict[str, Any]:
         given: dict[str, Any] = {
             "model": self._model,
-            "messages": messages_as_dicts(prompt.messages or (Message("user", prompt.text),)),
+            "messages": messages_as_dicts(as_conversation(prompt).messages),
             "max_tokens": limits.max_tokens or DEFAULT_TOKENS,
             "temperature": limits.temperature or 0.0,
             "stop": list(limits.stop) or None,

@@ -31,7 +31,7 @@ from cloud_worker.teachers.examples import Example, read_examples
 from cloud_worker.teachers.versions import digest_of_file, digest_of_model, version_of
 from router.errors import BadInputError, ConfigError, ModelError
 from router.query import Distribution
-from router.writers.loading import Form, LanguageModel, load_language
+from router.writers.loading import Form, LanguageModel, fastest_device, load_language
 
 _SCORED = "as running text"  # how; part of the version
 
@@ -127,7 +127,7 @@ def load_patterns_teacher(settings: PatternsSettings) -> PatternsTeacher:
         ConfigError: Fewer than two labels, or one that is said by an empty text.
     """
     labelling = labelling_of(settings)
-    language = load_language(settings.model)
+    language = load_language(settings.model, device=fastest_device())
     examples = digest_of_file(Path(settings.examples)) if settings.examples else ""
     version = version_of("patterns", digest_of_model(settings.model), repr(labelling), examples, _SCORED)
     return PatternsTeacher(settings.name, language, labelling, version)

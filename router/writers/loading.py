@@ -53,12 +53,18 @@ class LanguageModel:
         self.tokenizer.save_pretrained(folder)
 
 
-def load_language(source: str | Path, labels: tuple[str, ...] = ()) -> LanguageModel:
+def fastest_device() -> str:
+    """Where a teacher computes: on the machine's GPU, where torch sees one. Students stay on the processor."""
+    return "cuda" if _libraries()[0].cuda.is_available() else "cpu"
+
+
+def load_language(source: str | Path, labels: tuple[str, ...] = (), device: str = "cpu") -> LanguageModel:
     """Load a model and its tokenizer.
 
     Args:
         source: A folder, or a hub's name.
         labels: Ask for a label head over these; a new one is random unless the folder has one for the same labels.
+        device: Where it computes, as torch names it.
 
     Raises:
         ModelError: Names the source, and what is wrong with it or with the installation.
@@ -74,8 +80,16 @@ def load_language(source: str | Path, labels: tuple[str, ...] = ()) -> LanguageM
         labels = labels or _labels_of(config)
         form = _form_of(config, labels)
         named = {"id2label": dict(enumerate(labels)), "label2id": {name: row for row, name in enumerate(labels)}}
-        model = getattr(transformers, _AUTO[form]).from_pretrained(
-            str(source), use_safetensors=True, dtype=torch.float32, **given, **(named if form is Form.LABELS else {})
+        model = (
+            getattr(transformers, _AUTO[form])
+            .from_pretrained(
+                str(source),
+                use_safetensors=True,
+                dtype=torch.float32,
+                **given,
+                **(named if form is Form.LABELS else {}),
+            )
+            .to(device)
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -23,6 +23,7 @@ from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
 from router.writers.loading import Form, LanguageModel, load_language
 from router.writers.prompting import before_stop
 
+FAILURES = (RuntimeError, ValueError, IndexError, TypeError)  # what models of transformers fail with
 SMALL_WEIGHTS = 50_000_000  # below it plain attention is faster on one core than the fused one: 39 and 52 ms an answer
 
 
@@ -41,7 +42,7 @@ class LocalWriter:
         if language.form is Form.LABELS:
             raise ModelError("a model with a label head writes no text; ask it for labels")
         self.language = language
-        self._ends = _ends(language)
+        self._ends = ends_of(language)
         takes = inspect.signature(language.model.forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
@@ -70,18 +71,15 @@ class LocalWriter:
         ids = self._read(prompt)
         line = _Line(self.language.tokenizer, limits.stop, top_k, self._ends)
         draw = _Draw(limits)
-        most = limits.max_tokens or DEFAULT_TOKENS
-        if self.language.form is Form.CAUSAL:
-            most = min(most, self.language.window - len(ids))
+        most = most_tokens(self.language, limits.max_tokens or DEFAULT_TOKENS, len(ids))
         try:
             with torch.inference_mode(), _one_thread():
                 for logits in self._steps(ids, line):
                     line.add(draw.of(logits), logits)
                     if line.ended or len(line.ids) >= most:
                         break
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"the model failed on a prompt of {len(ids)} tokens: {reason}") from error
+        except FAILURES as error:
+            raise failure(error, f"a prompt of {len(ids)} tokens") from error
         return line.written(len(ids))
 
     def _check_stops(self, stops: tuple[str, ...]) -> None:
@@ -115,13 +113,13 @@ class LocalWriter:
         model, name = self.language.model, "input_ids"
         start, given = ids, {}
         if self.language.form is Form.SEQ2SEQ:
-            given["encoder_outputs"] = model.get_encoder()(input_ids=torch.tensor([ids]))
-            start, name = [_decoder_start(self.language)], "decoder_input_ids"
+            given["encoder_outputs"] = model.get_encoder()(input_ids=torch.tensor([ids], device=model.device))
+            start, name = [decoder_start(self.language)], "decoder_input_ids"
         read = start
         while True:
-            given[name] = torch.tensor([read])
+            given[name] = torch.tensor([read], device=model.device)
             out = model(**given, use_cache=True, **self._last_only)
-            yield out.logits[0, -1]
+            yield out.logits[0, -1].cpu()
             given["past_key_values"] = getattr(out, "past_key_values", None)
             read = line.ids[-1:] if given["past_key_values"] is not None else [*start, *line.ids]
 
@@ -146,6 +144,23 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
     if not ids:
         raise BadInputError("input", "has no token that the model knows")
     return ids
+
+
+def most_tokens(language: LanguageModel, asked: int, read: int) -> int:
+    """Most tokens that an answer may have: as asked, and never beyond the window.
+
+    Args:
+        language: Whose window.
+        asked: Tokens, at least 1.
+        read: Tokens of the prompt; they take up the window of a model that writes on.
+    """
+    return min(asked, language.window - (read if language.form is Form.CAUSAL else 0))
+
+
+def failure(error: Exception, reading: str) -> ModelError:
+    """What is said of a model that failed while reading ``reading``."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"the model failed on {reading}: {reason}")
 
 
 def alternatives(tokenizer: Any, values: Any, top_k: int) -> Distribution:
@@ -235,14 +250,14 @@ class _Draw:
         return int(torch.multinomial(chances, 1, generator=self._generator))
 
 
-def _ends(language: LanguageModel) -> frozenset[int]:
+def ends_of(language: LanguageModel) -> frozenset[int]:
     """Every token that ends a text: the tokenizer's, and those that the model names."""
     named = getattr(getattr(language.model, "generation_config", None), "eos_token_id", None)
     further = named if isinstance(named, list) else [named]
     return frozenset(token for token in (language.tokenizer.eos_token_id, *further) if token is not None)
 
 
-def _decoder_start(language: LanguageModel) -> int:
+def decoder_start(language: LanguageModel) -> int:
     """The token that a decoder begins with.
 
     Raises:

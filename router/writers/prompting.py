@@ -10,11 +10,11 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from router.chat import transcript
 from router.errors import ConfigError
-from router.query import GenerationLimits, Query
+from router.query import GenerationLimits, Message, Query
 from router.writers.base import Prompt
 
 FIELD = "{text}"
@@ -63,6 +63,11 @@ def prompt_of(query: Query, template: Template) -> Prompt:
     text = template.fill(query.text or transcript(query.messages))
     messages = query.messages if template.is_bare else ()
     return Prompt(text, messages, query.tools, query.response_schema)
+
+
+def as_conversation(prompt: Prompt) -> Prompt:
+    """The prompt as a chat: a text alone is one turn of its user."""
+    return replace(prompt, messages=prompt.messages or (Message("user", prompt.text),))
 
 
 def limits_of(asked: GenerationLimits, defaults: GenerationLimits) -> GenerationLimits:

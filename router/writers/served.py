@@ -22,10 +22,10 @@ import httpx
 
 from router.chat import call_of, messages_as_dicts, tools_as_dicts
 from router.errors import BadInputError, ConfigError, ModelError, UnavailableError
-from router.query import Distribution, FinishReason, GenerationLimits, Message, TokenProbability
+from router.query import Distribution, FinishReason, GenerationLimits, TokenProbability
 from router.text_confidence import LEAST_LOG_PROBABILITY
 from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
-from router.writers.prompting import before_stop
+from router.writers.prompting import as_conversation, before_stop
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
@@ -120,7 +120,7 @@ class ServedWriter:
     def _body(self, prompt: Prompt, limits: GenerationLimits) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages_as_dicts(prompt.messages or (Message("user", prompt.text),)),
+            "messages": messages_as_dicts(as_conversation(prompt).messages),
             "max_tokens": limits.max_tokens or DEFAULT_TOKENS,
             "temperature": limits.temperature or 0.0,
         }

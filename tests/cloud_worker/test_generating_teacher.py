@@ -1,18 +1,23 @@
 """The teacher that writes in its own process, over models made on the spot."""
 
+import copy
 import logging
 
 import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration
 
+from cloud_worker.language.answering import write_ids
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer
 from cloud_worker.teacher_settings import REASONED, GeneratingSettings
-from cloud_worker.teachers import NoAnswer, Question
+from cloud_worker.teachers import NoAnswer, Question, generating
 from cloud_worker.teachers.generating import GeneratingTeacher
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.wording import Wording
 from router.errors import ModelError
-from router.query import FinishReason, GenerationLimits, Message, Wanted
+from router.query import FinishReason, GenerationLimits, Message, Tool, Wanted
+from router.writers.loading import Form, LanguageModel
 from router.writers.testing import tiny_writer_files
 
 # Each word knows what follows it; a chain holds a word once.
@@ -41,6 +46,20 @@ def random_teacher(request):
     return GeneratingTeacher("random", language, "v1", Wording())
 
 
+@pytest.fixture(scope="module")
+def bart():
+    """Random weights, 32 places of a table: a place beyond them is an error."""
+    tokenizer = byte_tokenizer(TEXTS, 340, 32)
+    config = BartConfig(
+        vocab_size=len(tokenizer), d_model=16, max_position_embeddings=32, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        bos_token_id=1, eos_token_id=2, pad_token_id=0, decoder_start_token_id=2, forced_eos_token_id=None,
+        init_std=0.5,
+    )  # fmt: skip
+    torch.manual_seed(4)
+    return LanguageModel(BartForConditionalGeneration(config).eval(), tokenizer, Form.SEQ2SEQ, 32)
+
+
 def ask(teacher, text, **fields):
     [reply] = teacher.answer([Question(text, **fields)])
     return reply
@@ -59,6 +78,93 @@ def test_together_or_alone_it_says_the_same(random_teacher):
     for text, reply in zip(TEXTS, together, strict=True):
         alone = ask(random_teacher, text, limits=GenerationLimits(max_tokens=6, stop=("\x00",)))
         assert (reply.text, reply.tokens_out) == (alone.text, alone.tokens_out)
+
+
+def test_what_its_folder_says_of_ends_and_penalties_is_the_same_for_one_and_for_many(random_teacher):
+    language = random_teacher._language
+    settings, before = language.model.generation_config, copy.deepcopy(language.model.generation_config)
+    first = ask(random_teacher, TEXTS[0], limits=GenerationLimits(max_tokens=6), wanted=Wanted(top_k=1)).tokens[1]
+    settings.repetition_penalty, settings.no_repeat_ngram_size = 5.0, 1
+    settings.eos_token_id = [language.tokenizer.eos_token_id, language.tokenizer.convert_tokens_to_ids(first.token)]
+    try:
+        teacher = GeneratingTeacher("random", language, "v1", Wording())
+        limits = GenerationLimits(max_tokens=6)
+        together = list(teacher.answer([Question(text, limits=limits) for text in TEXTS]))
+        assert together[0].tokens_out <= 2
+        for text, reply in zip(TEXTS, together, strict=True):
+            alone = teacher.answer_one(Question(text, limits=limits))
+            assert (reply.text, reply.tokens_out, reply.finish_reason) == (
+                alone.text,
+                alone.tokens_out,
+                alone.finish_reason,
+            )
+    finally:
+        language.model.generation_config = before
+
+
+def test_an_answer_of_a_sequence_to_sequence_model_ends_where_its_window_does_and_keeps_no_neighbour_back(bart):
+    teacher = GeneratingTeacher("bart", bart, "v1", Wording())
+    limits = [GenerationLimits(max_tokens=most) for most in (20, 64, 20)]
+    replies = list(teacher.answer([Question(TEXTS[0], limits=limit) for limit in limits]))
+    assert [reply.tokens_out for reply in replies] == [20, 32, 20]
+    assert [reply.finish_reason for reply in replies] == [FinishReason.LENGTH] * 3
+
+
+def test_places_count_from_the_start_of_a_question_however_long_its_neighbours_are(bart):
+    teacher = GeneratingTeacher("bart", bart, "v1", Wording())
+    limits = GenerationLimits(max_tokens=8)
+    wanted = Wanted(top_k=1)
+    questions = [Question(text, limits=limits, wanted=wanted) for text in ("go", TEXTS[0])]
+    for reply, question in zip(teacher.answer(questions), questions, strict=True):
+        alone = teacher.answer_one(question)
+        ours, theirs = ([token.log_probability for token in one.tokens] for one in (reply, alone))
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_question_that_breaks_the_model_fails_alone(teacher, monkeypatch, caplog):
+    forward = teacher._language.model.forward
+    broken = teacher._language.tokenizer("gadget")["input_ids"][0]
+
+    def breaking(input_ids=None, **given):
+        if broken in input_ids:
+            raise IndexError("index out of range in self")
+        return forward(input_ids=input_ids, **given)
+
+    monkeypatch.setattr(teacher._language.model, "forward", breaking)
+    replies = list(teacher.answer([Question(text) for text in ("json", "gadget", "lamp")]))
+    assert [replies[0].text, replies[2].text] == ["[1]", "dark room the answer is on"]
+    assert isinstance(replies[1], NoAnswer)
+    assert "index out of range" not in replies[1].problem
+
+
+def test_answers_come_batch_by_batch(teacher, monkeypatch):
+    written = []
+    monkeypatch.setattr(generating, "write_ids", lambda *given: written.append(given) or write_ids(*given))
+    questions = [Question("json", limits=GenerationLimits(max_tokens=most)) for most in (2, 3, 2)]
+    replies = teacher.answer(questions)
+    next(replies)
+    assert len(written) == 1
+    assert [reply.text for reply in replies] == ["[1]", "[1]"]
+    assert len(written) == 2
+
+
+def test_a_text_is_one_turn_of_a_chat_where_the_model_has_a_template_and_its_tools_stand_in_it():
+    language = make_model("llama", byte_tokenizer(TEXTS, 340, 128), Size(window=128))
+    teacher = GeneratingTeacher("random", language, "v1", Wording())
+    limits, tools = GenerationLimits(max_tokens=4), (Tool("dim"),)
+    plain = [teacher.answer_one(Question(TEXTS[0], limits=limits)).tokens_in for _ in range(2)]
+    language.tokenizer.chat_template = (
+        "{% for message in messages %}[{{ message.role }}] {{ message.content }}{% endfor %}"
+        "{% if tools %}{{ tools[0].function.name }}{% endif %}"
+    )
+    asked = [
+        Question(TEXTS[0], limits=limits),
+        Question(TEXTS[0], messages=(Message("user", TEXTS[0]),), limits=limits),
+    ]
+    text, chat = teacher.answer(asked)
+    assert (text.text, text.tokens_in) == (chat.text, chat.tokens_in)
+    assert text.tokens_in > plain[0]
+    assert teacher.answer_one(Question(TEXTS[0], limits=limits, tools=tools)).tokens_in > text.tokens_in
 
 
 def test_every_question_keeps_its_own_limit_and_its_own_place(teacher):

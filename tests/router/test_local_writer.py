@@ -156,6 +156,14 @@ def test_an_answer_ends_where_the_window_does(causal):
     assert written.finish_reason is FinishReason.LENGTH
 
 
+def test_an_answer_to_what_is_read_apart_ends_where_the_window_does_too(tokenizer):
+    language = make_model("t5", tokenizer, Size(window=64))
+    limits = GenerationLimits(max_tokens=1500)
+    assert len(LocalWriter(language).write(ASKED, limits).tokens) <= 64
+    (written,) = write_batch(language, [ASKED.text], max_tokens=1500)
+    assert len(written.tokens) <= 64
+
+
 def test_threads_may_share_a_writer(writer):
     prompts = [Prompt(f"{text} {number}") for text in TEXTS[:2] for number in range(6)]
     limits = GenerationLimits(max_tokens=8)

@@ -1,7 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.writers.prompting import split_answer
+from router.query import Message
+from router.writers.base import Prompt
+from router.writers.prompting import as_conversation, split_answer
 
 PHRASE = "the answer is"
 WORDS = st.text(st.sampled_from("aeis thnrwİßŉǰ\u0130ΐ.\n")).filter(lambda text: PHRASE not in text.casefold())
@@ -26,3 +28,9 @@ def test_the_last_phrase_divides():
 @given(WORDS)
 def test_without_the_phrase_all_is_answer(text):
     assert split_answer(text, PHRASE) == ("", text.strip().rstrip(".").strip())
+
+
+def test_a_text_alone_is_one_turn_and_a_chat_stays_as_it_is():
+    assert as_conversation(Prompt("hi")) == Prompt("hi", (Message("user", "hi"),))
+    chat = Prompt("flat", (Message("system", "brief"),))
+    assert as_conversation(chat) == chat
