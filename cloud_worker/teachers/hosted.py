@@ -21,7 +21,7 @@ from router.errors import BadInputError, ModelError, StartError, UnavailableErro
 from router.query import GenerationLimits
 from router.writers.base import DEFAULT_TOKENS, Prompt, Written
 from router.writers.prompting import as_conversation
-from router.writers.served import MOST_ALTERNATIVES, response_format, written_of
+from router.writers.served import MOST_ALTERNATIVES, UNREADABLE, response_format, written_of
 
 _SHOWN_CHARACTERS = 300
 
@@ -106,7 +106,7 @@ class HostedWriter:
     def _read(self, reply: Any, top_k: int) -> Written:
         try:
             written = written_of(reply.model_dump(), top_k)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except UNREADABLE as error:
             problem = f"{type(error).__name__}: {error}"
             raise ModelError(f"the reply of hosted model {self._model!r} can't be read: {problem}") from error
         return _priced(written, getattr(reply, "_hidden_params", {}).get("response_cost"))
@@ -120,7 +120,7 @@ def load_hosted_teacher(settings: HostedSettings, cache: Path) -> WritingTeacher
         cache: Folder that remembers canaries.
 
     Raises:
-        ConfigError: The variable of its key is not set.
+        ConfigError: The variable of its key holds none.
         StartError: litellm is not installed.
         ModelError: litellm knows no provider for its name.
         DataError: Names the line of the canaries that can't be used.

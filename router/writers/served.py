@@ -33,6 +33,8 @@ IDLE_SECONDS = 4.0  # below the 5 s after which common servers close a connectio
 MOST_CONNECTIONS = 16
 MOST_ALTERNATIVES = 20  # that the interface allows
 UNIX_SCHEME = "unix"
+MOST_TOKENS = 2**31 - 1  # that are counted: more is no count
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
 _SHOWN_CHARACTERS = 300
 _BUSY = {429, 502, 503, 504}
 _TOO_LONG = ("context_length", "context length", "context size", "context window", "exceed_context", "too many tokens")
@@ -107,11 +109,13 @@ class ServedWriter:
         if self._asks_probabilities:
             asked = {**body, "logprobs": True, "top_logprobs": min(max(top_k, 1), MOST_ALTERNATIVES)}
             reply = self._post(asked)
-            if not _refuses_probabilities(reply):
+            if not _may_refuse_probabilities(reply):
                 return self._read(reply, limits.stop, top_k)
+        reply = self._post(body)
+        if self._asks_probabilities and reply.status_code == httpx.codes.OK:
             log.warning("%s gives no token probabilities for %s: its answers have no score", self.url, self.model)
             self._asks_probabilities = False
-        return self._read(self._post(body), limits.stop, top_k)
+        return self._read(reply, limits.stop, top_k)
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,6 +145,10 @@ class ServedWriter:
             raise UnavailableError(
                 f"the server at {self.url} did not answer in time ({type(error).__name__})"
             ) from error
+        except httpx.LocalProtocolError as error:  # its words hold the header, and so the key: they go nowhere
+            raise ModelError(f"the server at {self.url} can't be asked: {type(error).__name__}") from None
+        except httpx.DecodingError as error:
+            raise self._unreadable(error) from error
         except httpx.TransportError as error:
             raise UnavailableError(
                 f"no server answers at {self.url} ({error}); start it, or correct its URL"
@@ -151,11 +159,13 @@ class ServedWriter:
             raise self._refusal(reply)
         try:
             written = written_of(reply.json(), top_k)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise ModelError(f"the reply of the server at {self.url} can't be read: {problem}") from error
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
         cut = before_stop(written.text, stops)  # some servers leave the stop in the text
         return written if cut is None else replace(written, text=cut.strip())
+
+    def _unreadable(self, error: Exception) -> ModelError:
+        return ModelError(f"the reply of the server at {self.url} can't be read: {type(error).__name__}: {error}")
 
     def _refusal(self, reply: httpx.Response) -> BadInputError | ModelError | UnavailableError:
         said = " ".join(reply.text.split())[:_SHOWN_CHARACTERS]
@@ -197,7 +207,8 @@ def is_private(url: str) -> bool:
         return False
 
 
-def _refuses_probabilities(reply: httpx.Response) -> bool:
+def _may_refuse_probabilities(reply: httpx.Response) -> bool:
+    """Whether it names them; an echo of the request does too, so only an answer without them tells."""
     return reply.status_code != httpx.codes.OK and "logprobs" in reply.text
 
 
@@ -218,7 +229,7 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
     """A chat completion as a text.
 
     Raises:
-        ValueError, TypeError, KeyError, IndexError, AttributeError: It is none.
+        UNREADABLE: It is none.
     """
     choice, usage = reply["choices"][0], reply.get("usage") or {}
     message = choice["message"]
@@ -226,6 +237,8 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
     if not isinstance(text, str):
         raise TypeError("content is no text")
     calls = tuple(call_of(call) for call in message.get("tool_calls") or ())
+    for part in (text, *(part for call in calls for part in (call.name, call.arguments, call.id))):
+        part.encode()  # half a letter can't be sent on
     reason = FinishReason.TOOL_CALLS if calls else _FINISH.get(choice.get("finish_reason"), FinishReason.STOP)
     listed = (choice.get("logprobs") or {}).get("content") or ()
     tokens = tuple(_token(item, top_k) for item in listed)
@@ -235,12 +248,17 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
 
 def _token(item: dict[str, Any], top_k: int) -> TokenProbability:
     top = sorted(
-        ((str(other["token"]), _log(other["logprob"])) for other in item.get("top_logprobs") or ()),
+        ((_name(other), _log(other["logprob"])) for other in item.get("top_logprobs") or ()),
         key=lambda pair: -pair[1],
     )[:top_k]
     rest = 1.0 - sum(math.exp(value) for _, value in top)
     tail = max(math.log(rest), LEAST_TAIL) if rest > 0 else LEAST_TAIL
-    return TokenProbability(str(item["token"]), _log(item["logprob"]), Distribution(tuple(top), tail if top else None))
+    return TokenProbability(_name(item), _log(item["logprob"]), Distribution(tuple(top), tail if top else None))
+
+
+def _name(item: dict[str, Any]) -> str:
+    """A token's text; where a letter takes several tokens, half of one is a question mark."""
+    return str(item["token"]).encode("utf-8", "replace").decode()
 
 
 def _log(value: Any) -> float:
@@ -252,4 +270,4 @@ def _log(value: Any) -> float:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0

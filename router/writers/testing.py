@@ -29,6 +29,7 @@ class ChatFaults:
         status: Answered instead of 200, with ``said`` as the message of the error; 0 for none.
         said: See ``status``.
         body: Sent instead of a reply.
+        encoding: How replies claim to be packed.
         hang: No answer until the server is closed.
         refuse_probabilities: Requests that ask for token probabilities get 400.
         no_probabilities: Replies hold none.
@@ -37,6 +38,7 @@ class ChatFaults:
     status: int = 0
     said: str = "broken on purpose"
     body: bytes | None = None
+    encoding: str = "identity"
     hang: bool = False
     refuse_probabilities: bool = False
     no_probabilities: bool = False
@@ -133,6 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, data = (404, _error("no such path")) if self.path != CHAT_PATH else self.server_of.reply(body)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Encoding", self.server_of.faults.encoding)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

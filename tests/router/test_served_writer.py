@@ -1,6 +1,7 @@
 import json
 import socket
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -147,12 +148,50 @@ def test_every_refusal_is_said(writer, server, status, said, error, message):
         b'{"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"token": "x"}]}}]}',
         b'{"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"token": "x", "logprob": NaN}]}}]}',
         b"\xff",
+        b"[" * 100_000,
+        b'{"choices": ' + b'{"a": ' * 100_000,
+        b'{"choices": [{"message": {"content": "\\ud800"}}]}',
+        b'{"choices": [{"message": {"tool_calls": [{"function": {"name": "dim", "arguments": "\\udfff"}}]}}]}',
+        b'{"choices": [{"message": {"tool_calls": [{"function": {"name": "\\udfff"}}]}}]}',
+        b'{"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"token": "x", "logprob": -1%s}]}}]}'
+        % (b"0" * 400),
     ],
 )
 def test_a_reply_that_can_not_be_read_is_a_clear_error(writer, server, body):
     server.faults.body = body
     with pytest.raises(ModelError, match="can't be read"):
         writer.write(Prompt("hello"))
+
+
+def test_a_reply_that_does_not_unpack_is_a_clear_error(writer, server):
+    server.faults.body, server.faults.encoding = b"no gzip", "gzip"
+    with pytest.raises(ModelError, match="can't be read: DecodingError"):
+        writer.write(Prompt("hello"))
+
+
+def test_half_a_letter_in_a_token_and_a_count_beyond_reason_do_no_harm(writer, server):
+    listed = [{"token": "\ud83d", "logprob": -1.0, "top_logprobs": [{"token": "\ud83d", "logprob": -1.0}]}]
+    choice = {"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": listed}}
+    server.faults.body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 2**40}}).encode()
+    written = writer.write(Prompt("x"), top_k=1)
+    assert (written.tokens[0].token, written.tokens[0].alternatives.top) == ("?", (("?", -1.0),))
+    assert written.tokens_in == 0
+
+
+def test_a_refusal_that_only_echoes_the_request_leaves_probabilities_asked_for(writer, server):
+    server.faults.status, server.faults.said = 422, 'can not read {"logprobs": true}'
+    with pytest.raises(ModelError, match=r"refuses \(422\)"):
+        writer.write(Prompt("hello"))
+    server.faults.status = 0
+    assert writer.write(Prompt("hello")).tokens
+
+
+def test_a_header_that_can_not_be_sent_is_named_and_never_shown(server):
+    writer = ServedWriter(server.url, "tiny", headers={"Authorization": "Bearer sk-SECRET\n"})
+    with pytest.raises(ModelError, match="can't be asked: LocalProtocolError") as caught:
+        writer.write(Prompt("hello"))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in shown
 
 
 def test_a_log_probability_out_of_range_is_brought_into_it(writer, server):
