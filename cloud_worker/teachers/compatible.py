@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import httpx
@@ -25,6 +26,7 @@ from router.writers.served import ServedWriter, read_url
 
 log = logging.getLogger(__name__)
 
+_VISIBLE = re.compile(r"[!-~]+")
 _PROBE_SECONDS = 2.0
 
 
@@ -36,7 +38,7 @@ def load_compatible_teacher(settings: CompatibleSettings, cache: Path) -> Writin
         cache: Folder that remembers canaries.
 
     Raises:
-        ConfigError: The variable of its key is not set, or its URL can't be asked.
+        ConfigError: The variable of its key holds none, or its URL can't be asked.
         DataError: Names the line of the canaries that can't be used.
     """
     key = key_of(settings.name, settings.api_key_variable)
@@ -74,16 +76,21 @@ def remote_teacher(settings: RemoteSettings, writer: Writer, cache: Path, *ident
 
 
 def key_of(teacher: str, variable: str) -> str:
-    """The key in an environment variable; empty where none is named.
+    """The key in an environment variable, without the end of line that a file leaves; empty where none is named.
 
     Raises:
-        ConfigError: It is not set.
+        ConfigError: It is not set, or holds what no header may. The value is never told.
     """
-    if variable and not os.environ.get(variable):
-        raise ConfigError(
-            f"teachers.{teacher}", "api_key_variable", f"names {variable}, which is not set; export it and start again"
-        )
-    return os.environ.get(variable, "") if variable else ""
+    if not variable:
+        return ""
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        problem = "which is not set; export it and start again"
+    elif not _VISIBLE.fullmatch(key):
+        problem = "whose value is no key: it may hold visible ASCII characters alone; export it again"
+    else:
+        return key
+    raise ConfigError(f"teachers.{teacher}", "api_key_variable", f"names {variable}, {problem}")
 
 
 def _problem_at(url: str) -> str:

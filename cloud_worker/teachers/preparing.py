@@ -26,7 +26,7 @@ def prepare_teacher(settings: TeacherSettings, cache: Path, progress: Progress) 
 
     Raises:
         OperatorError: A model or file can't be used; names it.
-        StartError: The process that fits was killed.
+        StartError: The process that fits was killed, or failed in a way that nobody foresaw.
     """
     spawning = multiprocessing.get_context("spawn")
     hear, say = spawning.Pipe(duplex=False)
@@ -64,3 +64,6 @@ def _prepare(settings: TeacherSettings, cache: Path, say: Connection) -> None:
         say.send("")
     except HeadraceError as error:
         say.send(error)
+    except Exception as error:
+        log.exception("teacher %s can't be loaded", settings.name)
+        say.send(StartError(f"teacher {settings.name!r} can't be loaded: {type(error).__name__}; the log says where"))

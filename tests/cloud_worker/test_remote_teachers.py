@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,7 +14,7 @@ from cloud_worker.teacher_settings import CompatibleSettings
 from cloud_worker.teachers import NoAnswer, NotNow, Question
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.preparing import prepare_teacher
-from router.errors import ConfigError, UnavailableError
+from router.errors import ConfigError, StartError, UnavailableError
 from router.query import FinishReason, GenerationLimits, Message, Tool, Wanted
 from router.telemetry import TelemetrySettings
 from router.writers.testing import FakeChatServer
@@ -129,6 +130,31 @@ def test_its_key_comes_from_the_environment_and_a_missing_one_is_named(settings,
     teacher = load_teacher(settings, tmp_path)
     assert teacher._writer._client.headers["Authorization"] == "Bearer secret"
     assert "secret" not in teacher.version
+
+
+@pytest.mark.parametrize("value", ["schlüssel-SECRET", "sk-SECRET\nand-more", "sk SECRET", "sk-SECRET\x07"])
+def test_a_key_that_can_not_be_sent_is_refused_by_the_name_of_its_variable_and_never_shown(
+    settings, tmp_path, monkeypatch, value
+):
+    monkeypatch.setenv("BIG_KEY", value)
+    with pytest.raises(ConfigError, match=r"teachers\.big: api_key_variable: names BIG_KEY, whose") as caught:
+        prepare_teacher(settings.model_copy(update={"api_key_variable": "BIG_KEY"}), tmp_path, lambda *word: None)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_key_may_come_from_a_file_that_ends_its_line(settings, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIG_KEY", " secret\r\n")
+    teacher = load_teacher(settings.model_copy(update={"api_key_variable": "BIG_KEY"}), tmp_path)
+    assert teacher._writer._client.headers["Authorization"] == "Bearer secret"
+    monkeypatch.setenv("BIG_KEY", "\n")
+    with pytest.raises(ConfigError, match="BIG_KEY, which is not set"):
+        load_teacher(settings.model_copy(update={"api_key_variable": "BIG_KEY"}), tmp_path)
+
+
+def test_what_goes_wrong_while_a_teacher_is_loaded_is_told_by_its_kind(settings, tmp_path):
+    broken = settings.model_copy(update={"api_key_variable": 5})  # a mistake of ours, past the settings' checks
+    with pytest.raises(StartError, match="teacher 'big' can't be loaded: TypeError"):
+        prepare_teacher(broken, tmp_path, lambda *word: None)
 
 
 def test_canaries_make_its_version(settings, server, tmp_path):
