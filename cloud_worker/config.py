@@ -33,8 +33,9 @@ from cloud_worker.teacher_settings import (
     WritingSettings,
 )
 from cloud_worker.wishes import instruction_of, wants_rationales
-from router.errors import ConfigError
+from router.errors import BadInputError, ConfigError
 from router.model_servers import Servers
+from router.query import check_limits
 from router.settings import config_error, merged, read_toml
 from router.task import Judge, Kind, Task
 
@@ -303,6 +304,7 @@ def _check_names(path: Path, config: CloudConfig) -> None:
             raise ConfigError(
                 str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"
             )
+        _check_limits(path, task)
         _check_cheaper(path, task, teachers)
         _check_student(path, task)
         check_recipe(str(path), task, [other.name for other in config.tasks])
@@ -312,6 +314,14 @@ def _check_names(path: Path, config: CloudConfig) -> None:
     ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
     if len(ports) > 1:
         raise ConfigError(str(path), "teachers.port", f"is {sorted(ports)}; all teachers of kind vllm share one")
+
+
+def _check_limits(path: Path, task: Task) -> None:
+    try:
+        check_limits(task.limits)
+    except BadInputError as error:
+        problem = str(error).removeprefix(f"{error.field} ")
+        raise ConfigError(str(path), f"tasks.{task.name}.{error.field}", problem) from error
 
 
 def _check_cheaper(path: Path, task: Task, teachers: Sequence[str]) -> None:

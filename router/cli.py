@@ -22,7 +22,7 @@ from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
 from router.conversation import chat
 from router.errors import HeadraceError
 from router.giving import feedback
-from router.query import Answer, Query, Route, Wanted
+from router.query import MAX_TOP_K, Answer, Query, Route, Wanted
 from router.reporting import reporting, who_answered
 
 MAX_CONCURRENCY = 256
@@ -73,7 +73,7 @@ def ask(
     ] = DEFAULT_DEADLINE_SECONDS,
     route: Annotated[Route, typer.Option(help="Where the question may go.")] = Route.AUTO,
     top_k: Annotated[
-        int, typer.Option("--top-k", help="Show so many of the likeliest labels.", metavar="N", min=0)
+        int, typer.Option("--top-k", help="Show so many of the likeliest labels.", metavar="N", min=0, max=MAX_TOP_K)
     ] = 0,
     rationale: Annotated[bool, typer.Option("--rationale", help="Show the teacher's reason.")] = False,
     device: Annotated[

@@ -20,6 +20,8 @@ MAX_QUERY_ID_BYTES = 64
 MAX_TEXT_BYTES = 256 * 1024
 MAX_STOPS = 16
 MAX_STOP_BYTES = 256
+MAX_TOKENS = 32_768  # new ones of one answer: what models of today write at most
+MAX_TOP_K = 20  # that servers of language models give at most
 
 
 class Route(StrEnum):
@@ -105,8 +107,8 @@ class GenerationLimits:
     """Bounds of a generated answer.
 
     Attributes:
-        max_tokens: Most new tokens; 0 takes the task's default.
-        temperature: At least 0; ``None`` takes the task's default.
+        max_tokens: Most new tokens, up to ``MAX_TOKENS``; 0 takes the task's default.
+        temperature: From 0 to 10; ``None`` takes the task's default.
         stop: Texts that end the answer.
         seed: Seed of the sampling, if any.
     """
@@ -119,7 +121,7 @@ class GenerationLimits:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for beside the answer: the ``top_k`` likeliest labels or tokens, a rationale."""
+    """What is asked for beside the answer: the ``top_k`` likeliest labels or tokens, 20 at most, and a rationale."""
 
     top_k: int = 0
     rationale: bool = False
@@ -293,17 +295,24 @@ def check_query(query: Query, max_text_bytes: int = MAX_TEXT_BYTES) -> Query:
             raise BadInputError(
                 f"chat.messages[{position}].role", f"is {message.role!r}; use system, user, assistant or tool"
             )
-    _check_limits(query.limits)
+    if not 0 <= query.wanted.top_k <= MAX_TOP_K:
+        raise BadInputError("wanted.top_k", f"is {query.wanted.top_k}; use 0 to {MAX_TOP_K}")
+    check_limits(query.limits)
     return query
 
 
-def _check_limits(limits: GenerationLimits) -> None:
-    if limits.max_tokens < 0:
-        raise BadInputError("limits.max_tokens", "is negative")
+def check_limits(limits: GenerationLimits) -> None:
+    """Check that every limit of an answer is in its range.
+
+    Raises:
+        BadInputError: Names the field, and what would do.
+    """
+    if not 0 <= limits.max_tokens <= MAX_TOKENS:
+        raise BadInputError("limits.max_tokens", f"is {limits.max_tokens}; use 0 to {MAX_TOKENS}, 0 for the default")
     if limits.temperature is not None and not 0 <= limits.temperature <= 10:
         raise BadInputError("limits.temperature", f"is {limits.temperature}; use 0 to 10")
-    if limits.seed is not None and limits.seed < 0:
-        raise BadInputError("limits.seed", "is negative")
+    if limits.seed is not None and not 0 <= limits.seed < 2**64:
+        raise BadInputError("limits.seed", f"is {limits.seed}; use 0 to 2**64 - 1")
     if len(limits.stop) > MAX_STOPS:
         raise BadInputError("limits.stop", f"holds {len(limits.stop)} texts; use {MAX_STOPS} at most")
     for stop in limits.stop:

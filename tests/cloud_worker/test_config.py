@@ -55,6 +55,21 @@ def test_the_environment_wins_over_the_file_and_a_flag_over_both(write, monkeypa
     assert (config.door.listen, config.door.max_waiting) == ("127.0.0.1:7900", 7)
 
 
+@pytest.mark.parametrize(
+    ("limit", "named"),
+    [
+        ("max_tokens = -5", "max_tokens is -5; use 0 to 32768"),
+        ("max_tokens = 40000", "max_tokens is 40000"),
+        ("temperature = -1.0", "temperature is -1.0; use 0 to 10"),
+        ('stop = [""]', "stop holds an empty text"),
+        ("seed = -1", "seed is -1"),
+    ],
+)
+def test_a_tasks_limits_are_checked_like_a_callers(write, limit, named):
+    with pytest.raises(ConfigError, match=rf"cloud\.toml: tasks\.home\.limits\.{named.replace(' ', ':? ', 1)}"):
+        read_config(write(f"{GOOD}[tasks.limits]\n{limit}\n"))
+
+
 def test_a_configuration_crosses_processes_as_it_is(write, monkeypatch):
     config = read_config(write(GOOD))
     monkeypatch.setenv("HEADRACE_CLOUD_DOOR__LISTEN", "127.0.0.1:1")

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from router.errors import BadInputError
 from router.query import (
     MAX_QUERY_ID_BYTES,
+    MAX_TOKENS,
+    MAX_TOP_K,
     Attempt,
     Consent,
     GenerationLimits,
@@ -18,6 +20,7 @@ from router.query import (
     Query,
     Reason,
     Route,
+    Wanted,
     check_query,
 )
 
@@ -53,10 +56,19 @@ def test_a_query_in_range_passes_as_it_is():
         ({"limits": GenerationLimits(stop=("x",) * 17)}, "limits.stop"),
         ({"limits": GenerationLimits(stop=("ü" * 129,))}, "limits.stop"),
         ({"limits": GenerationLimits(seed=-1)}, "limits.seed"),
+        ({"limits": GenerationLimits(seed=2**64)}, "limits.seed"),
+        ({"limits": GenerationLimits(max_tokens=MAX_TOKENS + 1)}, "limits.max_tokens"),
+        ({"wanted": Wanted(top_k=MAX_TOP_K + 1)}, "wanted.top_k"),
+        ({"wanted": Wanted(top_k=2**32 - 1)}, "wanted.top_k"),
+        ({"wanted": Wanted(top_k=-1)}, "wanted.top_k"),
     ],
 )
 def test_a_field_out_of_range_is_named(change, field):
     assert refused(replace(QUERY, **change)) == field
+
+
+def test_the_most_that_may_be_asked_for_passes():
+    check_query(replace(QUERY, limits=GenerationLimits(max_tokens=MAX_TOKENS), wanted=Wanted(top_k=MAX_TOP_K)))
 
 
 def test_text_is_limited_in_bytes_not_letters():
