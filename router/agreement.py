@@ -79,6 +79,13 @@ class Parsed:
     form: Any
 
 
+def unfenced(text: str) -> str:
+    """What stands in a Markdown fence around the whole text; the text itself without one."""
+    stripped = text.strip()
+    fenced = _FENCE.match(stripped)
+    return fenced.group(1) if fenced else stripped
+
+
 def parse_json(text: str) -> Parsed | None:
     """The value of a text that is JSON, in a Markdown fence or not; ``None`` if it is none.
 
@@ -134,10 +141,9 @@ def _json(text: str) -> Any:
     stripped = text.strip()
     if len(stripped) > MOST_JSON_CHARACTERS:
         return _UNREADABLE
-    fenced = _FENCE.match(stripped)
     try:
         value = json.loads(
-            fenced.group(1) if fenced else stripped,
+            unfenced(stripped),
             object_pairs_hook=_object,
             parse_float=_decimal,
             parse_int=_decimal,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cloud_worker.language.rationales import ANSWER_PHRASE, problem_in
 from cloud_worker.teachers.base import Question
+from cloud_worker.teachers.schemas import broken_rule
 from router.agreement import parse_json
 from router.writers.base import Prompt, Written
 from router.writers.prompting import Template, split_answer
@@ -97,8 +98,12 @@ def _problem(question: Question, written: Written, answer: str) -> str:
     for call in written.tool_calls:
         if not _is_object(call.arguments):
             return f"the arguments of {call.name} are no JSON object"
-    if question.response_schema and not written.tool_calls and parse_json(answer) is None:
-        return "the answer is no JSON"
+    if question.response_schema and not written.tool_calls:
+        if parse_json(answer) is None:
+            return "the answer is no JSON"
+        broken = broken_rule(question.response_schema, answer)
+        if broken:
+            return f"the answer breaks its schema: {broken}"
     return "" if answer or written.tool_calls else "the answer is empty"
 
 

@@ -1,6 +1,7 @@
 """The teacher that writes in its own process, over models made on the spot."""
 
 import copy
+import json
 import logging
 
 import pytest
@@ -192,11 +193,18 @@ def test_a_wish_of_the_caller_alone_changes_no_answer(teacher):
     assert wished.tokens_out > plain.tokens_out
 
 
-@pytest.mark.parametrize(("text", "readable"), [("json", True), ("gadget", False)])
-def test_an_answer_that_breaks_the_schema_is_no_lesson(teacher, text, readable):
-    reply = ask(teacher, text, response_schema='{"type": "array"}')
+@pytest.mark.parametrize(
+    ("text", "kind", "problem"),
+    [
+        ("json", "array", ""),
+        ("json", "object", "the answer breaks its schema: $: [1] is not of type 'object'"),
+        ("gadget", "array", "the answer is no JSON"),
+    ],
+)
+def test_an_answer_that_breaks_the_schema_is_no_lesson(teacher, text, kind, problem):
+    reply = ask(teacher, text, response_schema=json.dumps({"type": kind}))
     assert reply.text
-    assert (reply.problem == "") is readable
+    assert reply.problem == problem
 
 
 def test_tokens_come_with_as_many_alternatives_as_are_wanted_and_a_tail(teacher):
