@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from cloud_worker.wishes import LOGGED_ALTERNATIVES, instruction_of, wants_rationales, wants_tokens
-from router.agreement import parse_calls, parse_json
+from router.agreement import parse_calls, parse_json, tool_calls_in
 from router.chat import calls_as_text, messages_as_json, transcript
 from router.distillation import Record, Source, Tried
 from router.exploration import is_explored
@@ -24,12 +24,14 @@ from router.query import (
     Answer,
     Attempt,
     Distribution,
+    FinishReason,
     Provenance,
     Query,
     Reason,
     Route,
     Tier,
     TokenProbability,
+    ToolCall,
     Usage,
     Wanted,
 )
@@ -200,11 +202,12 @@ def answer_of(asked: Asked, outcome: Outcome, node: str, logged: bool, stages: S
         stages: Where the time went, in milliseconds.
     """
     query, attempt, said = asked.query, asked.query.attempt, outcome.answer
+    calls = _calls_of(asked.task, said)
     return Answer(
         query_id=query.id,
         text=said.text or said_text(said),
-        finish_reason=said.finish_reason,
-        tool_calls=said.tool_calls,
+        finish_reason=FinishReason.TOOL_CALLS if calls else said.finish_reason,
+        tool_calls=calls,
         tokens=tuple(_shortened(token, query.wanted.top_k) for token in said.tokens) if query.wanted.top_k else (),
         rationale=said.rationale if query.wanted.rationale else "",
         provenance=Provenance(
@@ -220,6 +223,13 @@ def answer_of(asked: Asked, outcome: Outcome, node: str, logged: bool, stages: S
         distribution=shorten(said.distribution, query.wanted.top_k),
         usage=Usage(said.tokens_in, said.tokens_out, stages, outcome.usd),
     )
+
+
+def _calls_of(task: Task, said: TeacherAnswer) -> tuple[ToolCall, ...]:
+    """The calls that an answer asks for; those that it spells as text too, where the task is about calls."""
+    if said.tool_calls or task.judge is not Judge.TOOL_CALL:
+        return said.tool_calls
+    return tool_calls_in(said.text) or ()
 
 
 def _shortened(token: TokenProbability, top_k: int) -> TokenProbability:

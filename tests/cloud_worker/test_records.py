@@ -13,6 +13,7 @@ from router.exploration import draw
 from router.query import (
     Attempt,
     Distribution,
+    FinishReason,
     GenerationLimits,
     Message,
     Query,
@@ -134,8 +135,8 @@ TOKENS = (
 )
 
 
-def text_task(**fields):
-    return Task("talk", reference="big", kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT, **fields)
+def text_task(judge=Judge.NORMALISED_TEXT, **fields):
+    return Task("talk", reference="big", kind=Kind.TEXT, judge=judge, **fields)
 
 
 def asked_text(task, **query):
@@ -192,6 +193,25 @@ def test_calls_stand_in_the_row_as_json_and_in_the_answer_apart():
     assert row.answer == '[{"name": "light", "arguments": {"on": true, "room": "hall"}}]'
     answer = answer_of(asked_text(text_task(), text="it"), Outcome(said, "big"), "gateway-0", True, ())
     assert (answer.text, answer.tool_calls) == ("Sure!", CALLS)
+
+
+@pytest.mark.parametrize("judge", [Judge.TOOL_CALL, Judge.STRUCTURE])
+def test_calls_that_a_teacher_writes_as_text_are_told_apart_where_the_task_is_about_calls(judge):
+    said = TeacherAnswer('<tool_call>{"name": "light", "arguments": {"on": true}}</tool_call>', "v1")
+    answer = answer_of(asked_text(text_task(judge=judge), text="it"), Outcome(said, "big"), "gateway-0", True, ())
+    assert answer.text == said.text
+    if judge is Judge.TOOL_CALL:
+        assert answer.tool_calls == (ToolCall("light", '{"on": true}'),)
+        assert answer.finish_reason is FinishReason.TOOL_CALLS
+    else:
+        assert (answer.tool_calls, answer.finish_reason) == ((), FinishReason.STOP)
+
+
+def test_a_text_that_is_no_call_has_none():
+    said = TeacherAnswer("I can't", "v1")
+    task = text_task(judge=Judge.TOOL_CALL)
+    answer = answer_of(asked_text(task, text="it"), Outcome(said, "big"), "gateway-0", True, ())
+    assert (answer.text, answer.tool_calls, answer.finish_reason) == ("I can't", (), FinishReason.STOP)
     assert answer_from_proto(answer_to_proto(answer)) == answer
 
 
