@@ -9,6 +9,8 @@ Rules:
 
 from __future__ import annotations
 
+import math
+
 from router.errors import ConfigError
 from router.interval import Interval, share_interval
 
@@ -42,11 +44,18 @@ def breaks(max_disagreement: float, least: Interval) -> bool:
     return max_disagreement < least.low
 
 
+def least_taken(least: Interval) -> float:
+    """The least promise that is not refused: the lower end of the interval, rounded up to four decimals."""
+    return math.ceil(least.low * 1e4) / 1e4
+
+
 def in_words(least: Interval) -> str:
-    """For people: the least promise possible, and what it is made from."""
+    """For people: the least promise possible as measured, the one below which none is taken, and why."""
+    refused = f"one below {least_taken(least):g} is refused" if least.low > 0 else "none is refused for it"
     return (
         f"the reference differs from itself on {least.share:.1%} of {least.rows} queries asked twice "
-        f"({least.low:.1%} to {least.high:.1%}); the least promise possible is {least.share:.3g}"
+        f"({least.low:.1%} to {least.high:.1%}); the least promise possible is {least.share:.3g} as measured, "
+        f"and {refused}"
     )
 
 
@@ -59,7 +68,7 @@ def check_promise(task: str, max_disagreement: float, least: Interval) -> None:
         least: As ``least_promise`` gives it.
 
     Raises:
-        ConfigError: Names the least promise possible.
+        ConfigError: Names the least promise possible, and the least that is taken.
     """
     if breaks(max_disagreement, least):
         raise ConfigError(

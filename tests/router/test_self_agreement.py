@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from router.errors import ConfigError
 from router.interval import share_interval
-from router.self_agreement import ASKED_TWICE, ASKED_TWICE_STEADY, breaks, check_promise, least_promise, wanted
+from router.self_agreement import (
+    ASKED_TWICE,
+    ASKED_TWICE_STEADY,
+    breaks,
+    check_promise,
+    in_words,
+    least_promise,
+    least_taken,
+    wanted,
+)
 
 
 @given(rows=st.integers(1, 500), data=st.data())
@@ -44,6 +53,7 @@ def test_a_larger_promise_is_never_refused_where_a_smaller_one_is_not(asked, pro
 @given(asked=st.integers(0, 300), promise=st.floats(1e-6, 1))
 def test_a_reference_that_never_contradicts_itself_refuses_nothing(asked, promise):
     assert not breaks(promise, least_promise(0, asked))
+    assert in_words(least_promise(0, asked)).endswith("as measured, and none is refused for it")
 
 
 def test_a_promise_below_what_the_reference_keeps_itself_is_refused_with_the_figure():
@@ -53,6 +63,14 @@ def test_a_promise_below_what_the_reference_keeps_itself_is_refused_with_the_fig
         ConfigError, match=r"is 0\.02, but the reference differs from itself on 10\.0% of 200.* is 0\.1"
     ):
         check_promise("home", 0.02, least)
+
+
+@given(asked=st.integers(1, 300), data=st.data())
+def test_the_least_promise_that_is_said_to_be_taken_is_taken_and_a_smaller_one_is_not(asked, data):
+    least = least_promise(data.draw(st.integers(1, asked)), asked)
+    assert not breaks(least_taken(least), least)
+    assert breaks(least_taken(least) - 2e-4, least)
+    assert f"one below {least_taken(least):g} is refused" in in_words(least)
 
 
 @given(differed=st.integers(0, 200), draws=st.booleans())

@@ -86,7 +86,7 @@ def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all
     second.settle(rows)
     assert second.refusal(rows) == (
         "max_disagreement is 0.02, but the reference differs from itself on 10.0% of 200 queries asked twice "
-        "(6.2% to 15.0%); the least promise possible is 0.1"
+        "(6.2% to 15.0%); the least promise possible is 0.1 as measured, and one below 0.0622 is refused"
     )
     patient = replace(second, task=replace(TASK, objective=replace(TASK.objective, max_disagreement=0.1)))
     assert patient.refusal(rows) == ""
