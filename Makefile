@@ -29,7 +29,8 @@ demo: install  ## run the whole loop on this machine; ARGS="--help" lists the op
 test: install  ## run the tests that need no more than minutes
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: install  ## run every test
+test-all: install  ## run every test; the first time llama.cpp is built from source for one of them
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group servers
 	$(BIN)/python -m pytest $(ARGS)
 
 check: install  ## lint, types, import contracts, generated stubs fresh

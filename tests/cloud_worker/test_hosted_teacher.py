@@ -15,7 +15,6 @@ from router.query import GenerationLimits, Message, Tool, Wanted
 from router.writers.base import Prompt
 from router.writers.testing import FakeChatServer
 
-pytest.importorskip("litellm")
 PRICED = "openai/gpt-4o-mini"  # a name whose price litellm knows
 
 
