@@ -18,7 +18,9 @@ from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.wording import Wording
 from router.errors import ModelError
 from router.query import FinishReason, GenerationLimits, Message, Tool, Wanted
+from router.writers import loading
 from router.writers.loading import Form, LanguageModel
+from router.writers.local import LocalWriter
 from router.writers.testing import tiny_writer_files
 
 # Each word knows what follows it; a chain holds a word once.
@@ -248,6 +250,16 @@ def test_another_wording_or_model_is_another_version(folder, tmp_path):
     for name, content in tiny_writer_files({**WORDS, "more": "words"}).items():
         (tmp_path / name).write_bytes(content)
     assert load_teacher(settings.model_copy(update={"model": str(tmp_path)}), tmp_path).version != version
+
+
+def test_a_teacher_computes_on_a_gpu_where_torch_sees_one_and_a_student_on_the_processor(folder, tmp_path, monkeypatch):
+    assert loading.fastest_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loading.fastest_device() == "cuda"
+    monkeypatch.setattr(generating, "fastest_device", lambda: "meta")  # a device that needs no hardware
+    teacher = load_teacher(GeneratingSettings(name="writer", model=str(folder)), tmp_path)
+    assert teacher._language.model.device.type == "meta"
+    assert LocalWriter.load(folder).language.model.device.type == "cpu"
 
 
 def test_a_tokenizer_that_does_not_fit_is_said_before_anything_is_answered(folder, tmp_path):
