@@ -127,7 +127,8 @@ def _continuations(language: LanguageModel, prompt: str, texts: Sequence[str]) -
         alone = [(*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id) for text in texts]
         read = encode_prompt(language, prompt, max(len(target) for target in alone))
         return [Encoded(read, target, 1.0) for target in alone]
-    wholes = [tuple(tokenizer(prompt + said_after(language, prompt, text))["input_ids"]) for text in texts]
+    opened = prompt + said_after(language, prompt, "")
+    wholes = [tuple(tokenizer(opened + text)["input_ids"]) for text in texts]
     longest = max(len(whole) for whole in wholes)
     if longest > language.window:
         raise BadInputError(
@@ -140,7 +141,8 @@ def _continuations(language: LanguageModel, prompt: str, texts: Sequence[str]) -
 def _shared(prompt: tuple[int, ...], wholes: Sequence[tuple[int, ...]]) -> int:
     """How many tokens of a prompt stand in front of every text: its last one may have merged with a text's first."""
     most = min(len(prompt), *(len(whole) - 1 for whole in wholes))
-    return next(size for size in range(most, -1, -1) if all(whole[:size] == prompt[:size] for whole in wholes))
+    sizes = range(most, 1, -1)
+    return next((size for size in sizes if all(whole[:size] == prompt[:size] for whole in wholes)), 1)
 
 
 def _apart(scores: NDArray[np.float64], targets: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
