@@ -7,7 +7,8 @@
 Rules:
  * A version of the log counts as seen once everything that follows from it has been done.
  * What waits for a certificate survives a kill: release, proposal and spent rows are in the store.
- * A fit that fails is logged and noted; the old release serves on.
+ * A fit that fails is logged and noted; the old release serves on. It counts as one in vain: a tenth more rows, time or
+   a new start of the cloud bring the next.
  * A champion that breaks its promise gives way: to a former release whose certificate stands, else to the cloud.
  * While the operator holds a task, or too few explored rows come, nothing is fitted and nothing promoted.
 """
@@ -33,6 +34,7 @@ from cloud_worker.refresh.beside import beside_of
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
 from cloud_worker.refresh.guard import Around
+from cloud_worker.refresh.reason import reason_of
 from cloud_worker.refresh.reviewed import taught_of
 from cloud_worker.refresh.room import Room, pace_of
 from cloud_worker.refresh.self_agreement import AskAgain
@@ -65,6 +67,7 @@ from router.trial import Next, Trial, certifying
 
 log = logging.getLogger(__name__)
 
+FAILED = "failed: "  # begins the note of a step that failed
 GOLDEN_TOLERANCE = 0.05
 GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where two tokens are as good as equal
 
@@ -115,7 +118,7 @@ class Refresher:
             self._tell(room, rows, len(taught))
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
-            note = {"phase_note": f"failed: {error}"}
+            note = {"phase_note": f"{FAILED}{reason_of(error)}"}
         phase = "idle" if room.trial is None else "waiting"
         self._store.update_task(name, phase=phase, rows_seen=len(room.rows), log_version_seen=version, **note)
 
@@ -171,9 +174,9 @@ class Refresher:
         if refusal:
             self._store.update_task(name, phase_note=refusal)
             return
-        self._lineages.hold_judge(room.task, judged_by(room.task, room.judging))
-        begun = {"rows_at_refresh": len(taught), "refreshed_at": time.time()}
+        begun = {"rows_at_refresh": self._pace.in_vain(len(taught)), "refreshed_at": time.time()}
         self._store.update_task(name, phase="fitting", phase_note="", phase_progress=0.0, **begun)
+        self._lineages.hold_judge(room.task, judged_by(room.task, room.judging))
         settings = self._config.refresh
         recipe = Recipe(
             room.task,
@@ -193,11 +196,10 @@ class Refresher:
         trial = self._trial(room, manifest, points, self._waiting(room.task, rows)[1])
         trial.patience = self._patience(room, rows, trial)
         if not trial.patience:
-            rows_counted = self._pace.in_vain(len(taught))
-            note = "no threshold is worth a certificate yet"
-            self._store.update_task(name, phase_note=note, rows_at_refresh=rows_counted)
+            self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
             return
         self._stage(room, fitted, manifest, trial)
+        self._store.update_task(name, rows_at_refresh=len(taught))
         self._try(room, rows, self._store.spent(name))
 
     def _calibrated(
@@ -353,10 +355,13 @@ class Refresher:
                 self._go_on(room, waiting[-1])
         except (HeadraceError, OSError, ValueError, KeyError) as error:
             log.exception("release %d of task %s can't be taken up", waiting[-1].number, name)
-            self._store.update_release(name, waiting[-1].number, state="rejected", note=f"can't be taken up: {error}")
+            note = f"can't be taken up: {reason_of(error)}"
+            self._store.update_release(name, waiting[-1].number, state="rejected", note=note)
             room.trial = None
         if room.trial is None:
-            self._store.update_task(name, phase="idle", phase_progress=0.0)
+            failed = self._store.task_state(name).phase_note.startswith(FAILED)
+            again = {"rows_at_refresh": 0, "log_version_seen": -1} if failed else {}  # whoever mended it has waited
+            self._store.update_task(name, phase="idle", phase_progress=0.0, **again)
             self._rest(room)
 
     def _go_on(self, room: Room, row: ReleaseRow) -> None:

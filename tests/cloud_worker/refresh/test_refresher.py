@@ -157,13 +157,37 @@ def test_each_attempt_is_counted_once_and_each_row_spent_once(world):
 def test_a_failing_fit_is_noted_and_tried_again_when_there_is_more(world):
     world.broken = True
     world.ask_and_step(300)
-    assert "no memory" in world.state.phase_note
+    assert world.state.phase_note == "failed: RuntimeError; the log of the refresher says more"
     assert world.state.phase == "idle"
     assert world.state.log_version_seen == world.log.version()
     world.ask_and_step(10)
     assert len(world.fitted_rows) == 1
     world.broken = False
+    world.ask_and_step(30)
+    assert len(world.fitted_rows) == 2
     world.until_certified()
+
+
+def test_a_failed_fit_is_tried_again_at_the_next_start_and_not_before(world):
+    world.broken = True
+    world.ask_and_step(300)
+    for _ in range(3):
+        world.refresher.step()
+    assert len(world.fitted_rows) == 1
+    world.broken = False
+    world.start()
+    world.refresher.step()
+    assert len(world.fitted_rows) == 2
+    assert world.state.phase == "waiting"
+
+
+def test_a_failed_fit_is_tried_again_after_the_longest_time_between_two(world):
+    world.broken = True
+    world.ask_and_step(300)
+    world.store.update_task("home", refreshed_at=1.0)
+    world.broken = False
+    world.ask_and_step(1)
+    assert len(world.fitted_rows) == 2
 
 
 def wait(world):
