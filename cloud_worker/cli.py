@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from cloud_worker import feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
@@ -60,7 +61,7 @@ def up(
     ready_to: Annotated[int, typer.Option("--ready-to", hidden=True)] = -1,
 ) -> None:
     """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     with errors_as_exit_codes():
         settings = read_config(config, **({"ray": {"address": address}} if address else {}))
         if detach:
@@ -84,7 +85,7 @@ def status(
         if as_json:
             typer.echo(json.dumps(report))
         else:
-            show_report(Console(highlight=False), report)
+            show_report(Console(highlight=False, markup=False), report)
         if not report["running"]:
             raise typer.Exit(_NOTHING_RUNS)
 
@@ -92,7 +93,7 @@ def status(
 @app.command()
 def down(config: ConfigOption) -> None:
     """End the cluster in order: what was answered reaches the log first."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     with errors_as_exit_codes():
         folder = read_config(config).run_folder
         pid, _ = who_runs(folder)
@@ -128,7 +129,7 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: i
         with running(settings, insecure=insecure, step=lambda name: _step(console, name)) as cluster:
             _Stop().install()  # Ray puts its own handler for SIGTERM
             announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))
-            console.print(f"[bold green]ready[/] on {cluster.listen}; Ctrl-C ends it")
+            console.print(Text("ready", style="bold green"), f"on {cluster.listen}; Ctrl-C ends it")
             if ready_to >= 0:
                 os.write(ready_to, b"ready")
                 os.close(ready_to)
@@ -178,14 +179,14 @@ def _start_detached(console: Console, settings: CloudConfig, arguments: list[str
         if ready.read():
             console.print(f"ready: process {process.pid}; its words are in {words}")
             return
-    console.print(words.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace"), markup=False)
+    console.print(words.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace"))
     raise typer.Exit(process.wait())
 
 
 @contextmanager
 def _step(console: Console, name: str) -> Iterator[None]:
     began = time.monotonic()
-    with console.status(name):
+    with console.status(Text(name)):  # words alone would be read as markup
         yield
     console.print(f"{name:<28} {time.monotonic() - began:6.1f} s")
 
@@ -193,7 +194,7 @@ def _step(console: Console, name: str) -> Iterator[None]:
 @contextmanager
 def _bar(console: Console, name: str) -> Iterator[Any]:
     began = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(name, total=1.0)
         yield lambda stage, share: progress.update(task, description=f"{name}: {stage}", completed=share)

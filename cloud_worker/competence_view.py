@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich.markup import escape
+
 _COLOURS = {"escalating pays": "green", "escalating does not pay here": "bold red", "not known yet": "yellow"}
 _NAMES = (
     ("served", "what is served"),
@@ -20,7 +22,7 @@ def lines_of(said: dict[str, Any]) -> list[str]:
     """Lines in rich's markup, of what ``competence_of`` gives."""
     labels, release = said["labels"], said["release"]
     where = "students of every release" if release is None else f"release {release}"
-    head = f"[bold]{said['task']}[/]  right by people's labels, {where}"
+    head = f"[bold]{escape(said['task'])}[/]  right by people's labels, {where}"
     if not labels["handed_out"]:
         return [head, "  no gold labels yet; `headrace-cloud label` hands out rows"]
     return [head, *(f"  {line}" for part in (_labels, _shares, _outcome, _promise) for line in part(said))]
@@ -38,7 +40,7 @@ def short_lines_of(said: dict[str, Any]) -> list[str]:
 def _labels(said: dict[str, Any]) -> Iterator[str]:
     labels = said["labels"]
     counts = [f"{labels[key]:,} {key}" for key in ("labelled", "open", "skipped", "disputed") if labels[key]]
-    yield f"{labels['handed_out']:,} rows handed out: {', '.join(counts)} ({', '.join(labels['people'])})"
+    yield f"{labels['handed_out']:,} rows handed out: {', '.join(counts)} ({escape(', '.join(labels['people']))})"
     agree = labels["annotators_agree"]
     if agree:
         yield f"two people agree on {_share(agree)} of rows that both labelled"

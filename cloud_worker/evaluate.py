@@ -55,7 +55,7 @@ def evaluate(
         if as_json:
             typer.echo(json.dumps(as_json_object(found)))
         else:
-            show_evaluation(Console(highlight=False), found)
+            show_evaluation(Console(highlight=False, markup=False), found)
 
 
 def as_json_object(found: Evaluation) -> dict[str, Any]:

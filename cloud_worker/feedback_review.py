@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
@@ -51,8 +52,8 @@ def feedback_of(store: Store, task: str) -> dict[str, Any]:
 def warnings_of(task: str, said: dict[str, Any]) -> list[str]:
     """Lines in rich's markup, of what ``feedback_of`` gives: warnings alone."""
     return [
-        f"[yellow]{task}: callers call {one['wrong']['share']:.0%} of {one['wrong']['rows']:,} answers of release "
-        f"{one['release']} wrong, beyond the usual {one['usual']:.0%}; this warns and proves nothing[/]"
+        f"[yellow]{escape(task)}: callers call {one['wrong']['share']:.0%} of {one['wrong']['rows']:,} answers of "
+        f"release {one['release']} wrong, beyond the usual {one['usual']:.0%}; this warns and proves nothing[/]"
         for one in said["releases"]
         if one["warns"]
     ]
@@ -76,13 +77,13 @@ def list_feedback(
             figures = feedback_of(store, task)
             typer.echo(json.dumps({"feedback": [asdict(one) for one in said], "figures": figures}))
             return
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, markup=False)
         for one in said:
-            console.print(_line(one), markup=False)
+            console.print(_line(one))
         if not said:
             console.print("nothing was said")
         for line in warnings_of(task, feedback_of(store, task)):
-            console.print(line)
+            console.print(line, markup=True)
 
 
 @feedback_app.command()

@@ -226,7 +226,7 @@ def audit(
         if as_json:
             typer.echo(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:
-            Console(highlight=False).print(_table(actions) if actions else "nothing was done")
+            Console(highlight=False, markup=False).print(_table(actions) if actions else "nothing was done")
 
 
 def _lay(config: Path, order: Order, as_json: bool, **changes: Any) -> None:

@@ -24,8 +24,9 @@ def lines_of(name: str, release: int, promise: dict[str, Any]) -> list[str]:
         promise: As ``promise_report.describe`` gives it.
     """
     colour = _COLOURS.get(promise["state"], "cyan")
-    why = f": {promise['why']}" if promise["why"] else ""
-    head = f"[bold]{name}[/]  {'; '.join(_wishes(promise))}, as judged by {promise['judged_by']}"
+    why = f": {escape(promise['why'])}" if promise["why"] else ""
+    wishes = "; ".join(_wishes(promise))
+    head = f"[bold]{escape(name)}[/]  {escape(wishes)}, as judged by {escape(promise['judged_by'])}"
     state = promise["state"].replace("_", " ")
     parts = (_bends, _proved, _used, _missing, _delays, _limits, _pool, _inputs, _calibration, _observed, _hand)
     lines = [f"[{colour}]release {release} {state}[/]{why}", *(line for part in parts for line in part(promise))]
@@ -46,7 +47,7 @@ def _wishes(promise: dict[str, Any]) -> Iterator[str]:
 
 def _bends(promise: dict[str, Any]) -> Iterator[str]:
     if promise["bends"]:
-        yield f"[bold yellow]wish exceeded[/]: {promise['bends']}"
+        yield f"[bold yellow]wish exceeded[/]: {escape(promise['bends'])}"
 
 
 def _proved(promise: dict[str, Any]) -> Iterator[str]:
@@ -129,7 +130,7 @@ def _limits(promise: dict[str, Any]) -> Iterator[str]:
 
 
 def _pool(promise: dict[str, Any]) -> Iterator[str]:
-    yield from pool_lines(promise["pool"])
+    yield from map(escape, pool_lines(promise["pool"]))
 
 
 def _inputs(promise: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cloud_worker.config import CloudConfig
@@ -78,8 +79,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print(_tasks_table(report["tasks"]))
         for task in report["tasks"]:
             promised = lines_of(task["task"], task["release"], task["promise"]) if task["promise"] else []
-            for line in filter(None, (*promised, _lineage_line(task), *truth_lines(task))):
-                console.print(line, highlight=False, soft_wrap=True)
+            for line in filter(None, (*promised, escape(_lineage_line(task)), *truth_lines(task))):
+                console.print(line, highlight=False, soft_wrap=True, markup=True)
             for line in no_lesson_lines(task["task"], task["no_lessons"]):
                 console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report["devices"]:

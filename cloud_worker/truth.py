@@ -128,7 +128,7 @@ def competence(
             typer.echo(json.dumps(said))
             return
         for line in lines_of(said):
-            Console(highlight=False, soft_wrap=True).print(line)
+            Console(highlight=False, soft_wrap=True, markup=False).print(line, markup=True)
 
 
 def _export(desk: Desk, path: Path, who: str, most: int, every_release: bool) -> dict[str, Any]:

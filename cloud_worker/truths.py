@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rich.markup import escape
+
 from cloud_worker.competence import competence_of
 from cloud_worker.competence_view import short_lines_of
 from cloud_worker.distillation_log import DistillationLog
@@ -41,4 +43,4 @@ def truth_lines(task: dict[str, Any]) -> list[str]:
     """Lines in rich's markup, of one task of a report."""
     right = short_lines_of(task["competence"]) if task["competence"] else []
     warnings = warnings_of(task["task"], task["feedback"]) if task["feedback"] else []
-    return [*(f"{task['task']}: {line}" for line in right), *warnings]
+    return [*(f"{escape(task['task'])}: {line}" for line in right), *warnings]

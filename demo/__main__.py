@@ -112,7 +112,7 @@ def main(
 
     The last line of stdout is one JSON object.
     """
-    console = Console(stderr=True, quiet=no_ui)
+    console = Console(stderr=True, quiet=no_ui, markup=False)
     handler = RichHandler(console=console, show_path=False)  # its lines go above a live view
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

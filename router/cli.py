@@ -152,7 +152,7 @@ def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, con
 @contextlib.contextmanager
 def _progress(count: int) -> Iterator[Callable[[Tally], None]]:
     """A bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("asking", total=count)

@@ -137,7 +137,7 @@ def _tell(
         for found in objects:
             typer.echo(json.dumps(found))
         return
-    show(Console(highlight=False), read, plan, results)
+    show(Console(highlight=False, markup=False), read, plan, results)
 
 
 def _promises(given: Sequence[str]) -> tuple[float, ...]:
@@ -175,7 +175,7 @@ def _check_writable(option: str, path: Path | None) -> None:
 @contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     """A bar on standard error, if that is a terminal."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("reading", total=1.0)

@@ -1,0 +1,58 @@
+"""What ``status`` prints of words that come from outside."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cloud_worker.cli import app
+from cloud_worker.config import read_config
+from cloud_worker.report import gather_report, show_report
+from cloud_worker.store import Store
+from router.rollout import DeviceReport
+
+CONFIG = """
+data = "data"
+[[teachers]]
+name = "recorded"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "recorded"
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"text": "lights on", "label": "light_on"}\n')
+    path = tmp_path / "cloud.toml"
+    path.write_text(CONFIG)
+    config = read_config(path)
+    config.data.mkdir()
+    store = Store(config.store_url)
+    store.declare_tasks(config.tasks)
+    store.update_task("home", phase_note="failed: [/a] [red]")
+    store.device("edge")
+    store.save_report(DeviceReport("edge", state="[/b]"), 1.0)
+    return path
+
+
+def test_status_prints_notes_and_states_as_they_are(path):
+    said = CliRunner().invoke(app, ["status", "--config", str(path)], env={"COLUMNS": "200"})
+    assert said.exit_code == 1, said.output
+    assert "failed: [/a] [red]" in said.output
+    assert "[/b]" in said.output
+
+
+def test_what_is_said_of_a_promise_is_printed_as_it_is_and_in_our_colours(path):
+    report = gather_report(read_config(path))
+    (task,) = report["tasks"]
+    task |= {"task": "[/c]", "judged_by": "[/d]"}
+    task["promise"] |= {"why": "[/e]", "judged_by": "[/f]", "reference": "[/g]"}
+    console = Console(file=StringIO(), width=200, markup=False)
+    show_report(console, report)
+    said = console.file.getvalue()
+    assert all(f"[/{letter}]" in said for letter in "cdefg")
+    assert "[bold]" not in said

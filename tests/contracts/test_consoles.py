@@ -1,0 +1,25 @@
+"""What comes from outside is printed as it is: no console reads markup in it, which could hide it or crash."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for place in ("router", "edge_agent", "cloud_worker", "demo") for path in (ROOT / place).rglob("*.py"))
+
+
+def consoles(path):
+    """Calls of ``Console`` in a file."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Console"]
+
+
+def test_consoles_are_found():
+    assert sum(len(consoles(path)) for path in FILES) > 5
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "Console(" in path.read_text()], ids=lambda path: path.name)
+def test_no_console_reads_markup(path):
+    for call in consoles(path):
+        assert "markup=False" in [ast.unparse(keyword) for keyword in call.keywords], f"{path}:{call.lineno}"
