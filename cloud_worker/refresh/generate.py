@@ -4,6 +4,7 @@ Rules:
  * A fifth of the rows, by their query's hash, teaches nothing: it calibrates.
  * What follows is measured on the saved files, by the code that the device runs, one text at a time.
  * A row that can't teach, or that the student can't read, is kept out, counted, and shown once.
+ * One student at most lies in the cache, the last that was fitted: a release has files of its own.
 """
 
 from __future__ import annotations
@@ -117,13 +118,12 @@ def hardened_remark(lessons: Lessons[Example], fit: Fit) -> str:
 
 
 def _saved(language: LanguageModel, folder: Path) -> Path:
-    """The student's folder, named after its weights."""
+    """The student's folder, named after its weights; those of fits before are published, or were in vain."""
+    shutil.rmtree(folder, ignore_errors=True)
     scratch = folder / "new"
-    shutil.rmtree(scratch, ignore_errors=True)
     language.save(scratch)
-    named = folder / hashlib.sha256((scratch / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
-    shutil.rmtree(named, ignore_errors=True)
-    return scratch.rename(named)
+    with (scratch / WEIGHTS_FILE).open("rb") as weights:
+        return scratch.rename(folder / hashlib.file_digest(weights, "sha256").hexdigest()[:16])
 
 
 def _spec(task: Task, curriculum: Curriculum, version: str) -> StudentSpec:

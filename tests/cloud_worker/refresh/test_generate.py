@@ -3,18 +3,22 @@
 import json
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from cloud_worker.language.families import make_model
 from cloud_worker.language.tokenizing import word_tokenizer
+from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.curriculum import curriculum_of
 from cloud_worker.refresh.distil import FOLDS, Recipe
 from cloud_worker.refresh.fitting import fit_student
-from cloud_worker.refresh.generate import LEAST_TAUGHT
+from cloud_worker.refresh.generate import LEAST_TAUGHT, WEIGHTS_FILE
+from router.deferral import Policy
 from router.errors import ModelError
 from router.lessons import fold_of
 from router.query import Distribution, GenerationLimits, Query, TokenProbability
+from router.release import Manifest
 from router.task import Judge, Kind, Task
 from router.text_student import TextStudent
 
@@ -71,6 +75,19 @@ def test_a_student_learns_to_write_and_is_measured_on_rows_that_taught_it_nothin
     folder = next(iter(fitted.files.values())).parent
     student = TextStudent.load(folder, fitted.spec)
     assert student.read(Query("", "home", fitted.rows[0].text)).text == answers[0]
+
+
+def test_one_student_at_most_lies_in_the_cache_and_a_published_one_needs_none(rows, base, tmp_path):
+    quick = replace(TASK, options={"training": {"steps": 2}})
+    published = tmp_path / "published"
+    for seed in (0, 1):
+        fitted = fit_student(rows, replace(recipe(quick, base, tmp_path), seed=seed), quietly)
+        (cached,) = (tmp_path / "writers").iterdir()
+        assert {Path(path).parent for path in fitted.files.values()} == {cached}
+        if not published.exists():
+            Publisher(published).publish(Manifest(quick, 1, 0.0, Policy(1.0), fitted.spec), fitted.files)
+            weights = (cached / WEIGHTS_FILE).read_bytes()
+    assert (published / "home" / "1" / WEIGHTS_FILE).read_bytes() == weights
 
 
 def test_too_few_rows_teach_nothing(rows, base, tmp_path):
