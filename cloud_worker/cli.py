@@ -22,6 +22,7 @@ from rich.text import Text
 
 from cloud_worker import feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
+from cloud_worker.bases import check_bases
 from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
 from cloud_worker.commands import ConfigOption, JsonOption, errors_as_exit_codes
 from cloud_worker.config import CloudConfig, read_config
@@ -116,6 +117,7 @@ feedback_review.register(app)
 
 def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: int) -> None:
     check_data_folder(settings)
+    check_bases(settings)
     with sole(settings.run_folder):
         check_door(settings, insecure=insecure)
         with_token = check_ray(settings)

@@ -2,7 +2,8 @@
 
 Rules:
  * Weights are safetensors; code that comes with a model is never run.
- * A tokenizer that can name a token the model has no row for does not fit, and is refused at once.
+ * A tokenizer that can name a token the model has no row for does not fit, and is refused at once. So is one that is of
+   another model by what it shows: other special tokens, or names for less than half of the rows.
  * A folder is read as it lies there: nothing is fetched for it.
  * torch and transformers are imported when a model is loaded, and not before: most devices have neither.
 """
@@ -18,7 +19,9 @@ from router.errors import ModelError
 
 UNBOUNDED_WINDOW = 100_000  # tokenizers say 1e30 when they know no window
 DEFAULT_WINDOW = 512
+_LEAST_NAMED = 0.5  # share of a model's rows that its tokenizer names; of models that we know 0.98 and more
 _READERS = {"bert", "modernbert", "roberta", "distilbert"}  # read, and write nothing
+_TAKE = "take the tokenizer of this model"
 
 
 class Form(StrEnum):
@@ -94,6 +97,7 @@ def load_language(source: str | Path, labels: tuple[str, ...] = (), device: str 
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {str(source)!r} can't be loaded as safetensors: {reason}") from error
+    _check_special(config, tokenizer)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return checked(LanguageModel(model.eval(), tokenizer, form, _window_of(config, tokenizer), labels))
@@ -103,18 +107,28 @@ def checked(language: LanguageModel) -> LanguageModel:
     """Return ``language`` when its tokenizer fits its model.
 
     Raises:
-        ModelError: A token without a row, or no padding or end token.
+        ModelError: A token without a row, too many rows without a token, or no padding or end token.
     """
     rows = language.model.get_input_embeddings().num_embeddings
-    tokens = len(language.tokenizer)
-    if tokens > rows:
-        raise ModelError(
-            f"the tokenizer has {tokens} tokens and the model {rows} rows; take the tokenizer of this model"
-        )
+    ids = language.tokenizer.get_vocab().values()
+    if max(ids, default=0) >= rows or len(ids) > rows:
+        said = f"{len(ids)} tokens, up to id {max(ids)},"
+        raise ModelError(f"the tokenizer has {said} and the model {rows} rows; {_TAKE}")
+    if len(ids) < _LEAST_NAMED * rows:
+        raise ModelError(f"the tokenizer has only {len(ids)} tokens for the {rows} rows of the model; {_TAKE}")
     for name in ("pad_token_id", "eos_token_id"):
         if getattr(language.tokenizer, name) is None and language.form is not Form.LABELS:
             raise ModelError(f"the tokenizer has no {name.removesuffix('_id')}; a student that writes needs it")
     return language
+
+
+def _check_special(config: Any, tokenizer: Any) -> None:
+    """Compare the special tokens that both name; a configuration may name several that end."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        given, own = getattr(config, name, None), getattr(tokenizer, name)
+        known = given if isinstance(given, list) else [given]
+        if own is not None and own not in known and all(isinstance(place, int) and place >= 0 for place in known):
+            raise ModelError(f"{name} is {own} in the tokenizer and {given} in the model; {_TAKE}")
 
 
 def _libraries() -> tuple[Any, Any]:

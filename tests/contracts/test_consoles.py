@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(path for place in ("router", "edge_agent", "cloud_worker", "demo") for path in (ROOT / place).rglob("*.py"))
+PACKAGES = ("router", "edge_agent", "cloud_worker", "demo")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 def consoles(path):

@@ -99,8 +99,42 @@ def test_more_layers_than_there_are_can_not_be_kept(words: Any, tmp_path: Path) 
 def test_a_tokenizer_that_does_not_fit_its_model_is_refused(words: Any, tmp_path: Path) -> None:
     made("llama", words).save(tmp_path)
     byte_tokenizer(["some other text"], 400).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"400|tokens and the model"):
+    with pytest.raises(ModelError, match="308 tokens, up to id 307, and the model 83 rows"):
         load_model(str(tmp_path))
+
+
+def test_a_tokenizer_with_an_id_beyond_the_rows_is_refused_however_few_its_tokens(words: Any, tmp_path: Path) -> None:
+    made("llama", words).save(tmp_path)
+    known = json.loads((tmp_path / "tokenizer.json").read_text())
+    word = max(known["model"]["vocab"], key=known["model"]["vocab"].get)
+    known["model"]["vocab"][word] = 900
+    (tmp_path / "tokenizer.json").write_text(json.dumps(known))
+    with pytest.raises(ModelError, match="up to id 900"):
+        load_model(str(tmp_path))
+
+
+def test_a_tokenizer_for_a_small_part_of_the_rows_is_refused(words: Any, tmp_path: Path) -> None:
+    made("llama", byte_tokenizer(["some other text"], 400)).save(tmp_path)
+    words.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"only .* tokens for the .* rows"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["bos_token_id", "eos_token_id", "pad_token_id"])
+def test_a_tokenizer_with_other_special_tokens_than_its_model_is_refused(name: str, words: Any, tmp_path: Path) -> None:
+    made("llama", words).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {name: 9}))
+    with pytest.raises(ModelError, match=f"{name} is . in the tokenizer and 9 in the model"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("ends", [None, [9, 2]])
+def test_a_model_may_name_no_end_token_or_several(ends: object, words: Any, tmp_path: Path) -> None:
+    made("llama", words).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"eos_token_id": ends}))
+    assert load_model(str(tmp_path)).tokenizer.eos_token_id == 2
 
 
 def test_pickled_weights_are_never_read(words: Any, tmp_path: Path) -> None:
