@@ -176,9 +176,13 @@ def _models(seed: int, console: Console) -> Models:
     """The models that write, made now or the last time."""
     with Progress(console=console) as progress:
         bars = {kind: progress.add_task(f"training the {kind}", total=1.0, visible=False) for kind in KINDS}
-        return asyncio.run(
+        models = asyncio.run(
             made(CACHE, seed, lambda kind, share: progress.update(bars[kind], completed=share, visible=True))
         )
+    for bar in progress.tasks:
+        if bar.finished:
+            console.print(f"{bar.description} took {bar.finished_time:.0f} s")
+    return models
 
 
 def _check_writable(json_file: Path | None) -> None:
@@ -240,9 +244,9 @@ def _measure(
     rows = measure.rows_of(setting, asked, teacher, logged, places.devices)
     publisher = Publisher(config.releases_folder)
     released = [(row, publisher.manifest(TASK, row.number)) for row in Store(config.store_url).releases(TASK)]
-    right = sum(teacher.get(line.text) == line.label for line in setting.stream) / len(setting.stream)
+    right = measure.teacher_right(setting, teacher)
     lost = measure.lost(asked, logged, places.devices)
-    return measure.figures(rows, released, round(right, 6), agents=setting.agents, lost=lost)
+    return measure.figures(rows, released, right, agents=setting.agents, lost=lost)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,12 @@ def rows_of(
     return rows
 
 
+def teacher_right(setting: Setting, teacher: dict[str, str]) -> float:
+    """Share of the stream that the teacher alone would have had right, by the same judge as every answer."""
+    agrees = [agree(setting.judge, teacher[line.text], line.label) for line in setting.stream]
+    return round(sum(agrees) / len(agrees), 6)
+
+
 def lost(asked: Asked, logged: Counter[tuple[str, str]], devices: Sequence[str]) -> int:
     """Queries that got an error, and logged answers that are not in the log exactly once."""
     missing = sum(

@@ -1,10 +1,12 @@
 """Figures of a demo, from answers, the log and the teacher's own answers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from demo.measure import WINDOW, Row, figures, lost, rows_of
+from demo.configs import Models
+from demo.measure import WINDOW, Row, figures, lost, rows_of, teacher_right
 from demo.setting import Setting
 from demo.stream import Asked, query_id
 from demo.workload import Line
@@ -42,6 +44,17 @@ def setting(tmp_path, *lines):
 
 def measured(rows):
     return figures(rows, [], 1.0, agents=2, lost=0)
+
+
+def test_the_teacher_is_judged_as_every_answer_is(tmp_path):
+    call = '[{"name":"timer_set","arguments":{"minutes":5,"room":"hall"}}]'
+    spaced = '[{"arguments": {"room": "hall", "minutes": 5}, "name": "timer_set"}]'
+    lines = (Line("a", call), Line("b", call))
+    calls = replace(setting(tmp_path, *lines), models=Models(tmp_path, tmp_path))
+    answers = {"a": spaced, "b": call.replace("5", "6")}
+    assert teacher_right(calls, answers) == 0.5
+    rows = rows_of(calls, asked(answer(0, spaced), answer(1, answers["b"])), answers, Counter(), DEVICES)
+    assert [row.right for row in rows] == [True, False]
 
 
 def test_every_key_of_the_contract_is_there():
