@@ -8,7 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from bench.text_deferral import is_not_worse
+
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("interval", "holds"),
+    [
+        ((0.02, 0.01, 0.03), True),
+        ((0.0, -0.009, 0.009), True),
+        ((0.0, -0.05, 0.05), False),
+        ((-0.02, -0.03, 0.0), False),
+    ],
+)
+def test_a_head_is_not_worse_only_where_its_whole_interval_says_so(interval, holds):
+    assert is_not_worse([(0.1, 0.05, 0.15), interval]) is holds
 
 
 @pytest.mark.slow
