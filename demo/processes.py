@@ -1,8 +1,9 @@
 """The real commands as child processes: started, restarted when they die, and ended.
 
 Rules:
- * An agent that dies is started again, as systemd would; the cloud's own processes are Ray's to restart.
- * Whatever happens, no child outlives the demo.
+ * An agent that dies is started again, as systemd would; the cloud's own processes are Ray's to restart. One that keeps
+   ending by itself soon after its start ends the demo, with its last words.
+ * Whatever happens, no child outlives the demo; on Linux, SIGKILL included.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from demo import leash
 from demo.setting import Places
 from router.channel import open_channel
 from router.errors import StartError
@@ -30,6 +33,9 @@ CLOUD_START_SECONDS = 600.0
 AGENT_START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 RESTART_SECONDS = 0.5
+SOON_SECONDS = 60.0
+MOST_SOON = 3  # ends in a row, each by itself and soon after its start
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # somebody's doing, as a reader of the demo's page is invited to
 
 
 @dataclass(slots=True)
@@ -38,10 +44,12 @@ class Stage:
 
     Attributes:
         folder: Where logs lie, ``<name>.log``.
+        group: Holds what starts children again; fails when one is given up.
         restarts: How often an agent has been started again.
     """
 
     folder: Path
+    group: asyncio.TaskGroup
     restarts: int = 0
     _children: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     _keepers: list[asyncio.Task[None]] = field(default_factory=list)
@@ -55,9 +63,8 @@ class Stage:
         """Start a child in a process group of its own."""
         with (self.folder / f"{name}.log").open("ab") as output:
             self._children[name] = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *command,
+                *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid())),
+                *(sys.executable, "-m", *command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -65,14 +72,20 @@ class Stage:
             )
 
     def keep(self, name: str, *command: str) -> None:
-        """Start the child again whenever it ends."""
-        self._keepers.append(asyncio.create_task(self._keep(name, command)))
+        """Start the child again whenever it ends; give up, with a ``StartError``, when it keeps ending at its start."""
+        self._keepers.append(self.group.create_task(self._keep(name, command)))
 
     async def _keep(self, name: str, command: tuple[str, ...]) -> None:
+        soon = 0
         while True:
+            began = time.monotonic()
             code = await self._children[name].wait()
             if self._is_ending:
                 return
+            at_its_start = code not in _KILLED and time.monotonic() - began < SOON_SECONDS
+            soon = soon + 1 if at_its_start else 0
+            if soon == MOST_SOON:
+                raise StartError(self._ended(name, f"ended with {code}, {soon} times in a row"))
             log.warning("%s ended with %s; starting it again", name, code)
             self.restarts += 1
             await asyncio.sleep(RESTART_SECONDS)
@@ -92,7 +105,7 @@ class Stage:
             task.cancel()
         if asked not in done:
             how = f"ended with {child.returncode}" if ended in done else f"does not serve after {seconds:.0f} s"
-            raise StartError(f"{name} {how}; the end of {self.folder / f'{name}.log'}:\n{self._tail(name)}")
+            raise StartError(self._ended(name, how))
 
     async def end(self) -> None:
         """End every child: SIGTERM first, and SIGKILL for those that stay."""
@@ -120,16 +133,21 @@ class Stage:
                 os.killpg(child.pid, signal.SIGKILL)
             await child.wait()
 
-    def _tail(self, name: str) -> str:
-        text = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-12:])
+    def _ended(self, name: str, how: str) -> str:
+        """How a child ended, and its last words."""
+        path = self.folder / f"{name}.log"
+        last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+        return "\n".join((f"{name} {how}; the end of {path}:", *last))
 
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, places: Places) -> AsyncIterator[Stage]:
-    """The cloud and every agent, serving; ended on the way out."""
-    stage = Stage(folder)
-    try:
+    """The cloud and every agent, serving; ended on the way out.
+
+    Raises:
+        StartError: A child does not start, or an agent was given up meanwhile; names its log.
+    """
+    async with staged(folder) as stage:
         await stage.start("cloud", "cloud_worker.cli", "up", "--config", str(places.cloud_config), "--insecure")
         await stage.serving("cloud", places.cloud_target, CLOUD_START_SECONDS)
         for config in places.agent_configs:
@@ -139,11 +157,23 @@ async def running(folder: Path, places: Places) -> AsyncIterator[Stage]:
         for name, target in zip(places.devices, places.agent_targets, strict=True):
             await stage.serving(name, target, AGENT_START_SECONDS)
         yield stage
-    finally:
-        try:
-            await stage.end()
-        finally:
-            stage.kill()  # a second Ctrl-C waits for nobody
+
+
+@contextlib.asynccontextmanager
+async def staged(folder: Path) -> AsyncIterator[Stage]:
+    """An empty stage, whose children are ended on the way out; what fails first is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            stage = Stage(folder, group)
+            try:
+                yield stage
+            finally:
+                try:
+                    await stage.end()
+                finally:
+                    stage.kill()  # a second Ctrl-C waits for nobody
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 async def _serving(target: str) -> None:

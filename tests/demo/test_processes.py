@@ -4,36 +4,46 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
 from demo import processes
-from demo.processes import Stage
+from demo.processes import staged
 from router.errors import StartError
 
+ROOT = Path(__file__).parents[2]
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
+PARENT = """
+import asyncio
+from pathlib import Path
+from demo.processes import staged
+
+async def main():
+    async with staged(Path(".")) as stage:
+        await stage.start("cloud", "sleeper")
+        while "up" not in Path("cloud.log").read_text():
+            await asyncio.sleep(0.02)
+        print(stage.pid("cloud"), flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
 NO_ONE = "127.0.0.1:9"
 
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     """Modules that a stage can start with ``-m``."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(ROOT))))
     for name, code in (("sleeper", SLEEPER), ("stubborn", STUBBORN), ("failing", "import sys; sys.exit('no luck')")):
         (tmp_path / f"{name}.py").write_text(code)
     return tmp_path
-
-
-@contextlib.asynccontextmanager
-async def staged(folder):
-    stage = Stage(folder)
-    try:
-        yield stage
-    finally:
-        await stage.end()
 
 
 async def until(holds, seconds=20.0):
@@ -44,10 +54,9 @@ async def until(holds, seconds=20.0):
 
 def runs(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # of an orphan whom nobody asks
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 async def up(programs, name):
@@ -95,6 +104,48 @@ async def test_a_child_that_never_serves_is_named(programs):
         await stage.start("cloud", "sleeper")
         with pytest.raises(StartError, match="does not serve after"):
             await stage.serving("cloud", NO_ONE, 0.3)
+
+
+async def test_a_child_that_keeps_ending_at_its_start_ends_all_with_its_last_words(programs, monkeypatch):
+    monkeypatch.setattr(processes, "RESTART_SECONDS", 0.0)
+    pids = []
+    with pytest.raises(StartError, match=r"(?s)edge-1 ended with 1, 3 times in a row.*no luck"):
+        async with staged(programs) as stage:
+            await stage.start("cloud", "sleeper")
+            pids.append(stage.pid("cloud"))
+            await stage.start("edge-1", "failing")
+            stage.keep("edge-1", "failing")
+            await asyncio.sleep(100)
+    assert not runs(pids[0])
+
+
+async def test_what_is_killed_is_never_given_up(programs, monkeypatch):
+    monkeypatch.setattr(processes, "RESTART_SECONDS", 0.0)
+    async with staged(programs) as stage:
+        await stage.start("edge-1", "sleeper")
+        stage.keep("edge-1", "sleeper")
+        for count in range(1, processes.MOST_SOON + 2):
+            os.kill(stage.pid("edge-1"), signal.SIGKILL)
+            await until(lambda count=count: stage.restarts == count and runs(stage.pid("edge-1")))
+
+
+async def test_what_fails_inside_is_raised_as_it_is(programs):
+    with pytest.raises(KeyError, match="inside"):
+        async with staged(programs) as stage:
+            await stage.start("cloud", "sleeper")
+            raise KeyError("inside")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+async def test_no_child_outlives_a_demo_that_was_killed(programs):
+    (programs / "parent.py").write_text(PARENT)
+    command = (sys.executable, "-m", "parent")
+    parent = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=programs)
+    pid = int(await parent.stdout.readline())
+    assert runs(pid)
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not runs(pid))
 
 
 async def test_a_second_interrupt_leaves_no_child_either(programs):
