@@ -152,7 +152,7 @@ def _run(
     progress: Progress | None,
 ) -> list[float]:
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=schedule.decay)
+    optimiser = torch.optim.AdamW(weights, lr=schedule.rate, weight_decay=schedule.decay, fused=True)
     pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace(step, schedule.steps))
     losses: list[float] = []
     model.train()

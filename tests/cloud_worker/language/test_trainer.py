@@ -197,8 +197,8 @@ def test_every_group_is_seen_before_any_comes_again(words: Any) -> None:
 def test_short_and_long_examples_are_padded_apart_and_teach_the_same(words: Any, monkeypatch: Any) -> None:
     mixed = [*COLOURS, Example("switch " * 9 + "red", "red " * 9 + "light")]
     losses = []
-    for worth in (1.0, 0.0):
-        monkeypatch.setattr(batching, "WORTH_SPLITTING", worth)
+    for saved in (0, 10_000):
+        monkeypatch.setattr(batching, "PART_TOKENS", saved)
         model = student(words)
         losses.append(fit(model, mixed, Schedule(steps=12, batch=3, rate=1e-3)).last_loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -211,13 +211,19 @@ def test_parts_hold_every_row_once_and_take_fewer_tokens() -> None:
     assert [len(row.prompt) for row in long] == [30]
 
 
+def test_many_lengths_make_many_parts() -> None:
+    rows = [batching.Encoded((1,) * size, (2,), 1.0) for size in (*[5] * 20, *[15] * 20, *[60] * 20)]
+    assert [len(part) for part in batching.by_length(rows, Form.CAUSAL)] == [20, 20, 20]
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30))
 def test_rows_are_split_only_where_that_saves_padding(sizes: list[int]) -> None:
     rows = [batching.Encoded((1,) * size, (2,), 1.0) for size in sizes]
     parts = batching.by_length(rows, Form.CAUSAL)
     assert sorted(len(row.prompt) for part in parts for row in part) == sorted(sizes)
     padded = sum(len(part) * max(row.tokens(Form.CAUSAL) for row in part) for part in parts)
-    assert len(parts) == 1 or padded <= batching.WORTH_SPLITTING * len(sizes) * (max(sizes) + 1)
+    in_one = len(sizes) * (max(sizes) + 1)
+    assert padded + batching.PART_TOKENS * (len(parts) - 1) <= in_one
 
 
 def test_what_is_predicted_stands_where_its_logits_are(words: Any) -> None:
