@@ -46,7 +46,7 @@ class Making:
 
 MAKINGS = {
     "teacher": Making(
-        HOME, EXAMPLES, Size(width=128, layers=3, heads=4, window=WINDOW), Schedule(steps=2200, batch=32, rate=3e-3)
+        HOME, EXAMPLES, Size(width=128, layers=3, heads=4, window=WINDOW), Schedule(steps=2000, batch=32, rate=3e-3)
     ),
     "base": Making(
         ELSEWHERE,

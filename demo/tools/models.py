@@ -1,7 +1,8 @@
 """The models of the workload ``tools``: made on the spot, side by side, and kept for the next time.
 
 Rules:
- * What is kept belongs to one state of the code in this folder and one seed; anything else is made anew.
+ * What is kept belongs to one seed and one state of the code that makes it, the trainer's included; anything else is
+   made anew.
  * A model is in its folder whole or not at all.
  * Whatever happens, no process that trains outlives the demo.
 """
@@ -13,14 +14,17 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cloud_worker import language
 from demo.configs import Models
 from router.errors import StartError
+from router.writers import loading
 
 KINDS = ("teacher", "base")
 CACHE = Path("runs") / "cache"
+_MADE_BY = (Path(__file__).parent, Path(language.__file__).parent, Path(loading.__file__))
 
 Told = Callable[[str, float], None]
 
@@ -84,10 +88,11 @@ async def _read(stream: asyncio.StreamReader | None) -> str:
     return (await stream.read()).decode(errors="replace") if stream is not None else ""
 
 
-def _state() -> str:
-    """A short digest of the files in this folder that decide what is made."""
+def _state(places: Sequence[Path] = _MADE_BY) -> str:
+    """A short digest of the files, there or in folders, that decide what is made."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.*")):
-        if path.suffix in {".py", ".toml"}:
-            digest.update(path.read_bytes())
+    for place in places:
+        for path in sorted(place.glob("*.*")) if place.is_dir() else [place]:
+            if path.suffix in {".py", ".toml"}:
+                digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
