@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from router.guarantee import NEVER, Proposal, Situation, least_where
 from router.task import NO_FLOOR
 from router.trial import Next, Trial, is_above_zero
@@ -69,5 +71,5 @@ class FrugalTrial(Trial):
     def loses_less(self, champion: int) -> bool:
         """Whether it disagrees less than the champion on the same rows, paired, one-sided at 90 %."""
         met = [look for look in self.looks if look.release == champion]
-        gains = [(int(look.lost) - int(look.wrong and look.score >= self.least), look.weight) for look in met]
-        return bool(gains) and is_above_zero(gains)
+        gains = np.array([int(look.lost) - int(look.wrong and look.score >= self.least) for look in met], np.float64)
+        return bool(met) and is_above_zero(gains, np.array([look.weight for look in met]))

@@ -26,9 +26,10 @@ import numpy as np
 from router.classes import spared
 from router.distillation import Record, had_to_be_asked, is_set_aside, may_certify, unit_interval
 from router.errors import BadInputError
-from router.guarantee import LEAST_GAIN, NEVER, Array, Bools, Point, Proposal, Situation, plan
+from router.guarantee import LEAST_GAIN, NEVER, Array, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
+from router.looks import Columns, Look, total
 from router.task import Kind
 from router.watch import Certificate, log_factors, log_mixture
 
@@ -43,29 +44,6 @@ LEAST_PAIRED = 50  # rows that both met, before their shares are compared on the
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one row says of a challenger.
-
-    Attributes:
-        score: The challenger's, -inf where it has none.
-        wrong: Its answer differs from the reference's.
-        release: That served when the row was asked.
-        kept: The user got that release's answer, or would have, had the operator not had everything escalate.
-        lost: Of those kept: that answer differs from the reference's.
-        weight: What it counts beside a row that was drawn at the trial's rate, in (0, 1].
-        label: The reference's, of a row drawn at that rate whose answers are labels; else empty.
-    """
-
-    score: float
-    wrong: bool
-    release: int
-    kept: bool
-    lost: bool = False
-    weight: float = 1.0
-    label: str = ""
 
 
 class Next(StrEnum):
@@ -113,6 +91,13 @@ class Trial:
     kind: Kind = Kind.LABEL
     counts: Counter[str] = field(default_factory=Counter)
     looked: set[Key] = field(default_factory=set)
+    _known: Columns | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def columns(self) -> Columns:
+        """The rows looked at, as arrays."""
+        self._known = Columns.of(self.looks, self._known)
+        return self._known
 
     @property
     def rows(self) -> int:
@@ -122,7 +107,7 @@ class Trial:
     @property
     def weight(self) -> float:
         """How many rows drawn at its rate those looked at are worth."""
-        return math.fsum(look.weight for look in self.looks)
+        return self.columns.weight
 
     @property
     def has_served(self) -> bool:
@@ -135,11 +120,11 @@ class Trial:
 
     def losses(self, threshold: float) -> int:
         """Rows lost at a threshold."""
-        return sum(look.wrong and look.score >= threshold for look in self.looks)
+        return int(self.columns.lost(threshold).sum())
 
     def kept(self, threshold: float) -> float:
         """Share of the queries kept at a threshold, in [0, 1]; 0 without rows."""
-        return math.fsum(look.weight for look in self.looks if look.score >= threshold) / (self.weight or 1.0)
+        return self.columns.share(self.columns.scores >= threshold)
 
     def certified(self) -> float:
         """The loosest threshold that is certified and that no class speaks against, ``NEVER`` where none is."""
@@ -147,9 +132,10 @@ class Trial:
 
     def loosest(self) -> float:
         """The loosest threshold that is certified, whatever its classes say, ``NEVER`` where none is."""
-        scores, weights, wrong = self._columns()
+        columns = self.columns
+        scores, wrong = columns.scores, columns.wrong
         order = np.argsort(-scores[wrong], kind="stable")
-        kept, lost = log_factors(self.allowance, weights)
+        kept, lost = log_factors(self.allowance, columns.weights)
         worse = np.cumsum((lost - kept)[:, wrong][:, order], axis=1)  # (alternatives, losses): the highest scores first
         terms = kept.sum(axis=1, keepdims=True) + np.concatenate([np.zeros((len(kept), 1)), worse], axis=1)
         most = int((log_mixture(terms) >= -math.log(self.alpha)).sum()) - 1  # evidence falls with each loss
@@ -157,19 +143,13 @@ class Trial:
             return NEVER
         ranked = scores[wrong][order]
         bound = float(ranked[most]) if most < len(ranked) else -math.inf
-        return min((float(score) for score in scores if score > bound), default=NEVER)
+        return float(np.min(scores[scores > bound], initial=NEVER))
 
     def evidence(self, threshold: float, allowance: float | None = None) -> float:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
-        scores, weights, wrong = self._columns()
-        kept, lost = log_factors(self.allowance if allowance is None else allowance, weights)
-        return float(log_mixture(np.where(wrong & (scores >= threshold), lost, kept).sum(axis=1)))
-
-    def _columns(self) -> tuple[Array, Array, Bools]:
-        """Score, weight and whether it is wrong, of each row."""
-        scores = np.array([look.score for look in self.looks], np.float64)
-        weights = np.array([look.weight for look in self.looks], np.float64)
-        return scores, weights, np.array([look.wrong for look in self.looks], np.bool_)
+        columns = self.columns
+        kept, lost = log_factors(self.allowance if allowance is None else allowance, columns.weights)
+        return float(log_mixture(np.where(columns.lost(threshold), lost, kept).sum(axis=1)))
 
     @property
     def least_rows(self) -> int:
@@ -262,10 +242,11 @@ class Trial:
 
     def _share_of(self, champion: int, known: float) -> float:
         """The champion's local share on the rows that the challenger is seen on, where enough of them met it."""
-        met = [look for look in self.looks if champion and look.release == champion]
-        if self.has_served or len(met) < LEAST_PAIRED:
+        columns = self.columns
+        met = columns.releases == champion
+        if self.has_served or not champion or met.sum() < LEAST_PAIRED:
             return known
-        return math.fsum(look.weight for look in met if look.kept) / math.fsum(look.weight for look in met)
+        return total(columns.weights[met & columns.kept]) / total(columns.weights[met])
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
@@ -278,14 +259,17 @@ class Trial:
         """
         if self.has_served:
             return threshold < self.serving
-        met = [look for look in self.looks if champion and look.release == champion]
-        if not met:
+        columns = self.columns
+        met = columns.releases == champion
+        if not champion or not met.any():
             return True
-        return is_above_zero([(int(look.score >= threshold) - int(look.kept), look.weight) for look in met])
+        gains = (columns.scores[met] >= threshold).astype(np.float64) - columns.kept[met]
+        return is_above_zero(gains, columns.weights[met])
 
     def _seen(self) -> tuple[Point, ...]:
         """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
-        scores, weights, wrong = self._columns()
+        columns = self.columns
+        scores, weights, wrong = columns.scores, columns.weights, columns.wrong
         kept, lost = self._at_least(scores, weights), self._at_least(scores[wrong], weights[wrong])
         whole = PRIOR_ROWS + self.weight
         return tuple(
@@ -301,9 +285,8 @@ class Trial:
         return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])
 
 
-def is_above_zero(differences: Sequence[tuple[float, float]]) -> bool:
-    """Whether the mean of differences, each with its weight, is above 0, one-sided at 90 %."""
-    values, weights = np.array(differences, np.float64).T
+def is_above_zero(values: Array, weights: Array) -> bool:
+    """Whether the mean of differences (rows,), each with its weight, is above 0, one-sided at 90 %."""
     mean = float(np.average(values, weights=weights))
     error = math.sqrt(float((weights**2 * (values - mean) ** 2).sum())) / float(weights.sum())
     return mean > 0 and mean >= BETTER * error

@@ -1,0 +1,53 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.looks import Columns, Look
+
+LOOKS = st.lists(
+    st.builds(
+        Look,
+        score=st.floats(0, 1) | st.just(float("-inf")),
+        wrong=st.booleans(),
+        release=st.integers(0, 3),
+        kept=st.booleans(),
+        weight=st.floats(0.01, 1),
+    )
+)
+
+
+def as_lists(columns):
+    arrays = (columns.scores, columns.weights, columns.wrong, columns.releases, columns.kept)
+    return [array.tolist() for array in arrays], columns.weight
+
+
+@given(st.lists(LOOKS, max_size=4))
+def test_columns_read_as_rows_come_are_those_of_all_rows(parts):
+    looks, known = [], None
+    for part in parts:
+        looks.extend(part)
+        known = Columns.of(looks, known)
+        assert as_lists(known) == as_lists(Columns.of(list(looks)))
+
+
+def test_another_list_is_read_from_its_start():
+    first = [Look(0.5, False, 1, True)]
+    other = [Look(0.9, True, 2, False), Look(0.8, True, 2, False)]
+    assert Columns.of(other, Columns.of(first)).scores.tolist() == [0.9, 0.8]
+
+
+def test_a_shorter_list_is_read_anew():
+    looks = [Look(0.5, False, 1, True), Look(0.6, False, 1, True)]
+    known = Columns.of(looks)
+    del looks[0]
+    assert Columns.of(looks, known).scores.tolist() == [0.6]
+
+
+def test_nothing_is_read_twice():
+    looks = [Look(0.5, False, 1, True)]
+    known = Columns.of(looks)
+    assert Columns.of(looks, known) is known
+
+
+def test_without_rows_the_share_is_nothing():
+    columns = Columns.of([])
+    assert columns.share(columns.lost(0.5)) == 0.0
