@@ -7,6 +7,7 @@ only they are published; and a paired bootstrap over the chains, each with its o
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -37,6 +38,9 @@ def paired(differences: NDArray[np.float64]) -> list[float]:
 
 def main() -> None:
     """Print each chain, then one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=300, help="of the bootstrap over queries")
+    options = parser.parse_args()
     folder = Path(os.environ.get("HEADRACE_DATA", "../shared/data")) / "cascades"
     published_file = folder / "published_mmlu.csv"
     if not published_file.exists():
@@ -47,9 +51,8 @@ def main() -> None:
     with published_file.open() as stream:
         published = {(row["cascade"], row["method"]): float(row["auc_error"]) for row in csv.DictReader(stream)}
     methods = sorted({method for _, method in published})
-    found = evaluate_chains(
-        train, test, parse_chains("all", test.models), prices=PRICES, bounds=read_bounds(published_file), repeats=300
-    )
+    chains, bounds = parse_chains("all", test.models), read_bounds(published_file)
+    found = evaluate_chains(train, test, chains, prices=PRICES, bounds=bounds, repeats=options.repeats)
     for chain in found.chains:
         beside = "  ".join(f"{method} {published[chain.cascade, method]:.4f}" for method in methods)
         print(f"{chain.cascade:15} {chain.area.value:.4f}  {beside}")

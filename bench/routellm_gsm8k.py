@@ -8,6 +8,7 @@ query alone: APGR .622, CPT(50 %) 33.6 %. A plain TF-IDF ridge on the weak answe
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
@@ -25,7 +26,7 @@ from sklearn.linear_model import Ridge
 from bench.parts.worked_answers import signs, standardised
 from router.evaluation import apgr, cpt, deferral_curve
 
-LABELS, SPLITS, RIDGE = (300, 650), 20, 1.0
+LABELS, RIDGE = (300, 650), 1.0
 SIGN_WEIGHT = 0.1  # of a standardised sign beside words of unit length
 PUBLISHED = {"apgr": 0.622, "cpt50": 33.6, "cpt80": 63.3}
 PLAIN = {"300": {"apgr": 0.656, "cpt50": 28.5}, "650": {"apgr": 0.699, "cpt50": 23.8}}
@@ -53,10 +54,12 @@ def with_signs(words: Features, found: NDArray[np.float64]) -> Features:
     return features
 
 
-def score(features: Features, labels: int, weak: NDArray[np.bool_], strong: NDArray[np.bool_]) -> dict[str, float]:
+def score(
+    features: Features, labels: int, splits: int, weak: NDArray[np.bool_], strong: NDArray[np.bool_]
+) -> dict[str, float]:
     """APGR and two CPTs in per cent, means over the splits."""
     found = []
-    for split in range(SPLITS):
+    for split in range(splits):
         order = np.random.default_rng(split).permutation(len(weak))
         train, test = order[:labels], order[labels:]
         columns = features(train)
@@ -69,6 +72,9 @@ def score(features: Features, labels: int, weak: NDArray[np.bool_], strong: NDAr
 
 def main() -> None:
     """Print each row, then one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--splits", type=int, default=20, help="random ones into labelled and other queries")
+    options = parser.parse_args()
     file = Path(os.environ.get("HEADRACE_DATA", "../shared/data")) / "routellm_gsm8k" / "responses.jsonl.gz"
     if not file.exists():
         print(f"skipped: {file} is absent; HEADRACE_DATA names the data folder", file=sys.stderr)
@@ -87,7 +93,7 @@ def main() -> None:
     table = []
     for labels in LABELS:
         for name, features in ways.items():
-            row = {"labels": labels, "decided": name, **score(features, labels, weak, strong)}
+            row = {"labels": labels, "decided": name, **score(features, labels, options.splits, weak, strong)}
             table.append(row)
             print(row, flush=True)
     beside = {"published_from_the_query": PUBLISHED, "plain_tfidf_ridge_after_the_answer": PLAIN}
