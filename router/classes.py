@@ -22,7 +22,7 @@ DOUBT = 0.05  # chance of a gate where no class loses more, at one look
 
 
 class Seen(Protocol):
-    """What one row says of a challenger: see ``router.trial.Look``."""
+    """What one row says of a challenger: see ``router.looks.Look``."""
 
     @property
     def score(self) -> float:

@@ -7,8 +7,9 @@ from router.classes import DOUBT, LEAST_ROWS, MOST_OF_CLASS, ClassFigures, figur
 from router.distillation import Source
 from router.guarantee import NEVER, Point
 from router.judgement import Judgement
+from router.looks import Look
 from router.task import Kind
-from router.trial import Look, Trial, certifying
+from router.trial import Trial, certifying
 from router.watch import attempt_alpha
 
 

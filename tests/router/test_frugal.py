@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from router.frugal import PROVING_ROWS, FrugalTrial
 from router.guarantee import NEVER, Point, Situation, escalation_of, plan_for_budget, provable
+from router.looks import Look
 from router.refreshing import Champion, Pace, begin_trial, patience_of, points_of, waiting_share
 from router.task import NO_FLOOR, Exploration, Objective, Task
-from router.trial import Look, Next
+from router.trial import Next
 from router.watch import attempt_alpha, is_certified
 
 ALPHA = attempt_alpha(0.95, 1)

@@ -28,11 +28,12 @@ from router.exploration import draw, is_explored
 from router.guarantee import propose, prospect
 from router.judgement import Judgement
 from router.lessons import calibrating, teachable
+from router.looks import Look
 from router.query import Message, Query, Reason, Route
 from router.release import Manifest
 from router.rollout import Order
 from router.task import Mode, Task
-from router.trial import Look, Trial, certifying
+from router.trial import Trial, certifying
 from router.watch import attempt_alpha
 
 TASK = Task("home", "big")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.guarantee import Point
+from router.looks import Look
 from router.refreshing import (
     PATIENCE_ROWS,
     Champion,
@@ -18,7 +19,7 @@ from router.refreshing import (
     why_no_trial,
 )
 from router.task import Exploration, Objective, Task
-from router.trial import LEAST_MET, Look, Next
+from router.trial import LEAST_MET, Next
 from router.watch import attempt_alpha
 
 TASK = Task("home", reference="big", objective=Objective(0.05), exploration=Exploration(floor=0.05, waiting=0.25))
