@@ -2,7 +2,9 @@
 
 Rules:
  * Weights are safetensors; code that comes with a model is never run.
- * A vector is the mean over the tokens, of length one.
+ * A vector is the mean over the tokens of the last layer, and of the one half way, together of length one. The last
+   knows what a text means, the one half way how it is worded (Jawahar, Sagot and Seddah, 2019, "What does BERT learn
+   about the structure of language?"); a head that reads both needs fewer examples (docs/decisions/0019).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from router.errors import ModelError
 
+DEPTHS = (1.0, 0.5)  # of the layers that a vector is read from, as shares of the way through the model
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -34,7 +37,7 @@ class Encoder:
         tokenizer: Its tokenizer.
         dimensions: Length of a vector.
         max_tokens: Longer texts are cut.
-        version: Digest of its weights, 12 hex digits.
+        version: Digest of its weights and of how they are read, 12 hex digits.
     """
 
     model: Any
@@ -51,16 +54,22 @@ class Encoder:
 
     def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        vectors = mean_pooled(self.model, tokens["input_ids"], tokens["attention_mask"])
+        vectors = pooled(self.model, tokens["input_ids"], tokens["attention_mask"])
         return np.asarray(vectors.numpy(), np.float32)
 
 
-def mean_pooled(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+def pooled(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """Vectors of length one: (rows, dimensions), from (rows, tokens) ids and mask."""
-    states = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (rows, tokens, dimensions)
+    given = model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+    layers = given.hidden_states  # the word vectors, then one (rows, tokens, width) of each layer
+    read = [_mean(layers[round(share * (len(layers) - 1))], attention_mask) for share in DEPTHS]
+    return torch.nn.functional.normalize(torch.cat(read, dim=-1), dim=-1)
+
+
+def _mean(states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the tokens that are no padding, of length one: (rows, width)."""
     mask = attention_mask.unsqueeze(-1).to(states.dtype)
-    mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1.0)
-    return torch.nn.functional.normalize(mean, dim=-1)
+    return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1.0), dim=-1)
 
 
 def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
@@ -81,7 +90,7 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error
     model.eval()
-    return Encoder(model, tokenizer, int(model.config.hidden_size), max_tokens, weights_digest(model))
+    return Encoder(model, tokenizer, len(DEPTHS) * int(model.config.hidden_size), max_tokens, _version(model))
 
 
 def place_of(source: str) -> str:
@@ -119,6 +128,10 @@ def _minilm_folder() -> Path:
     if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
         raise ModelError("encoder 'minilm': model.safetensors is not the file that is known by its SHA-256")
     return weights.parent
+
+
+def _version(model: torch.nn.Module) -> str:
+    return hashlib.sha256(f"{DEPTHS} {weights_digest(model)}".encode()).hexdigest()[:12]
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -34,7 +34,7 @@ from router.watch import attempt_alpha
 
 PATIENCE = 2.5  # times the rows that a certificate was expected to take
 PATIENCE_ROWS = 100
-AGAIN = 1.1  # times the rows of a refresh in vain that start the next: a fit is cheap, and what escalates teaches most
+AGAIN = 1.1  # times the rows of a refresh of which nothing serves, before the next: a fit is cheap
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Pace:
         return taught >= max(self.min_rows, self.growth * at_refresh)
 
     def in_vain(self, taught: int) -> int:
-        """Rows that a refresh counts as having had, when nothing of it was worth a certificate: a few more may do."""
+        """Rows that a refresh counts as having had, while nothing of it serves: a few more may do."""
         return round(taught * min(AGAIN / self.growth, 1.0))
 
 

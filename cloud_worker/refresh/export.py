@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from cloud_worker.encoder import Encoder, mean_pooled
+from cloud_worker.encoder import Encoder, pooled
 from cloud_worker.refresh.compact import MAX_TOKENS
 from router.judgement import DeviceStudent
 from router.query import Query
@@ -42,7 +42,7 @@ class _Embedding(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return mean_pooled(self.model, input_ids, attention_mask)
+        return pooled(self.model, input_ids, attention_mask)
 
 
 def export_encoder(encoder: Encoder, folder: Path) -> Path:

@@ -199,7 +199,6 @@ class Refresher:
             self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
             return
         self._stage(room, fitted, manifest, trial)
-        self._store.update_task(name, rows_at_refresh=len(taught))
         self._try(room, rows, self._store.spent(name))
 
     def _calibrated(
@@ -320,6 +319,7 @@ class Refresher:
         note = json.dumps({"local_share": trial.kept(threshold), "remark": room.remark, "classes": classes})
         self._store.update_release(name, number, note=note)
         self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
+        self._store.update_task(name, rows_at_refresh=manifest.lineage.rows)
         log.info("task %s: release %d certified on %d rows", name, number, trial.rows)
 
     def _end(self, room: Room, trial: Trial, reason: str) -> None:

@@ -29,8 +29,8 @@ from router.query import Distribution
 
 TOP_LABELS = 10
 
-_RECIPE = "logistic-1"  # changes when the fit does
-_INVERSE_REGULARISATION = 30.0
+_RECIPE = "logistic-2"  # changes when the fit does
+_INVERSE_REGULARISATION = 60.0
 _MOST_STEPS = 1000
 _EMBED_AT_ONCE = 256
 _STEP = 16  # questions embedded in one go while a batch streams

@@ -33,7 +33,7 @@ Floats = NDArray[np.float32]
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 64
-RIDGE = 0.1  # of the head's weights, shared by all lessons
+RIDGE = 0.05  # of the head's weights, shared by all lessons
 STEPS = 80  # of L-BFGS at most
 
 

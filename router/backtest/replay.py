@@ -72,6 +72,7 @@ class Replay:
         self._challenger: ReplayedStudent | None = None
         self._lookout: Lookout | None = None
         self._life = Life()
+        self._taught = 0  # rows that the challenger has learned from
         self._seed = 0
 
     def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> Life:
@@ -197,7 +198,7 @@ class Replay:
 
     def _refresh(self, queries: int, taught: Sequence[Record]) -> None:
         standing = self._standing
-        standing.rows_at_refresh = len(taught)
+        standing.rows_at_refresh = self._pace.in_vain(len(taught))
         fit = self._fitter.fit(taught)
         if fit is None or not fit.rows:
             self._tell(queries, "too few rows of any two labels for a student")
@@ -215,11 +216,11 @@ class Replay:
         right = float(np.average(agrees, weights=weights))
         said = f"a student of {len(fit.labels)} labels from {len(taught):,} rows agrees on {right:.1%}"
         if not trial.patience:
-            standing.rows_at_refresh = self._pace.in_vain(len(taught))
             self._tell(queries, f"{said}: no threshold is worth a certificate yet")
             return
         self._tell(queries, f"{said}: release {number} waits for its certificate")
         standing.last_release, standing.attempt, standing.exploration = number, attempt, rate
+        self._taught = len(taught)
         self._trial, self._challenger = trial, ReplayedStudent(fit.labels, fit.reader, calibrated.label)
         self._try(queries)
 
@@ -266,6 +267,7 @@ class Replay:
             last_asked_at=trial.last_asked_at,
         )
         trial.serving = threshold
+        standing.rows_at_refresh = self._taught
         standing.exploration = trial.rate = rate_once_served(self._task, self._records, trial)
         self._serve(queries, release)
         proof = f"{release.rows} rows, {release.losses} of them lost"

@@ -16,7 +16,7 @@ def encoder(encoder_folder):
 
 def test_a_vector_has_length_one(encoder):
     vectors = encoder.embed(["lamp", "turn the light now", "never heard"])
-    assert vectors.shape == (3, encoder.dimensions) == (3, 16)
+    assert vectors.shape == (3, encoder.dimensions) == (3, 32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
 
 
@@ -28,8 +28,18 @@ def test_a_vector_does_not_depend_on_its_batch(encoder):
     np.testing.assert_allclose(encoder.embed(texts, batch=2), together, atol=1e-5)
 
 
+def test_a_vector_is_read_at_the_end_of_the_model_and_half_way(encoder):
+    tokens = encoder.tokenizer(["turn the light now"], return_tensors="pt")
+    layers = encoder.model(**tokens, output_hidden_states=True).hidden_states
+    vector = encoder.embed(["turn the light now"])[0]
+    assert len(layers) == 2  # one layer over the word vectors: half way is before it
+    for part, layer in ((vector[:16], layers[1]), (vector[16:], layers[0])):
+        mean = layer[0].mean(0).detach().numpy()
+        np.testing.assert_allclose(part, mean / np.linalg.norm(mean) / np.sqrt(2), atol=1e-5)
+
+
 def test_no_texts_give_no_vectors(encoder):
-    assert encoder.embed([]).shape == (0, 16)
+    assert encoder.embed([]).shape == (0, 32)
 
 
 def test_a_long_text_is_cut(encoder_folder):

@@ -3,6 +3,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -140,6 +141,16 @@ def test_a_student_that_is_worse_than_it_claims_never_serves(world):
     assert {row.state for row in releases} <= {"rejected", "waiting"}
     assert world.state.champion == 0
     assert world.state.exploration == 1.0
+
+
+def test_a_few_more_rows_start_another_fit_while_no_student_serves(world):
+    world.words = LIARS
+    for _ in range(14):
+        world.ask_and_step(100)
+    rejected = sum(row.state == "rejected" for row in world.store.releases("home"))
+    assert rejected >= 4
+    fits = [len(rows) for rows in world.fitted_rows]
+    assert all(after < world.config.refresh.growth * before for before, after in pairwise(fits[2:]))
 
 
 def test_each_attempt_is_counted_once_and_each_row_spent_once(world):
