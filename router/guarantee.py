@@ -238,14 +238,16 @@ def waiting_rate(waiting: float, floor: float, local_share: float) -> float:
     """The exploration rate while a challenger waits, such that the waiting costs ``waiting`` of all queries.
 
     A certificate takes a number of rows, at any rate; a higher one only brings them sooner. Only explored queries that
-    the champion keeps cost anything, so while it keeps little the rate may be high.
+    the champion keeps cost anything, so while it keeps little the rate may be high. No more is explored in addition
+    than escalates: a challenger could save no more than that, and what leaves at most doubles.
 
     Args:
         waiting: Share of all queries that may be explored in addition, in [0, 1].
         floor: Least rate, in [0, 1].
         local_share: Of the champion, in [0, 1].
     """
-    return max(floor, min(1.0, waiting / local_share if local_share > 0 else 1.0))
+    addition = min(waiting, 1.0 - local_share)
+    return max(floor, min(1.0, addition / local_share if local_share > 0 else 1.0))
 
 
 def cautious_loss(loss: float, rows: float, quantile: float = CAUTION) -> float:

@@ -169,6 +169,7 @@ def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, flo
     rate = waiting_rate(waiting, floor, share)
     assert floor <= rate <= 1
     assert rate * share <= max(waiting, floor) + 1e-9
+    assert rate * share <= max(1 - share, floor * share) + 1e-9  # at most as much again as escalates
 
 
 @given(losses=st.lists(st.floats(0, 0.05), min_size=1, max_size=20), alpha=st.sampled_from([0.05, 0.025, 0.001]))

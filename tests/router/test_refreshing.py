@@ -84,7 +84,7 @@ def served(task, kept, rate=1.0):
     return one
 
 
-@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (1.0, 0.25), (0.1, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (0.8, 0.25), (1.0, 0.05), (0.1, 1.0), (0.0, 1.0)])
 def test_once_a_release_serves_its_trial_goes_on_at_the_rate_that_waiting_may_cost(kept, rate):
     assert rate_once_served(TASK, [], served(TASK, kept)) == pytest.approx(rate)
 
