@@ -2,6 +2,7 @@
 
 Rules:
  * Rows only come: what has been read of a list is not read again.
+ * A row that never came is lost at every threshold, and says nothing of what is kept.
  * Another list is read from its start.
 """
 
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from router.guarantee import NEVER
+
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -23,7 +26,7 @@ class Look:
     """What one row says of a challenger.
 
     Attributes:
-        score: The challenger's, -inf where it has none.
+        score: The challenger's, -inf where it has none, ``NEVER`` of a row that never came.
         wrong: Its answer differs from the reference's.
         release: That served when the row was asked.
         kept: The user got that release's answer, or would have, had the operator not had everything escalate.
@@ -53,6 +56,7 @@ class Columns:
         releases: What served when each was asked.
         kept: Whether that release's answer stayed.
         weight: The sum of the weights.
+        weight_came: Of them, those of rows that came.
     """
 
     source: Sequence[Look]
@@ -62,6 +66,12 @@ class Columns:
     releases: NDArray[np.int_]
     kept: Bools
     weight: float = 0.0
+    weight_came: float = 0.0
+
+    @property
+    def came(self) -> Bools:
+        """Which rows came."""
+        return np.asarray(self.scores < NEVER)
 
     @classmethod
     def of(cls, looks: Sequence[Look], known: Columns | None = None) -> Columns:
@@ -72,24 +82,26 @@ class Columns:
         return known if len(known.scores) == len(looks) else known._with(looks[len(known.scores) :])
 
     def _with(self, new: Sequence[Look]) -> Columns:
+        scores = np.append(self.scores, [look.score for look in new])
         weights = np.append(self.weights, [look.weight for look in new])
         return Columns(
             source=self.source,
-            scores=np.append(self.scores, [look.score for look in new]),
+            scores=scores,
             weights=weights,
             wrong=np.append(self.wrong, [look.wrong for look in new]),
             releases=np.append(self.releases, [look.release for look in new]),
             kept=np.append(self.kept, [look.kept for look in new]),
             weight=total(weights),
+            weight_came=total(weights[scores < NEVER]),
         )
 
     def lost(self, threshold: float) -> Bools:
         """Which rows are lost at a threshold."""
         return np.asarray(self.wrong & (self.scores >= threshold))
 
-    def share(self, those: Bools) -> float:
-        """The weight of some rows as a share of all, in [0, 1]; 0 without rows."""
-        return total(self.weights[those]) / (self.weight or 1.0)
+    def share(self, threshold: float) -> float:
+        """The weight of the rows kept at a threshold as a share of those that came, in [0, 1]; 0 without rows."""
+        return total(self.weights[self.came & (self.scores >= threshold)]) / (self.weight_came or 1.0)
 
 
 def total(weights: Array) -> float:

@@ -123,8 +123,8 @@ class Trial:
         return int(self.columns.lost(threshold).sum())
 
     def kept(self, threshold: float) -> float:
-        """Share of the queries kept at a threshold, in [0, 1]; 0 without rows."""
-        return self.columns.share(self.columns.scores >= threshold)
+        """Share of the queries kept at a threshold, by the rows that came, in [0, 1]; 0 without any."""
+        return self.columns.share(threshold)
 
     def certified(self) -> float:
         """The loosest threshold that is certified and that no class speaks against, ``NEVER`` where none is."""
@@ -269,11 +269,11 @@ class Trial:
     def _seen(self) -> tuple[Point, ...]:
         """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
         columns = self.columns
-        scores, weights, wrong = columns.scores, columns.weights, columns.wrong
-        kept, lost = self._at_least(scores, weights), self._at_least(scores[wrong], weights[wrong])
-        whole = PRIOR_ROWS + self.weight
+        scores, weights, wrong, came = columns.scores, columns.weights, columns.wrong, columns.came
+        kept, lost = self._at_least(scores[came], weights[came]), self._at_least(scores[wrong], weights[wrong])
+        seen, whole = PRIOR_ROWS + columns.weight_came, PRIOR_ROWS + columns.weight
         return tuple(
-            Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / whole, (point.loss * PRIOR_ROWS + loses) / whole)
+            Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / seen, (point.loss * PRIOR_ROWS + loses) / whole)
             for point, keeps, loses in zip(self.points, kept, lost, strict=True)
         )
 

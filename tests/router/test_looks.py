@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.guarantee import NEVER
 from router.looks import Columns, Look
 
 LOOKS = st.lists(
@@ -50,4 +51,10 @@ def test_nothing_is_read_twice():
 
 def test_without_rows_the_share_is_nothing():
     columns = Columns.of([])
-    assert columns.share(columns.lost(0.5)) == 0.0
+    assert columns.share(0.5) == 0.0
+
+
+def test_what_never_came_is_lost_at_every_threshold_and_kept_at_none():
+    columns = Columns.of([Look(0.5, False, 1, True), Look(0.2, False, 1, True), Look(NEVER, True, -1, True)])
+    assert [columns.share(threshold) for threshold in (0.1, 0.4, NEVER)] == [1.0, 0.5, 0.0]
+    assert columns.lost(NEVER).tolist() == [False, False, True]

@@ -185,6 +185,17 @@ def test_a_challenger_that_loses_too_much_is_given_up_early(record):
     assert one.next(0, SITUATION) is Next.END
 
 
+@pytest.mark.parametrize("champion", [0, 3])
+def test_what_never_came_does_not_make_a_challenger_keep_more(record, champion):
+    one = trial(points=(Point(0.9, 0.5, 0.002),))
+    one.look([record(place, "noon", release=champion) for place in range(400)], GOOD, judging)
+    before = one.outlook(SITUATION).expected_local_share
+    one.miss(200)
+    assert (one.certified(), one.kept(NEVER), one.kept(0.9)) == (NEVER, 0.0, 0.0)
+    assert one.outlook(SITUATION).expected_local_share <= before
+    assert one.next(champion, SITUATION) is not Next.PROMOTE
+
+
 def test_a_challenger_must_keep_more_than_the_champion(record):
     def differing(kept_by_champion, text):
         one = trial()
