@@ -272,6 +272,12 @@ class Store:
                 update(_RELEASES).where(_RELEASES.c.task == task, _RELEASES.c.number == number).values(**changes)
             )
 
+    def reject_unfinished(self, task: str, note: str) -> None:
+        """Give up the releases of a task that nobody is making any more."""
+        unfinished = (_RELEASES.c.task == task, _RELEASES.c.state == "building")
+        with self._engine.begin() as connection:
+            connection.execute(update(_RELEASES).where(*unfinished).values(state="rejected", note=note))
+
     def promote(self, task: str, number: int, manifest_sha256: str, **changes: Any) -> None:
         """Make a release the task's champion, in one transaction with ``changes`` of the task's state."""
         with self._engine.begin() as connection:

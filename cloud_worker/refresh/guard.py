@@ -29,6 +29,7 @@ from cloud_worker.figures import Board, Figures, Waiting, Watched
 from cloud_worker.hands import Hand, Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.former import Search
+from cloud_worker.refresh.reason import reason_of
 from cloud_worker.refresh.telling import Telling
 from cloud_worker.rollback import is_same_release, mark_alarmed, mark_fallen, roll_back, whole_release
 from cloud_worker.store import Store, TaskState
@@ -161,7 +162,8 @@ class Guard:
             self._roll_back(wanted, UNPROVEN if unproven else QUIET)
         except (HeadraceError, OSError) as error:
             log.error("task %s: release %d is pinned, and can't serve: %s", self._task.name, pinned, error)
-            self._around.store.update_task(self._task.name, phase_note=f"release {pinned} can't serve: {error}")
+            note = f"release {pinned} can't serve: {reason_of(error)}"
+            self._around.store.update_task(self._task.name, phase_note=note)
 
     def _watch(self, rows: Sequence[Record]) -> None:
         """Look at what the champion kept; when that breaks the promise, everything escalates."""

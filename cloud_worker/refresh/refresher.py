@@ -68,6 +68,7 @@ from router.trial import Next, Trial, certifying
 log = logging.getLogger(__name__)
 
 FAILED = "failed: "  # begins the note of a step that failed
+UNFINISHED = "was not finished"  # the note of a release that was being made
 GOLDEN_TOLERANCE = 0.05
 GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where two tokens are as good as equal
 
@@ -92,11 +93,11 @@ class Refresher:
             self._take_up(room)
 
     def step(self) -> None:
-        """Consider what is new in the log, for every task."""
+        """Consider what is new in the log, for every task; without anything new, whenever its guard looks again."""
         version = self._log.version()
         for room in self._rooms:
             state = self._store.task_state(room.task.name)
-            if version != state.log_version_seen or room.guard.is_due() or (not room.held and self._is_late(state)):
+            if version != state.log_version_seen or room.guard.is_due():
                 self._consider(room, version)
 
     def _consider(self, room: Room, version: int) -> None:
@@ -118,6 +119,7 @@ class Refresher:
             self._tell(room, rows, len(taught))
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
+            self._store.reject_unfinished(name, UNFINISHED)
             note = {"phase_note": f"{FAILED}{reason_of(error)}"}
         phase = "idle" if room.trial is None else "waiting"
         self._store.update_task(name, phase=phase, rows_seen=len(room.rows), log_version_seen=version, **note)
@@ -348,8 +350,9 @@ class Refresher:
         room.read(self._log)
         releases = self._store.releases(name)
         waiting = [row for row in releases if row.state == "waiting"]
-        for row in [*(row for row in releases if row.state == "building"), *waiting[:-1]]:
-            self._store.update_release(name, row.number, state="rejected", note="was not finished")
+        self._store.reject_unfinished(name, UNFINISHED)
+        for row in waiting[:-1]:
+            self._store.update_release(name, row.number, state="rejected", note=UNFINISHED)
         try:
             if waiting:
                 self._go_on(room, waiting[-1])

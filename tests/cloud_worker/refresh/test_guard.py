@@ -114,6 +114,18 @@ def test_a_pin_whose_files_are_lost_leaves_what_serves_and_says_so(world):
     assert f"release {first} can't serve" in world.state.phase_note
 
 
+def test_a_pin_that_a_disk_does_not_let_serve_tells_no_path(world, monkeypatch):
+    first, _ = until_two_have_served(world)
+
+    def full(*_, **changes):
+        raise OSError(28, "No space left on device", "/data/releases")
+
+    monkeypatch.setattr("cloud_worker.refresh.guard.roll_back", full)
+    lay(world, pinned=first)
+    world.refresher.step()
+    assert world.state.phase_note == f"release {first} can't serve: OSError; the log of the refresher says more"
+
+
 def test_a_pin_by_force_is_told_as_unproven_and_ends_with_the_former_release(world):
     first, second = until_two_have_served(world)
     lay(world, pinned=first, forced=True)

@@ -201,6 +201,26 @@ def test_a_failed_fit_is_tried_again_after_the_longest_time_between_two(world):
     assert len(world.fitted_rows) == 2
 
 
+def test_a_release_whose_making_fails_is_given_up_at_once(world, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on /data")
+
+    monkeypatch.setattr(world.refresher._publisher, "publish", full)
+    world.ask_and_step(300)
+    assert world.state.phase_note == "failed: OSError; the log of the refresher says more"
+    assert {row.state for row in world.store.releases("home")} == {"champion", "rejected"}
+
+
+def test_a_log_without_anything_new_is_looked_at_only_as_often_as_its_guard_looks(world, monkeypatch):
+    world.until_certified()
+    world.store.update_task("home", refreshed_at=1.0)
+    read = []
+    monkeypatch.setattr(world.refresher._log, "read", lambda *asked, **more: read.append(asked))
+    for _ in range(5):
+        world.refresher.step()
+    assert read == []
+
+
 def wait(world):
     world.ask_and_step(600)
     assert world.state.phase == "waiting"
