@@ -26,8 +26,8 @@ from router.competence import Judged, Worth, competence, most_of_each, prove, se
 from router.distillation import Record, Tried
 from router.interval import Interval, share_interval
 from router.lessons import would_stay
+from router.sharing import DEVICE_SHARE, SLACK_ROWS
 from router.task import Task, agree
-from router.trial import DEVICE_SHARE, SLACK_ROWS
 from router.watch import attempt_alpha
 
 _SERVED = ("champion", "retired")

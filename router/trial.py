@@ -4,7 +4,7 @@ Rules:
  * A row is looked at once, in the log's order, and is never chosen by its outcome.
  * All rows are answers of one version of the reference; another one ends the trial.
  * What a device drew, kept and never sent counts as lost.
- * No device gives more than 5 % of the rows, or its fair share in a small fleet.
+ * No device gives more than its share of the rows.
  * Rows drawn at a higher rate are thinned to the rate in force while the challenger waits; lower ones stay out.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
  * One alpha covers every threshold of a challenger. A stricter one loses no more, so that on the same rows its evidence
@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -30,16 +30,15 @@ from router.guarantee import LEAST_GAIN, NEVER, Array, Point, Proposal, Situatio
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
 from router.looks import Columns, Look, total
+from router.sharing import heard_lately, shared_fairly
 from router.task import Kind
 from router.watch import Certificate, log_factors, log_mixture
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
 
-DEVICE_SHARE = 0.05
 LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that serves must bring
 LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
-SLACK_ROWS = 5  # by which a device may be ahead of its share
 LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
@@ -300,7 +299,8 @@ def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]
         trial: The challenger's.
         spent: Keys that a certificate has looked at.
     """
-    return shared_fairly([row for batch, row in rows if _may_certify(batch, row, trial, spent)], trial.counts)
+    at_hand = [row for batch, row in rows if _may_certify(batch, row, trial, spent)]
+    return shared_fairly(at_hand, trial.counts, heard_lately(row for _, row in reversed(rows)))
 
 
 def _may_certify(batch: int, row: Record, trial: Trial, spent: set[Key]) -> bool:
@@ -334,31 +334,6 @@ def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
     """Of the rows that a certificate looked at, those drawn, thinned to its rate: they stand for all queries alike."""
     drawn = [row for row in rows if may_certify(row)]
     return drawn if proof.rate is None else [row for row in drawn if is_kept_by_thinning(row, proof.rate)]
-
-
-def shared_fairly(rows: Sequence[Record], before: Counter[str]) -> list[Record]:
-    """The rows that may be looked at, such that no device gives more than its share.
-
-    Args:
-        rows: In the log's order.
-        before: How many rows each device has given already.
-    """
-    queues: dict[str, deque[Record]] = {}
-    for row in rows:
-        queues.setdefault(row.caller, deque()).append(row)
-    counts = Counter(before)
-    devices = len(set(queues) | set(counts))
-    share = max(DEVICE_SHARE, 1.0 / devices) if devices else 1.0
-    chosen: list[Record] = []
-    while queues:
-        caller = min(queues, key=lambda name: (counts[name], name))
-        if counts[caller] >= share * sum(counts.values()) + SLACK_ROWS:
-            break
-        chosen.append(queues[caller].popleft())
-        counts[caller] += 1
-        if not queues[caller]:
-            del queues[caller]
-    return chosen
 
 
 def champion_share(rows: Sequence[Record], champion: int, expected: float) -> float:

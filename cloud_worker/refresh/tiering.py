@@ -29,9 +29,10 @@ from router.distillation import Record, may_certify
 from router.guarantee import Bools, Point, Situation, cautious_loss, plan
 from router.lessons import Key, would_stay
 from router.refreshing import PATIENCE, PATIENCE_ROWS, Pace
+from router.sharing import heard_lately, shared_fairly
 from router.task import Task
 from router.tiers import Places, PoolPolicy, said_by
-from router.trial import LEAST_TRIED, Judging, is_kept_by_thinning, shared_fairly
+from router.trial import LEAST_TRIED, Judging, is_kept_by_thinning
 from router.watch import Watch, WatchState, attempt_alpha, is_certified, most_losses
 
 log = logging.getLogger(__name__)
@@ -218,7 +219,8 @@ class Tiering:
         """The rows that may certify a policy, as far as its patience goes."""
         after = {row.record.key: row for row in self._rows if row.batch > waiting.freeze}
         drawn = [row.record for row in after.values() if is_kept_by_thinning(row.record, waiting.rate)]
-        return [after[record.key] for record in shared_fairly(drawn, Counter())][: waiting.patience]
+        shared = shared_fairly(drawn, Counter(), heard_lately(reversed(drawn)))
+        return [after[record.key] for record in shared][: waiting.patience]
 
     def _walk(self, stored: StoredPolicy, rows: Sequence[_Row]) -> _Walked:
         """What a stored policy does with rows; a row is looked at once."""

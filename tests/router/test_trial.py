@@ -12,11 +12,10 @@ from router.distillation import Source, is_set_aside
 from router.errors import BadInputError
 from router.guarantee import NEVER, Point, Situation
 from router.judgement import Judgement
+from router.sharing import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
 from router.task import Task, agree
 from router.trial import (
-    DEVICE_SHARE,
     LEAST_MET,
-    SLACK_ROWS,
     Look,
     Next,
     Trial,
@@ -129,10 +128,30 @@ def test_no_device_gives_more_than_its_share(counts, seed):
     ]
     random.Random(seed).shuffle(rows)
     chosen = Counter(row.caller for row in certifying(after(rows), trial(), set()))
-    share = max(DEVICE_SHARE, 1 / len(counts))
+    share = max(DEVICE_SHARE, 1 / len({row.caller for row in rows[-LATELY_ROWS:]}))
     total = sum(chosen.values())
     assert total > 0
     assert all(count <= share * total + SLACK_ROWS + 1 for count in chosen.values())
+
+
+def looked_at_from(devices, record):
+    """How many rows of each device are looked at, one by one, as a fleet asks in turn; a number names a device."""
+    one, rows = trial(), []
+    for place, device in enumerate(devices):
+        rows += after([record(place, caller=f"d{device}")])
+        one.look(certifying(rows, one, set()), GOOD, judging)
+    return one.counts
+
+
+def test_a_device_that_falls_silent_holds_nobody_up(record):
+    counts = looked_at_from([0, 1] * 10 + [1] * 600, record)
+    assert counts["d1"] == 610
+
+
+def test_a_device_that_asks_now_and_then_keeps_its_share(record):
+    counts = looked_at_from(([0] + [1] * 20) * 20, record)
+    assert counts["d0"] == 20
+    assert counts["d1"] <= 20 + 2 * SLACK_ROWS
 
 
 def test_a_loss_is_a_kept_answer_that_differs(record):
