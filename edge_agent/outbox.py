@@ -3,7 +3,8 @@
 Rules:
  * What was written survives a kill and a power cut (SQLite, WAL, synchronous FULL).
  * ``put`` never waits: a user's answer does not wait for a disk.
- * What is drawn and kept is numbered, task by task, across restarts: so the cloud knows what has not come.
+ * What is drawn and kept is numbered, task by task, so that the cloud knows what has not come. The numbers go on after
+   a restart; after a kill others begin: what was lost unwritten has used some, and none is used twice.
  * At the cap the oldest are dropped, and counted.
  * A disk that is full stops the outbox, not the answering: what can't be written is dropped, and counted.
 """
@@ -14,7 +15,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from router.errors import CallerError, StartError
-from router.line import NEW_LINE
+from router.line import LINE
 from router.query import Query
 from router.v1 import cascade_pb2
 from router.wire import query_from_proto, query_to_proto
@@ -76,7 +77,7 @@ class Outbox:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._thread.submit(_open, path).result()
             self._rows = self._thread.submit(_count, self._file).result()
-            self._places = self._thread.submit(_places, self._file).result()
+            self._places = self._thread.submit(_take_places, self._file).result()
         except (OSError, sqlite3.Error) as error:
             raise StartError(f"outbox {path} can't be opened: {error}") from error
         self.dropped = 0
@@ -89,7 +90,7 @@ class Outbox:
 
     def place(self, task: str) -> int:
         """The number given last in a task's line. A line begins with the time, so that no file repeats another's."""
-        return self._places.setdefault(task, int(time.time()) * NEW_LINE)
+        return self._places.setdefault(task, time.time_ns() // 1_000_000 * LINE)
 
     def take_place(self, task: str) -> int:
         """The next number in a task's line."""
@@ -156,6 +157,10 @@ class Outbox:
     async def close(self) -> None:
         """Write what was put, and close the file."""
         await self.flush()
+        try:
+            await self._call(_keep_places, self._file, self._places)
+        except sqlite3.Error as error:
+            log.error("the outbox can't be closed in order; its numbers begin anew: %s", error)
         await self._call(self._file.close)
         self._thread.shutdown()
 
@@ -176,17 +181,26 @@ def _count(file: sqlite3.Connection) -> int:
     return int(file.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
 
-def _places(file: sqlite3.Connection) -> dict[str, int]:
-    return {str(task): int(place) for task, place in file.execute("SELECT task, place FROM places")}
+def _take_places(file: sqlite3.Connection) -> dict[str, int]:
+    """The numbers that the life before ended with, for this one alone; none where they can't be taken."""
+    places = {str(task): int(place) for task, place in file.execute("SELECT task, place FROM places")}
+    try:
+        file.execute("DELETE FROM places")
+    except sqlite3.OperationalError:  # a full disk: the next life goes on with them
+        return {}
+    return places
+
+
+def _keep_places(file: sqlite3.Connection, places: Mapping[str, int]) -> None:
+    with _transaction(file):
+        file.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
 
 
 def _insert(file: sqlite3.Connection, queries: Sequence[Query], max_rows: int) -> tuple[int, int]:
     """Write the queries; return how many wait then, and how many old ones were dropped."""
     rows = [(query.id, query_to_proto(query).SerializeToString()) for query in queries]
-    places = {query.task: query.attempt.place for query in queries if query.attempt and query.attempt.place}
     with _transaction(file):
         file.executemany("INSERT OR IGNORE INTO waiting (id, query) VALUES (?, ?)", rows)
-        file.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
         dropped = max(0, _count(file) - max_rows)
         if dropped:
             oldest = "SELECT place FROM waiting ORDER BY place LIMIT ?"

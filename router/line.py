@@ -1,7 +1,8 @@
 """What a device kept and has not sent: what escalates comes to the log at once, what was kept comes later, or never.
 
 A device numbers the drawn queries of a task that it keeps, and names the last number with every query that it sends. So
-the log knows of each row what was kept before it, and what of that has come.
+the log knows of each row what was kept before it, and what of that has come. Its numbers go on from one start to the
+next; after a kill, or in another folder, it begins another line, at a multiple of ``LINE``.
 
 Rules:
  * A row is looked at once all that its device kept before it has come. Whether it has does not depend on what it says.
@@ -21,15 +22,16 @@ from itertools import pairwise
 from router.distillation import Record, Source
 
 WAIT_SECONDS = 3600.0
-NEW_LINE = 1_000_000  # a number so far above the one before begins another line
+LINE = 1_000_000  # numbers of one line
 
 Rows = Sequence[tuple[int, Record]]  # batch and record, in the log's order
 Spans = Sequence[tuple[float, float]]  # from and until, Unix times in seconds
+LineKey = tuple[str, int]  # a device, and which of its lines
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where the numbered rows of one device stand, for one challenger.
+    """Where the rows of one line of a device stand, for one challenger.
 
     Attributes:
         restart: Least number that may be looked at.
@@ -57,8 +59,8 @@ class _Place:
     came: bool
 
 
-def lines_of(rows: Rows, freeze: int, blind: Spans = ()) -> dict[str, Line]:
-    """The line of each device that numbers its rows.
+def lines_of(rows: Rows, freeze: int, blind: Spans = ()) -> dict[LineKey, Line]:
+    """The lines of the devices that number their rows.
 
     Args:
         rows: All of the task, whatever its version: a line goes on over versions.
@@ -66,22 +68,26 @@ def lines_of(rows: Rows, freeze: int, blind: Spans = ()) -> dict[str, Line]:
         blind: When the watch was blind.
     """
     newest = max((row.received_at for _, row in rows), default=0.0)
-    devices: dict[str, dict[int, _Place]] = {}
+    lines: dict[LineKey, dict[int, _Place]] = {}
     for batch, row in rows:
         if row.place:
-            places = devices.setdefault(row.caller, {})
+            places = lines.setdefault(_line_of(row), {})
             places[row.place] = _named(places.get(row.place), batch, row)
-    return {caller: _line(places, freeze, newest, blind) for caller, places in devices.items()}
+    return {key: _line(places, freeze, newest, blind) for key, places in lines.items()}
 
 
-def settled(rows: Rows, lines: Mapping[str, Line], blind: Spans = ()) -> list[tuple[int, Record]]:
+def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[tuple[int, Record]]:
     """The rows that may be looked at now: nothing is awaited before them, and the watch was not blind."""
     free = Line()
     return [
         (batch, row)
         for batch, row in rows
-        if lines.get(row.caller, free).has_settled(row.place) and not is_within(blind, row.asked_at)
+        if lines.get(_line_of(row), free).has_settled(row.place) and not is_within(blind, row.asked_at)
     ]
+
+
+def _line_of(row: Record) -> LineKey:
+    return row.caller, row.place // LINE
 
 
 def is_within(spans: Spans, at: float) -> bool:
@@ -113,7 +119,9 @@ def _line(places: Mapping[int, _Place], freeze: int, newest: float, blind: Spans
 
 def _gaps(places: Mapping[int, _Place]) -> Iterator[tuple[int, int, _Place]]:
     """First and last number of each stretch that has not come, and the place that shows it."""
-    for before, number in pairwise(sorted(places)):
+    numbers = sorted(places)
+    begin = numbers[0] // LINE * LINE
+    for before, number in pairwise([begin, *numbers]):
         last = number - places[number].came
-        if last > before and number - before < NEW_LINE:
+        if last > before:
             yield before + 1, last, places[number]

@@ -8,6 +8,7 @@ import pytest
 
 from edge_agent.outbox import Outbox
 from router.errors import StartError
+from router.line import LINE
 from router.query import Attempt, Query, Reason
 
 
@@ -50,6 +51,15 @@ async def test_what_is_kept_is_numbered_task_by_task_across_restarts(tmp_path):
     assert again.place("home") == numbers[-1]
     assert await again.remove([waiting.place for waiting in await again.head(9)])
     assert again.take_place("home") == numbers[-1] + 1
+    await again.close()
+
+
+async def test_after_a_kill_no_number_comes_again(tmp_path):
+    killed = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    last = killed.take_place("home")
+    killed._thread.shutdown()  # it never closes its file
+    again = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    assert again.place("home") // LINE > last // LINE
     await again.close()
 
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from router.distillation import Source
 from router.guarantee import Point
 from router.judgement import Judgement
-from router.line import NEW_LINE, WAIT_SECONDS, lines_of, settled
+from router.line import LINE, WAIT_SECONDS, lines_of, settled
 from router.trial import Trial, certifying
 from router.watch import attempt_alpha
 
-START = 3 * NEW_LINE
+START = 3 * LINE
+KITCHEN = ("kitchen", 3)
 FREEZE = 10
 ALPHA = attempt_alpha(0.95, 1)
 
@@ -47,7 +48,7 @@ def looked_at(rows, blind=()):
 def test_where_all_has_come_every_row_is_looked_at_at_once(kept, left):
     rows = after(left(0), left(0), kept(1), left(1), kept(2), kept(3), left(3))
     assert looked_at(rows) == [row for _, row in rows]
-    assert lines_of(rows, FREEZE)["kitchen"].missing == 0
+    assert lines_of(rows, FREEZE)[KITCHEN].missing == 0
 
 
 def test_a_row_waits_for_what_was_kept_before_it(kept, left):
@@ -61,15 +62,15 @@ def test_what_a_dead_device_still_held_is_not_missed_before_an_hour_and_lost_aft
     rows = after(left(0), kept(1), left(4, at=5.0))
     soon, late = after(kept(1, WAIT_SECONDS, caller="hall")), after(kept(1, 2 * WAIT_SECONDS, caller="hall"))
     assert rows[-1] not in settled(rows, lines_of(rows + soon, FREEZE))
-    assert lines_of(rows + soon, FREEZE)["kitchen"].missing == 0
+    assert lines_of(rows + soon, FREEZE)[KITCHEN].missing == 0
     assert rows[-1] in settled(rows, lines_of(rows + late, FREEZE))
-    assert lines_of(rows + late, FREEZE)["kitchen"].missing == 3
+    assert lines_of(rows + late, FREEZE)[KITCHEN].missing == 3
 
 
 def test_what_was_missing_before_the_freeze_is_left_behind(kept, left):
     rows = [(FREEZE, left(0)), (FREEZE, kept(1)), (FREEZE, kept(3)), *after(left(3), kept(4))]
     assert looked_at(rows) == [row for _, row in rows[2:]]
-    assert lines_of(rows, FREEZE)["kitchen"].missing == 0
+    assert lines_of(rows, FREEZE)[KITCHEN].missing == 0
 
 
 def test_what_is_degraded_has_no_number_of_its_own(kept, left):
@@ -77,8 +78,22 @@ def test_what_is_degraded_has_no_number_of_its_own(kept, left):
     assert looked_at(rows) == [rows[0][1], rows[1][1]]
 
 
-def test_a_device_that_was_set_up_anew_begins_another_line(kept):
-    rows = after(kept(1), kept(NEW_LINE + 5), kept(NEW_LINE + 6))
+def test_a_line_that_begins_anew_neither_waits_for_the_one_before_nor_misses_what_lies_between(kept, left):
+    rows = after(kept(1), left(3), kept(LINE + 1), left(LINE + 1))
+    assert looked_at(rows) == [rows[place][1] for place in (0, 2, 3)]
+    assert {line.missing for line in lines_of(rows, FREEZE).values()} == {0}
+
+
+def test_two_agents_behind_one_name_have_lines_of_their_own(kept, left):
+    rows = after(kept(1), left(LINE), left(2), kept(LINE + 1), kept(LINE + 2), kept(2, 2 * WAIT_SECONDS, caller="hall"))
+    lines = lines_of(rows, FREEZE)
+    assert [lines[key].missing for key in (KITCHEN, ("kitchen", 4))] == [1, 0]
+
+
+def test_what_a_line_begins_with_is_awaited_too(kept, left):
+    rows = after(left(2))
+    assert looked_at(rows) == []
+    rows += after(kept(2), kept(1))
     assert looked_at(rows) == [row for _, row in rows]
 
 
@@ -91,23 +106,21 @@ def test_blind_hours_say_nothing_and_nothing_is_missed_of_them(kept, left):
     rows = after(left(0, 1.0), kept(1, 2.0), left(5, 60.0), kept(6, 70.0), left(6, 200.0), kept(7, 3 * WAIT_SECONDS))
     blind = [(50.0, 100.0)]
     assert looked_at(rows, blind) == [rows[place][1] for place in (0, 1, 4, 5)]
-    assert lines_of(rows, FREEZE, blind)["kitchen"].missing == 0
+    assert lines_of(rows, FREEZE, blind)[KITCHEN].missing == 0
 
 
-@given(st.permutations(range(8)), st.integers(0, 8))
-def test_whatever_comes_first_nothing_is_looked_at_before_what_was_kept_before_it(order, came):
+@given(st.permutations(range(1, 9)), st.integers(0, 8))
+def test_whatever_comes_first_nothing_is_looked_at_before_what_was_kept_before_it(order, count):
     from router.distillation import Record
 
     def row(number):
         fields = {"source": Source.TAUGHT, "kept": True, "place": START + number, "explored": True}
         return Record("d", f"q{number}", "big", "v1", "home", 1, 0.0, 0.0, "lamp", "lights", **fields)
 
-    rows = after(*(row(number) for number in order[:came]))
+    rows = after(*(row(number) for number in order[:count]))
+    came = {row.place for _, row in rows}
     seen = {row.place for row in looked_at(rows)}
-    first = min((row.place for _, row in rows), default=0)
-    assert seen == {
-        place for place in range(first, first + 8) if set(range(first, place + 1)) <= {r.place for _, r in rows}
-    }
+    assert seen == {place for place in came if set(range(START + 1, place + 1)) <= came}
 
 
 class Sure:
