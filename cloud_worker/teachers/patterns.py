@@ -7,11 +7,13 @@ al. 2020 do.
 
 Rules:
  * Its answer is one of its labels, whatever the question says; its distribution holds them all.
+ * A question that breaks the model fails alone.
  * Examples that do not fit into the window are left out, the last first; a question that does not fit is refused.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,9 @@ from cloud_worker.teachers.versions import digest_of_file, digest_of_model, vers
 from router.errors import BadInputError, ConfigError, ModelError
 from router.query import Distribution
 from router.writers.loading import Form, LanguageModel, fastest_device, load_language
+from router.writers.local import FAILURES, failure
+
+log = logging.getLogger(__name__)
 
 _SCORED = "as running text"  # how; part of the version
 
@@ -82,6 +87,10 @@ class PatternsTeacher:
                 scores = self.scores(question.text)
             except BadInputError as error:
                 yield NoAnswer(str(error).removeprefix(f"{error.field} "), error.field)
+                continue
+            except FAILURES as error:
+                log.error("teacher %s has no answer: %s", self.name, failure(error, "a question"))
+                yield NoAnswer(f"teacher {self.name!r} has no answer to this; its operator's log says why")
                 continue
             order = np.argsort(-scores, kind="stable")
             labels = self._labelling.labels

@@ -118,3 +118,19 @@ def test_an_example_that_can_not_be_read_is_named(settings, tmp_path):
     path.write_text('{"text": "a"}\n')
     with pytest.raises(DataError, match=r"broken\.jsonl:1: label"):
         load_teacher(settings.model_copy(update={"examples": str(path)}), tmp_path)
+
+
+def test_a_question_that_breaks_the_model_fails_alone(settings, tmp_path, monkeypatch):
+    teacher = load_teacher(settings, tmp_path)
+    score = teacher.scores
+
+    def breaking(text):
+        if text == "break it":
+            raise IndexError("index out of range in self")
+        return score(text)
+
+    monkeypatch.setattr(teacher, "scores", breaking)
+    replies = list(teacher.answer([Question(text) for text in ("will it rain", "break it", "play a song")]))
+    assert [replies[0].text, replies[2].text] == ["weather", "music"]
+    assert isinstance(replies[1], NoAnswer)
+    assert "index out of range" not in replies[1].problem
