@@ -5,7 +5,7 @@ Nothing here reads a store or a clock: every input is an argument.
 Rules:
  * What is explored counts, at the rate in force.
  * A wish that is exceeded is told with its reason, whatever the reason.
- * What so many certifying rows may show by chance of a share that is kept is not told.
+ * What the certifying rows, at what they are worth, may show by chance of a share that is kept is not told.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def why_exceeded(task: Task, state: TaskState, hand: Hand, manifest: Manifest | 
 
 
 def _chance(most: float, manifest: Manifest) -> float:
-    rows = manifest.certificate.rows if manifest.certificate else 0
+    proof = manifest.certificate
+    rows = 0 if proof is None else proof.rows if proof.weight is None else proof.weight
     return BETTER * math.sqrt(most * (1.0 - most) / rows) if rows else 0.0
 
 

@@ -73,6 +73,8 @@ def test_a_wish_that_is_exceeded_is_told_with_its_reason(changes, words):
 def test_a_wish_that_is_kept_is_not_told_as_exceeded():
     assert bends(manifest=replace(RELEASE, escalation=0.3)) == ""
     assert bends(manifest=replace(RELEASE, escalation=0.32)) == ""  # 412 rows show that much by chance
+    heavier = replace(RELEASE, escalation=0.32, certificate=replace(PROOF, rows=4000, weight=412.0))
+    assert bends(manifest=heavier) == ""  # rows that count as one each, or as little as their weight
     assert bends(task=TASK) == ""
     assert bends(manifest=None) == ""
 
