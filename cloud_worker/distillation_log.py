@@ -104,6 +104,12 @@ class DistillationLog:
             self._compact(table)
         return len(fresh)
 
+    def known(self, records: Sequence[Record]) -> list[Record]:
+        """Of records that are to be taken in, those whose key is there already, or comes again among them."""
+        self._open_or_make()
+        fresh = {id(record) for record in self._unknown(records)}
+        return [record for record in records if id(record) not in fresh]
+
     def taken_in(self, app_id: str) -> int:
         """The spool position up to which records are in, and on the disk; 0 for none."""
         table = self._refreshed()

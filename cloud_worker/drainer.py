@@ -3,6 +3,7 @@
 Rules:
  * Records leave a spool after the log's commit has been seen; a writer killed in between finds them in both, and the
    log takes each once.
+ * What the log had before is told apart from what never came.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.repeats import Repeats
 from cloud_worker.spool import SpoolDrain, spools_in
 
 MOST_ROWS_IN_A_COMMIT = 5000
@@ -18,10 +20,11 @@ MOST_ROWS_IN_A_COMMIT = 5000
 class Drainer:
     """Moves records from the spools of a folder into a log."""
 
-    def __init__(self, folder: Path, target: DistillationLog) -> None:
-        """Drain the spools in ``folder`` into ``target``."""
+    def __init__(self, folder: Path, target: DistillationLog, repeats: Repeats) -> None:
+        """Drain the spools in ``folder`` into ``target``; ``repeats`` hears of what that had before."""
         self._folder = folder
         self._target = target
+        self._repeats = repeats
         self._drains: dict[Path, SpoolDrain] = {}
 
     def drain(self) -> int:
@@ -44,7 +47,8 @@ class Drainer:
     def _drain_one(self, drain: SpoolDrain) -> int:
         moved = 0
         while rows := drain.read(MOST_ROWS_IN_A_COMMIT):
-            last = rows[-1][0]
-            moved += self._target.append([record for _, record in rows], drain.id, last)
+            last, records = rows[-1][0], [record for _, record in rows]
+            self._repeats.note(self._target.known(records))
+            moved += self._target.append(records, drain.id, last)
             drain.remove(last)
         return moved

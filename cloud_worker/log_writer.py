@@ -15,6 +15,8 @@ import ray
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.drainer import Drainer
+from cloud_worker.repeats import Repeats
+from cloud_worker.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,8 @@ class LogWriter:
         """Begin to drain."""
         logging.basicConfig(level=logging.INFO)
         self._interval = config.log.drain_seconds
-        self._drainer = Drainer(config.spool_folder, DistillationLog(config.log_folder))
+        repeats = Repeats(Store(config.store_url).engine)
+        self._drainer = Drainer(config.spool_folder, DistillationLog(config.log_folder), repeats)
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop().create_task(self._run())

@@ -9,13 +9,15 @@ Rules:
  * What has not come an hour after a row that follows it counts as lost, for a challenger whose freeze is before it.
  * Of before the freeze, the rows after the last one missing are looked at.
  * Rows asked while the watch was blind say nothing, and what is missing from that time is not missed.
+ * A number whose query the log had before has come, though its row was not taken in again.
  * Rows without a number, those of older agents, are looked at as they come.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -59,13 +61,19 @@ class _Place:
     came: bool
 
 
-def lines_of(rows: Rows, freeze: int, blind: Spans = ()) -> dict[LineKey, Line]:
+_Gap = tuple[int, int, _Place]
+
+
+def lines_of(
+    rows: Rows, freeze: int, blind: Spans = (), repeats: Set[tuple[str, int]] = frozenset()
+) -> dict[LineKey, Line]:
     """The lines of the devices that number their rows.
 
     Args:
         rows: All of the task, whatever its version: a line goes on over versions.
         freeze: Last batch that the challenger may have learned from.
         blind: When the watch was blind.
+        repeats: Devices and numbers of kept rows that the log had before.
     """
     newest = max((row.received_at for _, row in rows), default=0.0)
     lines: dict[LineKey, dict[int, _Place]] = {}
@@ -73,7 +81,11 @@ def lines_of(rows: Rows, freeze: int, blind: Spans = ()) -> dict[LineKey, Line]:
         if row.place:
             places = lines.setdefault(_line_of(row), {})
             places[row.place] = _named(places.get(row.place), batch, row)
-    return {key: _line(places, freeze, newest, blind) for key, places in lines.items()}
+    again: dict[LineKey, set[int]] = {}
+    for caller, place in repeats:
+        again.setdefault((caller, place // LINE), set()).add(place)
+    gaps = {key: _gaps(places, again.get(key, set())) for key, places in lines.items()}
+    return {key: _line(found, freeze, newest, blind) for key, found in gaps.items()}
 
 
 def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[tuple[int, Record]]:
@@ -95,17 +107,22 @@ def is_within(spans: Spans, at: float) -> bool:
     return any(first <= at < last for first, last in spans)
 
 
+def is_kept_row(row: Record) -> bool:
+    """Whether a row is that of a drawn query that was kept: its number is its own, not that of the one before."""
+    return row.source is Source.TAUGHT and row.kept and not row.degraded
+
+
 def _named(known: _Place | None, batch: int, row: Record) -> _Place:
-    came = row.source is Source.TAUGHT and row.kept and not row.degraded
+    came = is_kept_row(row)
     if known is None:
         return _Place(row.place, batch, row.received_at, row.asked_at, came)
     earliest = min(known.received_at, row.received_at)
     return replace(known, batch=min(known.batch, batch), received_at=earliest, came=known.came or came)
 
 
-def _line(places: Mapping[int, _Place], freeze: int, newest: float, blind: Spans) -> Line:
+def _line(gaps: Iterable[_Gap], freeze: int, newest: float, blind: Spans) -> Line:
     line = Line()
-    for first, last, behind in _gaps(places):
+    for first, last, behind in gaps:
         if is_within(blind, behind.asked_at):
             continue
         if behind.batch <= freeze:
@@ -117,11 +134,12 @@ def _line(places: Mapping[int, _Place], freeze: int, newest: float, blind: Spans
     return line
 
 
-def _gaps(places: Mapping[int, _Place]) -> Iterator[tuple[int, int, _Place]]:
+def _gaps(places: Mapping[int, _Place], repeated: Set[int]) -> Iterator[_Gap]:
     """First and last number of each stretch that has not come, and the place that shows it."""
-    numbers = sorted(places)
-    begin = numbers[0] // LINE * LINE
-    for before, number in pairwise([begin, *numbers]):
-        last = number - places[number].came
+    named = sorted(places)
+    numbers = sorted({*named, *(number for number in repeated if number < named[-1])})
+    for before, number in pairwise([named[0] // LINE * LINE, *numbers]):
+        behind = places[named[bisect_left(named, number)]]
+        last = number - (number in repeated or behind.came)
         if last > before:
-            yield before + 1, last, places[number]
+            yield before + 1, last, behind

@@ -12,6 +12,7 @@ from cloud_worker.refresh.agreeing import agreeing
 from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.refresh.tiering import Tiering
+from cloud_worker.repeats import Repeats
 from router.distillation import Record
 from router.judgement import DeviceStudent
 from router.lessons import current
@@ -31,6 +32,7 @@ class Room:
         second: What the reference says when it is asked again.
         guard: Keeps its promise.
         tiering: Keeps its pool's policy.
+        repeats: What came, and the log had before.
         rows: Pairs of batch and record, all of the task, in the log's order.
         held: Why nothing is to be fitted or promoted now; empty when nothing holds it.
         last_batch: Of the rows.
@@ -44,6 +46,7 @@ class Room:
     second: SecondAnswers
     guard: Guard
     tiering: Tiering
+    repeats: Repeats
     rows: list[tuple[int, Record]] = field(default_factory=list)
     held: str = ""
     last_batch: int = -1
@@ -60,7 +63,7 @@ class Room:
         reference = next(teacher for teacher in config.teachers if teacher.name == task.reference)
         second = SecondAnswers(task, judging, lineages, ask_again, draws(task, reference))
         tiering = Tiering(task, judging, PoolPolicies(around.store.engine), pace_of(config))
-        return cls(task, judging, second, Guard(task, judging, around), tiering)
+        return cls(task, judging, second, Guard(task, judging, around), tiering, Repeats(around.store.engine))
 
     def read(self, log: DistillationLog) -> None:
         """Take in what is new in the log."""
@@ -76,7 +79,7 @@ class Room:
     def settled(self, freeze: int) -> tuple[list[tuple[int, Record]], int]:
         """Current rows before which nothing is awaited, and how many never came, for a challenger of a freeze."""
         blind = self.guard.blind
-        lines = lines_of(self.rows, freeze, blind)
+        lines = lines_of(self.rows, freeze, blind, self.repeats.of(self.task.name))
         return settled(self.current(), lines, blind), sum(line.missing for line in lines.values())
 
     def current(self) -> list[tuple[int, Record]]:

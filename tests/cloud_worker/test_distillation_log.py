@@ -17,7 +17,9 @@ from cloud_worker.distillation_log import (
     table_of,
 )
 from cloud_worker.drainer import Drainer
+from cloud_worker.repeats import Repeats
 from cloud_worker.spool import Entry, Spool, StoredAnswer, pending_in
+from cloud_worker.store import Store
 from router.distillation import Record, Source, Tried
 from router.query import Distribution, TokenProbability
 
@@ -170,11 +172,39 @@ def break_disk(monkeypatch):
     monkeypatch.setattr("cloud_worker.distillation_log.os.fsync", fail)
 
 
+def repeats_in(folder):
+    return Repeats(Store(f"sqlite:///{folder}/store.sqlite").engine)
+
+
+def draining(folder, log):
+    return Drainer(folder / "spool", log, repeats_in(folder))
+
+
+def test_a_kept_row_that_the_log_had_before_is_told_apart_by_its_number(tmp_path):
+    log = DistillationLog(tmp_path / "log")
+    drawn = {"source": Source.TAUGHT, "kept": True}
+    old = [record(0, place=1, **drawn), record(1, place=2, **drawn), record(2, place=2)]
+    log.append(old, "another", 1)
+    again = [replace(row, place=row.place + 10) for row in old]
+
+    async def append():
+        spool = Spool(tmp_path / "spool" / "gateway-0.sqlite")
+        for row in [*again, record(3, place=14, **drawn)]:
+            await spool.append(Entry(StoredAnswer("kitchen", row.query_id, "digest", 1.0, b""), row))
+        await spool.close()
+
+    asyncio.run(append())
+    assert draining(tmp_path, log).drain() == 1
+    assert repeats_in(tmp_path).of("home") == {("kitchen", 11), ("kitchen", 12)}
+    repeats_in(tmp_path).note(again)
+    assert len(repeats_in(tmp_path).of("home")) == 2
+
+
 def test_rows_stay_in_their_spool_until_their_commit_is_on_the_disk(tmp_path, monkeypatch):
     log = DistillationLog(tmp_path / "log")
     log.append([record(9)], "another", 1)
     fill(tmp_path, "gateway-0", range(3))
-    drainer, later = Drainer(tmp_path / "spool", log), Drainer(tmp_path / "spool", DistillationLog(tmp_path / "log"))
+    drainer, later = draining(tmp_path, log), draining(tmp_path, DistillationLog(tmp_path / "log"))
     with monkeypatch.context() as broken:
         break_disk(broken)
         for one in (drainer, drainer, later):
@@ -202,6 +232,8 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from cloud_worker import distillation_log, drainer, spool
+from cloud_worker.repeats import Repeats
+from cloud_worker.store import Store
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -225,7 +257,8 @@ elif point == "after rows left the spool":
     spool.SpoolDrain.remove = lambda self, last: (remove(self, last), die() if last else None)
 folder = Path({folder!r})
 log = distillation_log.DistillationLog(folder / "log")
-print(drainer.Drainer(folder / "spool", log).drain(), log.rows())
+repeats = Repeats(Store(f"sqlite:///{{folder}}/store.sqlite").engine)
+print(drainer.Drainer(folder / "spool", log, repeats).drain(), log.rows())
 """
 
 POINTS = (
@@ -261,7 +294,7 @@ def test_every_record_is_in_the_log_once_wherever_the_writer_is_killed(tmp_path,
     assert after.returncode == 0, after.stderr
     log = DistillationLog(tmp_path / "log")
     assert sorted(keys(log)) == sorted(f"q{number}" for number in range(15))
-    assert Drainer(tmp_path / "spool", log).drain() == 0
+    assert draining(tmp_path, log).drain() == 0
 
 
 def test_spools_of_gateways_that_are_gone_are_drained_too(tmp_path):

@@ -109,6 +109,15 @@ def test_blind_hours_say_nothing_and_nothing_is_missed_of_them(kept, left):
     assert lines_of(rows, FREEZE, blind)[KITCHEN].missing == 0
 
 
+def test_a_query_that_the_log_had_before_is_neither_awaited_nor_missed(kept, left):
+    rows = after(kept(1), left(4), kept(6, 2 * WAIT_SECONDS))
+    repeats = {("kitchen", START + number) for number in (2, 3, 4, 9)}
+    lines = lines_of(rows, FREEZE, repeats=repeats)
+    assert [row for _, row in settled(rows, lines)] == [rows[0][1], rows[1][1]]
+    assert lines[KITCHEN].horizon == START + 5
+    assert lines_of(rows[:2], FREEZE, repeats=repeats - {("kitchen", START + 3)})[KITCHEN].horizon == START + 3
+
+
 @given(st.permutations(range(1, 9)), st.integers(0, 8))
 def test_whatever_comes_first_nothing_is_looked_at_before_what_was_kept_before_it(order, count):
     from router.distillation import Record

@@ -1,0 +1,49 @@
+"""Drawn queries that a device kept and sent, and that the log had before: their numbers came, their rows did not.
+
+A query id that comes again after minutes, as in a file of questions that is asked every night, has its row already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select
+from sqlalchemy.schema import CreateTable
+
+from router.distillation import Record
+from router.line import is_kept_row
+
+_METADATA = MetaData()
+_REPEATS = Table(
+    "repeats",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("caller", String(200), primary_key=True),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+)
+
+
+class Repeats:
+    """Their numbers, beside the rest of the fleet's state. One log writer adds to them."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Make the table if it is missing in the store behind ``engine``."""
+        self._engine = engine
+        with engine.begin() as connection:
+            connection.execute(CreateTable(_REPEATS, if_not_exists=True))
+
+    def note(self, rows: Iterable[Record]) -> None:
+        """Remember the numbers of rows that the log has already; those without one of their own are left out."""
+        found = {(row.task, row.caller, row.place) for row in rows if row.place and is_kept_row(row)}
+        for task in {task for task, _, _ in found}:
+            found -= {(task, *known) for known in self.of(task)}
+        if found:
+            new = [{"task": task, "caller": caller, "place": place} for task, caller, place in sorted(found)]
+            with self._engine.begin() as connection:
+                connection.execute(insert(_REPEATS), new)
+
+    def of(self, task: str) -> frozenset[tuple[str, int]]:
+        """Device and number of each of a task."""
+        query = select(_REPEATS.c.caller, _REPEATS.c.place).where(_REPEATS.c.task == task)
+        with self._engine.connect() as connection:
+            return frozenset((row.caller, row.place) for row in connection.execute(query))
