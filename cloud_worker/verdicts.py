@@ -2,6 +2,7 @@
 
 Rules:
  * The same answer twice is the same: no model is asked.
+ * A model with a chat template is asked in it, as one turn of its user; the template is part of its version.
  * Everything else is asked once in the life of a verdict model's version, also across restarts.
  * A pair that is longer than the model's window can't be judged, and counts as disagreement.
  * Until an audit against pairs labelled by people allows it, a verdict model judges nothing.
@@ -19,11 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from cloud_worker.config import VerdictSettings
 from cloud_worker.encoder import weights_digest
-from cloud_worker.language.answering import write
+from cloud_worker.language.answering import write_ids
 from cloud_worker.language.architectures import Form, LanguageModel, load_model
 from router.errors import ModelError
 from router.files import write_whole
 from router.verdict import WORDING, Audit, Verdict, VerdictModel
+from router.writers.base import Prompt
+from router.writers.local import prompt_ids
+from router.writers.prompting import as_conversation
 
 TOP_TOKENS = 20  # read of the one token's distribution: what is not among them holds little
 
@@ -47,17 +51,20 @@ class Judge:
 
     def ask(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """What it says of each pair."""
-        prompts = [self.model.prompt(*pair) for pair in pairs]
+        prompts = [self._read(self.model.prompt(*pair)) for pair in pairs]
         verdicts = [Verdict(None, 0.0)] * len(pairs)
-        fitting = [place for place, prompt in enumerate(prompts) if self._fits(prompt)]
-        texts = write(self.language, [prompts[place] for place in fitting], max_tokens=1, top_k=TOP_TOKENS)
+        fitting = [place for place, ids in enumerate(prompts) if self._fits(ids)]
+        texts = write_ids(self.language, [prompts[place] for place in fitting], max_tokens=1, top_k=TOP_TOKENS)
         for place, text in zip(fitting, texts, strict=True):
             verdicts[place] = self.model.read(text.tokens[0])
         return verdicts
 
-    def _fits(self, prompt: str) -> bool:
+    def _read(self, prompt: str) -> list[int]:
+        return prompt_ids(self.language.tokenizer, as_conversation(Prompt(prompt)))
+
+    def _fits(self, ids: Sequence[int]) -> bool:
         room = 1 if self.language.form is Form.CAUSAL else 0
-        return len(self.language.tokenizer(prompt)["input_ids"]) + room <= self.language.window
+        return len(ids) + room <= self.language.window
 
 
 def open_judge(settings: VerdictSettings) -> Judge:
@@ -70,10 +77,16 @@ def open_judge(settings: VerdictSettings) -> Judge:
     language = load_model(settings.model)
     if language.form is Form.LABELS:
         raise ModelError(f"verdict model {settings.model!r} has a label head; take one that writes")
-    name = f"{Path(settings.model).name}@{weights_digest(language.model)}"
+    name = f"{Path(settings.model).name}@{weights_digest(language.model)}{_template_of(language)}"
     wording = settings.wording or WORDING
     asked = VerdictModel(name, wording, yes=settings.yes, no=settings.no, threshold=settings.threshold)
     return Judge(asked, language)
+
+
+def _template_of(language: LanguageModel) -> str:
+    """What tells a chat template from every other one; empty where the model has none."""
+    template = getattr(language.tokenizer, "chat_template", None)
+    return f"+{hashlib.sha256(str(template).encode()).hexdigest()[:12]}" if template else ""
 
 
 class Verdicts:

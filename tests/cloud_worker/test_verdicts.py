@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,6 +105,20 @@ def test_a_pair_beyond_the_window_can_not_be_judged(settings):
     long, short = open_judge(settings).ask([("which", "red " * 40, "blue"), ("which", "red", "crimson")])
     assert long.probability is None and not long.agrees
     assert short.agrees
+
+
+def test_a_model_with_a_chat_template_is_asked_in_it_and_is_another_judge(settings, folder, tmp_path, monkeypatch):
+    chatting = shutil.copytree(folder, tmp_path / "chatting")
+    (chatting / "chat_template.jinja").write_text("{% for m in messages %}no {{ m.content }} yes{% endfor %}")
+    plain, judge = (open_judge(settings.model_copy(update={"model": str(one)})) for one in (folder, chatting))
+    read = []
+    monkeypatch.setattr("cloud_worker.verdicts.write_ids", lambda language, ids, **more: read.extend(ids) or [])
+    for one in (plain, judge):
+        with pytest.raises(ValueError, match="shorter"):
+            one.ask([PAIRS[0]])
+    alone, told = (judge.language.tokenizer.decode(ids, skip_special_tokens=True) for ids in read)
+    assert told == f"no {alone} yes"
+    assert judge.model.version != replace(plain.model, model=plain.model.model.replace(folder.name, "chatting")).version
 
 
 def test_other_words_wording_or_weights_make_another_version(settings, tmp_path):
