@@ -8,11 +8,13 @@ import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from demo.configs import TASK, Models, Pace, cloud_toml, edge_toml, task_toml, teacher_toml
 from demo.tools.workload import generate as generate_requests
 from demo.workload import Line, Workload, generate
 from router.errors import ConfigError, DataError, StartError
+from router.lines import json_lines
 from router.task import Judge, Task
 
 __all__ = [
@@ -94,25 +96,17 @@ def read_lines(path: Path) -> tuple[Line, ...]:
     Raises:
         DataError: Names file and line.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), 0, f"can't be read: {error}") from error
-    lines = [_line(path, number, text) for number, text in enumerate(content.split("\n"), 1) if text.strip()]
+    lines = [_line(path, number, said) for number, said in json_lines(path)]
     if not lines:
         raise DataError(str(path), 0, 'has no lines; write JSON lines such as {"text": "...", "label": "..."}')
     return tuple(lines)
 
 
-def _line(path: Path, number: int, text: str) -> Line:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(str(path), number, f"is not JSON: {error}") from error
+def _line(path: Path, number: int, row: Any) -> Line:
     for key in ("text", "label"):
         if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key].strip():
             raise DataError(str(path), number, f'needs a text that is not empty under "{key}"')
-    size = len(row["text"].encode(errors="surrogatepass"))
+    size = len(row["text"].encode())
     if size > MAX_TEXT_BYTES:
         raise DataError(str(path), number, f'has {size} bytes under "text", over the limit of {MAX_TEXT_BYTES}')
     return Line(row["text"], row["label"])

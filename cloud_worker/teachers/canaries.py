@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cloud_worker.teacher_settings import RemoteSettings
 from cloud_worker.teachers.versions import version_of
 from router.agreement import normalised
 from router.errors import DataError, HeadraceError, UnavailableError
 from router.files import write_whole
+from router.lines import json_lines
 from router.query import GenerationLimits
 from router.writers.base import Prompt, Writer
 from router.writers.prompting import Template
@@ -178,21 +180,13 @@ def read_canaries(path: Path) -> list[str]:
     Raises:
         DataError: Names the line that can't be used.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), 0, f"can't be read as UTF-8: {error}") from error
-    texts = [_text(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    texts = [_text(path, number, said) for number, said in json_lines(path)]
     if not texts:
         raise DataError(str(path), 0, 'holds no canary; write lines such as {"text": "What is 2 + 2?"}')
     return texts
 
 
-def _text(path: Path, number: int, line: str) -> str:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise DataError(str(path), number, f"is not JSON: {error}") from error
+def _text(path: Path, number: int, value: Any) -> str:
     text = value.get("text") if isinstance(value, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise DataError(str(path), number, 'is no {"text": ...} whose text is not empty')

@@ -6,11 +6,12 @@ Rules:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from router.errors import DataError
+from router.lines import json_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,7 @@ def read_examples(path: Path) -> list[Example]:
     Raises:
         DataError: Names the file, and the line that can't be used.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), 0, f"can't be read as UTF-8: {error}") from error
-    examples = [_example(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    examples = [_example(path, number, said) for number, said in json_lines(path)]
     if not examples:
         raise DataError(
             str(path), 0, 'holds no example; write lines such as {"text": "lights on", "label": "light_on"}'
@@ -39,11 +36,7 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
-def _example(path: Path, number: int, line: str) -> Example:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(str(path), number, f"is not JSON: {error.msg}") from error
+def _example(path: Path, number: int, value: Any) -> Example:
     if not isinstance(value, dict):
         raise DataError(str(path), number, 'is not an object; write {"text": ..., "label": ...}')
     for key in ("text", "label"):

@@ -124,6 +124,12 @@ def test_recorded_answers_are_replayed_the_first_wins_and_others_have_none(tmp_p
     assert "'log'" in replies[1].problem
 
 
+def test_a_byte_order_mark_before_the_first_example_is_passed_over(tmp_path):
+    path = tmp_path / "examples.jsonl"
+    path.write_text('{"text": "a", "label": "b"}', encoding="utf-8-sig")
+    assert [example.text for example in read_examples(path)] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -133,6 +139,7 @@ def test_recorded_answers_are_replayed_the_first_wins_and_others_have_none(tmp_p
         (b'{"text": "", "label": "b"}\n', ":1: text"),
         (b'{"text": "a", "label": 3}\n', ":1: label"),
         (b'{"text": "\xff", "label": "b"}\n', "UTF-8"),
+        (b"[" * 100_000, ":1: is JSON that is nested too deeply"),
     ],
 )
 def test_a_line_that_can_not_be_used_is_named(tmp_path, content, named):
