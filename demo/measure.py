@@ -22,6 +22,7 @@ from router.client import AsyncClient
 from router.query import Consent, Route
 from router.release import Manifest
 from router.task import agree
+from router.watch import Certificate
 
 WINDOW = 500
 CONCURRENCY = 32
@@ -163,9 +164,15 @@ def _release(row: ReleaseRow, manifest: Manifest, first_met: dict[int, int]) -> 
         "at_query": first_met[row.number],
         "threshold": manifest.policy.threshold if manifest.student else None,
         "certifying_rows": certificate.rows if certificate else 0,
+        "certifying_weight": _weight(certificate) if certificate else 0.0,
         "losses": certificate.losses if certificate else 0,
         "attempt": certificate.attempt if certificate else 0,
     }
+
+
+def _weight(proof: Certificate) -> float:
+    """How many drawn rows its rows are worth."""
+    return float(proof.rows) if proof.weight is None else round(proof.weight, 2)
 
 
 def _by_release(rows: Sequence[Row]) -> dict[str, dict[str, float]]:

@@ -89,13 +89,15 @@ def disagreement(rows: Sequence[Served]) -> float:
 
 def _releases(life: Life) -> list[dict[str, Any]]:
     met = Counter(row.release for row in life.served)
-    start = {"number": 0, "at_query": 0, "threshold": None, "certifying_rows": 0, "losses": 0, "attempt": 0}
+    rows = {"certifying_rows": 0, "certifying_weight": 0.0}
+    start = {"number": 0, "at_query": 0, "threshold": None, **rows, "losses": 0, "attempt": 0}
     return [start] + [
         {
             "number": release.number,
             "at_query": release.at_query,
             "threshold": release.threshold,
             "certifying_rows": release.rows,
+            "certifying_weight": round(release.weight, 2),
             "losses": release.losses,
             "attempt": release.attempt,
         }

@@ -36,6 +36,7 @@ class Released:
     at_query: int
     threshold: float
     rows: int
+    weight: float
     losses: int
     attempt: int
 

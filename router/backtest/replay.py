@@ -262,6 +262,7 @@ class Replay:
             student=student,
             kept=trial.kept(threshold),
             rows=trial.rows,
+            weight=trial.weight,
             losses=trial.losses(threshold),
             attempt=standing.attempt,
             last_asked_at=trial.last_asked_at,
@@ -270,7 +271,8 @@ class Replay:
         standing.rows_at_refresh = self._taught
         standing.exploration = trial.rate = rate_once_served(self._task, self._records, trial)
         self._serve(queries, release)
-        proof = f"{release.rows} rows, {release.losses} of them lost"
+        worth = f" that are worth {release.weight:.0f} drawn ones" if round(release.weight) != release.rows else ""
+        proof = f"{release.rows} rows{worth}, {release.losses} of them lost"
         self._tell(queries, f"release {release.number} serves, certified on {proof}")
 
     def _serve(self, queries: int, release: Release) -> None:
@@ -279,7 +281,15 @@ class Replay:
         standing.former.append(release)
         release.student.prepare([asked.text for asked in self._asked[queries : queries + READ_AHEAD]])
         self._life.releases.append(
-            Released(release.number, queries, release.threshold, release.rows, release.losses, release.attempt)
+            Released(
+                number=release.number,
+                at_query=queries,
+                threshold=release.threshold,
+                rows=release.rows,
+                weight=release.weight,
+                losses=release.losses,
+                attempt=release.attempt,
+            )
         )
 
     def _rest(self) -> None:

@@ -29,6 +29,7 @@ class Release:
         student: Its student.
         kept: Share of queries that it was expected to keep, in [0, 1].
         rows: That certified it.
+        weight: How many drawn ones they are worth.
         losses: Of them.
         attempt: Of the lineage, from 1.
         last_asked_at: When the last of them was asked, in Unix seconds or places in the log.
@@ -41,6 +42,7 @@ class Release:
     student: ReplayedStudent
     kept: float
     rows: int
+    weight: float
     losses: int
     attempt: int
     last_asked_at: float

@@ -27,7 +27,15 @@ def judging(asked, answer, reference):
 
 
 def release(number, answer="lights", threshold=0.5, **fields):
-    values = {"content": number, "kept": 0.5, "rows": 300, "losses": 1, "attempt": 1, "last_asked_at": 0.0}
+    values = {
+        "content": number,
+        "kept": 0.5,
+        "rows": 300,
+        "weight": 300.0,
+        "losses": 1,
+        "attempt": 1,
+        "last_asked_at": 0.0,
+    }
     return Release(number=number, threshold=threshold, student=Says(answer), **(values | fields))
 
 
