@@ -144,6 +144,14 @@ class Trial:
         bound = float(ranked[most]) if most < len(ranked) else -math.inf
         return float(np.min(scores[scores > bound], initial=NEVER))
 
+    def outcome(self) -> str:
+        """Why it does not serve, in words."""
+        if self.loosest() >= NEVER:
+            return "no certificate"
+        if self.certified() >= NEVER:
+            return "certified, and a class loses too much at every threshold"
+        return "certified, and keeps no more than the champion"
+
     def evidence(self, threshold: float, allowance: float | None = None) -> float:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
         columns = self.columns

@@ -277,8 +277,7 @@ class Refresher:
             self._promote(room, trial)
             step = trial.next(self._serving(room.task).number, self._situation(room, rows, trial))
         if step is Next.END:
-            kind = "no certificate" if trial.loosest() == NEVER else "certified, and keeps no more than the champion"
-            self._end(room, trial, f"{kind}: {trial.rows} rows")
+            self._end(room, trial, f"{trial.outcome()}: {trial.rows} rows")
 
     def _close(self, room: Room, rows: Sequence[Record]) -> None:
         """Take what is certified of a challenger that serves, and wait for no more."""

@@ -215,6 +215,17 @@ def test_what_never_came_does_not_make_a_challenger_keep_more(record, champion):
     assert one.next(champion, SITUATION) is not Next.PROMOTE
 
 
+def test_a_challenger_that_a_class_speaks_against_is_not_told_as_one_that_keeps_no_more():
+    looks = [Look(0.9, False, 0, False)] * 1000 + [
+        Look(0.95, place < 40, 0, False, label="rare") for place in range(100)
+    ]
+    one = trial(looks=looks, allowance=0.1, patience=1000, points=(Point(0.9, 0.9, 0.05),))
+    assert (one.loosest(), one.certified(), one.next(0, SITUATION)) == (0.9, NEVER, Next.END)
+    assert one.outcome() == "certified, and a class loses too much at every threshold"
+    assert trial().outcome() == "no certificate"
+    assert trial(looks=looks[:1000]).outcome() == "certified, and keeps no more than the champion"
+
+
 def test_a_challenger_must_keep_more_than_the_champion(record):
     def differing(kept_by_champion, text):
         one = trial()
