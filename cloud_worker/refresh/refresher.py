@@ -307,11 +307,13 @@ class Refresher:
         manifest = self._publisher.manifest(name, trial.number)
         escalation = trial.escalation(threshold, room.task.exploration.floor)
         manifest = replace(manifest, certificate=certificate, policy=Policy(threshold), escalation=escalation)
-        if trial.has_served:
+        if trial.has_served or trial.number < self._store.task_state(name).champion:  # devices go by numbers that grow
             number = self._store.next_release(name)
             manifest = replace(manifest, number=number, content=trial.number, created_at=time.time())
             self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
             digest = self._publisher.republish(manifest, trial.number)
+            if not trial.has_served:
+                self._store.update_release(name, trial.number, state="retired")
         else:
             number, digest = trial.number, self._publisher.amend(manifest, {})
         trial.serving = threshold

@@ -378,6 +378,7 @@ def test_a_rollback_that_was_killed_is_done_anew_under_the_next_number(world):
         raise KeyboardInterrupt
 
     store = world.refresher._store
+    taken = store.next_release("home")
     promote, store.promote = store.promote, killed
     with pytest.raises(KeyboardInterrupt):
         roll_back(store, world.publisher, world.config.task("home"), first, watch="quiet")
@@ -385,8 +386,8 @@ def test_a_rollback_that_was_killed_is_done_anew_under_the_next_number(world):
     world.start()
     lay(world, pinned=first)
     world.refresher.step()
-    assert world.state.champion == second + 2
-    assert {row.number: row.state for row in world.store.releases("home")}[second + 1] == "rejected"
+    assert world.state.champion == taken + 1 > second
+    assert {row.number: row.state for row in world.store.releases("home")}[taken] == "rejected"
 
 
 def test_a_stricter_wish_unmakes_a_certificate(world):
