@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 import uuid
@@ -15,6 +14,7 @@ from opentelemetry import trace
 
 from router import names
 from router.address import plain_address
+from router.argument_types import check_keywords, checked_flag, checked_seconds, checked_text, checked_value, shown
 from router.errors import BadInputError, ConfigError, HeadraceError, ServiceError, UnknownTaskError
 from router.failover import Steps, failover
 from router.feedback import Feedback, Opinion, check_feedback
@@ -49,6 +49,25 @@ class AskOptions(TypedDict, total=False):
     tenant: str
     subject: str
     conversation: str
+
+
+_WHOLE_QUERY = "give a whole Query to answer()"
+# What other clients call it, and people try first.
+_OTHERWISE = {
+    "id": "it is called query_id here",
+    "timeout": "it is called deadline here, in seconds",
+    "timeout_seconds": "it is called deadline here, in seconds",
+    "local_only": "say route=Route.LOCAL_ONLY",
+    "cloud_only": "say route=Route.CLOUD_ONLY",
+    "local": "say route=Route.LOCAL_ONLY",
+    "private": "say route=Route.LOCAL_ONLY",
+    "log": "say consent=Consent.REFUSED or Consent.GRANTED",
+    "logged": "say consent=Consent.REFUSED or Consent.GRANTED",
+    **dict.fromkeys(
+        ("messages", "tools", "response_schema", "limits", "wanted", "max_tokens", "temperature", "stop", "seed"),
+        _WHOLE_QUERY,
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +128,12 @@ class Caller:
         """Check the query and span its way to the answer.
 
         Raises:
-            BadInputError: A field of the query is out of its range.
+            BadInputError: A field of the query is of a wrong type, or out of its range.
         """
-        seconds = self.deadline if deadline is None else deadline
-        if not 0 < seconds < math.inf:
-            raise BadInputError("deadline", f"is {seconds:g}; use seconds above 0")
+        seconds = self.deadline if deadline is None else checked_seconds(deadline, "deadline")
+        if not isinstance(query, Query):
+            raise BadInputError("query", f"is {shown(query)}; give a router.Query, or call ask(text, task)")
+        query = checked_value(query)
         query = query if query.id else replace(query, id=uuid.uuid4().hex)
         request = query_to_proto(query)
         check_query(query)
@@ -131,12 +151,10 @@ class Caller:
         """What is sent to give feedback.
 
         Raises:
-            BadInputError: A field is out of its range.
+            BadInputError: A field is of a wrong type, or out of its range.
         """
-        seconds = self.deadline if deadline is None else deadline
-        if not 0 < seconds < math.inf:
-            raise BadInputError("deadline", f"is {seconds:g}; use seconds above 0")
-        request = feedback_to_proto(check_feedback(feedback))
+        seconds = self.deadline if deadline is None else checked_seconds(deadline, "deadline")
+        request = feedback_to_proto(check_feedback(checked_value(feedback)))
         metadata = inject() | ({names.META_DEVICE: self.device} if self.device else {})
         return Giving(request, tuple(metadata.items()), time.monotonic() + seconds)
 
@@ -179,7 +197,7 @@ def opinion_of(verdict: str) -> Opinion:
         BadInputError: It is neither ``right`` nor ``wrong``.
     """
     try:
-        return Opinion(verdict)
+        return Opinion(checked_text(verdict, "verdict"))
     except ValueError:
         raise BadInputError("verdict", f"is {verdict!r}; say 'right' or 'wrong'") from None
 
@@ -192,24 +210,49 @@ def caller(
     Raises:
         ConfigError: Names the argument, and what would do.
     """
-    targets = (targets,) if isinstance(targets, str) else tuple(targets)
-    if not targets:
-        raise ConfigError("client", "targets", "is empty; name at least one HOST:PORT")
+    with _as_config_error():
+        checked_flag(insecure, "insecure")
+        checked_text(device, "device")
+        seconds = checked_seconds(deadline, "deadline")
+    if tracer is not None and not isinstance(tracer, trace.Tracer):
+        raise ConfigError("client", "tracer", f"is {shown(tracer)}; give an OpenTelemetry tracer, or leave it out")
+    targets = _checked_targets(targets)
     for target in targets:
         plain_address(target, "client", "targets", insecure=insecure)
     if not (device.isascii() and (device.isprintable() or not device)):
         raise ConfigError("client", "device", f"{device!r} has other characters than printable ASCII")
-    if not 0 < deadline < math.inf:
-        raise ConfigError("client", "deadline", f"{deadline} is not a time; use seconds above 0")
-    return Caller(targets, device, deadline, tracer or trace.get_tracer(names.SERVICE_CLIENT))
+    return Caller(targets, device, seconds, tracer or trace.get_tracer(names.SERVICE_CLIENT))
+
+
+@contextlib.contextmanager
+def _as_config_error() -> Iterator[None]:
+    try:
+        yield
+    except BadInputError as error:
+        raise ConfigError("client", error.field, str(error).removeprefix(f"{error.field} ")) from None
+
+
+def _checked_targets(targets: object) -> tuple[str, ...]:
+    listed = (targets,) if isinstance(targets, str) else targets
+    if not isinstance(listed, Sequence) or not all(isinstance(target, str) for target in listed):
+        raise ConfigError("client", "targets", f"is {shown(targets)}; use a str HOST:PORT, or a list of them")
+    if not listed:
+        raise ConfigError("client", "targets", "is empty; name at least one HOST:PORT")
+    return tuple(listed)
 
 
 def query_of(text: str, task: str, options: AskOptions) -> Query:
-    """The query that a text and the options make."""
+    """The query that a text and the options make.
+
+    Raises:
+        TypeError: An option that there is not.
+        BadInputError: The text or the task is no text.
+    """
+    check_keywords("ask", options, tuple(AskOptions.__annotations__), _OTHERWISE)
     return Query(
         id=options.get("query_id", ""),
-        task=task,
-        text=text,
+        task=checked_text(task, "task"),
+        text=checked_text(text, "text"),
         route=options.get("route", Route.AUTO),
         consent=options.get("consent", Consent.AS_TASK),
         wanted=Wanted(options.get("top_k", 0), options.get("rationale", False)),

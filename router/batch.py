@@ -1,10 +1,8 @@
 """Ask a file of questions, and go on where an earlier run stopped.
 
-A question is a JSON line ``{"text": ...}``; its answer is the same line with ``id`` and ``answer`` added.
+``questions.py`` reads the file; an answer is its question's line with ``id`` and ``answer`` added.
 
 Rules:
- * Every line is checked before the first question is sent.
- * A question's id is its own, or made of its line number and what is asked: the same line has the same id in every run.
  * Answers are appended as they come, each line in one write; a line torn by a power cut is asked again.
  * What concerns one question alone is counted and gone past; any other error ends the run, and the file is whole.
 """
@@ -15,26 +13,16 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from router.client import AsyncClient
 from router.errors import BadInputError, ConflictingQueryError, DataError, DeadlineError, HeadraceError
-from router.query import Answer, Query, check_query
-from router.wire import query_to_proto
+from router.query import Answer
+from router.questions import ANSWER, ID, Question, read_object
 
-ID, TEXT, ANSWER = "id", "text", "answer"
 _ONE_QUESTION_ALONE = (BadInputError, ConflictingQueryError, DeadlineError)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One line of the file: its number from 1, what it says, and what it asks."""
-
-    line: int
-    says: dict[str, Any]
-    query: Query
 
 
 @dataclass(slots=True)
@@ -52,71 +40,6 @@ class Tally:
     skipped: int = 0
     answered: int = 0
     failures: list[tuple[int, HeadraceError]] = field(default_factory=list)
-
-
-def read_questions(path: Path, template: Query) -> Iterator[Question]:
-    """The questions of a file, one after the other; empty lines are passed over.
-
-    Args:
-        path: JSON lines.
-        template: A query that says everything but the text and the id.
-
-    Raises:
-        DataError: Names the file and the line, and what would do.
-    """
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _question(path, number, line, template)
-    except OSError as error:
-        raise DataError(str(path), 0, f"can't be read: {error.strerror}") from error
-
-
-def _question(path: Path, number: int, line: bytes, template: Query) -> Question:
-    says = _object(path, number, line)
-    text, name = says.get(TEXT), says.get(ID, "")
-    if not isinstance(text, str):
-        raise DataError(str(path), number, f'has no "{TEXT}" that is a string; write {{"{TEXT}": "..."}}')
-    if ANSWER in says:
-        raise DataError(str(path), number, f'has a key "{ANSWER}", where the answer goes; give it another name')
-    if ID in says and (isinstance(name, bool) or not isinstance(name, str | int) or name == ""):
-        raise DataError(str(path), number, f'has an "{ID}" that is neither a string nor a number')
-    query = replace(template, text=text, id=str(name))
-    if not query.id:
-        query = replace(query, id=f"{number}-{query.digest()[:32]}")
-    try:
-        query_to_proto(query)
-        check_query(query)
-    except BadInputError as error:
-        raise DataError(str(path), number, str(error)) from error
-    return Question(number, says, query)
-
-
-def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        says = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(str(path), number, f"is not UTF-8 at byte {error.start + 1} of the line") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(str(path), number, f"is not JSON: {error}") from error
-    if not isinstance(says, dict):
-        raise DataError(str(path), number, f'is not a JSON object; write {{"{TEXT}": "..."}}')
-    return says
-
-
-def check_questions(path: Path, template: Query) -> int:
-    """Check every line, and count them.
-
-    Raises:
-        DataError: A line can't be asked, or has the id of another.
-    """
-    lines: dict[str, int] = {}
-    for question in read_questions(path, template):
-        first = lines.setdefault(question.query.id, question.line)
-        if first != question.line:
-            raise DataError(str(path), question.line, f'has the "{ID}" of line {first}; ids must differ')
-    return len(lines)
 
 
 class AnswerFile:
@@ -147,7 +70,7 @@ class AnswerFile:
                 if whole and _is_torn(line):
                     self._stream.truncate(whole)
                     return
-                says = _object(self._path, number, line)
+                says = read_object(self._path, number, line)
                 if ID not in says or ANSWER not in says:
                     raise DataError(str(self._path), number, "is no answer of an earlier run; choose another file")
                 self.done.add(str(says[ID]))
@@ -225,7 +148,7 @@ async def ask_all(
 
 async def _ask_one(client: AsyncClient, question: Question, answers: AnswerFile, tally: Tally) -> None:
     try:
-        answer = await client.answer(question.query)
+        answer = await client.answer(question.query, question.deadline)
     except _ONE_QUESTION_ALONE as error:
         tally.failures.append((question.line, error))
     else:

@@ -17,15 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from router.backtest.cli import backtest
-from router.batch import AnswerFile, Tally, answer_as_json, ask_all, check_questions, read_questions
+from router.batch import AnswerFile, Tally, answer_as_json, ask_all
 from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
 from router.conversation import chat
 from router.errors import HeadraceError
 from router.giving import feedback
-from router.query import MAX_TOP_K, Answer, Query, Route, Wanted
+from router.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
+from router.questions import check_questions, read_questions
 from router.reporting import reporting, who_answered
 
-MAX_CONCURRENCY = 256
+CONCURRENCY, MAX_CONCURRENCY = 8, 256
 _SHOWN_FAILURES = 10
 
 app = typer.Typer(
@@ -63,8 +64,14 @@ def ask(
     file: Annotated[Path | None, typer.Option(help='Questions, JSON lines {"text": ...}.', metavar="FILE")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answers to --file go.", metavar="FILE")] = None,
     concurrency: Annotated[
-        int, typer.Option(help="Questions of --file asked at a time.", metavar="N", min=1, max=MAX_CONCURRENCY)
-    ] = 8,
+        int | None,
+        typer.Option(
+            help=f"Questions of --file asked at a time; {CONCURRENCY} if left out.",
+            metavar="N",
+            min=1,
+            max=MAX_CONCURRENCY,
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
     ] = False,
@@ -72,6 +79,7 @@ def ask(
         float, typer.Option(help="Seconds that a question may take.", metavar="SECONDS", envvar="HEADRACE_DEADLINE")
     ] = DEFAULT_DEADLINE_SECONDS,
     route: Annotated[Route, typer.Option(help="Where the question may go.")] = Route.AUTO,
+    consent: Annotated[Consent, typer.Option(help="Whether the answer may be logged for teaching.")] = Consent.AS_TASK,
     top_k: Annotated[
         int, typer.Option("--top-k", help="Show so many of the likeliest labels.", metavar="N", min=0, max=MAX_TOP_K)
     ] = 0,
@@ -95,9 +103,11 @@ def ask(
 
     Exit codes are listed in docs/exit-codes.md.
     """  # noqa: D301 - \b keeps the lines of the examples
-    template = Query(id="", task=task, route=route, wanted=Wanted(top_k, rationale))
+    template = Query(id="", task=task, route=route, consent=consent, wanted=Wanted(top_k, rationale))
     with reporting(as_json):
         if text is not None and file is None and out is None:
+            if concurrency is not None:
+                raise typer.BadParameter("--concurrency is for --file; leave it out, or give --file with --out")
             logging.basicConfig(level=logging.INFO, format="headrace: %(message)s")
             with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
                 _show(client.answer(replace(template, text=text)), as_json)
@@ -107,7 +117,7 @@ def ask(
                 template,
                 file,
                 out,
-                concurrency,
+                concurrency or CONCURRENCY,
                 as_json,
             )
         else:
@@ -132,8 +142,11 @@ def _show(answer: Answer, as_json: bool) -> None:
 
 
 def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, concurrency: int, as_json: bool) -> None:
-    count = check_questions(source, template)
-    with AnswerFile(out) as answers, _progress(count) as on_progress:
+    checked = check_questions(source, template)
+    if checked.unread:
+        unread = ", ".join(key if key.isprintable() else ascii(key) for key in checked.unread)
+        typer.echo(f"headrace: kept as they are, and not read: {unread}", err=True)
+    with AnswerFile(out) as answers, _progress(checked.count) as on_progress:
 
         async def run() -> Tally:
             async with client:

@@ -22,7 +22,7 @@ import typer
 from router.batch import answer_as_json
 from router.client import DEFAULT_DEADLINE_SECONDS, Client
 from router.errors import DataError, HeadraceError
-from router.query import Answer, GenerationLimits, Message, Query, Route
+from router.query import Answer, Consent, GenerationLimits, Message, Query, Route
 from router.reporting import INTERRUPTED, reporting, say_error, who_answered
 
 PROMPT = "you> "
@@ -84,6 +84,7 @@ def chat(  # noqa: PLR0913 - the flags of a command
         float | None, typer.Option(help="0 is greedy; left out, the task's own.", metavar="T", min=0, max=10)
     ] = None,
     route: Annotated[Route, typer.Option(help="Where the conversation may go.")] = Route.AUTO,
+    consent: Annotated[Consent, typer.Option(help="Whether the answers may be logged for teaching.")] = Consent.AS_TASK,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
     ] = False,
@@ -109,7 +110,7 @@ def chat(  # noqa: PLR0913 - the flags of a command
     Exit codes are listed in docs/exit-codes.md.
     """  # noqa: D301 - \b keeps the lines of the examples
     limits = GenerationLimits(max_tokens, temperature)
-    talk = Conversation(Query(id="", task=task, limits=limits, route=route), system)
+    talk = Conversation(Query(id="", task=task, limits=limits, route=route, consent=consent), system)
     with reporting(as_json), Client(target, insecure=insecure, device=device, deadline=deadline) as client:
         if sys.stdin.isatty():
             _at_a_terminal(client, talk, as_json)

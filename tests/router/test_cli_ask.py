@@ -241,3 +241,90 @@ def test_the_version_is_said():
 def test_help_shows_examples_that_stay_on_their_lines():
     shown = CliRunner().invoke(app, ["ask", "--help"]).stdout
     assert '  headrace ask "turn the heating down" --task home --target 127.0.0.1:7600 --insecure\n' in shown
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ({"rout": "local_only"}, 'has a key "rout"; write "route"'),
+        ({"routes": "local_only"}, 'has a key "routes"; write "route"'),
+        ({"Route": "local_only"}, 'has a key "Route"; write "route"'),
+        ({"privacy": "local-only"}, 'has a key "privacy"; write "route"'),
+        ({"local_only": True}, 'has a key "local_only"; write "route": "local_only"'),
+        ({"consnt": "refused"}, 'has a key "consnt"; write "consent"'),
+        ({"Subject": "anna"}, 'has a key "Subject"; write "subject"'),
+        ({"topk": 3}, 'has a key "topk"; write "top_k"'),
+        ({"timeout": 3}, 'has a key "timeout"; write "deadline"'),
+        ({"messages": []}, 'has a key "messages"'),
+        ({"route": "home"}, "route is 'home', a str; use 'auto', 'local_only' or 'cloud_only'"),
+        ({"route": None}, "route is None"),
+        ({"consent": False}, "consent is False"),
+        ({"top_k": "3"}, "wanted.top_k is '3'"),
+        ({"rationale": 1}, "wanted.rationale is 1"),
+        ({"deadline": "soon"}, "deadline is 'soon'"),
+        ({"subject": 5}, "subject is 5"),
+    ],
+)
+def test_a_line_that_says_something_wrong_about_its_question_is_refused(ask, tmp_path, says, told):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "fine"}, {"text": "lights", **says})
+    result = ask("--file", source, "--out", tmp_path / "out.jsonl", target="127.0.0.1:1")
+    assert result.exit_code == 82
+    assert f"{source}:2: {told}" in result.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+async def test_a_line_may_say_of_its_question_what_a_program_may(door, tmp_path):
+    says = {
+        "route": "local_only",
+        "consent": "refused",
+        "subject": "anna",
+        "tenant": "t",
+        "conversation": "c",
+        "top_k": 1,
+    }
+    source = write_lines(tmp_path / "in.jsonl", {"text": "lights", "deadline": 20.5, "rationale": True, **says})
+    flags = ["--task", "home", "--target", door.target, "--insecure", "--out", tmp_path / "out"]
+    running = await asyncio.create_subprocess_exec(HEADRACE, "ask", "--file", source, *flags)
+    assert await asyncio.wait_for(running.wait(), 60) == 0
+    (seen,) = door.servicer.seen
+    assert (seen.route, seen.consent, seen.subject) == ("local_only", "refused", "anna")
+    assert (seen.tenant, seen.conversation, seen.wanted.top_k, seen.wanted.rationale) == ("t", "c", 1, True)
+    assert read_lines(tmp_path / "out")[0]["route"] == "local_only"
+
+
+def test_a_route_for_all_is_not_loosened_by_a_line(ask, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "lights", "route": "auto"})
+    result = ask("--file", source, "--out", tmp_path / "out", "--route", "local_only")
+    assert result.exit_code == 82
+    assert ':1: has "route": "auto", and --route local_only holds for every line' in result.stderr
+
+
+def test_keys_that_mean_nothing_here_are_told(ask, tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"text": "a", "label": "on", "content": 1}, {"text": "b", "note": ""})
+    result = ask("--file", source, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "headrace: kept as they are, and not read: content, label, note" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["lights", "--concurrency", "3"], "--concurrency is for --file"),
+        (["lights", "--consent", "no"], "'no' is not one of 'as_task', 'granted', 'refused'"),
+        (["lights", "--routes", "local_only"], "No such option: --routes"),
+        (["lights", "--route", "LOCAL_ONLY"], "'LOCAL_ONLY' is not one of"),
+        (["lights", "off"], "unexpected extra argument"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(ask, arguments, says):
+    result = ask(*arguments)
+    assert result.exit_code == 2
+    assert says in " ".join(result.stderr.split())
+
+
+async def test_consent_can_be_refused_from_the_shell(door):
+    flags = ["--task", "home", "--target", door.target, "--insecure", "--consent", "refused"]
+    for command in (["ask", "lights"], ["chat"]):
+        running = await asyncio.create_subprocess_exec(HEADRACE, *command, *flags, stdin=asyncio.subprocess.PIPE)
+        await asyncio.wait_for(running.communicate(b"lights\n"), 60)
+    assert [query.consent for query in door.servicer.seen] == ["refused", "refused"]
