@@ -133,11 +133,15 @@ class CloudSimulator:
     def publish(self, manifest: Manifest, files: dict[str, bytes], exploration: float = 0.0) -> Order:
         """Make a release ready and order every device to run it."""
         data = write_manifest(manifest)
-        for name, content in {**files, MANIFEST_FILE: data}.items():
-            self._files[manifest.task.name, manifest.number, name] = content
         order = Order(manifest.task.name, manifest.number, digest(data), exploration)
-        self.orders[order.task] = order
+        self.offer(order, {**files, MANIFEST_FILE: data})
         return order
+
+    def offer(self, order: Order, files: dict[str, bytes]) -> None:
+        """Order every device to run a release of these files, whatever they hold."""
+        for name, content in files.items():
+            self._files[order.task, order.release, name] = content
+        self.orders[order.task] = order
 
     def order(self, task: str, **changes: Any) -> None:
         """Change what devices are told of a task."""

@@ -15,24 +15,26 @@ import asyncio
 import errno
 import logging
 import re
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
+from edge_agent.release_trial import try_release
 from edge_agent.slots import Slot
-from edge_agent.tasks import HostedTask, Serving, Tasks, open_slot
+from edge_agent.tasks import HostedTask, Tasks, open_slot
 from edge_agent.upstream import Upstream
 from router.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
-from router.opening import check_golden
 from router.release import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
 from router.rollout import Order
 
 log = logging.getLogger(__name__)
 
 MOST_MANIFEST_BYTES = 4 * 1024 * 1024
+SPARED_BYTES = 16 * 1024 * 1024  # of the disk, for the outbox
 MOST_SECONDS = 900.0  # for one release; what was fetched until then is kept
 REFUSED_SECONDS = 600.0  # before a refused release is looked at again
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before what could not be fetched is tried again
@@ -110,12 +112,16 @@ class Updater:
         current = hosted.serving.slot if hosted.serving else None
         check_order(manifest, order)
         check_replacement(manifest, current.manifest if current else None)
-        for name, file in (await asyncio.to_thread(hosted.slots.missing, manifest, current)).items():
+        missing = await asyncio.to_thread(hosted.slots.missing, manifest, current)
+        _check_room(hosted.slots.folder, sum(file.size for file in missing.values()))
+        for name, file in missing.items():
             await self._fetch_part(hosted, order.release, name, file)
         folder = await asyncio.to_thread(hosted.slots.stage, manifest, data, current)
         hosted.staged = manifest.number
         slot = Slot(folder.name, folder, manifest, order.manifest_sha256)
-        serving = await asyncio.to_thread(_try, slot, self._tasks.servers)
+        if manifest.student is not None:
+            await try_release(slot, self._tasks.servers)
+        serving = await asyncio.to_thread(open_slot, slot, self._tasks.servers)
         await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256)
         hosted.activate(serving)
         log.info("task %s: release %d serves", hosted.name, manifest.number)
@@ -167,21 +173,25 @@ def check_order(manifest: Manifest, order: Order) -> None:
     """Check that a manifest is what was ordered, and that this agent can run it.
 
     Raises:
-        ReleaseError: It is another release, needs a newer agent, or lists a file that no release may have.
+        ReleaseError: It is another release, or needs a newer agent.
     """
     if (manifest.task.name, manifest.number) != (order.task, order.release):
         raise ReleaseError(f"it is release {manifest.number} of {manifest.task.name!r}, which was not ordered")
     if _numbers(manifest.min_agent) > _numbers(AGENT_VERSION):
         raise ReleaseError(f"it needs agent {manifest.min_agent} or newer; this is {AGENT_VERSION}")
-    for name, file in manifest.files.items():
-        if name == MANIFEST_FILE or file.size < 0 or not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
-            raise ReleaseError(f"{MANIFEST_FILE}: files: {name!r} is listed with no usable name, size or SHA-256")
 
 
-def _try(slot: Slot, servers: Mapping[str, str]) -> Serving:
-    serving = open_slot(slot, servers)
-    check_golden(slot.folder, slot.manifest, serving.student)
-    return serving
+def _check_room(folder: Path, wanted: int) -> None:
+    """Fetch nothing that the disk can't hold: what fills it keeps the outbox from being written.
+
+    Raises:
+        OSError: As a write to a full disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if wanted + SPARED_BYTES > shutil.disk_usage(folder).free:
+        raise OSError(
+            errno.ENOSPC, f"a release of {wanted} bytes does not fit beside the {SPARED_BYTES} that are spared"
+        )
 
 
 def _open_part(part: Path, size: int) -> IO[bytes]:

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from router.ranges import check_numbers, check_range, check_share
+
 Array = NDArray[np.float64]
 
 SIGNALS = ("max_probability", "margin", "entropy", "similarity")
+TEMPERATURES = (1e-6, 1e6)
+MOST_WEIGHT = 1e9  # of a head's numbers, whatever their sign: what is made from them stays finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,28 @@ class Calibration:
     weights: tuple[float, ...]
     bias: float
     error: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("temperature", self.temperature, *TEMPERATURES)
+        check_head(self.mean, self.scale, self.weights, self.bias, len(SIGNALS))
+        check_share("error", self.error)
+
+
+def check_head(
+    mean: tuple[float, ...], scale: tuple[float, ...], weights: tuple[float, ...], bias: float, signals: int
+) -> None:
+    """Check the numbers of a logistic head over ``signals`` standardised signals.
+
+    Raises:
+        ValueError: Names the numbers that can't be right.
+    """
+    for name, numbers in (("mean", mean), ("scale", scale), ("weights", weights)):
+        check_numbers(name, numbers, signals, MOST_WEIGHT)
+    for number in scale:
+        if number <= 0:
+            raise ValueError(f"scale is {number}; use more than 0")
+    check_range("bias", bias, -MOST_WEIGHT, MOST_WEIGHT)
 
 
 def probabilities(logits: Array, temperature: float = 1.0) -> Array:

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +30,11 @@ class Policy:
 
     threshold: float
     version: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold is {self.threshold}; use 0 or more")
 
 
 class Action(StrEnum):

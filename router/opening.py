@@ -1,4 +1,7 @@
-"""Open the student of a release, and check that it answers here as it did where it was judged."""
+"""Open the student of a release, and check that it answers here as it did where it was judged.
+
+Whatever the files hold, what comes out is an error of ``router.errors``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from pathlib import Path
 
 from router.errors import DataError, ModelError, ReleaseError
 from router.judgement import DeviceStudent
+from router.library_errors import as_model_error
 from router.lines import json_lines
 from router.query import Query
 from router.release import Manifest
 from router.student import KINDS, Student
 from router.text_student import TEXT_KINDS, TextStudent
+
+MOST_GOLDEN = 10_000
 
 
 def open_student(folder: Path, manifest: Manifest, servers: Mapping[str, str] | None = None) -> DeviceStudent:
@@ -25,10 +31,11 @@ def open_student(folder: Path, manifest: Manifest, servers: Mapping[str, str] | 
     Raises:
         ModelError: The release has none, or it can't be used.
     """
-    if manifest.student is None or manifest.student.kind in KINDS:
-        return Student.load(folder, manifest)
-    if manifest.student.kind in TEXT_KINDS:
-        return TextStudent.of_release(folder, manifest, servers)
+    with as_model_error(f"the student of release {manifest.number}"):
+        if manifest.student is None or manifest.student.kind in KINDS:
+            return Student.load(folder, manifest)
+        if manifest.student.kind in TEXT_KINDS:
+            return TextStudent.of_release(folder, manifest, servers)
     known = ", ".join((*KINDS, *TEXT_KINDS))
     raise ModelError(f"student kind {manifest.student.kind!r} is not known here; known are {known}")
 
@@ -52,11 +59,12 @@ def check_golden(folder: Path, manifest: Manifest, student: DeviceStudent | None
         raise ReleaseError(f"release {manifest.number} has a student but no golden inputs")
     student = student or open_student(folder, manifest)
     golden = _read_golden(folder / manifest.golden.file)
-    problems = [
-        f"golden input {line} {problem}"
-        for line, expected in enumerate(golden, start=1)
-        if (problem := _difference(student, manifest, *expected))
-    ]
+    with as_model_error(f"the student of release {manifest.number}, asked its golden inputs,"):
+        problems = [
+            f"golden input {line} {problem}"
+            for line, expected in enumerate(golden, start=1)
+            if (problem := _difference(student, manifest, *expected))
+        ]
     if len(golden) - len(problems) < manifest.golden.least_equal * len(golden):
         raise ReleaseError(f"{problems[0]} ({len(problems)} of {len(golden)} differ)")
 
@@ -75,8 +83,10 @@ def _difference(student: DeviceStudent, manifest: Manifest, text: str, answer: s
 def _read_golden(path: Path) -> list[tuple[str, str, float]]:
     try:
         golden = [(str(row["text"]), str(row["answer"]), float(row["score"])) for _, row in json_lines(path)]
-    except (DataError, ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ReleaseError(f"golden inputs {path.name} can't be read: {type(error).__name__}: {error}") from error
     if not golden:
         raise ReleaseError(f"golden inputs {path.name} are empty")
+    if len(golden) > MOST_GOLDEN:
+        raise ReleaseError(f"golden inputs {path.name} are {len(golden)} lines; {MOST_GOLDEN} at most are right")
     return golden

@@ -9,6 +9,8 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,12 +19,21 @@ from router.confidence import Calibration
 from router.deferral import Policy
 from router.errors import ReleaseError
 from router.query import GenerationLimits
+from router.ranges import check_range, check_share, out_of_range, shortened
 from router.task import Task
 from router.text_confidence import TextCalibration
 from router.watch import Certificate
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
+MOST_FILES = 1000
+MOST_FILE_BYTES = 2**40
+MOST_NAME_BYTES = 255  # of a file's name on common file systems
+MOST_LABELS = 100_000
+MOST_TOKENS_READ = 10_000_000
+
+_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,12 @@ class File:
 
     size: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("size", self.size, 0, MOST_FILE_BYTES)
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"sha256 is {shortened(self.sha256)}; use 64 digits of hex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,14 @@ class StudentSpec:
     answer_after: str = ""
     served_model: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("max_tokens", self.max_tokens, 0, MOST_TOKENS_READ)
+        if len(self.labels) > MOST_LABELS:
+            raise ValueError(f"labels holds {len(self.labels)} labels; use {MOST_LABELS} at most")
+        if len(set(self.labels)) < len(self.labels) or not all(self.labels):
+            raise ValueError("labels holds an empty label, or one of them twice")
+
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
@@ -90,6 +115,12 @@ class Golden:
     file: str
     tolerance: float
     least_equal: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_share("tolerance", self.tolerance)
+        if not 0 < self.least_equal <= 1:
+            raise ValueError(f"least_equal is {self.least_equal}; use a share above 0, up to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +167,19 @@ class Manifest:
     content: int | None = None
     format: int = FORMAT
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("number", self.number, 0)
+        if not _VERSION.fullmatch(self.min_agent):
+            raise ValueError(f"min_agent is {shortened(self.min_agent)}; use numbers with points between, such as 0.1")
+        check_range("content", self.content, 0, self.number)
+        for name in ("self_agreement", "escalation"):
+            check_share(name, getattr(self, name))
+        for bin_ in self.reliability:
+            for share in bin_:
+                check_share("reliability", share)
+        check_files(self.files)
+
 
 _MANIFEST = TypeAdapter(Manifest)
 
@@ -159,15 +203,34 @@ def read_manifest(data: bytes) -> Manifest:
         raise ReleaseError(f"{MANIFEST_FILE}: {place or 'content'}: {first['msg']}") from error
     if manifest.format > FORMAT:
         raise ReleaseError(f"{MANIFEST_FILE}: format {manifest.format} is newer than {FORMAT}; update the agent")
-    for name in manifest.files:
-        if not is_plain_name(name):
-            raise ReleaseError(f"{MANIFEST_FILE}: files: {name!r} is not a plain file name")
+    found = out_of_range(manifest)
+    if found is not None:
+        raise ReleaseError(f"{MANIFEST_FILE}: {found[0]} {found[1]}")
     return manifest
+
+
+def check_files(files: Mapping[str, File]) -> None:
+    """Check that a release's files can lie side by side in one folder of any system.
+
+    Raises:
+        ValueError: Names the file.
+    """
+    if len(files) > MOST_FILES:
+        raise ValueError(f"files lists {len(files)} files; use {MOST_FILES} at most")
+    seen = {MANIFEST_FILE}
+    for name in files:
+        if not is_plain_name(name):
+            raise ValueError(f"files: {shortened(name)} is not a plain file name")
+        if name.casefold() in seen:
+            raise ValueError(f"files: {name!r} differs from another name in its case alone")
+        seen.add(name.casefold())
 
 
 def is_plain_name(name: str) -> bool:
     """Whether a file name stays inside its folder on every system."""
-    return bool(name) and name not in {".", ".."} and not name.startswith(".") and not set(name) & set("/\\:\0")
+    if not name or len(name.encode(errors="replace")) > MOST_NAME_BYTES or name.startswith("."):
+        return False
+    return name.isprintable() and not set(name) & set("/\\:")
 
 
 def digest(data: bytes) -> str:

@@ -29,6 +29,7 @@ from tokenizers import Tokenizer
 from router.confidence import Array, Calibration, score
 from router.errors import ModelError
 from router.judgement import Judgement
+from router.library_errors import as_model_error
 from router.query import Query
 from router.release import Manifest, StudentSpec
 
@@ -167,7 +168,8 @@ class _Tokens:
 
     def of(self, text: str) -> dict[str, NDArray[np.int64]]:
         """The text's ``input_ids`` and ``attention_mask``, each (1, T) with T >= 1."""
-        ids = np.array([self._tokenizer.encode(text).ids or [0]], dtype=np.int64)
+        with as_model_error("the tokenizer, on one text,"):
+            ids = np.array([self._tokenizer.encode(text).ids or [0]], dtype=np.int64)
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 

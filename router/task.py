@@ -17,6 +17,7 @@ from typing import Any
 
 from router.agreement import JUDGES
 from router.query import GenerationLimits
+from router.ranges import check_range
 
 
 class Kind(StrEnum):
@@ -53,6 +54,7 @@ class Way(StrEnum):
     BOTH = "both"
 
 
+MOST_TEXT_BYTES = 2**30
 NO_FLOOR = 0.99  # of disagreement: from here on nothing is promised
 _UNSAID = -1.0
 
@@ -215,7 +217,9 @@ class Task:
     max_text_bytes: int = 4096
 
     def __post_init__(self) -> None:
-        """Check what one key alone can't show."""
+        """Check the ranges, and what one key alone can't show."""
+        check_range("version", self.version, 0)
+        check_range("max_text_bytes", self.max_text_bytes, 1, MOST_TEXT_BYTES)
         most = self.objective.max_escalation
         if most is not None and self.exploration.floor >= most:
             problem = f"is {most}, but {self.exploration.floor:g} of the queries are explored already"

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router.confidence import Array
+from router.confidence import Array, check_head
 from router.query import TokenProbability
+from router.ranges import check_share
 
 TEXT_SIGNALS = ("mean", "minimum", "quantile_05", "quantile_10", "quantile_25", "total", "length")
 QUANTILES = (0.05, 0.10, 0.25)
@@ -41,6 +42,11 @@ class TextCalibration:
     weights: tuple[float, ...]
     bias: float
     error: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_head(self.mean, self.scale, self.weights, self.bias, len(TEXT_SIGNALS))
+        check_share("error", self.error)
 
 
 def features(tokens: Sequence[TokenProbability]) -> Array:

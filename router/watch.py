@@ -25,6 +25,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from router.ranges import check_range, check_share
+
 Array = NDArray[np.float64]
 
 
@@ -57,6 +59,15 @@ class Certificate:
     teacher_version: str = ""
     rate: float | None = None
     weight: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("allowance", "alpha", "rate"):
+            check_share(name, getattr(self, name))
+        check_range("rows", self.rows, 0)
+        check_range("losses", self.losses, 0, self.rows)
+        check_range("attempt", self.attempt, 0)
+        check_range("weight", self.weight, 0)
 
 
 def attempt_alpha(assurance: float, attempt: int) -> float:

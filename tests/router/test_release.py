@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -84,6 +85,89 @@ def test_a_newer_format_asks_for_a_newer_agent():
     content = json.loads(write_manifest(FULL)) | {"format": FORMAT + 1}
     with pytest.raises(ReleaseError, match="update the agent"):
         read_manifest(json.dumps(content).encode())
+
+
+# Where in a manifest, and what a damaged or hostile one may say there.
+WRONG = [
+    ("calibration.temperature", 0),
+    ("calibration.temperature", -1.0),
+    ("calibration.temperature", 1e-300),
+    ("calibration.scale", [0.0, 0.2, 0.1, 0.2]),
+    ("calibration.scale", [0.0]),
+    ("calibration.scale", [-0.1, 0.2, 0.1, 0.2]),
+    ("calibration.weights", [1.0]),
+    ("calibration.weights", [1.0] * 5),
+    ("calibration.weights", []),
+    ("calibration.mean", [1e300, 0.0, 0.0, 0.0]),
+    ("calibration.bias", 1e300),
+    ("calibration.error", 2),
+    ("golden.least_equal", 2),
+    ("golden.least_equal", 0),
+    ("golden.least_equal", -1),
+    ("golden.tolerance", 2),
+    ("golden.tolerance", -0.1),
+    ("policy.threshold", -1),
+    ("policy.version", 2**64),
+    ("number", -1),
+    ("number", 2**63),
+    ("content", 99),
+    ("created_at", 1e999),
+    ("min_agent", "9" * 5000),
+    ("min_agent", "soon"),
+    ("student.max_tokens", -1),
+    ("student.max_tokens", 2**62),
+    ("student.labels", ["on", "on"]),
+    ("student.labels", ["on", ""]),
+    ("certificate.rows", -1),
+    ("certificate.losses", 301),
+    ("certificate.alpha", 1.5),
+    ("certificate.log_evidence", 1e999),
+    ("self_agreement", 1.5),
+    ("escalation", -0.5),
+    ("reliability", [[0.5, 3.0, 0.5]]),
+    ("task.objective", {"max_disagreement": 0}),
+    ("task.exploration", {"floor": 2}),
+    ("files", {"model.onnx": {"size": -1, "sha256": "0" * 64}}),
+    ("files", {"model.onnx": {"size": 2**60, "sha256": "0" * 64}}),
+    ("files", {"model.onnx": {"size": 1, "sha256": "../../../etc/passwd"}}),
+    ("files", {"manifest.json": {"size": 1, "sha256": "0" * 64}}),
+    ("files", {"A": {"size": 1, "sha256": "0" * 64}, "a": {"size": 1, "sha256": "0" * 64}}),
+    ("files", {"x" * 300: {"size": 1, "sha256": "0" * 64}}),
+    ("files", {str(name): {"size": 1, "sha256": "0" * 64} for name in range(1001)}),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), WRONG)
+def test_a_value_that_can_not_be_right_is_refused_with_its_name(place, value):
+    content = json.loads(write_manifest(FULL))
+    *inner, name = place.split(".")
+    at = content
+    for step in inner:
+        at = at[step]
+    at[name] = value
+    with pytest.raises(ReleaseError, match=name):
+        read_manifest(json.dumps(content).encode())
+
+
+def _leaves(value, place=()):
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, (*place, name))
+    yield place
+
+
+@given(data=st.data())
+def test_whatever_a_value_is_a_manifest_is_read_or_refused(data):
+    content = json.loads(write_manifest(FULL))
+    place = data.draw(st.sampled_from([place for place in _leaves(content) if place]))
+    odd = st.sampled_from([None, True, "", "x" * 1000, [], {}, [None], 2**70, -(2**70), 1e308, -1e308, 1e999, 0, -1])
+    at = content
+    for step in place[:-1]:
+        at = at[step]
+    at[place[-1]] = data.draw(odd | st.recursive(st.floats() | st.text(), st.lists, max_leaves=5))
+    with contextlib.suppress(ReleaseError):
+        read = read_manifest(json.dumps(content).encode())
+        assert read_manifest(write_manifest(read)) == read
 
 
 @pytest.mark.parametrize(
