@@ -27,16 +27,19 @@ from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.teachers.base import Question
 from cloud_worker.tiered import TieredPool
 from router import names
+from router.clocks import with_believed_time
 from router.door import caller_of
 from router.errors import (
     BadInputError,
     ConflictingQueryError,
     DeadlineError,
     NotPossibleError,
+    TooLargeError,
     UnavailableError,
     UnknownTaskError,
 )
 from router.feedback_wire import feedback_from_proto
+from router.limits import MAX_ANSWER_BYTES, MAX_LABEL_BYTES
 from router.propagation import extract, inject
 from router.query import Consent, Query, Route, check_query
 from router.task import Kind, Task
@@ -123,6 +126,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         query = check_query(query, task.max_text_bytes)
         if query.messages and task.kind is Kind.LABEL:
             raise BadInputError("chat", f"is not taken by task {task.name!r}, which labels one text; send text")
+        _check_attempt(query, task)
         if task.local_only or query.route is Route.LOCAL_ONLY:
             raise NotPossibleError("this query may not leave its device, and this is the cloud")
         return query if query.id else replace(query, id=uuid.uuid4().hex)
@@ -176,11 +180,16 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         parts = self._parts
         received_at, began = time.time(), time.perf_counter()
         task = parts.tasks[query.task]
+        believed = with_believed_time(query, received_at)
+        if believed.attempt != query.attempt and believed.attempt is not None and not believed.attempt.asked_at:
+            parts.metrics.false_time(query.task, caller)
+        query = believed
         explored = await self._was_drawn(query, caller)
         asked = Asked(query, caller, task, received_at, explored)
         trace = tuple(inject().items())
         question = question_of(asked, trace)
         outcome = await self._ask(asked, question, deadline)
+        _check_answer(outcome)
         logged = self._may_log(asked)
         stages = (("teacher", outcome.answer.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
         response = answer_to_proto(answer_of(asked, outcome, parts.node, logged, stages))
@@ -228,6 +237,20 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
             if record is not None and record.problem:
                 self._parts.metrics.no_lesson(asked.task.name, record.problem, record.answer)
         return response
+
+
+def _check_attempt(query: Query, task: Task) -> None:
+    answer = query.attempt.answer if query.attempt is not None else None
+    if task.kind is Kind.LABEL and answer is not None and len(answer.encode()) > MAX_LABEL_BYTES:
+        problem = f"has {len(answer.encode())} bytes; a label has {MAX_LABEL_BYTES} at most"
+        raise BadInputError("attempt.answer", problem)
+
+
+def _check_answer(outcome: Outcome) -> None:
+    for name, text in (("answer", outcome.answer.text), ("rationale", outcome.answer.rationale)):
+        if len(text) > MAX_ANSWER_BYTES // 4 and len(text.encode(errors="replace")) > MAX_ANSWER_BYTES:
+            problem = f"the {name} has more than {MAX_ANSWER_BYTES:,} bytes, which no message takes"
+            raise TooLargeError(f"{problem}; ask for fewer tokens (limits.max_tokens)")
 
 
 def _check_same(query: Query, digest: str, before: str) -> None:

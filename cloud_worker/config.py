@@ -34,8 +34,9 @@ from cloud_worker.teacher_settings import (
 )
 from cloud_worker.wishes import instruction_of, wants_rationales
 from router.errors import BadInputError, ConfigError
+from router.limits import MAX_TASK_BYTES
 from router.model_servers import Servers
-from router.query import check_limits
+from router.query import MAX_TEXT_BYTES, check_limits
 from router.settings import config_error, merged, read_toml
 from router.task import Judge, Kind, Task
 
@@ -317,6 +318,11 @@ def _check_names(path: Path, config: CloudConfig) -> None:
 
 
 def _check_limits(path: Path, task: Task) -> None:
+    if not 1 <= task.max_text_bytes <= MAX_TEXT_BYTES:
+        problem = f"is {task.max_text_bytes}; use 1 to {MAX_TEXT_BYTES}, which is what one message takes"
+        raise ConfigError(str(path), f"tasks.{task.name}.max_text_bytes", problem)
+    if len(task.name.encode()) > MAX_TASK_BYTES:
+        raise ConfigError(str(path), "tasks.name", f"has {len(task.name.encode())} bytes; use {MAX_TASK_BYTES} at most")
     try:
         check_limits(task.limits)
     except BadInputError as error:

@@ -20,6 +20,7 @@ from cloud_worker.config import Fleet
 from cloud_worker.fleet_limits import FleetLimits, seen_lately, share_of_device
 from cloud_worker.store import Store, TaskState
 from cloud_worker.traffic import Traffic
+from router.bounds import check_message
 from router.door import caller_of
 from router.errors import BadInputError, NotServedError
 from router.lookout import ALARMED
@@ -51,17 +52,20 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     async def Sync(self, request: Any, context: Any) -> fleet_pb2.SyncResponse:  # noqa: N802 - the contract's name
         """Keep the report and answer the orders."""
         caller = caller_of(context, self._insecure)
-        if request.device and request.device != caller:
-            raise BadInputError("device", f"is {request.device!r}, but the caller is {caller!r}")
-        report = replace(report_from_proto(request), device=caller)
+        report = report_from_proto(request)
+        if report.device and report.device != caller:
+            raise BadInputError("device", f"is {report.device!r}, but the caller is {caller!r}")
+        report = replace(report, device=caller)
         return orders_to_proto(await asyncio.to_thread(self._answer, report))
 
     async def Enroll(self, request: Any, context: Any) -> fleet_pb2.EnrollResponse:  # noqa: N802
         """Not served yet."""
+        check_message(request)
         raise NotServedError("enrolment comes with mutual TLS; start both sides with --insecure on one machine")
 
     async def Renew(self, request: Any, context: Any) -> fleet_pb2.RenewResponse:  # noqa: N802
         """Not served yet."""
+        check_message(request)
         raise NotServedError("renewal comes with mutual TLS; start both sides with --insecure on one machine")
 
     def _answer(self, report: DeviceReport) -> Orders:

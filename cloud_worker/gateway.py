@@ -37,6 +37,7 @@ from router import names
 from router.door import Door
 from router.errors import HeadraceError
 from router.files import write_whole
+from router.limits import MAX_ATTEMPT_BYTES
 from router.telemetry import Telemetry, TelemetrySettings
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
 
@@ -96,6 +97,7 @@ class Gateway:
             insecure=self._insecure,
             reflection=settings.reflection,
             max_message_bytes=settings.max_message_bytes,
+            room_for_attempt=MAX_ATTEMPT_BYTES,
             services=SERVICES,
         )
         cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), door.server)

@@ -17,6 +17,7 @@ from router.errors import HeadraceError, OverloadedError
 from router.telemetry import Telemetry
 
 FALSE_CLAIMS = "headrace.false_exploration_claims"
+FALSE_TIMES = "headrace.times_not_believed"
 NO_LESSONS = "headrace.answers_kept_out_of_lessons"
 _SAMPLE_CHARACTERS = 200
 
@@ -35,8 +36,10 @@ class GatewayMetrics:
         self._shed = meter.create_counter(names.SHED)
         self._logged = meter.create_counter(names.RECORDS_LOGGED)
         self._false_claims = meter.create_counter(FALSE_CLAIMS)
+        self._false_times = meter.create_counter(FALSE_TIMES)
         self._no_lessons = meter.create_counter(NO_LESSONS)
         self._told: Counter[str] = Counter()
+        self._wrong_clocks = 0
         self._latency = meter.create_histogram(names.LATENCY, unit="ms")
         meter.create_observable_gauge("headrace.gateway.waiting", [_reading(waiting)])
         meter.create_observable_gauge("headrace.gateway.spool_bytes", [_reading(spool_bytes)], unit="By")
@@ -72,6 +75,13 @@ class GatewayMetrics:
     def false_claim(self, task: str) -> None:
         """Count a query whose claimed draw did not verify."""
         self._false_claims.add(1, {names.TASK: task})
+
+    def false_time(self, task: str, caller: str) -> None:
+        """Count a query whose device's clock can't be right; name the device the 1st, 2nd, 4th, 8th, ... time."""
+        self._false_times.add(1, {names.TASK: task})
+        self._wrong_clocks += 1
+        if self._wrong_clocks.bit_count() == 1:
+            log.warning("the clock of device %r is wrong: its rows certify nothing; set its time", caller)
 
 
 def _reading(read: Callable[[], int]) -> Callable[[CallbackOptions], list[Observation]]:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from router.bounds import check_message
 from router.errors import BadInputError, UnknownTaskError
 from router.files import sync_folder, write_whole
 from router.judgement import DeviceStudent
@@ -105,6 +106,7 @@ class ReleasesServicer(release_pb2_grpc.ReleasesServicer):
         self, request: Any, context: Any
     ) -> AsyncIterator[release_pb2.FetchChunk]:
         """Stream a file from an offset."""
+        check_message(request)
         path = self._find(request.task, request.release, request.file)
         total = path.stat().st_size
         if request.offset > total:

@@ -17,6 +17,7 @@ from cloud_worker.gold import Gold
 from cloud_worker.label_files import Expected, read_labels, write_rows
 from cloud_worker.labelling import Ask, Say, Session
 from cloud_worker.store import Store
+from router.clocks import not_from_the_future
 from router.distillation import Record
 from router.errors import UnknownTaskError
 from router.lessons import current
@@ -44,7 +45,8 @@ class Desk:
         self.store = Store(config.store_url)
         self.log = DistillationLog(config.log_folder)
         self.gold = Gold(self.store.engine)
-        self.rows: list[Record] = current(records_of(self.log.read(task)), self.task)
+        rows = not_from_the_future(records_of(self.log.read(task)), time.time())
+        self.rows: list[Record] = current([*rows], self.task)
 
     def take(self, who: str, most: int, *, every_release: bool) -> list[Record]:
         """Rows for one person: of the release that serves, or of every one."""

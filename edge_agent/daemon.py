@@ -40,7 +40,9 @@ from router.channel import open_channel
 from router.door import Door, listen_for_stop
 from router.errors import StartError
 from router.files import write_whole
+from router.limits import MAX_ATTEMPT_BYTES
 from router.rollout import DeviceReport
+from router.shown import in_line
 from router.student import KINDS
 from router.telemetry import Telemetry
 from router.text_student import text_kinds_here
@@ -49,6 +51,7 @@ from router.v1 import cascade_pb2_grpc
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
+_MOST_SAID = 60  # characters of what a system says of itself
 
 
 class Daemon:
@@ -76,7 +79,10 @@ class Daemon:
             services=[SERVICE],
         )
         self._channel = open_channel(
-            config.upstream.target, insecure=insecure, max_message_bytes=config.door.max_message_bytes
+            config.upstream.target,
+            insecure=insecure,
+            max_message_bytes=config.door.max_message_bytes,
+            room_for_attempt=MAX_ATTEMPT_BYTES,
         )
         self._exporters = Telemetry.start(names.SERVICE_EDGE, config.telemetry.settings)
         telemetry = EdgeTelemetry(self._exporters)
@@ -134,8 +140,8 @@ class Daemon:
         return DeviceReport(
             device=self._config.device,
             agent_version=AGENT_VERSION,
-            platform=f"{platform.system()} {platform.machine()}",
-            processor=platform.processor(),
+            platform=in_line(f"{platform.system()} {platform.machine()}", _MOST_SAID),
+            processor=in_line(platform.processor(), _MOST_SAID),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             formats=self._formats,
             tasks=tuple(hosted.report() for hosted in self._tasks),

@@ -23,13 +23,17 @@ from router.deferral import Policy
 from router.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
 from router.exploration import is_explored
 from router.judgement import DeviceStudent
+from router.limits import MAX_REFUSED
 from router.opening import open_student
 from router.query import Consent, Query, Route
 from router.release import Manifest, is_plain_name
 from router.rollout import Order, TaskReport
+from router.shown import in_line
 from router.task import Mode
 
 log = logging.getLogger(__name__)
+
+_MOST_REASON = 200  # characters of why a release is refused, in a report
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,14 @@ class HostedTask:
             p95_milliseconds=counters.percentile(0.95),
             exploration=self.exploration,
             threshold_version=self.policy(manifest).version if manifest else 0,
-            refused=tuple(sorted(self.refused.items())),
+            refused=_newest(self.refused),
         )
+
+
+def _newest(refused: Mapping[int, str]) -> tuple[tuple[int, str], ...]:
+    """The releases refused last and their reasons, as much as a report may hold."""
+    newest = sorted(refused.items())[-MAX_REFUSED:]
+    return tuple((release, in_line(reason, _MOST_REASON)) for release, reason in newest)
 
 
 class Tasks:

@@ -24,6 +24,7 @@ from router.agreement import tool_calls_in
 from router.confidence import Array, probabilities
 from router.errors import BadInputError, DeadlineError, HeadraceError, ModelError, UnavailableError
 from router.judgement import DeviceStudent, Judgement
+from router.limits import MAX_ANSWER_BYTES
 from router.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
 from router.release import Manifest
 from router.student import Student
@@ -72,7 +73,7 @@ class Thinker:
                 if private:
                     raise _told(error) from error
                 return None
-        return judgement if judgement.score is None or math.isfinite(judgement.score) else None
+        return judgement if _can_be_told(judgement) else None
 
     def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
         if not isinstance(student, TextStudent) or student.in_process:
@@ -120,6 +121,12 @@ class Thinker:
     def close(self) -> None:
         """End the thread."""
         self._here.shutdown(wait=False, cancel_futures=True)
+
+
+def _can_be_told(judgement: Judgement) -> bool:
+    """Whether the next tier can hear of it: its score is a number, and its answer has a size that a message takes."""
+    known = judgement.score is None or math.isfinite(judgement.score)
+    return known and len(judgement.answer.encode(errors="replace")) <= MAX_ANSWER_BYTES
 
 
 def stays(manifest: Manifest, query: Query) -> bool:

@@ -23,12 +23,14 @@ from typing import TypeVar
 import grpc
 
 from edge_agent.breaker import Breaker, State
+from router.bounds import check_message
 from router.channel import call_error
 from router.errors import (
     BadInputError,
     CallerError,
     DeadlineError,
     DeniedError,
+    NotPossibleError,
     OverloadedError,
     ServiceError,
     SpentError,
@@ -92,6 +94,7 @@ class Upstream:
 
         Raises:
             UnavailableError: The time is over.
+            NotPossibleError: The answer can't be read.
             HeadraceError: What the tier said.
         """
         ends = self._clock() + seconds
@@ -102,6 +105,8 @@ class Upstream:
             except (CallerError, DeniedError, SpentError):
                 raise
             except ServiceError as error:
+                if isinstance(error.__cause__, BadInputError):
+                    raise NotPossibleError(str(error)) from error  # it will be no better the next time
                 told = error.retry_after if isinstance(error, OverloadedError) else None
                 rest = (pause if told is None else told) * random.uniform(1.0, 1.5)
                 if isinstance(error, DeadlineError) or rest >= ends - self._clock():
@@ -131,7 +136,11 @@ class Upstream:
         call = self._fleet.Sync(
             report_to_proto(report), timeout=SYNC_SECONDS, metadata=self._metadata(), wait_for_ready=True
         )
-        return orders_from_proto(await self._result(call))
+        response = await self._result(call)
+        try:
+            return orders_from_proto(response)
+        except BadInputError as error:
+            raise ServiceError(f"the next tier's orders can't be read: {error}") from error
 
     async def fetch(self, task: str, release: int, file: str, offset: int) -> AsyncIterator[bytes]:
         """The bytes of a release's file from ``offset`` on, as they come.
@@ -143,12 +152,15 @@ class Upstream:
         call = self._releases.Fetch(request, metadata=self._metadata())
         try:
             while isinstance(chunk := await asyncio.wait_for(call.read(), STALLED_SECONDS), release_pb2.FetchChunk):
+                check_message(chunk)
                 if chunk.offset != offset:
                     raise UnavailableError(f"{file} came from byte {chunk.offset} on, and {offset} was next")
                 offset += len(chunk.data)
                 yield chunk.data
         except grpc.aio.AioRpcError as error:
             raise call_error(error) from error
+        except BadInputError as error:
+            raise ServiceError(f"{file} can't be read: {error}") from error
         except TimeoutError as error:
             raise UnavailableError(f"{file} did not move for {STALLED_SECONDS:.0f} s") from error
         finally:

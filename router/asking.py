@@ -15,10 +15,12 @@ from opentelemetry import trace
 from router import names
 from router.address import plain_address
 from router.argument_types import check_keywords, checked_flag, checked_seconds, checked_text, checked_value, shown
+from router.bounds import check_message
 from router.errors import BadInputError, ConfigError, HeadraceError, ServiceError, UnknownTaskError
 from router.failover import Steps, failover
 from router.feedback import Feedback, Opinion, check_feedback
 from router.feedback_wire import feedback_to_proto
+from router.limits import MAX_DEVICE_BYTES
 from router.propagation import inject
 from router.query import Answer, Consent, Query, Route, Wanted, check_query
 from router.v1 import cascade_pb2
@@ -137,6 +139,7 @@ class Caller:
         query = query if query.id else replace(query, id=uuid.uuid4().hex)
         request = query_to_proto(query)
         check_query(query)
+        check_message(request)
         attributes = {names.TASK: query.task, names.QUERY_ID: query.id}
         with self.tracer.start_as_current_span(
             names.SPAN_CLIENT, kind=trace.SpanKind.CLIENT, attributes=attributes
@@ -155,6 +158,7 @@ class Caller:
         """
         seconds = self.deadline if deadline is None else checked_seconds(deadline, "deadline")
         request = feedback_to_proto(check_feedback(checked_value(feedback)))
+        check_message(request)
         metadata = inject() | ({names.META_DEVICE: self.device} if self.device else {})
         return Giving(request, tuple(metadata.items()), time.monotonic() + seconds)
 
@@ -221,6 +225,8 @@ def caller(
         plain_address(target, "client", "targets", insecure=insecure)
     if not (device.isascii() and (device.isprintable() or not device)):
         raise ConfigError("client", "device", f"{device!r} has other characters than printable ASCII")
+    if len(device) > MAX_DEVICE_BYTES:
+        raise ConfigError("client", "device", f"has {len(device)} characters; use {MAX_DEVICE_BYTES} at most")
     return Caller(targets, device, seconds, tracer or trace.get_tracer(names.SERVICE_CLIENT))
 
 

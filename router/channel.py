@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,17 +25,26 @@ from router.errors import (
     HeadraceError,
     OverloadedError,
     SpentError,
+    TooLargeError,
     UnavailableError,
     error_for_status,
 )
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_ATTEMPTS = 5  # gRPC itself takes no more
+# CLIENT: Received message larger than max (4194320 vs. 4194304); received metadata size exceeds hard limit (...)
+_TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds|larger than.*metadata", re.IGNORECASE)
+_SIZES = re.compile(r"\((\d+) vs\. (\d+)\)")
 _log = logging.getLogger(__name__)
 
 
 def open_channel(
-    target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES, attempts: int = MAX_ATTEMPTS
+    target: str,
+    *,
+    insecure: bool,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    room_for_attempt: int = 0,
+    attempts: int = MAX_ATTEMPTS,
 ) -> aio.Channel:
     """A channel to ``target`` for the running event loop; nothing is sent yet.
 
@@ -42,13 +52,15 @@ def open_channel(
         target: ``HOST:PORT``.
         insecure: Plain transport, on this machine only.
         max_message_bytes: Largest message in bytes, either way.
+        room_for_attempt: Bytes that a question may have on top, for what this tier adds to it.
         attempts: How often gRPC may send one call, 1 to 5.
 
     Raises:
         ConfigError: The target is no address, or may not be spoken to in plain.
     """
     address = plain_address(target, "channel", "target", insecure=insecure)
-    return aio.insecure_channel(str(address), options=_options(max_message_bytes, attempts))
+    options = _options(max_message_bytes + room_for_attempt, max_message_bytes, attempts)
+    return aio.insecure_channel(str(address), options=options)
 
 
 def open_sync_channel(
@@ -56,13 +68,13 @@ def open_sync_channel(
 ) -> grpc.Channel:
     """As ``open_channel``, for callers without an event loop; threads may share it."""
     address = plain_address(target, "channel", "target", insecure=insecure)
-    return grpc.insecure_channel(str(address), options=_options(max_message_bytes, attempts))
+    return grpc.insecure_channel(str(address), options=_options(max_message_bytes, max_message_bytes, attempts))
 
 
-def _options(max_message_bytes: int, attempts: int) -> list[tuple[str, Any]]:
+def _options(max_sent_bytes: int, max_received_bytes: int, attempts: int) -> list[tuple[str, Any]]:
     return [
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_sent_bytes),
+        ("grpc.max_receive_message_length", max_received_bytes),
         # NATs drop idle TCP after 4 minutes.
         ("grpc.keepalive_time_ms", 200_000),
         ("grpc.keepalive_timeout_ms", 10_000),
@@ -107,6 +119,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
         return UnavailableError(details)
     if kind == SpentError.__name__:
         return SpentError(details)
+    if kind == TooLargeError.__name__ or (kind is None and _says_too_large(status, error.details() or "")):
+        return TooLargeError(details)
     if status == "RESOURCE_EXHAUSTED":
         return OverloadedError(details, _seconds(trailing.get(names.META_PUSHBACK)))
     if kind == BadInputError.__name__ and " " in details:
@@ -116,6 +130,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
 
 def _own_words(status: str, details: str, target: str) -> str:
     who = target or "the next tier"
+    if _says_too_large(status, details):
+        return _too_large(who, details)
     # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: ...: Connection refused"
     last_words = details.rpartition(": ")[2] if details.startswith("failed to connect") else details
     because = f" ({last_words})" if target and details else ""
@@ -123,10 +139,25 @@ def _own_words(status: str, details: str, target: str) -> str:
         "UNAVAILABLE": f"{who} can't be reached{because}",
         "CANCELLED": f"{who} stopped before it answered",
         "DEADLINE_EXCEEDED": f"{who} did not answer before the deadline",
-        "RESOURCE_EXHAUSTED": f"a message is too large, or {who} is overloaded{because}",
+        "RESOURCE_EXHAUSTED": f"{who} is overloaded{because}",
         "UNIMPLEMENTED": f"{who} does not serve this call{because}",
     }
     return said.get(status, f"{who} answered {status}{because}")
+
+
+def _says_too_large(status: str, details: str) -> bool:
+    """Whether gRPC refused a message for its length, by its words: the same status says "overloaded" too."""
+    return status == "RESOURCE_EXHAUSTED" and bool(_TOO_LARGE.search(details))
+
+
+def _too_large(who: str, details: str) -> str:
+    if "metadata" in details:
+        return f"the name or the trace that goes with the call is longer than {who} takes; use a shorter one"
+    sizes = _SIZES.search(details)
+    size = f" ({int(sizes[1]):,} bytes; {int(sizes[2]):,} are allowed)" if sizes else ""
+    if "CLIENT: Received" in details or "SERVER: Sent" in details:
+        return f"the answer of {who} is larger than a message may be{size}"
+    return f"the question is larger than a message to {who} may be{size}"
 
 
 def _metadata(trailing: Iterable[Any] | None) -> dict[str, str]:

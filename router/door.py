@@ -26,8 +26,9 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 from router import names
 from router.address import Address, plain_address
 from router.channel import MAX_MESSAGE_BYTES
-from router.errors import StartError
+from router.errors import BadInputError, StartError
 from router.interception import ErrorInterceptor
+from router.limits import MAX_DEVICE_BYTES
 
 ANONYMOUS = "anonymous"
 _log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Door:
         insecure: bool = False,
         reflection: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        room_for_attempt: int = 0,
         services: Sequence[str] = (),
     ) -> None:
         """Check the address; nothing is bound yet.
@@ -57,6 +59,7 @@ class Door:
             insecure: Plain transport, on this machine only.
             reflection: Tell callers which services there are.
             max_message_bytes: Largest message in bytes, either way.
+            room_for_attempt: Bytes that a question from another tier may have on top.
             services: Full names of the services, such as ``headrace.v1.Cascade``, for health and reflection.
 
         Raises:
@@ -66,7 +69,10 @@ class Door:
         self._services = tuple(services)
         self._health = health.HealthServicer()
         self.port = 0
-        self.server = aio.server(interceptors=(ErrorInterceptor(),), options=_options(max_message_bytes))
+        self.server = aio.server(
+            interceptors=(ErrorInterceptor(max_message_bytes),),
+            options=_options(max_message_bytes, max_message_bytes + room_for_attempt),
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         if reflection:
             enable_server_reflection((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE), self.server)
@@ -94,11 +100,11 @@ class Door:
         await self.server.stop(grace_seconds)
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, Any]]:
+def _options(max_sent_bytes: int, max_received_bytes: int) -> list[tuple[str, Any]]:
     return [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_sent_bytes),
+        ("grpc.max_receive_message_length", max_received_bytes),
         # Callers ping every 200 s, also between calls, so that NATs keep the connection.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 100_000),
@@ -122,11 +128,16 @@ def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:
     """Who calls: on an insecure door whoever it says it is, or ``anonymous``.
 
     Behind mutual TLS it will be the name in the client's certificate, and the metadata will not be believed.
+
+    Raises:
+        BadInputError: The name is too long.
     """
     if not insecure:
         return ANONYMOUS
     for key, value in context.invocation_metadata() or ():
         if key == names.META_DEVICE and isinstance(value, str) and value:
+            if len(value) > MAX_DEVICE_BYTES:
+                raise BadInputError(key, f"has {len(value)} bytes; {MAX_DEVICE_BYTES} are allowed")
             return value
     return ANONYMOUS
 

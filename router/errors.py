@@ -5,6 +5,7 @@
      │   ├─ BadInputError             INVALID_ARGUMENT
      │   ├─ UnknownTaskError          NOT_FOUND
      │   ├─ ConflictingQueryError     ALREADY_EXISTS
+     │   ├─ TooLargeError             INVALID_ARGUMENT: a message, either way
      │   ├─ NotPossibleError          FAILED_PRECONDITION
      │   └─ NotServedError            UNIMPLEMENTED
      ├─ ServiceError                 the caller may try again
@@ -62,6 +63,12 @@ class BadInputError(CallerError):
         """Name the ``field`` as the contract spells it, and the ``problem`` so that it reads after the name."""
         super().__init__(f"{field} {problem}")
         self.field = field
+
+
+class TooLargeError(CallerError):
+    """A message is larger than may be sent or taken, and would be so again."""
+
+    exit_code = 71
 
 
 class UnknownTaskError(CallerError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.bounds import check_message
 from router.errors import BadInputError
 from router.feedback import Feedback, Opinion
 from router.query import Query
@@ -33,8 +34,9 @@ def feedback_from_proto(request: cascade_pb2.FeedbackRequest) -> Feedback:
     """The feedback that ``request`` gives.
 
     Raises:
-        BadInputError: It says neither right nor wrong, or a number of its attempt is out of range.
+        BadInputError: It says neither right nor wrong, or a field is over its limit.
     """
+    check_message(request)
     opinions = {number: opinion for opinion, number in _OPINIONS.items()}
     if request.verdict not in opinions:
         raise BadInputError("verdict", "is neither RIGHT nor WRONG; say which")

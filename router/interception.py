@@ -4,7 +4,9 @@ Rules:
  * An error of the caller or of the service travels with its status and its public message.
  * An operator's error names files, keys and folders: those go into the log, and the caller reads that the service is
    not set up for this.
+ * A message is one short line: what it repeats of the request never grows over the room that a status has.
  * Bytes that are no message are the caller's error, not ours.
+ * A response that is too large for one message is refused here, in our words, before gRPC finds out.
  * Anything else is INTERNAL, "internal error", and goes into the log with its traceback.
 """
 
@@ -16,12 +18,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from router import names
-from router.errors import BadInputError, HeadraceError, NotServedError, OperatorError, OverloadedError, SpentError
+from router.errors import (
+    BadInputError,
+    HeadraceError,
+    NotServedError,
+    OperatorError,
+    OverloadedError,
+    SpentError,
+    TooLargeError,
+)
+from router.shown import in_line
 
+MOST_SAID = 400  # characters of a message; it travels as metadata, which has little room
 NO_RETRY = "-1"  # a pushback below 0 tells gRPC not to try again (gRFC A6)
 
 _UNREADABLE = object()
@@ -31,6 +43,10 @@ _log = logging.getLogger(__name__)
 
 class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs alone
     """Turns what unary and server-streaming handlers raise into a status."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        """Send no response of more than ``max_message_bytes``."""
+        self._most = max_message_bytes
 
     async def intercept_service(
         self,
@@ -44,8 +60,10 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # gener
             return handler
         read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(_guard_stream(handler.unary_stream, method), read, write)
-        return grpc.unary_unary_rpc_method_handler(_guard_call(handler.unary_unary, method), read, write)
+            return grpc.unary_stream_rpc_method_handler(
+                _guard_stream(handler.unary_stream, method, self._most), read, write
+            )
+        return grpc.unary_unary_rpc_method_handler(_guard_call(handler.unary_unary, method, self._most), read, write)
 
 
 def _reader(deserialise: Any) -> Any:
@@ -63,11 +81,20 @@ def _check_readable(request: Any) -> None:
         raise BadInputError("request", "is not the message that the contract has here")
 
 
-def _guard_call(behaviour: Any, method: str) -> Any:
+def _check_size(response: Any, most: int) -> Any:
+    if isinstance(response, Message) and response.ByteSize() > most:
+        raise TooLargeError(
+            f"the answer has {response.ByteSize():,} bytes, and one message has {most:,} at most;"
+            " ask for a shorter answer, or for less beside it (top_k, rationale)"
+        )
+    return response
+
+
+def _guard_call(behaviour: Any, method: str, most: int) -> Any:
     async def guarded(request: Any, context: _Context) -> Any:
         try:
             _check_readable(request)
-            return await behaviour(request, context)
+            return _check_size(await behaviour(request, context), most)
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
@@ -76,15 +103,15 @@ def _guard_call(behaviour: Any, method: str) -> Any:
     return guarded
 
 
-def _guard_stream(behaviour: Any, method: str) -> Any:
+def _guard_stream(behaviour: Any, method: str, most: int) -> Any:
     if not inspect.isasyncgenfunction(behaviour):
-        return _guard_call(behaviour, method)  # writes by itself, as the health service does
+        return _guard_call(behaviour, method, most)  # writes by itself, as the health service does
 
     async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
             _check_readable(request)
             async for response in behaviour(request, context):
-                yield response
+                yield _check_size(response, most)
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
@@ -101,7 +128,7 @@ async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
         _log.error("%s: %s", method, error, exc_info=error)
         status, message = error.status, "this service is not set up to answer that; its log says why"
     elif isinstance(error, HeadraceError):
-        status, message = error.status, str(error)
+        status, message = error.status, in_line(str(error), MOST_SAID)
     else:
         _log.error("%s failed", method, exc_info=error)
     trailing = [(names.META_ERROR, type(error).__name__ if isinstance(error, HeadraceError) else "HeadraceError")]

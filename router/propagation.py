@@ -11,6 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _W3C = TraceContextTextMapPropagator()
+_MOST_STATE = 512  # characters of a ``tracestate`` that are passed on (W3C Trace Context, 3.3.1.5)
 _Pairs = Iterable[tuple[str, str | bytes]]
 
 
@@ -27,4 +28,7 @@ def inject(carrier: dict[str, str] | None = None, context: Context | None = None
 def extract(metadata: Mapping[str, str] | _Pairs | None) -> Context:
     """The context that gRPC metadata or a dict carries; an empty one if it carries none that can be read."""
     pairs: _Pairs = metadata.items() if isinstance(metadata, Mapping) else metadata or ()
-    return _W3C.extract({key: value for key, value in pairs if isinstance(value, str)}, Context())
+    read = {key: value for key, value in pairs if isinstance(value, str)}
+    if len(read.get("tracestate", "")) > _MOST_STATE:
+        del read["tracestate"]  # what goes on must fit the next call's metadata
+    return _W3C.extract(read, Context())

@@ -3,19 +3,19 @@
 Rules:
  * What a query, an answer, a report or an order says survives the way there and back unchanged.
  * An enum number unknown here, from a newer peer, reads as the field's default.
- * A number out of its range is refused with the name of its field, as the contract spells it.
- * Lengths, roles and emptiness are not looked at here: ``check_query`` does that, with the task's limits.
+ * What comes in is held against ``limits.py`` first, and refused with the name of its field, as the contract spells it.
+ * Roles and emptiness are not looked at here: ``check_query`` does that, with the task's limits.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
+from router.bounds import check_message
 from router.errors import BadInputError
 from router.query import (
     Answer,
@@ -54,6 +54,7 @@ _COUNTERS = (
     *("task", "active_release", "staged_release", "answered", "kept", "escalated", "explored", "degraded", "failed"),
     *("covered", "healthy_answers", "explored_kept", "explored_disagreed", "threshold_version"),
 )
+_REPORTED = (*_COUNTERS, "p50_milliseconds", "p95_milliseconds", "exploration")
 _ORDER = ("task", "release", "watch", "threshold_version")
 _LIMITS = ("queries_per_minute", "queries_per_day")  # absent for none
 
@@ -98,8 +99,9 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
     """The query that ``request`` asks; its id is empty where the caller gave none.
 
     Raises:
-        BadInputError: A number is out of its range.
+        BadInputError: A field is over its limit.
     """
+    check_message(request)
     limits = request.limits
     return Query(
         id=request.query_id,
@@ -109,7 +111,7 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
         tools=tuple(Tool(tool.name, tool.description, tool.parameters_schema) for tool in request.tools),
         limits=GenerationLimits(
             max_tokens=limits.max_tokens,
-            temperature=_number("limits.temperature", _optional(limits, "temperature")),
+            temperature=_optional(limits, "temperature"),
             stop=tuple(limits.stop),
             seed=_optional(limits, "seed"),
         ),
@@ -128,13 +130,11 @@ def _put_attempt(sent: cascade_pb2.Attempt, attempt: Attempt) -> None:
 
 def _attempt(sent: cascade_pb2.Attempt) -> Attempt:
     return Attempt(
-        **_same(sent, _ATTEMPT),
+        **_same(sent, (*_ATTEMPT, "exploration", "asked_at")),
         answer=_optional(sent, "answer"),
-        score=_number("attempt.score", _optional(sent, "score"), most=1.0),
+        score=_optional(sent, "score"),
         reason=_enum(Reason, cascade_pb2.Reason, "REASON_", sent.reason, Reason.NO_STUDENT),
-        exploration=_number("attempt.exploration", sent.exploration, most=1.0),
-        threshold=_number("attempt.threshold", _optional(sent, "threshold")),
-        asked_at=_number("attempt.asked_at", sent.asked_at),
+        threshold=_optional(sent, "threshold"),
         tool_calls=_calls(sent.tool_calls),
     )
 
@@ -181,8 +181,9 @@ def answer_from_proto(response: cascade_pb2.AnswerResponse) -> Answer:
     """The answer that ``response`` carries.
 
     Raises:
-        BadInputError: A number is out of its range.
+        BadInputError: A field is over its limit.
     """
+    check_message(response)
     finish = _enum(FinishReason, cascade_pb2.FinishReason, "FINISH_REASON_", response.finish_reason, FinishReason.STOP)
     return Answer(
         query_id=response.query_id,
@@ -190,15 +191,11 @@ def answer_from_proto(response: cascade_pb2.AnswerResponse) -> Answer:
         provenance=_provenance(response.provenance),
         finish_reason=finish,
         tool_calls=_calls(response.tool_calls),
-        confidence=_number("confidence", _optional(response, "confidence"), most=1.0),
-        distribution=_distribution("distribution", response.distribution.top, response.distribution),
+        confidence=_optional(response, "confidence"),
+        distribution=_distribution(response.distribution.top, response.distribution),
         tokens=tuple(
-            TokenProbability(
-                token.token,
-                _log(f"tokens[{position}].log_probability", token.log_probability),
-                _distribution(f"tokens[{position}].alternatives", token.alternatives, token),
-            )
-            for position, token in enumerate(response.tokens)
+            TokenProbability(token.token, token.log_probability, _distribution(token.alternatives, token))
+            for token in response.tokens
         ),
         rationale=response.rationale,
         usage=_usage(response.usage),
@@ -215,10 +212,8 @@ def _provenance(sent: cascade_pb2.Provenance) -> Provenance:
 
 def _usage(sent: cascade_pb2.Usage) -> Usage:
     return Usage(
-        **_same(sent, _USAGE_TOKENS),
-        stages=tuple((s.stage, _number("usage.stages.milliseconds", s.milliseconds)) for s in sent.stages),
-        usd=_number("usage.usd", sent.usd),
-        joules=_number("usage.joules", sent.joules),
+        **_same(sent, (*_USAGE_TOKENS, "usd", "joules")),
+        stages=tuple((stage.stage, stage.milliseconds) for stage in sent.stages),
     )
 
 
@@ -227,11 +222,10 @@ def _put_labels(sent: Any, distribution: Distribution) -> None:
         sent.add(label=label, log_probability=log_probability)
 
 
-def _distribution(field: str, top: Iterable[cascade_pb2.LabelProbability], holder: ProtoMessage) -> Distribution:
-    tail = _optional(holder, "tail_log_probability")
+def _distribution(top: Iterable[cascade_pb2.LabelProbability], holder: ProtoMessage) -> Distribution:
     return Distribution(
-        top=tuple((entry.label, _log(f"{field}.log_probability", entry.log_probability)) for entry in top),
-        tail=None if tail is None else _log(f"{field}.tail_log_probability", tail),
+        top=tuple((entry.label, entry.log_probability) for entry in top),
+        tail=_optional(holder, "tail_log_probability"),
     )
 
 
@@ -250,8 +244,7 @@ def report_to_proto(report: DeviceReport) -> fleet_pb2.SyncRequest:
     _extend(request.info, "formats", report.formats, "info.")
     for position, task in enumerate(report.tasks):
         sent = request.tasks.add()
-        fields = (*_COUNTERS, "p50_milliseconds", "p95_milliseconds", "exploration")
-        _put_all(sent, task, fields, f"tasks[{position}].")
+        _put_all(sent, task, _REPORTED, f"tasks[{position}].")
         for release, reason in task.refused:
             sent.refused.add(release=release, reason=reason)
     return request
@@ -261,23 +254,21 @@ def report_from_proto(request: fleet_pb2.SyncRequest) -> DeviceReport:
     """The report that ``request`` carries.
 
     Raises:
-        BadInputError: A number is out of its range.
+        BadInputError: A field is over its limit.
     """
+    check_message(request)
     return DeviceReport(
         **_same(request, _DEVICE),
         **_same(request.info, _DEVICE_INFO),
         formats=tuple(request.info.formats),
-        free_disk_bytes=_number("free_disk_bytes", request.free_disk_bytes),
-        tasks=tuple(_task_report(f"tasks[{position}].", sent) for position, sent in enumerate(request.tasks)),
+        free_disk_bytes=request.free_disk_bytes,
+        tasks=tuple(_task_report(sent) for sent in request.tasks),
     )
 
 
-def _task_report(place: str, sent: fleet_pb2.TaskReport) -> TaskReport:
+def _task_report(sent: fleet_pb2.TaskReport) -> TaskReport:
     return TaskReport(
-        **_same(sent, _COUNTERS),
-        p50_milliseconds=_number(f"{place}p50_milliseconds", sent.p50_milliseconds),
-        p95_milliseconds=_number(f"{place}p95_milliseconds", sent.p95_milliseconds),
-        exploration=_number(f"{place}exploration", sent.exploration, most=1.0),
+        **_same(sent, _REPORTED),
         refused=tuple((refused.release, refused.reason) for refused in sent.refused),
     )
 
@@ -301,13 +292,14 @@ def orders_from_proto(response: fleet_pb2.SyncResponse) -> Orders:
     """The orders that ``response`` carries.
 
     Raises:
-        BadInputError: A number, a digest or a seed is out of its range.
+        BadInputError: A field is over its limit, or a digest or a seed has not its length.
     """
+    check_message(response)
     if len(response.seed) not in (0, _SEED_BYTES):
         raise BadInputError("seed", f"has {len(response.seed)} bytes; {_SEED_BYTES} or none are right")
     return Orders(
         tasks=tuple(_order(f"tasks[{position}].", sent) for position, sent in enumerate(response.tasks)),
-        interval_seconds=_number("interval_seconds", response.interval_seconds),
+        interval_seconds=response.interval_seconds,
         seed=response.seed,
         message=response.message,
     )
@@ -319,9 +311,9 @@ def _order(place: str, sent: fleet_pb2.TaskOrder) -> Order:
     return Order(
         **_same(sent, _ORDER),
         manifest_sha256=sent.manifest_sha256.hex(),
-        exploration=_number(f"{place}exploration", sent.exploration, most=1.0),
+        exploration=sent.exploration,
         mode=_enum(Mode, fleet_pb2.Mode, "MODE_", sent.mode, Mode.SERVE),
-        threshold=_number(f"{place}threshold", _optional(sent, "threshold")),
+        threshold=_optional(sent, "threshold"),
         **{field: _optional(sent, field) for field in _LIMITS},
     )
 
@@ -363,17 +355,3 @@ def _enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E
     if number not in wrapper.values():
         return default
     return members.__members__.get(wrapper.Name(number).removeprefix(prefix), default)
-
-
-def _number(field: str, value: Any, most: float = math.inf) -> Any:
-    """``value`` when it is absent, or finite and in [0, most]."""
-    if value is None or (math.isfinite(value) and 0 <= value <= most):
-        return value
-    wanted = "at least 0" if most == math.inf else f"from 0 to {most:g}"
-    raise BadInputError(field, f"is {value:g}; use a number {wanted}")
-
-
-def _log(field: str, value: float) -> float:
-    if value <= 0:
-        return value
-    raise BadInputError(field, f"is {value:g}; a log-probability is at most 0")

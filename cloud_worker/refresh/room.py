@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from cloud_worker.config import CloudConfig
@@ -13,6 +14,7 @@ from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.refresh.tiering import Tiering
 from cloud_worker.repeats import Repeats
+from router.clocks import not_from_the_future
 from router.distillation import Record
 from router.judgement import DeviceStudent
 from router.lessons import current
@@ -69,7 +71,7 @@ class Room:
         """Take in what is new in the log."""
         table = log.read(self.task.name, after_batch=self.last_batch)
         batches = table.column("batch").to_pylist()
-        self.rows.extend(zip(batches, records_of(table), strict=True))
+        self.rows.extend(zip(batches, not_from_the_future(records_of(table), time.time()), strict=True))
         self.last_batch = max([self.last_batch, *batches])
 
     def records(self) -> list[Record]:

@@ -31,11 +31,11 @@ class Harness:
         self._running = None
         self.channel = None
 
-    async def start(self, servers=(), **outbox):
+    async def start(self, servers=(), door=(), **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
-            door={"listen": "127.0.0.1:0"},
+            door={"listen": "127.0.0.1:0", **dict(door)},
             upstream={"target": self.cloud.target},
             outbox=outbox,
             servers=servers,

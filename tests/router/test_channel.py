@@ -14,6 +14,7 @@ from router.errors import (
     NotServedError,
     OverloadedError,
     ServiceError,
+    TooLargeError,
     UnavailableError,
     UnknownTaskError,
 )
@@ -71,6 +72,23 @@ def test_pushback_is_read_in_milliseconds(pushback, seconds):
 
 def test_a_failure_without_metadata_is_read_too():
     assert isinstance(call_error(aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, None, None)), UnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ("CLIENT: Received message larger than max (4194320 vs. 4194304)", "the answer of edge is larger"),
+        ("SERVER: Sent message larger than max (4194320 vs. 4194304)", "the answer of edge is larger"),
+        ("CLIENT: Sent message larger than max (4194320 vs. 4194304)", "the question is larger"),
+        ("SERVER: Received message larger than max (4194320 vs. 4194304)", "the question is larger"),
+        ("received metadata size exceeds hard limit (value length 20000 vs. 16384)", "the name or the trace"),
+    ],
+)
+def test_too_large_is_told_apart_from_overloaded_and_by_which_side(details, said):
+    error = call_error(failure(grpc.StatusCode.RESOURCE_EXHAUSTED, details), "edge")
+    assert type(error) is TooLargeError
+    assert str(error).startswith(said)
+    assert type(call_error(failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "shed"))) is OverloadedError
 
 
 async def test_grpc_itself_retries_and_obeys_pushback(door):

@@ -12,7 +12,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from router import names
 from router.channel import MAX_MESSAGE_BYTES, call_error, open_channel
 from router.door import Door
-from router.errors import BadInputError, ConfigError, NotServedError, OverloadedError, SpentError, StartError
+from router.errors import (
+    BadInputError,
+    ConfigError,
+    NotServedError,
+    OverloadedError,
+    SpentError,
+    StartError,
+    TooLargeError,
+)
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 SERVICE = "headrace.v1.Cascade"
@@ -93,6 +101,46 @@ async def test_an_oversized_message_is_refused(stub):
     with pytest.raises(aio.AioRpcError) as caught:
         await stub.Answer(request("x" * (MAX_MESSAGE_BYTES + 1)))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert isinstance(call_error(caught.value), TooLargeError)
+
+
+async def test_an_answer_that_is_too_large_for_one_message_is_told_and_not_asked_again(tiny):
+    door, servicer = tiny.tiny_door(max_message_bytes=2000)
+    async with open_channel(f"127.0.0.1:{await door.start()}", insecure=True) as channel:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await cascade_pb2_grpc.CascadeStub(channel).Answer(request("x" * 1980), timeout=10)
+    await door.stop(0)
+    error = call_error(caught.value)
+    assert isinstance(error, TooLargeError)
+    assert "bytes" in str(error)
+    assert len(servicer.seen) == 1
+
+
+async def test_a_callers_name_that_is_too_long_is_told_apart_from_overload(stub):
+    for name, kind in (("d" * 65, BadInputError), ("d" * 20_000, TooLargeError)):
+        with pytest.raises(aio.AioRpcError) as caught:
+            await stub.Answer(request(), metadata=((names.META_DEVICE, name),), timeout=10)
+        assert type(call_error(caught.value)) is kind
+        assert name not in caught.value.details()
+
+
+async def test_an_answer_larger_than_its_caller_takes_is_no_overload(door):
+    async with open_channel(door.target, insecure=True, max_message_bytes=2000) as channel:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await cascade_pb2_grpc.CascadeStub(channel).Answer(request("x" * 1980), timeout=10)
+    error = call_error(caught.value)
+    assert isinstance(error, TooLargeError)
+    assert str(error).startswith("the answer of the next tier is larger than a message may be (2,")
+    assert len(door.servicer.seen) == 1
+
+
+@pytest.mark.parametrize("piece", ["\U0001f600", "x", "\x1b[31m", "\u009b"])
+async def test_what_a_message_repeats_of_a_request_fits_a_status_and_steers_no_terminal(stub, piece):
+    with pytest.raises(aio.AioRpcError) as caught:
+        await stub.Answer(request("repeat " + piece * 30_000))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert len(caught.value.details()) < 2000
+    assert caught.value.details().isprintable()
 
 
 async def test_garbage_is_refused_and_the_door_stays_open(channel, stub):

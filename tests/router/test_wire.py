@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import BadInputError
+from router.limits import MAX_COUNT, MAX_RELEASE
 from router.query import (
+    MAX_TOKENS,
+    MAX_TOP_K,
     Answer,
     Attempt,
     Consent,
@@ -39,11 +42,13 @@ from router.wire import (
     report_to_proto,
 )
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-COUNT = st.integers(0, 2**64 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=12)
+SAID = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # by a model
+NUMBER = st.integers(0, MAX_RELEASE)
+COUNT = st.integers(0, MAX_COUNT)
 SMALL = st.integers(0, 2**32 - 1)
 SHARE = st.floats(0, 1)
-AMOUNT = st.floats(0, allow_nan=False, allow_infinity=False)
+AMOUNT = st.floats(0, 1e6)
 LOG = st.floats(max_value=0, allow_nan=False)
 FLAG = st.booleans()
 
@@ -56,21 +61,21 @@ def maybe(element):
     return st.none() | element
 
 
-CALLS = some(st.builds(ToolCall, TEXT, TEXT, TEXT))
-DISTRIBUTION = st.builds(Distribution, some(st.tuples(TEXT, LOG)), maybe(LOG))
+CALLS = some(st.builds(ToolCall, SAID, SAID, SAID))
+DISTRIBUTION = st.builds(Distribution, some(st.tuples(SAID, LOG)), maybe(LOG))
 ATTEMPT = st.builds(
     Attempt,
-    release=COUNT,
-    answer=maybe(TEXT),
+    release=NUMBER,
+    answer=maybe(SAID),
     score=maybe(SHARE),
     reason=st.sampled_from(Reason),
     explored=FLAG,
     exploration=SHARE,
     kept=FLAG,
     degraded=FLAG,
-    committed_prefix=TEXT,
+    committed_prefix=SAID,
     threshold=maybe(AMOUNT),
-    threshold_version=COUNT,
+    threshold_version=NUMBER,
     asked_at=AMOUNT,
     tool_calls=CALLS,
 )
@@ -83,10 +88,16 @@ QUERY = st.builds(
     conversation=TEXT,
     tools=some(st.builds(Tool, TEXT, TEXT, TEXT)),
     response_schema=TEXT,
-    limits=st.builds(GenerationLimits, SMALL, maybe(AMOUNT), some(TEXT), maybe(COUNT)),
+    limits=st.builds(
+        GenerationLimits,
+        st.integers(0, MAX_TOKENS),
+        maybe(st.floats(0, 10)),
+        some(TEXT),
+        maybe(st.integers(0, 2**64 - 1)),
+    ),
     route=st.sampled_from(Route),
     consent=st.sampled_from(Consent),
-    wanted=st.builds(Wanted, SMALL, FLAG),
+    wanted=st.builds(Wanted, st.integers(0, MAX_TOP_K), FLAG),
     attempt=maybe(ATTEMPT),
 ) | st.builds(Query, id=TEXT, task=TEXT, messages=some(st.builds(Message, TEXT, TEXT, CALLS, TEXT)))
 ASKED = QUERY | st.builds(Query, id=TEXT, task=TEXT, text=TEXT)
@@ -95,7 +106,7 @@ PROVENANCE = st.builds(
     tier=st.sampled_from(Tier),
     model=TEXT,
     model_version=TEXT,
-    release=COUNT,
+    release=NUMBER,
     reason=st.sampled_from(Reason),
     degraded=FLAG,
     covered=FLAG,
@@ -106,21 +117,21 @@ PROVENANCE = st.builds(
 ANSWER = st.builds(
     Answer,
     query_id=TEXT,
-    text=TEXT,
+    text=SAID,
     provenance=PROVENANCE,
     finish_reason=st.sampled_from(FinishReason),
     tool_calls=CALLS,
     confidence=maybe(SHARE),
     distribution=DISTRIBUTION,
-    tokens=some(st.builds(TokenProbability, TEXT, LOG, DISTRIBUTION)),
-    rationale=TEXT,
+    tokens=some(st.builds(TokenProbability, SAID, LOG, DISTRIBUTION)),
+    rationale=SAID,
     usage=st.builds(Usage, SMALL, SMALL, some(st.tuples(TEXT, AMOUNT)), AMOUNT, AMOUNT),
 )
 TASK_REPORT = st.builds(
     TaskReport,
     task=TEXT,
-    active_release=COUNT,
-    staged_release=COUNT,
+    active_release=NUMBER,
+    staged_release=NUMBER,
     answered=COUNT,
     kept=COUNT,
     escalated=COUNT,
@@ -134,8 +145,8 @@ TASK_REPORT = st.builds(
     p50_milliseconds=AMOUNT,
     p95_milliseconds=AMOUNT,
     exploration=SHARE,
-    threshold_version=COUNT,
-    refused=some(st.tuples(COUNT, TEXT)),
+    threshold_version=NUMBER,
+    refused=some(st.tuples(NUMBER, TEXT)),
 )
 REPORT = st.builds(
     DeviceReport,
@@ -154,13 +165,13 @@ REPORT = st.builds(
 ORDER = st.builds(
     Order,
     task=TEXT,
-    release=COUNT,
+    release=NUMBER,
     manifest_sha256=st.binary(min_size=32, max_size=32).map(bytes.hex) | st.just(""),
     exploration=SHARE,
     mode=st.sampled_from(Mode),
     watch=TEXT,
     threshold=maybe(AMOUNT),
-    threshold_version=COUNT,
+    threshold_version=NUMBER,
 )
 ORDERS = st.builds(Orders, some(ORDER), AMOUNT, st.binary(min_size=32, max_size=32) | st.just(b""), TEXT)
 

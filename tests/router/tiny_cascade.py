@@ -64,8 +64,8 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
             raise RuntimeError("/srv/private/model.bin is missing")
         if text == "misconfigured":
             raise ConfigError("/etc/private.toml", "key", "is wrong")
-        if query.task == "unknown":
-            raise UnknownTaskError("no task 'unknown' here")
+        if query.task == "unknown" or text.startswith("repeat"):
+            raise UnknownTaskError("no task 'unknown' here" if query.task == "unknown" else text)
 
 
 def said(query):
@@ -73,8 +73,8 @@ def said(query):
     return query.text or query.messages[-1].content
 
 
-def tiny_door(port=0, name="tiny"):
-    door = Door(f"127.0.0.1:{port}", insecure=True, reflection=True, services=[SERVICE])
+def tiny_door(port=0, name="tiny", **settings):
+    door = Door(f"127.0.0.1:{port}", insecure=True, reflection=True, services=[SERVICE], **settings)
     servicer = TinyCascade(name)
     cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, door.server)
     return door, servicer
