@@ -3,6 +3,7 @@
 Rules:
  * A query gets an answer or a clear error before its deadline, whatever the next tier does.
  * A query that is answered here and was drawn, or is degraded, is taught later, and its caller does not wait for that.
+   Its row is on the disk before the answer goes out, unless the disk can't take it now.
  * Nothing known of a query influences its draw; what its caller refuses to have logged is neither drawn nor taught.
  * Whether a limit keeps a query here, or a next tier that can't be asked, is known before its answer is: such a query
    is not covered, however sure its answer, or the promise would speak of the sure ones alone.
@@ -124,7 +125,7 @@ class Agent:
                 decision = Decision(Action.DEGRADE, _obstacle_of(error))
         if judgement is None:
             raise NotPossibleError(f"task {query.task!r} has no student here yet, and this query may not leave")
-        return self._keep(case, judgement, decision)
+        return await self._keep(case, judgement, decision)
 
     def _open(self, query: Query, seconds: float) -> Case:
         hosted, serving = self._tasks.find(query.task)
@@ -192,7 +193,7 @@ class Agent:
         with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
-    def _keep(self, case: Case, judgement: Judgement, decision: Decision) -> Answer:
+    async def _keep(self, case: Case, judgement: Judgement, decision: Decision) -> Answer:
         degraded = decision.action is Action.DEGRADE
         may_teach = may_be_logged(case.serving.manifest, case.query) and not case.serving.manifest.task.local_only
         # To teach all that a limit kept here would only spend the next day's limit.
@@ -201,9 +202,8 @@ class Agent:
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
             attempt = replace(self._attempt(case, judgement, reason), kept=True, degraded=uncovered)
-            if not uncovered:
-                attempt = replace(attempt, place=self._outbox.take_place(case.query.task))
-            self._outbox.put(replace(case.query, attempt=attempt))
+            spare = max(0.0, case.deadline - self._clock()) / 2
+            await self._outbox.keep(replace(case.query, attempt=attempt), numbered=not uncovered, seconds=spare)
         answer = self._thinker.speak(case.serving, case.query, judgement)
         provenance = replace(
             answer.provenance,

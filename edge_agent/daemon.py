@@ -94,7 +94,7 @@ class Daemon:
         )
         self._ledger = Ledger(config.data / "spent.json", self._tasks)
         self._outbox = Outbox(config.data / "outbox.sqlite", config.outbox.max_rows)
-        upstream = Upstream(self._channel, config.device)
+        upstream = Upstream(self._channel, config.device, target=config.upstream.target)
         self._thinker = Thinker(config.device, telemetry.tracer)
         self._teaching = Teaching(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
         self._updater = Updater(self._tasks, upstream, changed=self._changed)
@@ -104,7 +104,7 @@ class Daemon:
         recent = RecentAnswers(time.monotonic)
         servicer = CascadeServicer(agent, self._tasks, recent, telemetry, feedback, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
-        telemetry.watch(self._tasks, self._outbox)
+        telemetry.watch(self._tasks, self._outbox, upstream)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``.

@@ -2,29 +2,31 @@
 
 Rules:
  * What was written survives a kill and a power cut (SQLite, WAL, synchronous FULL).
- * ``put`` never waits: a user's answer does not wait for a disk.
+ * ``keep`` returns once the query is on the disk, together with all that came meanwhile. A disk that is slow, full,
+   locked or damaged holds no answer up: it is waited for ``PATIENCE_SECONDS`` once, and then not again until a write
+   has succeeded.
+ * What can't be written now waits in memory, and is tried again. Nothing is dropped but by the cap, oldest first, and
+   that is counted. A foreign lock is no full disk, and is told by its own name.
  * What is drawn and kept is numbered, task by task, so that the cloud knows what has not come. The numbers go on after
    a restart; after a kill others begin: what was lost unwritten has used some, and none is used twice.
- * At the cap the oldest are dropped, and counted.
- * A disk that is full stops the outbox, not the answering: what can't be written is dropped, and counted.
+ * An id waits once. One that comes again while it waits uses no number.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from router.errors import CallerError, StartError
+from edge_agent.outbox_file import OK, FileTroubleError, OutboxFile, Row, Written
+from router.errors import CallerError
 from router.line import LINE
 from router.query import Query
 from router.v1 import cascade_pb2
@@ -34,17 +36,11 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS waiting (
-    place INTEGER PRIMARY KEY AUTOINCREMENT,
-    id    TEXT UNIQUE NOT NULL,
-    query BLOB NOT NULL  -- an AnswerRequest with its attempt
-);
-CREATE TABLE IF NOT EXISTS places (
-    task  TEXT PRIMARY KEY,
-    place INTEGER NOT NULL
-)
-"""
+PATIENCE_SECONDS = 0.5  # that an answer waits for its row; a sound disk takes milliseconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a disk that would not take something is tried again
+LAST_TRIES = 10  # to write what waits when the agent stops
+MOST_UNWRITTEN_BYTES = 32 * 1024 * 1024  # that wait in memory
+DAMAGED = "database_damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +55,47 @@ class Outbox:
     """A line of queries on disk. One event loop uses it; one thread of its own touches the file."""
 
     def __init__(self, path: Path, max_rows: int) -> None:
-        """Open the file, or make it.
+        """Open the file, or make it. One that can't be opened now is tried again with every write.
 
         Args:
             path: The SQLite file.
             max_rows: Most queries that wait.
-
-        Raises:
-            StartError: The file can't be opened.
         """
         self._max_rows = max_rows
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._unwritten: list[Query] = []
+        self._file = OutboxFile(path)
+        self._unwritten: dict[str, Row] = {}  # by id, oldest first
+        self._unwritten_bytes = 0
+        self._gone: set[int] = set()  # places that were taken out, and still lie in the file
+        self._ids: set[str] = set()
+        self._rows = 0
+        self._places: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._written = asyncio.Event()
         self._writing = asyncio.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._thread.submit(_open, path).result()
-            self._rows = self._thread.submit(_count, self._file).result()
-            self._places = self._thread.submit(_take_places, self._file).result()
-        except (OSError, sqlite3.Error) as error:
-            raise StartError(f"outbox {path} can't be opened: {error}") from error
+        self._hindrance = OK
+        self._known = False
         self.dropped = 0
-        self.state = "ok"
+        try:
+            self._known_now(self._thread.submit(self._look).result())
+        except FileTroubleError as error:
+            self._hinder(error)
 
     @property
     def pending(self) -> int:
         """How many queries wait, written or not."""
-        return self._rows + len(self._unwritten)
+        return self._rows - len(self._gone) + len(self._unwritten)
+
+    @property
+    def state(self) -> str:
+        """``ok``, or what hinders it now; ``database_damaged`` until the next start once a file was set aside."""
+        return DAMAGED if self._hindrance == OK and self._file.was_damaged else self._hindrance
+
+    @property
+    def is_hindered(self) -> bool:
+        """Whether the file could not be used when it was last tried."""
+        return self._hindrance != OK
 
     def place(self, task: str) -> int:
         """The number given last in a task's line. A line begins with the time, so that no file repeats another's."""
@@ -97,46 +106,93 @@ class Outbox:
         self._places[task] = self.place(task) + 1
         return self._places[task]
 
+    async def keep(self, query: Query, *, numbered: bool, seconds: float = PATIENCE_SECONDS) -> None:
+        """Add a query whose answer is about to go out, and wait a little until it is on the disk.
+
+        Args:
+            query: With its attempt.
+            numbered: It is given the next number of its task's line.
+            seconds: Most that its answer can wait.
+        """
+        if query.id in self._ids:
+            return
+        if numbered and query.attempt is not None:
+            query = replace(query, attempt=replace(query.attempt, place=self.take_place(query.task)))
+        self.put(query)
+        if self.is_hindered:
+            return
+        try:
+            async with asyncio.timeout(min(seconds, PATIENCE_SECONDS)):
+                while query.id in self._unwritten and not self.is_hindered:
+                    self._written.clear()
+                    await self._written.wait()
+        except TimeoutError:
+            if seconds >= PATIENCE_SECONDS:
+                self._hinder(FileTroubleError("disk_slow", f"a write takes longer than {PATIENCE_SECONDS} s"))
+
     def put(self, query: Query) -> None:
-        """Add a query to the end of the line."""
-        self._unwritten.append(query)
+        """Add a query to the end of the line, without waiting."""
+        if query.id in self._ids:
+            return
+        row = Row(query.id, query_to_proto(query).SerializeToString())
+        self._unwritten[row.id] = row
+        self._unwritten_bytes += len(row.query)
+        self._ids.add(row.id)
+        while len(self._unwritten) > self._max_rows or self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
+            oldest = self._unwritten.pop(next(iter(self._unwritten)))
+            self._unwritten_bytes -= len(oldest.query)
+            self._drop([oldest.id])
         self._changed.set()
+        self._arrived.set()
 
     async def wait(self) -> None:
         """Return when a query waits."""
         while not self.pending:
-            self._changed.clear()
-            await self._changed.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def write_loop(self) -> None:
-        """Write what is put, many at once, until cancelled."""
+        """Write what is put, many at once, until cancelled; pause between tries of a disk that refuses."""
+        pause = FIRST_PAUSE
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self.flush()
+            if await self.flush():
+                pause = FIRST_PAUSE
+                continue
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def flush(self) -> None:
-        """Return when everything that was put is on disk, or dropped."""
+    async def flush(self) -> bool:
+        """Return when everything that was put is on disk; ``False`` when the disk would not take it now."""
         async with self._writing:
-            queries = self._unwritten[:]
-            if not queries:
-                return
+            rows, gone = list(self._unwritten.values()), tuple(self._gone)
+            if not rows and not gone and not self.is_hindered:
+                return True
             try:
-                self._rows, dropped = await self._call(_insert, self._file, queries, self._max_rows)
-                self.state = "ok"
-            except sqlite3.Error as error:
-                log.error("%d queries can't be put into the outbox, and are dropped: %s", len(queries), error)
-                self.state, dropped = "disk_full", len(queries)
-            self.dropped += dropped
-            del self._unwritten[: len(queries)]
+                if not self._known:
+                    self._known_now(await self._call(self._look))
+                written = await self._call(self._file.write, rows, gone, self._max_rows)
+            except FileTroubleError as error:
+                self._hinder(error)
+                return False
+            else:
+                self._has_written(rows, gone, written)
+                return True
+            finally:
+                self._written.set()
 
     async def head(self, most: int, besides: frozenset[str] = frozenset()) -> list[Waiting]:
-        """The first ``most`` queries of the line, those of the tasks ``besides`` left out.
+        """The first ``most`` queries of the line, those of the tasks ``besides`` left out; none while it can't be read.
 
         What can't be read any more is dropped.
         """
         await self.flush()
-        waiting, broken = await self._call(_select, self._file, most, besides)
+        try:
+            waiting, broken = await self._call(_select, self._file, most, besides, frozenset(self._gone))
+        except FileTroubleError as error:
+            self._hinder(error)
+            return []
         if broken:
             log.error("%d queries of the outbox can't be read, and are dropped", len(broken))
             self.dropped += len(broken)
@@ -144,100 +200,93 @@ class Outbox:
         return waiting
 
     async def remove(self, places: Sequence[int]) -> bool:
-        """Take queries out of the line; ``False`` when the disk would not let it."""
-        async with self._writing:
-            try:
-                self._rows = await self._call(_delete, self._file, places)
-            except sqlite3.Error as error:
-                log.error("%d queries can't be taken out of the outbox: %s", len(places), error)
-                self.state = "disk_full"
-                return False
-        return True
+        """Take queries out of the line; ``False`` when the disk does not let them go yet. They come out no more."""
+        self._gone.update(places)
+        return await self.flush()
 
     async def close(self) -> None:
         """Write what was put, and close the file."""
-        await self.flush()
+        for _ in range(LAST_TRIES):
+            if await self.flush():
+                break
+        else:
+            log.error("%d queries can't be written before the agent stops, and are lost", len(self._unwritten))
         try:
-            await self._call(_keep_places, self._file, self._places)
-        except sqlite3.Error as error:
+            await self._call(self._file.keep_places, self._places)
+        except FileTroubleError as error:
             log.error("the outbox can't be closed in order; its numbers begin anew: %s", error)
         await self._call(self._file.close)
         self._thread.shutdown()
+
+    def _look(self) -> tuple[int, set[str], Mapping[str, int]]:
+        return self._file.count(), self._file.ids(), self._file.take_places()
+
+    def _known_now(self, found: tuple[int, set[str], Mapping[str, int]]) -> None:
+        """Take over what the file holds. A line that has begun meanwhile goes on."""
+        self._rows, ids, places = found
+        self._ids |= ids
+        self._places = {**places, **self._places}
+        self._known = True
+
+    def _has_written(self, rows: Sequence[Row], gone: Sequence[int], written: Written) -> None:
+        self._rows = written.waiting
+        for row in rows:
+            if self._unwritten.pop(row.id, None) is not None:
+                self._unwritten_bytes -= len(row.query)
+        self._gone.difference_update(gone)
+        self._ids.difference_update(written.taken)
+        self._drop(written.dropped)
+        if self.is_hindered:
+            log.warning("the outbox can be written again")
+            self._hindrance = OK
+
+    def _drop(self, ids: Sequence[str]) -> None:
+        self.dropped += len(ids)
+        self._ids.difference_update(ids)
+
+    def _hinder(self, error: FileTroubleError) -> None:
+        """Note what hinders it; told once, until it is over or another."""
+        if error.state != self._hindrance:
+            log.error("%s: %s; what is to be taught waits in memory", _TOLD.get(error.state, error.state), error)
+            self._hindrance = error.state
+        self._changed.set()  # the writing goes on trying
 
     async def _call(self, work: Callable[..., _T], *arguments: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    file = sqlite3.connect(path, isolation_level=None)
-    path.chmod(0o600)
-    file.execute("PRAGMA journal_mode = WAL")
-    file.execute("PRAGMA synchronous = FULL")
-    file.executescript(_SCHEMA)
-    return file
+_TOLD = {
+    "database_locked": "another program holds a lock on the outbox",
+    "disk_full": "the disk is full, and the outbox can't be written",
+    "disk_unwritable": "the outbox can't be written",
+    "disk_slow": "the outbox is slow",
+}
 
 
-def _count(file: sqlite3.Connection) -> int:
-    return int(file.execute("SELECT count(*) FROM waiting").fetchone()[0])
-
-
-def _take_places(file: sqlite3.Connection) -> dict[str, int]:
-    """The numbers that the life before ended with, for this one alone; none where they can't be taken."""
-    places = {str(task): int(place) for task, place in file.execute("SELECT task, place FROM places")}
-    try:
-        file.execute("DELETE FROM places")
-    except sqlite3.OperationalError:  # a full disk: the next life goes on with them
-        return {}
-    return places
-
-
-def _keep_places(file: sqlite3.Connection, places: Mapping[str, int]) -> None:
-    with _transaction(file):
-        file.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
-
-
-def _insert(file: sqlite3.Connection, queries: Sequence[Query], max_rows: int) -> tuple[int, int]:
-    """Write the queries; return how many wait then, and how many old ones were dropped."""
-    rows = [(query.id, query_to_proto(query).SerializeToString()) for query in queries]
-    with _transaction(file):
-        file.executemany("INSERT OR IGNORE INTO waiting (id, query) VALUES (?, ?)", rows)
-        dropped = max(0, _count(file) - max_rows)
-        if dropped:
-            oldest = "SELECT place FROM waiting ORDER BY place LIMIT ?"
-            file.execute(f"DELETE FROM waiting WHERE place IN ({oldest})", (dropped,))
-        return _count(file), dropped
-
-
-def _select(file: sqlite3.Connection, most: int, besides: frozenset[str]) -> tuple[list[Waiting], list[int]]:
+def _select(
+    file: OutboxFile, most: int, besides: frozenset[str], gone: frozenset[int]
+) -> tuple[list[Waiting], list[int]]:
     """The first ``most`` queries of other tasks than ``besides``, and the places of those that can't be read."""
-    waiting: list[Waiting] = []
-    broken: list[int] = []
-    for place, data in file.execute("SELECT place, query FROM waiting ORDER BY place"):
-        if len(waiting) + len(broken) >= most:
-            break
-        try:
-            query = query_from_proto(cascade_pb2.AnswerRequest.FromString(data))
-        except (DecodeError, CallerError):
-            broken.append(place)
-        else:
-            if query.task not in besides:
+
+    def read(rows: Iterator[tuple[int, object]]) -> tuple[list[Waiting], list[int]]:
+        waiting: list[Waiting] = []
+        broken: list[int] = []
+        for place, data in rows:
+            if len(waiting) + len(broken) >= most:
+                break
+            query = None if place in gone else _query(data)
+            if query is None and place not in gone:
+                broken.append(place)
+            elif query is not None and query.task not in besides:
                 waiting.append(Waiting(place, query))
-    return waiting, broken
+        return waiting, broken
+
+    return file.read(read)
 
 
-def _delete(file: sqlite3.Connection, places: Sequence[int]) -> int:
-    with _transaction(file):
-        file.executemany("DELETE FROM waiting WHERE place = ?", [(place,) for place in places])
-        return _count(file)
-
-
-@contextmanager
-def _transaction(file: sqlite3.Connection) -> Iterator[None]:
-    file.execute("BEGIN IMMEDIATE")
+def _query(data: object) -> Query | None:
+    """A query as it was written, ``None`` when it can't be read any more."""
     try:
-        yield
-    except BaseException:
-        if file.in_transaction:  # a full disk has rolled back already
-            file.execute("ROLLBACK")
-        raise
-    file.execute("COMMIT")
+        return query_from_proto(cascade_pb2.AnswerRequest.FromString(data)) if isinstance(data, bytes) else None
+    except (DecodeError, CallerError):
+        return None

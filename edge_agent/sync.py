@@ -19,7 +19,7 @@ from pathlib import Path
 from edge_agent.standing import Standing, save_standing
 from edge_agent.tasks import Tasks
 from edge_agent.upstream import Upstream
-from router.errors import HeadraceError
+from router.errors import DeadlineError, HeadraceError, UnavailableError
 from router.rollout import DeviceReport, Orders
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,9 @@ class Sync:
                 interval = await self.once()
                 pause = FIRST_PAUSE
             except HeadraceError as error:
-                log.log(logging.INFO if pause == FIRST_PAUSE else logging.DEBUG, "could not sync: %s", error)
+                away = isinstance(error, UnavailableError | DeadlineError)  # told by ``reach.py``
+                first = pause == FIRST_PAUSE and not away
+                log.log(logging.WARNING if first else logging.DEBUG, "could not sync: %s", error)
                 interval = pause * random.uniform(1.0, 1.5)
                 pause = min(2 * pause, LONGEST_PAUSE)
             await self._rest(interval)

@@ -2,7 +2,8 @@
 
 Rules:
  * Never in a user's way: a bounded number at once, in the background.
- * A query leaves the outbox when the next tier has answered it, or will never take it.
+ * A query leaves the outbox when the next tier has answered and logged it, or will never take it. What was answered and
+   could not be logged stays, and its task is probed with one query at a time, less and less often.
  * What a limit of its task does not let go now waits, and holds up no other task.
  * After a failure it waits, longer each time and never in step with other devices; pushback and breaker are obeyed.
 """
@@ -12,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from dataclasses import dataclass, field
 
 from edge_agent.outbox import Outbox, Waiting
 from edge_agent.purse import Permit
-from edge_agent.tasks import Tasks
+from edge_agent.tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream import Upstream
 from router.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
-from router.query import Answer, Query
+from router.query import Answer, Consent, Query
 from router.task import agree
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,23 @@ BATCH = 64
 SECONDS_EACH = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds, before jitter
 MOST_FAILURES = 5  # of one query, on a tier that answers others; then it is dropped
+MOST_UNLOGGED = 24  # answers to one query that could not be logged, over some hours; then it is dropped
+LONGEST_UNLOGGED_PAUSE = 600.0  # seconds; about as long as a gateway repeats a stored answer
+
+
+@dataclass(slots=True)
+class _Unlogged:
+    """A task whose answers could not be logged lately: left alone until then, in monotonic seconds.
+
+    Attributes:
+        until: When one query of it may be sent again.
+        pause: What led to it, in seconds.
+        answers: By query id, how often it was answered in vain.
+    """
+
+    until: float = 0.0
+    pause: float = FIRST_PAUSE / 2
+    answers: dict[str, int] = field(default_factory=dict)
 
 
 class Teaching:
@@ -43,6 +63,7 @@ class Teaching:
         self._telemetry = telemetry
         self._lanes = asyncio.Semaphore(concurrency)
         self._failures: dict[str, int] = {}
+        self._unlogged: dict[str, _Unlogged] = {}  # by task
 
     async def run(self) -> None:
         """Drain the outbox whenever something waits, until cancelled."""
@@ -59,23 +80,40 @@ class Teaching:
 
     async def drain_once(self) -> HeadraceError | None:
         """Ask for the head of the line; the last failure, if there was one."""
-        waits = {
-            hosted.name: hosted.purse.wait()
-            for hosted in self._tasks
-            if hosted.serving and hosted.serving.manifest.number
-        }
-        over = {name: seconds for name, seconds in waits.items() if seconds > 0}
-        head = await self._outbox.head(BATCH, frozenset(over))
+        over = self._held_back()
+        head = self._probed(await self._outbox.head(BATCH, frozenset(over)))
         if not head and over:
             soon = min(*over.values(), LONGEST_PAUSE)  # orders may change the limits
-            return OverloadedError("what waits is held back by the limits of its task", soon)
+            return OverloadedError("what waits is held back for now", soon)
+        if not head and self._outbox.is_hindered:
+            return ServiceError("the outbox can't be used now")
         async with asyncio.TaskGroup() as group:
             calls = [group.create_task(self._teach(waiting)) for waiting in head]
         outcomes = [call.result() for call in calls]
         done = [waiting.place for waiting, error in zip(head, outcomes, strict=True) if error is None]
-        if done and not await self._outbox.remove(done):
-            return ServiceError("the outbox's disk is full")
+        if done:
+            await self._outbox.remove(done)
         return next((error for error in reversed(outcomes) if error is not None), None)
+
+    def _held_back(self) -> dict[str, float]:
+        """Seconds by task, of those that must not be sent now."""
+        now = time.monotonic()
+        waits = {name: unlogged.until - now for name, unlogged in self._unlogged.items()}
+        for hosted in self._tasks:
+            if hosted.serving and hosted.serving.manifest.number:
+                waits[hosted.name] = max(waits.get(hosted.name, 0.0), hosted.purse.wait())
+        return {name: seconds for name, seconds in waits.items() if seconds > 0}
+
+    def _probed(self, head: list[Waiting]) -> list[Waiting]:
+        """Of a task whose answers were not logged lately the first query alone."""
+        first: dict[str, int] = {}
+        for waiting in head:
+            first.setdefault(waiting.query.task, waiting.place)
+        return [
+            waiting
+            for waiting in head
+            if waiting.query.task not in self._unlogged or first[waiting.query.task] == waiting.place
+        ]
 
     async def _teach(self, waiting: Waiting) -> HeadraceError | None:
         """Ask for one query; ``None`` when it may leave the outbox."""
@@ -98,7 +136,34 @@ class Teaching:
             except ServiceError as error:
                 return None if self._is_hopeless(query, error) else error
         self._failures.pop(query.id, None)
+        if not answer.provenance.logged and self._may_be_logged(query):
+            return self._not_logged(query)
+        self._unlogged.pop(query.task, None)
         self._count(query, answer)
+        return None
+
+    def _may_be_logged(self, query: Query) -> bool:
+        """Whether logging is still wanted, by the query's caller or its task: else the answer is all that is due."""
+        hosted = self._tasks.get(query.task)
+        if hosted is None or hosted.serving is None:
+            return query.consent is not Consent.REFUSED
+        return may_be_logged(hosted.serving.manifest, query)
+
+    def _not_logged(self, query: Query) -> HeadraceError | None:
+        """Leave a task alone for a while; ``None`` when this query was answered in vain too often."""
+        unlogged = self._unlogged.setdefault(query.task, _Unlogged())
+        now = time.monotonic()
+        if unlogged.until <= now:  # several that were on their way count as one
+            unlogged.pause = min(2 * unlogged.pause, LONGEST_UNLOGGED_PAUSE)
+            unlogged.until = now + unlogged.pause * random.uniform(1.0, 1.5)
+        tries = unlogged.answers[query.id] = unlogged.answers.get(query.id, 0) + 1
+        if tries == 1:
+            log.warning("query %s was answered but could not be logged there; it stays, and is sent again", query.id)
+        if tries < MOST_UNLOGGED:
+            return OverloadedError(f"answers of task {query.task!r} are not logged now", unlogged.until - now)
+        log.error("query %s could not be logged %d times, and leaves the outbox", query.id, MOST_UNLOGGED)
+        del unlogged.answers[query.id]
+        self._outbox.dropped += 1
         return None
 
     def _permit(self, query: Query) -> Permit:

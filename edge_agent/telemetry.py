@@ -14,6 +14,7 @@ from opentelemetry.trace import Tracer
 
 from edge_agent.outbox import Outbox
 from edge_agent.tasks import Tasks
+from edge_agent.upstream import Upstream
 from router import names
 from router.query import Answer, Tier
 from router.telemetry import Telemetry
@@ -39,9 +40,12 @@ class EdgeTelemetry:
         self._failures = meter.create_counter(names.FAILURES)
         self._latency = meter.create_histogram(names.LATENCY, unit="ms")
 
-    def watch(self, tasks: Tasks, outbox: Outbox) -> None:
+    def watch(self, tasks: Tasks, outbox: Outbox, upstream: Upstream) -> None:
         """Report what is in place whenever a reader asks."""
         self._meter.create_observable_gauge(names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
+        self._meter.create_observable_gauge(
+            names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
+        )
         self._meter.create_observable_gauge(names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
         self._meter.create_observable_counter(names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])
 

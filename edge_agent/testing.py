@@ -57,6 +57,8 @@ class Faults:
         delay: Seconds before each answer.
         unknown_task: Calls of ``Answer`` get NOT_FOUND.
         pushback: Calls of ``Answer`` are shed, to come back after this many seconds.
+        unlogged: Answers say ``logged = false``.
+        other_id: Answers come under another query's id.
         spent: Calls of ``Answer`` are refused, as where the fleet's limit is spent.
         corrupt: Files whose bytes come changed, of the same length.
         break_after: A fetch breaks after this many bytes; once for each file.
@@ -69,6 +71,8 @@ class Faults:
     delay: float = 0.0
     unknown_task: bool = False
     pushback: float | None = None
+    unlogged: bool = False
+    other_id: bool = False
     spent: bool = False
     corrupt: frozenset[str] = frozenset()
     break_after: int | None = None
@@ -219,10 +223,10 @@ class _Cascade(cascade_pb2_grpc.CascadeServicer):
         await self._cloud.note()
         await self._cloud.suffer(context, is_query=True)
         reason = query.attempt.reason if query.attempt else Reason.DIRECT
-        provenance = Provenance(Tier.CLUSTER, "simulated", "1", reason=reason, logged=True, node="gateway-0")
-        return answer_to_proto(
-            Answer(query.id, self._cloud.answer(query.text or transcript(query.messages)), provenance)
-        )
+        faults, said = self._cloud.faults, self._cloud.answer(query.text or transcript(query.messages))
+        logged = not faults.unlogged
+        provenance = Provenance(Tier.CLUSTER, "simulated", "1", reason=reason, logged=logged, node="gateway-0")
+        return answer_to_proto(Answer("another" if faults.other_id else query.id, said, provenance))
 
     def AnswerStream(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError

@@ -9,20 +9,23 @@ Rules:
    gRPC has given up (five attempts, or its throttle) another call starts, after a pause, with the same query id. So
    the two layers follow each other instead of multiplying: five sends and then a pause, until the time is over. The
    gateway answers a repeated id from its store.
+ * An answer under another query's id is no answer.
  * Any reply, a refusal too, shows that the tier is alive and closes the breaker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import grpc
 
 from edge_agent.breaker import Breaker, State
+from edge_agent.reach import Reach
 from router.bounds import check_message
 from router.channel import call_error
 from router.errors import (
@@ -38,7 +41,7 @@ from router.errors import (
 )
 from router.feedback import Feedback
 from router.feedback_wire import feedback_to_proto
-from router.names import META_DEVICE
+from router.names import META_DEVICE, META_ERROR
 from router.propagation import inject
 from router.query import Answer, Query, Reason
 from router.rollout import DeviceReport, Orders
@@ -46,6 +49,7 @@ from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2
 from router.wire import answer_from_proto, orders_from_proto, query_to_proto, report_to_proto
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 DEFAULT_PUSHBACK_SECONDS = 1.0
 SHORTEST_FAIR_CALL = 0.25  # seconds; a call that was given less says nothing about the tier when it runs out
@@ -57,14 +61,22 @@ STALLED_SECONDS = 60.0  # without a byte, a fetch is given up
 class Upstream:
     """Asks the next tier, on one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, device: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Ask over ``channel`` in the name of ``device``."""
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        device: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        target: str = "",
+    ) -> None:
+        """Ask over ``channel``, which leads to ``target``, in the name of ``device``."""
         self._cascade = cascade_pb2_grpc.CascadeStub(channel)
         self._fleet = fleet_pb2_grpc.FleetStub(channel)
         self._releases = release_pb2_grpc.ReleasesStub(channel)
         self._device = device
         self._clock = clock
         self.breaker = Breaker()
+        self.reach = Reach(target, clock)
 
     def obstacle(self) -> Reason | None:
         """Why it can't be asked now, ``None`` when it can."""
@@ -136,9 +148,11 @@ class Upstream:
         call = self._fleet.Sync(
             report_to_proto(report), timeout=SYNC_SECONDS, metadata=self._metadata(), wait_for_ready=True
         )
-        response = await self._result(call)
         try:
-            return orders_from_proto(response)
+            return orders_from_proto(await self._result(call))
+        except DeadlineError:
+            self.reach.failed(f"no reply within {SYNC_SECONDS:.0f} s")
+            raise
         except BadInputError as error:
             raise ServiceError(f"the next tier's orders can't be read: {error}") from error
 
@@ -191,15 +205,32 @@ class Upstream:
             raise
         self.breaker.succeeded()
         try:
-            return answer_from_proto(response)
+            answer = answer_from_proto(response)
         except BadInputError as error:
             raise ServiceError(f"the next tier's answer can't be read: {error}") from error
+        if answer.query_id != query.id:
+            log.error("query %s got an answer to %r from the next tier; it is not used", query.id, answer.query_id)
+            raise ServiceError("the next tier answered another query")
+        return answer
 
     async def _result(self, call: Awaitable[T]) -> T:
         try:
-            return await call
+            result = await call
         except grpc.aio.AioRpcError as error:
+            self._note(error)
             raise call_error(error) from error
+        self.reach.replied()
+        return result
+
+    def _note(self, error: grpc.aio.AioRpcError) -> None:
+        """What a failed call says of the way there. A deadline that passed on one query says nothing."""
+        trailing: Iterable[Any] = error.trailing_metadata() or ()
+        is_reply = any(key == META_ERROR for key, _ in trailing)
+        if is_reply or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                self.reach.replied()
+            return
+        self.reach.failed((error.details() or "no reply").rpartition(": ")[2])
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return ((META_DEVICE, self._device), *inject().items())

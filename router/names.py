@@ -36,6 +36,7 @@ DEGRADATIONS: Final = "headrace.degradations"
 FAILURES: Final = "headrace.failures"
 LATENCY: Final = "headrace.latency"  # histogram, milliseconds
 ACTIVE_RELEASE: Final = "headrace.active_release"  # gauge
+UPSTREAM_REACHED: Final = "headrace.upstream_reached"  # gauge: 1, or 0 while nothing answers
 OUTBOX_PENDING: Final = "headrace.outbox_pending"  # gauge
 OUTBOX_DROPPED: Final = "headrace.outbox_dropped"
 RECORDS_LOGGED: Final = "headrace.records_logged"

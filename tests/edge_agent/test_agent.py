@@ -307,3 +307,14 @@ async def test_a_task_whose_release_has_not_come_yet_is_being_set_up(harness, cl
     code, details = await status_of(harness.ask("light"))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert details.startswith("task 'home' is being set up (model.onnx has the SHA-256")
+
+
+async def test_an_answer_to_another_query_is_never_passed_on(warm, cloud):
+    cloud.faults.other_id = True
+    answer = await warm.ask("novel", query_id="mine", seconds=2.0)
+    assert (answer.query_id, answer.provenance.tier, answer.provenance.degraded) == ("mine", Tier.DEVICE, True)
+    code, _ = await status_of(warm.ask("light", query_id="passed", route=Route.CLOUD_ONLY, seconds=1.0))
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert warm.daemon.report().outbox_pending == 1
+    cloud.faults.other_id = False
+    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=20)

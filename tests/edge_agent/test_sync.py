@@ -1,5 +1,6 @@
 """What a device says of itself, hears, and keeps."""
 
+import asyncio
 import json
 
 from edge_agent.standing import Standing, load_standing, save_standing
@@ -69,3 +70,27 @@ async def test_an_agent_finds_a_cloud_that_starts_after_it(harness, cloud):
     await harness.start()
     await cloud.start()
     await cloud.until_active(1)
+
+
+async def test_a_cloud_that_is_away_is_told_once_with_its_address_and_again_when_it_is_back(warm, cloud, caplog):
+    def told():
+        return [record.getMessage() for record in caplog.records if cloud.target in record.getMessage()]
+
+    await cloud.stop()
+    for number in range(10):
+        await warm.ask("novel", query_id=f"q-{number}", seconds=2)
+    assert len(told()) == 1
+    assert told()[0].startswith(f"the next tier at {cloud.target} can't be reached: ")
+    await cloud.start()
+    cloud.reports.clear()
+    await cloud.until(lambda: len(cloud.reports) > 2)
+    assert len(told()) == 2
+    assert f"the next tier at {cloud.target} is back, after" in told()[1]
+
+
+async def test_a_cloud_that_is_away_at_the_start_is_told(harness, cloud, caplog):
+    await cloud.stop()
+    await harness.start()
+    async with asyncio.timeout(15):
+        while f"the next tier at {cloud.target} can't be reached" not in caplog.text:  # noqa: ASYNC110 - logs have no event
+            await asyncio.sleep(0.05)

@@ -1,0 +1,292 @@
+"""The outbox's file: SQLite, and what to do when it is locked, full or damaged.
+
+Rules:
+ * One thread uses it. A call succeeds whole or changes nothing.
+ * What goes wrong comes out as ``FileTroubleError``, which names the state that the agent reports.
+ * A file that is damaged, of another make, gone or swapped for another is set aside; what can still be read of it is
+   written into a new one, and the call is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from edge_agent.aside import set_aside
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+OK, LOCKED, FULL, UNWRITABLE = "ok", "database_locked", "disk_full", "disk_unwritable"
+LOCK_SECONDS = 0.05  # that one call waits for a foreign lock
+MOST_SALVAGED = 100_000  # rows
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS waiting (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    id    TEXT UNIQUE NOT NULL,
+    query BLOB NOT NULL  -- an AnswerRequest with its attempt
+);
+CREATE TABLE IF NOT EXISTS places (
+    task  TEXT PRIMARY KEY,
+    place INTEGER NOT NULL
+)
+"""
+_COLUMNS = {"waiting": ["place", "id", "query"], "places": ["task", "place"]}
+
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DISK = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+class Row(NamedTuple):
+    """A query as it is written: its id, and the request with its attempt."""
+
+    id: str
+    query: bytes
+
+
+class Written(NamedTuple):
+    """What a write did: how many rows wait now, the ids taken out, and those of the oldest, dropped at the cap."""
+
+    waiting: int
+    taken: list[str]
+    dropped: list[str]
+
+
+class FileTroubleError(Exception):
+    """The file can't be used now. ``state`` is ``database_locked``, ``disk_full`` or ``disk_unwritable``."""
+
+    def __init__(self, state: str, why: object) -> None:
+        """Name the state, and what SQLite says."""
+        super().__init__(str(why))
+        self.state = state
+
+
+class _DamagedError(Exception):
+    """What lies there is no outbox, or no longer the one that was opened."""
+
+
+class OutboxFile:
+    """The file at one path, opened when it is first needed and again whenever it has to be."""
+
+    def __init__(self, path: Path) -> None:
+        """Use ``path``; nothing is touched yet."""
+        self.path = path
+        self.was_damaged = False
+        self._database: sqlite3.Connection | None = None
+        self._inode = 0
+        self._rescued: list[Row] = []  # of a damaged file, not yet in the new one
+
+    def count(self) -> int:
+        """How many rows wait."""
+        return self._do(_count)
+
+    def ids(self) -> set[str]:
+        """The ids of all rows."""
+        return self._do(lambda database: {str(name) for (name,) in database.execute("SELECT id FROM waiting")})
+
+    def take_places(self) -> dict[str, int]:
+        """The numbers that the life before ended with, for this one alone; none where they can't be taken."""
+        return self._do(_take_places)
+
+    def keep_places(self, places: Mapping[str, int]) -> None:
+        """Leave the numbers to the next life."""
+        self._do(lambda database: _keep_places(database, places))
+
+    def write(self, rows: Sequence[Row], gone: Sequence[int], most: int) -> Written:
+        """Add rows at the end and take others out, at once.
+
+        Args:
+            rows: To add.
+            gone: Places to take out.
+            most: Rows that may wait; above it the oldest go.
+
+        Raises:
+            FileTroubleError: Nothing was changed.
+        """
+        return self._do(lambda database: _write(database, rows, gone, most))
+
+    def read(self, reader: Callable[[Iterator[tuple[int, object]]], _T]) -> _T:
+        """What ``reader`` makes of place and request of each row, first come first.
+
+        Raises:
+            FileTroubleError: The file can't be read now.
+        """
+        return self._do(lambda database: reader(database.execute("SELECT place, query FROM waiting ORDER BY place")))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            return self._once(work)
+        except _DamagedError as error:
+            try:
+                self._begin_anew(error)
+                return self._once(work)
+            except (OSError, _DamagedError) as again:
+                raise FileTroubleError(UNWRITABLE, again) from again
+
+    def _once(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            if self._database is None:
+                self._open()
+            elif self._inode != _inode(self.path):
+                raise _DamagedError("it was deleted, or swapped for another, while it was in use")
+            assert self._database is not None
+            return work(self._database)
+        except sqlite3.Error as error:
+            raise _meaning(error) from error
+        except OSError as error:
+            raise FileTroubleError(UNWRITABLE, error) from error
+
+    def _open(self) -> None:
+        for path in (self.path, *_beside(self.path)):
+            if os.path.lexists(path) and not path.is_file():
+                raise _DamagedError(f"{path.name} is no file")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self.path, timeout=LOCK_SECONDS, isolation_level=None)
+        try:
+            self.path.chmod(0o600)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.executescript(_SCHEMA)
+            _check(database)
+            _write(database, self._rescued, (), MOST_SALVAGED)
+        except BaseException:
+            database.close()
+            raise
+        self._database, self._inode, self._rescued = database, _inode(self.path), []
+
+    def _begin_anew(self, why: Exception) -> None:
+        """Set aside what lies there, and write what can be read of it into a new file."""
+        self.was_damaged = True
+        rows = _salvage(self._database) if self._database is not None else []
+        self.close()  # before another takes its name: SQLite clears away what lies beside it
+        aside = set_aside(self.path, why, *_beside(self.path))
+        rows = rows or _salvage_file(aside)
+        self._rescued += rows
+        log.warning("a new outbox begins with %d queries of the one before: %s", len(self._rescued), why)
+
+
+def _meaning(error: sqlite3.Error) -> Exception:
+    """Locked, full and unwritable pass; whatever else a sound file never says."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in _LOCKED:
+        return FileTroubleError(LOCKED, error)
+    if code == sqlite3.SQLITE_FULL:
+        return FileTroubleError(FULL, error)
+    if code in _DISK:
+        return FileTroubleError(UNWRITABLE, error)
+    return _DamagedError(f"{type(error).__name__}: {error}")
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Hold the file against what this module writes."""
+    for table, columns in _COLUMNS.items():
+        found = [str(column[1]) for column in database.execute(f"PRAGMA table_info({table})")]
+        if found != columns:
+            raise _DamagedError(f"its table {table} has the columns {found}")
+    (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if said != "ok":
+        raise _DamagedError(str(said))
+
+
+def _salvage_file(path: Path) -> list[Row]:
+    if not path.is_file() or path.is_symlink():
+        return []
+    with contextlib.suppress(sqlite3.Error):
+        database = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+        try:
+            return _salvage(database)
+        finally:
+            database.close()
+    return []
+
+
+def _salvage(database: sqlite3.Connection) -> list[Row]:
+    """The rows that can be read: from the first on until a page is broken, and from the last back."""
+    found: dict[int, Row] = {}
+    for order in ("ASC", "DESC"):
+        with contextlib.suppress(sqlite3.Error):
+            for place, name, query in database.execute(f"SELECT place, id, query FROM waiting ORDER BY place {order}"):
+                if place in found or len(found) >= MOST_SALVAGED:
+                    break
+                if isinstance(place, int) and isinstance(name, str) and isinstance(query, bytes):
+                    found[place] = Row(name, query)
+    return [found[place] for place in sorted(found)]
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """SQLite's own files beside a database, whose names begin with its own."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _count(database: sqlite3.Connection) -> int:
+    return int(database.execute("SELECT count(*) FROM waiting").fetchone()[0])
+
+
+def _take_places(database: sqlite3.Connection) -> dict[str, int]:
+    rows = database.execute("SELECT task, place FROM places").fetchall()
+    try:
+        database.execute("DELETE FROM places")
+    except sqlite3.OperationalError:  # a full disk: the next life goes on with them
+        return {}
+    return {str(task): int(place) for task, place in rows}
+
+
+def _keep_places(database: sqlite3.Connection, places: Mapping[str, int]) -> None:
+    with _transaction(database):
+        database.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
+
+
+def _write(database: sqlite3.Connection, rows: Sequence[Row], gone: Sequence[int], most: int) -> Written:
+    with _transaction(database):
+        taken = [name for place in gone for name in _take_out(database, place)]
+        database.executemany("INSERT OR IGNORE INTO waiting (id, query) VALUES (?, ?)", rows)
+        over = max(0, _count(database) - most)
+        oldest = database.execute("SELECT place FROM waiting ORDER BY place LIMIT ?", (over,)).fetchall()
+        dropped = [name for (place,) in oldest for name in _take_out(database, place)]
+        return Written(_count(database), taken, dropped)
+
+
+def _take_out(database: sqlite3.Connection, place: int) -> list[str]:
+    return [str(name) for (name,) in database.execute("DELETE FROM waiting WHERE place = ? RETURNING id", (place,))]
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # a full disk has rolled back already
+            database.execute("ROLLBACK")
+        raise
