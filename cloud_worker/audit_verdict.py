@@ -18,6 +18,7 @@ import typer
 from cloud_worker.config import VerdictSettings, read_config
 from router.errors import ConfigError, DataError, HeadraceError
 from router.lines import json_lines
+from router.terminal import say
 
 _AT_ONCE = 64
 _TEXTS = ("question", "answer", "reference")
@@ -65,9 +66,9 @@ def audit_verdict(
             raise ConfigError(str(config), "verdict.model", "is missing; name the model to audit")
         figures = run_audit(settings.verdict, settings.verdicts_folder, read_pairs(pairs))
     except HeadraceError as error:
-        typer.echo(f"headrace-cloud: {error}", err=True)
+        say(f"headrace-cloud: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
-    typer.echo(json.dumps(figures) if as_json else "\n".join(_lines(figures)))
+    say(json.dumps(figures) if as_json else "\n".join(_lines(figures)))
     if not figures["may_judge"]:
         raise typer.Exit(1)
 

@@ -30,6 +30,7 @@ from cloud_worker.environment import prepare_environment
 from cloud_worker.evaluate import evaluate
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.teachers.preparing import prepare_teacher
+from router.terminal import Screen, log_to_stderr, say
 
 app = typer.Typer(
     help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.",
@@ -62,14 +63,14 @@ def up(
     ready_to: Annotated[int, typer.Option("--ready-to", hidden=True)] = -1,
 ) -> None:
     """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."""
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = Screen(stderr=True)
     with errors_as_exit_codes():
         settings = read_config(config, **({"ray": {"address": address}} if address else {}))
         if detach:
             _start_detached(console, settings, sys.argv[1:])
             return
         _Stop().install()
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s")
+        log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)-7s %(message)s")
         _run(console, settings, insecure=insecure, ready_to=ready_to)
 
 
@@ -84,9 +85,9 @@ def status(
     with errors_as_exit_codes():
         report = gather_report(read_config(config))
         if as_json:
-            typer.echo(json.dumps(report))
+            say(json.dumps(report))
         else:
-            show_report(Console(highlight=False, markup=False), report)
+            show_report(Screen(), report)
         if not report["running"]:
             raise typer.Exit(_NOTHING_RUNS)
 
@@ -94,7 +95,7 @@ def status(
 @app.command()
 def down(config: ConfigOption) -> None:
     """End the cluster in order: what was answered reaches the log first."""
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = Screen(stderr=True)
     with errors_as_exit_codes():
         folder = read_config(config).run_folder
         pid, _ = who_runs(folder)

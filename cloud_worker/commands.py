@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from router.errors import HeadraceError
+from router.terminal import say
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 
@@ -27,7 +28,7 @@ def errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except HeadraceError as error:
-        typer.echo(f"headrace-cloud: {error}", err=True)
+        say(f"headrace-cloud: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

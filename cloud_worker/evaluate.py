@@ -15,13 +15,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from cloud_worker.answer_tables import AnswerTable, parse_chains, read_answers, read_bounds, read_prices
 from cloud_worker.chain_figures import LEVELS, ChainFigures, Evaluation, ModelFigures, Recovered, evaluate_chains
 from cloud_worker.commands import errors_as_exit_codes
 from cloud_worker.evaluation_view import draw_curves, show_evaluation
 from router.errors import DataError
+from router.terminal import Screen, say
 
 COVERAGES = 20  # at which the risk is told: every 5 %
 
@@ -53,9 +53,9 @@ def evaluate(
         if picture:
             draw_curves(found, picture)
         if as_json:
-            typer.echo(json.dumps(as_json_object(found)))
+            say(json.dumps(as_json_object(found)))
         else:
-            show_evaluation(Console(highlight=False, markup=False), found)
+            show_evaluation(Screen(), found)
 
 
 def as_json_object(found: Evaluation) -> dict[str, Any]:
@@ -110,5 +110,5 @@ def _ordered(path: Path, prices: dict[str, float] | None) -> AnswerTable:
         raise DataError(str(path), 0, f"has no answers of {missing[0]!r}, which has a price")
     unpriced = [model for model in table.models if model not in prices]
     if unpriced:
-        typer.echo(f"headrace-cloud: {path}: left out, since they have no price: {', '.join(unpriced)}", err=True)
+        say(f"headrace-cloud: {path}: left out, since they have no price: {', '.join(unpriced)}", err=True)
     return table.only(tuple(prices))

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
@@ -26,6 +25,7 @@ from cloud_worker.store import Store
 from router.errors import BadInputError, UnknownTaskError
 from router.feedback import Opinion
 from router.query import Tier
+from router.terminal import Screen, say
 
 feedback_app = typer.Typer(help="What callers said of their answers; review it.", no_args_is_help=True)
 
@@ -75,9 +75,9 @@ def list_feedback(
         said = [one for one in Feedbacks(store.engine).of(task) if _waits(one) or not waiting]
         if as_json:
             figures = feedback_of(store, task)
-            typer.echo(json.dumps({"feedback": [asdict(one) for one in said], "figures": figures}))
+            say(json.dumps({"feedback": [asdict(one) for one in said], "figures": figures}))
             return
-        console = Console(highlight=False, soft_wrap=True, markup=False)
+        console = Screen(soft_wrap=True)
         for one in said:
             console.print(_line(one))
         if not said:
@@ -109,9 +109,9 @@ def review(  # noqa: PLR0913 - one argument for each flag
         given = _one(Feedbacks(store.engine).find(task, query_id, caller), query_id)
         reviewed = _review(store, given, label.strip() or given.correction, who or user_name(), accept=accept)
         if as_json:
-            typer.echo(json.dumps(asdict(reviewed)))
+            say(json.dumps(asdict(reviewed)))
         else:
-            typer.echo(f"{query_id}: {reviewed.review}{_becomes(reviewed)}")
+            say(f"{query_id}: {reviewed.review}{_becomes(reviewed)}")
 
 
 def _review(store: Store, given: Given, right: str, who: str, *, accept: bool) -> Given:

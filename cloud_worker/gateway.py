@@ -39,6 +39,7 @@ from router.errors import HeadraceError
 from router.files import write_whole
 from router.limits import MAX_ATTEMPT_BYTES
 from router.telemetry import Telemetry, TelemetrySettings
+from router.terminal import log_to_stderr
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Gateway:
 
     def __init__(self, config: CloudConfig, name: str, insecure: bool) -> None:
         """Begin to open the door; ``port`` says when it is open."""
-        logging.basicConfig(level=logging.INFO)
+        log_to_stderr(logging.INFO)
         self._config = config
         self._name = name
         self._insecure = insecure

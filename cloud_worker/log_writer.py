@@ -17,6 +17,7 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.drainer import Drainer
 from cloud_worker.repeats import Repeats
 from cloud_worker.store import Store
+from router.terminal import log_to_stderr
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class LogWriter:
 
     def __init__(self, config: CloudConfig) -> None:
         """Begin to drain."""
-        logging.basicConfig(level=logging.INFO)
+        log_to_stderr(logging.INFO)
         self._interval = config.log.drain_seconds
         repeats = Repeats(Store(config.store_url).engine)
         self._drainer = Drainer(config.spool_folder, DistillationLog(config.log_folder), repeats)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cloud_worker.commands import (
@@ -37,6 +36,7 @@ from cloud_worker.rollback import whole_release
 from cloud_worker.store import Store
 from router.errors import ReleaseError, UnknownTaskError
 from router.task import Mode, Task
+from router.terminal import Screen, say
 
 WhyOption = Annotated[str, typer.Option("--why", help="Reason, kept in the audit.", metavar="TEXT")]
 
@@ -224,9 +224,9 @@ def audit(
         exists = settings.store.url or (settings.data / "fleet.sqlite").is_file()  # else looking would make one
         actions = Hands(Store(settings.store_url).engine).actions(task) if exists else []
         if as_json:
-            typer.echo(json.dumps({"actions": [asdict(action) for action in actions]}))
+            say(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:
-            Console(highlight=False, markup=False).print(_table(actions) if actions else "nothing was done")
+            Screen().print(_table(actions) if actions else "nothing was done")
 
 
 def _lay(config: Path, order: Order, as_json: bool, **changes: Any) -> None:
@@ -240,11 +240,11 @@ def _order(config: Path, order: Order, as_json: bool, changes: Callable[[Operato
         before, after = operator.lay(order, time.time(), **changes(operator))
         if as_json:
             said = {"task": order.task, "did": order.did, "who": order.who, "changed": before != after}
-            typer.echo(json.dumps(said | {"before": asdict(before), "after": asdict(after)}))
+            say(json.dumps(said | {"before": asdict(before), "after": asdict(after)}))
         elif before == after:
-            typer.echo(f"{order.task}: nothing to change; {in_words(after)}")
+            say(f"{order.task}: nothing to change; {in_words(after)}")
         else:
-            typer.echo(f"{order.task}: {in_words(after)} (before: {in_words(before)})")
+            say(f"{order.task}: {in_words(after)} (before: {in_words(before)})")
 
 
 def in_words(hand: Hand) -> str:

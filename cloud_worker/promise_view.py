@@ -142,7 +142,8 @@ def _inputs(promise: dict[str, Any]) -> Iterator[str]:
     rows = f"{first['rows_now']:,} rows beside {first['rows_before']:,} certifying ones"
     chance = f"{inputs['chance_of_a_false_warning']:.0%} of looks warn by chance"
     if inputs["warnings"]:
-        yield f"[bold yellow]inputs have changed[/]: {', '.join(inputs['warnings'])} ({sizes}; {rows}; {chance})"
+        warnings = escape(", ".join(inputs["warnings"]))
+        yield f"[bold yellow]inputs have changed[/]: {warnings} ({sizes}; {rows}; {chance})"
     else:
         yield f"inputs as they were ({sizes}; {rows}; {chance})"
 

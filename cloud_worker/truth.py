@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.competence_view import lines_of
@@ -22,6 +21,7 @@ from router.distillation import Record
 from router.errors import UnknownTaskError
 from router.lessons import current
 from router.task import Kind, Task
+from router.terminal import Screen, say
 
 DEFAULT_ROWS = 50
 
@@ -127,10 +127,10 @@ def competence(
         desk = Desk(read_config(config), task)
         said = competence_of(desk.store, desk.log, desk.task, every_release=every_release, least_gain=least_gain)
         if as_json:
-            typer.echo(json.dumps(said))
+            say(json.dumps(said))
             return
         for line in lines_of(said):
-            Console(highlight=False, soft_wrap=True, markup=False).print(line, markup=True)
+            Screen(soft_wrap=True).print(line, markup=True)
 
 
 def _export(desk: Desk, path: Path, who: str, most: int, every_release: bool) -> dict[str, Any]:
@@ -155,21 +155,19 @@ def _import(desk: Desk, path: Path, who: str, new_labels: bool) -> dict[str, Any
 
 def _tell(task: str, who: str, said: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"task": task, "who": who} | said))
+        say(json.dumps({"task": task, "who": who} | said))
     elif "changed" in said:
-        typer.echo(
-            f"{said['labelled']} labels of {who}'s read, {said['changed']} changed; {said['open']} rows are open"
-        )
+        say(f"{said['labelled']} labels of {who}'s read, {said['changed']} changed; {said['open']} rows are open")
     elif "file" in said:
-        typer.echo(f"{said['rows']} rows for {who} are in {said['file']}; fill in `label`, then --import it")
+        say(f"{said['rows']} rows for {who} are in {said['file']}; fill in `label`, then --import it")
     elif not said["rows"]:
-        typer.echo("no row to label: there are no drawn rows of what serves, or all are labelled; see --every-release")
+        say("no row to label: there are no drawn rows of what serves, or all are labelled; see --every-release")
     else:
-        typer.echo(f"{said['labelled']} of {said['rows']} rows are labelled")
+        say(f"{said['labelled']} of {said['rows']} rows are labelled")
 
 
 def _say(as_json: bool) -> Say:
-    return lambda line: typer.echo(line, err=as_json)
+    return lambda line: say(line, err=as_json)
 
 
 def _ask(as_json: bool) -> Ask:

@@ -13,6 +13,7 @@ import typer
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import serve
 from router.errors import HeadraceError
+from router.terminal import LogLines, say
 
 app = typer.Typer(
     help="Answers queries on this device, escalates what it can't, and updates itself.",
@@ -46,7 +47,7 @@ def run(
         check_addresses(settings, str(config), insecure=insecure)
         asyncio.run(serve(settings, insecure=insecure))
     except HeadraceError as error:
-        typer.echo(f"headrace-edge: {error}", err=True)
+        say(f"headrace-edge: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
     except Exception as error:  # the outermost edge of a daemon
         log.critical("a part of the agent failed, so all of it stops", exc_info=error)
@@ -71,7 +72,7 @@ class _JsonLines(logging.Formatter):
 
 def _start_logging(*, as_json: bool, level: int) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.setFormatter(_JsonLines() if as_json else LogLines("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("edge_agent", "router"):
         logging.getLogger(name).setLevel(level)

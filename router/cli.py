@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from router.backtest.cli import backtest
@@ -25,6 +24,8 @@ from router.giving import feedback
 from router.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
 from router.questions import check_questions, read_questions
 from router.reporting import reporting, who_answered
+from router.shown import as_json_line
+from router.terminal import Screen, log_to_stderr, say
 
 CONCURRENCY, MAX_CONCURRENCY = 8, 256
 _SHOWN_FAILURES = 10
@@ -36,7 +37,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"headrace {version('headrace')}")
+        say(f"headrace {version('headrace')}")
         raise typer.Exit
 
 
@@ -108,7 +109,7 @@ def ask(
         if text is not None and file is None and out is None:
             if concurrency is not None:
                 raise typer.BadParameter("--concurrency is for --file; leave it out, or give --file with --out")
-            logging.basicConfig(level=logging.INFO, format="headrace: %(message)s")
+            log_to_stderr(logging.INFO, "headrace: %(message)s")
             with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
                 _show(client.answer(replace(template, text=text)), as_json)
         elif text is None and file is not None and out is not None:
@@ -131,21 +132,21 @@ app.command()(backtest)
 
 def _show(answer: Answer, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"id": answer.query_id, "answer": answer_as_json(answer)}, ensure_ascii=False))
+        say(as_json_line({"id": answer.query_id, "answer": answer_as_json(answer)}))
         return
-    typer.echo(answer.text)
+    say(answer.text)
     for label, log_probability in answer.distribution.top:
-        typer.echo(f"  {log_probability:8.3f}  {label}")
+        say(f"  {log_probability:8.3f}  {label}")
     if answer.rationale:
-        typer.echo(f"  {answer.rationale}")
-    typer.echo(who_answered(answer), err=True)
+        say(f"  {answer.rationale}")
+    say(who_answered(answer), err=True)
 
 
 def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, concurrency: int, as_json: bool) -> None:
     checked = check_questions(source, template)
     if checked.unread:
         unread = ", ".join(key if key.isprintable() else ascii(key) for key in checked.unread)
-        typer.echo(f"headrace: kept as they are, and not read: {unread}", err=True)
+        say(f"headrace: kept as they are, and not read: {unread}", err=True)
     with AnswerFile(out) as answers, _progress(checked.count) as on_progress:
 
         async def run() -> Tally:
@@ -155,9 +156,7 @@ def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, con
         try:
             tally = asyncio.run(run())
         except (HeadraceError, KeyboardInterrupt):
-            typer.echo(
-                f"headrace: {len(answers.done)} answers are in {out}; the same command goes on from there", err=True
-            )
+            say(f"headrace: {len(answers.done)} answers are in {out}; the same command goes on from there", err=True)
             raise
     _report(tally, as_json)
 
@@ -165,7 +164,7 @@ def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, con
 @contextlib.contextmanager
 def _progress(count: int) -> Iterator[Callable[[Tally], None]]:
     """A bar on standard error, if that is a terminal."""
-    console = Console(stderr=True, markup=False)
+    console = Screen(stderr=True)
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("asking", total=count)
@@ -174,10 +173,10 @@ def _progress(count: int) -> Iterator[Callable[[Tally], None]]:
 
 def _report(tally: Tally, as_json: bool) -> None:
     for line, error in tally.failures[:_SHOWN_FAILURES]:
-        typer.echo(f"headrace: line {line}: {error}", err=True)
+        say(f"headrace: line {line}: {error}", err=True)
     failed = len(tally.failures)
     if as_json:
-        typer.echo(
+        say(
             json.dumps(
                 {
                     "questions": tally.questions,
@@ -188,6 +187,6 @@ def _report(tally: Tally, as_json: bool) -> None:
             )
         )
     else:
-        typer.echo(f"{tally.answered} answered, {tally.skipped} answered before, {failed} without an answer", err=True)
+        say(f"{tally.answered} answered, {tally.skipped} answered before, {failed} without an answer", err=True)
     if failed:
         raise typer.Exit(tally.failures[0][1].exit_code)

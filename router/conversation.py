@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import uuid
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ from router.client import DEFAULT_DEADLINE_SECONDS, Client
 from router.errors import DataError, HeadraceError
 from router.query import Answer, Consent, GenerationLimits, Message, Query, Route
 from router.reporting import INTERRUPTED, reporting, say_error, who_answered
+from router.shown import as_json_line
+from router.terminal import say
 
 PROMPT = "you> "
 HELP = """\
@@ -138,15 +139,15 @@ def _at_a_terminal(client: Client, talk: Conversation, as_json: bool) -> None:
     """Ask for turns until the user leaves."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives ``input`` its history and its keys
-    typer.echo("Type a question, /help, or /quit.", err=True)
+    say("Type a question, /help, or /quit.", err=True)
     for text in _lines():
         if text == "/quit":
             return
         if text == "/reset":
             talk.reset()
-            typer.echo("Forgotten.", err=True)
+            say("Forgotten.", err=True)
         elif text.startswith("/"):
-            typer.echo(HELP, err=True)
+            say(HELP, err=True)
         else:
             _turn(client, talk, text, as_json)
 
@@ -157,9 +158,9 @@ def _turn(client: Client, talk: Conversation, text: str, as_json: bool) -> None:
     except HeadraceError as error:
         say_error(error, as_json)
         if talk.turns:
-            typer.echo("That turn is taken back; /reset begins another conversation.", err=True)
+            say("That turn is taken back; /reset begins another conversation.", err=True)
     except KeyboardInterrupt:
-        typer.echo("\nStopped; that turn is taken back.", err=True)
+        say("\nStopped; that turn is taken back.", err=True)
 
 
 def _lines() -> Iterator[str]:
@@ -173,10 +174,10 @@ def _lines() -> Iterator[str]:
         try:
             text = input(PROMPT).strip()
         except EOFError:
-            typer.echo(err=True)
+            say(err=True)
             return
         except KeyboardInterrupt:
-            typer.echo("" if warned else "\nCtrl-D or /quit leaves; so does Ctrl-C again.", err=True)
+            say("" if warned else "\nCtrl-D or /quit leaves; so does Ctrl-C again.", err=True)
             if warned:
                 raise typer.Exit(INTERRUPTED) from None
             warned = True
@@ -189,7 +190,7 @@ def _lines() -> Iterator[str]:
 def _show(text: str, answer: Answer, as_json: bool) -> None:
     if as_json:
         line = {"id": answer.query_id, "user": text, "answer": answer_as_json(answer)}
-        typer.echo(json.dumps(line, ensure_ascii=False))
+        say(as_json_line(line))
         return
-    typer.echo(answer.text)
-    typer.echo(typer.style(who_answered(answer), dim=True), err=True)
+    say(answer.text)
+    say(who_answered(answer), err=True, dim=True)

@@ -10,6 +10,7 @@ import typer
 from router.client import DEFAULT_DEADLINE_SECONDS, Client
 from router.feedback import Opinion
 from router.reporting import reporting
+from router.terminal import say
 
 
 def feedback(  # noqa: PLR0913 - one argument for each flag
@@ -44,4 +45,4 @@ def feedback(  # noqa: PLR0913 - one argument for each flag
     with reporting(as_json):
         with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
             client.feedback(query_id, task, opinion.value, correction=correction, comment=comment)
-        typer.echo(json.dumps({"query_id": query_id, "verdict": opinion.value}) if as_json else "taken")
+        say(json.dumps({"query_id": query_id, "verdict": opinion.value}) if as_json else "taken")

@@ -10,6 +10,7 @@ import typer
 
 from router.errors import HeadraceError
 from router.query import Answer
+from router.terminal import say
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
@@ -23,7 +24,7 @@ def reporting(as_json: bool) -> Iterator[None]:
         say_error(error, as_json)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
-        typer.echo("headrace: stopped", err=True)
+        say("headrace: stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -31,8 +32,8 @@ def say_error(error: HeadraceError, as_json: bool) -> None:
     """Say it for people, and as JSON where that is wanted."""
     if as_json:
         said = {"kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
-        typer.echo(json.dumps({"error": said}))
-    typer.echo(f"headrace: {error}", err=True)
+        say(json.dumps({"error": said}))
+    say(f"headrace: {error}", err=True)
 
 
 def who_answered(answer: Answer) -> str:

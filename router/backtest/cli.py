@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from router.errors import ConfigError, HeadraceError
+from router.terminal import Screen, say
 
 if TYPE_CHECKING:
     from router.backtest.reading import Log
@@ -135,9 +135,9 @@ def _tell(
         draw(read, results, picture)
     if as_json:
         for found in objects:
-            typer.echo(json.dumps(found))
+            say(json.dumps(found))
         return
-    show(Console(highlight=False, markup=False), read, plan, results)
+    show(Screen(), read, plan, results)
 
 
 def _promises(given: Sequence[str]) -> tuple[float, ...]:
@@ -175,7 +175,7 @@ def _check_writable(option: str, path: Path | None) -> None:
 @contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     """A bar on standard error, if that is a terminal."""
-    console = Console(stderr=True, markup=False)
+    console = Screen(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("reading", total=1.0)
@@ -190,9 +190,9 @@ def _reporting(as_json: bool) -> Iterator[None]:
     except HeadraceError as error:
         if as_json:
             said = {"kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}
-            typer.echo(json.dumps({"error": said}))
-        typer.echo(f"headrace: {error}", err=True)
+            say(json.dumps({"error": said}))
+        say(f"headrace: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
-        typer.echo("headrace: stopped", err=True)
+        say("headrace: stopped", err=True)
         raise typer.Exit(_INTERRUPTED) from None

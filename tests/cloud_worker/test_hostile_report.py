@@ -1,0 +1,18 @@
+"""What a device says of itself reaches ``status`` and ``feedback list`` as text."""
+
+import io
+
+from cloud_worker.report import show_report
+from router.terminal import Screen
+
+
+def test_a_device_that_writes_escapes_and_markup_into_its_state_steers_no_terminal():
+    hostile = "ok\x1b[2J\x9b31m[red]x[/red][link=http://evil]y[/link]\r\u202e"
+    device = {"device": hostile, "last_seen": 0.0, "state": hostile, "outbox_pending": 0, "tasks": [{"task": hostile}]}
+    log = {"rows": 0, "version": -1, "spool_pending": 0}
+    out = io.StringIO()
+    screen = Screen(file=out, force_terminal=True, color_system="truecolor", width=400)
+    show_report(screen, {"ready": False, "running": False, "log": log, "tasks": [], "devices": [device]})
+    for piece in ("\x1b[2J", "\x1b]8", "\x9b", "\r", "\u202e"):
+        assert piece not in out.getvalue()
+    assert "[red]x[/red][link=http://evil]y[/link]" in out.getvalue()
