@@ -15,14 +15,15 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cloud_worker.draws import Draws, Verified
 from cloud_worker.feedback import FeedbackTaker
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
-from cloud_worker.records import Asked, Outcome, answer_of, question_of, record_of, verify_draw
+from cloud_worker.records import Asked, Outcome, answer_of, question_of, record_of
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.teachers.base import Question
 from cloud_worker.tiered import TieredPool
@@ -50,8 +51,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_DEADLINE_SECONDS = 30.0
 
-Seeds = Callable[[str], Awaitable[bytes]]
-
 
 @dataclass(frozen=True, slots=True)
 class CascadeParts:
@@ -63,7 +62,7 @@ class CascadeParts:
         tasks: By name.
         pool: Asks their teachers.
         spool: Keeps records and answers.
-        seed_of: A device's exploration seed.
+        draws: Tells what was drawn.
         metrics: Counts what happens.
         spool_max_bytes: Above it, answers go out unlogged.
         feedback: Takes what callers think of their answers.
@@ -75,7 +74,7 @@ class CascadeParts:
     tasks: Mapping[str, Task]
     pool: TieredPool
     spool: Spool
-    seed_of: Seeds
+    draws: Draws
     metrics: GatewayMetrics
     spool_max_bytes: int
     feedback: FeedbackTaker
@@ -118,7 +117,10 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
     async def Feedback(self, request: Any, context: Any) -> cascade_pb2.FeedbackResponse:  # noqa: N802
         """Take what a caller thinks of its answer."""
         caller = caller_of(context, self._parts.insecure)
-        await self._parts.feedback.take(feedback_from_proto(request), caller)
+        feedback = feedback_from_proto(request)
+        if feedback.attempt is not None and not await self._parts.draws.knows(caller):
+            feedback = replace(feedback, attempt=None)  # only a device answers in our place
+        await self._parts.feedback.take(feedback, caller)
         return cascade_pb2.FeedbackResponse()
 
     def _checked(self, query: Query) -> Query:
@@ -183,9 +185,8 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         believed = with_believed_time(query, received_at)
         if believed.attempt != query.attempt and believed.attempt is not None and not believed.attempt.asked_at:
             parts.metrics.false_time(query.task, caller)
-        query = believed
-        explored = await self._was_drawn(query, caller)
-        asked = Asked(query, caller, task, received_at, explored)
+        verified = await self._verified(believed, caller, received_at)
+        asked = Asked(verified.query, caller, task, received_at, verified.explored)
         trace = tuple(inject().items())
         question = question_of(asked, trace)
         outcome = await self._ask(asked, question, deadline)
@@ -208,14 +209,11 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
             if payment is not None:
                 await asyncio.to_thread(limits.settle, task, payment, cost)
 
-    async def _was_drawn(self, query: Query, caller: str) -> bool:
-        attempt = query.attempt
-        if attempt is None or not attempt.explored:
-            return False
-        drawn = verify_draw(query, await self._parts.seed_of(caller))
-        if not drawn:
+    async def _verified(self, query: Query, caller: str, received_at: float) -> Verified:
+        verified = await self._parts.draws.verify(query, caller, received_at)
+        if verified.is_false_claim:
             self._parts.metrics.false_claim(query.task)
-        return drawn
+        return verified
 
     def _may_log(self, asked: Asked) -> bool:
         consent = asked.query.consent

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from cloud_worker.config import Fleet
 from cloud_worker.fleet_limits import FleetLimits, seen_lately, share_of_device
+from cloud_worker.ordered_rates import OrderedRates
 from cloud_worker.store import Store, TaskState
 from cloud_worker.traffic import Traffic
 from router.bounds import check_message
@@ -33,7 +34,14 @@ from router.wire import orders_to_proto, report_from_proto
 class FleetServicer(fleet_pb2_grpc.FleetServicer):
     """Serves ``Sync``; enrolment comes with mutual TLS."""
 
-    def __init__(self, store: Store, settings: Fleet, insecure: bool, tasks: Iterable[Task] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Fleet,
+        insecure: bool,
+        tasks: Iterable[Task] = (),
+        told: Callable[[str], None] = lambda device: None,
+    ) -> None:
         """Serve from ``store`` at the pace of ``settings``.
 
         Args:
@@ -41,7 +49,11 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             settings: How often devices report.
             insecure: Callers are who they say they are.
             tasks: Whose limits devices are told.
+            told: Hears of each device that has been told its orders.
         """
+        self._told = told
+        self._rates = OrderedRates(store.engine)
+        self._rates.take_over(store.devices())
         self._limited = {task.name: task for task in tasks if task.budget != Limits()}
         self._limits = FleetLimits(store)
         self._store = store
@@ -55,8 +67,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         report = report_from_proto(request)
         if report.device and report.device != caller:
             raise BadInputError("device", f"is {report.device!r}, but the caller is {caller!r}")
-        report = replace(report, device=caller)
-        return orders_to_proto(await asyncio.to_thread(self._answer, report))
+        orders = await asyncio.to_thread(self._answer, replace(report, device=caller))
+        self._told(caller)
+        return orders_to_proto(orders)
 
     async def Enroll(self, request: Any, context: Any) -> fleet_pb2.EnrollResponse:  # noqa: N802
         """Not served yet."""
@@ -73,13 +86,11 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         now = time.time()
         self._traffic.add(device.report, report, now)
         self._store.save_report(report, now)
+        states = [state for state in self._store.task_states() if state.manifest_sha256]
+        self._rates.tell(report.device, {state.name: state.exploration for state in states}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
-            tasks=tuple(
-                replace(_order(state), **self._limits_of(state.name, now))
-                for state in self._store.task_states()
-                if state.manifest_sha256
-            ),
+            tasks=tuple(replace(_order(state), **self._limits_of(state.name, now)) for state in states),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
         )

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import ray
 from cloud_worker.cascade import CascadeParts, CascadeServicer
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.draws import Draws
 from cloud_worker.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits
@@ -49,7 +49,6 @@ SERVICES = ("headrace.v1.Cascade", "headrace.v1.Fleet", "headrace.v1.Releases")
 STOP_GRACE_SECONDS = 5.0
 
 _CPUS = 0.1
-_SEEDS_IN_MIND = 10_000
 
 
 class Gateway:
@@ -67,7 +66,7 @@ class Gateway:
         promises = Promises(config.tasks, self._store, Publisher(config.releases_folder))
         PromiseMetrics(self._telemetry.meter, promises.gather)
         self._gatherers = {teacher.name: self._gatherer(teacher.name) for teacher in config.teachers}
-        self._seeds: OrderedDict[str, bytes] = OrderedDict()
+        self._draws = Draws(self._store, config.fleet.sync_seconds * (1.0 + config.fleet.jitter))
         self._opened = asyncio.get_running_loop().create_task(self._open())
 
     async def port(self) -> int:
@@ -103,7 +102,8 @@ class Gateway:
         )
         cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), door.server)
         fleet_pb2_grpc.add_FleetServicer_to_server(
-            FleetServicer(self._store, self._config.fleet, self._insecure, self._config.tasks), door.server
+            FleetServicer(self._store, self._config.fleet, self._insecure, self._config.tasks, self._draws.forget),
+            door.server,
         )
         release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(self._config.releases_folder), door.server)
         port = await door.start()
@@ -123,7 +123,7 @@ class Gateway:
             tasks=tasks,
             pool=TieredPool(self._gatherers, Serving(self._store)),
             spool=self._spool,
-            seed_of=self._seed_of,
+            draws=self._draws,
             metrics=GatewayMetrics(
                 self._telemetry,
                 lambda: sum(gatherer.waiting for gatherer in self._gatherers.values()),
@@ -143,14 +143,6 @@ class Gateway:
             max_calls=settings.replicas * settings.calls_of_a_copy,
             max_waiting=self._config.door.max_waiting,
         )
-
-    async def _seed_of(self, caller: str) -> bytes:
-        seed = self._seeds.get(caller)
-        if seed is None:
-            seed = self._seeds[caller] = (await asyncio.to_thread(self._store.device, caller)).seed
-            if len(self._seeds) > _SEEDS_IN_MIND:
-                self._seeds.popitem(last=False)
-        return seed
 
 
 def reopened(listen: str, run_file: Path) -> str:

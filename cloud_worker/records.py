@@ -2,7 +2,7 @@
 
 Rules:
  * A query is explored when its device says so and the draw, recomputed with the device's seed, agrees.
- * A claim that does not verify makes an ordinary row.
+ * A claim that does not verify makes an ordinary row: of no exploration rate, and of weight one.
  * A query without an attempt was asked directly: it is neither explored nor covered.
  * Calls of tools stand in the log as JSON text; the caller gets them apart from the text too.
  * An answer that can't be read, or has no readable reason where the task wants one, goes out and is no lesson.
@@ -48,7 +48,7 @@ class Asked:
     """One query as the gateway took it in.
 
     Attributes:
-        query: With its id.
+        query: With its id; its attempt names the rate that its device was ordered.
         caller: Who asked, authenticated.
         task: Its task.
         received_at: Unix time in seconds.
@@ -82,7 +82,7 @@ class Outcome:
 
 
 def verify_draw(query: Query, seed: bytes) -> bool:
-    """Whether a query was explored: claimed by its first tier, and drawn by that tier's seed at the rate it names."""
+    """Whether a query was explored: its first tier claims so, and drew it by its seed at the rate in the attempt."""
     attempt = query.attempt
     return attempt is not None and attempt.explored and is_explored(seed, query.id, attempt.exploration)
 
@@ -149,6 +149,8 @@ def record_of(asked: Asked, outcome: Outcome) -> Record:
     query, attempt, answer = asked.query, asked.query.attempt or Attempt(), outcome.answer
     # Else the reference was asked for certain.
     drawn = (attempt.kept and not attempt.degraded) or outcome.stands
+    claims = attempt.explored or (attempt.kept and not attempt.degraded)
+    rate = 0.0 if claims and not asked.explored else attempt.exploration
     return Record(
         caller=asked.caller,
         query_id=query.id,
@@ -176,8 +178,8 @@ def record_of(asked: Asked, outcome: Outcome) -> Record:
         degraded=attempt.degraded,
         covered=is_covered(query),
         explored=asked.explored,
-        propensity=attempt.exploration if drawn and attempt.exploration > 0 else 1.0,
-        exploration=attempt.exploration,
+        propensity=rate if drawn and rate > 0 else 1.0,
+        exploration=rate,
         threshold=attempt.threshold,
         tokens_in=answer.tokens_in,
         tokens_out=answer.tokens_out,

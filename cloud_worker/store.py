@@ -203,7 +203,7 @@ class Store:
 
     def device(self, device: str) -> Device:
         """The device of that name, made with a fresh seed at first contact."""
-        found = self._find_device(device)
+        found = self.find_device(device)
         if found is not None:
             return found
         now = time.time()
@@ -216,11 +216,12 @@ class Store:
                 )
         except IntegrityError:
             pass  # another gateway met it in the same moment
-        again = self._find_device(device)
+        again = self.find_device(device)
         assert again is not None
         return again
 
-    def _find_device(self, device: str) -> Device | None:
+    def find_device(self, device: str) -> Device | None:
+        """The device of that name, ``None`` where none has reported under it."""
         with self._engine.connect() as connection:
             row = connection.execute(select(_DEVICES).where(_DEVICES.c.id == device)).first()
         return None if row is None else _device(row)

@@ -10,8 +10,9 @@ Rules:
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,12 +22,15 @@ from pydantic_settings import (
 )
 
 from router.address import plain_address
+from router.door import ANONYMOUS
 from router.errors import ConfigError
 from router.model_servers import Servers
 from router.settings import config_error, merged, read_toml
 from router.telemetry import TelemetrySettings
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
+
+DeviceName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class _Section(BaseModel):
@@ -40,11 +44,20 @@ class DoorSettings(_Section):
         listen: ``host:port``; port 0 takes a free one, written to ``<data>/run/agent.json``.
         reflection: Serve gRPC reflection.
         max_message_bytes: Largest message read or written.
+        tiers: Names of the devices below, which ask through this one: they alone may send what they did with a query.
     """
 
     listen: str = "127.0.0.1:7701"
     reflection: bool = False
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+    tiers: tuple[DeviceName, ...] = Field(default=(), max_length=1000)
+
+    @field_validator("tiers")
+    @classmethod
+    def _are_known(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:
+        if ANONYMOUS in tiers:
+            raise ValueError(f"holds {ANONYMOUS!r}, which is whoever names nobody; list devices by their names")
+        return tiers
 
 
 class UpstreamSettings(_Section):
@@ -99,7 +112,7 @@ class Config(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
     )
 
-    device: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    device: DeviceName
     data: Path
     door: DoorSettings = DoorSettings()
     upstream: UpstreamSettings

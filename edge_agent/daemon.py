@@ -102,7 +102,8 @@ class Daemon:
         agent = Agent(self._tasks, self._thinker, upstream, self._outbox, telemetry)
         feedback = FeedbackDesk(upstream.feed_back)
         recent = RecentAnswers(time.monotonic)
-        servicer = CascadeServicer(agent, self._tasks, recent, telemetry, feedback, insecure=insecure)
+        tiers = config.door.tiers
+        servicer = CascadeServicer(agent, self._tasks, recent, telemetry, feedback, insecure=insecure, tiers=tiers)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
         telemetry.watch(self._tasks, self._outbox, upstream)
 

@@ -4,13 +4,15 @@ Rules:
  * A value is checked here, once, and trusted further in.
  * The caller's gRPC deadline is the only one; who sets none has ``DEFAULT_SECONDS``.
  * A query counts once: a repeated id gets the stored answer and counts no more.
+ * What a tier below did with a query is heard from the tiers listed alone. Of anybody else it is a claim, and refused:
+   under this device's name it would speak of the promise.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +27,7 @@ from edge_agent.thinking import stays
 from router import names
 from router import query as flow
 from router.door import caller_of
+from router.errors import BadInputError
 from router.feedback_wire import feedback_from_proto
 from router.propagation import extract
 from router.query import Query, check_query
@@ -48,8 +51,10 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         feedback: FeedbackDesk,
         *,
         insecure: bool,
+        tiers: Iterable[str] = (),
     ) -> None:
-        """Answer by ``agent``; on an insecure door, callers are who they say they are."""
+        """Answer by ``agent``; on an insecure door, callers are who they say they are. ``tiers`` are those below."""
+        self._tiers = frozenset(tiers)
         self._agent = agent
         self._feedback = feedback
         self._insecure = insecure
@@ -74,12 +79,14 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         self, request: cascade_pb2.FeedbackRequest, context: _Context
     ) -> cascade_pb2.FeedbackResponse:
         """Take what a caller thinks of its answer."""
+        self._check_attempt(request, context)
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left
         await self._feedback.take(feedback_from_proto(request), caller_of(context, self._insecure), seconds)
         return cascade_pb2.FeedbackResponse()
 
     async def _answer(self, request: cascade_pb2.AnswerRequest, context: _Context) -> flow.Answer:
+        self._check_attempt(request, context)
         query = query_from_proto(request)
         query = check_query(query if query.id else replace(query, id=uuid.uuid4().hex))
         left = context.time_remaining()
@@ -100,6 +107,18 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
                 }
             )
         return answer
+
+    def _check_attempt(
+        self, request: cascade_pb2.AnswerRequest | cascade_pb2.FeedbackRequest, context: _Context
+    ) -> None:
+        """Refuse an attempt of a caller that is no tier below.
+
+        Raises:
+            BadInputError: Names the field.
+        """
+        if request.HasField("attempt") and caller_of(context, self._insecure) not in self._tiers:
+            what = "is what a device did with a query, and this caller is none that asks through this agent"
+            raise BadInputError("attempt", f"{what}; leave it out, or list the caller in door.tiers here")
 
     def _note(self, query: Query, answer: flow.Answer, caller: str) -> None:
         """Remember who was answered, for feedback."""

@@ -2,6 +2,7 @@
 
 Rules:
  * Every explored row of the release counts once, in the log's order, whether it was kept or escalated.
+ * No device alone decides; see ``fleet_watch``.
  * A release under a later number, same content and threshold, is watched over both lives.
  * While the operator has everything escalate, it is judged by what it would have kept.
  * What was asked while the watch was blind is left out: of that time, what was kept is missing.
@@ -14,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from router.distillation import Record, may_certify
+from router.distillation import Record, had_to_be_asked, may_certify
+from router.fleet_watch import FleetWatch
 from router.judgement import DeviceStudent
 from router.lessons import query_of, would_stay
 from router.line import Spans, is_within
 from router.task import Task
 from router.trial import Judging
-from router.watch import Watch, WatchState
 
 ALARMED = "alarmed"
 MOST_SINCE = 1000  # latest rows that a former release is looked at on
@@ -43,7 +44,7 @@ class Lookout:
     release: int
     task: Task
     judging: Judging
-    watch: Watch
+    watch: FleetWatch
     seen: int = 0
     also: frozenset[int] = frozenset()
 
@@ -58,7 +59,7 @@ class Lookout:
             also: Other numbers under which the same content served at the same threshold.
         """
         objective = task.at_device
-        watch = Watch(WatchState(objective.max_disagreement, 1.0 - objective.assurance))
+        watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
         return cls(release, task, judging, watch, also=also)
 
     def look(self, rows: Sequence[Record], blind: Spans = ()) -> bool:
@@ -71,8 +72,10 @@ class Lookout:
         new, self.seen = rows[self.seen :], len(rows)
         alarmed = False
         for row in new:
+            if may_certify(row) or had_to_be_asked(row):
+                self.watch.meet(row.caller, row.received_at)
             if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):
-                alarmed = self.watch.update(self._lost(row))
+                alarmed = self.watch.update(row.caller, self._lost(row))
         return alarmed
 
     def _is_mine(self, row: Record) -> bool:
@@ -87,6 +90,8 @@ def evidence_against(
 ) -> float:
     """Natural logarithm of the watch's bet that a student at a threshold breaks the promise on some rows.
 
+    Here one device is enough to speak against it: nothing serves again on a doubt.
+
     Args:
         rows: That may certify, drawn since its certificate, in the log's order.
         student: Its own.
@@ -94,9 +99,10 @@ def evidence_against(
         task: As it is now.
         judging: Its judge.
     """
-    watch = Watch(WatchState(task.at_device.max_disagreement, 1.0 - task.at_device.assurance))
+    watch = FleetWatch(task.at_device.max_disagreement, 1.0 - task.at_device.assurance)
     for row in rows:
+        watch.meet(row.caller, row.received_at)
         judged = student.judge(query_of(row))
         keeps = judged.score is not None and judged.score >= threshold
-        watch.update(keeps and not judging(row.text, judged.answer, row.answer))
-    return watch.log_evidence
+        watch.update(row.caller, keeps and not judging(row.text, judged.answer, row.answer))
+    return watch.log_pooled

@@ -26,6 +26,7 @@ from cloud_worker.pool_policies import PoolFigures, PoolPolicies, Standing, Stor
 from cloud_worker.refresh.tier_fitting import PRICES, Path, Seen, fit_path
 from router.confidence import Array
 from router.distillation import Record, may_certify
+from router.fleet_watch import FleetWatch
 from router.guarantee import Bools, Point, Situation, cautious_loss, plan
 from router.lessons import Key, would_stay
 from router.refreshing import PATIENCE, PATIENCE_ROWS, Pace
@@ -33,7 +34,7 @@ from router.sharing import heard_lately, shared_fairly
 from router.task import Task
 from router.tiers import Places, PoolPolicy, said_by
 from router.trial import LEAST_TRIED, Judging, is_kept_by_thinning
-from router.watch import Watch, WatchState, attempt_alpha, is_certified, most_losses
+from router.watch import attempt_alpha, is_certified, most_losses
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Tiering:
         self._seen = 0
         self._version = ""
         self._fitted_rows = 0
-        self._watched: tuple[int, int, Watch] | None = None
+        self._watched: tuple[int, int, FleetWatch] | None = None
         self._known: dict[int, dict[Key, tuple[bool, bool, float]]] = {}  # by policy and row: stood, lost, spent
 
     def look(self, rows: Sequence[tuple[int, Record]], rate: float, held: bool) -> None:
@@ -120,12 +121,13 @@ class Tiering:
             return True
         if self._watched is None or self._watched[0] != serving.number:
             part = self._task.at_pool
-            self._watched = (serving.number, 0, Watch(WatchState(part.max_disagreement, 1.0 - part.assurance)))
+            self._watched = (serving.number, 0, FleetWatch(part.max_disagreement, 1.0 - part.assurance))
         number, done, watch = self._watched
         since = [row for row in self._rows if row.batch > serving.served_after]
         walked = self._walk(serving, since)
-        for lost in walked.lost[done:]:
-            watch.update(bool(lost))
+        for row, lost in zip(since[done:], walked.lost[done:], strict=True):
+            watch.meet(row.record.caller, row.record.received_at)
+            watch.update(row.record.caller, bool(lost))
         self._watched = (number, len(since), watch)
         seen = watch.freeze()
         if seen.alarmed:

@@ -14,6 +14,7 @@ DATA = Path(os.environ.get("HEADRACE_DATA", ROOT / "../shared/data"))
 REDUCED = [
     (("lives", "--lives", "2", "--queries", "2000", "--generated"), {"lives", "queries", "scores", "rows", "drift"}),
     (("watch_delay", "--lives", "60", "--rows", "7000"), {"false_alarms", "bound", "cases"}),
+    (("forged_rows", "--lives", "1", "--rows", "90"), {"lives", "cases"}),
 ]
 READING = [
     (("mmlu_chains", "--repeats", "4"), "cascades/published_mmlu.csv", {"mean_area", "change"}),

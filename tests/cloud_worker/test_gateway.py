@@ -84,15 +84,30 @@ async def test_a_release_without_student_is_published_before_the_door_opens(devi
 
 
 async def test_a_draw_that_does_not_verify_makes_an_ordinary_row(cluster, device):
-    seed = (await device.sync()).seed
-    rate = 0.5
-    ids = [uuid.uuid4().hex for _ in range(20)]
-    for query_id in ids:
-        claim = Attempt(answer="label 1", kept=True, explored=True, exploration=rate)
-        await device.ask(Query(query_id, "home", "text 1", attempt=claim))
+    store, rate = Store(cluster.config.store_url), 0.5
+    store.update_task("home", exploration=rate)
+    try:
+        seed = (await device.sync()).seed
+        ids = [uuid.uuid4().hex for _ in range(20)]
+        for query_id in ids:
+            claim = Attempt(answer="label 1", kept=True, explored=True, exploration=1.0)
+            await device.ask(Query(query_id, "home", "text 1", attempt=claim))
+    finally:
+        store.update_task("home", exploration=1.0)
     rows = {row.query_id: row for row in logged(cluster, device.device)}
     assert {row.query_id for row in rows.values() if row.explored} == {i for i in ids if is_explored(seed, i, rate)}
     assert 0 < sum(row.explored for row in rows.values()) < 20
+    assert {(row.exploration, row.propensity) for row in rows.values() if row.explored} == {(rate, rate)}
+    assert {(row.exploration, row.propensity) for row in rows.values() if not row.explored} == {(0.0, 1.0)}
+
+
+async def test_an_attempt_of_whoever_never_reported_says_nothing(cluster, device):
+    forged = Attempt(release=1, answer="label 1", score=0.9, kept=True, explored=True, exploration=1.0, place=7)
+    answer = await device.ask(Query("", "home", "text 1", attempt=forged))
+    assert not answer.provenance.covered and not answer.provenance.explored
+    [row] = logged(cluster, device.device)
+    assert (row.source, row.explored, row.covered, row.place) == (Source.DIRECT, False, False, 0)
+    assert Store(cluster.config.store_url).find_device(device.device) is None
 
 
 async def test_a_proved_policy_lets_a_cheaper_teacher_answer_what_was_not_drawn(cluster, device):

@@ -3,6 +3,7 @@
 import pytest
 
 from cloud_worker.cascade import CascadeParts, CascadeServicer
+from cloud_worker.draws import Draws
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.records import Outcome
@@ -60,16 +61,13 @@ class Gateway:
                 tasks={"home": task, "free": FREE},
                 pool=self.pool,
                 spool=self.spool,
-                seed_of=self._seed,
+                draws=Draws(store, 10.0),
                 metrics=GatewayMetrics(self.telemetry, lambda: 0, lambda: 0),
                 spool_max_bytes=1_000_000,
                 feedback=None,
                 limits=self.limits,
             )
         )
-
-    async def _seed(self, caller):
-        return b"s" * 32
 
     async def ask(self, query_id, attempt=None, task="home"):
         return await self.servicer.Answer(query_to_proto(Query(query_id, task, "lamp", attempt=attempt)), Context())

@@ -8,9 +8,11 @@ import pytest
 
 from edge_agent.testing import TASK, WORDS, tiny_release
 from router.exploration import is_explored
+from router.names import META_DEVICE
 from router.query import Attempt, Consent, Query, Reason, Route, Tier, Wanted
 from router.task import Mode, Task
 from router.v1 import cascade_pb2_grpc
+from router.v1.cascade_pb2 import FeedbackRequest
 from router.wire import query_to_proto
 
 
@@ -119,10 +121,36 @@ async def test_a_cloud_only_query_passes_through_as_it_is(warm, cloud):
     assert cloud.queries[0].attempt is None
 
 
-async def test_a_query_of_another_tier_keeps_its_attempt(warm, cloud):
+BELOW = ((META_DEVICE, "device-below"),)
+
+
+async def test_a_query_of_a_tier_below_keeps_its_attempt(harness, cloud):
+    cloud.publish(*tiny_release(TASK, 1, WORDS))
+    await harness.start(door={"tiers": ("device-below",)})
+    await cloud.until_active(1)
     attempt = Attempt(7, "lights", 0.25, Reason.UNCONFIDENT, True, 0.5)
-    await warm.ask("light", attempt=attempt)
+    await harness.ask("light", attempt=attempt, metadata=BELOW)
     assert cloud.queries[0].attempt == attempt
+
+
+@pytest.mark.parametrize("who", [(), BELOW, ((META_DEVICE, "device-1"),), ((META_DEVICE, "anonymous"),)])
+@pytest.mark.parametrize("attempt", [Attempt(), Attempt(kept=True, explored=True, exploration=1.0)])
+async def test_an_attempt_of_whoever_is_no_tier_below_is_refused(warm, cloud, who, attempt):
+    stub = cascade_pb2_grpc.CascadeStub(warm.channel)
+    request = query_to_proto(Query("forged", "home", "light", attempt=attempt))
+    said = FeedbackRequest(query_id="forged", task="home", verdict=2, attempt=request.attempt)
+    calls = (
+        stub.Answer(request, timeout=10, metadata=who),
+        stub.AnswerStream(request, timeout=10, metadata=who).read(),
+        stub.Feedback(said, timeout=10, metadata=who),
+    )
+    for call in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details().startswith("attempt ")
+    assert not cloud.queries and not cloud.feedback
+    assert warm.report().answered == 0
 
 
 async def test_who_refuses_to_be_logged_is_neither_drawn_nor_taught(warm, cloud):

@@ -49,11 +49,13 @@ async def test_only_who_asked_is_heard_and_all_others_hear_the_same(warm, cloud)
     claim = Attempt(release=1, answer="lights", kept=True)
     heard = [
         await refused(warm, Feedback("local", "home", Opinion.WRONG), EVE),
-        await refused(warm, Feedback("local", "home", Opinion.WRONG, attempt=claim), EVE),
-        await refused(warm, Feedback("never", "home", Opinion.WRONG, attempt=claim)),
+        await refused(warm, Feedback("never", "home", Opinion.WRONG)),
         await refused(warm, Feedback("local", "garden", Opinion.WRONG)),
     ]
     assert set(heard) == {(grpc.StatusCode.NOT_FOUND, UNKNOWN_ANSWER)}
+    for query_id, who in (("local", EVE), ("local", ADA), ("never", ADA)):
+        code, _ = await refused(warm, Feedback(query_id, "home", Opinion.WRONG, attempt=claim), who)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert not cloud.feedback
 
 

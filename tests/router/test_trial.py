@@ -395,3 +395,13 @@ def test_the_champions_share_is_reckoned_by_propensity_once_it_has_met_enough_ro
 def test_rows_of_a_champion_that_explores_nothing_do_not_tell_its_share(record):
     escalated = [record(number, release=2, explored=False, exploration=0.0) for number in range(LEAST_MET)]
     assert champion_share(escalated, 2, expected=0.9) == 0.9
+
+
+@pytest.mark.parametrize("honest", [1, 3])
+def test_a_flood_of_one_device_does_not_make_the_others_silent(record, honest):
+    one, rows = trial(), []
+    for place in range(20 * honest):
+        rows += after([record(place, caller=f"d{place % honest}")])
+    rows += after([record(1000 + place, caller="liar", received_at=100.0 + 0.1 * place) for place in range(1000)])
+    one.look(certifying(rows, one, set()), GOOD, judging)
+    assert one.counts["liar"] <= 20 + 2 * SLACK_ROWS
