@@ -1,7 +1,7 @@
 """What do forged rows of one device do to the watch: how many alarm a fleet, and do right ones hide a loss?
 
-Before: the watch by traffic alone, ``router.watch.Watch``. After: the fleet's watch, which no device alone decides. Honest
-devices ask in turn; one more says what it likes.
+Before: the watch by traffic alone, ``router.watch.Watch``. After: the fleet's watch, which no device alone decides.
+Honest devices ask in turn; one more says what it likes.
 """
 
 from __future__ import annotations

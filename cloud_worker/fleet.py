@@ -25,6 +25,7 @@ from router.bounds import check_message
 from router.door import caller_of
 from router.errors import BadInputError, NotServedError
 from router.lookout import ALARMED
+from router.plausible import plausible
 from router.rollout import DeviceReport, Order, Orders
 from router.task import Limits, Mode, Task
 from router.v1 import fleet_pb2, fleet_pb2_grpc
@@ -41,6 +42,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         insecure: bool,
         tasks: Iterable[Task] = (),
         told: Callable[[str], None] = lambda device: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Serve from ``store`` at the pace of ``settings``.
 
@@ -50,7 +52,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             insecure: Callers are who they say they are.
             tasks: Whose limits devices are told.
             told: Hears of each device that has been told its orders.
+            clock: Tells Unix time in seconds.
         """
+        self._clock = clock
         self._told = told
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices())
@@ -83,7 +87,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
 
     def _answer(self, report: DeviceReport) -> Orders:
         device = self._store.device(report.device)
-        now = time.time()
+        now = self._clock()
+        report = plausible(report, device.report, now - device.last_seen)
         self._traffic.add(device.report, report, now)
         self._store.save_report(report, now)
         states = [state for state in self._store.task_states() if state.manifest_sha256]

@@ -1,10 +1,12 @@
 """What devices answered lately, from the growth of what they report: so that the watch knows how much it should see.
 
+All devices together for two days, each one alone for two hours.
+
 Rules:
  * A device whose counters shrank has started anew: all that it reports is new. What a device reports at first contact
    was done before, for whomever, and counts for nothing.
  * Planned rows are covered queries times the lower of both exploration rates in force between two reports.
- * What is older than two days is dropped.
+ * What is older is dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from router.rollout import DeviceReport, TaskReport
 
 SLOT_SECONDS = 60
 KEPT_SECONDS = 2 * 86_400
+KEPT_ALONE_SECONDS = 2 * 3600
 
 _METADATA = MetaData()
 _TRAFFIC = Table(
@@ -28,6 +31,14 @@ _TRAFFIC = Table(
     Column("slot", Integer, primary_key=True, autoincrement=False),
     Column("answered", Integer, nullable=False),
     Column("covered", Integer, nullable=False),
+    Column("planned", Float, nullable=False),
+)
+_ALONE = Table(
+    "device_traffic",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("device", String(200), primary_key=True),
     Column("planned", Float, nullable=False),
 )
 
@@ -63,6 +74,7 @@ class Traffic:
         self._engine = engine
         with engine.begin() as connection:
             connection.execute(CreateTable(_TRAFFIC, if_not_exists=True))
+            connection.execute(CreateTable(_ALONE, if_not_exists=True))
 
     def add(self, before: DeviceReport | None, now: DeviceReport, at: float) -> None:
         """Count what a device did since its report ``before``, at Unix time ``at`` in seconds."""
@@ -73,6 +85,8 @@ class Traffic:
             passed = growth(known.get(task.task), task)
             if passed.answered:
                 self._add(task.task, int(at // SLOT_SECONDS), passed)
+            if passed.planned:
+                self._add_alone(task.task, now.device, int(at // SLOT_SECONDS), passed.planned)
 
     def between(self, task: str, first: float, last: float) -> Passed:
         """What passed from Unix time ``first`` to ``last`` in seconds, in whole minutes."""
@@ -82,6 +96,29 @@ class Traffic:
         with self._engine.connect() as connection:
             answered, covered, planned = connection.execute(select(*sums).where(*where)).one()
         return Passed(int(answered or 0), int(covered or 0), float(planned or 0.0))
+
+    def planned(self, task: str, first: float, last: float) -> dict[str, float]:
+        """Explored rows that each device's queries of a time should have given; see ``between``."""
+        columns = _ALONE.c
+        where = (columns.task == task, columns.slot >= first // SLOT_SECONDS, columns.slot < last // SLOT_SECONDS)
+        query = select(columns.device, func.sum(columns.planned)).where(*where).group_by(columns.device)
+        with self._engine.connect() as connection:
+            return {device: float(planned) for device, planned in connection.execute(query)}
+
+    def _add_alone(self, task: str, device: str, slot: int, planned: float) -> None:
+        columns = _ALONE.c
+        mine = (columns.task == task, columns.slot == slot, columns.device == device)
+        grown = update(_ALONE).where(*mine).values(planned=columns.planned + planned)
+        old = slot - KEPT_ALONE_SECONDS // SLOT_SECONDS
+        try:
+            with self._engine.begin() as connection:
+                if connection.execute(grown).rowcount:
+                    return
+                connection.execute(insert(_ALONE).values(task=task, slot=slot, device=device, planned=planned))
+                connection.execute(delete(_ALONE).where(columns.task == task, columns.slot < old))
+        except IntegrityError:  # another gateway began it
+            with self._engine.begin() as connection:
+                connection.execute(grown)
 
     def _add(self, task: str, slot: int, passed: Passed) -> None:
         columns = _TRAFFIC.c

@@ -8,8 +8,8 @@ Rules:
  * In a fleet of three devices and more the alarm must stand without each one of them: what one device says, true or
    forged, never alarms alone. Asking for more than the bound needs leaves the bound.
  * What one device says never hides the others: by devices it weighs as one.
- * Of two devices nobody can tell which one is wrong: by devices, where they weigh the same, either can alarm, and the
-   promise goes first. A fleet of one device is that device: both readings are the watch itself.
+ * Of two devices nobody can tell which one is wrong: by devices, where they weigh the same, either can alarm with the
+   square of the evidence, and the promise goes first. A fleet of one device is that device, watched as if alone.
  * Which rows are taken, and when, does not depend on what they say.
 """
 
@@ -140,7 +140,7 @@ class FleetWatch:
         both = self.log_pooled
         if not self._losers or self._fleet < 2:
             return both
-        shared = self._shared.without() if self._fleet >= SEVERAL else np.array(self._shared.all.log_evidence)
+        shared = self._shared.without() if self._fleet >= SEVERAL else np.array(self._shared.all.log_evidence / 2.0)
         alone = np.logaddexp(self._traffic.without(), shared) - math.log(2.0)
         return min(both, float(alone.min()))
 

@@ -11,19 +11,24 @@ Rules:
  * Rows asked while the watch was blind say nothing, and what is missing from that time is not missed.
  * A number whose query the log had before has come, though its row was not taken in again.
  * Rows without a number, those of older agents, are looked at as they come.
+ * A number is a claim: how many rows are missing is counted, whatever the size of a gap, and bounded by ``missed``.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from router.distillation import Record, Source
+from router.sharing import heard_lately, room_of
 
 WAIT_SECONDS = 3600.0
+MOST_PER_SECOND = 100  # drawn queries of one task that a device keeps
+MOST_AT_ONCE = 1000  # beside these: before its first row came
 LINE = 1_000_000  # numbers of one line
 
 Rows = Sequence[tuple[int, Record]]  # batch and record, in the log's order
@@ -96,6 +101,39 @@ def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> lis
         for batch, row in rows
         if lines.get(_line_of(row), free).has_settled(row.place) and not is_within(blind, row.asked_at)
     ]
+
+
+def missed(rows: Rows, lines: Mapping[LineKey, Line], looked_at: Counter[str]) -> int:
+    """How many rows that never came count as lost.
+
+    Of a device no more than it can have kept since its first row came, and no more than its share of what is looked at:
+    beyond that its rows would not be looked at either.
+
+    Args:
+        rows: All of the task.
+        lines: Their lines.
+        looked_at: Rows of each device that were.
+    """
+    missing: Counter[str] = Counter()
+    for (device, _), line in lines.items():
+        missing[device] += line.missing
+    missing = +missing
+    if not missing:
+        return 0
+    heard = heard_lately(row for _, row in reversed(rows))
+    times: dict[str, list[float]] = {device: [] for device in missing}
+    for _, row in rows:
+        if row.caller in times:
+            times[row.caller].append(row.received_at)
+    return sum(
+        min(count, most_kept(max(times[device]) - min(times[device])), room_of(device, looked_at, heard))
+        for device, count in missing.items()
+    )
+
+
+def most_kept(seconds: float) -> int:
+    """How many drawn queries of a task a device can have kept in a time, at the most."""
+    return int(MOST_AT_ONCE + MOST_PER_SECOND * seconds)
 
 
 def _line_of(row: Record) -> LineKey:

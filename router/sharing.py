@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -74,6 +75,20 @@ def heard_lately(rows: Iterable[Record]) -> frozenset[str]:
     for row in reversed(lately):
         presence.meet(row.caller, row.received_at)
     return presence.heard()
+
+
+def room_of(device: str, counts: Counter[str], heard: frozenset[str]) -> int:
+    """How many rows more of a device would bring it to its share of all, and the slack.
+
+    Args:
+        device: Its name.
+        counts: How many rows each device has given already.
+        heard: The devices heard of lately.
+    """
+    share = max(DEVICE_SHARE, 1.0 / len(heard | {device}))
+    if share >= 1.0:
+        return sys.maxsize
+    return max(int((share * counts.total() + SLACK_ROWS - counts[device]) / (1.0 - share)), 0)
 
 
 def shared_fairly(rows: Sequence[Record], before: Counter[str], heard: frozenset[str]) -> list[Record]:

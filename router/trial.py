@@ -70,7 +70,7 @@ class Trial:
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of the rows looked at; empty before the first.
-        missing: Among the looks, those at rows that never came.
+        missing: Rows that never came, beside the looks: lost at every threshold, and counted, never listed.
         kind: Of its task: labels make classes, texts none.
     """
 
@@ -100,13 +100,13 @@ class Trial:
 
     @property
     def rows(self) -> int:
-        """How many rows it has looked at."""
-        return len(self.looks)
+        """How many rows it has looked at, or missed."""
+        return len(self.looks) + self.missing
 
     @property
     def weight(self) -> float:
-        """How many rows drawn at its rate those looked at are worth."""
-        return self.columns.weight
+        """How many rows drawn at its rate those looked at, or missed, are worth."""
+        return self.columns.weight + self.missing
 
     @property
     def has_served(self) -> bool:
@@ -119,7 +119,7 @@ class Trial:
 
     def losses(self, threshold: float) -> int:
         """Rows lost at a threshold."""
-        return int(self.columns.lost(threshold).sum())
+        return int(self.columns.lost(threshold).sum()) + self.missing
 
     def kept(self, threshold: float) -> float:
         """Share of the queries kept at a threshold, by the rows that came, in [0, 1]; 0 without any."""
@@ -137,6 +137,7 @@ class Trial:
         kept, lost = log_factors(self.allowance, columns.weights)
         worse = np.cumsum((lost - kept)[:, wrong][:, order], axis=1)  # (alternatives, losses): the highest scores first
         terms = kept.sum(axis=1, keepdims=True) + np.concatenate([np.zeros((len(kept), 1)), worse], axis=1)
+        terms += self._log_missed(self.allowance)[:, None]
         most = int((log_mixture(terms) >= -math.log(self.alpha)).sum()) - 1  # evidence falls with each loss
         if most < 0:
             return NEVER
@@ -155,8 +156,14 @@ class Trial:
     def evidence(self, threshold: float, allowance: float | None = None) -> float:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
         columns = self.columns
-        kept, lost = log_factors(self.allowance if allowance is None else allowance, columns.weights)
-        return float(log_mixture(np.where(columns.lost(threshold), lost, kept).sum(axis=1)))
+        allowance = self.allowance if allowance is None else allowance
+        kept, lost = log_factors(allowance, columns.weights)
+        terms = np.where(columns.lost(threshold), lost, kept).sum(axis=1)
+        return float(log_mixture(terms + self._log_missed(allowance)))
+
+    def _log_missed(self, allowance: float) -> Array:
+        """(alternatives,) what the missing rows add to the logarithm of each bet against a loss of ``allowance``."""
+        return np.asarray(self.missing * log_factors(allowance, np.ones(1))[1][:, 0])
 
     @property
     def least_rows(self) -> int:
@@ -206,7 +213,6 @@ class Trial:
 
     def miss(self, missing: int) -> None:
         """Count rows that were drawn and kept and never came, all in all, as lost at every threshold."""
-        self.looks.extend([Look(NEVER, wrong=True, release=-1, kept=True)] * (missing - self.missing))
         self.missing = max(self.missing, missing)
 
     def take_up(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> None:
@@ -278,10 +284,10 @@ class Trial:
         columns = self.columns
         scores, weights, wrong, came = columns.scores, columns.weights, columns.wrong, columns.came
         kept, lost = self._at_least(scores[came], weights[came]), self._at_least(scores[wrong], weights[wrong])
-        seen, whole = PRIOR_ROWS + columns.weight_came, PRIOR_ROWS + columns.weight
+        seen, whole = PRIOR_ROWS + columns.weight_came, PRIOR_ROWS + self.weight
         return tuple(
             Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / seen, (point.loss * PRIOR_ROWS + loses) / whole)
-            for point, keeps, loses in zip(self.points, kept, lost, strict=True)
+            for point, keeps, loses in zip(self.points, kept, lost + self.missing, strict=True)
         )
 
     def _at_least(self, scores: Array, weights: Array) -> Array:

@@ -266,7 +266,12 @@ def sight(state: WatchState, rows: int, planned: float) -> Sight:
     """
     if state.alarmed:
         return Sight.ALARM
-    return Sight.BLIND if _poisson_tail(rows, planned) < BLIND_CHANCE else Sight.QUIET
+    return Sight.BLIND if is_too_few(rows, planned) else Sight.QUIET
+
+
+def is_too_few(rows: int, planned: float) -> bool:
+    """Whether so few rows do not come by chance where so many are planned."""
+    return _poisson_tail(rows, planned) < BLIND_CHANCE
 
 
 def log_gains(promise: float) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ Rules:
  * A release that serves without proof is not watched for an alarm: the operator wants it so, and is told of its losses.
  * Blind is told, and stops promotions; it ends when rows come as planned. It never makes anything escalate.
  * What devices still hold back excuses too few rows for an hour, no longer: a backlog that never drains hides nothing.
+ * No device alone makes a task blind, or hides that it is; see ``sighting``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -44,9 +46,9 @@ from router.lookout import ALARMED, Lookout
 from router.proof import OVERTAKEN
 from router.refreshing import Champion, exploration_at_rest
 from router.release import Manifest
+from router.sighting import Hour, expected, is_blind
 from router.task import Task
 from router.trial import Judging
-from router.watch import Sight, WatchState, sight
 
 log = logging.getLogger(__name__)
 
@@ -221,14 +223,12 @@ class Guard:
             return
         self._sighted_at = now
         first = (now - HOUR_SECONDS) // 60 * 60
-        planned = self._around.traffic.between(self._task.name, first, now - ON_THE_WAY_SECONDS).planned
-        came = _explored_since(rows, first, self._task)
-        objective = self._task.at_device
-        fresh = WatchState(objective.max_disagreement, 1.0 - objective.assurance)
-        short = sight(fresh, came, planned) is Sight.BLIND
-        self._short_since = min(self._short_since, now) if short else math.inf
-        outside = self._still_outside(now) if now - self._short_since < HOUR_SECONDS else 0
-        blind = short and sight(fresh, came, max(planned - outside, 0.0)) is Sight.BLIND
+        hours = self._hours(_explored_since(rows, first, self._task), first, now)
+        planned, came = expected(hours), sum(hour.came for hour in hours)
+        blind = is_blind(hours)
+        self._short_since = min(self._short_since, now) if blind else math.inf
+        if blind and now - self._short_since < HOUR_SECONDS:
+            blind = is_blind([hour.awaited for hour in hours])
         self._remember(blind, first, now)
         self._figures = replace(self._figures, hour_rows=came, hour_planned=planned, blind=blind)
         state = self._state()
@@ -245,10 +245,15 @@ class Guard:
         else:
             self._around.blindness.end(self._task.name, now)
 
-    def _still_outside(self, now: float) -> int:
-        """Queries that devices of the last hour say they still have to teach, of all tasks: they may yet come."""
-        heard = [one for one in self._around.store.devices() if now - one.last_seen < HOUR_SECONDS]
-        return sum(device.report.outbox_pending for device in heard if device.report is not None)
+    def _hours(self, came: Counter[str], first: float, now: float) -> list[Hour]:
+        """Of each device: what it planned, what came, and what it still has to teach, of all tasks: it may yet come."""
+        planned = self._around.traffic.planned(self._task.name, first, now - ON_THE_WAY_SECONDS)
+        held = {
+            one.id: one.report.outbox_pending
+            for one in self._around.store.devices()
+            if one.report is not None and now - one.last_seen < HOUR_SECONDS
+        }
+        return [Hour(planned.get(one, 0.0), came[one], held.get(one, 0)) for one in sorted(planned.keys() | came)]
 
     def _escalate_all(self) -> None:
         cold = self._task.exploration.cold  # costs nothing now, since everything escalates
@@ -284,11 +289,12 @@ class Guard:
         return self._around.store.task_state(self._task.name)
 
 
-def _explored_since(rows: Sequence[Record], first: float, task: Task) -> int:
-    """Explored rows that came from Unix time ``first`` in seconds on; they come about in the order of their time."""
-    count = 0
+def _explored_since(rows: Sequence[Record], first: float, task: Task) -> Counter[str]:
+    """Explored rows of each device that came since Unix time ``first`` in seconds; they come about in that order."""
+    counts: Counter[str] = Counter()
     for row in reversed(rows):
         if row.received_at < first - HOUR_SECONDS:
             break
-        count += row.received_at >= first and row.task_version == task.version and may_certify(row)
-    return count
+        if row.received_at >= first and row.task_version == task.version and may_certify(row):
+            counts[row.caller] += 1
+    return counts

@@ -63,7 +63,7 @@ from router.refreshing import (
 from router.release import Golden, Lineage, Manifest
 from router.reliability import reliability_curve
 from router.task import Kind, Task
-from router.trial import Next, Trial, certifying
+from router.trial import Next, Trial
 
 log = logging.getLogger(__name__)
 
@@ -266,9 +266,7 @@ class Refresher:
         if trial.is_overtaken(version_in_force(rows, room.task)):
             self._end(room, trial, OVERTAKEN)
             return
-        rows_settled, missing = room.settled(trial.freeze)
-        seen = trial.look(certifying(rows_settled, trial, spent), student, room.judging)
-        trial.miss(missing)
+        seen = room.look(trial, student, spent)
         self._store.spend(name, trial.number, [row.key for row in seen])
         situation = self._situation(room, rows, trial)
         self._report(room, trial, situation)

@@ -17,11 +17,11 @@ from cloud_worker.repeats import Repeats
 from router.clocks import not_from_the_future
 from router.distillation import Record
 from router.judgement import DeviceStudent
-from router.lessons import current
-from router.line import lines_of, settled
+from router.lessons import Key, current
+from router.line import lines_of, missed, settled
 from router.refreshing import Pace
 from router.task import Task
-from router.trial import Judging, Trial
+from router.trial import Judging, Trial, certifying
 
 
 @dataclass(slots=True)
@@ -78,11 +78,14 @@ class Room:
         """All of the task, in the log's order."""
         return [record for _, record in self.rows]
 
-    def settled(self, freeze: int) -> tuple[list[tuple[int, Record]], int]:
-        """Current rows before which nothing is awaited, and how many never came, for a challenger of a freeze."""
+    def look(self, trial: Trial, student: DeviceStudent, spent: set[Key]) -> list[Record]:
+        """Let a trial look at the rows before which nothing is awaited, and at how many never came."""
         blind = self.guard.blind
-        lines = lines_of(self.rows, freeze, blind, self.repeats.of(self.task.name))
-        return settled(self.current(), lines, blind), sum(line.missing for line in lines.values())
+        lines = lines_of(self.rows, trial.freeze, blind, self.repeats.of(self.task.name))
+        rows = certifying(settled(self.current(), lines, blind), trial, spent)
+        seen = trial.look(rows, student, self.judging)
+        trial.miss(missed(self.rows, lines, trial.counts))
+        return seen
 
     def current(self) -> list[tuple[int, Record]]:
         """Pairs of batch and record, of the task's present version and reference."""

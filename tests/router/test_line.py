@@ -1,6 +1,9 @@
 """Which rows wait for what their device kept before them, and what of that never came."""
 
 import random
+import time
+import tracemalloc
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,7 +13,8 @@ from hypothesis import strategies as st
 from router.distillation import Source
 from router.guarantee import Point
 from router.judgement import Judgement
-from router.line import LINE, WAIT_SECONDS, lines_of, settled
+from router.line import LINE, MOST_AT_ONCE, MOST_PER_SECOND, WAIT_SECONDS, lines_of, missed, settled
+from router.sharing import SLACK_ROWS
 from router.trial import Trial, certifying
 from router.watch import attempt_alpha
 
@@ -176,3 +180,51 @@ def test_rows_that_never_come_falsely_certify_no_more_often_than_alpha(record, l
     generator = random.Random(0)
     false = sum(life(record, generator, lost) for _ in range(100))
     assert false / 100 <= ALPHA + 2 * (ALPHA / 100) ** 0.5
+
+
+def forged(record, count, at):
+    """Rows of one device that each name a million kept before it, none of which came."""
+    rows = (record(number, caller="liar", received_at=at) for number in range(count))
+    return after(*(replace(row, place=(5 + number) * LINE + 999_999) for number, row in enumerate(rows)))
+
+
+def honest(record, devices, rows, at=0.0):
+    return after(*(record(10_000 + n, caller=f"d{n % devices}", received_at=at) for n in range(rows)))
+
+
+def test_a_gap_costs_the_same_however_large_it_is(record):
+    rows = honest(record, 4, 200) + forged(record, 30, 1.0) + honest(record, 4, 4, at=2 * WAIT_SECONDS)
+    one = Trial(1, 0.02, ALPHA, 1.0, FREEZE, 10_000, (Point(0.9, 0.9, 0.005),))
+    tracemalloc.start()
+    began = time.process_time()
+    lines = lines_of(rows, FREEZE)
+    assert sum(line.missing for line in lines.values()) > 25_000_000
+    one.look(certifying(settled(rows, lines), one, set()), Sure(), lambda asked, answer, reference: True)
+    one.miss(sum(line.missing for line in lines.values()))
+    assert one.rows > 25_000_000
+    assert one.certified() == 2.0 and one.evidence(0.9) < 0 and one.losses(0.9) == one.missing
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 5.0
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("devices", [1, 3, 20])
+def test_the_missing_rows_of_one_device_weigh_no_more_than_its_share(record, devices):
+    rows = honest(record, devices, 200) + forged(record, 30, 1.0) + honest(record, devices, devices, 2 * WAIT_SECONDS)
+    looked_at = Counter({f"d{n}": 200 // devices for n in range(devices)})
+    found = missed(rows, lines_of(rows, FREEZE), looked_at)
+    share = max(0.05, 1 / (devices + 1))
+    assert found <= share * (looked_at.total() + found) + SLACK_ROWS
+    assert found > 0
+
+
+def test_a_device_alone_misses_no_more_than_it_can_have_kept(record):
+    rows = forged(record, 30, 1.0) + after(record(99, caller="liar", received_at=2 * WAIT_SECONDS))
+    found = missed(rows, lines_of(rows, FREEZE), Counter())
+    assert found == MOST_AT_ONCE + MOST_PER_SECOND * (2 * WAIT_SECONDS - 1)
+
+
+def test_an_honest_loss_counts_in_full(kept, left):
+    rows = after(left(0), kept(1), left(4, at=5.0), kept(1, 2 * WAIT_SECONDS, caller="hall"))
+    assert missed(rows, lines_of(rows, FREEZE), Counter(kitchen=50, hall=50)) == 3

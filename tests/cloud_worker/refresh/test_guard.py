@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from cloud_worker.config import Fleet
+from cloud_worker.fleet import FleetServicer
 from cloud_worker.hands import Hands
 from cloud_worker.promises import Promises
 from cloud_worker.refresh.former import Search
@@ -440,3 +442,33 @@ def test_describing_an_unknown_manifest_calls_it_unproven(world):
     world.until_certified()
     shutil.rmtree(world.publisher.path("home", world.state.champion))
     assert promise(world)["state"] == "unproven"
+
+
+def synced(world, clock, device, answered, **fields):
+    """Two reports of a device, as the gateway takes them: nothing, and ten minutes later what it says that it did."""
+    fleet = FleetServicer(world.store, Fleet(), insecure=True, tasks=world.config.tasks, clock=clock)
+    clock.now -= 1200
+    fleet._answer(DeviceReport(device, tasks=(TaskReport("home", exploration=0.05),)))
+    clock.now += 600
+    said = TaskReport("home", answered=answered, covered=answered, exploration=0.05)
+    fleet._answer(DeviceReport(device, tasks=(said,), **fields))
+    clock.now += 600
+
+
+@pytest.mark.parametrize(("came", "watch"), [(198, "quiet"), (60, "blind")])
+def test_a_device_that_claims_ten_million_answers_neither_blinds_a_fleet_nor_hides_that_it_is(world, came, watch):
+    quiet_home(world)
+    guard, clock = a_guard(world)
+    for place in range(3):
+        synced(world, clock, f"device-{place}", 4000)
+    synced(world, clock, "liar", 10_000_000, outbox_pending=2**63 - 1)
+    rows = [replace(row, caller=f"device-{n % 3}") for n, row in enumerate(rows_of(world, 3 * came, clock.now - 300))]
+    rows += [
+        replace(row, caller="liar", query_id=f"f{n}") for n, row in enumerate(rows_of(world, 2000, clock.now - 300))
+    ]
+    guard.look(rows, "label")
+    assert world.state.watch == watch
+    other, later = a_guard(world)
+    later.now = clock.now
+    other.look([row for row in rows if row.caller != "liar"], "label")
+    assert world.state.watch == watch
