@@ -96,11 +96,18 @@ class Log(BaseModel):
 
 
 class Fleet(BaseModel):
-    """Seconds between two reports of a device, and how far they are spread, as a share."""
+    """The devices.
+
+    Attributes:
+        sync_seconds: Between two reports of a device.
+        jitter: How far these are spread, as a share.
+        max_devices: Most of them.
+    """
 
     model_config = _FROZEN
     sync_seconds: float = Field(10.0, gt=0)
     jitter: float = Field(0.2, ge=0, lt=1)
+    max_devices: int = Field(10_000, ge=1, le=1_000_000)
 
 
 class Refresh(BaseModel):

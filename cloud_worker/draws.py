@@ -53,8 +53,22 @@ class _Known:
 class Draws:
     """Checks what devices claim. Belongs to one event loop."""
 
-    def __init__(self, store: Store, sync_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Check against the orders in ``store``; devices report every ``sync_seconds``."""
+    def __init__(
+        self,
+        store: Store,
+        sync_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        used: Callable[[str], None] = lambda device: None,
+    ) -> None:
+        """Check against the orders in ``store``.
+
+        Args:
+            store: The state of the fleet.
+            sync_seconds: Between two reports of a device.
+            clock: Tells monotonic time in seconds.
+            used: Hears, now and then, of devices that make attempts.
+        """
+        self._used = used
         self._store = store
         self._rates = OrderedRates(store.engine)
         self._skew = sync_seconds + CLOCK_SECONDS
@@ -106,4 +120,7 @@ class Draws:
 
     def _read(self, caller: str) -> _Known | None:
         device = self._store.find_device(caller)
-        return None if device is None else _Known(device.seed, self._rates.of(caller), self._clock())
+        if device is None:
+            return None
+        self._used(caller)
+        return _Known(device.seed, self._rates.of(caller), self._clock())

@@ -5,6 +5,7 @@ Rules:
  * While a task's watch is alarmed its devices keep nothing: they escalate everything.
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * Reports are spread by jitter, so that a fleet does not come all at once.
+ * What a report says of a task that nobody declared is left out, and counted.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Any
 
 from cloud_worker.config import Fleet
 from cloud_worker.fleet_limits import FleetLimits, seen_lately, share_of_device
+from cloud_worker.fleet_metrics import FleetMetrics
 from cloud_worker.ordered_rates import OrderedRates
-from cloud_worker.store import Store, TaskState
+from cloud_worker.registry import Registry
+from cloud_worker.store import Device, Store, TaskState
 from cloud_worker.traffic import Traffic
 from router.bounds import check_message
 from router.door import caller_of
-from router.errors import BadInputError, NotServedError
+from router.errors import BadInputError, HeadraceError, NotServedError
 from router.lookout import ALARMED
 from router.plausible import plausible
 from router.rollout import DeviceReport, Order, Orders
@@ -43,6 +46,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         tasks: Iterable[Task] = (),
         told: Callable[[str], None] = lambda device: None,
         clock: Callable[[], float] = time.time,
+        metrics: FleetMetrics | None = None,
     ) -> None:
         """Serve from ``store`` at the pace of ``settings``.
 
@@ -53,7 +57,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             tasks: Whose limits devices are told.
             told: Hears of each device that has been told its orders.
             clock: Tells Unix time in seconds.
+            metrics: Count what is not taken.
         """
+        self._registry = Registry(store, settings.max_devices)
+        self._metrics = metrics
         self._clock = clock
         self._told = told
         self._rates = OrderedRates(store.engine)
@@ -86,12 +93,14 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         raise NotServedError("renewal comes with mutual TLS; start both sides with --insecure on one machine")
 
     def _answer(self, report: DeviceReport) -> Orders:
-        device = self._store.device(report.device)
         now = self._clock()
+        device = self._admit(report.device, now)
+        states = self._store.task_states()
+        report = self._declared(report, {state.name for state in states})
         report = plausible(report, device.report, now - device.last_seen)
         self._traffic.add(device.report, report, now)
         self._store.save_report(report, now)
-        states = [state for state in self._store.task_states() if state.manifest_sha256]
+        states = [state for state in states if state.manifest_sha256]
         self._rates.tell(report.device, {state.name: state.exploration for state in states}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
@@ -99,6 +108,22 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
         )
+
+    def _admit(self, name: str, now: float) -> Device:
+        try:
+            return self._registry.admit(name, now)
+        except HeadraceError:
+            if self._metrics is not None:
+                self._metrics.refused()
+            raise
+
+    def _declared(self, report: DeviceReport, names: Set[str]) -> DeviceReport:
+        """What a report says of declared tasks, once of each; the rest is counted and left out."""
+        tasks = {task.task: task for task in report.tasks if task.task in names}
+        left_out = len(report.tasks) - len(tasks)
+        if left_out and self._metrics is not None:
+            self._metrics.undeclared(left_out)
+        return replace(report, tasks=tuple(tasks.values()))
 
     def _limits_of(self, name: str, now: float) -> dict[str, Any]:
         """What the device may send: its own limit, and its share of the fleet's while that is not spent."""

@@ -23,6 +23,7 @@ from cloud_worker.draws import Draws
 from cloud_worker.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits
+from cloud_worker.fleet_metrics import FleetMetrics
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer
 from cloud_worker.pool import asker
@@ -30,6 +31,7 @@ from cloud_worker.pool_policies import Serving
 from cloud_worker.promise_metrics import PromiseMetrics
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher, ReleasesServicer
+from cloud_worker.registry import Registry
 from cloud_worker.spool import Spool
 from cloud_worker.store import Store
 from cloud_worker.tiered import TieredPool
@@ -66,7 +68,9 @@ class Gateway:
         promises = Promises(config.tasks, self._store, Publisher(config.releases_folder))
         PromiseMetrics(self._telemetry.meter, promises.gather)
         self._gatherers = {teacher.name: self._gatherer(teacher.name) for teacher in config.teachers}
-        self._draws = Draws(self._store, config.fleet.sync_seconds * (1.0 + config.fleet.jitter))
+        self._registry = Registry(self._store, config.fleet.max_devices)
+        interval = config.fleet.sync_seconds * (1.0 + config.fleet.jitter)
+        self._draws = Draws(self._store, interval, used=self._registry.use)
         self._opened = asyncio.get_running_loop().create_task(self._open())
 
     async def port(self) -> int:
@@ -102,7 +106,14 @@ class Gateway:
         )
         cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), door.server)
         fleet_pb2_grpc.add_FleetServicer_to_server(
-            FleetServicer(self._store, self._config.fleet, self._insecure, self._config.tasks, self._draws.forget),
+            FleetServicer(
+                self._store,
+                self._config.fleet,
+                self._insecure,
+                self._config.tasks,
+                told=self._draws.forget,
+                metrics=FleetMetrics(self._telemetry.meter, self._registry.count, self._config.fleet.max_devices),
+            ),
             door.server,
         )
         release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(self._config.releases_folder), door.server)

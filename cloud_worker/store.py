@@ -59,7 +59,7 @@ _TASKS = Table(
     Column("watch", String(20), nullable=False),
     Column("updated_at", Float, nullable=False),
 )
-_DEVICES = Table(
+DEVICES = Table(
     "devices",
     _METADATA,
     Column("id", String(200), primary_key=True),
@@ -210,7 +210,7 @@ class Store:
         try:
             with self._engine.begin() as connection:
                 connection.execute(
-                    insert(_DEVICES).values(
+                    insert(DEVICES).values(
                         id=device, seed=secrets.token_bytes(SEED_BYTES), first_seen=now, last_seen=now, report=None
                     )
                 )
@@ -223,22 +223,22 @@ class Store:
     def find_device(self, device: str) -> Device | None:
         """The device of that name, ``None`` where none has reported under it."""
         with self._engine.connect() as connection:
-            row = connection.execute(select(_DEVICES).where(_DEVICES.c.id == device)).first()
+            row = connection.execute(select(DEVICES).where(DEVICES.c.id == device)).first()
         return None if row is None else _device(row)
 
     def save_report(self, report: DeviceReport, now: float) -> None:
         """Keep a device's latest report."""
         with self._engine.begin() as connection:
             connection.execute(
-                update(_DEVICES)
-                .where(_DEVICES.c.id == report.device)
+                update(DEVICES)
+                .where(DEVICES.c.id == report.device)
                 .values(report=_REPORT.dump_json(report).decode(), last_seen=now)
             )
 
     def devices(self) -> list[Device]:
         """Every device, by name."""
         with self._engine.connect() as connection:
-            return [_device(row) for row in connection.execute(select(_DEVICES).order_by(_DEVICES.c.id))]
+            return [_device(row) for row in connection.execute(select(DEVICES).order_by(DEVICES.c.id))]
 
     def next_release(self, task: str) -> int:
         """A number that no release of the task has had."""

@@ -25,12 +25,13 @@ from router.address import plain_address
 from router.door import ANONYMOUS
 from router.errors import ConfigError
 from router.model_servers import Servers
+from router.rollout import DEVICE_NAME, MOST_NAME_CHARACTERS
 from router.settings import config_error, merged, read_toml
 from router.telemetry import TelemetrySettings
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
 
-DeviceName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+DeviceName = Annotated[str, Field(min_length=1, max_length=MOST_NAME_CHARACTERS, pattern=DEVICE_NAME)]
 
 
 class _Section(BaseModel):

@@ -7,9 +7,18 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from router.task import Mode
+
+DEVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MOST_NAME_CHARACTERS = 64
+
+
+def is_device_name(name: str) -> bool:
+    """Whether a device may have this name: letters, digits, ``.``, ``_`` and ``-``, up to 64."""
+    return len(name) <= MOST_NAME_CHARACTERS and re.fullmatch(DEVICE_NAME, name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,99 @@
+"""Who may join a fleet, and who gives place."""
+
+import pytest
+
+from cloud_worker.config import Fleet
+from cloud_worker.fleet import FleetServicer
+from cloud_worker.ordered_rates import OrderedRates
+from cloud_worker.registry import SILENT_SECONDS, Registry
+from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.traffic import Traffic
+from router.errors import BadInputError, NotPossibleError
+from router.rollout import DeviceReport, TaskReport
+from router.task import Task
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+    store.declare_tasks([Task("home", reference="big")])
+    store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
+    store.promote("home", 0, "ab" * 32)
+    return store
+
+
+class Counts:
+    def __init__(self):
+        self.left_out = self.turned_away = 0
+
+    def undeclared(self, tasks):
+        self.left_out += tasks
+
+    def refused(self):
+        self.turned_away += 1
+
+
+def fleet_of(store, most=3, at=1000.0):
+    counts = Counts()
+    clock = iter(range(int(at), 10**9)).__next__
+    fleet = FleetServicer(store, Fleet(max_devices=most), insecure=True, clock=lambda: float(clock()), metrics=counts)
+    return fleet, counts
+
+
+def names(store):
+    return {device.id for device in store.devices()}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "../x", "kitchen 1", "x" * 65, "\x1b[31m", "-a", "küche", "a\n", "anonymous"]
+)
+def test_a_name_that_no_agent_may_have_is_refused_and_leaves_nothing(store, name):
+    fleet, counts = fleet_of(store)
+    with pytest.raises(BadInputError, match="device is no name"):
+        fleet._answer(DeviceReport(name))
+    assert not store.devices() and counts.turned_away == 1
+
+
+def test_what_is_said_of_tasks_that_nobody_declared_leaves_nothing(store):
+    fleet, counts = fleet_of(store)
+    fleet._answer(DeviceReport("kitchen"))
+    said = [TaskReport("home", answered=10, covered=10, exploration=1.0)] * 3
+    said += [TaskReport(f"made up {n}", answered=50, covered=50, exploration=1.0) for n in range(1000)]
+    fleet._answer(DeviceReport("kitchen", tasks=tuple(said)))
+    (device,) = store.devices()
+    assert [task.task for task in device.report.tasks] == ["home"]
+    assert counts.left_out == 1002
+    traffic = Traffic(store.engine)
+    assert traffic.between("home", 0.0, 1e6).answered == 10
+    assert traffic.between("made up 1", 0.0, 1e6).answered == 0
+    assert traffic.planned("made up 1", 0.0, 1e6) == {}
+    assert list(OrderedRates(store.engine).of("kitchen")) == ["home"]
+
+
+def test_strangers_never_fill_the_store_and_a_new_device_joins_all_the_same(store):
+    fleet, _ = fleet_of(store, most=5)
+    registry = Registry(store, 5)
+    for name in ("kitchen", "hall"):
+        fleet._answer(DeviceReport(name))
+        registry.use(name)
+    for number in range(50):
+        fleet._answer(DeviceReport(f"stranger-{number}"))
+    fleet._answer(DeviceReport("garden"))
+    assert len(names(store)) == 5
+    assert {"kitchen", "hall", "garden"} <= names(store)
+    assert OrderedRates(store.engine).of("stranger-0") == {}
+
+
+def test_a_fleet_in_which_all_are_in_use_takes_nobody_else_and_says_why(store):
+    fleet, counts = fleet_of(store, most=2)
+    registry = Registry(store, 2)
+    for name in ("kitchen", "hall"):
+        fleet._answer(DeviceReport(name))
+        registry.use(name)
+    with pytest.raises(NotPossibleError, match="max_devices"):
+        fleet._answer(DeviceReport("garden"))
+    assert counts.turned_away == 1
+    assert fleet._answer(DeviceReport("hall")).tasks
+    late, _ = fleet_of(store, most=2, at=1100.0 + SILENT_SECONDS)
+    late._answer(DeviceReport("garden"))
+    assert len(names(store)) == 2 and "garden" in names(store)
