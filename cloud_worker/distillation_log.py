@@ -128,13 +128,16 @@ class DistillationLog:
         table = self._refreshed()
         return 0 if table is None else int(table.to_pyarrow_dataset().count_rows())
 
-    def read(self, task: str, after_batch: int = -1, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(
+        self, task: str, after_batch: int = -1, columns: Sequence[str] | None = None, since_day: str = ""
+    ) -> pa.Table:
         """The records of one task, oldest batch first.
 
         Args:
             task: The task.
             after_batch: Only batches after this one.
             columns: Which ones; ``None`` for all of ``SCHEMA``.
+            since_day: Only days from this one on, as ``2026-01-31``.
         """
         names = list(SCHEMA.names if columns is None else columns)
         table = self._refreshed()
@@ -142,18 +145,22 @@ class DistillationLog:
             return SCHEMA.empty_table().select(names)
         dataset = table.to_pyarrow_dataset()
         wanted = (pc.field("task") == task) & (pc.field("batch") > after_batch)
+        if since_day:
+            wanted &= pc.field("day") >= since_day
         known = [name for name in names if name in dataset.schema.names]
         read = dataset.to_table(filter=wanted, columns=[*known, *({"batch"} - set(known))])
         for name in set(names) - set(known):
             read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
         return read.sort_by("batch").select(names)
 
-    def find(self, task: str, caller: str, query_id: str) -> Record | None:
-        """The newest record of one query; ``None`` where the log has none."""
+    def find(self, task: str, caller: str, query_id: str, place: tuple[str, int] | None = None) -> Record | None:
+        """The newest record of one query, of the day and batch at ``place``; ``None`` where the log has none."""
         table = self._refreshed()
         if table is None:
             return None
         mine = (pc.field("task") == task) & (pc.field("caller") == caller) & (pc.field("query_id") == query_id)
+        if place is not None:
+            mine &= (pc.field("day") == place[0]) & (pc.field("batch") == place[1])
         read = table.to_pyarrow_dataset().to_table(filter=mine)
         for name in set(SCHEMA.names) - set(read.column_names):
             read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))

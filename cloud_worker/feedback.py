@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, Text, delete, insert, select
 from sqlalchemy.schema import CreateTable
 
+from cloud_worker.answered import Answered
 from cloud_worker.spool import Spool
 from router.distillation import Record, may_certify
 from router.errors import OverloadedError
 from router.feedback import Allowance, Feedback, Opinion, check_feedback, unknown_answer
 from router.query import Tier
+from router.shown import in_line
 from router.task import Task
 from router.v1 import cascade_pb2
 
@@ -53,6 +55,7 @@ _FEEDBACK = Table(
     Column("reviewed_at", Float, nullable=False),
 )
 
+MOST_KEPT = 4096  # characters of an answer that was spoken of
 ACCEPTED, DISMISSED = "accepted", "dismissed"
 
 
@@ -163,7 +166,8 @@ class FeedbackTaker:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take feedback on answers of ``tasks``; ``log`` is this taker's alone."""
-        self._feedbacks, self._tasks, self._spool, self._log, self._clock = feedbacks, tasks, spool, log, clock
+        self._feedbacks, self._tasks, self._spool, self._clock = feedbacks, tasks, spool, clock
+        self._answered = Answered(log)
         self._allowance = Allowance()
         self._reading = asyncio.Lock()
 
@@ -189,7 +193,7 @@ class FeedbackTaker:
         task, attempt = self._tasks.get(feedback.task), feedback.attempt
         if task is None:
             return None
-        record = self._spool.record(caller, feedback.query_id) or await self._logged(feedback, caller)
+        record = self._spool.record(caller, feedback.query_id) or await self._logged(feedback, caller, now)
         if record is not None:
             return _of_record(feedback, record, now) if record.task == task.name else None
         if attempt is not None and attempt.kept:
@@ -202,9 +206,9 @@ class FeedbackTaker:
             return None
         return _said(feedback, caller, now, Tier.CLUSTER, 0, response.answer)
 
-    async def _logged(self, feedback: Feedback, caller: str) -> Record | None:
+    async def _logged(self, feedback: Feedback, caller: str, now: float) -> Record | None:
         async with self._reading:
-            return await asyncio.to_thread(self._log.find, feedback.task, caller, feedback.query_id)
+            return await asyncio.to_thread(self._answered.find, feedback.task, caller, feedback.query_id, now)
 
 
 def _of_record(feedback: Feedback, record: Record, now: float) -> Given:
@@ -225,11 +229,16 @@ def _said(feedback: Feedback, caller: str, now: float, tier: Tier, release: int,
         comment=feedback.comment,
         tier=tier,
         release=release,
-        answer=answer,
+        answer=_kept(answer),
         drawn=False,
         subject="",
         given_at=now,
     )
+
+
+def _kept(answer: str) -> str:
+    """As much of an answer as a reviewer needs; no database keeps a NUL."""
+    return in_line(answer, MOST_KEPT) if len(answer) > MOST_KEPT else answer.replace("\0", "\ufffd")
 
 
 def _is(task: str, caller: str, query_id: str) -> tuple[Any, ...]:
