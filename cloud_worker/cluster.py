@@ -23,7 +23,7 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from cloud_worker.checks import check_data_folder, check_ray
 from cloud_worker.config import CloudConfig
-from cloud_worker.first_release import publish_first_releases
+from cloud_worker.first_release import publish_first_releases, publish_wishes, recall_attempts
 from cloud_worker.gateway import GATEWAY, start_gateway
 from cloud_worker.log_writer import start_log_writer
 from cloud_worker.pool import application_of, start_teacher
@@ -85,7 +85,10 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
         with step("State and releases"):
             store = Store(config.store_url)
             store.declare_tasks(config.tasks)
-            publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
+            publisher = Publisher(config.releases_folder)
+            publish_first_releases(config.tasks, store, publisher)
+            recall_attempts(config.tasks, store, publisher)
+            publish_wishes(config.tasks, store, publisher)
         with step("Log writer"):
             log_writer = start_log_writer(config)
             started.callback(_end, log_writer, "log writer")

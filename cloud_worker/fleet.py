@@ -1,8 +1,8 @@
 """The Fleet service: a device reports, and is told what to run.
 
 Rules:
- * A device is told the champion of every task; how much to explore and the operator's hand come along.
- * While a task's watch is alarmed its devices keep nothing: they escalate everything.
+ * A device is told the champion of every task; how much to explore and the operator's hand come along. What may keep
+   nothing is in ``cloud_worker.ordering``.
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * Reports are spread by jitter, so that a fleet does not come all at once.
  * What a report says of a task that nobody declared is left out, and counted.
@@ -18,21 +18,26 @@ from dataclasses import replace
 from typing import Any
 
 from cloud_worker.config import Fleet
-from cloud_worker.fleet_limits import FleetLimits, seen_lately, share_of_device
+from cloud_worker.fleet_limits import FleetLimits, share_of_device
 from cloud_worker.fleet_metrics import FleetMetrics
 from cloud_worker.ordered_rates import OrderedRates
+from cloud_worker.ordering import OrderBook
+from cloud_worker.publisher import Publisher
 from cloud_worker.registry import Registry
-from cloud_worker.store import Device, Store, TaskState
+from cloud_worker.store import Device, Store
+from cloud_worker.tallies import Tallies
 from cloud_worker.traffic import Traffic
 from router.bounds import check_message
+from router.budget import DAY_SECONDS
 from router.door import caller_of
 from router.errors import BadInputError, HeadraceError, NotServedError
-from router.lookout import ALARMED
 from router.plausible import plausible
-from router.rollout import DeviceReport, Order, Orders
-from router.task import Limits, Mode, Task
+from router.rollout import DeviceReport, Orders
+from router.task import Limits, Task
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 from router.wire import orders_to_proto, report_from_proto
+
+COUNT_SECONDS = 5.0  # between two counts of the devices
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServicer):
@@ -47,6 +52,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         told: Callable[[str], None] = lambda device: None,
         clock: Callable[[], float] = time.time,
         metrics: FleetMetrics | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         """Serve from ``store`` at the pace of ``settings``.
 
@@ -54,11 +60,14 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             store: The state of the fleet.
             settings: How often devices report.
             insecure: Callers are who they say they are.
-            tasks: Whose limits devices are told.
+            tasks: Those that are configured; without any, all that the store knows are ordered.
             told: Hears of each device that has been told its orders.
             clock: Tells Unix time in seconds.
             metrics: Count what is not taken.
+            publisher: Where the releases lie; without one no certificate is looked at.
         """
+        tasks = tuple(tasks)
+        self._book = OrderBook(store, tasks, publisher)
         self._registry = Registry(store, settings.max_devices)
         self._metrics = metrics
         self._clock = clock
@@ -67,6 +76,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._rates.take_over(store.devices())
         self._limited = {task.name: task for task in tasks if task.budget != Limits()}
         self._limits = FleetLimits(store)
+        self._tallies = Tallies(store.engine)
+        self._counted: tuple[float, int] | None = None
         self._store = store
         self._traffic = Traffic(store.engine)
         self._settings = settings
@@ -95,16 +106,15 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     def _answer(self, report: DeviceReport) -> Orders:
         now = self._clock()
         device = self._admit(report.device, now)
-        states = self._store.task_states()
-        report = self._declared(report, {state.name for state in states})
+        report = self._declared(report, {state.name for state in self._store.task_states()})
         report = plausible(report, device.report, now - device.last_seen)
         self._traffic.add(device.report, report, now)
         self._store.save_report(report, now)
-        states = [state for state in states if state.manifest_sha256]
-        self._rates.tell(report.device, {state.name: state.exploration for state in states}, now)
+        orders = self._book.orders()
+        self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
-            tasks=tuple(replace(_order(state), **self._limits_of(state.name, now)) for state in states),
+            tasks=tuple(replace(order, **self._limits_of(order.task, now)) for order in orders),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
         )
@@ -132,17 +142,11 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             return {}
         share = None
         if task.budget.of_fleet:
-            devices = seen_lately([device.last_seen for device in self._store.devices()], now)
-            share = share_of_device(task.budget, devices) if self._limits.is_open(task) else 0
+            share = share_of_device(task.budget, self._devices_of_day(now)) if self._limits.is_open(task) else 0
         return {"queries_per_minute": task.budget.queries_per_minute, "queries_per_day": share}
 
-
-def _order(state: TaskState) -> Order:
-    return Order(
-        task=state.name,
-        release=state.champion,
-        manifest_sha256=state.manifest_sha256,
-        exploration=state.exploration,
-        mode=Mode.ESCALATE_ALL if state.watch == ALARMED and state.mode is Mode.SERVE else state.mode,
-        watch=state.watch,
-    )
+    def _devices_of_day(self, now: float) -> int:
+        """How many devices reported within the last day, as counted some seconds ago at most."""
+        if not self._counted or now - self._counted[0] > COUNT_SECONDS:
+            self._counted = (now, self._tallies.seen_since(now - DAY_SECONDS))
+        return self._counted[1]

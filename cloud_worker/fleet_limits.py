@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.store import Store
-from router.budget import DAY_SECONDS, Budget, Spent, allows, settle, spend
+from router.budget import Budget, Spent, allows, settle, spend
 from router.errors import OverloadedError, SpentError
 from router.task import Limits, Task
 
@@ -128,11 +128,6 @@ def budget_of(limits: Limits) -> Budget:
 def share_of_device(limits: Limits, devices: int) -> int | None:
     """How many queries a day one of ``devices`` may send, ``None`` for no limit; never none at all."""
     return None if limits.queries_per_day is None else max(limits.queries_per_day // max(devices, 1), 1)
-
-
-def seen_lately(last_seen: list[float], now: float) -> int:
-    """How many of these Unix times in seconds lie within the last day."""
-    return sum(now - seen <= DAY_SECONDS for seen in last_seen)
 
 
 def _read(connection: Connection, task: str) -> Account:

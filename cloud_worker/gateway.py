@@ -113,6 +113,7 @@ class Gateway:
                 self._config.tasks,
                 told=self._draws.forget,
                 metrics=FleetMetrics(self._telemetry.meter, self._registry.count, self._config.fleet.max_devices),
+                publisher=Publisher(self._config.releases_folder),
             ),
             door.server,
         )

@@ -125,6 +125,13 @@ class Hands:
         with self._engine.connect() as connection:
             return _read(connection, task)[1]
 
+    def of_all(self) -> dict[str, Hand]:
+        """The hand over each task in its present version, by the task's name."""
+        with self._engine.connect() as connection:
+            states = connection.execute(select(_TASKS.c.name, _TASKS.c.version, _TASKS.c.mode)).all()
+            laid = {(row.task, row.version): row for row in connection.execute(select(_HANDS))}
+        return {state.name: _hand(state.mode, laid.get((state.name, state.version))) for state in states}
+
     def lay(self, action: str, task: str, *, who: str, why: str, now: float, **changes: Any) -> tuple[Hand, Hand]:
         """Change a hand, and record it.
 
@@ -168,10 +175,14 @@ def _read(connection: Connection, task: str) -> tuple[int, Hand]:
         raise KeyError(task)
     mine = (_HANDS.c.task == task, _HANDS.c.version == state.version)
     row = connection.execute(select(_HANDS).where(*mine)).first()
-    mode = Mode(state.mode)
+    return state.version, _hand(state.mode, row)
+
+
+def _hand(mode: str, row: Any) -> Hand:
+    """Of what the tables hold; a free one without a row."""
     if row is None:
-        return state.version, Hand(mode)
-    return state.version, Hand(mode, bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
+        return Hand(Mode(mode))
+    return Hand(Mode(mode), bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
 
 
 def _write(connection: Connection, task: str, version: int, hand: Hand) -> None:

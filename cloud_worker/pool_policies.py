@@ -3,6 +3,8 @@
 Rules:
  * A number is never used again; of one version of a task at most one policy serves.
  * A policy speaks of one version of the reference: another one unmakes it.
+ * It serves only while its certificate speaks for the task as it is configured: its teachers, reference and judge, its
+   part of the promise and of the assurance. What falls with a stricter wish stands again when that is taken back.
  * The refresher writes; gateways read what serves, and look again after a while.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -23,6 +25,7 @@ from cloud_worker.store import Store
 from cloud_worker.words import WordHead
 from router.task import Mode, Task
 from router.tiers import PoolPolicy
+from router.watch import attempt_alpha
 
 LOOK_SECONDS = 2.0  # between two looks of a gateway
 
@@ -46,6 +49,7 @@ _POLICIES = Table(
     Column("figures", Text, nullable=False),
 )
 _POLICY = TypeAdapter(PoolPolicy)
+_ROUNDING = 1e-12
 
 
 class Standing(StrEnum):
@@ -76,6 +80,29 @@ class PoolFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Proved:
+    """What a policy's certificate is for.
+
+    Attributes:
+        allowance: Largest loss that it speaks against, in (0, 1).
+        alpha: Chance of a false certificate that it spends, in (0, 1).
+        reference: Name of the reference that it agrees with.
+        judge: Name of the rule that says so.
+    """
+
+    allowance: float
+    alpha: float
+    reference: str
+    judge: str
+
+    @classmethod
+    def of(cls, task: Task, number: int) -> Proved:
+        """What policy ``number`` has to prove for a task as it is now."""
+        part = task.at_pool
+        return cls(part.max_disagreement, attempt_alpha(part.assurance, number), task.reference, task.judge.value)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredPolicy:
     """A policy of a task's pool.
 
@@ -95,6 +122,7 @@ class StoredPolicy:
         created_at: Unix time in seconds.
         note: Why it stands there.
         figures: What the rows said last.
+        proved: What its certificate is for; ``None`` in an old one, which did not note it, and proves nothing.
     """
 
     task: str
@@ -112,6 +140,24 @@ class StoredPolicy:
     created_at: float
     note: str = ""
     figures: PoolFigures = PoolFigures()
+    proved: Proved | None = None
+
+    def why_fallen(self, task: Task) -> str:
+        """Why its certificate does not speak for a task as it is now; empty when it does."""
+        if self.proved is None:
+            return "what it was certified for is not known"
+        part, gone = task.at_pool, {tier.teacher for tier in self.policy.tiers} - {*task.cheaper.teachers}
+        if gone:
+            return f"teacher {min(gone)} does not stand before the reference any more"
+        if self.proved.reference != task.reference:
+            return f"its reference was {self.proved.reference}, and is {task.reference}"
+        if self.proved.judge != task.judge.value:
+            return f"it was judged by {self.proved.judge}, and the judge is {task.judge.value}"
+        if self.proved.allowance > part.max_disagreement + _ROUNDING:
+            return f"it was certified for {self.proved.allowance:.2%}, and {part.max_disagreement:.2%} is its part"
+        if self.proved.alpha > attempt_alpha(part.assurance, self.number) + _ROUNDING:
+            return "its assurance is below its part of what is promised"
+        return ""
 
 
 class PoolPolicies:
@@ -137,7 +183,7 @@ class PoolPolicies:
             connection.execute(insert(_POLICIES).values(**_columns(stored)))
 
     def change(self, stored: StoredPolicy, state: Standing, note: str = "", served_after: int | None = None) -> None:
-        """Let a policy stand elsewhere; one that serves takes the place of the one before."""
+        """Let a policy stand elsewhere, as ``stored`` is now; one that serves takes the place of the one before."""
         with self._engine.begin() as connection:
             if state is Standing.SERVING:
                 connection.execute(
@@ -146,7 +192,8 @@ class PoolPolicies:
                     .values(state=Standing.RETIRED.value)
                 )
             after = stored.served_after if served_after is None else served_after
-            values = {"state": state.value, "note": note, "served_after": after}
+            policy = _columns(stored)["policy"]
+            values = {"state": state.value, "note": note, "served_after": after, "policy": policy}
             connection.execute(update(_POLICIES).where(*_is(stored)).values(**values))
 
     def tell(self, stored: StoredPolicy, figures: PoolFigures) -> None:
@@ -178,11 +225,16 @@ class Serving:
         self._known: dict[str, tuple[float, StoredPolicy | None]] = {}
 
     def of(self, task: Task) -> StoredPolicy | None:
-        """The policy that serves a task, none while the operator has the reference answer; may read the store."""
+        """The policy that serves a task, none while the operator has the reference answer; may read the store.
+
+        One whose certificate does not speak for ``task`` serves nothing.
+        """
         known = self._known.get(task.name)
         if known is None or self._clock() - known[0] > LOOK_SECONDS:
             free = self._store.task_state(task.name).mode is Mode.SERVE
-            known = self._known[task.name] = (self._clock(), self._policies.serving(task) if free else None)
+            found = self._policies.serving(task) if free else None
+            known = (self._clock(), None if found is None or found.why_fallen(task) else found)
+            self._known[task.name] = known
         return known[1]
 
 
@@ -194,7 +246,8 @@ def _columns(stored: StoredPolicy) -> dict[str, Any]:
     words = [{"weights": head.pack(), "bias": head.bias} for head in stored.words]
     names = ("task", "number", "version", "reference_version", "rate", "patience", "rows", "freeze", "served_after")
     plain = {name: getattr(stored, name) for name in (*names, "created_at", "note")}
-    policy = json.dumps({"policy": _POLICY.dump_python(stored.policy, mode="json"), "words": words})
+    proved = None if stored.proved is None else asdict(stored.proved)
+    policy = json.dumps({"policy": _POLICY.dump_python(stored.policy, mode="json"), "words": words, "proved": proved})
     figures = TypeAdapter(PoolFigures).dump_json(stored.figures).decode()
     return {**plain, "state": stored.state.value, "policy": policy, "figures": figures}
 
@@ -203,5 +256,11 @@ def _stored(row: dict[str, Any]) -> StoredPolicy:
     packed = json.loads(row["policy"])
     words = tuple(WordHead.unpack(head["weights"], head["bias"]) for head in packed["words"])
     figures = TypeAdapter(PoolFigures).validate_json(row["figures"])
-    changed = {"state": Standing(row["state"]), "policy": _POLICY.validate_python(packed["policy"]), "words": words}
+    proved = Proved(**packed["proved"]) if packed.get("proved") else None
+    changed = {
+        "proved": proved,
+        "state": Standing(row["state"]),
+        "policy": _POLICY.validate_python(packed["policy"]),
+        "words": words,
+    }
     return StoredPolicy(**{**row, **changed, "figures": figures})

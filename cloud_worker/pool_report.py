@@ -23,15 +23,24 @@ def describe_pool(task: Task, policies: Sequence[StoredPolicy]) -> dict[str, Any
     """
     if not task.cheaper.teachers:
         return None
+    fallen = _fallen(task, policies)
     return {
         "teachers": list(task.cheaper.teachers),
         "way": task.cheaper.way.value,
         "allowance": task.at_pool.max_disagreement,
         "allowance_of_devices": task.at_device.max_disagreement,
-        "serving": _last(policies, Standing.SERVING),
+        "serving": None if fallen else _last(policies, Standing.SERVING),
         "waiting": _last(policies, Standing.WAITING),
-        "ended": _last(policies, Standing.WITHDRAWN, Standing.REJECTED),
+        "ended": fallen or _last(policies, Standing.WITHDRAWN, Standing.REJECTED),
     }
+
+
+def _fallen(task: Task, policies: Sequence[StoredPolicy]) -> dict[str, Any] | None:
+    """The policy that would serve, if its certificate does not speak for the task as it is now, and why."""
+    serving = next((stored for stored in policies if stored.state is Standing.SERVING), None)
+    why = "" if serving is None else serving.why_fallen(task)
+    said = _last(policies, Standing.SERVING)
+    return said | {"state": "unproven", "note": why} if why and said else None
 
 
 def pool_lines(pool: dict[str, Any] | None) -> Iterator[str]:

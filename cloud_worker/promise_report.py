@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cloud_worker.bending import leaving, why_exceeded
+from cloud_worker.certificates import BROKEN
 from cloud_worker.figures import Drifted, Figures, Observed, Waiting, Watched
 from cloud_worker.hands import Hand
 from cloud_worker.limits_report import describe_limits
@@ -27,7 +28,7 @@ from router.delay import detection_delay
 from router.drift import CHANCE, WINDOW_ROWS
 from router.interval import share_interval
 from router.lookout import ALARMED
-from router.proof import OVERTAKEN, why_never_proved, why_unwatched
+from router.proof import why_never_proved, why_unwatched
 from router.release import Manifest
 from router.rollout import TaskReport
 from router.task import NO_FLOOR, Mode, Task
@@ -52,7 +53,7 @@ class Known:
         judged_by: The judge of the task's lineage, empty if none is known yet.
         figures: What the refresher saw last, ``None`` before its first look.
         classes: What the rows that certified the release say of each class; empty where it has none.
-        reports: What each device did with the task since it started.
+        reports: What the devices did with the task since they started, each or all together.
         pool: Policies of its cheaper teachers, oldest first.
         spent: What the fleet has spent of its limits.
         now: Unix time in seconds.
@@ -124,8 +125,8 @@ def standing(known: Known) -> tuple[str, str]:
         return "unproven", "the manifest of what serves can't be read"
     if known.manifest.student is None:
         return _without_student(known.task)
-    if known.state.watch == ALARMED and known.fallen == OVERTAKEN:
-        return "unproven", f"{OVERTAKEN}; everything escalates"
+    if known.fallen and known.fallen != BROKEN and known.state.watch != "unproven":
+        return "unproven", f"{known.fallen}; everything escalates"
     if known.state.watch == ALARMED:
         return "alarmed", f"release {known.state.champion} broke its promise; everything escalates"
     why = known.fallen or why_unwatched(known.task, rows)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from cloud_worker.certificates import Certificates
 from cloud_worker.figures import Board
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.hands import Hands
@@ -14,12 +15,9 @@ from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.promise_report import Known, describe
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of
-from cloud_worker.store import Device, Store, TaskState
+from cloud_worker.store import Store, TaskState
+from cloud_worker.tallies import Tallies
 from router.classes import ClassFigures
-from router.errors import ReleaseError
-from router.proof import why_fallen
-from router.release import Manifest
-from router.rollout import TaskReport
 from router.task import Task
 
 
@@ -30,56 +28,37 @@ class Promises:
         """Gather for ``tasks``, as the operator wishes them."""
         self._tasks = {task.name: task for task in tasks}
         self._store = store
-        self._publisher = publisher
+        self._certificates = Certificates(store, publisher)
         self._hands = Hands(store.engine)
         self._board = Board(store.engine)
         self._lineages = Lineages(store.engine)
         self._policies = PoolPolicies(store.engine)
         self._limits = FleetLimits(store)
+        self._tallies = Tallies(store.engine)
 
     def gather(self) -> dict[str, dict[str, Any]]:
         """Each configured task's promise, ready for JSON, by the task's name."""
-        devices = self._store.devices()
         states = [state for state in self._store.task_states() if state.name in self._tasks]
-        return {state.name: describe(self._known(state, devices)) for state in states}
+        return {state.name: describe(self._known(state)) for state in states}
 
-    def _known(self, state: TaskState, devices: Iterable[Device]) -> Known:
-        task, manifest = self._tasks[state.name], self._manifest(state)
+    def _known(self, state: TaskState) -> Known:
+        task, manifest = self._tasks[state.name], self._certificates.manifest(state.name, state.champion)
         judged_by = self._lineages.judge(state.name, state.version)
         return Known(
             task=task,
             state=state,
             hand=self._hands.of(state.name),
             manifest=manifest,
-            fallen=self._why_fallen(manifest, task, judged_by) if manifest is not None else "",
+            fallen=self._certificates.why_fallen(manifest, task, judged_by) if manifest is not None else "",
             judged_by=judged_by,
             classes=tuple(ClassFigures(**one) for one in self._facts(task, state.champion).get("classes", ())),
             figures=self._board.read(state.name, state.version),
-            reports=reports_of(state.name, devices),
+            reports=self._tallies.of_task(state.name),
             spent=self._limits.account(state.name).spent,
             now=time.time(),
             pool=tuple(self._policies.of(task)) if task.cheaper.teachers else (),
         )
 
-    def _manifest(self, state: TaskState) -> Manifest | None:
-        try:
-            return self._publisher.manifest(state.name, state.champion)
-        except (OSError, ReleaseError):
-            return None
-
-    def _why_fallen(self, manifest: Manifest, task: Task, judged_by: str) -> str:
-        why = why_fallen(manifest, task, judged_by)
-        if why or manifest.student is None:
-            return why
-        facts = self._facts(task, manifest.number)
-        return "it broke its promise" if facts.get("alarmed") else str(facts.get("fallen") or "")
-
     def _facts(self, task: Task, release: int) -> dict[str, Any]:
         """What the store has noted of a release; empty where nothing."""
         return next((facts_of(row) for row in self._store.releases(task.name) if row.number == release), {})
-
-
-def reports_of(task: str, devices: Iterable[Device]) -> tuple[TaskReport, ...]:
-    """What each device said last of a task."""
-    reports = [device.report for device in devices if device.report is not None]
-    return tuple(one for report in reports for one in report.tasks if one.task == task)

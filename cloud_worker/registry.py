@@ -82,8 +82,14 @@ class Registry:
             gone = connection.execute(never_used).scalar() or connection.execute(silent).scalar()
             if gone is None:
                 return False
-            connection.execute(delete(DEVICES).where(DEVICES.c.id == gone))
-            connection.execute(delete(_USED).where(_USED.c.device == gone))
-        self._known_used.discard(gone)
-        self._rates.forget(gone)
+        self.remove(str(gone))
         return True
+
+    def remove(self, name: str) -> bool:
+        """Forget a device and all that it was told; whether there was one. If it comes back, it is a new one."""
+        found = self._store.remove_device(name)
+        with self._store.engine.begin() as connection:
+            connection.execute(delete(_USED).where(_USED.c.device == name))
+        self._known_used.discard(name)
+        self._rates.forget(name)
+        return found

@@ -3,7 +3,8 @@
 Rules:
  * Devices refuse older numbers, so that nobody can bring an old release back to them; the operator's own way back is a
    new one.
- * Content, threshold and certificate are the old release's; the task is as the operator wishes it now.
+ * Content, threshold and certificate are the old release's, and so is what it was made for; the operator's wishes are
+   those of now.
  * Killed between its steps, it leaves an unfinished number behind, and is done anew under the next one.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
 from router.errors import ReleaseError
-from router.proof import content_of
+from router.proof import content_of, wished_now
 from router.release import Manifest
 from router.task import Task
 
@@ -39,8 +40,11 @@ def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **cha
     """
     old = whole_release(store, publisher, task.name, number)
     new = store.next_release(task.name)
-    manifest = replace(old, task=task, number=new, content=content_of(old), created_at=time.time())
-    note = json.dumps({**facts_of(_row(store, task.name, number)), "back_to": number})
+    manifest = replace(
+        old, task=wished_now(old.task, task), number=new, content=content_of(old), created_at=time.time()
+    )
+    facts = {key: value for key, value in facts_of(_row(store, task.name, number)).items() if key != "fallen"}
+    note = json.dumps({**facts, "back_to": number})
     store.add_release(ReleaseRow(task.name, new, "building", "", manifest.created_at))
     digest = publisher.republish(manifest, number)
     store.update_release(task.name, new, note=note)
@@ -84,9 +88,10 @@ def mark_alarmed(store: Store, task: str, number: int) -> None:
 
 
 def mark_fallen(store: Store, task: str, number: int, why: str) -> None:
-    """Note that the certificate of a release that serves does not stand any more, and why."""
+    """Note why the certificate of a release that serves does not stand any more; nothing where it stands again."""
     facts = facts_of(_row(store, task, number))
-    store.update_release(task, number, note=json.dumps({**facts, "fallen": why}))
+    if facts.get("fallen", "") != why:
+        store.update_release(task, number, note=json.dumps({**facts, "fallen": why}))
 
 
 def _row(store: Store, task: str, number: int) -> ReleaseRow:

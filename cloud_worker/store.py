@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     Float,
     Integer,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
+    delete,
     event,
     func,
     insert,
@@ -32,8 +34,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
+from cloud_worker import tallies
+from cloud_worker.attempts import METADATA as ATTEMPTS
+from cloud_worker.attempts import Left, come_back, leave
 from router.exploration import SEED_BYTES
 from router.rollout import DeviceReport
 from router.task import Mode, Task
@@ -88,6 +93,7 @@ _SPENT = Table(
     Column("number", Integer, nullable=False),
 )
 _REPORT = TypeAdapter(DeviceReport)
+_MOST_JOURNAL_BYTES = 8 * 1024 * 1024  # of SQLite's write-ahead log once its pages are in the database
 
 PHASES = ("idle", "fitting", "exporting", "judging", "waiting", "publishing")
 
@@ -146,10 +152,12 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine)
         with self._engine.begin() as connection:
-            for (
-                table
-            ) in _METADATA.sorted_tables:  # create_all looks first and creates then, and another may come between
+            # create_all looks first and creates then, and another may come between
+            for table in (*_METADATA.sorted_tables, *ATTEMPTS.sorted_tables, *tallies.METADATA.sorted_tables):
                 connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+            tallies.begin(connection, lambda: _reported(connection))
 
     @property
     def engine(self) -> Engine:
@@ -157,9 +165,9 @@ class Store:
         return self._engine
 
     def declare_tasks(self, tasks: Iterable[Task]) -> None:
-        """Make the state of tasks that have none; a new task version starts a new lineage."""
+        """Make the state of tasks that have none; another version begins a lineage, or goes on with its own."""
         with self._engine.begin() as connection:
-            known = {row.name: row.version for row in connection.execute(select(_TASKS.c.name, _TASKS.c.version))}
+            known = {row.name: row for row in connection.execute(select(_TASKS))}
             for task in tasks:
                 fresh = {
                     "version": task.version,
@@ -180,8 +188,12 @@ class Store:
                 }
                 if task.name not in known:
                     connection.execute(insert(_TASKS).values(name=task.name, **fresh))
-                elif known[task.name] != task.version:
-                    connection.execute(update(_TASKS).where(_TASKS.c.name == task.name).values(**fresh))
+                elif known[task.name].version != task.version:
+                    before = known[task.name]
+                    leave(connection, task.name, before.version, Left(before.attempt, Mode(before.mode)))
+                    back = come_back(connection, task.name, task.version)
+                    again = {"attempt": back.attempt, "mode": back.mode.value}
+                    connection.execute(update(_TASKS).where(_TASKS.c.name == task.name).values(**(fresh | again)))
 
     def task_states(self) -> list[TaskState]:
         """Every task's state, by name."""
@@ -214,6 +226,7 @@ class Store:
                         id=device, seed=secrets.token_bytes(SEED_BYTES), first_seen=now, last_seen=now, report=None
                     )
                 )
+                tallies.meet(connection, device, now)
         except IntegrityError:
             pass  # another gateway met it in the same moment
         again = self.find_device(device)
@@ -227,13 +240,21 @@ class Store:
         return None if row is None else _device(row)
 
     def save_report(self, report: DeviceReport, now: float) -> None:
-        """Keep a device's latest report."""
+        """Keep a device's latest report, and count it in."""
+        mine = DEVICES.c.id == report.device
         with self._engine.begin() as connection:
-            connection.execute(
-                update(DEVICES)
-                .where(DEVICES.c.id == report.device)
-                .values(report=_REPORT.dump_json(report).decode(), last_seen=now)
-            )
+            said = {"report": _REPORT.dump_json(report).decode(), "last_seen": now}
+            before = connection.execute(select(DEVICES.c.report).where(mine)).scalar()
+            if connection.execute(update(DEVICES).where(mine).values(**said)).rowcount:
+                tallies.note(connection, before, report, now)
+
+    def remove_device(self, device: str) -> bool:
+        """Forget a device and its report; whether there was one."""
+        mine = DEVICES.c.id == device
+        with self._engine.begin() as connection:
+            before = connection.execute(select(DEVICES.c.report).where(mine)).scalar()
+            tallies.forget(connection, device, before)
+            return bool(connection.execute(delete(DEVICES).where(mine)).rowcount)
 
     def devices(self) -> list[Device]:
         """Every device, by name."""
@@ -328,6 +349,13 @@ def _tune_sqlite(engine: Engine) -> None:
         connection.execute("PRAGMA busy_timeout=10000")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit={_MOST_JOURNAL_BYTES}")
+
+
+def _reported(connection: Connection) -> Iterator[tuple[str, float, str | None]]:
+    """Each device's name, the Unix time in seconds of its last report, and that report as JSON."""
+    for row in connection.execute(select(DEVICES.c.id, DEVICES.c.last_seen, DEVICES.c.report)).all():
+        yield row.id, row.last_seen, row.report
 
 
 def _task_state(row: Any) -> TaskState:

@@ -11,10 +11,12 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Column, Connection, Engine, Float, Integer, MetaData, String, Table, delete, func, select
+from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 from sqlalchemy.schema import CreateTable
 
 from router.rollout import DeviceReport, TaskReport
@@ -72,6 +74,7 @@ class Traffic:
     def __init__(self, engine: Engine) -> None:
         """Make the table if it is missing in the store behind ``engine``."""
         self._engine = engine
+        self._swept = -1
         with engine.begin() as connection:
             connection.execute(CreateTable(_TRAFFIC, if_not_exists=True))
             connection.execute(CreateTable(_ALONE, if_not_exists=True))
@@ -81,12 +84,23 @@ class Traffic:
         if before is None:
             return
         known = {task.task: task for task in before.tasks}
-        for task in now.tasks:
-            passed = growth(known.get(task.task), task)
-            if passed.answered:
-                self._add(task.task, int(at // SLOT_SECONDS), passed)
-            if passed.planned:
-                self._add_alone(task.task, now.device, int(at // SLOT_SECONDS), passed.planned)
+        grown = {task.task: growth(known.get(task.task), task) for task in now.tasks}
+        slot = int(at // SLOT_SECONDS)
+        together = [
+            {"task": task, "slot": slot, **asdict(grown[task])} for task in sorted(grown) if grown[task].answered
+        ]
+        alone = [
+            {"task": task, "slot": slot, "device": now.device, "planned": grown[task].planned}
+            for task in sorted(grown)
+            if grown[task].planned
+        ]
+        with self._engine.begin() as connection:  # in the order of the tasks' names: so nobody waits for each other
+            self._add(connection, _TRAFFIC, together)
+            self._add(connection, _ALONE, alone)
+            if slot > self._swept:
+                connection.execute(delete(_TRAFFIC).where(_TRAFFIC.c.slot < slot - KEPT_SECONDS // SLOT_SECONDS))
+                connection.execute(delete(_ALONE).where(_ALONE.c.slot < slot - KEPT_ALONE_SECONDS // SLOT_SECONDS))
+        self._swept = max(slot, self._swept)
 
     def between(self, task: str, first: float, last: float) -> Passed:
         """What passed from Unix time ``first`` to ``last`` in seconds, in whole minutes."""
@@ -105,41 +119,10 @@ class Traffic:
         with self._engine.connect() as connection:
             return {device: float(planned) for device, planned in connection.execute(query)}
 
-    def _add_alone(self, task: str, device: str, slot: int, planned: float) -> None:
-        columns = _ALONE.c
-        mine = (columns.task == task, columns.slot == slot, columns.device == device)
-        grown = update(_ALONE).where(*mine).values(planned=columns.planned + planned)
-        old = slot - KEPT_ALONE_SECONDS // SLOT_SECONDS
-        try:
-            with self._engine.begin() as connection:
-                if connection.execute(grown).rowcount:
-                    return
-                connection.execute(insert(_ALONE).values(task=task, slot=slot, device=device, planned=planned))
-                connection.execute(delete(_ALONE).where(columns.task == task, columns.slot < old))
-        except IntegrityError:  # another gateway began it
-            with self._engine.begin() as connection:
-                connection.execute(grown)
-
-    def _add(self, task: str, slot: int, passed: Passed) -> None:
-        columns = _TRAFFIC.c
-        grown = (
-            update(_TRAFFIC)
-            .where(columns.task == task, columns.slot == slot)
-            .values(
-                answered=columns.answered + passed.answered,
-                covered=columns.covered + passed.covered,
-                planned=columns.planned + passed.planned,
-            )
-        )
-        values = {"answered": passed.answered, "covered": passed.covered, "planned": passed.planned}
-        with self._engine.begin() as connection:
-            if connection.execute(grown).rowcount:
-                return
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(_TRAFFIC).values(task=task, slot=slot, **values))
-                old = slot - KEPT_SECONDS // SLOT_SECONDS
-                connection.execute(delete(_TRAFFIC).where(columns.task == task, columns.slot < old))
-        except IntegrityError:  # another gateway began the minute
-            with self._engine.begin() as connection:
-                connection.execute(grown)
+    def _add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+        if not rows:
+            return
+        make = insert_in_postgresql if self._engine.dialect.name == "postgresql" else insert_in_sqlite
+        added, keys = make(table), [column.name for column in table.primary_key]
+        sums = {column.name: column + added.excluded[column.name] for column in table.c if column.name not in keys}
+        connection.execute(added.on_conflict_do_update(index_elements=keys, set_=sums), rows)

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cloud_worker.checkpoints import Checkpoints
 from cloud_worker.config import CloudConfig
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.refresh.asking_again import ask_again
@@ -61,10 +62,12 @@ class _Loop:
 
     def _run(self) -> None:
         refresher: Refresher | None = None
+        checkpoints = Checkpoints(Store(self._config.store_url).engine)
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
                 refresher = refresher or self._refresher()
                 refresher.step()
+                checkpoints.look()
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")
 

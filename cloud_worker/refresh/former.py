@@ -1,8 +1,7 @@
 """Which former release may serve again, now that the one that serves may not?
 
 Rules:
- * Its certificate speaks for the task as it is now: version, reference and its version, judge, allowance, assurance.
- * Neither it nor the same content at a stricter threshold has ever alarmed: a looser one loses no less.
+ * Its certificate stands, as ``cloud_worker.certificates`` says.
  * The rows drawn since its certificate, those that spoke against its successor among them, do not speak against it: the
    watch that goes on over them stands at 1 or below. Not to have alarmed yet is not enough.
 """
@@ -13,6 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cloud_worker.certificates import Certificates
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of, is_same_release, whole_release
 from cloud_worker.store import ReleaseRow, Store
@@ -20,7 +20,7 @@ from router.distillation import Record, may_certify
 from router.errors import HeadraceError
 from router.judgement import DeviceStudent
 from router.lookout import MOST_FORMER, MOST_SINCE, evidence_against
-from router.proof import OVERTAKEN, content_of, why_fallen
+from router.proof import OVERTAKEN, content_of
 from router.release import Manifest
 from router.student import KINDS
 from router.task import Task
@@ -70,16 +70,6 @@ class Search:
                 log.warning("task %s: release %d can't be tried again: %s", self.task.name, number, error)
         return None
 
-    def has_alarmed(self, manifest: Manifest) -> bool:
-        """Whether the watch over this content, at this threshold or a stricter one, has ever alarmed."""
-        for row in self.store.releases(self.task.name):
-            if facts_of(row).get("alarmed"):
-                other = self._manifest(row)
-                same = other is not None and content_of(other) == content_of(manifest)
-                if same and other is not None and other.policy.threshold >= manifest.policy.threshold:
-                    return True
-        return False
-
     def why_fallen(self, manifest: Manifest, teacher_version: str = "") -> str:
         """Why a release's certificate does not stand, empty when it does.
 
@@ -87,24 +77,19 @@ class Search:
             manifest: Of the release.
             teacher_version: The reference's version now, empty if not known.
         """
-        why = why_fallen(manifest, self.task, self.judged_by)
-        if why or manifest.student is None:
-            return why
-        if self.has_alarmed(manifest):
-            return "it broke its promise"
-        return OVERTAKEN if self.is_overtaken(manifest, teacher_version) else ""
+        return self._certificates.why_fallen(manifest, self.task, self.judged_by, teacher_version)
 
     def is_overtaken(self, manifest: Manifest, teacher_version: str) -> bool:
-        """Whether another version of the reference answered the rows of a release's certificate, or some of them.
+        """Whether another version of the reference answered the rows of a release's certificate, or some of them."""
+        return self._certificates.is_overtaken(manifest, teacher_version)
 
-        Args:
-            manifest: Of the release.
-            teacher_version: The reference's version now, empty if not known.
-        """
-        noted = manifest.certificate.teacher_version if manifest.certificate else ""
-        spent = [] if noted else self.store.spent_by(self.task.name, content_of(manifest))
-        versions = {noted} if noted else {version for _, _, version in spent}
-        return bool(teacher_version and versions) and versions != {teacher_version}
+    def overtaken(self, manifest: Manifest, teacher_version: str) -> str:
+        """The same in words; empty where none did."""
+        return OVERTAKEN if self.is_overtaken(manifest, teacher_version) else ""
+
+    @property
+    def _certificates(self) -> Certificates:
+        return Certificates(self.store, self.publisher)
 
     def _former(self) -> Iterator[tuple[int, Manifest]]:
         """Releases that have served, the latest first, each content and threshold once."""

@@ -7,8 +7,9 @@
                                   └──none does: everything escalates until another one is certified
 
 Rules:
- * A certificate speaks of one version of the reference: where another one answers, everything escalates as after an
-   alarm, until a release is certified by it.
+ * What keeps answers has a certificate that stands (``cloud_worker.certificates``): where a wish grows stricter, or
+   another version of the reference answers, everything escalates as after an alarm, until a former release's stands or
+   another one is certified. Where the wish is taken back, the same release serves again.
  * An alarm is told to the devices first; only then a former release is looked for.
  * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
  * A release that serves without proof is not watched for an alarm: the operator wants it so, and is told of its losses.
@@ -35,6 +36,7 @@ from cloud_worker.refresh.reason import reason_of
 from cloud_worker.refresh.telling import Telling
 from cloud_worker.rollback import is_same_release, mark_alarmed, mark_fallen, roll_back, whole_release
 from cloud_worker.store import Store, TaskState
+from cloud_worker.tallies import Tallies
 from cloud_worker.traffic import Traffic
 from router.deferral import Policy
 from router.distillation import Record, may_certify
@@ -43,7 +45,6 @@ from router.guarantee import NEVER
 from router.lessons import current, version_in_force
 from router.line import Spans
 from router.lookout import ALARMED, Lookout
-from router.proof import OVERTAKEN
 from router.refreshing import Champion, exploration_at_rest
 from router.release import Manifest
 from router.sighting import Hour, expected, is_blind
@@ -93,7 +94,6 @@ class Guard:
         self._telling = Telling(task, judging, around.store, around.publisher)
         self._champion: Manifest | None = None
         self._tried = -1
-        self._held_to = (-1, "")
         self._looked_at = self._sighted_at = 0.0
         self._short_since = math.inf
         self._figures = Figures(0.0)
@@ -109,11 +109,9 @@ class Guard:
         """When too few explored rows came to see anything."""
         return self._around.blindness.of(self._task.name)
 
-    def is_due(self) -> bool:
-        """Whether to look although the log has nothing new: the operator's hand has moved, or it is time."""
-        if self._clock() - self._looked_at >= LOOK_SECONDS:
-            return True
-        return self._around.hands.of(self._task.name) != self.hand
+    def is_due(self, hand: Hand) -> bool:
+        """Whether to look although the log has nothing new: the operator's ``hand`` has moved, or it is time."""
+        return hand != self.hand or self._clock() - self._looked_at >= LOOK_SECONDS
 
     def look(self, rows: Sequence[Record], judged_by: str) -> bool:
         """Obey the operator, watch what serves, and give way where it may not.
@@ -129,8 +127,8 @@ class Guard:
         self.hand = self._around.hands.of(self._task.name)
         before = self._state()
         self._obey()
+        self._hold_to_certificate(rows, judged_by)  # before the watch: what was never promised can't be broken
         self._watch(rows)
-        self._hold_to_reference(rows)
         self._give_way(rows, judged_by)
         self._see(rows)
         after = self._state()
@@ -185,17 +183,22 @@ class Guard:
             mark_alarmed(self._around.store, self._task.name, state.champion)
             self._escalate_all()
 
-    def _hold_to_reference(self, rows: Sequence[Record]) -> None:
-        """Let nothing stay on the word of a certificate that another version of the reference has given."""
+    def _hold_to_certificate(self, rows: Sequence[Record], judged_by: str) -> None:
+        """Let nothing stay whose certificate does not stand; what fell with a wish that is gone serves again."""
         state, version = self._state(), version_in_force(rows, self._task)
         champion = self._serving(state)
-        if champion.student is None or state.watch in {ALARMED, UNPROVEN} or self._held_to == (state.champion, version):
+        if champion.student is None or state.watch == UNPROVEN:
             return
-        self._held_to = (state.champion, version)
-        if self._search("").is_overtaken(champion, version):
-            log.warning("task %s: release %d: %s; everything escalates", state.name, state.champion, OVERTAKEN)
-            mark_fallen(self._around.store, state.name, state.champion, OVERTAKEN)
+        search = self._search(judged_by)
+        if version:
+            mark_fallen(self._around.store, state.name, state.champion, search.overtaken(champion, version))
+        why = search.why_fallen(champion, version)
+        if why and state.watch != ALARMED:
+            log.warning("task %s: release %d: %s; everything escalates", state.name, state.champion, why)
             self._escalate_all()
+        elif not why and state.watch == ALARMED:
+            log.warning("task %s: release %d: its certificate stands again", state.name, state.champion)
+            self._around.store.update_task(state.name, watch=QUIET)
 
     def _search(self, judged_by: str) -> Search:
         return Search(self._task, self._judging, judged_by, self._around.store, self._around.publisher)
@@ -248,11 +251,7 @@ class Guard:
     def _hours(self, came: Counter[str], first: float, now: float) -> list[Hour]:
         """Of each device: what it planned, what came, and what it still has to teach, of all tasks: it may yet come."""
         planned = self._around.traffic.planned(self._task.name, first, now - ON_THE_WAY_SECONDS)
-        held = {
-            one.id: one.report.outbox_pending
-            for one in self._around.store.devices()
-            if one.report is not None and now - one.last_seen < HOUR_SECONDS
-        }
+        held = Tallies(self._around.store.engine).held_back_since(now - HOUR_SECONDS)
         return [Hour(planned.get(one, 0.0), came[one], held.get(one, 0)) for one in sorted(planned.keys() | came)]
 
     def _escalate_all(self) -> None:

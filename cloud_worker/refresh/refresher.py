@@ -48,7 +48,7 @@ from router.errors import HeadraceError, ReleaseError
 from router.guarantee import NEVER, Point, Situation
 from router.lessons import Key, current, version_in_force, weights_of
 from router.lookout import ALARMED
-from router.proof import OVERTAKEN
+from router.proof import OVERTAKEN, why_made_for_another, wished_now
 from router.refreshing import (
     Champion,
     begin_trial,
@@ -88,21 +88,22 @@ class Refresher:
         self._publisher = Publisher(config.releases_folder, config.server_urls)
         self._lineages = Lineages(self._store.engine)
         around = Around.of(self._store, self._publisher)
+        self._hands = around.hands
         self._rooms = [Room.of(task, config, around, self._lineages, ask_again) for task in config.tasks]
         for room in self._rooms:
             self._take_up(room)
 
     def step(self) -> None:
         """Consider what is new in the log, for every task; without anything new, whenever its guard looks again."""
-        version = self._log.version()
+        version, hands = self._log.version(), self._hands.of_all()
+        seen = {state.name: state.log_version_seen for state in self._store.task_states()}
         for room in self._rooms:
-            state = self._store.task_state(room.task.name)
-            if version != state.log_version_seen or room.guard.is_due():
+            if version != seen[room.task.name] or room.guard.is_due(hands[room.task.name]):
                 self._consider(room, version)
 
     def _consider(self, room: Room, version: int) -> None:
         name = room.task.name
-        room.read(self._log)
+        room.read(self._log, version)
         rows = current(room.records(), room.task)
         note: dict[str, str] = {}
         try:
@@ -195,7 +196,7 @@ class Refresher:
         self._store.update_task(name, phase="judging", phase_progress=0.0)
         state = self._store.task_state(name)
         manifest, points = self._calibrated(room, fitted, state, len(taught), rows)
-        trial = self._trial(room, manifest, points, self._waiting(room.task, rows)[1])
+        trial = self._trial(room, manifest, points, waiting_share(room.task, rows, self._serving(room.task))[1])
         trial.patience = self._patience(room, rows, trial)
         if not trial.patience:
             self._store.update_task(name, phase_note="no threshold is worth a certificate yet")
@@ -304,7 +305,8 @@ class Refresher:
         certificate = trial.certificate(self._store.task_state(name).attempt)
         manifest = self._publisher.manifest(name, trial.number)
         escalation = trial.escalation(threshold, room.task.exploration.floor)
-        manifest = replace(manifest, certificate=certificate, policy=Policy(threshold), escalation=escalation)
+        manifest = replace(manifest, task=wished_now(manifest.task, room.task), escalation=escalation)
+        manifest = replace(manifest, certificate=certificate, policy=Policy(threshold))
         if trial.has_served or trial.number < self._store.task_state(name).champion:  # devices go by numbers that grow
             number = self._store.next_release(name)
             manifest = replace(manifest, number=number, content=trial.number, created_at=time.time())
@@ -346,7 +348,7 @@ class Refresher:
     def _take_up(self, room: Room) -> None:
         """Go on where the process before this one ended: with the challenger that waits, if one does."""
         name = room.task.name
-        room.read(self._log)
+        room.read(self._log, self._log.version())
         releases = self._store.releases(name)
         waiting = [row for row in releases if row.state == "waiting"]
         self._store.reject_unfinished(name, UNFINISHED)
@@ -369,8 +371,9 @@ class Refresher:
     def _go_on(self, room: Room, row: ReleaseRow) -> None:
         name, number, proved = room.task.name, row.number, json.loads(row.note)
         manifest = self._publisher.manifest(name, number)
-        if manifest.task.version != room.task.version:
-            raise ReleaseError(f"it is of version {manifest.task.version} of the task")
+        why = why_made_for_another(manifest, room.task, self._lineages.judge(name, room.task.version))
+        if why:
+            raise ReleaseError(why)
         room.student = self._publisher.student(name, number, manifest)
         points = tuple(Point(*point) for point in proved["points"])
         trial = self._trial(room, manifest, points, proved["rate"])
@@ -392,7 +395,3 @@ class Refresher:
                 if row.state == "champion" and "local_share" in facts_of(row):
                     return Champion(row.number, float(facts_of(row)["local_share"]))
         return Champion()
-
-    def _waiting(self, task: Task, rows: Sequence[Record]) -> tuple[float, float]:
-        """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1]."""
-        return waiting_share(task, rows, self._serving(task))

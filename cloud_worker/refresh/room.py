@@ -38,6 +38,7 @@ class Room:
         rows: Pairs of batch and record, all of the task, in the log's order.
         held: Why nothing is to be fitted or promoted now; empty when nothing holds it.
         last_batch: Of the rows.
+        read_version: Version of the log that was read last; -2 before the first time.
         trial: Of the challenger that waits.
         student: The challenger.
         remark: What the operator should know of how the challenger was taught; empty for nothing.
@@ -52,6 +53,7 @@ class Room:
     rows: list[tuple[int, Record]] = field(default_factory=list)
     held: str = ""
     last_batch: int = -1
+    read_version: int = -2
     trial: Trial | None = None
     student: DeviceStudent | None = None
     remark: str = ""
@@ -67,8 +69,11 @@ class Room:
         tiering = Tiering(task, judging, PoolPolicies(around.store.engine), pace_of(config))
         return cls(task, judging, second, Guard(task, judging, around), tiering, Repeats(around.store.engine))
 
-    def read(self, log: DistillationLog) -> None:
-        """Take in what is new in the log."""
+    def read(self, log: DistillationLog, version: int) -> None:
+        """Take in what is new in the log, which has been at ``version`` at least; nothing where that was read."""
+        if version == self.read_version:
+            return
+        self.read_version = version
         table = log.read(self.task.name, after_batch=self.last_batch)
         batches = table.column("batch").to_pylist()
         self.rows.extend(zip(batches, not_from_the_future(records_of(table), time.time()), strict=True))

@@ -18,11 +18,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cloud_worker.pool_policies import PoolFigures, PoolPolicies, Standing, StoredPolicy
+from cloud_worker.pool_policies import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
 from cloud_worker.refresh.tier_fitting import PRICES, Path, Seen, fit_path
 from router.confidence import Array
 from router.distillation import Record, may_certify
@@ -89,8 +89,8 @@ class Tiering:
         self._take(rows)
         known = self._policies.of(self._task)
         serving = _last(known, Standing.SERVING)
-        if serving is not None and self._breaks(serving):
-            serving = None
+        if serving is not None and (serving.why_fallen(self._task) or self._breaks(serving)):
+            serving = None  # what falls with a wish is only left out: it stands again when that is taken back
         waiting = _last(known, Standing.WAITING)
         live = {stored.number for stored in (serving, waiting) if stored is not None}
         self._known = {number: said for number, said in self._known.items() if number in live}
@@ -215,7 +215,8 @@ class Tiering:
             return
         note = f"certified on {len(rows)} rows, {int(walked.lost.sum())} lost"
         log.info("task %s: policy %d of the pool is %s", self._task.name, waiting.number, note)
-        self._policies.change(waiting, Standing.SERVING, note, served_after=self._rows[-1].batch)
+        proved = replace(waiting, proved=Proved.of(self._task, waiting.number))
+        self._policies.change(proved, Standing.SERVING, note, served_after=self._rows[-1].batch)
 
     def _certifying(self, waiting: StoredPolicy) -> list[_Row]:
         """The rows that may certify a policy, as far as its patience goes."""

@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud_worker.fleet_limits import FleetLimits, seen_lately, share_of_device
+from cloud_worker.fleet_limits import FleetLimits, share_of_device
 from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.tallies import Tallies
 from router.errors import OverloadedError, SpentError
+from router.rollout import DeviceReport
 from router.task import Limits, Task
 
 NOON = 20_000 * 86_400 + 43_200.0
@@ -97,4 +99,11 @@ def test_devices_share_a_limit_and_each_may_send_one():
     assert share_of_device(Limits(queries_per_day=10), 3) == 3
     assert share_of_device(Limits(queries_per_day=2), 3) == 1
     assert share_of_device(Limits(usd_per_day=1.0), 3) is None
-    assert seen_lately([0.0, 5.0, DAY], DAY + 1) == 2
+
+
+def test_devices_of_the_last_day_share_a_limit(url):
+    store = Store(url)
+    for name, seen in (("a", 0.0), ("b", 5.0), ("c", DAY)):
+        store.device(name)
+        store.save_report(DeviceReport(name), seen)
+    assert Tallies(store.engine).seen_since(DAY + 1 - DAY) == 2

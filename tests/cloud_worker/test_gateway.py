@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import uuid
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloud_worker.distillation_log import DistillationLog, records_of
-from cloud_worker.pool_policies import PoolPolicies, Standing, StoredPolicy
+from cloud_worker.pool_policies import PoolPolicies, Proved, Standing, StoredPolicy
 from cloud_worker.store import Store
 from cloud_worker.testing import edge
 from cloud_worker.words import FEATURES, WordHead
@@ -122,9 +123,9 @@ async def test_a_proved_policy_lets_a_cheaper_teacher_answer_what_was_not_drawn(
     policy = PoolPolicy(Way.CASCADE, 0.2, (tier,))
     words = (WordHead(np.zeros(FEATURES, np.float32), 0.0),)
     version = row.teacher_version
-    PoolPolicies(store.engine).add(
-        StoredPolicy("tiered", 1, 1, version, Standing.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
-    )
+    proved = Proved.of(cluster.config.task("tiered"), 1)
+    stored = StoredPolicy("tiered", 1, 1, version, Standing.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
+    PoolPolicies(store.engine).add(replace(stored, proved=proved))
     async with asyncio.timeout(30):
         answer = drawn
         while answer.provenance.model != "small":  # until the gateway has looked again

@@ -9,9 +9,9 @@ from cloud_worker.pool_policies import PoolPolicies, Serving, Standing
 from cloud_worker.pool_report import describe_pool, pool_lines
 from cloud_worker.refresh.tiering import LEAST_ROWS, Tiering
 from cloud_worker.store import Store
-from router.distillation import Tried
+from router.distillation import Record, Source, Tried
 from router.refreshing import Pace
-from router.task import Cheaper, Mode, Objective, Task, Way, agree
+from router.task import Cheaper, Judge, Mode, Objective, Task, Way, agree
 
 PACE = Pace(600, 1.4, 6000)
 TASK = Task(
@@ -198,3 +198,50 @@ def test_status_tells_what_serves_what_waits_and_why_nothing_does(world):
     assert "2 % allowed" in line
     assert describe_pool(replace(TASK, cheaper=Cheaper()), ()) is None
     assert list(pool_lines(None)) == []
+
+
+STRICTER = {
+    "a stricter promise": {"objective": Objective(0.02, 0.9)},
+    "a higher assurance": {"objective": Objective(0.04, 0.99)},
+    "a smaller part": {"cheaper": Cheaper(("small",), share=0.3)},
+    "another teacher": {"cheaper": Cheaper(("tiny",), share=0.5)},
+    "another judge": {"judge": Judge.NORMALISED_TEXT},
+    "another reference": {"reference": "bigger"},
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A store in which a policy serves."""
+
+    def record(place, text, answer, **fields):
+        return Record(
+            query_id=f"q{place}", teacher="big", teacher_version="v1", is_reference=True, task="home", task_version=1,
+            asked_at=float(place), received_at=float(place), text=text, answer=answer, source=Source.ESCALATED,
+            covered=True, explored=True, propensity=1.0, **fields,
+        )  # fmt: skip
+
+    world = World(Store(f"sqlite:///{tmp_path_factory.mktemp('served') / 'fleet.sqlite'}"), record)
+    assert world.ask(3300) is not None
+    return world
+
+
+@pytest.mark.parametrize("changes", STRICTER.values(), ids=STRICTER)
+def test_a_policy_serves_nothing_once_its_certificate_does_not_speak_for_the_task(served, changes):
+    stricter = replace(TASK, **changes)
+    assert Serving(served.store).of(stricter) is None  # from the first look of a gateway on
+    said = describe_pool(stricter, served.policies.of(stricter))
+    assert said["serving"] is None
+    assert "no policy of" in next(pool_lines(said)) or said["waiting"]
+    assert Serving(served.store).of(TASK) is not None  # and where the wish is taken back it serves again
+
+
+def test_a_looser_promise_keeps_a_policy(served):
+    looser = replace(TASK, objective=Objective(0.08, 0.8))
+    assert Serving(served.store).of(looser) is not None
+    assert describe_pool(looser, served.policies.of(looser))["serving"] is not None
+
+
+def test_a_policy_that_did_not_note_what_it_was_certified_for_proves_nothing(served):
+    old = replace(served.policies.serving(TASK), proved=None)
+    assert "not known" in old.why_fallen(TASK)
