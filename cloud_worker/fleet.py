@@ -73,7 +73,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._clock = clock
         self._told = told
         self._rates = OrderedRates(store.engine)
-        self._rates.take_over(store.devices())
+        self._rates.take_over(store.devices)
         self._limited = {task.name: task for task in tasks if task.budget != Limits()}
         self._limits = FleetLimits(store)
         self._tallies = Tallies(store.engine)

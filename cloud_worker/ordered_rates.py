@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from sqlalchemy import Column, Engine, Float, MetaData, String, Table, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -73,19 +73,24 @@ class OrderedRates:
         except IntegrityError:
             pass  # another gateway told it in the same moment
 
-    def take_over(self, devices: Iterable[Device]) -> None:
-        """Begin with what devices said last, in a store of a version that noted no orders; else do nothing."""
-        with self._engine.begin() as connection:
+    def take_over(self, devices: Callable[[], Iterable[Device]]) -> None:
+        """Begin with what devices said last, in a store of a version that noted no orders; else ask for none."""
+        with self._engine.connect() as connection:
             if connection.execute(select(_RATES.c.device).limit(1)).first() is not None:
                 return
-            rows = [
-                {"device": one.id, "task": task.task, "since": one.first_seen, "rate": task.exploration}
-                for one in devices
-                if one.report is not None
-                for task in one.report.tasks
-            ]
-            if rows:
-                connection.execute(insert(_RATES).prefix_with("OR IGNORE", dialect="sqlite"), rows)
+        said = {
+            (one.id, task.task): {"since": one.first_seen, "rate": task.exploration}
+            for one in devices()
+            if one.report is not None
+            for task in one.report.tasks
+        }
+        rows = [{"device": device, "task": task, **told} for (device, task), told in said.items()]
+        try:
+            with self._engine.begin() as connection:
+                if rows:
+                    connection.execute(insert(_RATES), rows)
+        except IntegrityError:
+            pass  # another gateway does the same
 
     def forget(self, device: str) -> None:
         """Drop all that a device was told."""

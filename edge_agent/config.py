@@ -10,9 +10,9 @@ Rules:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -120,6 +120,12 @@ class Config(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     servers: Servers = ()
     telemetry: ExporterSettings = ExporterSettings()
+
+    @model_validator(mode="after")
+    def _is_no_tier_below_itself(self) -> Self:
+        if self.device in self.door.tiers:
+            raise ValueError(f"door.tiers holds {self.device!r}, which is this device; list those below it")
+        return self
 
     @property
     def server_urls(self) -> dict[str, str]:

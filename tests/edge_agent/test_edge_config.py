@@ -99,3 +99,18 @@ def test_plain_transport_has_to_be_asked_for(file):
     with pytest.raises(ConfigError, match="--insecure"):
         check_addresses(load_config(file), str(file), insecure=False)
     check_addresses(load_config(file), str(file), insecure=True)
+
+
+def test_the_devices_below_are_listed_by_name(file):
+    file.write_text(GOOD + '[door]\ntiers = ["kitchen-2", "hall"]\n')
+    assert load_config(file).door.tiers == ("kitchen-2", "hall")
+
+
+@pytest.mark.parametrize(
+    ("tiers", "said"),
+    [('["anonymous"]', "names nobody"), ('["kitchen-1"]', "which is this device"), ('["a b"]', r"door\.tiers\.0")],
+)
+def test_whoever_names_nobody_or_itself_is_no_tier_below(file, tiers, said):
+    file.write_text(GOOD + f"[door]\ntiers = {tiers}\n")
+    with pytest.raises(ConfigError, match=said):
+        load_config(file)
