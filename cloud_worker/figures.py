@@ -75,6 +75,7 @@ class Observed:
         rows: Covered queries, all answered by the reference.
         kept: Of them, those whose local answer would have stayed.
         disagreed: Of these, those where the reference says something else.
+        disagreed_by_devices: Their share of the rows where no device counts for more than twice the median one.
         usd: What the reference's answers to those kept have cost.
         seconds: What they have taken it.
         tokens: What it read and wrote for them.
@@ -88,6 +89,7 @@ class Observed:
     usd: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
+    disagreed_by_devices: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

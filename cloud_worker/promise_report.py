@@ -292,6 +292,7 @@ def _observed(observed: Observed | None, task: Task) -> dict[str, Any] | None:
         "rows": observed.rows,
         "kept": asdict(kept),
         "disagreement": asdict(lost),
+        "disagreement_by_devices": observed.disagreed_by_devices,
         "saved_usd": observed.usd * paid_no_more,
         "saved_seconds": observed.seconds * paid_no_more,
         "saved_tokens": observed.tokens * paid_no_more,
