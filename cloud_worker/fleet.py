@@ -75,6 +75,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices)
         self._limited = {task.name: task for task in tasks if task.budget != Limits()}
+        self._open = frozenset(task.name for task in tasks if not task.local_only)
         self._limits = FleetLimits(store)
         self._tallies = Tallies(store.engine)
         self._counted: tuple[float, int] | None = None
@@ -114,7 +115,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
-            tasks=tuple(replace(order, **self._limits_of(order.task, now)) for order in orders),
+            tasks=tuple(
+                replace(order, may_leave=order.task in self._open, **self._limits_of(order.task, now)) for order in orders
+            ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
         )

@@ -12,6 +12,8 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +23,7 @@ from edge_agent.purse import Permit
 from edge_agent.tasks import HostedTask, Serving, Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.thinking import Thinker, stays
+from edge_agent.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.upstream import Upstream
 from router import names
 from router.deferral import Action, Decision, decide
@@ -34,6 +37,8 @@ from router.errors import (
     NotPossibleError,
     OverloadedError,
     SpentError,
+    UnavailableError,
+    UnknownTaskError,
 )
 from router.judgement import Judgement
 from router.query import Answer, Attempt, Query, Reason, Route, check_query
@@ -41,6 +46,7 @@ from router.query import Answer, Attempt, Query, Reason, Route, check_query
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
 UNKNOWN_SCORE = -1.0
 LEAST_THINKING = 0.05  # seconds that a student has at least
+STALE_SECONDS = 2.0  # that a task unknown to the orders of an earlier life is waited for
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
 
 
@@ -101,11 +107,37 @@ class Agent:
         Raises:
             HeadraceError: Why there is no answer.
         """
-        case = self._open(query, seconds)
+        deadline = self._clock() + seconds
+        hosted, serving = await self._find(query, deadline)
+        if serving is None:
+            return await self._ask_unserved(hosted, query, deadline)
+        case = self._open(query, hosted, serving, deadline)
         try:
             return await self._answer(case)
         finally:
             case.permit.close()
+
+    async def _find(self, query: Query, deadline: float) -> tuple[HostedTask, Serving | None]:
+        """Its task and the release in place. An agent that has not been told of it yet waits for the first orders."""
+        heard = self._tasks.heard
+        try:
+            return self._tasks.find(query.task)
+        except (UnavailableError, UnknownTaskError) as error:
+            if heard.is_set():
+                raise
+            if query.route is Route.LOCAL_ONLY:
+                raise being_set_up(query) from error
+        most = STALE_SECONDS if self._tasks.standing.heard else self._seconds_to_ask(deadline)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(most, self._seconds_to_ask(deadline))):
+                await heard.wait()
+        return self._tasks.find(query.task)
+
+    async def _ask_unserved(self, hosted: HostedTask, query: Query, deadline: float) -> Answer:
+        check_may_leave(hosted, query)
+        seed, seconds = self._tasks.standing.seed, self._seconds_to_ask(deadline)
+        with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
+            return await escalate_unserved(hosted, query, seed, self._upstream, self._outbox, seconds)
 
     async def _answer(self, case: Case) -> Answer:
         query = case.query
@@ -120,18 +152,30 @@ class Agent:
             except HeadraceError as error:
                 if isinstance(error, SpentError):
                     case.hosted.purse.shut()
+                if judgement is None and case.serving.is_loading and not _is_callers_fault(error):
+                    return await self._answer_once_loaded(case, error)
                 if judgement is None or _is_callers_fault(error):
                     raise
                 decision = Decision(Action.DEGRADE, _obstacle_of(error))
         if judgement is None:
+            if case.serving.is_loading:
+                raise being_set_up(query)
             raise NotPossibleError(f"task {query.task!r} has no student here yet, and this query may not leave")
         return await self._keep(case, judgement, decision)
 
-    def _open(self, query: Query, seconds: float) -> Case:
-        hosted, serving = self._tasks.find(query.task)
+    async def _answer_once_loaded(self, case: Case, error: HeadraceError) -> Answer:
+        """The next tier has no answer, and the student is still being opened: wait for it, within the time left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._time_to_ask(case)):
+                await case.hosted.loaded.wait()
+        serving = case.hosted.serving
+        if serving is None or serving.is_loading:
+            raise error
+        return await self._answer(replace(case, serving=serving, obstacle=self._obstacle(serving, case.permit)))
+
+    def _open(self, query: Query, hosted: HostedTask, serving: Serving, deadline: float) -> Case:
         check_query(query, serving.manifest.task.max_text_bytes)
         drawn = query.attempt is None and self._tasks.is_drawn(hosted, serving, query)
-        deadline = self._clock() + seconds
         permit = Permit() if stays(serving.manifest, query) else hosted.permit(serving)
         obstacle = self._obstacle(serving, permit)
         return Case(query, hosted, serving, drawn, hosted.exploration, deadline, time.time(), permit, obstacle)
@@ -140,7 +184,7 @@ class Agent:
         """Why no query can leave now. Who has no student asks the next tier however it fares."""
         if not permit.granted:
             return Reason.BUDGET
-        return None if serving.manifest.student is None else self._upstream.obstacle()
+        return None if serving.student is None else self._upstream.obstacle()
 
     def _check_permit(self, case: Case) -> None:
         """Refuse what may not leave, and has no answer here to fall back on."""
@@ -172,10 +216,13 @@ class Agent:
     async def _escalate(self, case: Case, judgement: Judgement | None, decision: Decision) -> Answer:
         asked = replace(case.query, attempt=self._attempt(case, judgement, decision.reason))
         case.permit.use()
-        ask = self._upstream.ask_patiently if judgement is None else self._upstream.ask
+        # Who has no student asks patiently; one that is being opened may be there in a moment.
+        alone = judgement is None and not case.serving.is_loading
+        ask = self._upstream.ask_patiently if alone else self._upstream.ask
+        share = 0.5 if case.serving.is_loading else 1.0
         with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE) as span:
             span.set_attribute(names.REASON, decision.reason.value)
-            answer = await ask(asked, self._time_to_ask(case))
+            answer = await ask(asked, share * self._time_to_ask(case))
         provenance = replace(
             answer.provenance,
             release=case.serving.manifest.number,
@@ -240,7 +287,10 @@ class Agent:
 
     def _time_to_ask(self, case: Case) -> float:
         """Seconds that the next tier may take: what is left, less the larger of 50 ms and 10 %."""
-        left = case.deadline - self._clock()
+        return self._seconds_to_ask(case.deadline)
+
+    def _seconds_to_ask(self, deadline: float) -> float:
+        left = deadline - self._clock()
         return max(0.0, left - max(0.05, 0.1 * left))
 
 

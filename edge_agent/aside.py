@@ -43,6 +43,14 @@ def set_aside(path: Path, why: object, *beside: Path) -> Path:
     return aside
 
 
+def forsake(path: Path, why: object) -> None:
+    """Set aside what can't be read, as far as the disk lets it."""
+    try:
+        set_aside(path, why)
+    except OSError as error:
+        log.error("%s can't be read (%s), nor set aside: %s", path, why, error)
+
+
 def is_aside(path: Path) -> bool:
     """Whether something was set aside under this name."""
     return _MARK in path.name

@@ -1,7 +1,9 @@
 """The agent as a process: puts the parts together, owns their tasks, stops them in order.
 
 Rules:
- * It opens its door at once and waits for nothing.
+ * It opens its door at once and waits for nothing. Health says SERVING once what is committed is opened, which comes
+   before anything is fetched.
+ * A disk that is full, or that lets nothing be written, keeps it from nothing but keeping things for a restart.
  * One task group owns everything that runs; when one part fails, all stop, loudly.
  * Stopping: no new calls, calls under way end within the grace, the outbox is written, then the rest.
 """
@@ -9,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
@@ -21,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.agent import Agent
+from edge_agent.aside import forsake
 from edge_agent.config import Config
 from edge_agent.feedback import FeedbackDesk
 from edge_agent.ledger import Ledger, load_spent
@@ -113,27 +117,29 @@ class Daemon:
         Raises:
             StartError: The door can't be opened.
         """
-        self._run_file.unlink(missing_ok=True)  # of an agent that was killed
+        self._forget_run_file()  # of an agent that was killed
         try:
-            port = await self._door.start()
+            port = await self._door.start(ready=False)
             self.opened.set()
-            write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+            await asyncio.to_thread(self._write_run_file, port)
             async with asyncio.TaskGroup() as group:
-                parts = (
-                    self._sync.run,
-                    self._updater.run,
-                    self._teaching.run,
-                    self._outbox.write_loop,
-                    self._ledger.run,
-                )
+                parts = (self._outbox.write_loop, self._ledger.run, self._work)
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
-                self._updater.look()
                 await stop.wait()
                 await self._door.stop(GRACE_SECONDS)
                 for task in running:
                     task.cancel()
         finally:
             await self._close()
+
+    async def _work(self) -> None:
+        """Open what is committed, then report, update and teach, until cancelled."""
+        await self._tasks.load()
+        await self._door.ready()
+        self._updater.look()
+        async with asyncio.TaskGroup() as group:
+            for part in (self._sync.run, self._updater.run, self._teaching.run):
+                group.create_task(part(), name=part.__qualname__)
 
     def report(self) -> DeviceReport:
         """What the fleet is told of this device."""
@@ -145,10 +151,10 @@ class Daemon:
             processor=in_line(platform.processor(), _MOST_SAID),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             formats=self._formats,
-            tasks=tuple(hosted.report() for hosted in self._tasks),
+            tasks=tuple(hosted.report() for hosted in self._tasks if hosted.serving or hosted.order),
             outbox_pending=self._outbox.pending,
             outbox_dropped=self._outbox.dropped,
-            free_disk_bytes=float(shutil.disk_usage(self._config.data).free),
+            free_disk_bytes=_free_bytes(self._config.data),
             state=hindrances[0] if hindrances else "ok",
         )
 
@@ -161,6 +167,21 @@ class Daemon:
     def _run_file(self) -> Path:
         return self._config.data / "run" / "agent.json"
 
+    def _write_run_file(self, port: int) -> None:
+        try:
+            write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+        except OSError as error:
+            log.error("%s can't be written; the port is %d: %s", self._run_file, port, error)
+
+    def _forget_run_file(self) -> None:
+        path = self._run_file
+        if os.path.lexists(path.parent) and not path.parent.is_dir():
+            forsake(path.parent, "it is no folder")
+        if path.is_dir():
+            forsake(path, "it is a folder")
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
     def _changed(self) -> None:
         self._sync.poke()
 
@@ -171,7 +192,7 @@ class Daemon:
         self._thinker.close()
         await self._channel.close(None)
         await asyncio.to_thread(self._exporters.stop)
-        self._run_file.unlink(missing_ok=True)
+        self._forget_run_file()
 
 
 async def serve(config: Config, *, insecure: bool) -> None:
@@ -185,17 +206,50 @@ async def serve(config: Config, *, insecure: bool) -> None:
         await daemon.run(listen_for_stop())
 
 
+def _free_bytes(folder: Path) -> float:
+    try:
+        return float(shutil.disk_usage(folder).free)
+    except OSError:
+        return 0.0
+
+
 @contextmanager
 def _hold(data: Path) -> Iterator[None]:
-    """Keep other agents out of the data folder; a killed agent lets go by itself."""
+    """Keep other agents out of the data folder; a killed agent lets go by itself.
+
+    The folder itself is held too: on a full disk there may be no room for the file, and in its place may lie anything.
+    """
     try:
         data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "lock").open("w")
+        folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise StartError(f"data folder {data} can't be used: {error.strerror or error}; choose another") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StartError(f"data folder {data} is used by another agent; give each its own") from error
+    lock = _lock_file(data / "lock")
+    try:
+        for handle in (folder, lock):
+            if handle is not None:
+                _lock(handle, data)
         yield
+    finally:
+        for handle in (folder, lock):
+            if handle is not None:
+                os.close(handle)
+
+
+def _lock_file(path: Path) -> int | None:
+    try:
+        if path.is_dir() or path.is_symlink():
+            forsake(path, "it is not what this agent puts there")
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        log.error("%s can't be opened, and the folder alone is held: %s", path, error)
+        return None
+
+
+def _lock(handle: int, data: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StartError(f"data folder {data} is used by another agent; give each its own") from error
+    except OSError as error:  # a file system without such locks
+        log.warning("%s can't be locked against a second agent: %s", data, error)

@@ -3,7 +3,7 @@
 Rules:
  * The file is written whole, at most once a second, and at the end. A kill forgets at most what was sent since; the
    fleet's own limits, which the cloud keeps, forget nothing.
- * A file that can't be read is as good as none.
+ * A file that can't be read is set aside, and as good as none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from edge_agent.aside import forsake
 from edge_agent.tasks import Tasks
 from router.budget import Spent, taken_up
 from router.files import write_whole
@@ -66,6 +67,6 @@ def load_spent(path: Path) -> Mapping[str, Spent]:
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:
-        log.warning("%s can't be read, and is left out: %s", path, error)
+        forsake(path, error)
         return {}
     return {name: taken_up(spent, time.time()) for name, spent in kept.items()}

@@ -124,7 +124,9 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         """Remember who was answered, for feedback."""
         hosted = self._tasks.get(query.task)
         manifest = hosted.serving.manifest if hosted is not None and hosted.serving is not None else None
-        may_go = manifest is not None and may_be_logged(manifest, query) and not stays(manifest, query)
+        may_go = answer.provenance.logged  # of a task without a release here, the next tier alone knows
+        if manifest is not None:
+            may_go = may_be_logged(manifest, query) and not stays(manifest, query)
         self._feedback.note(query, caller, answer, may_go=may_go)
 
     async def _counted(self, query: Query, seconds: float) -> flow.Answer:

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from edge_agent.aside import forsake
 from router.errors import ReleaseError
 from router.files import sync_folder, write_whole
 from router.release import MANIFEST_FILE, File, Manifest, digest, read_manifest
@@ -56,8 +58,8 @@ class Slots:
         self.folder = folder
         self.parts = folder / "parts"
 
-    def committed(self) -> Slot | None:
-        """The committed slot, every file of it checked; ``None`` when nothing was committed yet.
+    def named(self) -> Slot | None:
+        """The committed slot, its manifest alone checked; ``None`` when nothing was committed yet.
 
         Raises:
             ReleaseError: A release is committed, and the disk has damaged it.
@@ -72,17 +74,30 @@ class Slots:
             raise ReleaseError(f"{folder / MANIFEST_FILE} can't be read: {error}") from error
         if digest(data) != pointer.manifest_sha256:
             raise ReleaseError(f"{folder / MANIFEST_FILE} is not the manifest that was committed")
-        manifest = read_manifest(data)
-        for name, file in manifest.files.items():
-            check_file(folder / name, file)
-        return Slot(pointer.slot, folder, manifest, pointer.manifest_sha256)
+        return Slot(pointer.slot, folder, read_manifest(data), pointer.manifest_sha256)
+
+    def committed(self) -> Slot | None:
+        """The committed slot, every file of it checked; ``None`` when nothing was committed yet.
+
+        Raises:
+            ReleaseError: A release is committed, and the disk has damaged it.
+        """
+        slot = self.named()
+        if slot is not None:
+            for name, file in slot.manifest.files.items():
+                check_file(slot.folder / name, file)
+        return slot
 
     def tidy(self) -> None:
         """Clear away what is not committed: after a crash, the torn stage. Parts stay, since their hash is checked."""
         if self.folder.is_dir():
-            shutil.rmtree(self._idle(), ignore_errors=True)
+            _clear(self._idle())
             for stray in self.folder.glob(".active.*"):
-                stray.unlink(missing_ok=True)
+                _clear(stray)
+            parts = tuple(self.parts.iterdir()) if self.parts.is_dir() else (self.parts,)
+            for stray in parts:
+                if os.path.lexists(stray) and (stray.is_symlink() or not stray.is_file()):
+                    _clear(stray)
 
     def missing(self, manifest: Manifest, committed: Slot | None) -> dict[str, File]:
         """The files of a release that are neither in the committed slot nor fetched whole."""
@@ -117,7 +132,7 @@ class Slots:
             ReleaseError: A file is missing, or not what the manifest lists.
         """
         idle = self._idle()
-        shutil.rmtree(idle, ignore_errors=True)
+        _clear(idle)
         idle.mkdir(parents=True)
         for name, file in manifest.files.items():
             _link(self._source(file, committed) or self.part(file), idle / name)
@@ -125,9 +140,9 @@ class Slots:
         write_whole(idle / MANIFEST_FILE, data)
         return idle
 
-    def forget(self) -> None:
-        """Commit to nothing: what was committed is damaged."""
-        (self.folder / "active").unlink(missing_ok=True)
+    def forget(self, why: object) -> None:
+        """Commit to nothing: what was committed is damaged, and ``why``."""
+        forsake(self.folder / "active", why)
 
     def part(self, file: File) -> Path:
         """Where a file lies while it is fetched."""
@@ -184,6 +199,15 @@ def check_file(path: Path, file: File, name: str = "") -> None:
         raise ReleaseError(f"{called} can't be read: {error.strerror or error}") from error
     if found != file.sha256:
         raise ReleaseError(f"{called} has the SHA-256 {found[:12]}…; the manifest says {file.sha256[:12]}…")
+
+
+def _clear(path: Path) -> None:
+    """Delete what lies at ``path``, file or folder, as far as the disk lets it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _is_whole(path: Path, file: File) -> bool:

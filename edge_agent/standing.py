@@ -2,7 +2,7 @@
 
 Rules:
  * The file is written whole, readable by its owner alone: the seed is a secret.
- * A file that can't be read is as good as none; the next Sync brings a new one.
+ * A file that can't be read is set aside, and as good as none; the next Sync brings a new one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from edge_agent.aside import forsake
 from router.exploration import SEED_BYTES
 from router.files import write_whole
 from router.rollout import Order, Orders
@@ -52,7 +53,7 @@ def load_standing(path: Path) -> Standing:
     except FileNotFoundError:
         return Standing()
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        log.warning("%s can't be read, and is left out: %s", path, error)
+        forsake(path, error)
         return Standing()
 
 

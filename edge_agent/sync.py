@@ -87,6 +87,7 @@ class Sync:
             self._tasks.obey(standing)
             self._ordered()
             await self._keep(standing)
+        self._tasks.heard.set()
         if orders.message:
             log.info("the cloud says: %s", orders.message)
         return _bounded(orders)

@@ -3,17 +3,21 @@
 Rules:
  * A query sees one release from its beginning to its end; activating another is the change of one reference.
  * What the cloud ordered last holds until it orders otherwise, also across a restart without a cloud.
- * Only a committed slot serves.
+ * Only a committed slot serves. Its manifest holds from the start; its student comes when all of it has been checked
+   and opened, and until then the task is being set up.
+ * What else lies in the folder of tasks is left alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_agent.aside import forsake, is_aside
 from edge_agent.counters import Counters
 from edge_agent.purse import Permit, Purse
 from edge_agent.slots import Slot, Slots
@@ -38,7 +42,7 @@ _MOST_REASON = 200  # characters of why a release is refused, in a report
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A release in place, its student opened; ``student`` is ``None`` in release 0."""
+    """A release in place, its student opened; ``student`` is ``None`` in release 0, and while it is being opened."""
 
     slot: Slot
     student: DeviceStudent | None
@@ -47,6 +51,11 @@ class Serving:
     def manifest(self) -> Manifest:
         """The release."""
         return self.slot.manifest
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether its student is still being opened."""
+        return self.student is None and self.manifest.student is not None
 
 
 @dataclass(slots=True)
@@ -62,6 +71,7 @@ class HostedTask:
         refused: Reason by number of each release refused since the start.
         counters: The figures.
         purse: What may still be sent.
+        loaded: Set once the committed release serves, or can't.
     """
 
     name: str
@@ -72,6 +82,7 @@ class HostedTask:
     refused: dict[int, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     purse: Purse = field(default_factory=Purse)
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
 
     def permit(self, serving: Serving) -> Permit:
         """Leave for one query of this release to be sent. Before the first student everything must escalate."""
@@ -141,7 +152,7 @@ class Tasks:
         servers: Mapping[str, str] | None = None,
         spent: Mapping[str, Spent] | None = None,
     ) -> None:
-        """Serve what is committed in ``folder``, under the orders heard last.
+        """Find what is committed in ``folder``, under the orders heard last; ``load`` opens it.
 
         Args:
             folder: One folder a task.
@@ -155,8 +166,9 @@ class Tasks:
         self.servers = dict(servers or {})
         self._hosted: dict[str, HostedTask] = {}
         self.standing = standing
-        for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-            self._hosted[place.name] = _open(place, self.servers)
+        self.heard = asyncio.Event()
+        for place in _folders(folder):
+            self._hosted[place.name] = _found(place)
             self._fill(self._hosted[place.name])
         self._take_orders()
 
@@ -168,26 +180,30 @@ class Tasks:
         """The task of this name, whatever state it is in."""
         return self._hosted.get(name)
 
+    async def load(self) -> None:
+        """Open every committed release, one after the other; what can't be opened is fetched anew."""
+        for hosted in self:
+            if hosted.serving is not None and hosted.serving.is_loading:
+                await asyncio.to_thread(_load, hosted, self.servers)
+            hosted.loaded.set()
+
     def obey(self, standing: Standing) -> None:
         """Take new orders; rate, mode and threshold hold from the next query on."""
         self.standing = standing
         self._take_orders()
 
-    def find(self, name: str) -> tuple[HostedTask, Serving]:
-        """The task of this name and the release that serves it.
+    def find(self, name: str) -> tuple[HostedTask, Serving | None]:
+        """The task of this name and the release that serves it; ``None`` while its first is being set up.
 
         Raises:
             UnknownTaskError: The cloud knows no such task.
-            UnavailableError: Nothing is known yet: the cloud has not been heard, or the task is being set up.
+            UnavailableError: Nothing is known yet: the cloud has not been heard.
         """
         hosted = self._hosted.get(name)
-        if hosted is not None and hosted.serving is not None:
+        if hosted is not None and (hosted.serving is not None or hosted.order is not None):
             return hosted, hosted.serving
         if not self.standing.heard:
             raise UnavailableError("this agent has not heard from the cloud yet; ask again in a moment")
-        if hosted is not None and hosted.order is not None:
-            why = f" ({hosted.refused[hosted.order.release]})" if hosted.order.release in hosted.refused else ""
-            raise UnavailableError(f"task {name!r} is being set up{why}; ask again in a moment")
         known = ", ".join(sorted(self._hosted)) or "none"
         raise UnknownTaskError(f"there is no task {name!r} here; there are: {known}")
 
@@ -207,7 +223,7 @@ class Tasks:
                 log.error("the cloud orders a task %r, whose name can't be a folder's; it is left out", order.task)
                 continue
             if order.task not in self._hosted:
-                self._hosted[order.task] = HostedTask(order.task, Slots(self._folder / order.task))
+                self._hosted[order.task] = HostedTask(order.task, Slots(_room(self._folder / order.task)))
                 self._fill(self._hosted[order.task])
             hosted = self._hosted[order.task]
             hosted.order = order
@@ -221,18 +237,55 @@ def may_be_logged(manifest: Manifest, query: Query) -> bool:
     return query.consent is Consent.GRANTED
 
 
-def _open(folder: Path, servers: Mapping[str, str]) -> HostedTask:
+def _folders(folder: Path) -> list[Path]:
+    """The folders of tasks in ``folder``; whatever else lies there is left alone."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        _room(folder)
+        return []
+    try:
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        log.error("%s can't be read; releases are fetched anew: %s", folder, error)
+        return []
+    strays = [place for place in found if not is_plain_name(place.name) or not place.is_dir()]
+    if strays:
+        log.warning("%s holds what is no task's folder, and is left alone: %s", folder, in_line(str(strays[0].name)))
+    return [place for place in found if place not in strays and not is_aside(place)]
+
+
+def _room(folder: Path) -> Path:
+    """The place of a folder, cleared of what is none."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        forsake(folder, "it is no folder")
+    return folder
+
+
+def _found(folder: Path) -> HostedTask:
+    """A task with what its folder says is committed, nothing of which has been opened."""
     hosted = HostedTask(folder.name, Slots(folder))
     try:
+        slot = hosted.slots.named()
         hosted.slots.tidy()
-        slot = hosted.slots.committed()
-        if slot is not None:
-            hosted.serving = open_slot(slot, servers)
-            log.info("task %s: release %d serves", hosted.name, slot.manifest.number)
-    except (ReleaseError, ModelError) as error:
-        log.error("task %s: the committed release is damaged, and is fetched anew: %s", hosted.name, error)
-        hosted.slots.forget()
+        hosted.serving = Serving(slot, None) if slot is not None else None
+    except (ReleaseError, OSError) as error:
+        _give_up(hosted, error)
     return hosted
+
+
+def _load(hosted: HostedTask, servers: Mapping[str, str]) -> None:
+    """Check and open what is committed."""
+    try:
+        slot = hosted.slots.committed()
+        hosted.serving = open_slot(slot, servers) if slot is not None else None
+        log.info("task %s: release %d serves", hosted.name, slot.manifest.number if slot else 0)
+    except (ReleaseError, ModelError, OSError) as error:
+        _give_up(hosted, error)
+
+
+def _give_up(hosted: HostedTask, error: Exception) -> None:
+    log.error("task %s: the committed release is damaged, and is fetched anew: %s", hosted.name, error)
+    hosted.serving = None
+    hosted.slots.forget(error)
 
 
 def open_slot(slot: Slot, servers: Mapping[str, str]) -> Serving:

@@ -137,7 +137,8 @@ class CloudSimulator:
     def publish(self, manifest: Manifest, files: dict[str, bytes], exploration: float = 0.0) -> Order:
         """Make a release ready and order every device to run it."""
         data = write_manifest(manifest)
-        order = Order(manifest.task.name, manifest.number, digest(data), exploration)
+        may_leave = not manifest.task.local_only
+        order = Order(manifest.task.name, manifest.number, digest(data), exploration, may_leave=may_leave)
         self.offer(order, {**files, MANIFEST_FILE: data})
         return order
 

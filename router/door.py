@@ -77,8 +77,11 @@ class Door:
         if reflection:
             enable_server_reflection((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE), self.server)
 
-    async def start(self) -> int:
-        """Bind, serve, and say SERVING. Returns the bound port.
+    async def start(self, *, ready: bool = True) -> int:
+        """Bind and serve. Returns the bound port.
+
+        Args:
+            ready: Say SERVING at once; else NOT_SERVING until ``ready()``, while calls are taken all the same.
 
         Raises:
             StartError: The port can't be bound; names it and why.
@@ -88,11 +91,20 @@ class Door:
             self.port = self.server.add_insecure_port(str(self._address))
         except RuntimeError as error:
             raise StartError(f"can't listen on {self._address}: it was taken just now; choose another port") from error
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self.server.start()
-        for service in ("", *self._services):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        if ready:
+            await self.ready()
         _log.info("listening on %s", Address(self._address.host, self.port))
         return self.port
+
+    async def ready(self) -> None:
+        """Say SERVING."""
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for service in ("", *self._services):
+            await self._health.set(service, status)
 
     async def stop(self, grace_seconds: float) -> None:
         """Say NOT_SERVING, take no new calls, and give those in flight ``grace_seconds`` to finish."""

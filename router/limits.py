@@ -277,6 +277,7 @@ _FLEET: Mapping[str, Limit] = {
     "TaskOrder.unsettled": Many(1000, _RELEASE),
     "TaskOrder.queries_per_minute": Whole(MAX_INT64),
     "TaskOrder.queries_per_day": Whole(MAX_INT64),
+    "TaskOrder.may_leave": _FLAG,
     "SyncResponse.tasks": Many(1000, _INNER),
     "SyncResponse.interval_seconds": Real(1e9),
     "SyncResponse.seed": Bytes(32),

@@ -98,6 +98,7 @@ class Order:
         threshold_version: Of the policy in force.
         queries_per_minute: Most that the device may send, ``None`` for no limit.
         queries_per_day: Its share of what the fleet may send, ``None`` for no limit; 0 once the fleet's is spent.
+        may_leave: A device that has no release of the task yet may ask the cloud; never of a task that is local only.
     """
 
     task: str
@@ -110,6 +111,7 @@ class Order:
     threshold_version: int = 0
     queries_per_minute: int | None = None
     queries_per_day: int | None = None
+    may_leave: bool = False
 
 
 @dataclass(frozen=True, slots=True)

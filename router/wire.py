@@ -55,7 +55,7 @@ _COUNTERS = (
     *("covered", "healthy_answers", "explored_kept", "explored_disagreed", "threshold_version"),
 )
 _REPORTED = (*_COUNTERS, "p50_milliseconds", "p95_milliseconds", "exploration")
-_ORDER = ("task", "release", "watch", "threshold_version")
+_ORDER = ("task", "release", "watch", "threshold_version", "may_leave")
 _LIMITS = ("queries_per_minute", "queries_per_day")  # absent for none
 
 

@@ -362,6 +362,7 @@ class TaskOrder(_message.Message):
     UNSETTLED_FIELD_NUMBER: _builtins.int
     QUERIES_PER_MINUTE_FIELD_NUMBER: _builtins.int
     QUERIES_PER_DAY_FIELD_NUMBER: _builtins.int
+    MAY_LEAVE_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     release: _builtins.int
     """to run"""
@@ -379,6 +380,8 @@ class TaskOrder(_message.Message):
     """most that the device may send; absent for no limit"""
     queries_per_day: _builtins.int
     """its share of what the fleet may send"""
+    may_leave: _builtins.bool
+    """its queries may be asked of the cloud by a device that has no release of it yet"""
     @_builtins.property
     def unsettled(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """releases not to be fallen back on"""
@@ -397,10 +400,11 @@ class TaskOrder(_message.Message):
         unsettled: _abc.Iterable[_builtins.int] | None = ...,
         queries_per_minute: _builtins.int | None = ...,
         queries_per_day: _builtins.int | None = ...,
+        may_leave: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day", "_queries_per_minute", b"_queries_per_minute", "_threshold", b"_threshold", "queries_per_day", b"queries_per_day", "queries_per_minute", b"queries_per_minute", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day", "_queries_per_minute", b"_queries_per_minute", "_threshold", b"_threshold", "exploration", b"exploration", "manifest_sha256", b"manifest_sha256", "mode", b"mode", "queries_per_day", b"queries_per_day", "queries_per_minute", b"queries_per_minute", "release", b"release", "task", b"task", "threshold", b"threshold", "threshold_version", b"threshold_version", "unsettled", b"unsettled", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day", "_queries_per_minute", b"_queries_per_minute", "_threshold", b"_threshold", "exploration", b"exploration", "manifest_sha256", b"manifest_sha256", "may_leave", b"may_leave", "mode", b"mode", "queries_per_day", b"queries_per_day", "queries_per_minute", b"queries_per_minute", "release", b"release", "task", b"task", "threshold", b"threshold", "threshold_version", b"threshold_version", "unsettled", b"unsettled", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__queries_per_day: _TypeAlias = _typing.Literal["queries_per_day"]  # noqa: Y015
     _WhichOneofArgType__queries_per_day: _TypeAlias = _typing.Literal["_queries_per_day", b"_queries_per_day"]  # noqa: Y015

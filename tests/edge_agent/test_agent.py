@@ -209,9 +209,12 @@ async def test_unknown_tasks_and_bad_input_are_named(warm):
 async def test_before_the_cloud_was_heard_a_query_may_be_asked_again(harness, cloud):
     await cloud.stop()
     await harness.start()
-    code, details = await status_of(harness.ask("light"))
+    code, details = await status_of(harness.ask("light", seconds=1))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "not heard from the cloud yet" in details
+    code, details = await status_of(harness.ask("light", route=Route.LOCAL_ONLY))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "is being set up" in details
 
 
 async def test_counters_add_up(warm, cloud):
@@ -325,16 +328,6 @@ async def test_the_trace_goes_on_from_the_caller_to_the_cloud(warm, cloud):
     assert metadata["traceparent"].split("-")[1] == trace
     assert metadata["traceparent"].split("-")[2] != "00f067aa0ba902b7"
     assert metadata["headrace-device"] == "device-1"
-
-
-async def test_a_task_whose_release_has_not_come_yet_is_being_set_up(harness, cloud):
-    cloud.publish(*tiny_release(TASK, 1, WORDS))
-    cloud.faults.corrupt = frozenset({"model.onnx"})
-    await harness.start()
-    await cloud.until(lambda: any(task.refused for task in cloud.last_tasks()))
-    code, details = await status_of(harness.ask("light"))
-    assert code is grpc.StatusCode.UNAVAILABLE
-    assert details.startswith("task 'home' is being set up (model.onnx has the SHA-256")
 
 
 async def test_an_answer_to_another_query_is_never_passed_on(warm, cloud):

@@ -113,7 +113,7 @@ def test_a_pointer_that_can_not_be_read_is_noticed_and_forgotten(slots, content)
     (slots.folder / "active").write_text(content)
     with pytest.raises(ReleaseError, match="active"):
         slots.committed()
-    slots.forget()
+    slots.forget("it is damaged")
     assert slots.committed() is None
 
 
