@@ -24,7 +24,7 @@ from router.opening import open_student
 from router.release import MANIFEST_FILE, File, Manifest, digest, is_plain_name, read_manifest, write_manifest
 from router.v1 import release_pb2, release_pb2_grpc
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 16 * 1024  # so that on a slow line a query has little to wait for
 
 
 class Publisher:

@@ -40,7 +40,7 @@ from edge_agent.thinking import Thinker
 from edge_agent.updater import AGENT_VERSION, Updater
 from edge_agent.upstream import Upstream
 from router import names
-from router.channel import open_channel
+from router.channel import open_bulk_channel, open_channel
 from router.door import Door, listen_for_stop
 from router.errors import StartError
 from router.files import write_whole
@@ -98,7 +98,10 @@ class Daemon:
         )
         self._ledger = Ledger(config.data / "spent.json", self._tasks)
         self._outbox = Outbox(config.data / "outbox.sqlite", config.outbox.max_rows)
-        upstream = Upstream(self._channel, config.device, target=config.upstream.target)
+        self._bulk = open_bulk_channel(
+            config.upstream.target, insecure=insecure, max_message_bytes=config.door.max_message_bytes
+        )
+        upstream = Upstream(self._channel, config.device, target=config.upstream.target, bulk=self._bulk)
         self._thinker = Thinker(config.device, telemetry.tracer)
         self._teaching = Teaching(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
         self._updater = Updater(self._tasks, upstream, changed=self._changed)
@@ -191,6 +194,7 @@ class Daemon:
         await self._ledger.write()
         self._thinker.close()
         await self._channel.close(None)
+        await self._bulk.close(None)
         await asyncio.to_thread(self._exporters.stop)
         self._forget_run_file()
 

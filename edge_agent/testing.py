@@ -76,7 +76,7 @@ class Faults:
     spent: bool = False
     corrupt: frozenset[str] = frozenset()
     break_after: int | None = None
-    chunk_bytes: int = 64 * 1024
+    chunk_bytes: int = 16 * 1024
     chunk_delay: float = 0.0
 
 

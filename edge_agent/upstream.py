@@ -1,7 +1,9 @@
 """The next tier, and whether it can be asked.
 
 Rules:
- * One channel to one target. What went wrong comes out as an error of ``router.errors``, and nothing else.
+ * One channel to one target, and one more connection for fetching releases, which gives way: while a query is on its
+   way the next piece waits, ``GIVE_WAY_SECONDS`` at most. What went wrong comes out as an error of ``router.errors``,
+   and nothing else.
  * Who has a student asks once (``ask``): it fails fast, since a local answer stands behind it. gRPC retries by its
    service config within that one call, and nothing retries around it.
  * Who has none asks patiently (``ask_patiently``): waiting costs less than an error. The call waits for the channel
@@ -16,10 +18,11 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import grpc
@@ -55,6 +58,7 @@ DEFAULT_PUSHBACK_SECONDS = 1.0
 SHORTEST_FAIR_CALL = 0.25  # seconds; a call that was given less says nothing about the tier when it runs out
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds between the calls of a patient one
 SYNC_SECONDS = 5.0
+GIVE_WAY_SECONDS = 1.0  # that a piece of a release waits for queries
 STALLED_SECONDS = 60.0  # without a byte, a fetch is given up
 
 
@@ -68,15 +72,19 @@ class Upstream:
         clock: Callable[[], float] = time.monotonic,
         *,
         target: str = "",
+        bulk: grpc.aio.Channel | None = None,
     ) -> None:
-        """Ask over ``channel``, which leads to ``target``, in the name of ``device``."""
+        """Ask over ``channel``, which leads to ``target``, in the name of ``device``; fetch over ``bulk``."""
         self._cascade = cascade_pb2_grpc.CascadeStub(channel)
         self._fleet = fleet_pb2_grpc.FleetStub(channel)
-        self._releases = release_pb2_grpc.ReleasesStub(channel)
+        self._releases = release_pb2_grpc.ReleasesStub(bulk or channel)
         self._device = device
         self._clock = clock
         self.breaker = Breaker()
         self.reach = Reach(target, clock)
+        self._on_their_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     def obstacle(self) -> Reason | None:
         """Why it can't be asked now, ``None`` when it can."""
@@ -165,7 +173,7 @@ class Upstream:
         request = release_pb2.FetchRequest(task=task, release=release, file=file, offset=offset)
         call = self._releases.Fetch(request, metadata=self._metadata())
         try:
-            while isinstance(chunk := await asyncio.wait_for(call.read(), STALLED_SECONDS), release_pb2.FetchChunk):
+            while isinstance(chunk := await self._piece(call), release_pb2.FetchChunk):
                 check_message(chunk)
                 if chunk.offset != offset:
                     raise UnavailableError(f"{file} came from byte {chunk.offset} on, and {offset} was next")
@@ -180,12 +188,31 @@ class Upstream:
         finally:
             call.cancel()
 
+    async def _piece(self, call: grpc.aio.UnaryStreamCall[Any, T]) -> T | Any:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_WAY_SECONDS):
+                await self._quiet.wait()
+        return await asyncio.wait_for(call.read(), STALLED_SECONDS)
+
+    @contextlib.contextmanager
+    def _goes(self) -> Iterator[None]:
+        """Something that somebody waits for is on its way."""
+        self._on_their_way += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._on_their_way -= 1
+            if not self._on_their_way:
+                self._quiet.set()
+
     async def _ask(self, query: Query, seconds: float, *, patient: bool) -> Answer:
         call = self._cascade.Answer(
             query_to_proto(query), timeout=seconds, metadata=self._metadata(), wait_for_ready=patient
         )
         try:
-            response = await self._result(call)
+            with self._goes():
+                response = await self._result(call)
         except SpentError:
             self.breaker.succeeded()  # it concerns one task; the others go on
             raise

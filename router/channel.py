@@ -35,6 +35,12 @@ MAX_ATTEMPTS = 5  # gRPC itself takes no more
 # CLIENT: Received message larger than max (4194320 vs. 4194304); received metadata size exceeds hard limit (...)
 _TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds|larger than.*metadata", re.IGNORECASE)
 _SIZES = re.compile(r"\((\d+) vs\. (\d+)\)")
+BULK_WINDOW_BYTES = 16 * 1024  # on the line at a time: a third of a second at 50 kB/s
+_BULK = (
+    ("grpc.use_local_subchannel_pool", 1),  # else channels to one target share a connection
+    ("grpc.http2.lookahead_bytes", BULK_WINDOW_BYTES),
+    ("grpc.http2.bdp_probe", 0),  # which would widen the window
+)
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +67,22 @@ def open_channel(
     address = plain_address(target, "channel", "target", insecure=insecure)
     options = _options(max_message_bytes + room_for_attempt, max_message_bytes, attempts)
     return aio.insecure_channel(str(address), options=options)
+
+
+def open_bulk_channel(target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES) -> aio.Channel:
+    """A channel for what takes long and is in no hurry: its own connection, and little of it on the line at a time.
+
+    Args:
+        target: ``HOST:PORT``.
+        insecure: Plain transport, on this machine only.
+        max_message_bytes: Largest message in bytes, either way.
+
+    Raises:
+        ConfigError: The target is no address, or may not be spoken to in plain.
+    """
+    address = plain_address(target, "channel", "target", insecure=insecure)
+    options = _options(max_message_bytes, max_message_bytes, MAX_ATTEMPTS)
+    return aio.insecure_channel(str(address), options=[*options, *_BULK])
 
 
 def open_sync_channel(

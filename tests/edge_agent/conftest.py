@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 
 import pytest
 
@@ -31,12 +32,12 @@ class Harness:
         self._running = None
         self.channel = None
 
-    async def start(self, servers=(), door=(), **outbox):
+    async def start(self, servers=(), door=(), target=None, **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
             door={"listen": "127.0.0.1:0", **dict(door)},
-            upstream={"target": self.cloud.target},
+            upstream={"target": target or self.cloud.target},
             outbox=outbox,
             servers=servers,
         )
@@ -100,6 +101,59 @@ async def warm(harness, cloud):
     await harness.start()
     await cloud.until_active(1)
     return harness
+
+
+class SlowLine:
+    """A line between device and cloud: so many bytes a second each way, for all connections together, with a buffer."""
+
+    BUFFER_BYTES, SEGMENT_BYTES = 64 * 1024, 2 * 1024
+
+    def __init__(self, target, rate):
+        self._host, _, port = target.rpartition(":")
+        self._port, self._rate = int(port), rate
+        self._lanes = [asyncio.Queue(self.BUFFER_BYTES // self.SEGMENT_BYTES) for _ in "ud"]
+        self._tasks = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.target = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        for lane in self._lanes:
+            self._spawn(self._drain(lane))
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work):
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader, writer):
+        there, back = await asyncio.open_connection(self._host, self._port)
+        self._spawn(self._read(reader, back, self._lanes[0]))
+        self._spawn(self._read(there, writer, self._lanes[1]))
+
+    async def _read(self, reader, writer, lane):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(self.SEGMENT_BYTES):
+                await lane.put((writer, data))
+        await lane.put((writer, b""))
+
+    async def _drain(self, lane):
+        free_at = 0.0
+        while True:
+            writer, data = await lane.get()
+            free_at = max(free_at, time.monotonic()) + len(data) / self._rate
+            await asyncio.sleep(free_at - time.monotonic())
+            with contextlib.suppress(ConnectionError):
+                writer.write(data) if data else writer.close()
+
+
+@pytest.fixture
+def slow_line():
+    return SlowLine
 
 
 class EdgeProcess:

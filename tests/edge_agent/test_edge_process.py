@@ -1,10 +1,12 @@
 """``headrace-edge`` as a process: how it starts, how it ends, and what survives its death."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 
+import grpc
 import pytest
 
 from edge_agent.testing import TASK, WORDS, tiny_release
@@ -124,3 +126,28 @@ async def restarts_on_a_committed_release(edge, cloud, releases):
     assert answer.provenance.release in releases
     assert len(list((edge.data / "tasks" / "home").glob("[ab]"))) == 1
     await cloud.start()
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(30, marks=pytest.mark.slow)])
+async def test_an_answer_that_was_kept_and_drawn_is_never_lost_to_a_kill(edge, cloud, kills):
+    cloud.publish(*tiny_release(TASK, 1, WORDS), exploration=1.0)
+    await edge.start()
+    await cloud.until_active(1, seconds=30)
+    kept = set()
+
+    async def ask(name):
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            answer = await edge.ask("light", query_id=name, seconds=10)
+            if answer.provenance.tier is Tier.DEVICE:
+                kept.add(name)
+
+    for kill in range(kills):
+        asked = [asyncio.create_task(ask(f"q-{kill}-{number}")) for number in range(40)]
+        enough = len(kept) + 3 * (kill % 10)
+        while len(kept) < enough and not all(one.done() for one in asked):
+            await asyncio.wait([one for one in asked if not one.done()], return_when=asyncio.FIRST_COMPLETED)
+        await edge.kill()
+        await asyncio.gather(*asked)
+        await edge.start()
+    assert len(kept) > 5 * kills
+    await cloud.until(lambda: not kept - {query.id for query in cloud.queries}, seconds=60)

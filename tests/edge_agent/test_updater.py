@@ -1,6 +1,7 @@
 """How a device comes to the release that was ordered."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -154,3 +155,28 @@ def test_a_manifest_that_was_not_ordered_or_can_not_be_run_is_refused(changes, p
     check_order(manifest, Order("home", 2, "", 0.0))
     with pytest.raises(ReleaseError, match=problem):
         check_order(replace(manifest, **changes), Order("home", 2, "", 0.0))
+
+
+@pytest.mark.parametrize("rate", [50_000, 1_000_000])
+async def test_on_a_slow_line_a_fetch_makes_no_query_late(harness, cloud, slow_line, rate, record_property):
+    cloud.publish(*tiny_release(TASK, 1, WORDS))
+    async with slow_line(cloud.target, rate) as line:
+        await harness.start(target=line.target)
+        await cloud.until_active(1, seconds=30)
+        cloud.publish(*tiny_release(TASK, 2, WORDS, padding=8 * rate))
+        await cloud.until(lambda: any(release == 2 for _, release, _, _ in cloud.fetches))
+        took = []
+        for number in range(40):
+            started = time.monotonic()
+            answer = await harness.ask("novel", query_id=f"q-{number}", seconds=4)
+            if harness.report().active_release == 1:  # the fetch is under way
+                took.append((time.monotonic() - started, answer.provenance.tier))
+            await asyncio.sleep(0.05)
+        assert len(took) >= 10
+        late = sum(tier is not Tier.CLUSTER for _, tier in took)
+        seconds = sorted(each for each, _ in took)
+        median, most = seconds[len(seconds) // 2], seconds[-1]
+        record_property("late", f"{late} of {len(took)}, median {median:.3f} s, most {most:.3f} s at {rate} bytes/s")
+        assert late == 0
+        await cloud.until_active(2, seconds=120)
+        await harness.stop()
