@@ -116,7 +116,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
             tasks=tuple(
-                replace(order, may_leave=order.task in self._open, **self._limits_of(order.task, now)) for order in orders
+                replace(order, may_leave=order.task in self._open, **self._limits_of(order.task, now))
+                for order in orders
             ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
