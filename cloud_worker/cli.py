@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
 from cloud_worker import feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
 from cloud_worker.bases import check_bases

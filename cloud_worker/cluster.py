@@ -26,6 +26,7 @@ from cloud_worker.config import CloudConfig
 from cloud_worker.first_release import publish_first_releases, publish_wishes, recall_attempts
 from cloud_worker.gateway import GATEWAY, start_gateway
 from cloud_worker.log_writer import start_log_writer
+from cloud_worker.own_ray import start_own_ray
 from cloud_worker.pool import application_of, start_teacher
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.actor import start_refresher
@@ -41,7 +42,6 @@ NAMESPACE = "headrace"
 
 Step = Callable[[str], AbstractContextManager[None]]  # shows one step, by its name, while it lasts
 
-_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _STOP_SECONDS = 20.0
 
 
@@ -114,15 +114,7 @@ def _connect(config: CloudConfig, started: ExitStack) -> str:
         if not _serve_runs():
             started.callback(serve.shutdown)
     else:
-        context = ray.init(
-            address="local",
-            num_cpus=config.ray.cpus,
-            namespace=NAMESPACE,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        context = start_own_ray(config.ray.cpus, NAMESPACE)
     serve.start(**http_options(config.teachers))
     return str(context.address_info["gcs_address"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Annotated
 
 import typer
 
-from router.errors import HeadraceError
+from cloud_worker.installed import COMMAND, EXTRA
+from router.errors import HeadraceError, OperatorError
+from router.extras import import_problem
 from router.terminal import say
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
@@ -28,10 +31,34 @@ def errors_as_exit_codes() -> Iterator[None]:
     try:
         yield
     except HeadraceError as error:
-        say(f"headrace-cloud: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+        raise _ended(error) from None
+    except ImportError as error:
+        raise _ended(import_problem(COMMAND, EXTRA, error)) from None
+    except OSError as error:
+        raise _ended(disk_problem(error)) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def disk_problem(error: OSError) -> OperatorError:
+    """What a file or folder that can't be used means: which one, what the system says, and what would do."""
+    where = error.filename or error.filename2
+    todo = {
+        errno.ENOSPC: "make room on that disk",
+        errno.EDQUOT: "make room, or ask for a larger quota",
+        errno.EROFS: "that disk is read-only; choose another data folder",
+        errno.EACCES: f"run it as the owner; this is {user_name()}",
+        errno.EPERM: f"run it as the owner; this is {user_name()}",
+        errno.EMFILE: "raise `ulimit -n` (LimitNOFILE)",
+    }.get(error.errno or 0, "see to it, and start again")
+    said = error.strerror or str(error) or type(error).__name__
+    return OperatorError(f"{where}: {said}; {todo}" if where else f"{said}; {todo}")
+
+
+def _ended(error: HeadraceError) -> typer.Exit:
+    said = str(error)
+    say(said if said.startswith(COMMAND) else f"{COMMAND}: {said}", err=True)
+    return typer.Exit(error.exit_code)
 
 
 def user_name() -> str:

@@ -83,9 +83,10 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
         ModelError: Names the source and what is wrong with it.
     """
     place = place_of(source)
+    given = {"trust_remote_code": False, "local_files_only": Path(place).is_dir()}  # nothing is fetched for a folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        model = AutoModel.from_pretrained(place, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(place, **given)
+        model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **given)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error

@@ -2,15 +2,18 @@
 
 Rules:
  * What the operator has set stays.
+ * Loopback never goes through a proxy; everything else does as the operator's variables say.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 _COMMON = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",  # 2.6 ms a call, instead of 6.5
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_COLOR_PREFIX": "0",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -22,6 +25,8 @@ _ON_THIS_MACHINE = {
     "RAY_worker_niceness": "0",  # gateway and teachers answer people; Ray would put them behind everything else
 }
 _WITH_TOKEN = {"RAY_AUTH_MODE": "token"}
+_RAYS_TOKEN = Path("~/.ray/auth_token")
+LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 
 def prepare_environment(*, own_cluster: bool, with_token: bool = False) -> None:
@@ -34,3 +39,34 @@ def prepare_environment(*, own_cluster: bool, with_token: bool = False) -> None:
     wanted = {**_COMMON, **(_ON_THIS_MACHINE if own_cluster else {}), **(_WITH_TOKEN if with_token else {})}
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    dial_directly(LOOPBACK)
+    if own_cluster and "RAY_AUTH_TOKEN_PATH" not in os.environ and not _has_token():
+        # A token of this cluster alone. Ray would make one in the home folder, which may be neither there nor ours.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def dial_directly(hosts: Iterable[str]) -> None:
+    """Keep calls to ``hosts``, by name, address or range, from proxies: in this process, and in those it starts."""
+    environ = os.environ
+    given = _listed(environ.get("no_proxy") or environ.get("NO_PROXY", ""))
+    if "*" not in given:
+        environ["no_proxy"] = environ["NO_PROXY"] = _with(given, hosts)
+    elif not environ.get("no_grpc_proxy"):
+        environ["no_grpc_proxy"] = _with([], hosts)  # gRPC does not know the star
+    if environ.get("no_grpc_proxy"):  # gRPC reads it in place of the others
+        environ["no_grpc_proxy"] = _with(_listed(environ["no_grpc_proxy"]), hosts)
+
+
+def _listed(text: str) -> list[str]:
+    return [host for word in text.split(",") if (host := word.strip())]
+
+
+def _with(given: Sequence[str], hosts: Iterable[str]) -> str:
+    return ",".join(dict.fromkeys((*given, *hosts)))
+
+
+def _has_token() -> bool:
+    try:
+        return _RAYS_TOKEN.expanduser().is_file()
+    except (OSError, RuntimeError):  # no home, or one that can't be looked into
+        return False

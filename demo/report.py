@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 from rich.table import Table
 
 from demo.measure import WINDOW
+from router.drawing import drawing
 
 _SHARES = (
     ("answered on the device", "local_share"),
@@ -41,6 +38,16 @@ def table(figures: dict[str, Any], promise: float) -> Table:
 
 def picture(figures: dict[str, Any], promise: float, path: Path) -> None:
     """Local share and disagreement over queries, releases marked, as a PNG."""
+    with drawing():
+        _draw(figures, promise, path)
+
+
+def _draw(figures: dict[str, Any], promise: float, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     windows = figures["windows"]
     places = [(number + 0.5) * WINDOW for number in range(len(windows))]
     figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 5.5), height_ratios=(2, 1))

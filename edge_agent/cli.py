@@ -10,9 +10,12 @@ from typing import Annotated
 
 import typer
 
+import edge_agent.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import serve
+from edge_agent.installed import COMMAND, EXTRA
 from router.errors import HeadraceError
+from router.extras import import_problem
 from router.terminal import LogLines, say
 
 app = typer.Typer(
@@ -49,6 +52,9 @@ def run(
     except HeadraceError as error:
         say(f"headrace-edge: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
+    except ImportError as error:
+        say(str(problem := import_problem(COMMAND, EXTRA, error)), err=True)
+        raise typer.Exit(problem.exit_code) from None
     except Exception as error:  # the outermost edge of a daemon
         log.critical("a part of the agent failed, so all of it stops", exc_info=error)
         raise typer.Exit(CRASHED) from None

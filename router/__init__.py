@@ -1,12 +1,15 @@
 """Headrace decides here: values in, values out. Start at ``query.py``, then ``deferral.py``.
 
 Programs that ask import ``Client`` or ``AsyncClient`` from here; nothing is opened, and gRPC not even imported, before.
+The import of this package tells the libraries that others of ours load to stay quiet (``quiet.py``).
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
+
+from router.quiet import keep_libraries_quiet
 
 if TYPE_CHECKING:
     from router.client import AsyncClient, Client
@@ -33,6 +36,9 @@ _HOMES = {
     "router.errors": ("CallerError", "HeadraceError", "ServiceError"),
     "router.query": ("Answer", "Consent", "Message", "Provenance", "Query", "Route", "Tier"),
 }
+
+
+keep_libraries_quiet()
 
 
 def __getattr__(name: str) -> object:

@@ -5,6 +5,7 @@ Needs opentelemetry-sdk, which the extras ``edge`` and ``cloud`` bring; ``propag
 Rules:
  * Providers are passed on explicitly and never set globally: inside its processes Ray sets the global ones.
  * Nothing leaves the process unless an exporter is configured.
+ * A collector on this machine is never asked through a proxy; another one is, where the environment names one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIServer
 
 from opentelemetry.metrics import Meter
@@ -23,6 +26,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Tracer
 
+from router.address import Address
 from router.errors import StartError
 from router.propagation import extract, inject
 
@@ -112,16 +116,23 @@ def _nothing() -> None:
 # Exporters are imported where one is configured: they cost a second and tens of megabytes.
 
 
+def _way_to(url: str) -> Any:
+    """Options of a gRPC channel."""
+    host = urlsplit(url).hostname or ""
+    near = host == "localhost" or Address(host, 0).is_loopback
+    return (("grpc.enable_http_proxy", 0),) if near else ()
+
+
 def _otlp_spans(url: str) -> SpanProcessor:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    return BatchSpanProcessor(OTLPSpanExporter(endpoint=url))
+    return BatchSpanProcessor(OTLPSpanExporter(endpoint=url, channel_options=_way_to(url)))
 
 
 def _otlp_metrics(url: str) -> MetricReader:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
-    return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=url))
+    return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=url, channel_options=_way_to(url)))
 
 
 def _prometheus(port: int) -> tuple[MetricReader, Callable[[], None]]:

@@ -22,7 +22,7 @@ from cloud_worker.teachers.wording import Wording
 from cloud_worker.teachers.writing import WritingTeacher
 from router.errors import ConfigError
 from router.writers.base import Writer
-from router.writers.served import ServedWriter, read_url
+from router.writers.served import ServedWriter, read_url, way_to
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +95,8 @@ def key_of(teacher: str, variable: str) -> str:
 
 def _problem_at(url: str) -> str:
     address, socket = read_url(url)
-    transport = httpx.HTTPTransport(uds=socket)
     try:
-        with httpx.Client(transport=transport, timeout=_PROBE_SECONDS, trust_env=False) as client:
+        with httpx.Client(timeout=_PROBE_SECONDS, **way_to(address, socket)) as client:
             client.get(f"{address.rstrip('/')}/models")
     except httpx.TransportError as error:
         return f"no server answers at {url} ({type(error).__name__})"

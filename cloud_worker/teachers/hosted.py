@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +131,6 @@ def load_hosted_teacher(settings: HostedSettings, cache: Path) -> WritingTeacher
 
 def _import_litellm() -> tuple[Any, type[Exception]]:
     """The library, and the root of what it raises."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import fetches a list of prices
     try:
         import litellm
         from openai import OpenAIError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from router.drawing import drawing
 from router.errors import ConfigError, HeadraceError
+from router.extras import check_extra, import_problem
 from router.terminal import Screen, say
 
 if TYPE_CHECKING:
     from router.backtest.reading import Log
     from router.backtest.run import Plan, Result
 
+EXTRA = "backtest"
 NEEDED = ("matplotlib", "onnxruntime", "pyarrow", "scipy", "sklearn", "tokenizers")
 PICTURES = (".png", ".svg", ".pdf", ".jpg")
 _INTERRUPTED = 130
@@ -90,7 +92,7 @@ def backtest(
     Exit codes are listed in docs/exit-codes.md.
     """  # noqa: D301 - \b keeps the lines of the examples
     with _reporting(as_json):
-        _check_extra()
+        check_extra("headrace backtest", EXTRA, NEEDED)
         from router.backtest.answers import JUDGES
         from router.backtest.reading import Columns, read_log
         from router.backtest.run import Plan
@@ -130,9 +132,10 @@ def _tell(
         content: Any = objects[0] if len(objects) == 1 else objects
         write_whole(out, (json.dumps(content, indent=1) + "\n").encode())
     if picture is not None:
-        from router.backtest.picture import draw
+        with drawing():
+            from router.backtest.picture import draw
 
-        draw(read, results, picture)
+            draw(read, results, picture)
     if as_json:
         for found in objects:
             say(json.dumps(found))
@@ -154,12 +157,6 @@ def _promises(given: Sequence[str]) -> tuple[float, ...]:
             raise typer.BadParameter(f"{word} is out of range; use a share above 0, up to 0.5", param_hint="--promise")
         found[share] = None
     return tuple(found)
-
-
-def _check_extra() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError("headrace backtest", "", f"needs {', '.join(missing)}: pip install 'headrace[backtest]'")
 
 
 def _check_writable(option: str, path: Path | None) -> None:
@@ -186,7 +183,10 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 def _reporting(as_json: bool) -> Iterator[None]:
     """Say what went wrong, and end with the exit code that it has."""
     try:
-        yield
+        try:
+            yield
+        except ImportError as error:
+            raise import_problem("headrace backtest", EXTRA, error) from error
     except HeadraceError as error:
         if as_json:
             said = {"kind": type(error).__name__, "message": str(error), "exit_code": error.exit_code}

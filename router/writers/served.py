@@ -3,7 +3,8 @@
 Rules:
  * Greedy unless a temperature above 0 is asked for.
  * A server that gives no token probabilities gives a text without tokens: nothing is made up, and the query escalates.
- * Connections are kept and shared; nothing of the environment (proxies, credentials) is used.
+ * Connections are kept and shared. Of the environment only proxies are used, as others use them, and never for a server
+   on this machine or on a unix socket.
  * What the server says is data: a reply that can't be read is a ``ModelError``, never a crash.
 """
 
@@ -82,19 +83,14 @@ class ServedWriter:
         self.url, self.model = url, model
         self.is_private = is_private(url)
         self._asks_probabilities = True
+        limits = httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
+        )
         self._client = httpx.Client(
             base_url=address,
             headers=dict(headers or {}),
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
-            transport=httpx.HTTPTransport(
-                uds=socket,
-                limits=httpx.Limits(
-                    max_connections=connections,
-                    max_keepalive_connections=connections,
-                    keepalive_expiry=IDLE_SECONDS,
-                ),
-            ),
-            trust_env=False,
+            **way_to(address, socket, limits),
         )
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
@@ -194,6 +190,20 @@ def read_url(url: str) -> tuple[str, str | None]:
     raise ConfigError(
         "servers", "url", f"{url!r} can't be asked; write http://127.0.0.1:8080/v1 or unix:/run/model.sock"
     )
+
+
+def way_to(address: str, socket: str | None, limits: httpx.Limits | None = None) -> dict[str, Any]:
+    """How an ``httpx.Client`` reaches a server: straight where it is on this machine, else as the environment says.
+
+    Args:
+        address: As ``read_url`` gives it.
+        socket: As ``read_url`` gives it.
+        limits: Of its connections.
+    """
+    limits = limits or httpx.Limits()
+    if socket is None and not is_private(address):
+        return {"limits": limits, "trust_env": True}
+    return {"transport": httpx.HTTPTransport(uds=socket, limits=limits), "trust_env": False}
 
 
 def is_private(url: str) -> bool:

@@ -1,0 +1,37 @@
+"""Imported first by ``headrace-cloud``: says which extra is missing, before anything else asks for it."""
+
+from __future__ import annotations
+
+from router.extras import needing
+
+COMMAND, EXTRA = "headrace-cloud", "cloud"
+NEEDED = (
+    "deltalake",
+    "fastapi",
+    "grpc_health.v1",
+    "grpc_reflection.v1alpha",
+    "httpx",
+    "jsonschema",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "opentelemetry.sdk.metrics",
+    "opentelemetry.sdk.trace",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "pydantic",
+    "pydantic_settings",
+    "ray",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "sqlalchemy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+with needing(COMMAND, EXTRA, NEEDED):
+    import cloud_worker.operate
+    import cloud_worker.truth  # noqa: F401 - with the other, all that the commands begin with

@@ -1,0 +1,21 @@
+"""Imported first by ``headrace-edge``: says which extra is missing, before anything else asks for it."""
+
+from __future__ import annotations
+
+from router.extras import needing
+
+COMMAND, EXTRA = "headrace-edge", "edge"
+NEEDED = (
+    "grpc_health.v1",
+    "grpc_reflection.v1alpha",
+    "httpx",
+    "onnxruntime",
+    "opentelemetry.sdk.metrics",
+    "opentelemetry.sdk.trace",
+    "pydantic",
+    "pydantic_settings",
+    "tokenizers",
+)
+
+with needing(COMMAND, EXTRA, NEEDED):
+    import edge_agent.daemon  # noqa: F401 - all that runs later

@@ -1,0 +1,32 @@
+"""Room for matplotlib, which else leaves folders in the home of whoever only wanted a picture."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_VARIABLE = "MPLCONFIGDIR"
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Import matplotlib and draw in this context: what it keeps goes with it, unless the user has a place for that."""
+    if _VARIABLE in os.environ or _has_a_place():
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-drawing-") as folder:
+        os.environ[_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_VARIABLE]
+
+
+def _has_a_place() -> bool:
+    try:
+        return Path("~/.config/matplotlib").expanduser().is_dir()
+    except (OSError, RuntimeError):  # no home
+        return False

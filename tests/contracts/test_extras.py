@@ -1,0 +1,86 @@
+"""A command whose extra is missing, or only half installed, says in one line what to install."""
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from router.errors import ConfigError
+from router.extras import check_extra
+
+COMMANDS = {"headrace-edge": ("edge_agent", "edge"), "headrace-cloud": ("cloud_worker", "cloud")}
+
+WITHOUT = """
+import importlib.util, sys
+
+class Refusing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {absent!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Refusing())
+sys.argv = {argv!r}
+from {package}.cli import app
+app()
+"""
+
+
+def run(command, *words, absent=(), environment=None):
+    package, _ = COMMANDS[command]
+    script = WITHOUT.format(absent=set(absent), argv=[command, *words], package=package)
+    call = [sys.executable, "-c", script]
+    return subprocess.run(call, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+
+def tops(command):
+    needed = import_module(f"{COMMANDS[command][0]}.installed").NEEDED
+    return sorted({name.split(".")[0] for name in needed} - {"opentelemetry"})
+
+
+def assert_said(done, command, *missing):
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 81
+    assert line.startswith(f"{command}: ")
+    assert f"pip install 'headrace[{COMMANDS[command][1]}]'" in line
+    assert all(name in line for name in missing)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run", "-c", "x.toml"), ("status", "-c", "x.toml"), ()])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_its_extra_a_command_says_what_to_install(command, words):
+    assert_said(run(command, *words, absent=tops(command)), command, *tops(command))
+
+
+@pytest.mark.parametrize(
+    ("command", "absent"),
+    [
+        *(
+            ("headrace-edge", name)
+            for name in ("httpx", "onnxruntime", "pydantic_settings", "tokenizers", "grpc_health")
+        ),
+        *(("headrace-cloud", name) for name in ("ray", "torch", "sqlalchemy", "deltalake", "transformers", "onnx")),
+    ],
+)
+def test_one_missing_package_is_named(command, absent):
+    assert_said(run(command, "--help", absent=[absent]), command, absent)
+
+
+@pytest.mark.parametrize(
+    ("command", "package"),
+    [("headrace-edge", "onnxruntime"), ("headrace-edge", "tokenizers"), ("headrace-cloud", "sqlalchemy")],
+)
+def test_a_package_that_is_there_and_can_not_be_imported_is_named(command, package, tmp_path, monkeypatch):
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise ImportError('libgomp.so.1: no such file')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = run(command, "--help")
+    assert_said(done, command, "libgomp.so.1")
+
+
+def test_a_folder_of_that_name_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "nowhere_installed").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match="nowhere_installed"):
+        check_extra("headrace-cloud", "cloud", ["nowhere_installed"])
