@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 
 import grpc
@@ -15,6 +16,7 @@ from router.task import Judge
 
 _RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _REACHABLE_SECONDS = 5.0
+_LEAST_FREE_BYTES = 16_000_000
 
 
 def check_data_folder(config: CloudConfig) -> None:
@@ -22,14 +24,21 @@ def check_data_folder(config: CloudConfig) -> None:
 
     Raises:
         ConfigError: It can't be made or written.
+        StartError: Its disk is full.
     """
-    for folder in (config.data, config.run_folder):
+    for folder in (config.data, config.run_folder):  # the outer one first
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError("data", str(folder), f"can't be made: {error.strerror}; set another folder") from error
         if not os.access(folder, os.W_OK):
-            raise ConfigError("data", str(folder), "can't be written; set another folder")
+            raise ConfigError("data", str(folder), "can't be written; set another folder, or run as its owner")
+    free = shutil.disk_usage(config.data).free
+    if free < _LEAST_FREE_BYTES:
+        raise StartError(
+            f"data: {config.data}: its disk has {free / 1e6:.1f} MB free, and a start needs"
+            f" {_LEAST_FREE_BYTES / 1e6:.0f}; make room there, or set another folder"
+        )
 
 
 def check_door(config: CloudConfig, *, insecure: bool) -> None:

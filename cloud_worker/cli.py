@@ -6,18 +6,14 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
@@ -27,10 +23,14 @@ from cloud_worker.bases import check_bases
 from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
 from cloud_worker.commands import ConfigOption, JsonOption, errors_as_exit_codes
 from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.environment import prepare_environment
+from cloud_worker.detaching import start_detached
+from cloud_worker.environment import make_importable, prepare_environment
 from cloud_worker.evaluate import evaluate
+from cloud_worker.leftovers import end_leftovers, mark
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
+from cloud_worker.steps import Steps
 from cloud_worker.teachers.preparing import prepare_teacher
+from router.errors import StartError
 from router.terminal import Screen, log_to_stderr, say
 
 app = typer.Typer(
@@ -43,7 +43,6 @@ log = logging.getLogger("cloud_worker")
 
 _NOTHING_RUNS = 1
 _DOWN_SECONDS = 60.0
-_LAST_WORDS_BYTES = 2000
 
 
 @app.callback()
@@ -61,18 +60,20 @@ def up(
         str, typer.Option(help="Join this Ray cluster instead of starting one.", metavar="HOST:PORT")
     ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return once it serves; `down` ends it.")] = False,
-    ready_to: Annotated[int, typer.Option("--ready-to", hidden=True)] = -1,
+    tell_to: Annotated[int, typer.Option("--tell-to", hidden=True)] = -1,
 ) -> None:
     """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."""
     console = Screen(stderr=True)
     with errors_as_exit_codes():
         settings = read_config(config, **({"ray": {"address": address}} if address else {}))
+        settings = settings.model_copy(update={"data": settings.data.absolute()})  # the working folder will change
+        make_importable()
         if detach:
-            _start_detached(console, settings, sys.argv[1:])
+            start_detached(console, settings, sys.argv[1:])
             return
         _Stop().install()
         log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)-7s %(message)s")
-        _run(console, settings, insecure=insecure, ready_to=ready_to)
+        _run(console, settings, insecure=insecure, tell_to=tell_to)
 
 
 @app.command()
@@ -103,7 +104,7 @@ def down(config: ConfigOption) -> None:
         if not pid:
             console.print("nothing runs on this data folder")
             return
-        os.kill(pid, signal.SIGTERM)
+        _interrupt(pid)
         if not wait_until_ended(folder, _DOWN_SECONDS):
             console.print(f"process {pid} has not ended after {_DOWN_SECONDS:.0f} s; `kill -9 {pid}` ends it at once")
             raise typer.Exit(_NOTHING_RUNS)
@@ -117,28 +118,40 @@ truth.register(app)
 feedback_review.register(app)
 
 
-def _run(console: Console, settings: CloudConfig, *, insecure: bool, ready_to: int) -> None:
+def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: int) -> None:
+    steps = Steps(console, tell_to)
     check_data_folder(settings)
     check_bases(settings)
     with sole(settings.run_folder):
+        if left := end_leftovers(settings.run_folder):
+            console.print(f"an earlier `up` was killed: {left} processes of it have ended")
         check_door(settings, insecure=insecure)
         with_token = check_ray(settings)
+        mark(settings.run_folder)  # before Ray starts, which else imports what lies in the working folder
         for teacher in settings.teachers:
-            with _bar(console, f"Preparing {teacher.name}") as progress:
+            with steps.bar(f"Preparing {teacher.name}") as progress:
                 prepare_teacher(teacher, settings.teachers_folder, progress)
         check_verdict(settings)
         prepare_environment(own_cluster=not settings.ray.address, with_token=with_token)
-        from cloud_worker.cluster import running  # Ray reads the environment while it is imported
+        with steps.step("Loading Ray"):
+            from cloud_worker.cluster import running  # Ray reads the environment while it is imported
 
-        with running(settings, insecure=insecure, step=lambda name: _step(console, name)) as cluster:
+        with running(settings, insecure=insecure, step=steps.step) as cluster:
             _Stop().install()  # Ray puts its own handler for SIGTERM
             announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))
             console.print(Text("ready", style="bold green"), f"on {cluster.listen}; Ctrl-C ends it")
-            if ready_to >= 0:
-                os.write(ready_to, b"ready")
-                os.close(ready_to)
+            steps.ready()
             _wait_for_signal()
             console.print("ending: what was answered goes to the log first; Ctrl-C again ends at once")
+
+
+def _interrupt(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except PermissionError as error:
+        raise StartError(f"process {pid} is another user's; whoever started it can end it, or root") from error
+    except ProcessLookupError:
+        return  # it has ended meanwhile, or runs on another machine
 
 
 def _wait_for_signal() -> None:
@@ -162,47 +175,6 @@ class _Stop:
             os._exit(128 + number)
         _Stop.asked = True
         raise KeyboardInterrupt
-
-
-def _start_detached(console: Console, settings: CloudConfig, arguments: list[str]) -> None:
-    """Start the same command in a session of its own, and return once it serves."""
-    hear, say = os.pipe()
-    settings.run_folder.mkdir(parents=True, exist_ok=True)
-    words = settings.run_folder / "up.log"
-    command = [sys.executable, "-m", "cloud_worker.cli", *(word for word in arguments if word != "--detach")]
-    with words.open("wb") as output, os.fdopen(hear, "rb") as ready:
-        process = subprocess.Popen(
-            [*command, "--ready-to", str(say)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(say,),
-            start_new_session=True,
-        )
-        os.close(say)
-        if ready.read():
-            console.print(f"ready: process {process.pid}; its words are in {words}")
-            return
-    console.print(words.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace"))
-    raise typer.Exit(process.wait())
-
-
-@contextmanager
-def _step(console: Console, name: str) -> Iterator[None]:
-    began = time.monotonic()
-    with console.status(Text(name)):  # words alone would be read as markup
-        yield
-    console.print(f"{name:<28} {time.monotonic() - began:6.1f} s")
-
-
-@contextmanager
-def _bar(console: Console, name: str) -> Iterator[Any]:
-    began = time.monotonic()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(name, total=1.0)
-        yield lambda stage, share: progress.update(task, description=f"{name}: {stage}", completed=share)
-    console.print(f"{name:<28} {time.monotonic() - began:6.1f} s")
 
 
 if __name__ == "__main__":

@@ -96,13 +96,14 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             with step(f"Teacher {teacher.name}"):
                 _start_teacher(config, teacher.name, started)
         with step("Gateway"):
-            gateway, port = start_gateway(config, GATEWAY, insecure=insecure)
-            started.callback(_end, gateway, "gateway")
+            gateways, port = start_gateway(config, GATEWAY, insecure=insecure)
+            for gateway in gateways:  # ended in the other order: the one that waits does not take over then
+                started.callback(_end, gateway, "gateway")
         with step("Refresher"):
             refresher = start_refresher(config)
             started.callback(ray.kill, refresher)
         host = config.door.listen.rpartition(":")[0]
-        yield Cluster(f"{host}:{port}", address, gateway, log_writer, refresher)
+        yield Cluster(f"{host}:{port}", address, gateways[0], log_writer, refresher)
 
 
 def _connect(config: CloudConfig, started: ExitStack) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from cloud_worker.installed import COMMAND, EXTRA
 from router.errors import HeadraceError, OperatorError
@@ -36,6 +37,11 @@ def errors_as_exit_codes() -> Iterator[None]:
         raise _ended(import_problem(COMMAND, EXTRA, error)) from None
     except OSError as error:
         raise _ended(disk_problem(error)) from None
+    except DBAPIError as error:
+        problem = (
+            f"the state of the fleet can't be used: {error.orig}; see to its disk and owner (this is {user_name()})"
+        )
+        raise _ended(OperatorError(problem)) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def prepare_environment(*, own_cluster: bool, with_token: bool = False) -> None:
     if own_cluster and "RAY_AUTH_TOKEN_PATH" not in os.environ and not _has_token():
         # A token of this cluster alone. Ray would make one in the home folder, which may be neither there nor ours.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def make_importable() -> None:
+    """Let the processes that we start import our packages, also from a clone that only the working folder leads to."""
+    root = str(Path(__file__).parents[1])
+    if root not in sys.path[1:]:
+        given = os.environ.get("PYTHONPATH", "")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (given, root)))
 
 
 def dial_directly(hosts: Iterable[str]) -> None:

@@ -1,31 +1,37 @@
-"""The gateway: the cloud's door, in an actor of its own that Ray brings back when it is killed.
+"""The gateway: the cloud's door, in an actor of its own, and a second one that waits to take over.
 
 Rules:
- * A gateway that comes back opens the same port and goes on with the same spool.
+ * Two actors, one turn: whoever has it opens the door. The other has imported everything and waits, so that a killed
+   gateway is replaced at once; Ray brings the killed one back, and then that one waits (docs/decisions/0101).
+ * Whoever takes over opens the same port and goes on with the same spool.
  * ``<data>/run/<gateway>.json`` tells its process id and port from the moment that it serves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cloud_worker.cascade import CascadeParts, CascadeServicer
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.draws import Draws
+from cloud_worker.environment import dial_directly
 from cloud_worker.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.fleet_metrics import FleetMetrics
 from cloud_worker.gateway_metrics import GatewayMetrics
-from cloud_worker.gather import Gatherer
+from cloud_worker.gather import Gatherer, NotReachedError
 from cloud_worker.pool import asker
 from cloud_worker.pool_policies import Serving
 from cloud_worker.promise_metrics import PromiseMetrics
@@ -35,9 +41,10 @@ from cloud_worker.registry import Registry
 from cloud_worker.spool import Spool
 from cloud_worker.store import Store
 from cloud_worker.tiered import TieredPool
+from cloud_worker.turns import Turn
 from router import names
 from router.door import Door
-from router.errors import HeadraceError
+from router.errors import HeadraceError, StartError, UnavailableError
 from router.files import write_whole
 from router.limits import MAX_ATTEMPT_BYTES
 from router.telemetry import Telemetry, TelemetrySettings
@@ -51,6 +58,8 @@ SERVICES = ("headrace.v1.Cascade", "headrace.v1.Fleet", "headrace.v1.Releases")
 STOP_GRACE_SECONDS = 5.0
 
 _CPUS = 0.1
+_LOOK_SECONDS = 0.02
+_PORT_SECONDS = 3.0
 
 
 class Gateway:
@@ -59,43 +68,77 @@ class Gateway:
     def __init__(self, config: CloudConfig, name: str, insecure: bool) -> None:
         """Begin to open the door; ``port`` says when it is open."""
         log_to_stderr(logging.INFO)
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        dial_directly(str(node["NodeManagerAddress"]) for node in nodes)  # the pool's copies are there
         self._config = config
         self._name = name
         self._insecure = insecure
-        self._store = Store(config.store_url)
-        self._spool = Spool(config.spool_folder / f"{name}.sqlite")
-        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
-        promises = Promises(config.tasks, self._store, Publisher(config.releases_folder))
-        PromiseMetrics(self._telemetry.meter, promises.gather)
         self._gatherers = {teacher.name: self._gatherer(teacher.name) for teacher in config.teachers}
-        self._registry = Registry(self._store, config.fleet.max_devices)
-        interval = config.fleet.sync_seconds * (1.0 + config.fleet.jitter)
-        self._draws = Draws(self._store, interval, used=self._registry.use)
-        self._opened = asyncio.get_running_loop().create_task(self._open())
+        self._turn = Turn(config.run_folder / f"{name}.lock")
+        self._background = asyncio.gather(*(_warm(teacher.name) for teacher in config.teachers))
+        self._opened = asyncio.get_running_loop().create_task(self._serve())
 
     async def port(self) -> int:
-        """The port, once it is open.
+        """The port, once it is open: here, or at the one whose turn it is.
 
         Raises:
             StartError: It can't be opened.
         """
+        while not self._turn.is_mine:
+            if (port := _port_told(self._run_file)) is not None:
+                return port
+            await asyncio.sleep(_LOOK_SECONDS)
         return (await asyncio.shield(self._opened))[1]
+
+    async def node(self) -> str:
+        """Ray's name of the machine that it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
 
     async def waiting(self) -> int:
         """How many queries wait for teachers."""
         return sum(gatherer.waiting for gatherer in self._gatherers.values())
 
     async def stop(self) -> None:
-        """Close the door, let calls in flight end, and bring what they said to the disk."""
+        """Close the door, let calls in flight end, and bring what they said to the disk; one that waits just ends."""
+        self._background.cancel()
+        if not self._turn.is_mine:
+            self._opened.cancel()
+            return
         door, _ = await self._opened
         await door.stop(STOP_GRACE_SECONDS)
         for gatherer in self._gatherers.values():
             await gatherer.close()
         await self._spool.close()
         self._telemetry.stop()
+        self._turn.end()
+
+    async def _serve(self) -> tuple[Door, int]:
+        takes_over = self._run_file.exists()
+        await self._turn.taken()
+        until = time.monotonic() + _PORT_SECONDS
+        while True:
+            try:
+                return await self._open()
+            except Exception as error:
+                # Of the one before, the lock may be gone a moment before its sockets.
+                if not (isinstance(error, StartError) and time.monotonic() < until):
+                    log.exception("the gateway can't open its door")
+                    if not takes_over:
+                        raise
+                    os._exit(1)  # the other one tries, and Ray brings this one back
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _open(self) -> tuple[Door, int]:
-        settings = self._config.door
+        config = self._config
+        settings = config.door
+        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
+        self._store = Store(config.store_url)
+        self._registry = Registry(self._store, config.fleet.max_devices)
+        interval = config.fleet.sync_seconds * (1.0 + config.fleet.jitter)
+        self._draws = Draws(self._store, interval, used=self._registry.use)
+        self._spool = Spool(config.spool_folder / f"{self._name}.sqlite")
+        promises = Promises(config.tasks, self._store, Publisher(config.releases_folder))
+        PromiseMetrics(self._telemetry.meter, promises.gather)
         door = Door(
             reopened(settings.listen, self._run_file),
             insecure=self._insecure,
@@ -108,17 +151,22 @@ class Gateway:
         fleet_pb2_grpc.add_FleetServicer_to_server(
             FleetServicer(
                 self._store,
-                self._config.fleet,
+                config.fleet,
                 self._insecure,
-                self._config.tasks,
+                config.tasks,
                 told=self._draws.forget,
-                metrics=FleetMetrics(self._telemetry.meter, self._registry.count, self._config.fleet.max_devices),
-                publisher=Publisher(self._config.releases_folder),
+                metrics=FleetMetrics(self._telemetry.meter, self._registry.count, config.fleet.max_devices),
+                publisher=Publisher(config.releases_folder),
             ),
             door.server,
         )
-        release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(self._config.releases_folder), door.server)
-        port = await door.start()
+        release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(config.releases_folder), door.server)
+        try:
+            port = await door.start()
+        except StartError:
+            self._telemetry.stop()
+            await self._spool.close()
+            raise
         write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
         return door, port
 
@@ -165,21 +213,40 @@ def reopened(listen: str, run_file: Path) -> str:
     return f"{host}:{json.loads(run_file.read_bytes())['port']}"
 
 
-def start_gateway(config: CloudConfig, name: str = GATEWAY, *, insecure: bool) -> tuple[Any, int]:
-    """Start a gateway on the connected cluster; returns its actor and its port.
+def _port_told(run_file: Path) -> int | None:
+    """The port that a run file tells, if its process lives."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        told = json.loads(run_file.read_bytes())
+        os.kill(int(told["pid"]), 0)
+        return int(told["port"])
+    return None
+
+
+async def _warm(teacher: str) -> None:
+    """Connect to the copies of a teacher, so that the first question needs not."""
+    with contextlib.suppress(UnavailableError, NotReachedError):
+        async for _ in asker(teacher)([]):
+            pass
+
+
+def start_gateway(config: CloudConfig, name: str = GATEWAY, *, insecure: bool) -> tuple[list[Any], int]:
+    """Start a gateway on the connected cluster, and the one that waits; returns their actors and the port.
 
     Raises:
         HeadraceError: It can't open its door; says why.
     """
-    actor: Any = (
-        ray.remote(Gateway)
-        .options(name=name, num_cpus=_CPUS, max_restarts=-1, max_task_retries=-1, max_concurrency=1000)
-        .remote(config, name, insecure)
-    )
+    first = _start(config, name, insecure, name=name, num_cpus=_CPUS)
     try:
-        return actor, int(ray.get(actor.port.remote()))
+        port = int(ray.get(first.port.remote()))
     except ray.exceptions.RayTaskError as error:
-        ray.kill(actor)
+        ray.kill(first)
         if isinstance(error.cause, HeadraceError):
             raise error.cause from error
         raise
+    here = NodeAffinitySchedulingStrategy(ray.get(first.node.remote()), soft=True)
+    return [first, _start(config, name, insecure, name=f"{name}-next", num_cpus=0, scheduling_strategy=here)], port
+
+
+def _start(config: CloudConfig, gateway: str, insecure: bool, **options: Any) -> Any:
+    actor = ray.remote(Gateway).options(max_restarts=-1, max_task_retries=-1, max_concurrency=1000, **options)
+    return actor.remote(config, gateway, insecure)

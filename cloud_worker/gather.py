@@ -4,7 +4,7 @@ Rules:
  * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``.
  * A reply goes out as soon as it is there, not when its call is done.
  * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
-   ``MOST_TRIES`` times.
+   ``MOST_TRIES`` times. A call that reached no copy is not counted, so that a question waits for one that is replaced.
  * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense.
 """
 
@@ -23,14 +23,19 @@ log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
 
-__all__ = ["MOST_TRIES", "Ask", "Gatherer", "Reply"]
+__all__ = ["MOST_TRIES", "Ask", "Gatherer", "NotReachedError", "Reply"]
 
 Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
+_LONGEST_PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1  # before a broken call's questions are asked again; doubles with each try
 _UNREACHABLE = "the teacher can't be reached now; try again"
 _LEAST_RETRY_AFTER_SECONDS = 0.1
 _MOST_RETRY_AFTER_SECONDS = 10.0
+
+
+class NotReachedError(Exception):
+    """No copy of the teacher was reached, so none has begun with the questions."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class _Waiting:
     deadline: float  # by the loop's clock
     reply: asyncio.Future[Reply]
     tries: int = 0
+    pauses: int = 0
 
 
 class Gatherer:
@@ -49,7 +55,8 @@ class Gatherer:
 
         Args:
             teacher: Its name.
-            ask: Sends a batch and yields replies, each with its place in the batch; raises ``UnavailableError`` alone.
+            ask: Sends a batch and yields replies, each with its place in the batch; raises ``UnavailableError`` alone,
+                and ``NotReachedError`` where no copy was reached.
             max_batch: Most questions in a call.
             max_calls: Most calls in flight.
             max_waiting: Most questions that are here at once.
@@ -129,19 +136,22 @@ class Gatherer:
 
     async def _call(self, batch: list[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, counts = loop.time(), True
         questions = [replace(item.question, milliseconds=(item.deadline - began) * 1000) for item in batch]
         try:
             async with asyncio.timeout_at(max(item.deadline for item in batch)):
                 async for replies in self._ask(questions):
                     self._deliver(batch, replies)
+        except NotReachedError as error:
+            counts = False
+            log.info("teacher %s was not reached: %s", self._teacher, error)
         except TimeoutError:
             log.warning("a call of teacher %s with %d questions ran past every deadline", self._teacher, len(batch))
         except UnavailableError as error:
             log.warning("a call of teacher %s with %d questions broke: %s", self._teacher, len(batch), error)
         else:
             self._seconds_per_reply += 0.2 * ((loop.time() - began) / len(batch) - self._seconds_per_reply)
-        self._retry([item for item in batch if not item.reply.done()])
+        self._retry([item for item in batch if not item.reply.done()], counts=counts)
 
     def _deliver(self, batch: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:
         for place, reply in replies:
@@ -157,15 +167,16 @@ class Gatherer:
         if self._away.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, ...: a server may be away for hours
             log.warning("teacher %s can't be asked now, %d times: %s", self._teacher, self._away, reply.problem)
 
-    def _retry(self, unanswered: Sequence[_Waiting]) -> None:
+    def _retry(self, unanswered: Sequence[_Waiting], *, counts: bool) -> None:
         for item in unanswered:
-            item.tries += 1
+            item.pauses += 1
+            item.tries += counts
             if item.tries >= MOST_TRIES:
                 item.reply.set_exception(UnavailableError(_UNREACHABLE))
         again = [item for item in unanswered if not item.reply.done()]
         if again:
-            pause = _PAUSE_SECONDS * 2 ** (min(item.tries for item in again) - 1)
-            asyncio.get_running_loop().call_later(pause, self._requeue, again)
+            pause = _PAUSE_SECONDS * 2 ** min(item.pauses - 1 for item in again)
+            asyncio.get_running_loop().call_later(min(pause, _LONGEST_PAUSE_SECONDS), self._requeue, again)
 
     def _requeue(self, items: Sequence[_Waiting]) -> None:
         self._queue.extendleft(reversed(items))  # they have waited longest

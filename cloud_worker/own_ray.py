@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 MOST_STARTS = 3
 LEAST_DESCRIPTORS = 1024
+_LEAST_FREE_BYTES = 64_000_000
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _LONGEST_SOCKET_BYTES = 107  # unix(7): 108 with the zero at its end
 _IN_A_SESSION = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store_00000"
@@ -76,10 +78,13 @@ def folder_for_ray() -> str:
     tried = list(dict.fromkeys(_candidates()))
     for folder in tried:
         fits = len(os.fsencode(folder + _IN_A_SESSION)) <= _LONGEST_SOCKET_BYTES
-        parent = Path(folder).parent
-        if fits and parent.is_dir() and os.access(Path(folder) if Path(folder).is_dir() else parent, os.W_OK | os.X_OK):
+        place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
+        if fits and place.is_dir() and os.access(place, os.W_OK | os.X_OK) and _has_room(place):
             return folder
-    raise StartError(f"Ray needs a folder that can be written, with a short name, and {', '.join(tried)} are none")
+    raise StartError(
+        f"Ray needs a folder with a short name that can be written and has {_LEAST_FREE_BYTES / 1e6:.0f} MB free, and "
+        f"{', '.join(tried)} are none; set TMPDIR to one"
+    )
 
 
 def raise_descriptors() -> None:
@@ -99,9 +104,20 @@ def raise_descriptors() -> None:
 
 
 def _candidates() -> Iterator[str]:
-    for folder in (os.environ.get("RAY_TMPDIR", ""), tempfile.gettempdir(), *_SHORT_FOLDERS):
+    for folder in (os.environ.get("RAY_TMPDIR", ""), _folder_for_temporary_files(), *_SHORT_FOLDERS):
         if folder:
             yield f"{folder.rstrip('/')}/ray"
+
+
+def _folder_for_temporary_files() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:  # none can be written
+        return ""
+
+
+def _has_room(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free >= _LEAST_FREE_BYTES
 
 
 def _is_slowness(error: Exception) -> bool:

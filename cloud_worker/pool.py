@@ -4,8 +4,8 @@ Rules:
  * A call carries many questions and streams their replies back, a few at a time.
  * One thread computes in a copy of a teacher; one that waits for others is asked by several, a question each.
  * Questions whose callers have given up are left out.
- * Whatever breaks between here and a copy comes out as ``UnavailableError``; what a teacher's code raises too, logged
-   with its traceback where it happened.
+ * Whatever breaks between here and a copy comes out as ``UnavailableError``, or where it broke at once as
+   ``NotReachedError``; what a teacher's code raises too, logged with its traceback where it happened.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from ray.util import get_node_ip_address
 
-from cloud_worker.gather import Ask
+from cloud_worker.gather import Ask, NotReachedError
 from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import NotNow, Question, Reply
 from router import names
@@ -44,6 +44,7 @@ _COPY_CPUS = 0.2
 _HEALTH_CHECK_SECONDS = 1.0
 _HEALTH_TIMEOUT_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.3  # a call that breaks sooner has found its copy dead
 
 
 class Copy:
@@ -145,12 +146,16 @@ def asker(teacher: str) -> Ask:
     )
 
     async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]:
+        began, heard = time.monotonic(), False
         pieces: Any = handle.remote(list(questions))
         try:
             async for piece in pieces:
+                heard = True
                 yield piece
         except (RayError, RayServeException, grpc.RpcError, ConnectionError) as error:
-            raise UnavailableError(f"{type(error).__name__} from teacher {teacher!r}") from error
+            at_once = not heard and time.monotonic() - began < _AT_ONCE_SECONDS
+            kind = NotReachedError if at_once else UnavailableError
+            raise kind(f"{type(error).__name__} from teacher {teacher!r}") from error
         finally:
             pieces.cancel()
 

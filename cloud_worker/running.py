@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from router.errors import StartError
 from router.files import write_whole
 
 _LOCK = "lock"
 _UP = "up.json"
+_DYING_SECONDS = 2.0  # a process that was killed holds its lock until it is gone
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,7 @@ def sole(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise StartError(
-                f"process {lock.read().strip() or '?'} runs on {folder.parent} already; "
-                "`headrace-cloud down` ends it, or choose another data folder"
-            ) from error
+        _take(lock, folder)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -65,6 +61,19 @@ def sole(folder: Path) -> Iterator[None]:
             yield
         finally:
             _clear(folder)
+
+
+def check_nobody_runs(folder: Path) -> None:
+    """Check it without being the one.
+
+    Raises:
+        StartError: Another one runs there; names its process.
+    """
+    until = time.monotonic() + _DYING_SECONDS
+    while (pid := _holder(folder)) is not None:
+        if time.monotonic() > until:
+            raise _taken(folder, str(pid or "?"))
+        time.sleep(_LOOK_SECONDS)
 
 
 def announce(folder: Path, up: Up) -> None:
@@ -77,7 +86,7 @@ def who_runs(folder: Path) -> tuple[int | None, Up | None]:
     pid = _holder(folder)
     if pid is None:
         return None, None
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ValueError, TypeError):
         return pid, Up(**json.loads((folder / _UP).read_bytes()))
     return pid, None
 
@@ -94,9 +103,28 @@ def running_for(up: Up) -> float:
     return time.time() - up.started_at
 
 
+def _take(lock: TextIO, folder: Path) -> None:
+    until = time.monotonic() + _DYING_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                lock.seek(0)
+                raise _taken(folder, lock.read().strip() or "?") from None
+        time.sleep(_LOOK_SECONDS)
+
+
+def _taken(folder: Path, pid: str) -> StartError:
+    return StartError(
+        f"process {pid} runs on {folder.parent} already; `headrace-cloud down` ends it, or choose another data folder"
+    )
+
+
 def _holder(folder: Path) -> int | None:
     try:
-        with (folder / _LOCK).open("r+") as lock:
+        with (folder / _LOCK).open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -108,7 +136,7 @@ def _holder(folder: Path) -> int | None:
 
 
 def _wait_for_lock(folder: Path, ended: threading.Event) -> None:
-    with (folder / _LOCK).open("r+") as lock:
+    with (folder / _LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
     ended.set()
 

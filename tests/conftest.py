@@ -2,16 +2,25 @@
 
 import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
+from cloud_worker.running import wait_until_ended, who_runs
+from router import Client
 from router.distillation import Record, Source
 
 TEXTS = 2000
+UP_SECONDS = 240
 
 settings.register_profile("headrace", deadline=None)  # a busy machine is no failure
 settings.load_profile("headrace")
@@ -117,6 +126,80 @@ max_tokens = 12
 [tasks.options]
 tokens = true
 """)
+
+
+PLACE = """
+data = "{data}"
+[door]
+listen = "127.0.0.1:{port}"
+[[teachers]]
+name = "recorded"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "recorded"
+"""
+
+
+class Place:
+    """A folder with a configuration, and what is done there with ``headrace-cloud``."""
+
+    def __init__(self, folder, data="data"):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.folder = folder
+        self.run_folder = folder / data / "run"
+        (folder / "answers.jsonl").write_text('{"text": "lights on", "label": "light_on"}\n')
+        (folder / "cloud.toml").write_text(PLACE.format(port=self.port, data=data))
+
+    def command(self, *words):
+        return [
+            Path(sys.executable).with_name("headrace-cloud"),
+            words[0],
+            "--config",
+            self.folder / "cloud.toml",
+            *words[1:],
+        ]
+
+    def run(self, *words, **options):
+        given = {"capture_output": True, "text": True, "timeout": UP_SECONDS, "check": False, "cwd": self.folder}
+        return subprocess.run(self.command(*words), **(given | options))
+
+    def ask(self):
+        with Client(f"127.0.0.1:{self.port}", insecure=True) as client:
+            return client.ask("lights on", "home").text
+
+    def pid(self):
+        """The process of the gateway that serves."""
+        return int(json.loads((self.run_folder / "gateway-0.json").read_bytes())["pid"])
+
+    def end(self):
+        pid, _ = who_runs(self.run_folder)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            assert wait_until_ended(self.run_folder, 60)
+
+
+@pytest.fixture
+def make_place():
+    """Makes places; what runs in them ends with the test."""
+    made = []
+
+    def make(folder, data="data"):
+        made.append(Place(folder, data))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def place(tmp_path, make_place):
+    """A place in the test's own folder."""
+    return make_place(tmp_path)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from cloud_worker.gather import MOST_TRIES, Gatherer
+from cloud_worker.gather import MOST_TRIES, Gatherer, NotReachedError
 from cloud_worker.teachers import NoAnswer, Question, TeacherAnswer
 from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
@@ -120,3 +120,18 @@ async def test_the_time_left_goes_inward(gatherer):
     gatherer._ask = ask
     await gatherer.ask(Question("t"), 2.0)
     assert 1500 < seen[0] <= 2000
+
+
+async def test_a_question_waits_for_a_copy_that_is_being_replaced_however_often_none_is_reached():
+    refused = 0
+
+    async def ask(questions):
+        nonlocal refused
+        if refused < 2 * MOST_TRIES:
+            refused += 1
+            raise NotReachedError("nobody there")
+        yield [(place, TeacherAnswer("here again", "v1")) for place, _ in enumerate(questions)]
+
+    gatherer = Gatherer("big", ask, max_batch=8, max_calls=2, max_waiting=100)
+    assert (await gatherer.ask(Question("q"), 30.0)).text == "here again"
+    assert refused == 2 * MOST_TRIES

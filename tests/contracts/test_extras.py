@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,12 @@ def test_a_folder_of_that_name_is_no_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match="nowhere_installed"):
         check_extra("headrace-cloud", "cloud", ["nowhere_installed"])
+
+
+@pytest.mark.parametrize("name", ["numpy", "select", "types", "router"])
+@pytest.mark.parametrize("command", ["headrace", "headrace-edge", "headrace-cloud"])
+def test_files_in_the_working_folder_are_not_imported(command, name, tmp_path):
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one was imported')\n")
+    script = Path(sys.executable).with_name(command)
+    done = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
