@@ -23,8 +23,9 @@ from cloud_worker.draws import Draws, Verified
 from cloud_worker.feedback import FeedbackTaker
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.gateway_metrics import GatewayMetrics
+from cloud_worker.log_rows import why_unfit
 from cloud_worker.records import Asked, Outcome, answer_of, question_of, record_of
-from cloud_worker.spool import Entry, Spool, StoredAnswer
+from cloud_worker.spool import MOST_PATIENCE_SECONDS, Entry, Spool, StoredAnswer
 from cloud_worker.teachers.base import Question
 from cloud_worker.tiered import TieredPool
 from router import names
@@ -50,6 +51,7 @@ from router.wire import answer_to_proto, query_from_proto
 log = logging.getLogger(__name__)
 
 DEFAULT_DEADLINE_SECONDS = 30.0
+_SHARE_FOR_THE_SPOOL = 0.8  # of what is left of the deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         logged = self._may_log(asked)
         stages = (("teacher", outcome.answer.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))
         response = answer_to_proto(answer_of(asked, outcome, parts.node, logged, stages))
-        return await self._keep(asked, outcome, digest, response)
+        return await self._keep(asked, outcome, digest, response, deadline)
 
     async def _ask(self, asked: Asked, question: Question, deadline: float) -> Outcome:
         """Pay, ask the task's teachers, and settle what it cost."""
@@ -221,15 +223,20 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         return wanted and self._parts.spool.bytes_used < self._parts.spool_max_bytes
 
     async def _keep(
-        self, asked: Asked, outcome: Outcome, digest: str, response: cascade_pb2.AnswerResponse
+        self, asked: Asked, outcome: Outcome, digest: str, response: cascade_pb2.AnswerResponse, deadline: float
     ) -> cascade_pb2.AnswerResponse:
-        """Make the record and the answer durable, and return the answer as it may go out."""
+        """Make the record and the answer durable, and return the answer as it may go out, in time."""
         record = record_of(asked, outcome) if response.provenance.logged else None
+        why_not = "" if record is None else why_unfit(record)
+        if why_not:
+            log.warning("a record of task %s can't be logged: %s", asked.task.name, why_not)
+            record, response.provenance.logged = None, False
         answer = StoredAnswer(asked.caller, asked.query.id, digest, time.time(), response.SerializeToString())
         try:
-            await self._parts.spool.append(Entry(answer, record))
+            await self._parts.spool.append(Entry(answer, record), _patience(deadline))
         except UnavailableError:
             response.provenance.logged = False
+            self._parts.metrics.logged(asked.task.name, False)
         else:
             self._parts.metrics.logged(asked.task.name, record is not None)
             if record is not None and record.problem:
@@ -249,6 +256,12 @@ def _check_answer(outcome: Outcome) -> None:
         if len(text) > MAX_ANSWER_BYTES // 4 and len(text.encode(errors="replace")) > MAX_ANSWER_BYTES:
             problem = f"the {name} has more than {MAX_ANSWER_BYTES:,} bytes, which no message takes"
             raise TooLargeError(f"{problem}; ask for fewer tokens (limits.max_tokens)")
+
+
+def _patience(deadline: float) -> float:
+    """Seconds that the spool may take; all it wants once nobody waits for the answer any more."""
+    left = deadline - time.monotonic()
+    return min(MOST_PATIENCE_SECONDS, _SHARE_FOR_THE_SPOOL * left) if left > 0 else MOST_PATIENCE_SECONDS
 
 
 def _check_same(query: Query, digest: str, before: str) -> None:

@@ -10,61 +10,46 @@ Rules:
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
+import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError
 
-from cloud_worker.token_column import pack, unpack
-from router.distillation import Record, Source, Tried
+from cloud_worker.log_files import CONFIGURATION, LogFiles, logged_errors
+from cloud_worker.log_rows import (
+    RECORD_COLUMNS,
+    SCHEMA,
+    Partition,
+    partition_of,
+    partitions_to_search,
+    records_of,
+    table_of,
+)
+from router.distillation import Record
+from router.errors import UnavailableError
 from router.files import sync_folder
 
+__all__ = ["RECORD_COLUMNS", "SCHEMA", "DistillationLog", "partition_of", "records_of", "table_of"]
+
+log = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
+
+BATCHES = "batches"  # the application whose version counts our batches
 COMPACT_EVERY_BATCHES = 64
 
-_BATCHES = "batches"  # the application whose version counts our batches
 _MOST_PARTITIONS_IN_MIND = 64
-_DAY_SECONDS = 86_400.0
-_CONFIGURATION: dict[str, str | None] = {
-    "delta.checkpointInterval": "50",
-    "delta.logRetentionDuration": "interval 1 days",
-    "delta.enableExpiredLogCleanup": "true",
-}
-_LABELS = pa.list_(pa.string())
-_TYPES: dict[str, pa.DataType] = {
-    "str": pa.string(),
-    "str | None": pa.string(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "float | None": pa.float64(),
-    "bool": pa.bool_(),
-    "Source": pa.string(),
-    "tuple[str, ...]": _LABELS,
-    "tuple[float, ...]": pa.list_(pa.float64()),
-    "tuple[TokenProbability, ...]": pa.binary(),
-}
-_TYPES["tuple[Tried, ...]"] = pa.list_(
-    pa.struct([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Tried)])
-)
-RECORD_COLUMNS = tuple(field.name for field in fields(Record))
-SCHEMA = pa.schema(
-    [pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Record)]
-    + [pa.field("day", pa.string()), pa.field("batch", pa.int64())]
-)
-
-_LATER_TEXTS = ("chat", "problem")
-
-Partition = tuple[str, str]  # task, day
+_READINGS = 3  # files that were joined and dropped while they were read are read again where they are now
 
 
 class DistillationLog:
@@ -73,6 +58,7 @@ class DistillationLog:
     def __init__(self, path: Path) -> None:
         """Use the table at ``path``; it is made by the first append."""
         self._path = path
+        self._files = LogFiles(path)
         self._keys: OrderedDict[Partition, set[bytes]] = OrderedDict()
         self._table: DeltaTable | None = None
         self._durable = False  # what was committed last has reached the disk
@@ -91,17 +77,18 @@ class DistillationLog:
         fresh = self._unknown(records)
         if not fresh:
             return 0
-        batch = (table.transaction_version(_BATCHES) or 0) + 1
-        commit = CommitProperties(app_transactions=[Transaction(app_id, version), Transaction(_BATCHES, batch)])
+        batch = (table.transaction_version(BATCHES) or 0) + 1
+        commit = CommitProperties(app_transactions=[Transaction(app_id, version), Transaction(BATCHES, batch)])
         self._durable = False
         # A table that is older than a column takes it in with its next rows.
-        write_deltalake(table, table_of(fresh, batch), mode="append", schema_mode="merge", commit_properties=commit)
+        with logged_errors():
+            write_deltalake(table, table_of(fresh, batch), mode="append", schema_mode="merge", commit_properties=commit)
         table.update_incremental()
         self._make_durable(table.version())
         self._durable = True
         self._remember(fresh)
         if batch % COMPACT_EVERY_BATCHES == 0:
-            self._compact(table)
+            self.tidy()
         return len(fresh)
 
     def known(self, records: Sequence[Record]) -> list[Record]:
@@ -123,10 +110,14 @@ class DistillationLog:
         table = self._refreshed()
         return -1 if table is None else table.version()
 
+    def last_batch(self) -> int:
+        """The last batch that was taken in, -1 before the first append; what joins files leaves it as it is."""
+        table = self._refreshed()
+        return -1 if table is None else table.transaction_version(BATCHES) or 0
+
     def rows(self) -> int:
         """How many records the log holds."""
-        table = self._refreshed()
-        return 0 if table is None else int(table.to_pyarrow_dataset().count_rows())
+        return self._reading(lambda data: int(data.count_rows()), 0)
 
     def read(
         self, task: str, after_batch: int = -1, columns: Sequence[str] | None = None, since_day: str = ""
@@ -138,51 +129,95 @@ class DistillationLog:
             after_batch: Only batches after this one.
             columns: Which ones; ``None`` for all of ``SCHEMA``.
             since_day: Only days from this one on, as ``2026-01-31``.
+
+        Raises:
+            UnavailableError: The table can't be read now.
         """
         names = list(SCHEMA.names if columns is None else columns)
-        table = self._refreshed()
-        if table is None:
-            return SCHEMA.empty_table().select(names)
-        dataset = table.to_pyarrow_dataset()
         wanted = (pc.field("task") == task) & (pc.field("batch") > after_batch)
         if since_day:
             wanted &= pc.field("day") >= since_day
-        known = [name for name in names if name in dataset.schema.names]
-        read = dataset.to_table(filter=wanted, columns=[*known, *({"batch"} - set(known))])
-        for name in set(names) - set(known):
-            read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
-        return read.sort_by("batch").select(names)
+
+        def look(data: Any) -> pa.Table:
+            known = [name for name in names if name in data.schema.names]
+            read = data.to_table(filter=wanted, columns=[*known, *({"batch"} - set(known))])
+            return _completed(read, names).sort_by("batch").select(names)
+
+        return self._reading(look, SCHEMA.empty_table().select(names))
 
     def find(self, task: str, caller: str, query_id: str, place: tuple[str, int] | None = None) -> Record | None:
-        """The newest record of one query, of the day and batch at ``place``; ``None`` where the log has none."""
-        table = self._refreshed()
-        if table is None:
-            return None
+        """The newest record of one query, of the day and batch at ``place``; ``None`` where none can be read."""
         mine = (pc.field("task") == task) & (pc.field("caller") == caller) & (pc.field("query_id") == query_id)
         if place is not None:
             mine &= (pc.field("day") == place[0]) & (pc.field("batch") == place[1])
-        read = table.to_pyarrow_dataset().to_table(filter=mine)
-        for name in set(SCHEMA.names) - set(read.column_names):
-            read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
-        return records_of(read.sort_by("batch"))[-1] if len(read) else None
+        read = self._reading(lambda data: data.to_table(filter=mine), SCHEMA.empty_table())
+        found = records_of(_completed(read, SCHEMA.names).sort_by("batch"))
+        return found[-1] if found else None
+
+    def tidy(self) -> None:
+        """Drop what nobody reads any more, and join small files; call it from the one writer alone."""
+        table = self._open_or_make()
+        before = table.version()
+        with logged_errors():
+            self._files.tidy(table)
+        table.update_incremental()
+        for version in range(before + 1, table.version() + 1):
+            self._make_durable(version)
+
+    def is_suspected(self) -> bool:
+        """Whether a reader came upon damage since the last mending."""
+        return self._files.is_suspected()
+
+    def mend(self) -> str:
+        """Look for damage, and mend it; says what was done, empty for nothing. Call it from the one writer alone."""
+        done = self._files.mend()
+        if done:
+            self._table, self._durable = None, False
+            self._keys.clear()
+        return done
+
+    def _reading(self, look: Callable[[Any], Read], without: Read) -> Read:
+        """What ``look`` sees in the table's data; ``without`` where there is no table yet."""
+        for tried in range(_READINGS):
+            table = self._refreshed()
+            if table is None:
+                return without
+            try:
+                with logged_errors():
+                    return look(table.to_pyarrow_dataset())
+            except (OSError, DeltaError, pa.ArrowException) as error:
+                if tried == _READINGS - 1:
+                    self._files.suspect()
+                    log.exception("the distillation log can't be read")
+                    raise UnavailableError("the log can't be read now; its writer looks into it") from error
+                self._table = None
+        raise AssertionError
 
     def _refreshed(self) -> DeltaTable | None:
-        if self._table is None:
+        if self._table is not None and self._files.are_the_same():
             try:
-                self._table = DeltaTable(self._path)
-            except TableNotFoundError:
-                return None
-        else:
-            self._table.update_incremental()
+                with logged_errors():
+                    self._table.update_incremental()
+                return self._table
+            except (OSError, DeltaError):  # the commits in between have been dropped
+                self._table = None
+        try:
+            self._table = self._files.open()
+        except (OSError, DeltaError) as error:
+            self._table = None
+            self._files.suspect()
+            log.error("the distillation log can't be opened: %s", error)
+            raise UnavailableError("the log can't be read now; its writer looks into it") from error
         return self._table
 
     def _open_or_make(self) -> DeltaTable:
         table = self._refreshed()
         if table is None:
             self._path.mkdir(parents=True, exist_ok=True)
-            table = DeltaTable.create(
-                self._path, SCHEMA, mode="ignore", partition_by=["task", "day"], configuration=_CONFIGURATION
-            )
+            with logged_errors():
+                table = DeltaTable.create(
+                    self._path, SCHEMA, mode="ignore", partition_by=["task", "day"], configuration=CONFIGURATION
+                )
             self._table = table
         self._settle(table)
         return table
@@ -199,7 +234,7 @@ class DistillationLog:
         fresh: dict[bytes, Record] = {}
         for record in records:
             key = _digest(record)
-            if not any(key in self._keys_of(partition) for partition in _partitions_to_search(record)):
+            if not any(key in self._keys_of(partition) for partition in partitions_to_search(record)):
                 fresh.setdefault(key, record)
         return list(fresh.values())
 
@@ -224,13 +259,6 @@ class DistillationLog:
         read = self._table.to_pyarrow_dataset().to_table(filter=where, columns=columns)
         return {_key_digest(*key) for key in zip(*(read.column(name).to_pylist() for name in columns), strict=True)}
 
-    def _compact(self, table: DeltaTable) -> None:
-        """Join small files, so that hundreds of appends stay readable, and drop what nobody reads any more."""
-        table.optimize.compact()
-        table.update_incremental()
-        self._make_durable(table.version())
-        table.vacuum(retention_hours=1, dry_run=False, enforce_retention_duration=False)
-
     def _make_durable(self, version: int) -> None:
         """Bring one commit and the files that it adds to the disk; delta-rs leaves that to the system.
 
@@ -247,50 +275,11 @@ class DistillationLog:
             sync_folder(folder)
 
 
-def partition_of(record: Record) -> Partition:
-    """Task and day of a record, by the time that its first tier asked."""
-    day = datetime.datetime.fromtimestamp(_asked_at(record), datetime.UTC).date().isoformat()
-    return (record.task, day)
-
-
-def _partitions_to_search(record: Record) -> list[Partition]:
-    """Its own, and the day before: who asks the cloud directly repeats no time, and may ask again after midnight."""
-    task, day = partition_of(record)
-    before = datetime.date.fromisoformat(day) - datetime.timedelta(days=1)
-    return [(task, day), (task, before.isoformat())]
-
-
-def table_of(records: Sequence[Record], batch: int) -> pa.Table:
-    """Records as rows of the log, in ``batch``."""
-    rows = [
-        {**asdict(record), "tokens": pack(record.tokens), "day": partition_of(record)[1], "batch": batch}
-        for record in records
-    ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-
-def records_of(table: pa.Table) -> list[Record]:
-    """Rows of the log as records."""
-    return [_record(row) for row in table.select(list(RECORD_COLUMNS)).to_pylist()]
-
-
-def _record(row: dict[str, Any]) -> Record:
-    later = {name: row[name] or "" for name in _LATER_TEXTS}  # empty in rows that are older than their column
-    changed = {
-        "labels": tuple(row["labels"]),
-        "log_probabilities": tuple(row["log_probabilities"]),
-        "tokens": unpack(row["tokens"] or b""),
-        "tried": tuple(Tried(**one) for one in row["tried"] or ()),
-        "source": Source(row["source"]),
-        "place": row["place"] or 0,
-    }
-    return Record(**{**row, **later, **changed})
-
-
-def _asked_at(record: Record) -> float:
-    """When it was asked, or when it arrived if its device's clock can't be right (a year back, a day ahead)."""
-    plausible = -366 * _DAY_SECONDS < record.asked_at - record.received_at < _DAY_SECONDS
-    return record.asked_at if plausible else record.received_at
+def _completed(read: pa.Table, names: Iterable[str]) -> pa.Table:
+    """With empty columns for those that its rows are older than."""
+    for name in sorted(set(names) - set(read.column_names)):
+        read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
+    return read
 
 
 def _digest(record: Record) -> bytes:

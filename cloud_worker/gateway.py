@@ -188,6 +188,7 @@ class Gateway:
                 self._telemetry,
                 lambda: sum(gatherer.waiting for gatherer in self._gatherers.values()),
                 lambda: self._spool.bytes_used,
+                self._spool.quarantined,
             ),
             spool_max_bytes=self._config.log.spool_max_bytes,
             feedback=FeedbackTaker(Feedbacks(self._store.engine), tasks, self._spool, log_of_feedback),

@@ -27,8 +27,14 @@ log = logging.getLogger(__name__)
 class GatewayMetrics:
     """The counters of one gateway."""
 
-    def __init__(self, telemetry: Telemetry, waiting: Callable[[], int], spool_bytes: Callable[[], int]) -> None:
-        """Count with ``telemetry``; ``waiting`` and ``spool_bytes`` are read when somebody looks."""
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        waiting: Callable[[], int],
+        spool_bytes: Callable[[], int],
+        quarantined: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Count with ``telemetry``; ``waiting``, ``spool_bytes`` and ``quarantined`` are read when somebody looks."""
         meter = telemetry.meter
         self._tracer = telemetry.tracer
         self._queries = meter.create_counter(names.QUERIES)
@@ -43,6 +49,7 @@ class GatewayMetrics:
         self._latency = meter.create_histogram(names.LATENCY, unit="ms")
         meter.create_observable_gauge("headrace.gateway.waiting", [_reading(waiting)])
         meter.create_observable_gauge("headrace.gateway.spool_bytes", [_reading(spool_bytes)], unit="By")
+        meter.create_observable_gauge("headrace.gateway.quarantined", [_reading(quarantined)])
 
     @contextmanager
     def answering(self, task: str, trace: Context) -> Iterator[Span]:

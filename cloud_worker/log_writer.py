@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import ray
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 LOG_WRITER = "log-writer"
 
 _CPUS = 0.1
+_LOOK_EVERY_SECONDS = 60.0  # for damage of the log
 
 
 class LogWriter:
@@ -33,8 +35,10 @@ class LogWriter:
         """Begin to drain."""
         log_to_stderr(logging.INFO)
         self._interval = config.log.drain_seconds
-        repeats = Repeats(Store(config.store_url).engine)
-        self._drainer = Drainer(config.spool_folder, DistillationLog(config.log_folder), repeats)
+        self._config = config
+        self._log = DistillationLog(config.log_folder)
+        self._drainer: Drainer | None = None
+        self._looked_at = -_LOOK_EVERY_SECONDS
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop().create_task(self._run())
@@ -42,14 +46,26 @@ class LogWriter:
     async def drain(self) -> int:
         """Drain now, and return how many records were new to the log."""
         async with self._turn:
-            return await asyncio.to_thread(self._drainer.drain)
+            return await asyncio.to_thread(self._drain)
 
     async def stop(self) -> None:
         """Drain once more, and end."""
         self._stopping.set()
         await self._loop
-        await self.drain()
-        self._drainer.close()
+        try:
+            await self.drain()
+        finally:
+            if self._drainer is not None:
+                self._drainer.close()
+
+    def _drain(self) -> int:
+        if self._log.is_suspected() or time.monotonic() > self._looked_at + _LOOK_EVERY_SECONDS:
+            self._log.mend()
+            self._looked_at = time.monotonic()
+        if self._drainer is None:
+            repeats = Repeats(Store(self._config.store_url).engine)
+            self._drainer = Drainer(self._config.spool_folder, self._log, repeats)
+        return self._drainer.drain()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -70,5 +86,8 @@ def start_log_writer(config: CloudConfig) -> Any:
         .options(name=LOG_WRITER, num_cpus=_CPUS, max_restarts=-1, max_task_retries=-1)
         .remote(config)
     )
-    ray.get(actor.drain.remote())
+    try:
+        ray.get(actor.drain.remote())
+    except ray.exceptions.RayTaskError as error:  # it goes on trying; what waits stays in its spool
+        log.warning("the log can't be written yet: %s", error.cause)
     return actor

@@ -18,9 +18,11 @@ from cloud_worker.promise_view import lines_of
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher
 from cloud_worker.running import Up, running_for, who_runs
-from cloud_worker.spool import pending_in
+from cloud_worker.spool_drain import spooled_in
+from cloud_worker.sqlite_files import aside_in
 from cloud_worker.store import Device, Store, TaskState
 from cloud_worker.truths import Truths, truth_lines
+from router.errors import HeadraceError
 from router.interval import Interval
 from router.self_agreement import in_words
 
@@ -45,7 +47,7 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         "ready": up is not None,
         "pid": pid,
         **_up(up),
-        "log": {"rows": log.rows(), "version": log.version(), "spool_pending": pending_in(config.spool_folder)},
+        "log": _log(config, log),
         "tasks": [],
         "devices": [],
     }
@@ -75,6 +77,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print("nothing runs on this data folder; this is what it holds")
     log = report["log"]
     console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
+    for line in _log_lines(log):
+        console.print(line, soft_wrap=True)
     if report["tasks"]:
         console.print(_tasks_table(report["tasks"]))
         for task in report["tasks"]:
@@ -85,6 +89,34 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
                 console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report["devices"]:
         console.print(_devices_table(report["devices"]))
+
+
+def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
+    """The log, its spools, and what is wrong with them."""
+    spools = spooled_in(config.spool_folder)
+    told: dict[str, Any] = {
+        "spool_pending": spools.pending,
+        "quarantined": spools.quarantined,
+        "unreadable_spools": spools.unreadable,
+        "put_aside": [*spools.put_aside, *(path.name for path in aside_in(config.data))],
+        "state": "ok",
+    }
+    try:
+        return {"rows": log.rows(), "version": log.version(), **told}
+    except HeadraceError as error:
+        return {"rows": 0, "version": -1, **told, "state": str(error)}
+
+
+def _log_lines(log: dict[str, Any]) -> list[str]:
+    """What the operator should look into."""
+    lines = [] if log["state"] == "ok" else [f"log: {log['state']}"]
+    if log["quarantined"]:
+        lines.append(f"log: {log['quarantined']} records can't be written, and are kept in quarantine in their spools")
+    if log["unreadable_spools"]:
+        lines.append(f"log: {log['unreadable_spools']} spools can't be read now")
+    if log["put_aside"]:
+        lines.append(f"put aside as damaged, to be removed by you: {', '.join(log['put_aside'])}")
+    return lines
 
 
 def _up(up: Up | None) -> dict[str, Any]:

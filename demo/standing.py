@@ -84,7 +84,7 @@ class Observer:
                 return problem
         if pending_in(self._spools):
             return "the spool is being drained"
-        if standing.state.log_version_seen != self._log.version():
+        if standing.state.log_version_seen != self._log.last_batch():
             return "the refresher has not seen the whole log"
         if standing.state.phase not in QUIET_PHASES:
             return f"the refresher is {standing.state.phase}"

@@ -95,7 +95,7 @@ class Refresher:
 
     def step(self) -> None:
         """Consider what is new in the log, for every task; without anything new, whenever its guard looks again."""
-        version, hands = self._log.version(), self._hands.of_all()
+        version, hands = self._log.last_batch(), self._hands.of_all()
         seen = {state.name: state.log_version_seen for state in self._store.task_states()}
         for room in self._rooms:
             if version != seen[room.task.name] or room.guard.is_due(hands[room.task.name]):
@@ -348,7 +348,7 @@ class Refresher:
     def _take_up(self, room: Room) -> None:
         """Go on where the process before this one ended: with the challenger that waits, if one does."""
         name = room.task.name
-        room.read(self._log, self._log.version())
+        room.read(self._log, self._log.last_batch())
         releases = self._store.releases(name)
         waiting = [row for row in releases if row.state == "waiting"]
         self._store.reject_unfinished(name, UNFINISHED)

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 from cloud_worker.config import CloudConfig
-from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
+from cloud_worker.log_rows import numbered_records_of
 from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.refresh.agreeing import agreeing
 from cloud_worker.refresh.guard import Around, Guard
@@ -76,7 +77,9 @@ class Room:
         self.read_version = version
         table = log.read(self.task.name, after_batch=self.last_batch)
         batches = table.column("batch").to_pylist()
-        self.rows.extend(zip(batches, not_from_the_future(records_of(table), time.time()), strict=True))
+        found = numbered_records_of(table)
+        sound = not_from_the_future([record for _, record in found], time.time())
+        self.rows.extend((batches[place], record) for (place, _), record in zip(found, sound, strict=True))
         self.last_batch = max([self.last_batch, *batches])
 
     def records(self) -> list[Record]:
