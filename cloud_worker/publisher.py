@@ -56,12 +56,17 @@ class Publisher:
         sync_folder(parent)
         return digest(data)
 
-    def republish(self, manifest: Manifest, content: int) -> str:
-        """Write a release with the files of release ``content``, and return the SHA-256 of its manifest, in hex."""
+    def republish(self, manifest: Manifest, content: int, changed: Mapping[str, bytes] | None = None) -> str:
+        """Write a release with the files of release ``content``, and return the SHA-256 of its manifest, in hex.
+
+        Args:
+            manifest: What the release is.
+            content: Number of the release whose files it has.
+            changed: Small files in place of those of the same name.
+        """
         folder = self.path(manifest.task.name, content)
-        return self.publish(
-            manifest, {name: folder / name for name in self.manifest(manifest.task.name, content).files}
-        )
+        same = {name: folder / name for name in self.manifest(manifest.task.name, content).files}
+        return self.publish(manifest, {**same, **(changed or {})})
 
     def amend(self, manifest: Manifest, files: Mapping[str, bytes]) -> str:
         """Add what is known only later to a release that no device has been told of, and return its new SHA-256.

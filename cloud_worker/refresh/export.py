@@ -34,14 +34,18 @@ HEAD_FILE = "head.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.jsonl"
 GOLDEN_INPUTS = 64
+GOLDEN_CANDIDATES = 500
 
 
-class _Embedding(torch.nn.Module):
+class Embedding(torch.nn.Module):
+    """An encoder as one module: ``input_ids`` and ``attention_mask`` -> ``embedding``."""
+
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(1, T) each -> (1, D)."""
         return pooled(self.model, input_ids, attention_mask)
 
 
@@ -55,7 +59,7 @@ def export_encoder(encoder: Encoder, folder: Path) -> Path:
         made = Path(scratch) / "made"
         made.mkdir()
         full = Path(scratch) / "float32.onnx"
-        export_torch(_Embedding(encoder.model), full, ("embedding",))
+        export_torch(Embedding(encoder.model), full, ("embedding",))
         quantize(full, made / MODEL_FILE)
         write_tokenizer(encoder.tokenizer, made / TOKENIZER_FILE)
         try:
@@ -166,6 +170,27 @@ def golden_inputs(student: DeviceStudent, texts: Sequence[str]) -> bytes:
         judged = student.judge(Query("", "", text))
         lines.append(json.dumps({"text": text, "answer": judged.answer, "score": judged.score}, ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()
+
+
+def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold: float) -> dict[str, bytes]:
+    """Golden inputs of which half are those whose scores lie nearest to the threshold, where a small change decides.
+
+    Args:
+        student: The release's; one that writes keeps the golden inputs that it has, since asking it takes too long.
+        texts: What was asked, the latest last; of their distinct ones the last ``GOLDEN_CANDIDATES`` are looked at.
+        threshold: Least score that the release keeps.
+
+    Returns:
+        The file, by its name; nothing where the golden inputs stay as they are.
+    """
+    candidates = list(dict.fromkeys(reversed(texts)))[:GOLDEN_CANDIDATES]
+    if not isinstance(student, Student) or len(candidates) < GOLDEN_INPUTS:
+        return {}
+    scores = [student.judge(Query("", "", text)).score or 0.0 for text in candidates]
+    ranked = sorted(zip(scores, candidates, strict=True), key=lambda scored: abs(scored[0] - threshold))
+    near = [text for _, text in ranked[: GOLDEN_INPUTS // 2]]
+    others = [text for text in candidates if text not in near]
+    return {GOLDEN_FILE: golden_inputs(student, near + others)}
 
 
 def _answer_alike(full: Path, small: Path, spec: StudentSpec, texts: Sequence[str]) -> float:

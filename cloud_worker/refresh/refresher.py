@@ -32,7 +32,7 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.agreeing import judged_by
 from cloud_worker.refresh.beside import beside_of
 from cloud_worker.refresh.distil import Fitted, Recipe
-from cloud_worker.refresh.export import GOLDEN_FILE, GOLDEN_INPUTS, golden_inputs
+from cloud_worker.refresh.export import GOLDEN_FILE, golden_around, golden_inputs
 from cloud_worker.refresh.guard import Around
 from cloud_worker.refresh.reason import reason_of
 from cloud_worker.refresh.reviewed import taught_of
@@ -257,8 +257,7 @@ class Refresher:
         """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
         self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
         room.student = self._publisher.student(manifest.task.name, manifest.number, manifest)
-        golden = golden_inputs(room.student, fitted.golden[:GOLDEN_INPUTS])
-        return self._publisher.amend(manifest, {GOLDEN_FILE: golden})
+        return self._publisher.amend(manifest, {GOLDEN_FILE: golden_inputs(room.student, fitted.golden)})
 
     def _try(self, room: Room, rows: Sequence[Record], spent: set[Key]) -> None:
         trial, student, name = room.trial, room.student, room.task.name
@@ -304,6 +303,7 @@ class Refresher:
         threshold = trial.certified()
         certificate = trial.certificate(self._store.task_state(name).attempt)
         manifest = self._publisher.manifest(name, trial.number)
+        golden = golden_around(room.student, [row.text for _, row in room.current()], threshold)
         escalation = trial.escalation(threshold, room.task.exploration.floor)
         manifest = replace(manifest, task=wished_now(manifest.task, room.task), escalation=escalation)
         manifest = replace(manifest, certificate=certificate, policy=Policy(threshold))
@@ -311,11 +311,11 @@ class Refresher:
             number = self._store.next_release(name)
             manifest = replace(manifest, number=number, content=trial.number, created_at=time.time())
             self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
-            digest = self._publisher.republish(manifest, trial.number)
+            digest = self._publisher.republish(manifest, trial.number, golden)
             if not trial.has_served:
                 self._store.update_release(name, trial.number, state="retired")
         else:
-            number, digest = trial.number, self._publisher.amend(manifest, {})
+            number, digest = trial.number, self._publisher.amend(manifest, golden)
         trial.serving = threshold
         trial.rate = rate_once_served(room.task, [record for _, record in room.current()], trial)
         classes = [asdict(one) for one in figures_of(trial.looks, threshold)]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
 from router.errors import ModelError, ReleaseError
@@ -49,6 +50,40 @@ def test_a_text_longer_than_the_student_reads_is_cut(release):
     folder, manifest = release
     student = Student(folder, replace(manifest.student, max_tokens=2), manifest.calibration)
     assert np.array_equal(student.read(["light light song song song"]).logits, student.read(["light light"]).logits)
+
+
+def int8_release(folder, wide=64):
+    """A student whose int8 products leave 16 bits as soon as two of them are added."""
+    table = np.ones((20, wide), np.float32)
+    weights = np.stack([np.full(wide, 127), np.full(wide, 100), np.full(wide, -127)], axis=1).astype(np.int8)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+        helper.make_node("ReduceMean", ["rows", "axis"], ["mean"], keepdims=0),
+        helper.make_node("DynamicQuantizeLinear", ["mean"], ["small", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["small", "weights", "zero"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["logits"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["mean", "axis"], ["similarity"], keepdims=0),
+    ]
+    constants = {"table": table, "weights": weights, "axis": np.array([1], np.int64)}
+    graph = helper.make_graph(
+        nodes,
+        "int8",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "T"]) for name in ("input_ids", "attention_mask")],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 3]),
+            helper.make_tensor_value_info("similarity", TensorProto.FLOAT, [1]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def test_int8_sums_are_exact_whatever_the_processor(release):
+    folder, manifest = release
+    int8_release(folder)
+    reading = Student(folder, manifest.student).read(["light"])
+    assert reading.logits[0].tolist() == [64 * 255 * 127, 64 * 255 * 100, 64 * 255 * -127]
 
 
 def test_without_calibration_a_student_reads_but_does_not_judge(release):

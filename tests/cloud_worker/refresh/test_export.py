@@ -8,9 +8,18 @@ import torch
 from cloud_worker.encoder import load_encoder
 from cloud_worker.refresh import export
 from cloud_worker.refresh.compact import WIDTH, CompactStudent, padded, tokenized
-from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, export_compact, golden_inputs, head_model
+from cloud_worker.refresh.export import (
+    GOLDEN_INPUTS,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    export_compact,
+    golden_around,
+    golden_inputs,
+    head_model,
+)
 from edge_agent.testing import WORDS, tiny_release
 from router.opening import check_golden
+from router.query import Query
 from router.release import StudentSpec
 from router.student import Student
 from router.task import Task
@@ -83,6 +92,28 @@ def test_a_head_in_onnx_says_what_its_numbers_say():
     logits, similarity = session.run(["logits", "similarity"], {"embedding": embedding})
     np.testing.assert_allclose(logits, embedding @ weights + bias, rtol=1e-5)
     np.testing.assert_allclose(similarity, (embedding @ centroids.T).max(axis=1), rtol=1e-5)
+
+
+def test_half_of_the_golden_inputs_lie_around_the_threshold(tmp_path):
+    manifest, files = tiny_release(Task("home", reference="big"), 1, WORDS)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    student = Student.load(tmp_path, manifest)
+    sure = [f"lamp {'light ' * number}" for number in range(200)]
+    close = [f"{'lamp ' * 3}{'song ' * number}zebra" for number in range(1, 40)]
+    by_text = {text: student.judge(Query("", "", text)).score for text in sure + close}
+    threshold = sorted(by_text[text] for text in close)[20]
+    said = golden_around(student, close + sure, threshold)[export.GOLDEN_FILE]
+    chosen = {json.loads(line)["text"] for line in said.decode().splitlines()}
+    assert len(chosen) == GOLDEN_INPUTS
+    half = GOLDEN_INPUTS // 2
+    nearest = sorted(abs(score - threshold) for score in by_text.values())[:half]
+    assert sorted(abs(by_text[text] - threshold) for text in chosen)[:half] == nearest
+    assert chosen & set(sure)
+
+
+def test_too_few_texts_leave_the_golden_inputs_as_they_are(tmp_path):
+    assert golden_around(None, ["lamp"] * 100, 0.5) == {}
 
 
 def test_golden_inputs_are_what_a_device_checks(tmp_path):
