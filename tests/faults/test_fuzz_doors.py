@@ -1,0 +1,375 @@
+"""Spoilt messages at both doors: no daemon ends or stalls, none answers INTERNAL, and who is honest is served on.
+
+HEADRACE_FUZZ_SECONDS is how long each door is stormed, 25 by default; HEADRACE_FUZZ_SEED repeats a storm.
+"""
+
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+
+from cloud_worker.config import read_config
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.drainer import Drainer
+from cloud_worker.repeats import Repeats
+from cloud_worker.store import Store
+from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from router.client import Client
+from router.limits import LIMITS, Many
+from router.names import META_DEVICE
+from router.v1 import cascade_pb2, fleet_pb2, release_pb2
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SECONDS = float(os.environ.get("HEADRACE_FUZZ_SECONDS", "25"))
+SEED = int(os.environ.get("HEADRACE_FUZZ_SEED", random.randrange(2**32)))
+CASCADE = {"Cascade/Answer": cascade_pb2.AnswerRequest, "Cascade/Feedback": cascade_pb2.FeedbackRequest}
+STREAMS = {"Cascade/AnswerStream": cascade_pb2.AnswerRequest}
+FLEET = {
+    "Fleet/Sync": fleet_pb2.SyncRequest,
+    "Fleet/Enroll": fleet_pb2.EnrollRequest,
+    "Fleet/Renew": fleet_pb2.RenewRequest,
+}
+FETCH = {"Releases/Fetch": release_pb2.FetchRequest}
+HONEST = {"task": "home", "text": "text 5", "verdict": 1, "file": "manifest.json", "device": "fuzz", "query_id": "q"}
+FAULTS_OF_OURS = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED"}
+TEXTS = [
+    "",
+    "\0",
+    "\x1b[2J",
+    "\x9b",
+    "\u202e",
+    "[red]",
+    "../../etc/passwd",
+    "a/b",
+    "\n",
+    "%s%n{}",
+    "\U0001f600",
+    "x" * 64,
+]
+LONG = [65, 129, 300, 5_000, 300_000, 3_900_000]
+WHOLE = [0, 1, 2**31 - 1, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -1, -(2**63)]
+REAL = [0.0, -0.0, -1.0, 1.5, 1e300, -1e300, 5e-324, float("nan"), float("inf"), float("-inf")]
+COUNTS = [1, 20, 40, 600, 5_000]
+SCRIPT = Path(__file__).with_name("gateway_process.py")
+CLOUD = """
+data = "data"
+[door]
+listen = "127.0.0.1:0"
+reflection = true
+[[teachers]]
+name = "recorded"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "recorded"
+student = "encoder-head"
+"""
+MOST_BYTES = 4 * 1024 * 1024
+MOST_GROWTH = 400 * 1024 * 1024  # bytes of memory
+
+
+def honest(kind, rng):
+    message = kind()
+    for name, value in HONEST.items():
+        if name in kind.DESCRIPTOR.fields_by_name and kind.DESCRIPTOR.fields_by_name[name].type != _MESSAGE:
+            setattr(message, name, value)
+    if "query_id" in kind.DESCRIPTOR.fields_by_name:
+        message.query_id = f"{rng.getrandbits(64):x}"
+    return message
+
+
+_MESSAGE = FieldDescriptor.TYPE_MESSAGE
+
+
+def bad_value(described, rng):
+    if described.type == FieldDescriptor.TYPE_STRING:
+        text = rng.choice(TEXTS)
+        return text if rng.random() < 0.6 else (text or "y") * (rng.choice(LONG) // max(1, len(text)))
+    if described.type == FieldDescriptor.TYPE_BYTES:
+        return b"\xff" * rng.choice(LONG)
+    if described.type == FieldDescriptor.TYPE_DOUBLE:
+        return rng.choice(REAL)
+    return rng.choice([0, 1]) if described.type == FieldDescriptor.TYPE_BOOL else rng.choice(WHOLE)
+
+
+def spoil(message, rng):
+    """Set one field, however deep, to what nobody means."""
+    described = rng.choice(message.DESCRIPTOR.fields)
+    holder = getattr(message, described.name)
+    try:
+        if hasattr(holder, "GetEntryClass"):
+            for number in range(rng.choice(COUNTS)):
+                holder[f"{number}{rng.choice(TEXTS)}"] = rng.choice(TEXTS)
+        elif described.is_repeated and described.type == _MESSAGE:
+            one = holder.add()
+            spoil(one, rng)
+            holder.extend([one] * min(rng.choice(COUNTS), MOST_BYTES // (1 + one.ByteSize())))
+        elif described.is_repeated:
+            value = bad_value(described, rng)
+            holder.extend([value] * (1 if isinstance(value, str | bytes) and len(value) > 100 else rng.choice(COUNTS)))
+        elif described.type == _MESSAGE:
+            holder.SetInParent()
+            spoil(holder, rng)
+        else:
+            setattr(message, described.name, bad_value(described, rng))
+    except (ValueError, TypeError):  # not even protobuf takes it
+        pass
+
+
+def broken(data, rng):
+    """The bytes of a message, cut, flipped, or with parts that no library of ours would write."""
+    way = rng.randrange(5)
+    place = rng.randrange(len(data) + 1)
+    if way == 0:
+        return data[:place]
+    if way == 1 and data:
+        place = min(place, len(data) - 1)
+        return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
+    if way == 2:
+        return data + b"\x1a\x02\xff\xfe"  # no UTF-8
+    if way == 3:
+        tag = bytes([rng.randrange(1, 16) << 3 | 2])
+        return data + (tag + b"\0") * rng.choice([1_000, 100_000, 800_000, 2_000_000])
+    return rng.randbytes(rng.choice([1, 10, 1000, 100_000]))
+
+
+def message_for(kind, rng):
+    message = honest(kind, rng)
+    for _ in range(rng.randrange(1, 4)):
+        spoil(message, rng)
+    data = message.SerializeToString()
+    return broken(data, rng) if rng.random() < 0.3 else data
+
+
+def metadata_for(rng):
+    device = "fuzz" if rng.random() < 0.9 else "d" * rng.choice([64, 65, 9000, 20_000])
+    state = {"tracestate": "k=" + "v" * rng.choice([1, 600, 6000]), "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+    return ((META_DEVICE, device), *(state.items() if rng.random() < 0.1 else ()))
+
+
+@dataclass
+class Storm:
+    """Threads that send what is spoilt, and one that asks honestly all along."""
+
+    target: str
+    calls: dict
+    streams: dict
+    ask: str
+    pid: int
+    said: Counter = field(default_factory=Counter)
+    faults: list = field(default_factory=list)
+    answers: list = field(default_factory=list)
+    times: list = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, seconds):
+        print(f"seed {SEED}, {seconds:.0f} s at {self.target}")
+        threads = [threading.Thread(target=self.beat)]
+        threads[0].start()
+        time.sleep(min(3.0, seconds / 4))  # quiet, to compare with
+        quiet, before = len(self.times), self.memory()
+        threads += [threading.Thread(target=self.send, args=(SEED + number,)) for number in range(2)]
+        for thread in threads[1:]:
+            thread.start()
+        time.sleep(seconds)
+        self.over.set()
+        for thread in threads:
+            thread.join()
+        calm, storm = self.times[:quiet], self.times[quiet:]
+        growth = self.memory() - before
+        figures = {
+            "messages": self.said.total(),
+            "statuses": self.by_status(),
+            "quiet_median_ms": round(1000 * statistics.median(calm), 1),
+            "storm_median_ms": round(1000 * statistics.median(storm), 1),
+            "longest_ms": round(1000 * max(storm)),
+            "allowed_ms": round(1000 * longest_allowed(calm)),
+            "memory_growth_mb": round(growth / 2**20),
+        }
+        print(json.dumps(figures))
+        assert self.faults == []
+        assert self.said.total() > 20
+        assert max(storm) < longest_allowed(calm)
+        assert growth < MOST_GROWTH
+
+    def by_status(self):
+        found = Counter()
+        for (_, status), count in self.said.items():
+            found[status] += count
+        return dict(found)
+
+    def memory(self):
+        return psutil.Process(self.pid).memory_info().rss  # fails where the daemon has ended
+
+    def beat(self):
+        with Client(self.target, insecure=True, device="honest", deadline=60.0) as client:
+            while not self.over.is_set():
+                query_id, began = uuid.uuid4().hex, time.monotonic()
+                try:
+                    answer = client.ask(self.ask, "home", query_id=query_id)
+                except Exception as error:  # noqa: BLE001 - told by the thread that waits
+                    self.faults.append(("honest", repr(error)))
+                    return
+                self.times.append(time.monotonic() - began)
+                self.answers.append((query_id, answer))
+                self.over.wait(0.05)
+
+    def send(self, seed):
+        rng = random.Random(seed)
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        with grpc.insecure_channel(self.target, options=options) as channel:
+            while not self.over.is_set():
+                name = rng.choice([*self.calls, *self.streams])
+                kind = self.calls.get(name) or self.streams[name]
+                data, metadata = message_for(kind, rng), metadata_for(rng)
+                status, details = self.call(channel, name, data, metadata)
+                self.said[name, status] += 1
+                if status in FAULTS_OF_OURS or len(details) > 2500:
+                    self.faults.append((name, status, details[:200], data[:200]))
+
+    def call(self, channel, name, data, metadata):
+        path = f"/headrace.v1.{name}"
+        try:
+            if name in self.streams:
+                for _ in channel.unary_stream(path)(data, timeout=60, metadata=metadata):
+                    pass
+            else:
+                channel.unary_unary(path)(data, timeout=60, metadata=metadata)
+        except grpc.RpcError as error:
+            return error.code().name, error.details() or ""
+        return "OK", ""
+
+
+def longest_allowed(calm):
+    """Seconds: one on a quiet machine; on a busy one a few times what the largest message and a calm beat take."""
+    data = b"\x42\x00" * (MOST_BYTES // 2)
+    began = time.monotonic()
+    cascade_pb2.AnswerRequest.FromString(data)
+    return max(1.0, 5 * (time.monotonic() - began) + 2 * max(calm))
+
+
+class Cloud:
+    """A cloud in memory, in a thread of its own."""
+
+    def __enter__(self):
+        self.simulator = CloudSimulator(lambda text: WORDS.get(text, "unknown"))
+        self.simulator.publish(*tiny_release(TASK, 1, WORDS))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.wait(self.simulator.start())
+        return self
+
+    def wait(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
+
+    def __exit__(self, *_):
+        self.wait(self.simulator.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture
+def agent(tmp_path):
+    """An agent as a process, with a student; gives its cloud, its process and its address."""
+    config = tmp_path / "edge.toml"
+    with Cloud() as cloud:
+        config.write_text(
+            f'device = "fuzzed"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n'
+            f'[upstream]\ntarget = "{cloud.simulator.target}"\n'
+        )
+        command = [sys.executable, "-m", "edge_agent.cli", "run", "--config", str(config), "--insecure"]
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(command, stderr=log)
+        try:
+            cloud.wait(cloud.simulator.until_active(1, 90))
+            run_file = json.loads((tmp_path / "data" / "run" / "agent.json").read_text())
+            yield cloud.simulator, process, f"127.0.0.1:{run_file['port']}"
+        finally:
+            process.terminate()
+            process.wait(60)
+            print((tmp_path / "log").read_text(errors="replace")[-3000:])
+
+
+def test_an_agents_door_stands_a_storm_of_spoilt_messages(agent):
+    _, process, target = agent
+    storm = Storm(target, CASCADE, STREAMS, "lamp", process.pid)
+    storm.run(SECONDS)
+    assert process.poll() is None
+    assert {answer.text for _, answer in storm.answers} == {"lights"}
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    """A gateway as a process, with all but its teachers; gives its configuration, its process and its address."""
+    (tmp_path / "answers.jsonl").write_text('{"text": "text 5", "label": "label 5"}\n')
+    path = tmp_path / "cloud.toml"
+    path.write_text(CLOUD)
+    with (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, str(SCRIPT), str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        port = process.stdout.readline().strip()
+        assert port, (tmp_path / "log").read_text(errors="replace")[-3000:]
+        yield read_config(path), process, f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+        print((tmp_path / "log").read_text(errors="replace")[-3000:])
+
+
+def test_a_gateways_door_stands_a_storm_of_spoilt_messages_and_loses_no_answer(gateway):
+    config, process, target = gateway
+    storm = Storm(target, CASCADE | FLEET, STREAMS | FETCH, "text 5", process.pid)
+    storm.run(SECONDS)
+    assert process.poll() is None
+    logged = {query_id for query_id, answer in storm.answers if answer.provenance.logged}
+    assert len(logged) == len(storm.answers)
+    log = DistillationLog(config.log_folder)
+    drainer = Drainer(config.spool_folder, log, Repeats(Store(config.store_url).engine))
+    drainer.drain()
+    drainer.close()
+    assert logged - set(log.read("home", columns=["query_id"])["query_id"].to_pylist()) == set()
+
+
+def test_the_storm_reaches_every_field_that_has_a_limit():
+    rng, seen = random.Random(1), set()
+    for kind in (CASCADE | STREAMS | FLEET | FETCH).values():
+        for _ in range(1500):
+            message = kind()
+            spoil(message, rng)
+            seen.update(fields_in(message))
+    of_requests = {name for name in LIMITS if not name.startswith(ANSWERED)}
+    assert of_requests - seen == set()
+    assert any(isinstance(LIMITS[name], Many) for name in seen)
+
+
+ANSWERED = (
+    *("AnswerResponse", "AnswerChunk", "Distribution", "LabelProbability", "TokenProbability", "Provenance", "Usage"),
+    *("StageTime", "EnrollResponse", "RenewResponse", "TaskOrder", "SyncResponse", "FetchChunk", "TagsEntry"),
+)
+
+
+def fields_in(message):
+    for described, value in message.ListFields():
+        yield f"{message.DESCRIPTOR.name}.{described.name}"
+        if described.type == _MESSAGE and not hasattr(value, "GetEntryClass"):
+            for inner in value[:1] if described.is_repeated else [value]:
+                yield from fields_in(inner)
