@@ -31,14 +31,10 @@ from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.steps import Steps
 from cloud_worker.teachers.preparing import prepare_teacher
 from router.errors import StartError
+from router.program import Program, VersionOption
 from router.terminal import Screen, log_to_stderr, say
 
-app = typer.Typer(
-    help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = Program("headrace-cloud", help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.")
 log = logging.getLogger("cloud_worker")
 
 _NOTHING_RUNS = 1
@@ -46,7 +42,7 @@ _DOWN_SECONDS = 60.0
 
 
 @app.callback()
-def main() -> None:
+def main(show_version: VersionOption = False) -> None:
     """Run the cloud side: gateway, teachers, distillation log, refresh, releases."""
 
 

@@ -35,6 +35,8 @@ def errors_as_exit_codes() -> Iterator[None]:
         raise _ended(error) from None
     except ImportError as error:
         raise _ended(import_problem(COMMAND, EXTRA, error)) from None
+    except BrokenPipeError:  # whoever read has left: nothing to tell
+        raise
     except OSError as error:
         raise _ended(disk_problem(error)) from None
     except DBAPIError as error:

@@ -24,10 +24,11 @@ from cloud_worker.gold import Gold, Label
 from cloud_worker.store import Store
 from router.errors import BadInputError, UnknownTaskError
 from router.feedback import Opinion
+from router.program import Program
 from router.query import Tier
 from router.terminal import Screen, say
 
-feedback_app = typer.Typer(help="What callers said of their answers; review it.", no_args_is_help=True)
+feedback_app = Program("feedback", help="What callers said of their answers; review it.")
 
 
 def register(app: typer.Typer) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.console import Console
 
 from cloud_worker.certificates import Certificates
 from cloud_worker.commands import (
@@ -35,6 +35,7 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import whole_release
 from cloud_worker.store import Store
 from router.errors import ReleaseError, UnknownTaskError
+from router.table_view import show_table
 from router.task import Mode, Task
 from router.terminal import Screen, say
 
@@ -222,7 +223,7 @@ def audit(
         if as_json:
             say(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:
-            Screen().print(_table(actions) if actions else "nothing was done")
+            _show(Screen(), actions)
 
 
 def _lay(config: Path, order: Order, as_json: bool, **changes: Any) -> None:
@@ -253,13 +254,17 @@ def in_words(hand: Hand) -> str:
     return ", ".join(words)
 
 
-def _table(actions: list[Action]) -> Table:
-    table = Table("when (UTC)", "who", "task", "did", "why", "before", "after")
-    for action in actions:
-        when = datetime.fromtimestamp(action.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        before, after = (in_words(_hand(said)) for said in (action.before, action.after))
-        table.add_row(when, action.who, action.task, action.did, action.why, before, after)
-    return table
+def _show(console: Console, actions: list[Action]) -> None:
+    if not actions:
+        console.print("nothing was done")
+        return
+    show_table(console, ("when (UTC)", "who", "task", "did", "why", "before", "after"), map(_row, actions))
+
+
+def _row(action: Action) -> tuple[str, ...]:
+    when = datetime.fromtimestamp(action.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    before, after = (in_words(_hand(said)) for said in (action.before, action.after))
+    return when, action.who, action.task, action.did, action.why, before, after
 
 
 def _hand(said: Any) -> Hand:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
@@ -25,6 +25,7 @@ from cloud_worker.truths import Truths, truth_lines
 from router.errors import HeadraceError
 from router.interval import Interval
 from router.self_agreement import in_words
+from router.table_view import show_table
 
 # Of a device's columns, each with its key.
 _COUNTED = {
@@ -36,6 +37,8 @@ _COUNTED = {
     "covered": "covered",
     "failed": "failed",
 }
+_TASK_HEADS = ("task", "release", "exploration", "mode", "watch", "phase", "rows")
+_DEVICE_HEADS = ("device", "seen", "state", "task", *_COUNTED)
 
 
 def gather_report(config: CloudConfig) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     for line in _log_lines(log):
         console.print(line, soft_wrap=True)
     if report["tasks"]:
-        console.print(_tasks_table(report["tasks"]))
+        show_table(console, _TASK_HEADS, _task_rows(report["tasks"]), title="tasks")
         for task in report["tasks"]:
             promised = lines_of(task["task"], task["release"], task["promise"]) if task["promise"] else []
             for line in filter(None, (*promised, escape(_lineage_line(task)), *truth_lines(task))):
@@ -88,7 +91,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
             for line in no_lesson_lines(task["task"], task["no_lessons"]):
                 console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report["devices"]:
-        console.print(_devices_table(report["devices"]))
+        show_table(console, _DEVICE_HEADS, _device_rows(report["devices"]), title="devices")
 
 
 def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
@@ -182,26 +185,19 @@ def _device(device: Device) -> dict[str, Any]:
     }
 
 
-def _tasks_table(tasks: list[dict[str, Any]]) -> Table:
-    table = Table(
-        "task", "release", "exploration", "mode", "watch", "phase", "rows", title="tasks", title_justify="left"
-    )
+def _task_rows(tasks: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for task in tasks:
         phase = task["phase"]
         if phase != "idle":
             phase = f"{phase} {task['phase_progress']:.0%}"
         phase = f"{phase} {task['phase_note']}".strip()
-        cells = (task["release"], f"{task['exploration']:.2f}", task["mode"], task["watch"], phase, task["rows"])
-        table.add_row(task["task"], *(str(cell) for cell in cells))
-    return table
+        told = f"{task['exploration']:.2f}", task["mode"], task["watch"], phase
+        yield task["task"], task["release"], *told, task["rows"]
 
 
-def _devices_table(devices: list[dict[str, Any]]) -> Table:
-    table = Table("device", "seen", "state", "task", *_COUNTED, title="devices", title_justify="left")
+def _device_rows(devices: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for device in devices:
         seen = f"{time.time() - device['last_seen']:.0f} s ago"
         for task in device["tasks"] or [{}]:
             numbers = (task.get(key, "") for key in _COUNTED.values())
-            row = (device["device"], seen, device["state"], task.get("task", ""), *numbers)
-            table.add_row(*(str(cell) for cell in row))
-    return table
+            yield device["device"], seen, device["state"], task.get("task", ""), *numbers

@@ -16,21 +16,17 @@ from edge_agent.daemon import serve
 from edge_agent.installed import COMMAND, EXTRA
 from router.errors import HeadraceError
 from router.extras import import_problem
+from router.program import Program, VersionOption
 from router.terminal import LogLines, say
 
-app = typer.Typer(
-    help="Answers queries on this device, escalates what it can't, and updates itself.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = Program("headrace-edge", help="Answers queries on this device, escalates what it can't, and updates itself.")
 log = logging.getLogger("edge_agent")
 
 CRASHED = HeadraceError.exit_code
 
 
 @app.callback()
-def main() -> None:
+def main(show_version: VersionOption = False) -> None:
     """Answer queries on this device, escalate what it can't, and update itself."""
 
 

@@ -7,6 +7,7 @@ The import of this package tells the libraries that others of ours load to stay 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from router.quiet import keep_libraries_quiet
@@ -30,6 +31,9 @@ __all__ = [
     "ServiceError",
     "Tier",
 ]
+
+# gRPC's own fork handlers hang or crash the child of a busy parent; ``lifetime.py`` says instead what to do.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _HOMES = {
     "router.client": ("AsyncClient", "Client"),

@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,32 +20,20 @@ from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
 from router.conversation import chat
 from router.errors import HeadraceError
 from router.giving import feedback
+from router.program import Program, VersionOption
 from router.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
 from router.questions import check_questions, read_questions
 from router.reporting import reporting, who_answered
-from router.shown import as_json_line
-from router.terminal import Screen, log_to_stderr, say
+from router.terminal import Screen, log_to_stderr, say, say_json
 
 CONCURRENCY, MAX_CONCURRENCY = 8, 256
 _SHOWN_FAILURES = 10
 
-app = typer.Typer(
-    name="headrace", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        say(f"headrace {version('headrace')}")
-        raise typer.Exit
+app = Program("headrace", rich_markup_mode=None)
 
 
 @app.callback()
-def main(
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
+def main(show_version: VersionOption = False) -> None:
     """Ask an edge agent, or the cloud: both answer the same way."""
 
 
@@ -132,7 +119,7 @@ app.command()(backtest)
 
 def _show(answer: Answer, as_json: bool) -> None:
     if as_json:
-        say(as_json_line({"id": answer.query_id, "answer": answer_as_json(answer)}))
+        say_json({"id": answer.query_id, "answer": answer_as_json(answer)})
         return
     say(answer.text)
     for label, log_probability in answer.distribution.top:

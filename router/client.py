@@ -6,18 +6,21 @@
 Rules:
  * One channel per target, opened once and kept.
  * The deadline is the only one: failing over, waiting and asking again all happen within it.
+ * A client lives in one process until it is closed, and an ``AsyncClient`` in one event loop at a time; anywhere else
+   it says what to do.
  * A query keeps its id however often it is sent, so that a target that has answered it answers the same again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Literal, NoReturn, Self, Unpack
 
 import grpc
 from grpc import aio
@@ -25,9 +28,10 @@ from opentelemetry.trace import Tracer
 
 from router.asking import AskOptions, caller, first_to_tell, opinion_of, query_of
 from router.channel import call_error, open_channel, open_sync_channel
-from router.errors import HeadraceError
+from router.errors import HeadraceError, NotPossibleError
 from router.failover import Wait
 from router.feedback import Feedback
+from router.lifetime import Lifetime
 from router.query import Answer, Query
 from router.v1 import cascade_pb2_grpc
 
@@ -47,7 +51,8 @@ class Client:
         tracer: Makes the client's spans; the application's global one by default.
 
     Raises:
-        ConfigError: A target can't be read, or may not be spoken to in plain.
+        ConfigError: An argument is of a wrong type, or a target can't be read, or may not be spoken to in plain.
+        NotPossibleError: This process was forked from one that had opened a client.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Client:
         tracer: Tracer | None = None,
     ) -> None:
         self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._life = Lifetime("Client")
         self._channels = [open_sync_channel(target, insecure=insecure, attempts=1) for target in self._caller.targets]
         self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
         self._checks = [channel.unary_unary(_HEALTH_CHECK, bytes, bytes) for channel in self._channels]
@@ -73,7 +79,8 @@ class Client:
             **options: See ``AskOptions``.
 
         Raises:
-            CallerError: The question is not one that can be answered; says what to change.
+            TypeError: An option that there is not.
+            CallerError: The question is not one that can be answered, or the client is closed; says what to change.
             ServiceError: No target answered before the deadline; asking again may help.
         """
         return self.answer(query_of(text, task, options), options.get("deadline"))
@@ -89,7 +96,7 @@ class Client:
             CallerError: As in ``ask``.
             ServiceError: As in ``ask``.
         """
-        with self._caller.asking(query, deadline) as asked:
+        with self._alive(), self._caller.asking(query, deadline) as asked:
             step = next(asked.steps)
             while True:
                 if isinstance(step, Wait):
@@ -101,6 +108,7 @@ class Client:
                         asked.request, timeout=step.seconds, metadata=asked.metadata
                     )
                 except grpc.RpcError as error:
+                    self._life.check()
                     step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
                 else:
                     return asked.done(response)
@@ -132,14 +140,26 @@ class Client:
         said = Feedback(query_id, task, opinion_of(verdict), correction, comment)
         giving = self._caller.giving(said, deadline)
         failure: HeadraceError | None = None
-        for stub, target in zip(self._stubs, self._caller.targets, strict=True):
-            try:
-                stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
-                return
-            except grpc.RpcError as error:
-                failure = first_to_tell(failure, call_error(error, target))
+        with self._alive():
+            for stub, target in zip(self._stubs, self._caller.targets, strict=True):
+                try:
+                    stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
+                    return
+                except grpc.RpcError as error:
+                    self._life.check()
+                    failure = first_to_tell(failure, call_error(error, target))
         assert failure is not None
         raise failure
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Check that the client lives, and say so when it is closed meanwhile."""
+        self._life.check()
+        try:
+            yield
+        except ValueError:  # what gRPC raises on a closed channel
+            self._life.check()
+            raise
 
     def _wait(self, step: Wait) -> None:
         """Ask every target for its health, so that the first to come back, healthy or not, ends the wait.
@@ -158,11 +178,18 @@ class Client:
             check.cancel()  # type: ignore[no-untyped-call] # in the stubs alone
 
     def close(self) -> None:
-        """Close the channels; calls in flight end."""
+        """Close the channels; calls in flight end. A second time does nothing, nor does it in a forked child."""
+        if self._life.closed or self._life.is_elsewhere:
+            return
+        self._life.closed = True
         for channel in self._channels:
             channel.close()
 
+    def __reduce__(self) -> NoReturn:
+        self._life.refuse_pickle()
+
     def __enter__(self) -> Self:
+        self._life.check()
         return self
 
     def __exit__(
@@ -172,7 +199,10 @@ class Client:
 
 
 class AsyncClient:
-    """As ``Client``, inside an event loop, for as many questions at a time as wanted. Belongs to one loop."""
+    """As ``Client``, inside an event loop, for as many questions at a time as wanted.
+
+    Belongs to one loop at a time: a loop that has ended, as ``asyncio.run`` ends its own, makes room for the next.
+    """
 
     def __init__(
         self,
@@ -184,7 +214,9 @@ class AsyncClient:
         tracer: Tracer | None = None,
     ) -> None:
         self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._life = Lifetime("AsyncClient")
         self._insecure = insecure
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._channels: list[aio.Channel] = []
         self._stubs: list[cascade_pb2_grpc.CascadeAsyncStub] = []
 
@@ -197,7 +229,8 @@ class AsyncClient:
             **options: See ``AskOptions``.
 
         Raises:
-            CallerError: The question is not one that can be answered; says what to change.
+            TypeError: An option that there is not.
+            CallerError: The question is not one that can be answered, or the client is closed; says what to change.
             ServiceError: No target answered before the deadline; asking again may help.
         """
         return await self.answer(query_of(text, task, options), options.get("deadline"))
@@ -213,8 +246,7 @@ class AsyncClient:
             CallerError: As in ``ask``.
             ServiceError: As in ``ask``.
         """
-        self._open()
-        with self._caller.asking(query, deadline) as asked:
+        with self._alive(), self._caller.asking(query, deadline) as asked:
             step = next(asked.steps)
             while True:
                 if isinstance(step, Wait):
@@ -226,6 +258,7 @@ class AsyncClient:
                         asked.request, timeout=step.seconds, metadata=asked.metadata
                     )
                 except grpc.RpcError as error:
+                    self._life.check()
                     step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
                 else:
                     return asked.done(response)
@@ -256,24 +289,48 @@ class AsyncClient:
         """
         said = Feedback(query_id, task, opinion_of(verdict), correction, comment)
         giving = self._caller.giving(said, deadline)
-        self._open()
         failure: HeadraceError | None = None
-        for stub, target in zip(self._stubs, self._caller.targets, strict=True):
-            try:
-                await stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
-                return
-            except grpc.RpcError as error:
-                failure = first_to_tell(failure, call_error(error, target))
+        with self._alive():
+            for stub, target in zip(self._stubs, self._caller.targets, strict=True):
+                try:
+                    await stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
+                    return
+                except grpc.RpcError as error:
+                    self._life.check()
+                    failure = first_to_tell(failure, call_error(error, target))
         assert failure is not None
         raise failure
 
-    def _open(self) -> None:
-        """Open the channels in the running loop, at the first question."""
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Open the channels at a loop's first question, and say so when the client is closed meanwhile."""
+        self._life.check()
+        self._enter_loop()
         if not self._channels:
             self._channels = [
                 open_channel(target, insecure=self._insecure, attempts=1) for target in self._caller.targets
             ]
             self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
+        try:
+            yield
+        except asyncio.CancelledError:  # what gRPC raises when the channel is closed, and asyncio when the task is
+            task = asyncio.current_task()
+            if self._life.closed and not (task and task.cancelling()):
+                self._life.check()
+            raise
+        except aio.UsageError:  # what it raises on a closed channel
+            self._life.check()
+            raise
+
+    def _enter_loop(self) -> None:
+        running = asyncio.get_running_loop()
+        if self._loop is running:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise NotPossibleError(
+                "another event loop uses this AsyncClient; make one AsyncClient for each loop, or share a Client"
+            )
+        self._loop, self._channels, self._stubs = running, [], []
 
     async def _wait(self, step: Wait) -> None:
         if step.reason:
@@ -288,11 +345,23 @@ class AsyncClient:
             await asyncio.gather(*watches, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the channels; calls in flight end."""
+        """Close the channels; calls in flight end. A second time does nothing, nor does it in a forked child.
+
+        Raises:
+            NotPossibleError: Another event loop uses the client.
+        """
+        if self._life.closed or self._life.is_elsewhere:
+            return
+        self._enter_loop()
+        self._life.closed = True
         for channel in self._channels:
             await channel.close(None)
 
+    def __reduce__(self) -> NoReturn:
+        self._life.refuse_pickle()
+
     async def __aenter__(self) -> Self:
+        self._life.check()
         return self
 
     async def __aexit__(

@@ -23,8 +23,7 @@ from router.client import DEFAULT_DEADLINE_SECONDS, Client
 from router.errors import DataError, HeadraceError
 from router.query import Answer, Consent, GenerationLimits, Message, Query, Route
 from router.reporting import INTERRUPTED, reporting, say_error, who_answered
-from router.shown import as_json_line
-from router.terminal import say
+from router.terminal import say, say_json
 
 PROMPT = "you> "
 HELP = """\
@@ -190,7 +189,7 @@ def _lines() -> Iterator[str]:
 def _show(text: str, answer: Answer, as_json: bool) -> None:
     if as_json:
         line = {"id": answer.query_id, "user": text, "answer": answer_as_json(answer)}
-        say(as_json_line(line))
+        say_json(line)
         return
     say(answer.text)
     say(who_answered(answer), err=True, dim=True)

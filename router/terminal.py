@@ -9,6 +9,8 @@ Rules:
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,21 +19,39 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from router.shown import in_line, visible
+from router.shown import as_json_line, in_line, visible
+
+_NO_WIDTH = 10_000  # columns
 
 
 def say(text: str = "", *, err: bool = False, dim: bool = False) -> None:
     """Write lines to standard output, or to standard error."""
     cleaned = visible(text)
-    typer.echo(typer.style(cleaned, dim=True) if dim else cleaned, err=err)
+    typer.echo(typer.style(cleaned, dim=True) if dim and _shows_colour() else cleaned, err=err)
+
+
+def say_json(value: Any) -> None:
+    """Write one line of JSON to standard output: letters as they are, where it can show them."""
+    text = as_json_line(value)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = as_json_line(value, ensure_ascii=True)
+    typer.echo(text)
+
+
+def _shows_colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Screen(Console):
     """A console whose markup is off unless a call asks for it, and through which no control character goes."""
 
     def __init__(self, **settings: Any) -> None:
-        """As rich's, without markup, highlighting and emoji codes."""
+        """As rich's, without markup, highlighting and emoji; without a width in a pipe, unless COLUMNS says one."""
         super().__init__(**{"markup": False, "highlight": False, "emoji": False, **settings})
+        if not self.is_terminal and "width" not in settings and not os.environ.get("COLUMNS", "").isdigit():
+            self.width = _NO_WIDTH
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """A text as it is measured and shown."""

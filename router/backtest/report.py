@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from router.backtest.answers import Answers, describe_answers
 from router.backtest.reading import Log
 from router.backtest.run import Plan, Result
 from router.refreshing import Pace
+from router.table_view import show_table
 from router.watch import attempt_alpha, expected_rows
 
 CAPTION = "local: on the device; cloud: asks the large model; last ¼: of the log"
+_HEADS = ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases")
 LEAVES_OUT = {
     "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps more",
     "encoder": "the student here is the device's encoder-head, but for rounding",
@@ -30,7 +31,7 @@ def show(console: Console, log: Log, plan: Plan, results: Sequence[Result]) -> N
     """Print everything."""
     named = ", ".join(f"{option} = {name}" for option, name in results[0].more["columns"].items() if name)
     _say(console, f"{log.path}: {len(log.rows):,} queries ({named})")
-    console.print(_table(results))
+    show_table(console, _HEADS, map(_row, results), caption=CAPTION, right=range(len(_HEADS)), style=box.SIMPLE)
     for result in results:
         for line in verdict(result):
             _say(console, line)
@@ -118,18 +119,12 @@ def _say(console: Console, line: str) -> None:
     console.print(line, soft_wrap=True, markup=False)
 
 
-def _table(results: Sequence[Result]) -> Table:
-    table = Table(box=box.SIMPLE, caption=CAPTION, caption_justify="left")
-    for name in ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for result in results:
-        found = result.figures
-        shares = (found[name + end] for name in ("local_share", "cloud_share") for end in ("", "_last_quarter"))
-        low, high = (100 * end for end in result.more["disagreement_interval"])
-        differs = f"{found['disagreement']:.2%} ({low:.2f}-{high:.2f})"
-        releases = str(len(found["releases"]) - 1)
-        table.add_row(percent(result.promise), *(f"{share:.1%}" for share in shares), differs, releases)
-    return table
+def _row(result: Result) -> tuple[str, ...]:
+    found = result.figures
+    shares = (found[name + end] for name in ("local_share", "cloud_share") for end in ("", "_last_quarter"))
+    low, high = (100 * end for end in result.more["disagreement_interval"])
+    differs = f"{found['disagreement']:.2%} ({low:.2f}-{high:.2f})"
+    return percent(result.promise), *(f"{share:.1%}" for share in shares), differs, str(len(found["releases"]) - 1)
 
 
 def _known(labelled: int, queries: int) -> str:
