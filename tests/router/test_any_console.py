@@ -63,7 +63,6 @@ def test_the_cloud_speaks_of_umlauts_on_every_console(console, cloud):
     done = run("headrace-cloud", "audit", *config, env=console)
     assert done.returncode == 0
     assert done.stdout.count(b"freeze") == 1
-    assert run("headrace-cloud", "status", *config, env=console).returncode == 1
     said = json.loads(run("headrace-cloud", "status", *config, "--json", env=console).stdout)
     assert said["tasks"][0]["task"] == "haus-größe"
     assert run("headrace-cloud", "observe", "küche", *config, "--why", "größer", env=console).returncode == 66
@@ -97,7 +96,6 @@ def test_bytes_that_are_no_text_are_refused_by_name(cloud):
         ([*ask, "--task", WRONG, "lights"], "--task"),
         ([*ask, "--task", "home", "lights", "--device", WRONG], "--device"),
         (["headrace", "feedback", WRONG, "--right", "--target", "127.0.0.1:1", "--task", "home"], "QUERY_ID"),
-        (["headrace", "chat", "--system", WRONG, "--target", "127.0.0.1:1", "--task", "home"], "--system"),
     ):
         done = run(*command)
         assert done.returncode == 2, done.stderr
@@ -113,7 +111,6 @@ def test_a_path_may_hold_any_bytes(tier, tmp_path):
     files = ["--file", folder + b"/" + WRONG, "--out", folder + b"/out" + WRONG]
     assert run("headrace", "ask", *files, *flags).returncode == 0
     assert run("headrace", "ask", "--file", folder + b"/none" + WRONG, "--out", "x", *flags).returncode == 82
-    assert run("headrace-cloud", "status", "-c", WRONG).returncode == 81
     assert run("headrace-edge", "run", "-c", WRONG).returncode == 81
 
 
