@@ -15,19 +15,24 @@ import os
 import resource
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import services
 from ray._private.node import Node
 
 from router.errors import StartError
 
 log = logging.getLogger(__name__)
 
-MOST_STARTS = 3
+MOST_STARTS = 2
 LEAST_DESCRIPTORS = 1024
+_REGISTER_SECONDS = 120.0
+_LOOK_SECONDS = 0.1
 _LEAST_FREE_BYTES = 64_000_000
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _LONGEST_SOCKET_BYTES = 107  # unix(7): 108 with the zero at its end
@@ -51,22 +56,45 @@ def start_own_ray(cpus: int, namespace: str) -> Any:
     node.start_api_server = _start_no_api_server
     for last in (attempt == MOST_STARTS for attempt in range(1, MOST_STARTS + 1)):
         try:
-            return ray.init(
-                address="local",
-                num_cpus=cpus,
-                namespace=namespace,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=folder,
-            )
+            with _patience():
+                return ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    namespace=namespace,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                )
         except Exception as error:  # Ray raises bare ones: "The current node timed out during startup"
             ray.shutdown()
             if last or not _is_slowness(error):
                 raise StartError(f"Ray can't start here: {_first_line(error)}; its logs are in {folder}") from error
             log.warning("Ray did not start in time; this machine is busy, and it is tried again")
     raise AssertionError
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Give Ray's node longer to register than the 30 s that Ray 2.60 allows, without a setting for it."""
+    look: Any = services.get_node
+
+    def look_patiently(*arguments: Any) -> Any:
+        until = time.monotonic() + _REGISTER_SECONDS
+        while True:
+            try:
+                return look(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(_LOOK_SECONDS)
+
+    services.get_node = look_patiently
+    try:
+        yield
+    finally:
+        services.get_node = look
 
 
 def folder_for_ray() -> str:
