@@ -95,7 +95,7 @@ class Updater:
             pause = min(2 * self._later[key].pause, LONGEST_PAUSE) if key in self._later else FIRST_PAUSE
             log.warning("task %s: release %d has to wait %.1f s: %r", hosted.name, order.release, pause, error)
             self._later[key] = _Later(time.monotonic() + pause, pause)
-            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             self.state = "disk_full" if full else self.state
             return
         else:

@@ -3,6 +3,7 @@
 Rules:
  * What a handler raises becomes a status by ``interception.py``, for every service behind the door.
  * A port in use is said at once, and never shared.
+ * Idle connections, however many, keep nobody out; see ``crowd.py``.
  * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
 """
 
@@ -26,6 +27,7 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 from router import names
 from router.address import Address, plain_address
 from router.channel import MAX_MESSAGE_BYTES
+from router.crowd import Crowd
 from router.errors import BadInputError, StartError
 from router.interception import ErrorInterceptor
 from router.limits import MAX_DEVICE_BYTES
@@ -68,9 +70,11 @@ class Door:
         self._address = plain_address(listen, "door", "listen", insecure=insecure)
         self._services = tuple(services)
         self._health = health.HealthServicer()
+        self._crowd = Crowd()
+        self._keeping: asyncio.Task[None] | None = None
         self.port = 0
         self.server = aio.server(
-            interceptors=(ErrorInterceptor(max_message_bytes),),
+            interceptors=(ErrorInterceptor(max_message_bytes, self._crowd),),
             options=_options(max_message_bytes, max_message_bytes + room_for_attempt),
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -93,6 +97,7 @@ class Door:
             raise StartError(f"can't listen on {self._address}: it was taken just now; choose another port") from error
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self.server.start()
+        self._keeping = asyncio.create_task(self._crowd.keep_room(self.port), name="keep_room")
         if ready:
             await self.ready()
         _log.info("listening on %s", Address(self._address.host, self.port))
@@ -108,6 +113,8 @@ class Door:
 
     async def stop(self, grace_seconds: float) -> None:
         """Say NOT_SERVING, take no new calls, and give those in flight ``grace_seconds`` to finish."""
+        if self._keeping is not None:
+            self._keeping.cancel()
         await self._health.enter_graceful_shutdown()
         await self.server.stop(grace_seconds)
 

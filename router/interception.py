@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from router import names
+from router.crowd import Crowd
 from router.errors import (
     BadInputError,
     HeadraceError,
@@ -44,9 +45,10 @@ _log = logging.getLogger(__name__)
 class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs alone
     """Turns what unary and server-streaming handlers raise into a status."""
 
-    def __init__(self, max_message_bytes: int) -> None:
-        """Send no response of more than ``max_message_bytes``."""
+    def __init__(self, max_message_bytes: int, crowd: Crowd) -> None:
+        """Send no response of more than ``max_message_bytes``, and tell ``crowd`` who is being answered."""
         self._most = max_message_bytes
+        self._crowd = crowd
 
     async def intercept_service(
         self,
@@ -61,9 +63,11 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # gener
         read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream, method, self._most), read, write
+                _guard_stream(handler.unary_stream, method, self._most, self._crowd), read, write
             )
-        return grpc.unary_unary_rpc_method_handler(_guard_call(handler.unary_unary, method, self._most), read, write)
+        return grpc.unary_unary_rpc_method_handler(
+            _guard_call(handler.unary_unary, method, self._most, self._crowd), read, write
+        )
 
 
 def _reader(deserialise: Any) -> Any:
@@ -90,11 +94,12 @@ def _check_size(response: Any, most: int) -> Any:
     return response
 
 
-def _guard_call(behaviour: Any, method: str, most: int) -> Any:
+def _guard_call(behaviour: Any, method: str, most: int, crowd: Crowd) -> Any:
     async def guarded(request: Any, context: _Context) -> Any:
         try:
             _check_readable(request)
-            return _check_size(await behaviour(request, context), most)
+            with crowd.asking(context.peer()):
+                return _check_size(await behaviour(request, context), most)
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
@@ -103,15 +108,16 @@ def _guard_call(behaviour: Any, method: str, most: int) -> Any:
     return guarded
 
 
-def _guard_stream(behaviour: Any, method: str, most: int) -> Any:
+def _guard_stream(behaviour: Any, method: str, most: int, crowd: Crowd) -> Any:
     if not inspect.isasyncgenfunction(behaviour):
-        return _guard_call(behaviour, method, most)  # writes by itself, as the health service does
+        return _guard_call(behaviour, method, most, crowd)  # writes by itself, as the health service does
 
     async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
             _check_readable(request)
-            async for response in behaviour(request, context):
-                yield _check_size(response, most)
+            with crowd.asking(context.peer()):
+                async for response in behaviour(request, context):
+                    yield _check_size(response, most)
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 
 from edge_agent.testing import TASK, WORDS, tiny_release
+from router.channel import open_channel
 from router.query import Tier
 
 OF_AN_AGENT = """
@@ -147,7 +149,32 @@ async def test_an_answer_that_was_kept_and_drawn_is_never_lost_to_a_kill(edge, c
         while len(kept) < enough and not all(one.done() for one in asked):
             await asyncio.wait([one for one in asked if not one.done()], return_when=asyncio.FIRST_COMPLETED)
         await edge.kill()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*asked, return_exceptions=True)  # the kill ended those that were under way
         await edge.start()
     assert len(kept) > 5 * kills
     await cloud.until(lambda: not kept - {query.id for query in cloud.queries}, seconds=60)
+
+
+async def test_it_starts_and_answers_where_nothing_can_be_written(edge, cloud):
+    cloud.publish(*tiny_release(TASK, 1, WORDS), exploration=1.0)
+    await edge.start()
+    await cloud.until_active(1, seconds=30)
+    await edge.stop()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    edge.config.write_text(edge.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    cloud.reports.clear()
+    # A limit of 0 bytes a file refuses every write, as a full disk does, to root too.
+    command = f"ulimit -f 0; exec {sys.executable} -m edge_agent.cli run --config {edge.config} --insecure"
+    edge.process = await asyncio.create_subprocess_exec("bash", "-c", command, stderr=asyncio.subprocess.PIPE)
+    edge.channel = open_channel(f"127.0.0.1:{port}", insecure=True, attempts=1)
+    await cloud.until_active(1, seconds=30)
+    assert (await edge.ask("light")).provenance.tier is Tier.DEVICE
+    assert (await edge.ask("novel")).provenance.tier is Tier.CLUSTER
+    await cloud.until(lambda: cloud.reports[-1].state in {"disk_full", "disk_unwritable"})
+    process = edge.process
+    said = await edge.stop()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert f"the port is {port}" in said
