@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+from sqlalchemy import URL
 
 from cloud_worker.recipe_options import check_recipe
 from cloud_worker.teacher_settings import (
@@ -36,6 +37,7 @@ from cloud_worker.wishes import instruction_of, wants_rationales
 from router.errors import BadInputError, ConfigError
 from router.limits import MAX_TASK_BYTES
 from router.model_servers import Servers
+from router.plain_names import same_name, why_no_folder, why_no_name
 from router.query import MAX_TEXT_BYTES, check_limits
 from router.settings import config_error, merged, read_toml
 from router.task import Judge, Kind, Task
@@ -185,9 +187,9 @@ class CloudConfig(BaseSettings):
         return (init_settings,)
 
     @property
-    def store_url(self) -> str:
+    def store_url(self) -> str | URL:
         """SQLAlchemy URL of the store."""
-        return self.store.url or f"sqlite:///{self.data / 'fleet.sqlite'}"
+        return self.store.url or URL.create("sqlite", database=str(self.data / "fleet.sqlite"))
 
     @property
     def server_urls(self) -> dict[str, str]:
@@ -301,10 +303,14 @@ def _anchor_folder(table: dict[str, Any], key: str, folder: Path) -> None:
 
 def _check_names(path: Path, config: CloudConfig) -> None:
     teachers = [teacher.name for teacher in config.teachers]
+    problem = why_no_folder(str(config.data))
+    if problem:
+        raise ConfigError(str(path), "data", problem)
     for key, names in (("teachers", teachers), ("tasks", [task.name for task in config.tasks])):
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ConfigError(str(path), key, f"{sorted(twice)} is named twice")
+        _check_plain(path, key, names)
     for task in config.tasks:
         if task.judge is Judge.VERDICT and not config.verdict.model:
             raise ConfigError(str(path), "verdict.model", f"is missing; task {task.name} has the judge verdict")
@@ -322,6 +328,17 @@ def _check_names(path: Path, config: CloudConfig) -> None:
     ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
     if len(ports) > 1:
         raise ConfigError(str(path), "teachers.port", f"is {sorted(ports)}; all teachers of kind vllm share one")
+
+
+def _check_plain(path: Path, key: str, names: Sequence[str]) -> None:
+    """Check names that become folders and actors."""
+    for place, name in enumerate(names):
+        problem = why_no_name(name)
+        if problem:
+            raise ConfigError(str(path), f"{key}.{place}.name", f"{name!r} {problem}")
+        alike = [other for other in names if other != name and same_name(other) == same_name(name)]
+        if alike:
+            raise ConfigError(str(path), f"{key}.{place}.name", f"{name!r} is {alike[0]!r} to some file systems")
 
 
 def _check_limits(path: Path, task: Task) -> None:

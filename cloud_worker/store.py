@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import (
+    URL,
     Column,
     Connection,
     Engine,
@@ -25,9 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
@@ -39,6 +38,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from cloud_worker import tallies
 from cloud_worker.attempts import METADATA as ATTEMPTS
 from cloud_worker.attempts import Left, come_back, leave
+from cloud_worker.store_engine import open_engine
 from router.exploration import SEED_BYTES
 from router.rollout import DeviceReport
 from router.task import Mode, Task
@@ -93,7 +93,6 @@ _SPENT = Table(
     Column("number", Integer, nullable=False),
 )
 _REPORT = TypeAdapter(DeviceReport)
-_MOST_JOURNAL_BYTES = 8 * 1024 * 1024  # of SQLite's write-ahead log once its pages are in the database
 
 PHASES = ("idle", "fitting", "exporting", "judging", "waiting", "publishing")
 
@@ -146,11 +145,9 @@ class ReleaseRow:
 class Store:
     """Fleet state behind an SQLAlchemy URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         """Open the database and make what is missing in it."""
-        self._engine = create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine)
+        self._engine = open_engine(url)
         with self._engine.begin() as connection:
             # create_all looks first and creates then, and another may come between
             for table in (*_METADATA.sorted_tables, *ATTEMPTS.sorted_tables, *tallies.METADATA.sorted_tables):
@@ -341,15 +338,6 @@ class Store:
         if rows:
             with self._engine.begin() as connection:
                 connection.execute(insert(_SPENT), rows)
-
-
-def _tune_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def tune(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA busy_timeout=10000")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit={_MOST_JOURNAL_BYTES}")
 
 
 def _reported(connection: Connection) -> Iterator[tuple[str, float, str | None]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from sqlalchemy import URL
 
 from cloud_worker.checkpoints import Checkpoints
 from cloud_worker.config import CloudConfig
@@ -87,7 +88,7 @@ def fit_options(node: str) -> dict[str, Any]:
     return {"num_cpus": _FIT_CPUS, "max_retries": 2, "scheduling_strategy": here}
 
 
-def _fit_remotely(store_url: str, task: str, rows: list[Record], recipe: Recipe) -> Fitted | None:
+def _fit_remotely(store_url: str | URL, task: str, rows: list[Record], recipe: Recipe) -> Fitted | None:
     os.setpriority(os.PRIO_PROCESS, 0, _FIT_NICENESS)  # behind gateway and teachers, whom people wait for
     store = Store(store_url)
 

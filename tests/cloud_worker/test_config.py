@@ -37,7 +37,7 @@ def test_relative_paths_start_from_the_files_folder(write, tmp_path):
     config = read_config(write(GOOD))
     assert config.data == tmp_path / "data"
     assert config.teachers[0].answers == str(tmp_path / "answers.jsonl")
-    assert config.store_url == f"sqlite:///{tmp_path / 'data' / 'fleet.sqlite'}"
+    assert str(config.store_url) == f"sqlite:///{tmp_path / 'data' / 'fleet.sqlite'}"
 
 
 def test_a_task_is_read_with_its_objective(write):
