@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from cloud_worker.installed import COMMAND, EXTRA
+from cloud_worker.extra import COMMAND, EXTRA
 from router.errors import HeadraceError, OperatorError
 from router.extras import import_problem
 from router.terminal import say

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from cloud_worker.extra import COMMAND, EXTRA
 from router.extras import needing
 
-COMMAND, EXTRA = "headrace-cloud", "cloud"
 NEEDED = (
     "deltalake",
     "fastapi",

@@ -9,7 +9,8 @@ from router.terminal import Screen
 def test_a_device_that_writes_escapes_and_markup_into_its_state_steers_no_terminal():
     hostile = "ok\x1b[2J\x9b31m[red]x[/red][link=http://evil]y[/link]\r\u202e"
     device = {"device": hostile, "last_seen": 0.0, "state": hostile, "outbox_pending": 0, "tasks": [{"task": hostile}]}
-    log = {"rows": 0, "version": -1, "spool_pending": 0}
+    log = {"rows": 0, "version": -1, "spool_pending": 0, "state": hostile, "put_aside": [hostile]}
+    log |= {"quarantined": 0, "unreadable_spools": 0}
     out = io.StringIO()
     screen = Screen(file=out, force_terminal=True, color_system="truecolor", width=400)
     show_report(screen, {"ready": False, "running": False, "log": log, "tasks": [], "devices": [device]})
