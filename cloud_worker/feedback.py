@@ -75,7 +75,7 @@ class Given:
         release: The student's that answered, or gave way; 0 for none.
         answer: That was given; empty if not known.
         drawn: The query was drawn for the reference and counts in the promise.
-        subject: Whom it concerns, for erasure.
+        subject: Whom it concerns.
         given_at: Unix time in seconds.
         review: ``accepted``, ``dismissed``, or empty.
         label: What the operator accepted as right.

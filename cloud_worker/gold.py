@@ -122,7 +122,7 @@ class Label:
         skipped: The person can't tell.
         blind: Given without seeing an answer. Only such labels speak of accuracy.
         at: Unix time in seconds.
-        subject: Whom the question concerns, for erasure.
+        subject: Whom the question concerns.
     """
 
     key: Key

@@ -49,7 +49,7 @@ def read_address(text: str, source: str, key: str) -> Address:
     bracketed = host.startswith("[") and host.endswith("]")
     well_formed = colon and host and port.isascii() and port.isdigit() and (bracketed or ":" not in host)
     if not well_formed or int(port) > MAX_PORT:
-        raise ConfigError(source, key, f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:7600")
+        raise ConfigError(source, key, f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:7701")
     host = host.strip("[]")
     return Address("127.0.0.1" if host == "localhost" else host, int(port))
 

@@ -38,7 +38,7 @@ class AskOptions(TypedDict, total=False):
         top_k: How many of the likeliest labels to return.
         rationale: Whether to return the teacher's reason.
         tenant: On whose behalf.
-        subject: Opaque name of the person concerned, for erasure.
+        subject: Opaque name of the person concerned; kept with what is logged.
         conversation: What it belongs to.
     """
 

@@ -84,9 +84,9 @@ def ask(
 
     \b
     Examples:
-      headrace ask "turn the heating down" --task home --target 127.0.0.1:7600 --insecure
-      headrace ask --file questions.jsonl --out answers.jsonl --task home --target 127.0.0.1:7600 --insecure
-      export HEADRACE_TARGET="127.0.0.1:7600 127.0.0.1:7700" HEADRACE_TASK=home HEADRACE_INSECURE=1
+      headrace ask "turn the heating down" --task home --target 127.0.0.1:7701 --insecure
+      headrace ask --file questions.jsonl --out answers.jsonl --task home --target 127.0.0.1:7701 --insecure
+      export HEADRACE_TARGET="127.0.0.1:7701 127.0.0.1:7700" HEADRACE_TASK=home HEADRACE_INSECURE=1
       headrace ask "open the garage" --json
 
     Exit codes are listed in docs/exit-codes.md.

@@ -1,6 +1,6 @@
 """Ask an agent or the cloud: the same service, so the same client.
 
-    with Client("127.0.0.1:7600", insecure=True) as client:
+    with Client("127.0.0.1:7701", insecure=True) as client:
         print(client.ask("turn the heating down", "home").text)
 
 Rules:

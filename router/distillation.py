@@ -73,7 +73,7 @@ class Record:
         tail_log_probability: log(1 - sum of the others), ``None`` when none is left out.
         rationale: The teacher's reason, if it was asked for.
         tenant: As the caller said.
-        subject: As the caller said, for erasure.
+        subject: Opaque name of the person concerned, as the caller said.
         conversation: As the caller said.
         release: The release at the first tier, 0 for none.
         local_answer: The student's answer, ``None`` without a student.

@@ -53,7 +53,7 @@ def import_problem(command: str, extra: str, error: ImportError) -> ConfigError:
 
 def advice(extra: str) -> str:
     """The line to type."""
-    return f"pip install 'headrace[{extra}]'"
+    return f"pip install 'headrace[{extra}]', or in a clone '.[{extra}]'; nothing is published yet"
 
 
 def _is_installed(name: str) -> bool:

@@ -37,7 +37,7 @@ def feedback(  # noqa: PLR0913 - one argument for each flag
 
     Only who asked may say so. It warns the operator, and teaches nothing before it is reviewed.
 
-    Example: headrace feedback 7f3a --task home --target 127.0.0.1:7600 --insecure --wrong --correction "lights off"
+    Example: headrace feedback 7f3a --task home --target 127.0.0.1:7701 --insecure --wrong --correction "lights off"
     """
     if right == wrong:
         raise typer.BadParameter("give either --right or --wrong")

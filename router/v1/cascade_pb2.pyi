@@ -512,7 +512,7 @@ class AnswerRequest(_message.Message):
     task: _builtins.str
     tenant: _builtins.str
     subject: _builtins.str
-    """opaque, for erasure"""
+    """opaque name of the person concerned"""
     conversation: _builtins.str
     text: _builtins.str
     response_schema: _builtins.str

@@ -240,7 +240,7 @@ def test_the_version_is_said():
 
 def test_help_shows_examples_that_stay_on_their_lines():
     shown = CliRunner().invoke(app, ["ask", "--help"]).stdout
-    assert '  headrace ask "turn the heating down" --task home --target 127.0.0.1:7600 --insecure\n' in shown
+    assert '  headrace ask "turn the heating down" --task home --target 127.0.0.1:7701 --insecure\n' in shown
 
 
 @pytest.mark.parametrize(
