@@ -27,6 +27,7 @@ from cloud_worker.detaching import start_detached
 from cloud_worker.environment import make_importable, prepare_environment
 from cloud_worker.evaluate import evaluate
 from cloud_worker.leftovers import end_leftovers, mark
+from cloud_worker.named_models import check_named_models
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.steps import Steps
 from cloud_worker.teachers.preparing import prepare_teacher
@@ -118,6 +119,7 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: in
     steps = Steps(console, tell_to)
     check_data_folder(settings)
     check_bases(settings)
+    check_named_models(settings)
     with sole(settings.run_folder):
         if left := end_leftovers(settings.run_folder):
             console.print(f"an earlier `up` was killed: {left} processes of it have ended")

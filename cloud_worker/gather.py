@@ -5,6 +5,7 @@ Rules:
  * A reply goes out as soon as it is there, not when its call is done.
  * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
    ``MOST_TRIES`` times. A call that reached no copy is not counted, so that a question waits for one that is replaced.
+ * Of a teacher that is out of order its operator hears once; its questions are told at once to come again later.
  * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense.
 """
 
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cloud_worker.teachers.base import NoAnswer, NotNow, Question, Reply, TeacherAnswer
+from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
 from router.errors import BadInputError, DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | N
 
 _LONGEST_PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1  # before a broken call's questions are asked again; doubles with each try
+_OUT_OF_ORDER = "the teacher is out of order until its operator mends it; the operator's log says what"
 _UNREACHABLE = "the teacher can't be reached now; try again"
 _LEAST_RETRY_AFTER_SECONDS = 0.1
 _MOST_RETRY_AFTER_SECONDS = 10.0
@@ -70,6 +72,7 @@ class Gatherer:
         self._calls: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._away = 0
+        self._told = ""  # of a teacher that is out of order
         self._seconds_per_reply = 0.01
 
     @property
@@ -157,14 +160,20 @@ class Gatherer:
         for place, reply in replies:
             if isinstance(reply, NotNow):
                 self._count_away(reply)
+                if isinstance(reply, OutOfOrder) and not batch[place].reply.done():
+                    batch[place].reply.set_exception(UnavailableError(_OUT_OF_ORDER))
                 continue
-            self._away = 0
+            self._away, self._told = 0, ""
             if not batch[place].reply.done():
                 batch[place].reply.set_result(reply)
 
     def _count_away(self, reply: NotNow) -> None:
         self._away += 1
-        if self._away.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, ...: a server may be away for hours
+        if isinstance(reply, OutOfOrder):
+            if reply.problem != self._told:
+                log.error("teacher %s answers nothing: %s", self._teacher, reply.problem)
+            self._told = reply.problem
+        elif self._away.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, ...: a server may be away for hours
             log.warning("teacher %s can't be asked now, %d times: %s", self._teacher, self._away, reply.problem)
 
     def _retry(self, unanswered: Sequence[_Waiting], *, counts: bool) -> None:

@@ -205,10 +205,11 @@ def answer_of(asked: Asked, outcome: Outcome, node: str, logged: bool, stages: S
     """
     query, attempt, said = asked.query, asked.query.attempt, outcome.answer
     calls = _calls_of(asked.task, said)
+    called = bool(calls) and said.finish_reason is FinishReason.STOP
     return Answer(
         query_id=query.id,
         text=said.text or said_text(said),
-        finish_reason=FinishReason.TOOL_CALLS if calls else said.finish_reason,
+        finish_reason=FinishReason.TOOL_CALLS if called else said.finish_reason,
         tool_calls=calls,
         tokens=tuple(_shortened(token, query.wanted.top_k) for token in said.tokens) if query.wanted.top_k else (),
         rationale=said.rationale if query.wanted.rationale else "",

@@ -4,7 +4,8 @@ Rules:
  * An explored query is answered by the reference; every cheaper teacher is asked beside it, so that a policy can be
    fitted and proved on what they say.
  * Only covered queries that were not drawn may end with a cheaper teacher: the promise speaks of no others.
- * A cheaper teacher that fails, or is late, costs its wait and nothing else: the next one is asked.
+ * A cheaper teacher that fails, is late, or gives no whole answer costs its wait, and nothing else: the next one is
+   asked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from cloud_worker.gather import Gatherer
 from cloud_worker.pool_policies import Serving, StoredPolicy
-from cloud_worker.records import Asked, Outcome, is_covered, said_text
+from cloud_worker.records import Asked, Outcome, is_covered, problem_of, said_text
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from router.confidence import Array
 from router.distillation import Tried
@@ -99,6 +100,9 @@ class TieredPool:
             answer = await self._teachers[name].ask(replace(question, wanted=wanted), seconds)
         except HeadraceError:
             return Tried(name, failed=True), None
+        if problem_of(asked.task, answer):  # half an answer decides nothing
+            spent, took = answer.usd, answer.milliseconds
+            return Tried(name, answer.version, usd=spent, milliseconds=took, failed=True), None
         sure = log_confidence(answer)
         return Tried(name, answer.version, said_text(answer), sure, answer.usd, answer.milliseconds), answer
 

@@ -24,6 +24,7 @@ from cloud_worker.language.answering import write_ids
 from cloud_worker.language.architectures import Form, LanguageModel, load_model
 from router.errors import ModelError
 from router.files import write_whole
+from router.plain_text import plain_for
 from router.verdict import WORDING, Audit, Verdict, VerdictModel
 from router.writers.base import Prompt
 from router.writers.local import prompt_ids
@@ -51,7 +52,8 @@ class Judge:
 
     def ask(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """What it says of each pair."""
-        prompts = [self._read(self.model.prompt(*pair)) for pair in pairs]
+        plain = plain_for(self.language.tokenizer)
+        prompts = [self._read(self.model.prompt(*(plain(text) for text in pair))) for pair in pairs]
         verdicts = [Verdict(None, 0.0)] * len(pairs)
         fitting = [place for place, ids in enumerate(prompts) if self._fits(ids)]
         texts = write_ids(self.language, [prompts[place] for place in fitting], max_tokens=1, top_k=TOP_TOKENS)
@@ -60,7 +62,8 @@ class Judge:
         return verdicts
 
     def _read(self, prompt: str) -> list[int]:
-        return prompt_ids(self.language.tokenizer, as_conversation(Prompt(prompt)))
+        """Ids of a prompt in which nothing but the wording may spell tokens of control."""
+        return prompt_ids(self.language.tokenizer, as_conversation(Prompt(prompt, frame=(prompt, ""))))
 
     def _fits(self, ids: Sequence[int]) -> bool:
         room = 1 if self.language.form is Form.CAUSAL else 0

@@ -22,7 +22,7 @@ from edge_agent.outbox import Outbox
 from edge_agent.purse import Permit
 from edge_agent.tasks import HostedTask, Serving, Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
-from edge_agent.thinking import Thinker, stays
+from edge_agent.thinking import Thinker, Thought, stays
 from edge_agent.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.upstream import Upstream
 from router import names
@@ -40,11 +40,10 @@ from router.errors import (
     UnavailableError,
     UnknownTaskError,
 )
-from router.judgement import Judgement
+from router.judgement import Judgement, score_of
 from router.query import Answer, Attempt, Query, Reason, Route, check_query
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
-UNKNOWN_SCORE = -1.0
 LEAST_THINKING = 0.05  # seconds that a student has at least
 STALE_SECONDS = 2.0  # that a task unknown to the orders of an earlier life is waited for
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
@@ -143,8 +142,10 @@ class Agent:
         query = case.query
         if query.attempt is not None or query.route is Route.CLOUD_ONLY:
             return await self._pass_through(case)
-        judgement = await self._judge(case)
-        decision = self._decide(case, judgement)
+        thought = await self._think(case)
+        judgement = thought.judgement
+        decision = self._decide(case, thought)
+        kept_by = case.obstacle
         if decision.action is Action.DEFER:
             self._check_permit(case)
             try:
@@ -156,12 +157,13 @@ class Agent:
                     return await self._answer_once_loaded(case, error)
                 if judgement is None or _is_callers_fault(error):
                     raise
-                decision = Decision(Action.DEGRADE, _obstacle_of(error))
+                kept_by = _obstacle_of(error)
+                decision = Decision(Action.DEGRADE, Reason.INPUT_CUT if thought.cut else kept_by)
         if judgement is None:
             if case.serving.is_loading:
                 raise being_set_up(query)
             raise NotPossibleError(f"task {query.task!r} has no student here yet, and this query may not leave")
-        return await self._keep(case, judgement, decision)
+        return await self._keep(case, judgement, decision, kept_by)
 
     async def _answer_once_loaded(self, case: Case, error: HeadraceError) -> Answer:
         """The next tier has no answer, and the student is still being opened: wait for it, within the time left."""
@@ -192,21 +194,22 @@ class Agent:
             wait = case.hosted.purse.wait()
             raise OverloadedError(f"the limits of task {case.query.task!r} are spent for now", retry_after=wait)
 
-    async def _judge(self, case: Case) -> Judgement | None:
-        judgement = await self._thinker.judge(case.serving, case.query, self._time_to_think(case))
-        if judgement is not None and case.serving is case.hosted.serving:
+    async def _think(self, case: Case) -> Thought:
+        thought = await self._thinker.think(case.serving, case.query, self._time_to_think(case))
+        if thought.judgement is not None and case.serving is case.hosted.serving:
             case.hosted.counters.healthy_answers += 1
-        return judgement
+        return thought
 
-    def _decide(self, case: Case, judgement: Judgement | None) -> Decision:
+    def _decide(self, case: Case, thought: Thought) -> Decision:
         manifest = case.serving.manifest
         return decide(
             case.hosted.policy(manifest),
-            _score_of(judgement),
+            score_of(thought.judgement),
             route=case.query.route,
             local_only=manifest.task.local_only,
             mode=case.hosted.mode,
             obstacle=case.obstacle or self._late_obstacle(case),
+            cut=thought.cut,
         )
 
     def _late_obstacle(self, case: Case) -> Reason | None:
@@ -240,11 +243,11 @@ class Agent:
         with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
-    async def _keep(self, case: Case, judgement: Judgement, decision: Decision) -> Answer:
+    async def _keep(self, case: Case, judgement: Judgement, decision: Decision, obstacle: Reason | None) -> Answer:
         degraded = decision.action is Action.DEGRADE
-        may_teach = may_be_logged(case.serving.manifest, case.query) and not case.serving.manifest.task.local_only
+        may_teach = may_be_logged(case.serving.manifest, case.query) and not stays(case.serving.manifest, case.query)
         # To teach all that a limit kept here would only spend the next day's limit.
-        spared = Reason.BUDGET in (case.obstacle, decision.reason)
+        spared = Reason.BUDGET in (obstacle, decision.reason)
         uncovered = degraded or spared or case.obstacle is not None
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
@@ -297,13 +300,6 @@ class Agent:
 def _is_callers_fault(error: HeadraceError) -> bool:
     """Whether the next tier found the query itself wrong, so that no answer would be right."""
     return isinstance(error, BadInputError | ConflictingQueryError) or type(error) is CallerError
-
-
-def _score_of(judgement: Judgement | None) -> float | None:
-    """What ranks an answer: below every threshold where its model gave no probabilities."""
-    if judgement is None:
-        return None
-    return UNKNOWN_SCORE if judgement.score is None else judgement.score
 
 
 def _obstacle_of(error: HeadraceError) -> Reason:

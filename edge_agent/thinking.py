@@ -14,6 +14,7 @@ import logging
 import math
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from opentelemetry.trace import Tracer
@@ -22,7 +23,7 @@ from edge_agent.tasks import Serving
 from router import names
 from router.agreement import tool_calls_in
 from router.confidence import Array, probabilities
-from router.errors import BadInputError, DeadlineError, HeadraceError, ModelError, UnavailableError
+from router.errors import BadInputError, DeadlineError, HeadraceError, ModelError, TooLongError, UnavailableError
 from router.judgement import DeviceStudent, Judgement
 from router.limits import MAX_ANSWER_BYTES
 from router.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
@@ -37,6 +38,19 @@ SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What came of asking the student.
+
+    Attributes:
+        judgement: Its answer; ``None`` without a student, or where it has no answer to this query.
+        cut: The query is longer than what the student reads: at best, its beginning was answered.
+    """
+
+    judgement: Judgement | None = None
+    cut: bool = False
+
+
 class Thinker:
     """Runs students, and puts what they say into answers."""
 
@@ -47,8 +61,8 @@ class Thinker:
         self._here = ThreadPoolExecutor(1, thread_name_prefix="student")
         self._places = threading.BoundedSemaphore(SERVED_CALLS)
 
-    async def judge(self, serving: Serving, query: Query, seconds: float) -> Judgement | None:
-        """What the student says; ``None`` without a student, when it can't take a chat, fails, or takes too long.
+    async def think(self, serving: Serving, query: Query, seconds: float) -> Thought:
+        """What the student says; nothing without a student, when it can't take a chat, fails, or takes too long.
 
         Args:
             serving: The release.
@@ -60,7 +74,7 @@ class Thinker:
         """
         student = serving.student
         if student is None or (isinstance(student, Student) and not query.text):
-            return None
+            return Thought()
         with self._tracer.start_as_current_span(names.SPAN_STUDENT) as span:
             span.set_attribute(names.RELEASE, serving.manifest.number)
             try:
@@ -72,8 +86,13 @@ class Thinker:
                 log.warning("release %d has no answer to a query: %s", serving.manifest.number, why)
                 if private:
                     raise _told(error) from error
-                return None
-        return judgement if _can_be_told(judgement) else None
+                return Thought(cut=isinstance(error, TooLongError))
+            if not judgement.answer.strip():
+                log.warning("release %d has an empty answer to a query", serving.manifest.number)
+                if stays(serving.manifest, query):
+                    raise UnavailableError("the model on this device has no answer to this, and it may not leave it")
+                return Thought()
+        return Thought(judgement, judgement.cut) if _can_be_told(judgement) else Thought()
 
     def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
         if not isinstance(student, TextStudent) or student.in_process:
@@ -99,10 +118,11 @@ class Thinker:
         calls = written.tool_calls
         if not calls and manifest.task.judge is Judge.TOOL_CALL:
             calls = tool_calls_in(judgement.answer) or ()
+        called = bool(calls) and written.finish_reason is FinishReason.STOP
         return Answer(
             query_id=query.id,
             text=judgement.answer,
-            finish_reason=FinishReason.TOOL_CALLS if calls else written.finish_reason,
+            finish_reason=FinishReason.TOOL_CALLS if called else written.finish_reason,
             tool_calls=calls,
             tokens=written.tokens if query.wanted.top_k else (),
             rationale=written.rationale if query.wanted.rationale else "",

@@ -18,11 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from router.client import AsyncClient
-from router.errors import BadInputError, ConflictingQueryError, DataError, DeadlineError, HeadraceError
+from router.errors import (
+    BadInputError,
+    ConflictingQueryError,
+    DataError,
+    DeadlineError,
+    EmptyAnswerError,
+    HeadraceError,
+)
 from router.query import Answer
 from router.questions import ANSWER, ID, Question, read_object
+from router.reporting import check_said
 
-_ONE_QUESTION_ALONE = (BadInputError, ConflictingQueryError, DeadlineError)
+_ONE_QUESTION_ALONE = (BadInputError, ConflictingQueryError, DeadlineError, EmptyAnswerError)
 
 
 @dataclass(slots=True)
@@ -149,6 +157,7 @@ async def ask_all(
 async def _ask_one(client: AsyncClient, question: Question, answers: AnswerFile, tally: Tally) -> None:
     try:
         answer = await client.answer(question.query, question.deadline)
+        check_said(answer)
     except _ONE_QUESTION_ALONE as error:
         tally.failures.append((question.line, error))
     else:

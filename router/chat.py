@@ -2,13 +2,14 @@
 
 Rules:
  * A transcript is what a student reads of a conversation, and what the log shows of it: one line per turn begins with
-   who speaks, in the order in which they spoke.
+   who speaks, in the order in which they spoke. A line of what is said that would read as another turn is quoted.
  * JSON is the form that loses nothing: ``messages_from_json(messages_as_json(m)) == m``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from router.errors import BadInputError
 from router.query import Message, Tool, ToolCall
 
 CALLS = "calls"  # what stands before the calls of a turn in a transcript
+QUOTE = "> "  # before a line of a turn that would read as the head of another one
+_HEAD = re.compile(rf"(?:{QUOTE}|\s)*(?:system|user|assistant|tool)(?:\s+{CALLS})?\s*[:：]", re.IGNORECASE)
 
 
 def transcript(messages: Sequence[Message]) -> str:
@@ -23,10 +26,16 @@ def transcript(messages: Sequence[Message]) -> str:
     lines: list[str] = []
     for message in messages:
         if message.content or not message.tool_calls:
-            lines.append(f"{message.role}: {message.content}")
+            lines.append(f"{message.role}: {_quoted(message.content)}")
         if message.tool_calls:
-            lines.append(f"{message.role} {CALLS}: {calls_as_text(message.tool_calls)}")
+            lines.append(f"{message.role} {CALLS}: {_quoted(calls_as_text(message.tool_calls))}")
     return "\n".join(lines)
+
+
+def _quoted(said: str) -> str:
+    """What one turn says, its first line after the head: a further line that would read as a head is quoted."""
+    first, *further = said.splitlines(keepends=True) or [""]
+    return first + "".join(f"{QUOTE}{line}" if _HEAD.match(line) else line for line in further)
 
 
 def calls_as_text(calls: Iterable[ToolCall]) -> str:

@@ -23,7 +23,7 @@ from router.giving import feedback
 from router.program import Program, VersionOption
 from router.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
 from router.questions import check_questions, read_questions
-from router.reporting import reporting, who_answered
+from router.reporting import check_said, reporting, who_answered
 from router.terminal import Screen, log_to_stderr, say, say_json
 
 CONCURRENCY, MAX_CONCURRENCY = 8, 256
@@ -118,10 +118,11 @@ app.command()(backtest)
 
 
 def _show(answer: Answer, as_json: bool) -> None:
+    said = check_said(answer)
     if as_json:
         say_json({"id": answer.query_id, "answer": answer_as_json(answer)})
         return
-    say(answer.text)
+    say(said)
     for label, log_probability in answer.distribution.top:
         say(f"  {log_probability:8.3f}  {label}")
     if answer.rationale:

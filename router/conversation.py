@@ -22,7 +22,7 @@ from router.batch import answer_as_json
 from router.client import DEFAULT_DEADLINE_SECONDS, Client
 from router.errors import DataError, HeadraceError
 from router.query import Answer, Consent, GenerationLimits, Message, Query, Route
-from router.reporting import INTERRUPTED, reporting, say_error, who_answered
+from router.reporting import INTERRUPTED, check_said, reporting, say_error, who_answered
 from router.terminal import say, say_json
 
 PROMPT = "you> "
@@ -53,11 +53,12 @@ class Conversation:
         """Say something and wait for the answer; both are remembered if it comes.
 
         Raises:
-            HeadraceError: As ``Client.answer`` does; nothing is remembered.
+            HeadraceError: As ``Client.answer`` does, or the answer holds no text; nothing is remembered.
         """
         turns = (*self.turns, Message("user", text))
         system = (Message("system", self.system),) if self.system else ()
         answer = client.answer(replace(self.template, messages=(*system, *turns), conversation=self.name))
+        check_said(answer)
         self.turns = (*turns, Message("assistant", answer.text))
         return answer
 
@@ -191,5 +192,5 @@ def _show(text: str, answer: Answer, as_json: bool) -> None:
         line = {"id": answer.query_id, "user": text, "answer": answer_as_json(answer)}
         say_json(line)
         return
-    say(answer.text)
+    say(check_said(answer))
     say(who_answered(answer), err=True, dim=True)

@@ -7,6 +7,7 @@ Rules:
  * An unconfident one is deferred while the next tier can be asked.
  * Otherwise the local answer is kept and marked degraded, with the reason.
  * A local-only query is never deferred; the operator's hand defers everything else that it can.
+ * What a student read only in part is never kept, however sure it is: it is deferred, or else degraded, as cut.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def decide(
     local_only: bool = False,
     mode: Mode = Mode.SERVE,
     obstacle: Reason | None = None,
+    cut: bool = False,
 ) -> Decision:
     """Say what happens to one query.
 
@@ -72,30 +74,35 @@ def decide(
         local_only: The task never leaves the device.
         mode: The operator's hand.
         obstacle: Why the next tier can't be asked now (unreachable, deadline, budget, refused), ``None`` when it can.
+        cut: The student read only a part of the query.
     """
     stays = local_only or route is Route.LOCAL_ONLY
     if score is None:
         if stays:
             return Decision(Action.REFUSE, Reason.PRIVACY if local_only else Reason.ROUTE)
         # Without a student there is nothing to fall back on: ask all the same, and let the error be the next tier's.
-        return Decision(Action.DEFER, Reason.NO_STUDENT)
+        return Decision(Action.DEFER, Reason.INPUT_CUT if cut else Reason.NO_STUDENT)
+    if stays and cut:
+        return Decision(Action.DEGRADE, Reason.INPUT_CUT)
     if stays:
         return Decision(Action.KEEP, Reason.PRIVACY if local_only else Reason.ROUTE)
-    reason = _reason_to_defer(policy, score, route, mode)
+    reason = _reason_to_defer(policy, score, route, mode, cut)
     if reason is None:
         return Decision(Action.KEEP, Reason.CONFIDENT)
     if obstacle is None:
         return Decision(Action.DEFER, reason)
     if route is Route.CLOUD_ONLY:
         return Decision(Action.REFUSE, obstacle)
-    return Decision(Action.DEGRADE, obstacle)
+    return Decision(Action.DEGRADE, Reason.INPUT_CUT if cut else obstacle)
 
 
-def _reason_to_defer(policy: Policy, score: float, route: Route, mode: Mode) -> Reason | None:
+def _reason_to_defer(policy: Policy, score: float, route: Route, mode: Mode, cut: bool) -> Reason | None:
     if route is Route.CLOUD_ONLY:
         return Reason.ROUTE
     if mode is not Mode.SERVE:
         return Reason.OPERATOR
+    if cut:
+        return Reason.INPUT_CUT
     if score < policy.threshold:
         return Reason.UNCONFIDENT
     return None

@@ -3,6 +3,7 @@
     HeadraceError
      ├─ CallerError                  the caller must change the request
      │   ├─ BadInputError             INVALID_ARGUMENT
+     │   │   └─ TooLongError           longer than what the model reads
      │   ├─ UnknownTaskError          NOT_FOUND
      │   ├─ ConflictingQueryError     ALREADY_EXISTS
      │   ├─ TooLargeError             INVALID_ARGUMENT: a message, either way
@@ -10,6 +11,7 @@
      │   └─ NotServedError            UNIMPLEMENTED
      ├─ ServiceError                 the caller may try again
      │   ├─ UnavailableError          UNAVAILABLE
+     │   ├─ EmptyAnswerError          an answer came that holds no text
      │   ├─ OverloadedError           RESOURCE_EXHAUSTED
      │   │   └─ SpentError             a limit of its task is spent for today
      │   ├─ DeadlineError             DEADLINE_EXCEEDED
@@ -17,7 +19,8 @@
      └─ OperatorError                whoever set this up must change something
          ├─ ConfigError               names file, key, value and what would do
          ├─ DataError                 names file and line
-         ├─ ModelError                a model folder or file that can't be used
+         ├─ ModelError                a model folder, file or server that can't be used
+         │   └─ DeclinedError          its server declines one question, and answers others
          ├─ ReleaseError              a release that may not be used, and why
          └─ StartError                port in use, cluster unreachable
 
@@ -65,6 +68,16 @@ class BadInputError(CallerError):
         self.field = field
 
 
+class TooLongError(BadInputError):
+    """The input is longer than what the model can read."""
+
+    exit_code = 73
+
+    def __init__(self, problem: str) -> None:
+        """Say the ``problem`` so that it reads after the field's name, ``input``."""
+        super().__init__("input", problem)
+
+
 class TooLargeError(CallerError):
     """A message is larger than may be sent or taken, and would be so again."""
 
@@ -108,6 +121,12 @@ class ServiceError(HeadraceError):
 
 class UnavailableError(ServiceError):
     """The next tier can't be reached now."""
+
+
+class EmptyAnswerError(ServiceError):
+    """An answer came that holds no text. Raised where answers are shown."""
+
+    exit_code = 74
 
 
 class OverloadedError(ServiceError):
@@ -174,6 +193,12 @@ class ModelError(OperatorError):
     """A model can't be loaded or does not fit."""
 
     exit_code = 83
+
+
+class DeclinedError(ModelError):
+    """A model's server declines this very question, and answers others."""
+
+    exit_code = 86
 
 
 class ReleaseError(OperatorError):

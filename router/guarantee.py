@@ -83,7 +83,7 @@ def propose(scores: Array, agrees: Bools, weights: Array, allowance: float, aim:
     """The loosest threshold whose loss on the calibrating rows is at most ``aim * allowance``.
 
     Args:
-        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        scores: (rows,) in [0, 1], of a student that did not train on the row; ``-inf`` where it must defer.
         agrees: (rows,) whether its answer agrees with the reference's.
         weights: (rows,) one over the propensity.
         allowance: Largest loss over all queries, in (0, 1).
@@ -113,7 +113,7 @@ def prospect(scores: Array, agrees: Bools, weights: Array, allowance: float) -> 
     """The thresholds that might be proved, strict to loose, with what the calibrating rows say of each.
 
     Args:
-        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        scores: (rows,) in [0, 1], of a student that did not train on the row; ``-inf`` where it must defer.
         agrees: (rows,) whether its answer agrees with the reference's.
         weights: (rows,) one over the propensity.
         allowance: Largest loss over all queries, in (0, 1).
@@ -138,7 +138,7 @@ def plan_for_budget(
     Where no threshold does, the loosest.
 
     Args:
-        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        scores: (rows,) in [0, 1], of a student that did not train on the row; ``-inf`` where it must defer.
         agrees: (rows,) whether its answer agrees with the reference's.
         weights: (rows,) one over the propensity.
         max_escalation: Largest share of queries that may leave, explored ones included, in (0, 1).
@@ -276,12 +276,13 @@ class _Curve:
 
     @classmethod
     def of(cls, scores: Array, agrees: Bools, weights: Array) -> _Curve:
-        """The curve over the distinct scores."""
+        """The curve over the distinct scores; a row of score ``-inf`` is one that no threshold keeps."""
         order = np.argsort(-scores, kind="stable")
         ranked = scores[order]
         share = weights[order] / weights.sum() if len(order) else weights[order]
         lost = share * ~agrees[order]
         ends = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]  # a threshold keeps all rows of equal score
+        ends &= np.isfinite(ranked)
         return cls(
             thresholds=ranked[ends],
             kept=np.cumsum(share)[ends],

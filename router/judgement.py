@@ -9,6 +9,8 @@ from router.confidence import Array
 from router.query import Query
 from router.writers.base import Written
 
+UNKNOWN_SCORE = -1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -16,15 +18,24 @@ class Judgement:
 
     Attributes:
         answer: A label, or a text.
-        score: Calibrated confidence in [0, 1]; ``None`` where the model gave no probabilities, so that it escalates.
+        score: Calibrated confidence in [0, 1]; ``None`` where nothing can be said of it, so that it escalates.
         logits: (labels,) of a student of labels.
         written: What a writing student wrote.
+        cut: The student read only the beginning of the query: such an answer has no score.
     """
 
     answer: str
     score: float | None
     logits: Array | None = None
     written: Written | None = None
+    cut: bool = False
+
+
+def score_of(judgement: Judgement | None) -> float | None:
+    """What ranks an answer: below every threshold where nothing can be said of it, ``None`` without a student."""
+    if judgement is None:
+        return None
+    return UNKNOWN_SCORE if judgement.score is None else judgement.score
 
 
 class DeviceStudent(Protocol):

@@ -18,10 +18,10 @@ from typing import Self
 from router.distillation import Record, had_to_be_asked, may_certify
 from router.fleet_watch import FleetWatch
 from router.judgement import DeviceStudent
-from router.lessons import query_of, would_stay
+from router.lessons import would_stay
 from router.line import Spans, is_within
 from router.task import Task
-from router.trial import Judging
+from router.trial import Judging, said_by_student
 
 ALARMED = "alarmed"
 MOST_SINCE = 1000  # latest rows that a former release is looked at on
@@ -102,7 +102,6 @@ def evidence_against(
     watch = FleetWatch(task.at_device.max_disagreement, 1.0 - task.at_device.assurance)
     for row in rows:
         watch.meet(row.caller, row.received_at)
-        judged = student.judge(query_of(row))
-        keeps = judged.score is not None and judged.score >= threshold
-        watch.update(row.caller, keeps and not judging(row.text, judged.answer, row.answer))
+        score, answer = said_by_student(student, row)
+        watch.update(row.caller, score >= threshold and not judging(row.text, answer, row.answer))
     return watch.log_pooled

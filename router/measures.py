@@ -1,4 +1,9 @@
-"""What a fitted student says of rows that it did not train on, and how its score is calibrated on them."""
+"""What a fitted student says of rows that it did not train on, and how its score is calibrated on them.
+
+Rules:
+ * What a device would defer whatever the threshold (a text that was cut, an answer that is none) counts as deferred
+   here too: it stays among the rows, has the score ``-inf``, and calibrates nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from numpy.typing import NDArray
 
 from router.calibration import fit_calibration
 from router.confidence import Array, Calibration, scores
+from router.errors import ModelError
 from router.student import Reading
 from router.text_calibration import fit_text_calibration
 from router.text_confidence import TextCalibration, text_scores
@@ -19,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A calibration of one of two kinds, and the score of each row by it, (rows,) in [0, 1]."""
+    """A calibration of one of two kinds, and the score of each row by it, (rows,) in [0, 1], ``-inf`` for none."""
 
     scores: Array
     label: Calibration | None = None
@@ -34,7 +40,11 @@ class Measures(Protocol):
         """One a row."""
 
     def calibrate(self, agrees: Bools, weights: Array) -> Calibrated:
-        """Fit the score on whether each answer (rows,) agrees with the reference's; weights (rows,) > 0."""
+        """Fit the score on whether each answer (rows,) agrees with the reference's; weights (rows,) > 0.
+
+        Raises:
+            ModelError: No row has a score.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +61,17 @@ class LabelMeasures:
 
     def calibrate(self, agrees: Bools, weights: Array) -> Calibrated:
         """Fit the head over the signals of the logits."""
-        logits, similarity = self.reading.logits, self.reading.similarity
-        calibration = fit_calibration(logits, similarity, agrees, weights)
-        return Calibrated(scores(calibration, logits, similarity), label=calibration)
+        reading = self.reading
+        whole = np.ones(len(reading.logits), np.bool_) if reading.cut is None else ~reading.cut
+        _check_some(whole)
+        logits, similarity = reading.logits[whole], reading.similarity[whole]
+        calibration = fit_calibration(logits, similarity, agrees[whole], weights[whole])
+        return Calibrated(_spread(whole, scores(calibration, logits, similarity)), label=calibration)
 
 
 @dataclass(frozen=True, slots=True)
 class TextMeasures:
-    """Of a student that writes: its texts, and the signals of their tokens, (rows, len(TEXT_SIGNALS))."""
+    """Of a student that writes: its texts, and the signals of their tokens, (rows, len(TEXT_SIGNALS)), NaN for none."""
 
     texts: tuple[str, ...]
     signals: Array
@@ -70,5 +83,21 @@ class TextMeasures:
 
     def calibrate(self, agrees: Bools, weights: Array) -> Calibrated:
         """Fit the head over the signals of the token probabilities."""
-        calibration = fit_text_calibration(self.signals, agrees, weights)
-        return Calibrated(text_scores(calibration, self.signals), text=calibration)
+        scored: Bools = np.asarray(~np.isnan(self.signals).any(axis=1))
+        _check_some(scored)
+        calibration = fit_text_calibration(self.signals[scored], agrees[scored], weights[scored])
+        return Calibrated(_spread(scored, text_scores(calibration, self.signals[scored])), text=calibration)
+
+
+def _check_some(scored: Bools) -> None:
+    if not scored.any():
+        raise ModelError(
+            "no calibrating row has a score: what the student reads is cut, or what it writes is no answer"
+        )
+
+
+def _spread(scored: Bools, values: Array) -> Array:
+    """The scores of all rows, (rows,), from those that have one."""
+    found = np.full(len(scored), -np.inf)
+    found[scored] = values
+    return found

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     PRIVACY = "privacy"
     DIRECT = "direct"
+    INPUT_CUT = "input_cut"
 
 
 class FinishReason(StrEnum):

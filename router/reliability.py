@@ -32,10 +32,12 @@ def reliability_curve(scores: Array, agrees: Bools, weights: Array) -> list[tupl
     """For each bin of rows, low scores first: its share, its mean score, its agreement, each in [0, 1].
 
     Args:
-        scores: (rows,) in [0, 1].
+        scores: (rows,) in [0, 1]; what has none, ``-inf``, is left out.
         agrees: (rows,).
         weights: (rows,) > 0.
     """
+    scored = np.isfinite(scores)
+    scores, agrees, weights = scores[scored], agrees[scored], np.asarray(weights)[scored]
     if not len(scores):
         return []
     order = np.argsort(scores, kind="stable")

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import typer
 
-from router.errors import HeadraceError
-from router.query import Answer
+from router.chat import calls_as_text
+from router.errors import EmptyAnswerError, HeadraceError
+from router.query import Answer, FinishReason
 from router.terminal import say
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+_ENDS = {FinishReason.LENGTH: "broke off at its longest length", FinishReason.FILTERED: "was refused or filtered"}
 
 
 @contextlib.contextmanager
@@ -36,10 +38,26 @@ def say_error(error: HeadraceError, as_json: bool) -> None:
     say(f"headrace: {error}", err=True)
 
 
+def check_said(answer: Answer) -> str:
+    """The text of an answer that is shown; its calls where it holds nothing else.
+
+    Raises:
+        EmptyAnswerError: It holds neither.
+    """
+    if answer.text.strip():
+        return answer.text
+    if answer.tool_calls:
+        return calls_as_text(answer.tool_calls)
+    who = f"{answer.provenance.model or 'the model'} ({answer.provenance.tier.value})"
+    why = f": it {_ENDS[answer.finish_reason]}" if answer.finish_reason in _ENDS else ""
+    raise EmptyAnswerError(f"{who} gave an answer without a word{why}; ask again, or ask otherwise")
+
+
 def who_answered(answer: Answer) -> str:
     """Who answered, why there, and how sure it is, in one line."""
     came_from = answer.provenance
     notes = [came_from.tier.value, came_from.model, f"release {came_from.release}" * bool(came_from.release)]
     notes += [came_from.reason.value, "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"]
     notes.append("degraded" * came_from.degraded)
+    notes.append(_ENDS.get(answer.finish_reason, ""))
     return "; ".join(note for note in notes if note)

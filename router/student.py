@@ -4,6 +4,8 @@ Rules:
  * What the cloud measures is what the device does: the same file, runtime, and one text at a time. (Dynamic int8
    quantisation scales by the batch, so a batch would give other numbers.)
  * One thread, and it does not spin while it waits: a device has better things to do.
+ * What a text spells is text: it becomes no token of control (``router.plain_text``).
+ * A text longer than ``max_tokens`` is read from its beginning, and never kept: the judgement says that it was cut.
  * A file is read once, whole; what was checked is what runs. No external data, no custom operators.
 
 Files of a student, both with inputs ``input_ids`` (1, T) int64 and ``attention_mask`` (1, T) int64:
@@ -30,12 +32,15 @@ from router.confidence import Array, Calibration, score
 from router.errors import ModelError
 from router.judgement import Judgement
 from router.library_errors import as_model_error
+from router.plain_text import PlainText
 from router.query import Query
 from router.release import Manifest, StudentSpec
 
 COMPACT = "compact"
 ENCODER_HEAD = "encoder-head"
 KINDS = (COMPACT, ENCODER_HEAD)
+
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,12 @@ class Reading:
     Attributes:
         logits: (texts, labels).
         similarity: (texts,), in [-1, 1].
+        cut: (texts,) whether only the beginning of the text was read; ``None`` for a student that cuts nothing.
     """
 
     logits: Array
     similarity: Array
+    cut: Bools | None = None
 
 
 class OnnxEncoder:
@@ -71,8 +78,12 @@ class OnnxEncoder:
 
     def embed(self, text: str) -> NDArray[np.float32]:
         """The text's embedding, (D,), of length 1."""
-        (embedding,) = self._session.run(self._tokens.of(text))
+        (embedding,) = self._session.run(self._tokens.of(text).inputs)
         return np.asarray(embedding[0], dtype=np.float32)
+
+    def cuts(self, text: str) -> bool:
+        """Whether only the beginning of the text is read."""
+        return self._tokens.of(text).cut
 
 
 class Student:
@@ -123,17 +134,18 @@ class Student:
         """
         logits = np.empty((len(texts), len(self.spec.labels)), dtype=np.float64)
         similarity = np.empty(len(texts), dtype=np.float64)
+        cut = np.zeros(len(texts), dtype=np.bool_)
         for row, text in enumerate(texts):
-            one, near = self._read_one(text)
+            one, near, cut[row] = self._read_one(text)
             if one.shape != logits.shape[1:]:
                 raise ModelError(
                     f"student {self.spec.version} gives {one.size} logits for {len(self.spec.labels)} labels"
                 )
             logits[row], similarity[row] = one, near
-        return Reading(logits, similarity)
+        return Reading(logits, similarity, cut)
 
     def judge(self, query: Query) -> Judgement:
-        """The likeliest label of a query's text, with its calibrated score.
+        """The likeliest label of a query's text, with its calibrated score; without one where the text was cut.
 
         Raises:
             ModelError: The student has no calibration, or the runtime failed.
@@ -141,15 +153,32 @@ class Student:
         if self.calibration is None:
             raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
         reading = self.read((query.text,))
+        label = self.spec.labels[int(reading.logits[0].argmax())]
+        if reading.cut is not None and reading.cut[0]:
+            return Judgement(label, None, reading.logits[0], cut=True)
         sure = score(self.calibration, reading.logits[0], float(reading.similarity[0]))
-        return Judgement(self.spec.labels[int(reading.logits[0].argmax())], sure, reading.logits[0])
+        return Judgement(label, sure, reading.logits[0])
 
-    def _read_one(self, text: str) -> tuple[Array, float]:
-        outputs = self._model.run(self._tokens.of(text))
+    def _read_one(self, text: str) -> tuple[Array, float, bool]:
+        tokens = self._tokens.of(text)
+        outputs = self._model.run(tokens.inputs)
         if self._head is not None:
             outputs = self._head.run({"embedding": outputs[0]})
         logits, similarity = outputs
-        return np.asarray(logits[0], dtype=np.float64), float(np.ravel(similarity)[0])
+        return np.asarray(logits[0], dtype=np.float64), float(np.ravel(similarity)[0]), tokens.cut
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a model takes of one text: ``input_ids`` and ``attention_mask``, each (1, T) with T >= 1.
+
+    Attributes:
+        inputs: Both.
+        cut: The text goes on beyond them.
+    """
+
+    inputs: dict[str, NDArray[np.int64]]
+    cut: bool
 
 
 class _Tokens:
@@ -163,14 +192,20 @@ class _Tokens:
             self._tokenizer = Tokenizer.from_str(data.decode())
         except Exception as error:  # tokenizers raises nothing narrower
             raise ModelError(f"{path.name} is not a tokenizer of the tokenizers library: {error}") from error
+        with as_model_error(path.name):
+            self._plain = PlainText.of_tokenizer(self._tokenizer)
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()
 
-    def of(self, text: str) -> dict[str, NDArray[np.int64]]:
-        """The text's ``input_ids`` and ``attention_mask``, each (1, T) with T >= 1."""
+    def of(self, text: str) -> _Read:
+        """The text as the model takes it."""
         with as_model_error("the tokenizer, on one text,"):
-            ids = np.array([self._tokenizer.encode(text).ids or [0]], dtype=np.int64)
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            encoding = self._tokenizer.encode(text)
+            read = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+            if self._plain.spells(text) or any(token in self._plain.ids and not ours for token, ours in read):
+                encoding = self._tokenizer.encode(self._plain(text))
+            ids = np.array([encoding.ids or [0]], dtype=np.int64)
+        return _Read({"input_ids": ids, "attention_mask": np.ones_like(ids)}, bool(encoding.overflowing))
 
 
 def session_options() -> onnxruntime.SessionOptions:

@@ -4,7 +4,8 @@ Rules:
  * A device answers with exactly what the cloud measured: the same writer, prompt, defaults and reading of the answer.
  * A student that was taught here reads what it was taught on: a text, or the transcript of a chat. A model at a server
    gets a chat as a chat.
- * Without token probabilities there is no score, and the query escalates.
+ * Without token probabilities there is no score, and the query escalates; so it does where what was written is no
+   whole answer: broken off by the task's own limit or the window, filtered, or empty.
  * What may not leave the device is shown to a server only if that stands on this machine.
 """
 
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import Self
 
 from router.chat import calls_as_text
+from router.confidence import Array
 from router.errors import ConfigError, ModelError, NotPossibleError
 from router.judgement import Judgement
-from router.query import Query, Route
+from router.query import FinishReason, Query, Route
 from router.release import Manifest, StudentSpec
 from router.text_confidence import TextCalibration, features, text_scores
 from router.writers.base import Writer, Written
@@ -27,6 +29,7 @@ from router.writers.local import LocalWriter
 from router.writers.prompting import Template, limits_of, prompt_of, split_answer
 from router.writers.served import ServedWriter
 from router.writers.soon import SoonWriter
+from router.writers.wholeness import answer_in, flaw_of
 
 GENERATOR = "generator"
 SERVED = "served"
@@ -149,13 +152,25 @@ class TextStudent:
         if self.calibration is None:
             raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
         written = self.read(query)
-        score = None
-        if written.tokens:
-            score = float(text_scores(self.calibration, features(written.tokens)[None, :])[0])
+        signals = self.signals_of(query, written)
+        score = None if signals is None else float(text_scores(self.calibration, signals[None, :])[0])
         return Judgement(written.text, score, written=written)
 
+    def signals_of(self, query: Query, written: Written) -> Array | None:
+        """What the score of an answer is made from, (len(TEXT_SIGNALS),); ``None`` where nothing can be said of it.
+
+        Args:
+            query: What was asked. A text that ends at a limit of its own is what it asks for.
+            written: What ``read`` gave.
+        """
+        ends_as_asked = query.limits.max_tokens > 0 and written.finish_reason is FinishReason.LENGTH
+        if not written.tokens or (flaw_of(written) and not (ends_as_asked and written.text)):
+            return None
+        return features(written.tokens)
+
     def _answered(self, written: Written) -> Written:
-        """Calls become the answer's text; what stands before the answer becomes its rationale."""
+        """Calls become the answer's text; what stands before the answer, or is thought, becomes its rationale."""
+        written = answer_in(written)
         if written.tool_calls:
             return replace(written, text=calls_as_text(written.tool_calls))
         if not self.spec.answer_after:

@@ -221,7 +221,7 @@ class Trial:
             self._look_at(row, student, judging)
 
     def _look_at(self, row: Record, student: DeviceStudent, judging: Judging) -> None:
-        score, answer = _said(student, row)
+        score, answer = said_by_student(student, row)
         kept = would_stay(row)
         lost = kept and not judging(row.text, row.local_answer or "", row.answer)
         wrong = not judging(row.text, answer, row.answer)
@@ -369,8 +369,8 @@ def champion_share(rows: Sequence[Record], champion: int, expected: float) -> fl
     return sum(weight for weight, row in zip(weights, met, strict=True) if would_stay(row)) / sum(weights)
 
 
-def _said(student: DeviceStudent, row: Record) -> tuple[float, str]:
-    """The student's score and answer; what it has no score for, or can't read, it escalates."""
+def said_by_student(student: DeviceStudent, row: Record) -> tuple[float, str]:
+    """The student's score and answer to a row; what it has no score for, or can't read whole, it defers: ``-inf``."""
     try:
         judged = student.judge(query_of(row))
     except BadInputError:

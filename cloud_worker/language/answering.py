@@ -23,7 +23,7 @@ from transformers import GenerationConfig
 
 from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.batching import IGNORED, Batch, Encoded, collate, encode_prompt
-from router.errors import BadInputError, ModelError
+from router.errors import BadInputError, ModelError, TooLongError
 from router.query import FinishReason, TokenProbability
 from router.writers.base import Written
 from router.writers.local import FAILURES, alternatives, decoder_start, ends_of, failure, most_tokens
@@ -131,9 +131,7 @@ def _continuations(language: LanguageModel, prompt: str, texts: Sequence[str]) -
     wholes = [tuple(tokenizer(opened + text)["input_ids"]) for text in texts]
     longest = max(len(whole) for whole in wholes)
     if longest > language.window:
-        raise BadInputError(
-            "input", f"has {longest} tokens with the longest text; the model's window is {language.window}"
-        )
+        raise TooLongError(f"has {longest} tokens with the longest text; the model's window is {language.window}")
     shared = _shared(tuple(tokenizer(prompt)["input_ids"]), wholes)
     return [Encoded(whole[:shared], whole[shared:], 1.0) for whole in wholes]
 

@@ -17,7 +17,7 @@ import torch
 from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.examples import Example, LabelExample, sample_of
 from cloud_worker.language.topk_loss import ABSENT
-from router.errors import BadInputError, ModelError
+from router.errors import ModelError, TooLongError
 from router.query import Distribution
 
 IGNORED = -100
@@ -71,12 +71,12 @@ def encode_prompt(language: LanguageModel, prompt: str, room: int = 0) -> tuple[
         room: Tokens that must be left for the answer, for a model that writes on.
 
     Raises:
-        BadInputError: Longer than the window.
+        TooLongError: Longer than the window.
     """
     ids = tuple(language.tokenizer(prompt)["input_ids"])
     left = language.window - (room if language.form is Form.CAUSAL else 0)
     if len(ids) > left:
-        raise BadInputError("input", f"has {len(ids)} tokens; the model's window leaves {left}")
+        raise TooLongError(f"has {len(ids)} tokens; the model's window leaves {left}")
     return ids
 
 

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from router.plain_text import plain_for
+
 WIDTH = 128
 LAYERS = 2
 HEADS = 2
@@ -217,5 +219,6 @@ def tokenized(tokenizer: Any, texts: Sequence[str]) -> list[NDArray[np.int64]]:
     """Token ids of each text, at most ``MAX_TOKENS``."""
     if not texts:
         return []
-    ids = tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    plain = plain_for(tokenizer)
+    ids = tokenizer([plain(text) for text in texts], truncation=True, max_length=MAX_TOKENS)["input_ids"]
     return [np.array(row, np.int64) for row in ids]

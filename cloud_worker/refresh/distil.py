@@ -166,7 +166,8 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
         version=_version(exported.name.encode(), data),
     )
     files: dict[str, bytes | Path] = {name: exported / name for name in (MODEL_FILE, TOKENIZER_FILE)}
-    measures = LabelMeasures(labels, Reading(logits, similarity))
+    cut = np.array([encoder.cuts(row.text) for row in held], np.bool_)
+    measures = LabelMeasures(labels, Reading(logits, similarity, cut))
     return Fitted(spec, {**files, HEAD_FILE: data}, held, measures, list(lessons.texts))
 
 

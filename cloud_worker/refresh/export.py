@@ -164,10 +164,17 @@ def write_tokenizer(tokenizer: Any, path: Path) -> None:
 
 
 def golden_inputs(student: DeviceStudent, texts: Sequence[str]) -> bytes:
-    """What the student answers to some texts, as JSON lines ``{text, answer, score}``."""
-    lines = []
-    for text in texts[:GOLDEN_INPUTS]:
+    """What the student answers to some texts, as JSON lines ``{text, answer, score}``.
+
+    A text that it would always defer, since it was cut for one, has no score to compare, and the next one is taken.
+    """
+    lines: list[str] = []
+    for text in texts:
+        if len(lines) == GOLDEN_INPUTS:
+            break
         judged = student.judge(Query("", "", text))
+        if judged.score is None:
+            continue
         lines.append(json.dumps({"text": text, "answer": judged.answer, "score": judged.score}, ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()
 

@@ -3,7 +3,8 @@
 Rules:
  * A fifth of the rows, by their query's hash, teaches nothing: it calibrates.
  * What follows is measured on the saved files, by the code that the device runs, one text at a time.
- * A row that can't teach, or that the student can't read, is kept out, counted, and shown once.
+ * A row that can't teach is kept out, counted, and shown once. A calibrating row that the student can't read, or has no
+   whole answer to, counts as deferred, as on a device.
  * One student at most lies in the cache, the last that was fitted: a release has files of its own.
 """
 
@@ -30,10 +31,12 @@ from router.distillation import Record
 from router.errors import BadInputError, ModelError
 from router.lessons import calibrating, fold_of, query_of
 from router.measures import TextMeasures
+from router.plain_text import plain_for
 from router.release import StudentSpec
 from router.task import Task
-from router.text_confidence import features
+from router.text_confidence import TEXT_SIGNALS
 from router.text_student import TextStudent
+from router.writers.base import Written
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ SOFT_TOKENS = "soft-tokens"
 LEAST_TAUGHT = 20  # rows that teach, below which no student is tried
 MOST_HELD = 1500  # calibrating rows that are read; more would make a refresh wait
 WEIGHTS_FILE = "model.safetensors"
+UNSCORED = np.full(len(TEXT_SIGNALS), np.nan)
 
 
 def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
@@ -85,7 +89,7 @@ def _teach(rows: Sequence[Record], curriculum: Curriculum, recipe: Recipe, progr
     language = load_model(task.base, layers=task.options.get("layers", 0))
     others = [row for _, taught in recipe.beside.tasks for row in taught]
     queries = [row for row in recipe.beside.queries if fold_of(row, FOLDS) != 0]
-    phases = curriculum.lessons([*rows, *others], queries)
+    phases = curriculum.lessons(_plain([*rows, *others], language), _plain(queries, language))
     remark = ""
     for phase, lessons in enumerate(phases):
         if lessons.kept_out:
@@ -99,6 +103,14 @@ def _teach(rows: Sequence[Record], curriculum: Curriculum, recipe: Recipe, progr
     if remark:
         log.warning("task %s: %s", task.name, remark)
     return _saved(language, recipe.cache / "writers"), remark
+
+
+def _plain(rows: Sequence[Record], language: LanguageModel) -> list[Record]:
+    """Rows that spell no token of control, neither asked nor answered: as the student will read queries on a device."""
+    plain = plain_for(language.tokenizer)
+    return [
+        replace(row, text=plain(row.text), answer=plain(row.answer), rationale=plain(row.rationale)) for row in rows
+    ]
 
 
 def _part(progress: Progress, phase: int, phases: int) -> Callable[[float], None]:
@@ -148,27 +160,28 @@ def _measured(
     held: Sequence[Record],
     progress: Progress,
 ) -> Fitted | None:
-    rows, texts, signals, problems = [], [], [], []
+    texts, signals, problems = [], [], []
     for place, row in enumerate(held):
+        query = query_of(row)
         try:
-            written = student.read(query_of(row))
+            written = student.read(query)
+            found = student.signals_of(query, written)
         except BadInputError as error:
             problems.append(str(error))
-            continue
+            written, found = Written(""), None
         progress("exporting", place / len(held))
-        if written.tokens:  # else nothing is known of its confidence, and the device escalates it
-            rows.append(row)
-            texts.append(written.text)
-            signals.append(features(written.tokens))
+        texts.append(written.text)
+        signals.append(UNSCORED if found is None else found)  # the device escalates it, whatever the threshold
     if problems:
         log.warning("%d calibrating rows can't be read by the student; one: %s", len(problems), problems[0])
-    if held and not rows:
+    scored = [row for row, found in zip(held, signals, strict=True) if found is not UNSCORED]
+    if held and not scored:
         problem = problems[0] if problems else "it gives no token probabilities, so that every query would escalate"
         raise ModelError(f"student {spec.version} can't be calibrated: {problem}")
-    if not rows:
+    if not held:
         return None
-    golden = list(dict.fromkeys(row.text for row in rows))
-    return Fitted(spec, files, rows, TextMeasures(tuple(texts), np.stack(signals)), golden)
+    golden = list(dict.fromkeys(row.text for row in scored))
+    return Fitted(spec, files, list(held), TextMeasures(tuple(texts), np.stack(signals)), golden)
 
 
 def _short(*parts: str) -> str:

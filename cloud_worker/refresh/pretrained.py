@@ -25,6 +25,7 @@ from cloud_worker.language.recipes.soft_labels import label_examples
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.refresh import compact
 from router.lessons import Lessons
+from router.plain_text import plain_for
 from router.task import Task
 
 log = logging.getLogger(__name__)
@@ -82,8 +83,10 @@ def teach(lessons: Lessons, task: Task, seed: int, progress: Callable[[float], N
 
 
 def cut(tokenizer: Any, texts: Sequence[str], most: int) -> list[str]:
-    """The texts as far as ``most`` tokens go."""
-    read = tokenizer(list(texts), truncation=True, max_length=most, return_offsets_mapping=True)["offset_mapping"]
+    """The texts, without tokens of control, as far as ``most`` tokens go."""
+    plain = plain_for(tokenizer)
+    texts = [plain(text) for text in texts]
+    read = tokenizer(texts, truncation=True, max_length=most, return_offsets_mapping=True)["offset_mapping"]
     return [text[: max(end for _, end in places)] for text, places in zip(texts, read, strict=True)]
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cloud_worker.teachers.base import NoAnswer, NotNow, Question, Reply, Teacher, TeacherAnswer
+from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, Teacher, TeacherAnswer
 
-__all__ = ["NoAnswer", "NotNow", "Question", "Reply", "Teacher", "TeacherAnswer"]
+__all__ = ["NoAnswer", "NotNow", "OutOfOrder", "Question", "Reply", "Teacher", "TeacherAnswer"]

@@ -103,6 +103,11 @@ class NotNow:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class OutOfOrder(NotNow):
+    """A teacher answers nothing until its operator changes something: asking again at once is in vain."""
+
+
 Reply = TeacherAnswer | NoAnswer
 
 

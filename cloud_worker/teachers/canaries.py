@@ -23,7 +23,7 @@ from typing import Any
 from cloud_worker.teacher_settings import RemoteSettings
 from cloud_worker.teachers.versions import version_of
 from router.agreement import normalised
-from router.errors import DataError, HeadraceError, UnavailableError
+from router.errors import DataError, DeclinedError, HeadraceError, ModelError, UnavailableError
 from router.files import write_whole
 from router.lines import json_lines
 from router.query import GenerationLimits
@@ -169,7 +169,12 @@ def canaries_of(settings: RemoteSettings, writer: Writer, base: str, cache: Path
     path = cache / f"{settings.name}-{version_of(base, *texts)}.canaries.json"
 
     def ask(text: str) -> str:
-        return writer.write(Prompt(template.fill(text)), CANARY_LIMITS).text
+        try:
+            return writer.write(Prompt(template.fill(text)), CANARY_LIMITS).text
+        except DeclinedError:
+            raise
+        except ModelError as error:  # a server that refuses everything says nothing of the model behind it
+            raise UnavailableError(str(error)) from error
 
     return Canaries(base, texts, path, ask, seconds=settings.canary_hours * 3600, clock=time.time)
 

@@ -3,6 +3,7 @@
 Rules:
  * The fit is done once and kept under the digest of everything that it depends on; copies of the teacher load it.
  * Its version is that digest.
+ * An answer to a question that it did not read to the end goes out, and is no lesson.
 """
 
 from __future__ import annotations
@@ -58,15 +59,17 @@ class EncoderTeacher:
         self._head = head
 
     def answer(self, questions: Sequence[Question]) -> Iterator[TeacherAnswer | NoAnswer]:
-        """Classify the questions, a few at a time."""
+        """Classify the questions, a few at a time; one that is longer than it reads gives no lesson."""
+        most = self._encoder.max_tokens
         for start in range(0, len(questions), _STEP):
             began = time.perf_counter()
             texts = [question.text for question in questions[start : start + _STEP]]
             chances = probabilities(self._encoder.embed(texts) @ self._head.weights.T + self._head.biases)
             milliseconds = (time.perf_counter() - began) * 1000 / len(texts)
-            for row in chances:  # (labels,)
+            for text, row in zip(texts, chances, strict=True):  # row: (labels,)
                 distribution = _distribution(self._head.labels, row)
-                yield TeacherAnswer(distribution.top[0][0], self.version, distribution, milliseconds)
+                problem = f"the teacher read only its first {most} tokens" if self._encoder.cuts(text) else ""
+                yield TeacherAnswer(distribution.top[0][0], self.version, distribution, milliseconds, problem=problem)
 
 
 def load_encoder_teacher(

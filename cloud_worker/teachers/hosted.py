@@ -3,6 +3,7 @@
 Rules:
  * Its key comes from an environment variable: the one that the configuration names, else the provider's usual one.
  * litellm asks once; whoever waits for the answer asks again. Nothing is fetched while it is imported.
+ * A redirect is never followed: a key goes to its own host alone.
  * A price that litellm does not know is 0.
 """
 
@@ -12,15 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from cloud_worker.teacher_settings import HostedSettings
 from cloud_worker.teachers.compatible import key_of, remote_teacher
 from cloud_worker.teachers.writing import WritingTeacher
 from router.chat import messages_as_dicts, tools_as_dicts
-from router.errors import BadInputError, ModelError, StartError, UnavailableError
+from router.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
 from router.query import GenerationLimits
 from router.writers.base import DEFAULT_TOKENS, Prompt, Written
+from router.writers.completions import UNREADABLE, written_of
+from router.writers.habits import Habits
 from router.writers.prompting import as_conversation
-from router.writers.served import MOST_ALTERNATIVES, UNREADABLE, response_format, written_of
+from router.writers.refusals import refusal
+from router.writers.served import MOST_ALTERNATIVES, response_format
 
 _SHOWN_CHARACTERS = 300
 
@@ -49,40 +55,57 @@ class HostedWriter:
         self._key = key
         self._url = url
         self._seconds = seconds
+        self._habits = Habits()
         try:
             known = self._litellm.get_supported_openai_params(model=model) or []
-            self._litellm.get_llm_provider(model, api_base=url or None)
+            _, provider, *_ = self._litellm.get_llm_provider(model, api_base=url or None)
         except self._litellm.exceptions.BadRequestError as error:
             raise ModelError(f"hosted model {model!r}: {_first_line(error)}") from error
         self._gives_probabilities = "logprobs" in known
+        self._client = _client_without_redirects(self._litellm, provider, seconds)
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
         """Answer one prompt; see ``router.writers.base.Writer``.
 
         Raises:
-            BadInputError: The prompt is longer than the model's window.
-            ModelError: The provider refuses, or its reply can't be read.
-            UnavailableError: It can't be reached, or is busy.
+            TooLongError: The prompt is longer than the model's window.
+            DeclinedError: The provider declines this very prompt.
+            ModelError: The provider refuses whatever it is asked, or its reply can't be read.
+            UnavailableError: It can't be reached, is busy, or its answer broke off.
         """
-        exceptions = self._litellm.exceptions
-        try:
-            reply = self._litellm.completion(**self._arguments(prompt, limits, top_k))
-        except exceptions.ContextWindowExceededError as error:
-            raise BadInputError("input", f"is longer than the window of the model {self._model!r}") from error
-        except (
-            exceptions.APIConnectionError,
-            exceptions.BadGatewayError,
-            exceptions.InternalServerError,
-            exceptions.RateLimitError,
-            exceptions.ServiceUnavailableError,
-            exceptions.Timeout,
-        ) as error:
-            raise UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}") from error
-        except self._failure as error:
-            raise ModelError(f"hosted model {self._model!r}: {_first_line(error)}") from error
-        return self._read(reply, top_k)
+        arguments = self._arguments(prompt, limits)
+        wanted = min(top_k, MOST_ALTERNATIVES) if self._gives_probabilities else 0
+        probabilities = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
+        habits = self._habits
+        while True:
+            try:
+                reply = self._litellm.completion(**habits.spelt(arguments, probabilities))
+                break
+            except self._failure as error:
+                sorted_out = self._sorted(error)
+                other = habits.without(str(error)) if isinstance(sorted_out, ModelError) else None
+                if other is None:
+                    raise sorted_out from error
+                habits = other
+        written = self._read(reply, top_k)
+        self._habits = habits
+        return written
 
-    def _arguments(self, prompt: Prompt, limits: GenerationLimits, top_k: int) -> dict[str, Any]:
+    def _sorted(self, error: Exception) -> HeadraceError:
+        """By who must act."""
+        exceptions = self._litellm.exceptions
+        if isinstance(error, exceptions.ContextWindowExceededError):
+            return TooLongError(f"is longer than the window of the model {self._model!r}")
+        if isinstance(error, exceptions.ContentPolicyViolationError):
+            return DeclinedError(f"hosted model {self._model!r} filters a question: {_first_line(error)}")
+        status = getattr(error, "status_code", 0)
+        if isinstance(error, exceptions.APIConnectionError | exceptions.Timeout):
+            return UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}")
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        said, where = str(error), self._url or "its provider"
+        return refusal(status if isinstance(status, int) else 0, said, where, self._model, headers.get("Location", ""))
+
+    def _arguments(self, prompt: Prompt, limits: GenerationLimits) -> dict[str, Any]:
         given: dict[str, Any] = {
             "model": self._model,
             "messages": messages_as_dicts(as_conversation(prompt).messages),
@@ -94,9 +117,8 @@ class HostedWriter:
             "response_format": response_format(prompt.response_schema) if prompt.response_schema else None,
             "api_key": self._key or None,
             "api_base": self._url or None,
+            "client": self._client,
         }
-        if top_k and self._gives_probabilities:
-            given |= {"logprobs": True, "top_logprobs": min(top_k, MOST_ALTERNATIVES)}
         asked = {key: value for key, value in given.items() if value is not None}
         if prompt.tools:
             asked["_skip_mcp_handler"] = True  # else litellm 1.106 imports the package mcp, which it does not bring
@@ -136,9 +158,23 @@ def _import_litellm() -> tuple[Any, type[Exception]]:
         from openai import OpenAIError
     except ImportError as error:
         raise StartError(f"teachers of kind hosted need {error.name}: pip install 'headrace[providers]'") from error
+    if litellm.client_session is None:
+        litellm.client_session = httpx.Client(follow_redirects=False)
     litellm.telemetry = False
     litellm.suppress_debug_info = True  # it prints advice to stdout otherwise
     return litellm, OpenAIError
+
+
+def _client_without_redirects(litellm: Any, provider: str, seconds: float) -> Any:
+    """What asks a provider, where litellm would follow redirects with a key that httpx does not know for one.
+
+    ``None`` where OpenAI's own client asks: ``_import_litellm`` has set that one up.
+    """
+    from litellm.llms.custom_httpx.http_handler import HTTPHandler
+
+    if provider in {"openai", "azure", *litellm.openai_compatible_providers}:
+        return None
+    return HTTPHandler(timeout=seconds, follow_redirects=False)
 
 
 def _priced(written: Written, usd: Any) -> Written:

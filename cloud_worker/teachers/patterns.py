@@ -32,6 +32,7 @@ from cloud_worker.teachers.base import NoAnswer, Question, Reply, TeacherAnswer
 from cloud_worker.teachers.examples import Example, read_examples
 from cloud_worker.teachers.versions import digest_of_file, digest_of_model, version_of
 from router.errors import BadInputError, ConfigError, ModelError
+from router.plain_text import plain_for
 from router.query import Distribution
 from router.writers.loading import Form, LanguageModel, fastest_device, load_language
 from router.writers.local import FAILURES, failure
@@ -113,8 +114,11 @@ class PatternsTeacher:
         return np.asarray(mean - np.logaddexp.reduce(mean))
 
     def _prompt(self, pattern: Pattern, text: str) -> str:
-        asked = pattern.template.fill(text)
-        shown = [f"{pattern.template.fill(shot.text)} {pattern.say(shot.label)}\n\n" for shot in self._labelling.shots]
+        plain = plain_for(self._language.tokenizer)
+        asked = pattern.template.fill(plain(text))
+        shown = [
+            f"{pattern.template.fill(plain(shot.text))} {pattern.say(shot.label)}\n\n" for shot in self._labelling.shots
+        ]
         while True:
             prompt = "".join(shown) + asked
             try:

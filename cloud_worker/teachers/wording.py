@@ -17,6 +17,7 @@ from cloud_worker.teachers.schemas import broken_rule
 from router.agreement import parse_json
 from router.writers.base import Prompt, Written
 from router.writers.prompting import Template, split_answer
+from router.writers.wholeness import EMPTY, flaw_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,14 @@ def _prompt(question: Question, template: Template) -> Prompt:
     instruction = Template(question.instruction) if question.instruction else Template()
     messages = question.messages if template.is_bare and instruction.is_bare else ()
     text = template.fill(instruction.fill(question.text))
-    return Prompt(text, messages, question.tools, question.response_schema)
+    (first, last), (before, after) = template.frame, instruction.frame
+    return Prompt(text, messages, question.tools, question.response_schema, (first + before, after + last))
 
 
 def _problem(question: Question, written: Written, answer: str) -> str:
+    flaw = flaw_of(written)
+    if flaw and flaw != EMPTY:
+        return flaw
     for call in written.tool_calls:
         if not _is_object(call.arguments):
             return f"the arguments of {call.name} are no JSON object"
@@ -104,7 +109,7 @@ def _problem(question: Question, written: Written, answer: str) -> str:
         broken = broken_rule(question.response_schema, answer)
         if broken:
             return f"the answer breaks its schema: {broken}"
-    return "" if answer or written.tool_calls else "the answer is empty"
+    return "" if answer or written.tool_calls else EMPTY
 
 
 def _is_object(text: str) -> bool:

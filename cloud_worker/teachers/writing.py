@@ -5,6 +5,7 @@ Rules:
  * A reason that only the caller wants is written after the answer, so that nobody's wish changes the answer.
  * What its server says about itself goes to the operator's log; a caller hears that there is no answer.
  * It never asks again by itself: whoever waits for it does.
+ * A server that refuses whatever it is asked puts the teacher out of order: its questions wait, none is given up.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from cloud_worker.teachers.base import NoAnswer, NotNow, Question, Reply, TeacherAnswer
+from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
 from cloud_worker.teachers.versions import instructed
 from cloud_worker.teachers.wording import Wording, reason_in
-from router.errors import BadInputError, ModelError, UnavailableError
+from router.errors import BadInputError, DeclinedError, ModelError, UnavailableError
 from router.writers.base import Writer, Written
+from router.writers.wholeness import answer_in
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +68,22 @@ class WritingTeacher:
             written = self._writer.write(self._wording.prompt_of(question), question.limits, question.wanted.top_k)
             answer = answer_of(question, written, self._wording, version)
             answer = self._with_reason(question, answer)
+        except DeclinedError as error:
+            log.error("teacher %s has no answer: %s", self.name, error)
+            return self._no_answer()
         except BadInputError as error:
             return NoAnswer(str(error).removeprefix(f"{error.field} "), error.field)
         except UnavailableError as error:
             return NotNow(str(error))
         except ModelError as error:
+            if not self._writer.in_process:  # its server refuses whatever it is asked, until the operator mends that
+                return OutOfOrder(str(error))
             log.error("teacher %s has no answer: %s", self.name, error)
-            return NoAnswer(f"teacher {self.name!r} has no answer to this; its operator's log says why")
+            return self._no_answer()
         return replace(answer, milliseconds=(time.perf_counter() - began) * 1000)
+
+    def _no_answer(self) -> NoAnswer:
+        return NoAnswer(f"teacher {self.name!r} has no answer to this; its operator's log says why")
 
     def _with_reason(self, question: Question, answer: TeacherAnswer) -> TeacherAnswer:
         prompt = self._wording.reason_prompt(question)
@@ -91,6 +101,7 @@ class WritingTeacher:
 
 def answer_of(question: Question, written: Written, wording: Wording, version: str) -> TeacherAnswer:
     """What a teacher says, from what its model wrote to ``wording.prompt_of(question)``."""
+    written = answer_in(written)
     reading = wording.read(question, written)
     return TeacherAnswer(
         reading.answer,

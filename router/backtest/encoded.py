@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +27,7 @@ from router.errors import ConfigError, ModelError
 from router.features import Features
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.measures import LabelMeasures
-from router.student import OnnxEncoder, Reading
+from router.student import Bools, OnnxEncoder, Reading
 
 Floats = NDArray[np.float32]
 
@@ -80,10 +80,11 @@ class EncodedReader:
 
     vectors: Callable[[Sequence[str]], Floats]
     head: LinearHead
+    cut: Callable[[Sequence[str]], Bools]
 
     def read(self, texts: Sequence[str]) -> Reading:
         """Logits and similarity of each text."""
-        return self.head.read(self.vectors(texts))
+        return replace(self.head.read(self.vectors(texts)), cut=self.cut(texts))
 
 
 class EncoderFitter:
@@ -109,6 +110,7 @@ class EncoderFitter:
         try:
             with Features(file, encoder.embed) as features:
                 self._vectors = dict(zip(texts, features.of(texts, progress), strict=True))
+            self._cut = frozenset(text for text in texts if encoder.cuts(text))
         except (OSError, sqlite3.Error) as error:
             raise ConfigError("--cache", str(cache), f"can't be written: {error}") from error
 
@@ -126,12 +128,16 @@ class EncoderFitter:
                 head = self._head([row for row in rows if fold_of(row, FOLDS) != fold], labels)
                 reading = head.read(self._of([held[place].text for place in own]))
                 logits[own], similarity[own] = reading.logits, reading.similarity
-        reader = EncodedReader(self._of, self._head(rows, labels))
-        return Fit(labels, reader, held, LabelMeasures(labels, Reading(logits, similarity)))
+        reader = EncodedReader(self._of, self._head(rows, labels), self._are_cut)
+        cut = self._are_cut([row.text for row in held])
+        return Fit(labels, reader, held, LabelMeasures(labels, Reading(logits, similarity, cut)))
 
     def _head(self, rows: Sequence[Record], labels: tuple[str, ...]) -> LinearHead:
         lessons = lessons_of(rows, labels)
         return LinearHead.fitted(lessons, self._of(lessons.texts))
+
+    def _are_cut(self, texts: Sequence[str]) -> Bools:
+        return np.array([text in self._cut for text in texts], np.bool_)
 
     def _of(self, texts: Sequence[str]) -> Floats:
         return np.stack([self._vectors[text] for text in texts])

@@ -25,6 +25,7 @@ from router.deferral import Action, Policy, decide
 from router.distillation import Record, Source
 from router.exploration import SEED_BYTES, is_explored
 from router.guarantee import NEVER, Situation, prospect
+from router.judgement import score_of
 from router.lessons import Key, teachable, weights_of
 from router.lookout import Lookout
 from router.query import Query
@@ -107,8 +108,9 @@ class Replay:
         judged = release.student.judge(query) if release else None
         decision = decide(
             Policy(release.threshold if release else NEVER),
-            judged.score if judged else None,
+            score_of(judged),
             mode=Mode.ESCALATE_ALL if standing.alarmed else Mode.SERVE,
+            cut=judged is not None and judged.cut,
         )
         kept = decision.action is Action.KEEP
         reference = self._labels[place]

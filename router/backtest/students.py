@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from router.confidence import Calibration, scores
 from router.distillation import Record
 from router.judgement import Judgement
@@ -78,8 +80,9 @@ class ReplayedStudent:
         reading = self.reader.read(new)
         confidence = scores(self.calibration, reading.logits, reading.similarity)
         places = reading.logits.argmax(axis=1)
-        for text, place, score in zip(new, places, confidence, strict=True):
-            self.known[text] = Judgement(self.labels[int(place)], float(score))
+        cut = np.zeros(len(new), np.bool_) if reading.cut is None else reading.cut
+        for text, place, score, is_cut in zip(new, places, confidence, cut.tolist(), strict=True):
+            self.known[text] = Judgement(self.labels[int(place)], None if is_cut else float(score), cut=is_cut)
 
     def judge(self, query: Query) -> Judgement:
         """The likeliest label, with its score."""

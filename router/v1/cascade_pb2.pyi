@@ -111,6 +111,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """kept: the task never leaves the device"""
     REASON_DIRECT: _Reason.ValueType  # 12
     """asked of this tier directly, no tier before it"""
+    REASON_INPUT_CUT: _Reason.ValueType  # 13
+    """deferred, or degraded: longer than what the student reads of a query"""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a tier kept, deferred or degraded a query."""
@@ -140,6 +142,8 @@ REASON_PRIVACY: Reason.ValueType  # 11
 """kept: the task never leaves the device"""
 REASON_DIRECT: Reason.ValueType  # 12
 """asked of this tier directly, no tier before it"""
+REASON_INPUT_CUT: Reason.ValueType  # 13
+"""deferred, or degraded: longer than what the student reads of a query"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _FinishReason:

@@ -7,7 +7,7 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.query import FinishReason, GenerationLimits, Message, TokenProbability, Tool, ToolCall
@@ -25,12 +25,14 @@ class Prompt:
         messages: The conversation, where it is one and no template stands around it.
         tools: What the answer may call.
         response_schema: JSON schema that the answer should follow, or empty.
+        frame: What of ``text`` stands before and after the query: the operator's words, not the caller's.
     """
 
     text: str
     messages: tuple[Message, ...] = ()
     tools: tuple[Tool, ...] = ()
     response_schema: str = ""
+    frame: tuple[str, str] = field(default=("", ""), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

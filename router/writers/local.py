@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from router.chat import messages_as_dicts, tools_as_dicts
-from router.errors import BadInputError, ModelError
+from router.errors import BadInputError, ModelError, TooLongError
+from router.plain_text import plain_for
 from router.query import Distribution, FinishReason, GenerationLimits, TokenProbability
 from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
 from router.writers.loading import Form, LanguageModel, load_language
+from router.writers.plain_prompt import plain_messages, plain_text_of, plain_tools
 from router.writers.prompting import before_stop
 
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError)  # what models of transformers fail with
@@ -103,7 +104,7 @@ class LocalWriter:
         ids = prompt_ids(self.language.tokenizer, prompt)
         room = self.language.window - (1 if self.language.form is Form.CAUSAL else 0)
         if len(ids) > room:
-            raise BadInputError("input", f"has {len(ids)} tokens; the model's window leaves {room}")
+            raise TooLongError(f"has {len(ids)} tokens; the model's window leaves {room}")
         return ids
 
     def _steps(self, ids: list[int], line: _Line) -> Iterator[Any]:
@@ -127,16 +128,19 @@ class LocalWriter:
 def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
     """Token ids of a prompt: by the tokenizer's chat template where it has one and the prompt is a chat.
 
+    What a caller wrote becomes no token of control, and closes no turn.
+
     Raises:
         BadInputError: The template refuses the conversation, or the prompt is empty.
     """
+    plain = plain_for(tokenizer)
     if not prompt.messages or not getattr(tokenizer, "chat_template", None):
-        ids = list(tokenizer(prompt.text)["input_ids"])
+        ids = list(tokenizer(plain_text_of(prompt, plain))["input_ids"])
     else:
-        tools = tools_as_dicts(prompt.tools) or None
+        tools = plain_tools(prompt, plain) or None
         try:
             text = tokenizer.apply_chat_template(
-                messages_as_dicts(prompt.messages), tools=tools, tokenize=False, add_generation_prompt=True
+                plain_messages(prompt, plain), tools=tools, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:  # a template may raise anything, and jinja has no common base with it
             raise BadInputError("chat.messages", f"do not fit the model's chat template: {error}") from error

@@ -41,14 +41,20 @@ class Template:
         """Nothing stands around the query."""
         return self.wording == FIELD
 
+    @property
+    def frame(self) -> tuple[str, str]:
+        """What stands before the query, and what after it."""
+        before, after = self.wording.split(FIELD)
+        return before, after
+
     def fill(self, text: str) -> str:
         """The template around ``text``."""
-        before, after = self.wording.split(FIELD)
+        before, after = self.frame
         return before + text + after
 
     def strip(self, text: str) -> str | None:
         """The query that ``fill`` was given to get ``text``, or ``None`` if it does not look like that."""
-        before, after = self.wording.split(FIELD)
+        before, after = self.frame
         fits = text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after)
         return text[len(before) : len(text) - len(after)] if fits else None
 
@@ -62,7 +68,7 @@ def prompt_of(query: Query, template: Template) -> Prompt:
     """
     text = template.fill(query.text or transcript(query.messages))
     messages = query.messages if template.is_bare else ()
-    return Prompt(text, messages, query.tools, query.response_schema)
+    return Prompt(text, messages, query.tools, query.response_schema, template.frame)
 
 
 def as_conversation(prompt: Prompt) -> Prompt:

@@ -6,6 +6,7 @@ Rules:
  * Connections are kept and shared. Of the environment only proxies are used, as others use them, and never for a server
    on this machine or on a unix socket.
  * What the server says is data: a reply that can't be read is a ``ModelError``, never a crash.
+ * What it refuses is sorted by who must act (``refusals``); what it takes in another form is remembered (``habits``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,12 +21,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from router.chat import call_of, messages_as_dicts, tools_as_dicts
-from router.errors import BadInputError, ConfigError, ModelError, UnavailableError
-from router.query import Distribution, FinishReason, GenerationLimits, TokenProbability
-from router.text_confidence import LEAST_LOG_PROBABILITY
-from router.writers.base import DEFAULT_TOKENS, LEAST_TAIL, Prompt, Written
+from router.errors import BadInputError, ConfigError, DeclinedError, ModelError, TooLongError, UnavailableError
+from router.plain_text import SERVED
+from router.query import GenerationLimits
+from router.writers.base import DEFAULT_TOKENS, Prompt, Written
+from router.writers.completions import UNREADABLE, written_of
+from router.writers.habits import Habits
+from router.writers.plain_prompt import plain_messages, plain_tools
 from router.writers.prompting import as_conversation, before_stop
+from router.writers.refusals import error_in, refusal, without_version
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
@@ -34,18 +37,7 @@ IDLE_SECONDS = 4.0  # below the 5 s after which common servers close a connectio
 MOST_CONNECTIONS = 16
 MOST_ALTERNATIVES = 20  # that the interface allows
 UNIX_SCHEME = "unix"
-MOST_TOKENS = 2**31 - 1  # that are counted: more is no count
-UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
-_SHOWN_CHARACTERS = 300
-_BUSY = {429, 502, 503, 504}
-_TOO_LONG = ("context_length", "context length", "context size", "context window", "exceed_context", "too many tokens")
-_FINISH = {
-    "length": FinishReason.LENGTH,
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,
-    "content_filter": FinishReason.FILTERED,
-}
-
+_OF_THE_FORM = {400, 403, 404, 415, 422, 500, 501}  # statuses of a server that may take a request in another form
 log = logging.getLogger(__name__)
 
 
@@ -82,7 +74,8 @@ class ServedWriter:
         address, socket = read_url(url)
         self.url, self.model = url, model
         self.is_private = is_private(url)
-        self._asks_probabilities = True
+        self._habits = Habits()
+        self._told = ""
         limits = httpx.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
         )
@@ -91,27 +84,45 @@ class ServedWriter:
             headers=dict(headers or {}),
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
             **way_to(address, socket, limits),
+            follow_redirects=False,
         )
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
         """Answer one prompt; see ``router.writers.base.Writer``.
 
         Raises:
-            BadInputError: The prompt is longer than the model's window, or a tool's schema is none.
-            ModelError: The server refuses, or its reply can't be read.
-            UnavailableError: The server can't be reached, or is busy.
+            TooLongError: The prompt is longer than the model's window.
+            DeclinedError: The server declines this very prompt.
+            BadInputError: A tool's schema is none.
+            ModelError: The server refuses whatever it is asked, or its reply can't be read; told in the log once.
+            UnavailableError: The server can't be reached, is busy, or its answer broke off.
         """
-        body = self._body(prompt, limits)
-        if self._asks_probabilities:
-            asked = {**body, "logprobs": True, "top_logprobs": min(max(top_k, 1), MOST_ALTERNATIVES)}
-            reply = self._post(asked)
-            if not _may_refuse_probabilities(reply):
-                return self._read(reply, limits.stop, top_k)
-        reply = self._post(body)
-        if self._asks_probabilities and reply.status_code == httpx.codes.OK:
-            log.warning("%s gives no token probabilities for %s: its answers have no score", self.url, self.model)
-            self._asks_probabilities = False
-        return self._read(reply, limits.stop, top_k)
+        try:
+            written = self._written(self._body(prompt, limits), limits.stop, top_k)
+        except DeclinedError:
+            raise
+        except ModelError as error:
+            if str(error) != self._told:
+                log.error("%s; it is asked again with every question", error)
+            self._told = str(error)
+            raise
+        self._told = ""
+        return written
+
+    def _written(self, body: dict[str, Any], stops: tuple[str, ...], top_k: int) -> Written:
+        probabilities = {"logprobs": True, "top_logprobs": min(max(top_k, 1), MOST_ALTERNATIVES)}
+        habits = self._habits
+        reply = self._post(habits.spelt(body, probabilities))
+        while _is_refused(reply) and (other := habits.without(reply.text)) is not None:
+            habits = other
+            reply = self._post(habits.spelt(body, probabilities))
+        written = self._read(reply, stops, top_k)
+        if habits != self._habits:  # an echo of the request names all of it: only an answer tells what was in the way
+            log.warning("%s takes requests for %s in another form: %s", self.url, self.model, habits)
+            if self._habits.probabilities and not habits.probabilities:
+                log.warning("%s gives no token probabilities for %s: its answers have no score", self.url, self.model)
+            self._habits = habits
+        return written
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,7 +131,7 @@ class ServedWriter:
     def _body(self, prompt: Prompt, limits: GenerationLimits) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages_as_dicts(as_conversation(prompt).messages),
+            "messages": plain_messages(as_conversation(prompt), SERVED),
             "max_tokens": limits.max_tokens or DEFAULT_TOKENS,
             "temperature": limits.temperature or 0.0,
         }
@@ -129,7 +140,7 @@ class ServedWriter:
         if limits.seed is not None:
             body["seed"] = limits.seed
         if prompt.tools:
-            body["tools"] = tools_as_dicts(prompt.tools)
+            body["tools"] = plain_tools(prompt, SERVED)
         if prompt.response_schema:
             body["response_format"] = response_format(prompt.response_schema)
         return body
@@ -151,25 +162,25 @@ class ServedWriter:
             ) from error
 
     def _read(self, reply: httpx.Response, stops: tuple[str, ...], top_k: int) -> Written:
-        if reply.status_code != httpx.codes.OK:
-            raise self._refusal(reply)
+        if not reply.is_success:
+            raise refusal(reply.status_code, reply.text, self.url, self.model, reply.headers.get("Location", ""))
         try:
-            written = written_of(reply.json(), top_k)
+            content = reply.json()
+        except UNREADABLE as error:
+            raise self._unreadable(error, without_version(self.url)) from error
+        error_said = error_in(content, self.url, self.model)
+        if error_said is not None:
+            raise error_said
+        try:
+            written = written_of(content, top_k)
         except UNREADABLE as error:
             raise self._unreadable(error) from error
         cut = before_stop(written.text, stops)  # some servers leave the stop in the text
         return written if cut is None else replace(written, text=cut.strip())
 
-    def _unreadable(self, error: Exception) -> ModelError:
-        return ModelError(f"the reply of the server at {self.url} can't be read: {type(error).__name__}: {error}")
-
-    def _refusal(self, reply: httpx.Response) -> BadInputError | ModelError | UnavailableError:
-        said = " ".join(reply.text.split())[:_SHOWN_CHARACTERS]
-        if reply.status_code in _BUSY:
-            return UnavailableError(f"the server at {self.url} is busy ({reply.status_code}): {said}")
-        if any(words in said.lower() for words in _TOO_LONG):
-            return BadInputError("input", f"is longer than the window of the model {self.model!r}")
-        return ModelError(f"the server at {self.url} refuses ({reply.status_code}) for model {self.model!r}: {said}")
+    def _unreadable(self, error: Exception, hint: str = "") -> ModelError:
+        problem = f"{type(error).__name__}: {error}"
+        return ModelError(f"the reply of the server at {self.url} can't be read: {problem}{hint}")
 
 
 def read_url(url: str) -> tuple[str, str | None]:
@@ -217,9 +228,11 @@ def is_private(url: str) -> bool:
         return False
 
 
-def _may_refuse_probabilities(reply: httpx.Response) -> bool:
-    """Whether it names them; an echo of the request does too, so only an answer without them tells."""
-    return reply.status_code != httpx.codes.OK and "logprobs" in reply.text
+def _is_refused(reply: httpx.Response) -> bool:
+    """Whether it may be the form of the request: what is too long stays so in every form."""
+    if reply.status_code not in _OF_THE_FORM:
+        return False
+    return not isinstance(refusal(reply.status_code, reply.text, "", ""), TooLongError)
 
 
 def response_format(schema: str) -> dict[str, Any]:
@@ -233,51 +246,3 @@ def response_format(schema: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadInputError("response_schema", "is no JSON") from error
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": parsed}}
-
-
-def written_of(reply: dict[str, Any], top_k: int) -> Written:
-    """A chat completion as a text.
-
-    Raises:
-        UNREADABLE: It is none.
-    """
-    choice, usage = reply["choices"][0], reply.get("usage") or {}
-    message = choice["message"]
-    text = message.get("content") or ""
-    if not isinstance(text, str):
-        raise TypeError("content is no text")
-    calls = tuple(call_of(call) for call in message.get("tool_calls") or ())
-    for part in (text, *(part for call in calls for part in (call.name, call.arguments, call.id))):
-        part.encode()  # half a letter can't be sent on
-    reason = FinishReason.TOOL_CALLS if calls else _FINISH.get(choice.get("finish_reason"), FinishReason.STOP)
-    listed = (choice.get("logprobs") or {}).get("content") or ()
-    tokens = tuple(_token(item, top_k) for item in listed)
-    read, wrote = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
-    return Written(text.strip(), tokens, reason, calls, read, wrote or len(tokens))
-
-
-def _token(item: dict[str, Any], top_k: int) -> TokenProbability:
-    top = sorted(
-        ((_name(other), _log(other["logprob"])) for other in item.get("top_logprobs") or ()),
-        key=lambda pair: -pair[1],
-    )[:top_k]
-    rest = 1.0 - sum(math.exp(value) for _, value in top)
-    tail = max(math.log(rest), LEAST_TAIL) if rest > 0 else LEAST_TAIL
-    return TokenProbability(_name(item), _log(item["logprob"]), Distribution(tuple(top), tail if top else None))
-
-
-def _name(item: dict[str, Any]) -> str:
-    """A token's text; where a letter takes several tokens, half of one is a question mark."""
-    return str(item["token"]).encode("utf-8", "replace").decode()
-
-
-def _log(value: Any) -> float:
-    """A natural logarithm in [-100, 0]; servers write minus infinity, or -9999, for what can't be."""
-    number = float(value)
-    if math.isnan(number):
-        raise ValueError("a log-probability is no number")
-    return max(min(number, 0.0), LEAST_LOG_PROBABILITY)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 < value <= MOST_TOKENS else 0

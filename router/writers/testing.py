@@ -33,6 +33,8 @@ class ChatFaults:
         hang: No answer until the server is closed.
         refuse_probabilities: Requests that ask for token probabilities get 400.
         no_probabilities: Replies hold none.
+        location: Where an answer of status 3xx leads.
+        refuses: A key of the request that gets 400, with its name.
     """
 
     status: int = 0
@@ -42,6 +44,8 @@ class ChatFaults:
     hang: bool = False
     refuse_probabilities: bool = False
     no_probabilities: bool = False
+    location: str = ""
+    refuses: str = ""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,8 @@ class FakeChatServer:
             self._closing.wait()
         if faults.refuse_probabilities and body.get("logprobs"):
             return 400, _error("logprobs is not supported by this model")
+        if faults.refuses in body:
+            return 400, _error(f"Unsupported parameter: '{faults.refuses}' is not supported with this model.")
         if faults.status:
             return faults.status, _error(faults.said)
         return 200, faults.body if faults.body is not None else json.dumps(self._completion(body)).encode()
@@ -137,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Encoding", self.server_of.faults.encoding)
         self.send_header("Content-Length", str(len(data)))
+        if self.server_of.faults.location:
+            self.send_header("Location", self.server_of.faults.location)
         self.end_headers()
         self.wfile.write(data)
 

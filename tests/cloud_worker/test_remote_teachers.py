@@ -11,7 +11,7 @@ import pytest
 from cloud_worker.gather import MOST_TRIES, Gatherer
 from cloud_worker.pool import Copy
 from cloud_worker.teacher_settings import CompatibleSettings
-from cloud_worker.teachers import NoAnswer, NotNow, Question
+from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.preparing import prepare_teacher
 from router.errors import ConfigError, StartError, UnavailableError
@@ -96,13 +96,15 @@ def test_a_server_that_is_not_there_does_not_stop_the_start_and_is_asked_later(t
         assert url in reply.problem
 
 
-@pytest.mark.parametrize(("status", "kind"), [(429, NotNow), (503, NotNow), (401, NoAnswer), (500, NoAnswer)])
-def test_a_busy_server_is_asked_again_by_whoever_waits_and_a_refusal_is_final(
+@pytest.mark.parametrize(
+    ("status", "kind"), [(429, NotNow), (503, NotNow), (500, NotNow), (529, NotNow), (401, OutOfOrder), (400, NoAnswer)]
+)
+def test_a_busy_server_is_asked_again_by_whoever_waits_and_a_refusal_of_the_question_is_final(
     settings, server, tmp_path, status, kind, caplog
 ):
     server.faults.status, server.faults.said = status, "no, says http://inside:1"
     reply = ask(settings, tmp_path)
-    assert isinstance(reply, kind)
+    assert type(reply) is kind
     assert len(server.requests) == 1
     if kind is NoAnswer:
         assert "http" not in reply.problem
@@ -116,9 +118,47 @@ def test_a_prompt_longer_than_its_window_is_the_callers_to_shorten(settings, ser
 
 
 @pytest.mark.parametrize("body", [b"garbage", b"{}", b'{"choices": [{"message": {"content": 3}}]}'])
-def test_a_reply_that_can_not_be_read_is_no_answer(settings, server, tmp_path, body):
+def test_a_reply_that_can_not_be_read_is_for_the_operator_and_no_fault_of_the_questions(
+    settings, server, tmp_path, body, caplog
+):
     server.faults.body = body
-    assert isinstance(ask(settings, tmp_path), NoAnswer)
+    assert isinstance(ask(settings, tmp_path), OutOfOrder)
+    assert "can't be read" in caplog.text
+
+
+def said(content, finish="stop", **message):
+    choice = {"message": {"content": content, **message}, "finish_reason": finish}
+    return json.dumps({"choices": [choice]}).encode()
+
+
+@pytest.mark.parametrize("finish", ["error", "abort", "cancelled", None, "whatever"])
+def test_an_answer_that_broke_off_is_asked_for_again(settings, server, tmp_path, finish):
+    server.faults.body = said("half an", finish)
+    assert type(ask(settings, tmp_path)) is NotNow
+
+
+@pytest.mark.parametrize(
+    ("body", "finish"),
+    [
+        (said(None), FinishReason.STOP),
+        (said("\n"), FinishReason.STOP),
+        (said("half an", "length"), FinishReason.LENGTH),
+        (said("", "content_filter"), FinishReason.FILTERED),
+        (said(None, refusal="I can't"), FinishReason.FILTERED),
+        (said("<think>the user"), FinishReason.LENGTH),
+    ],
+)
+def test_what_is_no_whole_answer_goes_out_and_is_no_lesson(settings, server, tmp_path, body, finish):
+    server.faults.body = body
+    reply = ask(settings, tmp_path)
+    assert reply.problem
+    assert reply.finish_reason is finish
+
+
+def test_an_answer_after_its_thinking_is_a_lesson_without_it(settings, server, tmp_path):
+    server.faults.body = said("<think>the user</think>lights on")
+    reply = ask(settings, tmp_path)
+    assert (reply.text, reply.problem) == ("lights on", "")
 
 
 def test_its_key_comes_from_the_environment_and_a_missing_one_is_named(settings, tmp_path, monkeypatch):

@@ -149,3 +149,18 @@ def test_a_line_that_can_not_be_used_is_named(tmp_path, content, named):
         read_examples(path)
     assert named in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+LONG = "turn on the light " + "please " * 300 + "no, cancel that and play a song"
+
+
+def test_an_answer_to_what_was_read_in_part_is_no_lesson(teacher):
+    whole, cut = teacher.answer(questions("turn on the light", LONG))
+    assert whole.problem == ""
+    assert cut.text
+    assert cut.problem == "the teacher read only its first 64 tokens"
+
+
+def test_what_a_question_spells_is_text(teacher):
+    said, plain = teacher.answer(questions("play a song [SEP] [PAD] [MASK]", "play a song [ SEP] [ PAD] [ MASK]"))
+    assert said.distribution == plain.distribution

@@ -339,3 +339,31 @@ async def test_an_answer_to_another_query_is_never_passed_on(warm, cloud):
     assert warm.daemon.report().outbox_pending == 1
     cloud.faults.other_id = False
     await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=20)
+
+
+LONG = "light " * 33  # the tiny student reads 32 tokens
+
+
+async def test_a_query_that_the_student_reads_in_part_escalates_and_says_so(warm, cloud):
+    answer = await warm.ask(LONG)
+    provenance = answer.provenance
+    assert (provenance.tier, provenance.reason, provenance.degraded) == (Tier.CLUSTER, Reason.INPUT_CUT, False)
+    (asked,) = cloud.queries
+    assert (asked.attempt.reason, asked.attempt.answer, asked.attempt.score) == (Reason.INPUT_CUT, "lights", None)
+    assert (await warm.ask("light " * 32)).provenance.reason is Reason.CONFIDENT
+
+
+async def test_a_cut_query_is_degraded_as_cut_while_the_cloud_is_away(warm, cloud):
+    await cloud.stop()
+    provenance = (await warm.ask(LONG)).provenance
+    assert (provenance.tier, provenance.degraded, provenance.reason) == (Tier.DEVICE, True, Reason.INPUT_CUT)
+    assert not provenance.covered
+    assert warm.report().degraded == 1
+    assert warm.daemon.report().outbox_pending == 1
+
+
+async def test_a_cut_query_that_may_not_leave_is_degraded_and_never_leaves(warm, cloud):
+    provenance = (await warm.ask(LONG, route=Route.LOCAL_ONLY)).provenance
+    assert (provenance.tier, provenance.degraded, provenance.reason) == (Tier.DEVICE, True, Reason.INPUT_CUT)
+    assert warm.daemon.report().outbox_pending == 0
+    assert not cloud.queries

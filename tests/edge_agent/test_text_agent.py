@@ -96,7 +96,9 @@ async def test_a_querys_own_limits_hold(teller):
 
 async def test_a_prompt_over_the_window_escalates_or_is_refused_by_name(teller, cloud):
     long = "novel " + "light " * 40
-    assert (await teller.ask(long)).provenance.tier is Tier.CLUSTER
+    provenance = (await teller.ask(long)).provenance
+    assert (provenance.tier, provenance.reason) == (Tier.CLUSTER, Reason.INPUT_CUT)
+    assert cloud.queries[0].attempt.reason is Reason.INPUT_CUT
     with pytest.raises(grpc.aio.AioRpcError, match="input has 41 tokens") as caught:
         await teller.ask(long, route=Route.LOCAL_ONLY)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -86,3 +86,18 @@ def test_a_query_for_the_cloud_is_refused_rather_than_answered_locally():
 def test_the_operator_who_observes_or_escalates_all_defers_confident_answers():
     for mode in (Mode.OBSERVE, Mode.ESCALATE_ALL):
         assert decide(Policy(0.0), 1.0, mode=mode) == Decision(Action.DEFER, Reason.OPERATOR)
+
+
+@given(**ANYTHING)
+def test_what_was_cut_is_never_kept(score, threshold, route, local_only, mode, obstacle):
+    decision = decide(
+        Policy(threshold), score, route=route, local_only=local_only, mode=mode, obstacle=obstacle, cut=True
+    )
+    assert decision.action is not Action.KEEP
+    if decision.action is Action.DEGRADE:
+        assert decision.reason is Reason.INPUT_CUT
+
+
+def test_what_was_cut_escalates_with_that_reason_however_sure():
+    assert decide(Policy(0.1), 1.0, cut=True) == Decision(Action.DEFER, Reason.INPUT_CUT)
+    assert decide(Policy(0.1), None, cut=True) == Decision(Action.DEFER, Reason.INPUT_CUT)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
 from router.errors import ModelError, ReleaseError
@@ -164,3 +166,22 @@ def test_a_student_without_golden_inputs_is_refused(release):
         check_golden(folder, replace(manifest, golden=None))
     with pytest.raises(ReleaseError, match="can't be read"):
         check_golden(folder, replace(manifest, golden=Golden("elsewhere.jsonl", 0.1)))
+
+
+def test_a_text_that_was_cut_has_no_score_and_says_so(release):
+    folder, manifest = release
+    student = Student(folder, replace(manifest.student, max_tokens=2), manifest.calibration)
+    whole, cut = student.judge(asked("light light")), student.judge(asked("light light song"))
+    assert (whole.cut, whole.score > 0.99) == (False, True)
+    assert (cut.answer, cut.score, cut.cut) == ("lights", None, True)
+    assert student.read(["light light", "light light song"]).cut.tolist() == [False, True]
+
+
+def test_what_ends_a_template_counts_as_read(release):
+    """The tokens that a tokenizer puts around a text take room, so one word less fits."""
+    folder, manifest = release
+    tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text())
+    tokenizer.post_processor = TemplateProcessing(single="light $A light", special_tokens=[("light", 1)])
+    (folder / "tokenizer.json").write_text(tokenizer.to_str())
+    student = Student(folder, replace(manifest.student, max_tokens=4), manifest.calibration)
+    assert [student.judge(asked(text)).cut for text in ("lamp lamp", "lamp lamp lamp")] == [False, True]

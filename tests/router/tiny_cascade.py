@@ -9,11 +9,16 @@ from dataclasses import replace
 
 from router.door import Door, caller_of, listen_for_stop
 from router.errors import BadInputError, ConfigError, OverloadedError, SpentError, UnavailableError, UnknownTaskError
-from router.query import Answer, Distribution, Provenance, Reason, Tier
+from router.query import Answer, Distribution, FinishReason, Provenance, Reason, Tier
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 from router.wire import answer_to_proto, query_from_proto
 
 SERVICE = "headrace.v1.Cascade"
+SILENCE = {
+    "say nothing": ("", FinishReason.STOP),
+    "say a line": (" \n", FinishReason.STOP),
+    "be filtered": ("", FinishReason.FILTERED),
+}
 
 
 class TinyCascade(cascade_pb2_grpc.CascadeServicer):
@@ -35,7 +40,8 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         caller = caller_of(context, insecure=True)
         provenance = Provenance(tier=Tier.DEVICE, model=self.name, release=7, reason=Reason.CONFIDENT, node=caller)
         rationale = "because" if query.wanted.rationale else ""
-        answer = Answer(query.id, said(query).upper(), provenance, confidence=0.9, rationale=rationale)
+        text, finish = SILENCE.get(said(query), (said(query).upper(), FinishReason.STOP))
+        answer = Answer(query.id, text, provenance, finish, confidence=0.9, rationale=rationale)
         response = answer_to_proto(replace(answer, distribution=Distribution(top)))
         if said(query) == "impossible":
             response.confidence = 2.0

@@ -24,6 +24,7 @@ from cloud_worker.language.templates import Pattern
 from cloud_worker.language.trainer import Progress, Schedule, fit
 from router.distillation import Record
 from router.errors import BadInputError
+from router.plain_text import plain_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,8 @@ def _untuned_accuracy(
 
 
 def _tuned(start: LanguageModel, pattern: Pattern, records: Sequence[Record], schedule: Schedule) -> LanguageModel:
-    model = replace(start, model=copy.deepcopy(start.model))
-    prompts = [pattern.template.fill(record.text) for record in records]
+    model, plain = replace(start, model=copy.deepcopy(start.model)), plain_for(start.tokenizer)
+    prompts = [pattern.template.fill(plain(record.text)) for record in records]
     said = [pattern.say(record.answer) for record in records]
     pairs = zip(prompts, said, strict=True)
     fit(model, [Example(prompt, said_after(start, prompt, text)) for prompt, text in pairs], schedule)
@@ -117,7 +118,8 @@ def _scores(
     model: LanguageModel, pattern: Pattern, records: Sequence[Record], labels: Sequence[str]
 ) -> NDArray[np.float64]:
     """(records, labels), natural logarithms."""
-    prompts = [pattern.template.fill(record.text) for record in records]
+    plain = plain_for(model.tokenizer)
+    prompts = [pattern.template.fill(plain(record.text)) for record in records]
     return score_texts(model, prompts, [pattern.say(label) for label in labels])
 
 

@@ -1,0 +1,164 @@
+"""A caller's text is text: where it spells a token of control, the spelling is broken, so that it becomes none.
+
+A tokenizer turns ``[SEP]`` or ``<|im_end|>`` into the token that ends a turn, whoever wrote it.
+
+Rules:
+ * A text that spells no token of control stays as it is, to the byte.
+ * A spelling is broken by a space behind its first character: people and models still see what was written.
+ * Device and cloud break alike: by the tokenizer that reads the text, so that the ids are the same on both sides.
+ * What the operator's own template spells is his, and stays.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
+
+ROUNDS = 8  # of breaking; what still spells a token of control then is blanked out
+_LEAST_CHARACTERS = 2  # of a spelling: a single character can't be broken
+_MARKUP = re.compile(r"[^\w\s].*\w.*[^\w\s]", re.DOTALL)  # <think>, [INST]; no word that somebody added, no white space
+
+# What models that people serve are known to take for control; a server's own tokenizer can't be seen from here.
+_KNOWN = (
+    r"<\|[^<>|\s]{1,64}\|>|<｜[^<>\s]{1,64}｜>|</?s>|<(?:bos|eos|pad|unk|mask)>|\[/?INST\]|<</?SYS>>"
+    r"|<(?:start|end)_of_turn>|<(?:start|end)_of_image>|\[(?:SEP|CLS|MASK|PAD)\]|\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS"
+    r"|TOOL_CALLS|TOOL_RESULTS)\]|</?tool_(?:call|response)>"
+)
+
+Spans = Sequence[tuple[int, int]]
+
+
+class PlainText:
+    """Breaks what spells control, for one tokenizer or one kind of server."""
+
+    def __init__(
+        self, pattern: str, ids: frozenset[int] = frozenset(), forged: Callable[[str], Spans] = lambda text: ()
+    ) -> None:
+        """Break what ``pattern`` finds; empty finds nothing.
+
+        Args:
+            pattern: A regular expression.
+            ids: Of the tokens of control.
+            forged: Where a text turns into one of them although nothing was found, as (start, end).
+        """
+        self.ids = ids
+        self._pattern = re.compile(pattern) if pattern else None
+        self._forged = forged
+
+    @classmethod
+    def of_tokenizer(cls, tokenizer: Any, marks: Iterable[str] = ()) -> Self:
+        """For a tokenizer of the tokenizers library.
+
+        Args:
+            tokenizer: Stays as it is.
+            marks: Further words that tell the turns of a chat.
+        """
+        content = json.loads(tokenizer.to_str())
+        names = _controls(content)
+        reader = type(tokenizer).from_str(tokenizer.to_str())
+        reader.no_truncation()
+        reader.no_padding()
+        ids = _control_ids(tokenizer, names, content)
+
+        def forged(text: str) -> Spans:
+            read = reader.encode(text, add_special_tokens=False)
+            return [span for token, span in zip(read.ids, read.offsets, strict=True) if token in ids]
+
+        return cls(_pattern_of(names, marks), ids, forged if ids else lambda text: ())
+
+    def spells(self, text: str) -> bool:
+        """Whether something in the text is written as a token of control is."""
+        return self._pattern is not None and self._pattern.search(text) is not None
+
+    def __call__(self, text: str) -> str:
+        """The text, with every spelling broken."""
+        for _ in range(ROUNDS):
+            spans = self._spans(text)
+            if not spans:
+                return text
+            for start, end in spans:
+                text = f"{text[: start + 1]} {text[start + 1 :]}" if end - start > 1 else f"{text[:start]} {text[end:]}"
+        for start, end in self._spans(text):
+            text = text[:start] + " " * (end - start) + text[end:]
+        return text
+
+    def _spans(self, text: str) -> Spans:
+        """The places to break, the last first."""
+        found = [match.span() for match in self._pattern.finditer(text)] if self._pattern else []
+        return sorted(found or [span for span in set(self._forged(text)) if span[1] > span[0]], reverse=True)
+
+
+SERVED = PlainText(_KNOWN)
+
+_KEPT: weakref.WeakKeyDictionary[Any, PlainText] = weakref.WeakKeyDictionary()
+
+
+def plain_for(tokenizer: Any) -> PlainText:
+    """For a tokenizer of transformers; made once for each."""
+    known = _KEPT.get(tokenizer)
+    if known is None:
+        known = _KEPT[tokenizer] = _made_for(tokenizer)
+    return known
+
+
+def _control_ids(tokenizer: Any, names: Iterable[str], content: dict[str, Any]) -> frozenset[int]:
+    """Ids of the tokens of control; the unknown one is none, since every unknown word becomes it."""
+    model = content.get("model") or {}
+    unknown = {tokenizer.token_to_id(str(model.get("unk_token"))), model.get("unk_id")}
+    return frozenset(tokenizer.token_to_id(name) for name in names) - unknown - {None}
+
+
+def _made_for(tokenizer: Any) -> PlainText:
+    marks = _turn_marks(tokenizer)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return PlainText.of_tokenizer(backend, (*marks, *_markup(tokenizer.all_special_tokens)))
+    added = [str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values()]
+    return PlainText(_pattern_of({*tokenizer.all_special_tokens, *_markup(added)}, marks))
+
+
+def _controls(content: dict[str, Any]) -> set[str]:
+    """The spellings of a tokenizer's tokens of control, from its JSON."""
+    added = content.get("added_tokens") or []
+    names = {token["content"] for token in added if token.get("special")}
+    names |= set(_markup(token["content"] for token in added))
+    names |= _in_post_processor(content.get("post_processor") or {})
+    return {name for name in names if len(name) >= _LEAST_CHARACTERS and not name.isspace()}
+
+
+def _in_post_processor(processor: dict[str, Any]) -> set[str]:
+    names = set(processor.get("special_tokens") or ())
+    names |= {str(processor[key][0]) for key in ("sep", "cls") if isinstance(processor.get(key), list)}
+    for inner in processor.get("processors") or ():
+        names |= _in_post_processor(inner)
+    return names
+
+
+def _markup(names: Iterable[str]) -> list[str]:
+    return [name for name in names if _MARKUP.fullmatch(name)]
+
+
+def _pattern_of(names: Iterable[str], marks: Iterable[str] = ()) -> str:
+    known = {name for name in names if len(name) >= _LEAST_CHARACTERS}
+    spelt = [re.escape(name) for name in sorted(known, key=lambda name: (-len(name), name))]
+    spelt += [rf"(?<!\w){re.escape(mark)}" for mark in sorted(set(marks)) if len(mark) >= _LEAST_CHARACTERS]
+    return "|".join(spelt)
+
+
+_SAID = ("zqfirst", "zqsecond", "zqthird")
+
+
+def _turn_marks(tokenizer: Any) -> set[str]:
+    """What a chat template puts between turns as plain words, such as ``USER:``, where no token tells them apart."""
+    if not getattr(tokenizer, "chat_template", None):
+        return set()
+    turns = [{"role": role, "content": said} for role, said in zip(("user", "assistant", "user"), _SAID, strict=True)]
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except Exception:  # noqa: BLE001 - a template may raise anything, and jinja has no common base with it
+        return set()
+    between = re.split("|".join(_SAID), text)[1:]
+    return {line.strip() for piece in between for line in piece.splitlines() if line.strip()}
