@@ -24,6 +24,7 @@ from router.query import GenerationLimits
 from router.writers.base import DEFAULT_TOKENS, Prompt, Written
 from router.writers.completions import UNREADABLE, written_of
 from router.writers.habits import Habits
+from router.writers.once import Once
 from router.writers.prompting import as_conversation
 from router.writers.refusals import refusal
 from router.writers.served import MOST_ALTERNATIVES, response_format
@@ -56,6 +57,7 @@ class HostedWriter:
         self._url = url
         self._seconds = seconds
         self._habits = Habits()
+        self._once = Once()
         try:
             known = self._litellm.get_supported_openai_params(model=model) or []
             _, provider, *_ = self._litellm.get_llm_provider(model, api_base=url or None)
@@ -73,23 +75,26 @@ class HostedWriter:
             ModelError: The provider refuses whatever it is asked, or its reply can't be read.
             UnavailableError: It can't be reached, is busy, or its answer broke off.
         """
-        arguments = self._arguments(prompt, limits)
         wanted = min(top_k, MOST_ALTERNATIVES) if self._gives_probabilities else 0
         probabilities = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
+        with self._once.telling():
+            reply, habits = self._asked(self._arguments(prompt, limits), probabilities)
+            written = self._read(reply, top_k)
+        self._habits = habits
+        return written
+
+    def _asked(self, arguments: dict[str, Any], probabilities: dict[str, Any]) -> tuple[Any, Habits]:
+        """The reply, and in which form it was asked for."""
         habits = self._habits
         while True:
             try:
-                reply = self._litellm.completion(**habits.spelt(arguments, probabilities))
-                break
+                return self._litellm.completion(**habits.spelt(arguments, probabilities)), habits
             except self._failure as error:
-                sorted_out = self._sorted(error)
-                other = habits.without(str(error)) if isinstance(sorted_out, ModelError) else None
+                found = self._sorted(error)
+                other = habits.without(str(error)) if isinstance(found, ModelError) else None
                 if other is None:
-                    raise sorted_out from error
+                    raise found from error
                 habits = other
-        written = self._read(reply, top_k)
-        self._habits = habits
-        return written
 
     def _sorted(self, error: Exception) -> HeadraceError:
         """By who must act."""

@@ -50,7 +50,7 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
         part.encode()  # half a letter can't be sent on
     listed = (choice.get("logprobs") or {}).get("content") or ()
     tokens = tuple(_token(item, top_k) for item in listed)
-    reason = _finish(choice.get("finish_reason"), bool(calls))
+    reason = _finish(_end_of(choice), bool(calls))
     read, wrote = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
     return Written(
         text.strip(),
@@ -61,6 +61,13 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
         tokens_out=wrote or len(tokens),
         rationale=thought.strip(),
     )
+
+
+def _end_of(choice: dict[str, Any]) -> Any:
+    """The word for its end: as the provider said it, where a library between has put another in its place."""
+    kept = choice.get("provider_specific_fields")
+    native = kept.get("native_finish_reason") if isinstance(kept, dict) else None
+    return choice.get("finish_reason") if native is None else native
 
 
 def _finish(said: Any, calls: bool) -> FinishReason:

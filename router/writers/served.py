@@ -21,12 +21,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from router.errors import BadInputError, ConfigError, DeclinedError, ModelError, TooLongError, UnavailableError
+from router.errors import BadInputError, ConfigError, ModelError, TooLongError, UnavailableError
 from router.plain_text import SERVED
 from router.query import GenerationLimits
 from router.writers.base import DEFAULT_TOKENS, Prompt, Written
 from router.writers.completions import UNREADABLE, written_of
 from router.writers.habits import Habits
+from router.writers.once import Once
 from router.writers.plain_prompt import plain_messages, plain_tools
 from router.writers.prompting import as_conversation, before_stop
 from router.writers.refusals import error_in, refusal, without_version
@@ -75,7 +76,7 @@ class ServedWriter:
         self.url, self.model = url, model
         self.is_private = is_private(url)
         self._habits = Habits()
-        self._told = ""
+        self._once = Once()
         limits = httpx.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
         )
@@ -97,17 +98,8 @@ class ServedWriter:
             ModelError: The server refuses whatever it is asked, or its reply can't be read; told in the log once.
             UnavailableError: The server can't be reached, is busy, or its answer broke off.
         """
-        try:
-            written = self._written(self._body(prompt, limits), limits.stop, top_k)
-        except DeclinedError:
-            raise
-        except ModelError as error:
-            if str(error) != self._told:
-                log.error("%s; it is asked again with every question", error)
-            self._told = str(error)
-            raise
-        self._told = ""
-        return written
+        with self._once.telling():
+            return self._written(self._body(prompt, limits), limits.stop, top_k)
 
     def _written(self, body: dict[str, Any], stops: tuple[str, ...], top_k: int) -> Written:
         probabilities = {"logprobs": True, "top_logprobs": min(max(top_k, 1), MOST_ALTERNATIVES)}

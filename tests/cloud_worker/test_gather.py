@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from cloud_worker.gather import MOST_TRIES, Gatherer, NotReachedError
-from cloud_worker.teachers import NoAnswer, Question, TeacherAnswer
+from cloud_worker.teachers import NoAnswer, OutOfOrder, Question, TeacherAnswer
 from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 
@@ -135,3 +135,19 @@ async def test_a_question_waits_for_a_copy_that_is_being_replaced_however_often_
     gatherer = Gatherer("big", ask, max_batch=8, max_calls=2, max_waiting=100)
     assert (await gatherer.ask(Question("q"), 30.0)).text == "here again"
     assert refused == 2 * MOST_TRIES
+
+
+async def test_a_teacher_that_is_out_of_order_is_told_once_and_its_questions_may_come_again(gatherer, caplog):
+    calls = []
+
+    async def ask(questions):
+        calls.append(len(questions))
+        yield [(place, OutOfOrder("refuses (401): key 1234")) for place in range(len(questions))]
+
+    gatherer._ask = ask
+    for number in range(3):
+        with pytest.raises(UnavailableError, match="out of order") as told:
+            await gatherer.ask(Question(f"t{number}"), 10)
+        assert "1234" not in str(told.value)
+    assert calls == [1, 1, 1]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from cloud_worker.teacher_settings import HostedSettings
-from cloud_worker.teachers import NoAnswer, NotNow, Question
+from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.hosted import HostedWriter, load_hosted_teacher
-from router.errors import BadInputError, ModelError
+from router.errors import BadInputError, HeadraceError, ModelError
 from router.query import GenerationLimits, Message, Tool, Wanted
 from router.writers.base import Prompt
 from router.writers.testing import FakeChatServer
@@ -74,12 +74,51 @@ def test_a_busy_or_absent_provider_is_asked_once_and_the_question_waits(settings
     assert isinstance(ask(away, tmp_path), NotNow)
 
 
-def test_a_refusal_is_no_answer_and_its_words_are_the_operators(settings, server, tmp_path, caplog):
-    server.faults.status, server.faults.said = 401, "the key ends in 1234"
+def test_a_refusal_of_the_question_is_no_answer_and_its_words_are_the_operators(settings, server, tmp_path, caplog):
+    server.faults.status, server.faults.said = 400, "can't read what ends in 1234"
     reply = ask(settings, tmp_path)
     assert isinstance(reply, NoAnswer)
     assert "1234" not in reply.problem
     assert "1234" in caplog.text
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, OutOfOrder), (404, OutOfOrder), (500, NotNow), (529, NotNow)])
+def test_what_is_no_fault_of_the_questions_gives_it_up_for_nobody(settings, server, tmp_path, caplog, status, kind):
+    server.faults.status, server.faults.said = status, "no, says 1234"
+    assert type(ask(settings, tmp_path)) is kind
+    assert ("1234" in caplog.text) == (kind is OutOfOrder)
+
+
+def test_a_redirect_is_not_followed(settings, server, tmp_path):
+    with FakeChatServer(lambda text: "stolen") as elsewhere:
+        server.faults.status, server.faults.location = 307, f"{elsewhere.url}/chat/completions"
+        assert isinstance(ask(settings, tmp_path), NotNow)
+        assert elsewhere.connections == 0
+
+
+def test_a_key_of_another_form_follows_no_redirect(server):
+    with FakeChatServer(lambda text: "stolen") as elsewhere:
+        server.faults.status, server.faults.location = 307, f"{elsewhere.url}/chat/completions"
+        with pytest.raises(HeadraceError):
+            HostedWriter("anthropic/claude-sonnet-4-5", key="x", url=server.url).write(Prompt("it"))
+        assert elsewhere.connections == 0
+
+
+def test_another_spelling_is_remembered(settings, server):
+    server.faults.refuses = "max_tokens"
+    writer = HostedWriter(PRICED, key="x", url=server.url)
+    for _ in range(2):
+        assert writer.write(Prompt("it"), GenerationLimits(max_tokens=3)).text
+    assert len(server.requests) == 3
+    assert server.requests[-1]["max_completion_tokens"] == 3
+
+
+@pytest.mark.parametrize("finish", ["error", "abort", "whatever"])
+def test_an_answer_that_broke_off_is_no_lesson(settings, server, tmp_path, finish):
+    choice = {"index": 0, "message": {"role": "assistant", "content": "half an"}, "finish_reason": finish}
+    server.faults.body = json.dumps({"id": "x", "object": "chat.completion", "choices": [choice]}).encode()
+    reply = ask(settings, tmp_path)
+    assert isinstance(reply, NotNow) or reply.problem
 
 
 def test_a_prompt_longer_than_the_window_is_the_callers_to_shorten(server):

@@ -334,7 +334,7 @@ async def test_consent_can_be_refused_from_the_shell(door):
 def test_an_answer_without_a_word_is_told_and_no_success(ask, text):
     result = ask(text)
     assert (result.exit_code, result.stdout) == (74, "")
-    assert "headrace: tiny (device) gave an answer without a word" in result.stderr
+    assert "headrace: tiny on 0 (device) gave an answer without a word" in result.stderr
     assert ("filtered" in result.stderr) == (text == "be filtered")
     assert json.loads(ask(text, "--json").stdout)["error"]["kind"] == "EmptyAnswerError"
 
@@ -343,5 +343,5 @@ def test_a_question_of_a_file_whose_answer_holds_no_word_is_counted_as_failed(as
     source = write_lines(tmp_path / "in.jsonl", {"text": "a"}, {"text": "say nothing"}, {"text": "b"})
     result = ask("--file", source, "--out", tmp_path / "out.jsonl")
     assert result.exit_code == 74
-    assert "line 2: tiny (device) gave an answer without a word" in result.stderr
+    assert "line 2: tiny on 0 (device) gave an answer without a word" in result.stderr
     assert [line["text"] for line in read_lines(tmp_path / "out.jsonl")] == ["a", "b"]

@@ -5,6 +5,7 @@ import pytest
 
 from cloud_worker.refresh import compact
 from cloud_worker.refresh.distil import FOLDS, Recipe, fit, targets_of
+from cloud_worker.refresh.export import golden_inputs
 from router.features import Features
 from router.lessons import fold_of, lessons_of
 from router.student import Student
@@ -114,3 +115,24 @@ def test_a_recipe_makes_targets_soft_flat_or_hard(rows):
     flat = targets_of(soft, replace(TASK, options={"temperature": 4.0})).targets
     assert np.allclose(flat.sum(axis=1), 1)
     assert (flat[:, 1] < 0.7).all() and (flat.argmax(axis=1) == 1).all()
+
+
+LONG = "turn the lights on " + "word " * 100 + "no play a song"
+
+
+@pytest.mark.parametrize("kind", ["compact", "encoder-head"])
+def test_what_the_student_cuts_is_measured_as_cut(kind, recipe, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(compact.Schedule, "__init__", _short(compact.Schedule.__init__))
+    rows = [*rows[:-20], *(replace(row, text=f"{LONG} {place}") for place, row in enumerate(rows[-20:]))]
+    fitted = fit(rows, replace(recipe, task=replace(TASK, student=kind)), quietly)
+    assert [row.text.startswith(LONG) for row in fitted.rows] == fitted.measures.reading.cut.tolist()
+    assert any(fitted.measures.reading.cut)
+    calibrated = fitted.measures.calibrate(np.ones(len(fitted.rows), bool), np.ones(len(fitted.rows)))
+    (tmp_path / "golden").write_bytes(golden_inputs(judging(fitted, calibrated.label, tmp_path), fitted.golden))
+    assert "word word" not in (tmp_path / "golden").read_text()
+
+
+def judging(fitted, calibration, folder):
+    student = opened(fitted, folder)
+    student.calibration = calibration
+    return student
