@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
-from cloud_worker import feedback_review, operate, truth
+from cloud_worker import devices, feedback_review, operate, truth
 from cloud_worker.audit_verdict import audit_verdict
 from cloud_worker.bases import check_bases
 from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
@@ -29,6 +29,7 @@ from cloud_worker.evaluate import evaluate
 from cloud_worker.leftovers import end_leftovers, mark
 from cloud_worker.named_models import check_named_models
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
+from cloud_worker.running_config import keep_running
 from cloud_worker.steps import Steps
 from cloud_worker.teachers.preparing import prepare_teacher
 from router.errors import StartError
@@ -111,6 +112,7 @@ def down(config: ConfigOption) -> None:
 app.command()(evaluate)
 app.command()(audit_verdict)
 operate.register(app)
+app.add_typer(devices.app, name="devices")
 truth.register(app)
 feedback_review.register(app)
 
@@ -134,6 +136,7 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: in
         with steps.step("Loading Ray"):
             from cloud_worker.cluster import running  # Ray reads the environment while it is imported
 
+        keep_running(settings.run_folder, settings)
         with running(settings, insecure=insecure, step=steps.step) as cluster:
             _Stop().install()  # Ray puts its own handler for SIGTERM
             announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))

@@ -107,6 +107,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     def _answer(self, report: DeviceReport) -> Orders:
         now = self._clock()
         device = self._admit(report.device, now)
+        reported = {task.task for task in report.tasks}
         report = self._declared(report, {state.name for state in self._store.task_states()})
         report = plausible(report, device.report, now - device.last_seen)
         self._traffic.add(device.report, report, now)
@@ -115,9 +116,12 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
-            tasks=tuple(
-                replace(order, may_leave=order.task in self._open, **self._limits_of(order.task, now))
-                for order in orders
+            tasks=(
+                *(
+                    replace(order, may_leave=order.task in self._open, **self._limits_of(order.task, now))
+                    for order in orders
+                ),
+                *self._book.withdrawn(reported),
             ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,

@@ -34,12 +34,15 @@ from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer, NotReachedError
 from cloud_worker.pool import asker
 from cloud_worker.pool_policies import Serving
+from cloud_worker.presence import Presence
+from cloud_worker.presence_metrics import PresenceMetrics
 from cloud_worker.promise_metrics import PromiseMetrics
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher, ReleasesServicer
 from cloud_worker.registry import Registry
 from cloud_worker.spool import Spool
 from cloud_worker.store import Store
+from cloud_worker.tallies import Tallies
 from cloud_worker.tiered import TieredPool
 from cloud_worker.turns import Turn
 from router import names
@@ -139,6 +142,8 @@ class Gateway:
         self._spool = Spool(config.spool_folder / f"{self._name}.sqlite")
         promises = Promises(config.tasks, self._store, Publisher(config.releases_folder))
         PromiseMetrics(self._telemetry.meter, promises.gather)
+        presence = Presence.of(config.fleet.sync_seconds, config.fleet.jitter)
+        PresenceMetrics(self._telemetry.meter, Tallies(self._store.engine), presence)
         door = Door(
             reopened(settings.listen, self._run_file),
             insecure=self._insecure,

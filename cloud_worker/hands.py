@@ -159,6 +159,19 @@ class Hands:
             connection.execute(insert(_AUDIT).values(at=now, who=who, task=task, did=action, why=why, **words))
         return before, after
 
+    def record(self, action: str, *, who: str, why: str, now: float) -> None:
+        """Record what was done to the fleet, and to no task's hand.
+
+        Args:
+            action: What was done, as the record is to say it.
+            who: Name of who did it.
+            why: The reason, may be empty.
+            now: Unix time in seconds.
+        """
+        with self._engine.begin() as connection:
+            values = {"task": "", "did": action, "why": why, "before": "{}", "after": "{}"}
+            connection.execute(insert(_AUDIT).values(at=now, who=who, **values))
+
     def actions(self, task: str = "") -> list[Action]:
         """What was done, oldest first; to every task where none is named."""
         query = select(_AUDIT).order_by(_AUDIT.c.number)

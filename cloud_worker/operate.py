@@ -263,7 +263,7 @@ def _show(console: Console, actions: list[Action]) -> None:
 
 def _row(action: Action) -> tuple[str, ...]:
     when = datetime.fromtimestamp(action.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    before, after = (in_words(_hand(said)) for said in (action.before, action.after))
+    before, after = (in_words(_hand(said)) if said else "" for said in (action.before, action.after))
     return when, action.who, action.task, action.did, action.why, before, after
 
 

@@ -1,7 +1,8 @@
 """What devices are told of each task: what to run, and whether it may keep anything.
 
 Rules:
- * Of the configured tasks alone, each once it has a release.
+ * Of the configured tasks alone, each once it has a release. A device that still reports a task which is configured no
+   more is told that it is withdrawn: it names no release, and agents that don't know of that escalate everything.
  * A release keeps answers only while its certificate stands for the task as it is configured, or while the operator has
    pinned it by force; else its devices escalate everything, from the first order of a gateway on.
  * While a task's watch is alarmed its devices escalate everything.
@@ -67,6 +68,11 @@ class OrderBook:
         states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
         hands = self._hands.of_all() if self._certificates is not None else {}
         return tuple(self._order(state, hands.get(state.name, Hand(state.mode))) for state in states)
+
+    def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
+        """What a device is told of those of its tasks that are configured no more."""
+        gone = sorted(name for name in reported if not self.knows(name))
+        return tuple(Order(name, 0, "", 0.0, Mode.ESCALATE_ALL, "unproven") for name in gone)
 
     def knows(self, task: str) -> bool:
         """Whether a task is configured."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cloud_worker.config import CloudConfig
+from cloud_worker.devices_report import devices_of, show_devices
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
 from cloud_worker.no_lessons import no_lesson_lines, no_lessons_of
@@ -18,32 +18,24 @@ from cloud_worker.promise_view import lines_of
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher
 from cloud_worker.running import Up, running_for, who_runs
+from cloud_worker.running_config import as_it_runs, difference_lines, differences, what_runs
 from cloud_worker.spool_drain import spooled_in
 from cloud_worker.sqlite_files import aside_in
-from cloud_worker.store import Device, Store, TaskState
+from cloud_worker.store import Store, TaskState
 from cloud_worker.truths import Truths, truth_lines
 from router.errors import HeadraceError
 from router.interval import Interval
 from router.self_agreement import in_words
 from router.table_view import show_table
 
-# Of a device's columns, each with its key.
-_COUNTED = {
-    "release": "release",
-    "answered": "answered",
-    "local": "kept",
-    "escalated": "escalated",
-    "degraded": "degraded",
-    "covered": "covered",
-    "failed": "failed",
-}
 _TASK_HEADS = ("task", "release", "exploration", "mode", "watch", "phase", "rows")
-_DEVICE_HEADS = ("device", "seen", "state", "task", *_COUNTED)
 
 
 def gather_report(config: CloudConfig) -> dict[str, Any]:
     """Everything, ready for JSON. Times are Unix seconds, shares in [0, 1]."""
     pid, up = who_runs(config.run_folder)
+    runs = what_runs(config.run_folder) if pid is not None else None
+    differs, config = differences(config, runs), as_it_runs(config, runs)
     log = DistillationLog(config.log_folder)
     report: dict[str, Any] = {
         "running": pid is not None,
@@ -51,6 +43,7 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         "pid": pid,
         **_up(up),
         "log": _log(config, log),
+        "config_differs": differs,
         "tasks": [],
         "devices": [],
     }
@@ -65,8 +58,9 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
             | {"promise": promises.get(state.name), "no_lessons": no_lessons_of(log, state.name)}
             | truths.of(state.name)
             for state in store.task_states()
+            if state.name in promises  # a task that was removed is not told of
         ]
-        report["devices"] = [_device(device) for device in store.devices()]
+        report["devices"] = devices_of(config, store, up)
     return report
 
 
@@ -78,6 +72,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print(f"starts or ends (process {report['pid']})")
     else:
         console.print("nothing runs on this data folder; this is what it holds")
+    for line in difference_lines(report["config_differs"]):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     log = report["log"]
     console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
     for line in _log_lines(log):
@@ -91,7 +87,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
             for line in no_lesson_lines(task["task"], task["no_lessons"]):
                 console.print(line, highlight=False, soft_wrap=True, markup=False)
     if report["devices"]:
-        show_table(console, _DEVICE_HEADS, _device_rows(report["devices"]), title="devices")
+        show_devices(console, report["devices"])
 
 
 def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
@@ -159,32 +155,6 @@ def _lineage_line(task: dict[str, Any]) -> str:
     return f"{task['task']}: {'; '.join(parts)}" if parts else ""
 
 
-def _device(device: Device) -> dict[str, Any]:
-    report = device.report
-    tasks = () if report is None else report.tasks
-    return {
-        "device": device.id,
-        "last_seen": device.last_seen,
-        "state": "unknown" if report is None else report.state,
-        "outbox_pending": 0 if report is None else report.outbox_pending,
-        "tasks": [
-            {
-                "task": task.task,
-                "release": task.active_release,
-                "answered": task.answered,
-                "kept": task.kept,
-                "escalated": task.escalated,
-                "explored": task.explored,
-                "degraded": task.degraded,
-                "covered": task.covered,
-                "failed": task.failed,
-                "p50_milliseconds": task.p50_milliseconds,
-            }
-            for task in tasks
-        ],
-    }
-
-
 def _task_rows(tasks: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for task in tasks:
         phase = task["phase"]
@@ -193,11 +163,3 @@ def _task_rows(tasks: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
         phase = f"{phase} {task['phase_note']}".strip()
         told = f"{task['exploration']:.2f}", task["mode"], task["watch"], phase
         yield task["task"], task["release"], *told, task["rows"]
-
-
-def _device_rows(devices: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
-    for device in devices:
-        seen = f"{time.time() - device['last_seen']:.0f} s ago"
-        for task in device["tasks"] or [{}]:
-            numbers = (task.get(key, "") for key in _COUNTED.values())
-            yield device["device"], seen, device["state"], task.get("task", ""), *numbers

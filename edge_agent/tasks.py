@@ -200,12 +200,17 @@ class Tasks:
             UnavailableError: Nothing is known yet: the cloud has not been heard.
         """
         hosted = self._hosted.get(name)
+        if hosted is not None and hosted.order is not None and hosted.order.is_withdrawn:
+            raise UnknownTaskError(f"the cloud has no task {name!r} any more; there are: {self._known()}")
         if hosted is not None and (hosted.serving is not None or hosted.order is not None):
             return hosted, hosted.serving
         if not self.standing.heard:
             raise UnavailableError("this agent has not heard from the cloud yet; ask again in a moment")
-        known = ", ".join(sorted(self._hosted)) or "none"
-        raise UnknownTaskError(f"there is no task {name!r} here; there are: {known}")
+        raise UnknownTaskError(f"there is no task {name!r} here; there are: {self._known()}")
+
+    def _known(self) -> str:
+        served = (one.name for one in self if one.order is None or not one.order.is_withdrawn)
+        return ", ".join(sorted(served)) or "none"
 
     def is_drawn(self, hosted: HostedTask, serving: Serving, query: Query) -> bool:
         """Whether the query is drawn for the reference, before anything is known of it but that it may go there."""

@@ -113,6 +113,11 @@ class Order:
     queries_per_day: int | None = None
     may_leave: bool = False
 
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the cloud has no such task any more: it names no manifest, and the device serves it no longer."""
+        return not self.manifest_sha256
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:

@@ -1,0 +1,75 @@
+"""``headrace-cloud devices [list | remove NAME]``: who is in the fleet, and who is no longer.
+
+Rules:
+ * A device that is removed is forgotten: its seed, its report, what it was told. What it sent stays in the log.
+ * One that comes back is new, with another seed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cloud_worker.commands import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
+from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.devices_report import devices_of, show_devices
+from cloud_worker.hands import Hands
+from cloud_worker.registry import Registry
+from cloud_worker.running import who_runs
+from cloud_worker.running_config import as_it_runs, what_runs
+from cloud_worker.store import Store
+from router.errors import UnknownTaskError
+
+app = typer.Typer(help="List the devices of the fleet, or remove one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List every device: when it was seen, in which state, what it did.
+
+    Example: headrace-cloud devices list -c cloud.toml
+    """
+    with errors_as_exit_codes():
+        settings = read_config(config)
+        pid, up = who_runs(settings.run_folder)
+        settings = as_it_runs(settings, what_runs(settings.run_folder) if pid is not None else None)
+        devices = devices_of(settings, Store(settings.store_url), up) if _exists(settings) else []
+        if as_json:
+            typer.echo(json.dumps({"devices": devices}))
+        elif devices:
+            show_devices(Console(highlight=False, markup=False), devices)
+        else:
+            typer.echo("no device has reported yet")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the device.", metavar="NAME")],
+    config: ConfigOption,
+    why: Annotated[str, typer.Option("--why", help="Reason, kept in the audit.", metavar="TEXT")] = "",
+    who: WhoOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Forget a device. What it sent stays; if it reports again, it is a new one.
+
+    Example: headrace-cloud devices remove kitchen -c cloud.toml --why "replaced"
+    """
+    with errors_as_exit_codes():
+        settings = read_config(config)
+        store = Store(settings.store_url) if _exists(settings) else None
+        if store is None or not Registry(store, settings.fleet.max_devices).remove(name):
+            raise UnknownTaskError(
+                f"there is no device {name!r}; `headrace-cloud devices list` tells those that there are"
+            )
+        Hands(store.engine).record(f"remove device {name}"[:50], who=who or user_name(), why=why, now=time.time())
+        said = "its next report, if one comes, makes it a new device"
+        typer.echo(json.dumps({"device": name, "removed": True}) if as_json else f"{name}: removed; {said}")
+
+
+def _exists(settings: CloudConfig) -> bool:
+    """Whether there is a store; else looking would make one."""
+    return bool(settings.store.url) or (settings.data / "fleet.sqlite").is_file()
