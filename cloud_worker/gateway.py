@@ -250,7 +250,9 @@ def start_gateway(config: CloudConfig, name: str = GATEWAY, *, insecure: bool) -
             raise error.cause from error
         raise
     here = NodeAffinitySchedulingStrategy(ray.get(first.node.remote()), soft=True)
-    return [first, _start(config, name, insecure, name=f"{name}-next", num_cpus=0, scheduling_strategy=here)], port
+    second = _start(config, name, insecure, name=f"{name}-next", num_cpus=0, scheduling_strategy=here)
+    ray.get(second.port.remote())  # once it has imported everything: before that a kill would be an outage
+    return [first, second], port
 
 
 def _start(config: CloudConfig, gateway: str, insecure: bool, **options: Any) -> Any:
