@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ class Gateway:
     def __init__(self, config: CloudConfig, name: str, insecure: bool) -> None:
         """Begin to open the door; ``port`` says when it is open."""
         log_to_stderr(logging.INFO)
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        dial_directly(str(node["NodeManagerAddress"]) for node in nodes)  # the pool's copies are there
+        dial_directly(_addresses())  # the pool's copies are there
         self._config = config
         self._name = name
         self._insecure = insecure
@@ -217,6 +217,12 @@ def reopened(listen: str, run_file: Path) -> str:
     if port != "0" or not run_file.is_file():
         return listen
     return f"{host}:{json.loads(run_file.read_bytes())['port']}"
+
+
+def _addresses() -> Iterator[str]:
+    """Of the cluster's machines; none where this process belongs to no cluster."""
+    nodes: list[dict[str, Any]] = ray.nodes() if ray.is_initialized() else []  # type: ignore[no-untyped-call]
+    return (str(node["NodeManagerAddress"]) for node in nodes)
 
 
 def _port_told(run_file: Path) -> int | None:
