@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from cloud_worker.config import CloudConfig
+from cloud_worker.lives import ADVICE, TWINS
 from cloud_worker.presence import LOST, SILENT, Presence
 from cloud_worker.running import Up
 from cloud_worker.store import Device, Store
@@ -53,6 +54,10 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]]) -> None:
     away = [sum(device["state"] == state for device in devices) for state in (SILENT, LOST)]
     if any(away):
         console.print(f"{away[0]} of {len(devices):,} devices silent, {away[1]} lost")
+    twins = [device["device"] for device in devices if device["said"] == TWINS]
+    if twins:
+        more = f" and {len(twins) - 3} more" if len(twins) > 3 else ""
+        console.print(f"{', '.join(twins[:3])}{more}: {ADVICE}", soft_wrap=True)
     if len(lines) > MOST_LINES:
         console.print(f"and {len(lines) - MOST_LINES:,} lines more of {len(devices):,} devices: --json has them all")
 
@@ -66,6 +71,7 @@ def _device(device: Device, presence: Presence, now: float, up_since: float | No
         "last_seen": device.last_seen,
         "state": presence.state(said, device.last_seen, now, up_since),
         "said": said,
+        "advice": ADVICE if said == TWINS else "",
         "outbox_pending": 0 if report is None else report.outbox_pending,
         "tasks": [
             {

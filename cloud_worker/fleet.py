@@ -5,12 +5,14 @@ Rules:
    nothing is in ``cloud_worker.ordering``.
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * Reports are spread by jitter, so that a fleet does not come all at once.
+ * Two agents under one name are told so, and everybody else too; see ``lives``.
  * What a report says of a task that nobody declared is left out, and counted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Set
@@ -20,13 +22,15 @@ from typing import Any
 from cloud_worker.config import Fleet
 from cloud_worker.fleet_limits import FleetLimits, share_of_device
 from cloud_worker.fleet_metrics import FleetMetrics
+from cloud_worker.lives import ADVICE, TWINS, Lives, Met
 from cloud_worker.ordered_rates import OrderedRates
 from cloud_worker.ordering import OrderBook
+from cloud_worker.presence import Presence
 from cloud_worker.publisher import Publisher
 from cloud_worker.registry import Registry
 from cloud_worker.store import Device, Store
-from cloud_worker.tallies import Tallies
 from cloud_worker.traffic import Traffic
+from cloud_worker.turned_away import TurnedAway, What
 from router.bounds import check_message
 from router.budget import DAY_SECONDS
 from router.door import caller_of
@@ -36,6 +40,8 @@ from router.rollout import DeviceReport, Orders
 from router.task import Limits, Task
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 from router.wire import orders_to_proto, report_from_proto
+
+log = logging.getLogger(__name__)
 
 COUNT_SECONDS = 5.0  # between two counts of the devices
 
@@ -72,12 +78,14 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._metrics = metrics
         self._clock = clock
         self._told = told
+        presence = Presence.of(settings.sync_seconds, settings.jitter)
+        self._lives = Lives(store.engine, presence.silent_after)
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices)
         self._limited = {task.name: task for task in tasks if task.budget != Limits()}
         self._open = frozenset(task.name for task in tasks if not task.local_only)
         self._limits = FleetLimits(store)
-        self._tallies = Tallies(store.engine)
+        self._turned_away = TurnedAway(store.engine, clock)
         self._counted: tuple[float, int] | None = None
         self._store = store
         self._traffic = Traffic(store.engine)
@@ -90,7 +98,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         report = report_from_proto(request)
         if report.device and report.device != caller:
             raise BadInputError("device", f"is {report.device!r}, but the caller is {caller!r}")
-        orders = await asyncio.to_thread(self._answer, replace(report, device=caller))
+        orders = await asyncio.to_thread(self._answer, replace(report, device=caller), self._clock())
         self._told(caller)
         return orders_to_proto(orders)
 
@@ -104,14 +112,15 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         check_message(request)
         raise NotServedError("renewal comes with mutual TLS; start both sides with --insecure on one machine")
 
-    def _answer(self, report: DeviceReport) -> Orders:
-        now = self._clock()
+    def _answer(self, report: DeviceReport, came: float | None = None) -> Orders:
+        now = self._clock() if came is None else came
+        self._turned_away.flush()
         device = self._admit(report.device, now)
         reported = {task.task for task in report.tasks}
         report = self._declared(report, {state.name for state in self._store.task_states()})
-        report = plausible(report, device.report, now - device.last_seen)
-        self._traffic.add(device.report, report, now)
-        self._store.save_report(report, now)
+        met = self._lives.meet(device, report, now)
+        if not met.late:
+            self._count(report, met, now)
         orders = self._book.orders()
         self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
@@ -125,12 +134,22 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
+            message=ADVICE if met.twins else "",
         )
+
+    def _count(self, report: DeviceReport, met: Met, now: float) -> None:
+        """Count what a report says more than the one before of the same life, and keep it."""
+        if met.first_told:
+            log.warning("device %s: %s", report.device, ADVICE)
+        report = plausible(report, met.before, met.seconds)
+        self._traffic.add(met.before, report, now)
+        self._store.save_report(replace(report, state=TWINS) if met.twins else report, now)
 
     def _admit(self, name: str, now: float) -> Device:
         try:
             return self._registry.admit(name, now)
-        except HeadraceError:
+        except HeadraceError as error:
+            self._turned_away.add(What.DEVICE, name, str(error))
             if self._metrics is not None:
                 self._metrics.refused()
             raise
@@ -139,8 +158,11 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         """What a report says of declared tasks, once of each; the rest is counted and left out."""
         tasks = {task.task: task for task in report.tasks if task.task in names}
         left_out = len(report.tasks) - len(tasks)
-        if left_out and self._metrics is not None:
-            self._metrics.undeclared(left_out)
+        if left_out:
+            last = next((task.task for task in reversed(report.tasks) if task.task not in names), report.tasks[-1].task)
+            self._turned_away.add(What.TASK, last, f"said by device {report.device}", left_out)
+            if self._metrics is not None:
+                self._metrics.undeclared(left_out)
         return replace(report, tasks=tuple(tasks.values()))
 
     def _limits_of(self, name: str, now: float) -> dict[str, Any]:
@@ -154,7 +176,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         return {"queries_per_minute": task.budget.queries_per_minute, "queries_per_day": share}
 
     def _devices_of_day(self, now: float) -> int:
-        """How many devices reported within the last day, as counted some seconds ago at most."""
+        """How many devices in use reported within the last day, as counted some seconds ago at most.
+
+        Whoever only reports takes nothing of anybody's share; see ``registry``.
+        """
         if not self._counted or now - self._counted[0] > COUNT_SECONDS:
-            self._counted = (now, self._tallies.seen_since(now - DAY_SECONDS))
+            self._counted = (now, self._registry.in_use_since(now - DAY_SECONDS))
         return self._counted[1]

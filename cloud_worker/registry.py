@@ -15,6 +15,7 @@ from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, se
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
+from cloud_worker.lives import Lives
 from cloud_worker.ordered_rates import OrderedRates
 from cloud_worker.store import DEVICES, Device, Store
 from router.door import ANONYMOUS
@@ -34,6 +35,7 @@ class Registry:
         """Keep at most ``most`` devices in ``store``."""
         self._store, self._most = store, most
         self._rates = OrderedRates(store.engine)
+        self._lives = Lives(store.engine)
         self._known_used: set[str] = set()
         self._joining = threading.Lock()
         with store.engine.begin() as connection:
@@ -73,6 +75,13 @@ class Registry:
         with self._store.engine.connect() as connection:
             return int(connection.execute(select(func.count()).select_from(DEVICES)).scalar_one())
 
+    def in_use_since(self, at: float) -> int:
+        """How many devices have reported since Unix time ``at`` in seconds, of those in use."""
+        used = DEVICES.c.id.in_(select(_USED.c.device))
+        count = select(func.count()).select_from(DEVICES).where(used, DEVICES.c.last_seen >= at)
+        with self._store.engine.connect() as connection:
+            return int(connection.execute(count).scalar_one())
+
     def _give_place(self, now: float) -> bool:
         """Drop one device for another; whether one could be dropped."""
         oldest = select(DEVICES.c.id).order_by(DEVICES.c.last_seen).limit(1)
@@ -92,4 +101,5 @@ class Registry:
             connection.execute(delete(_USED).where(_USED.c.device == name))
         self._known_used.discard(name)
         self._rates.forget(name)
+        self._lives.forget(name)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -23,6 +24,7 @@ from cloud_worker.spool_drain import spooled_in
 from cloud_worker.sqlite_files import aside_in
 from cloud_worker.store import Store, TaskState
 from cloud_worker.truths import Truths, truth_lines
+from cloud_worker.turned_away import TurnedAway, turned_lines
 from router.errors import HeadraceError
 from router.interval import Interval
 from router.self_agreement import in_words
@@ -46,6 +48,7 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         "config_differs": differs,
         "tasks": [],
         "devices": [],
+        "turned_away": {},
     }
     if config.store.url or (config.data / "fleet.sqlite").is_file():  # else looking would make one
         store = Store(config.store_url)
@@ -61,6 +64,8 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
             if state.name in promises  # a task that was removed is not told of
         ]
         report["devices"] = devices_of(config, store, up)
+        turned_away = TurnedAway(store.engine).all()
+        report["turned_away"] = {what: asdict(turned) for what, turned in turned_away.items()}
     return report
 
 
@@ -86,8 +91,15 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
                 console.print(line, highlight=False, soft_wrap=True, markup=True)
             for line in no_lesson_lines(task["task"], task["no_lessons"]):
                 console.print(line, highlight=False, soft_wrap=True, markup=False)
+    _show_fleet(console, report)
+
+
+def _show_fleet(console: Console, report: dict[str, Any]) -> None:
+    """Who is in it, and who or what was turned away."""
     if report["devices"]:
         show_devices(console, report["devices"])
+    for line in turned_lines(report["turned_away"], time.time()):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:

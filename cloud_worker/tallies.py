@@ -110,10 +110,6 @@ class Tallies:
         """Read in the store behind ``engine``, whose tables are there."""
         self._engine = engine
 
-    def seen_since(self, at: float) -> int:
-        """How many devices have reported since Unix time ``at`` in seconds."""
-        return int(self._one(select(func.count()).where(_SEEN.c.last_seen >= at)))
-
     def held_back_since(self, at: float) -> dict[str, int]:
         """How many queries each device that reported since Unix time ``at`` in seconds still holds back, if any."""
         held = select(_SEEN.c.device, _SEEN.c.outbox_pending).where(_SEEN.c.last_seen > at, _SEEN.c.outbox_pending > 0)
@@ -140,10 +136,6 @@ class Tallies:
                 {state: int(count) for state, count in connection.execute(_between(now - last, now - first))}
                 for first, last in ages
             ]
-
-    def _one(self, query: Any) -> Any:
-        with self._engine.connect() as connection:
-            return connection.execute(query).scalar()
 
 
 def _between(first: float, last: float) -> Any:

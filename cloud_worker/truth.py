@@ -15,7 +15,9 @@ from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.gold import Gold
 from cloud_worker.label_files import Expected, read_labels, write_rows
 from cloud_worker.labelling import Ask, Say, Session
+from cloud_worker.lives import Lives
 from cloud_worker.store import Store
+from router.apart import set_apart
 from router.clocks import not_from_the_future
 from router.distillation import Record
 from router.errors import UnknownTaskError
@@ -45,8 +47,10 @@ class Desk:
         self.store = Store(config.store_url)
         self.log = DistillationLog(config.log_folder)
         self.gold = Gold(self.store.engine)
-        rows = not_from_the_future(records_of(self.log.read(task)), time.time())
-        self.rows: list[Record] = current([*rows], self.task)
+        twins = Lives(self.store.engine).spans()
+        told = not_from_the_future(records_of(self.log.read(task)), time.time())
+        rows = [set_apart(row, twins) for row in told]
+        self.rows: list[Record] = current(rows, self.task)
 
     def take(self, who: str, most: int, *, every_release: bool) -> list[Record]:
         """Rows for one person: of the release that serves, or of every one."""

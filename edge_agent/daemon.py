@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import platform
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ from router.v1 import cascade_pb2_grpc
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
+_LIFE_BYTES = 16
 _MOST_SAID = 60  # characters of what a system says of itself
 
 
@@ -73,6 +75,7 @@ class Daemon:
             StartError: Something that it needs can't be opened.
         """
         self._config = config
+        self._life = secrets.token_hex(_LIFE_BYTES)
         self._formats = (*KINDS, *text_kinds_here())
         self.opened = asyncio.Event()
         self._door = Door(
@@ -159,6 +162,7 @@ class Daemon:
             outbox_dropped=self._outbox.dropped,
             free_disk_bytes=_free_bytes(self._config.data),
             state=hindrances[0] if hindrances else "ok",
+            life=self._life,
         )
 
     @property

@@ -4,6 +4,7 @@ Rules:
  * New orders hold from the next query on, and are kept for a restart. A full disk keeps them from being kept, not from
    being obeyed.
  * After an activation or a refusal it reports at once.
+ * What the cloud has to say is logged once, until it says something else.
  * A cloud that is away is asked again soon at first, then less often; nothing waits for it.
 """
 
@@ -20,7 +21,9 @@ from edge_agent.standing import Standing, save_standing
 from edge_agent.tasks import Tasks
 from edge_agent.upstream import Upstream
 from router.errors import DeadlineError, HeadraceError, UnavailableError
+from router.limits import MAX_REASON_BYTES
 from router.rollout import DeviceReport, Orders
+from router.shown import in_line
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Sync:
         self._ordered = ordered
         self._path = path
         self._poked = asyncio.Event()
+        self._told = ""
 
     def poke(self) -> None:
         """Report soon: something has changed."""
@@ -88,8 +92,9 @@ class Sync:
             self._ordered()
             await self._keep(standing)
         self._tasks.heard.set()
-        if orders.message:
-            log.info("the cloud says: %s", orders.message)
+        if orders.message and orders.message != self._told:
+            log.warning("the cloud says: %s", in_line(orders.message, MAX_REASON_BYTES))
+        self._told = orders.message
         return _bounded(orders)
 
     async def _keep(self, standing: Standing) -> None:

@@ -266,6 +266,7 @@ _FLEET: Mapping[str, Limit] = {
     "SyncRequest.outbox_dropped": _COUNT,
     "SyncRequest.free_disk_bytes": Real(1e18),
     "SyncRequest.state": _NAME,
+    "SyncRequest.life": Text(64),
     "TaskOrder.task": _TASK,
     "TaskOrder.release": _RELEASE,
     "TaskOrder.manifest_sha256": Bytes(32),

@@ -9,6 +9,7 @@ Rules:
  * What has not come an hour after a row that follows it counts as lost, for a challenger whose freeze is before it.
  * Of before the freeze, the rows after the last one missing are looked at.
  * Rows asked while the watch was blind say nothing, and what is missing from that time is not missed.
+ * The same holds for one device while two agents report under its name.
  * A number whose query the log had before has come, though its row was not taken in again.
  * Rows without a number, those of older agents, are looked at as they come.
  * A number is a claim: how many rows are missing is counted, whatever the size of a gap, and bounded by ``missed``.
@@ -34,6 +35,7 @@ LINE = 1_000_000  # numbers of one line
 Rows = Sequence[tuple[int, Record]]  # batch and record, in the log's order
 Spans = Sequence[tuple[float, float]]  # from and until, Unix times in seconds
 LineKey = tuple[str, int]  # a device, and which of its lines
+_NO_TWINS: Mapping[str, Spans] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,11 @@ _Gap = tuple[int, int, _Place]
 
 
 def lines_of(
-    rows: Rows, freeze: int, blind: Spans = (), repeats: Set[tuple[str, int]] = frozenset()
+    rows: Rows,
+    freeze: int,
+    blind: Spans = (),
+    repeats: Set[tuple[str, int]] = frozenset(),
+    twins: Mapping[str, Spans] = _NO_TWINS,
 ) -> dict[LineKey, Line]:
     """The lines of the devices that number their rows.
 
@@ -79,6 +85,7 @@ def lines_of(
         freeze: Last batch that the challenger may have learned from.
         blind: When the watch was blind.
         repeats: Devices and numbers of kept rows that the log had before.
+        twins: When each device had twins, which is as if the watch had been blind to it.
     """
     newest = max((row.received_at for _, row in rows), default=0.0)
     lines: dict[LineKey, dict[int, _Place]] = {}
@@ -90,7 +97,7 @@ def lines_of(
     for caller, place in repeats:
         again.setdefault((caller, place // LINE), set()).add(place)
     gaps = {key: _gaps(places, again.get(key, set())) for key, places in lines.items()}
-    return {key: _line(found, freeze, newest, blind) for key, found in gaps.items()}
+    return {key: _line(found, freeze, newest, (*blind, *twins.get(key[0], ()))) for key, found in gaps.items()}
 
 
 def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[tuple[int, Record]]:

@@ -68,7 +68,10 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """What one device says of itself. ``state`` is ``ok`` or names what hinders it."""
+    """What one device says of itself.
+
+    ``state`` is ``ok`` or names what hinders it. ``life`` is random, drawn at each start; older agents have none.
+    """
 
     device: str
     agent_version: str = ""
@@ -81,6 +84,7 @@ class DeviceReport:
     outbox_dropped: int = 0
     free_disk_bytes: float = 0.0
     state: str = "ok"
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)

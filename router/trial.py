@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 
@@ -219,6 +220,19 @@ class Trial:
         """Look again at all that it had looked at before a restart, in any order: patience was counted in another."""
         for row in rows:
             self._look_at(row, student, judging)
+
+    def begun_again(self) -> Self:
+        """The same before it has looked at anything; it takes up what of its rows still counts."""
+        return replace(
+            self,
+            looks=[],
+            counts=Counter(),
+            looked=set(),
+            missing=0,
+            teacher_version="",
+            first_asked_at=math.inf,
+            last_asked_at=0.0,
+        )
 
     def _look_at(self, row: Record, student: DeviceStudent, judging: Judging) -> None:
         score, answer = said_by_student(student, row)

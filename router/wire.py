@@ -49,7 +49,7 @@ _ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "thre
 _QUERY = ("task", "tenant", "subject", "conversation", "response_schema")
 _PROVENANCE = ("model", "model_version", "release", "degraded", "covered", "logged", "explored", "node")
 _DEVICE_INFO = ("agent_version", "platform", "processor", "memory_bytes")
-_DEVICE = ("device", "outbox_pending", "outbox_dropped", "state")
+_DEVICE = ("device", "outbox_pending", "outbox_dropped", "state", "life")
 _COUNTERS = (
     *("task", "active_release", "staged_release", "answered", "kept", "escalated", "explored", "degraded", "failed"),
     *("covered", "healthy_answers", "explored_kept", "explored_disagreed", "threshold_version"),

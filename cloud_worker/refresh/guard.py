@@ -15,6 +15,7 @@ Rules:
  * A release that serves without proof is not watched for an alarm: the operator wants it so, and is told of its losses.
  * Blind is told, and stops promotions; it ends when rows come as planned. It never makes anything escalate.
  * What devices still hold back excuses too few rows for an hour, no longer: a backlog that never drains hides nothing.
+ * Of a device with twins nothing is planned and nothing counts.
  * No device alone makes a task blind, or hides that it is; see ``sighting``.
 """
 
@@ -30,6 +31,7 @@ from dataclasses import dataclass, replace
 from cloud_worker.blindness import Blindness
 from cloud_worker.figures import Board, Figures, Waiting, Watched
 from cloud_worker.hands import Hand, Hands
+from cloud_worker.lives import Lives
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.former import Search
 from cloud_worker.refresh.reason import reason_of
@@ -69,12 +71,13 @@ class Around:
     traffic: Traffic
     board: Board
     blindness: Blindness
+    lives: Lives
 
     @classmethod
     def of(cls, store: Store, publisher: Publisher) -> Around:
         """Everything that lies in a store, and the releases."""
         engine = store.engine
-        return cls(store, publisher, Hands(engine), Traffic(engine), Board(engine), Blindness(engine))
+        return cls(store, publisher, Hands(engine), Traffic(engine), Board(engine), Blindness(engine), Lives(engine))
 
 
 class Guard:
@@ -133,6 +136,10 @@ class Guard:
         self._see(rows)
         after = self._state()
         return (before.champion, before.watch == ALARMED) != (after.champion, after.watch == ALARMED)
+
+    def begin_again(self) -> None:
+        """Watch anew from the log's first row on: some rows count no longer."""
+        self._lookout = None
 
     def post(self, rows: Sequence[Record], taught: int, needed: int, waiting: Waiting | None) -> None:
         """Tell what was seen.
@@ -252,7 +259,9 @@ class Guard:
         """Of each device: what it planned, what came, and what it still has to teach, of all tasks: it may yet come."""
         planned = self._around.traffic.planned(self._task.name, first, now - ON_THE_WAY_SECONDS)
         held = Tallies(self._around.store.engine).held_back_since(now - HOUR_SECONDS)
-        return [Hour(planned.get(one, 0.0), came[one], held.get(one, 0)) for one in sorted(planned.keys() | came)]
+        since = {one for one, spans in self._around.lives.spans().items() if any(until > first for _, until in spans)}
+        devices = sorted((planned.keys() | came) - since)
+        return [Hour(planned.get(one, 0.0), came[one], held.get(one, 0)) for one in devices]
 
     def _escalate_all(self) -> None:
         cold = self._task.exploration.cold  # costs nothing now, since everything escalates

@@ -380,7 +380,7 @@ class Refresher:
         room.trial = replace(trial, freeze=manifest.lineage.log_version, patience=proved["patience"])
         room.remark = proved.get("remark", "")
         looked = self._store.spent_by(name, number)
-        seen = [record for _, record in room.rows if record.key in looked]
+        seen = [record for _, record in room.rows if record.key in looked and record.covered]
         room.trial.take_up(seen, room.student, room.judging)
         self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
 

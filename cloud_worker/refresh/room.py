@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
+from cloud_worker.lives import Lives
 from cloud_worker.log_rows import numbered_records_of
 from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.refresh.agreeing import agreeing
@@ -15,6 +16,7 @@ from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.refresh.tiering import Tiering
 from cloud_worker.repeats import Repeats
+from router.apart import set_apart
 from router.clocks import not_from_the_future
 from router.distillation import Record
 from router.judgement import DeviceStudent
@@ -36,7 +38,9 @@ class Room:
         guard: Keeps its promise.
         tiering: Keeps its pool's policy.
         repeats: What came, and the log had before.
+        lives: When devices had twins.
         rows: Pairs of batch and record, all of the task, in the log's order.
+        known: How many of the rows have been looked at for twins.
         held: Why nothing is to be fitted or promoted now; empty when nothing holds it.
         last_batch: Of the rows.
         read_version: Version of the log that was read last; -2 before the first time.
@@ -51,8 +55,10 @@ class Room:
     guard: Guard
     tiering: Tiering
     repeats: Repeats
+    lives: Lives
     rows: list[tuple[int, Record]] = field(default_factory=list)
     held: str = ""
+    known: int = 0
     last_batch: int = -1
     read_version: int = -2
     trial: Trial | None = None
@@ -68,12 +74,16 @@ class Room:
         reference = next(teacher for teacher in config.teachers if teacher.name == task.reference)
         second = SecondAnswers(task, judging, lineages, ask_again, draws(task, reference))
         tiering = Tiering(task, judging, PoolPolicies(around.store.engine), pace_of(config))
-        return cls(task, judging, second, Guard(task, judging, around), tiering, Repeats(around.store.engine))
+        guard, engine = Guard(task, judging, around), around.store.engine
+        return cls(task, judging, second, guard, tiering, Repeats(engine), Lives(engine))
 
     def read(self, log: DistillationLog, version: int) -> None:
-        """Take in what is new in the log, which has been at ``version`` at least; nothing where that was read."""
-        if version == self.read_version:
-            return
+        """Take in what is new in the log, which has been at ``version`` at least, and of which devices had twins."""
+        if version != self.read_version:
+            self._read(log, version)
+        self._set_apart()
+
+    def _read(self, log: DistillationLog, version: int) -> None:
         self.read_version = version
         table = log.read(self.task.name, after_batch=self.last_batch)
         batches = table.column("batch").to_pylist()
@@ -82,6 +92,22 @@ class Room:
         self.rows.extend((batches[place], record) for (place, _), record in zip(found, sound, strict=True))
         self.last_batch = max([self.last_batch, *batches])
 
+    def _set_apart(self) -> None:
+        """Leave out of every proof what devices with twins asked; what was counted by then is counted anew."""
+        twins = self.lives.spans()
+        apart = [(batch, set_apart(record, twins)) for batch, record in self.rows] if twins else self.rows
+        known = self.known
+        late = any(new is not old for (_, new), (_, old) in zip(apart[:known], self.rows[:known], strict=True))
+        self.rows, self.known = apart, len(apart)
+        if not late:
+            return
+        self.guard.begin_again()
+        self.tiering.begin_again()
+        if self.trial is not None and self.student is not None:
+            looked = [record for _, record in self.rows if record.key in self.trial.looked and record.covered]
+            self.trial = self.trial.begun_again()
+            self.trial.take_up(looked, self.student, self.judging)
+
     def records(self) -> list[Record]:
         """All of the task, in the log's order."""
         return [record for _, record in self.rows]
@@ -89,7 +115,7 @@ class Room:
     def look(self, trial: Trial, student: DeviceStudent, spent: set[Key]) -> list[Record]:
         """Let a trial look at the rows before which nothing is awaited, and at how many never came."""
         blind = self.guard.blind
-        lines = lines_of(self.rows, trial.freeze, blind, self.repeats.of(self.task.name))
+        lines = lines_of(self.rows, trial.freeze, blind, self.repeats.of(self.task.name), self.lives.spans())
         rows = certifying(settled(self.current(), lines, blind), trial, spent)
         seen = trial.look(rows, student, self.judging)
         trial.miss(missed(self.rows, lines, trial.counts))

@@ -99,6 +99,10 @@ class Tiering:
         elif not held and rate > 0 and self._is_due(known):
             self._fit(serving, rate)
 
+    def begin_again(self) -> None:
+        """Look anew from the log's first row on: some rows count no longer."""
+        self._seen, self._rows, self._known, self._watched = 0, [], {}, None
+
     def _take(self, rows: Sequence[tuple[int, Record]]) -> None:
         """Keep the new rows that speak of cheaper teachers; another version of the reference forgets the old ones."""
         new, self._seen = rows[self._seen :], len(rows)

@@ -317,6 +317,7 @@ class SyncRequest(_message.Message):
     OUTBOX_DROPPED_FIELD_NUMBER: _builtins.int
     FREE_DISK_BYTES_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """checked against the certificate where there is one"""
     outbox_pending: _builtins.int
@@ -324,6 +325,8 @@ class SyncRequest(_message.Message):
     free_disk_bytes: _builtins.float
     state: _builtins.str
     """ok, disk_full, certificate_expiring, ..."""
+    life: _builtins.str
+    """random, drawn at each start of the agent; empty for an agent that has none"""
     @_builtins.property
     def info(self) -> Global___DeviceInfo: ...
     @_builtins.property
@@ -338,10 +341,11 @@ class SyncRequest(_message.Message):
         outbox_dropped: _builtins.int = ...,
         free_disk_bytes: _builtins.float = ...,
         state: _builtins.str = ...,
+        life: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "free_disk_bytes", b"free_disk_bytes", "info", b"info", "outbox_dropped", b"outbox_dropped", "outbox_pending", b"outbox_pending", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "free_disk_bytes", b"free_disk_bytes", "info", b"info", "life", b"life", "outbox_dropped", b"outbox_dropped", "outbox_pending", b"outbox_pending", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

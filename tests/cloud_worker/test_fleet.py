@@ -4,6 +4,7 @@ import pytest
 from cloud_worker.config import Fleet
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits
+from cloud_worker.registry import Registry
 from cloud_worker.store import ReleaseRow, Store
 from router import names
 from router.channel import open_channel
@@ -115,6 +116,7 @@ async def test_a_device_is_told_its_share_of_the_limits_and_that_nothing_is_left
     publish(store, "home", 1)
     for name in ("kitchen", "hall"):
         store.device(name)
+        Registry(store, 10).use(name)
     told = servicer._answer(DeviceReport("kitchen")).tasks[0]
     assert (told.queries_per_minute, told.queries_per_day) == (5, 4)
     for _ in range(8):

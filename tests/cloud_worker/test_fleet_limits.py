@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cloud_worker.config import Fleet
+from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits, share_of_device
+from cloud_worker.registry import Registry
 from cloud_worker.store import ReleaseRow, Store
-from cloud_worker.tallies import Tallies
 from router.errors import OverloadedError, SpentError
 from router.rollout import DeviceReport
 from router.task import Limits, Task
@@ -101,9 +103,32 @@ def test_devices_share_a_limit_and_each_may_send_one():
     assert share_of_device(Limits(usd_per_day=1.0), 3) is None
 
 
-def test_devices_of_the_last_day_share_a_limit(url):
+def test_devices_in_use_on_the_last_day_share_a_limit(url):
     store = Store(url)
+    registry = Registry(store, 100)
     for name, seen in (("a", 0.0), ("b", 5.0), ("c", DAY)):
         store.device(name)
         store.save_report(DeviceReport(name), seen)
-    assert Tallies(store.engine).seen_since(DAY + 1 - DAY) == 2
+        registry.use(name)
+    store.device("stranger")
+    assert registry.in_use_since(DAY + 1 - DAY) == 2
+
+
+def test_made_up_devices_take_nothing_of_the_share_of_those_in_use(url):
+    task = home(queries_per_day=100)
+    store = Store(url)
+    limits_of(url, task)
+    clock = iter(range(1000, 10**9, 10)).__next__  # each later than what was counted holds
+    fleet = FleetServicer(store, Fleet(), insecure=True, tasks=[task], clock=lambda: float(clock()))
+
+    def share(name):
+        [order] = fleet._answer(DeviceReport(name)).tasks
+        return order.queries_per_day
+
+    for name in ("kitchen", "hall"):
+        share(name)
+        Registry(store, 100).use(name)
+    assert (share("kitchen"), share("hall")) == (50, 50)
+    for number in range(48):
+        share(f"stranger-{number}")
+    assert (share("kitchen"), share("hall")) == (50, 50)

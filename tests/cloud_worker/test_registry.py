@@ -1,5 +1,7 @@
 """Who may join a fleet, and who gives place."""
 
+from dataclasses import asdict
+
 import pytest
 
 from cloud_worker.config import Fleet
@@ -8,7 +10,8 @@ from cloud_worker.ordered_rates import OrderedRates
 from cloud_worker.registry import SILENT_SECONDS, Registry
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.traffic import Traffic
-from router.errors import BadInputError, NotPossibleError
+from cloud_worker.turned_away import TurnedAway, What, turned_lines
+from router.errors import BadInputError, HeadraceError, NotPossibleError
 from router.rollout import DeviceReport, TaskReport
 from router.task import Task
 
@@ -31,6 +34,33 @@ class Counts:
 
     def refused(self):
         self.turned_away += 1
+
+
+def test_status_tells_how_many_were_turned_away_and_who_came_last(store):
+    fleet, _ = fleet_of(store, most=1)
+    fleet._answer(DeviceReport("kitchen"))
+    Registry(store, 1).use("kitchen")
+    for name in ("\x1b[31mred", "garden", "hall"):
+        with pytest.raises(HeadraceError):
+            fleet._answer(DeviceReport(name))
+    fleet._answer(DeviceReport("kitchen", tasks=(TaskReport("home"), TaskReport("made up"), TaskReport("mad\x1b"))))
+    told = {what: asdict(turned) for what, turned in TurnedAway(store.engine).all().items()}
+    assert [(one["times"], one["last"]) for one in told.values()] == [(3, "hall"), (2, "mad\\x1b")]
+    devices, tasks = turned_lines(told, told["devices"]["at"] + 12)
+    assert devices.startswith("turned away: 3 refused reports of devices, the last of 'hall' 12 s ago")
+    assert "max_devices" in devices and "device kitchen" in tasks
+
+
+def test_a_flood_of_made_up_names_takes_two_rows_and_few_writes(store):
+    now = [100.0]
+    turned = TurnedAway(store.engine, lambda: now[0])
+    for number in range(5000):
+        turned.add(What.DEVICE, f"stranger-{number}")
+    assert turned.all()["devices"].times == 1
+    now[0] += 1
+    turned.flush()
+    assert turned.all()["devices"].times == 5000
+    assert turned_lines({}, 0.0) == []
 
 
 def fleet_of(store, most=3, at=1000.0):

@@ -145,7 +145,9 @@ def test_only_an_alarm_has_everything_escalate_by_itself(fleet, watch, mode, tol
 
 def test_content_of_a_content_is_named_by_its_first_number(fleet):
     first = roll_back(fleet.store, fleet.publisher, TASK, 1, watch="quiet")
-    again = roll_back(fleet.store, fleet.publisher, replace(TASK, labels=("new",)), first, watch="quiet")
+    wished = replace(TASK, labels=("new",), max_text_bytes=99)
+    again = roll_back(fleet.store, fleet.publisher, wished, first, watch="quiet")
     manifest = fleet.publisher.manifest("home", again)
     assert (manifest.number, manifest.content) == (4, 1)
-    assert manifest.task.labels == ("new",)
+    made_for = fleet.publisher.manifest("home", 1).task
+    assert (manifest.task.labels, manifest.task.max_text_bytes) == (made_for.labels, 99)

@@ -1,0 +1,155 @@
+"""Two agents under one name are told from one that was started again, and prove nothing meanwhile."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from cloud_worker.config import Fleet
+from cloud_worker.fleet import FleetServicer
+from cloud_worker.lives import ADVICE, MOST_LIVES, Lives
+from cloud_worker.registry import Registry
+from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.traffic import Traffic
+from router.apart import set_apart
+from router.distillation import Record, Source, had_to_be_asked, may_certify, may_teach
+from router.line import LINE, lines_of
+from router.rollout import DeviceReport, TaskReport
+from router.task import Task
+
+A, B, OLD = "a" * 32, "b" * 32, ""
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+    store.declare_tasks([Task("home", reference="big")])
+    store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
+    store.promote("home", 0, "ab" * 32)
+    return SimpleNamespace(store=store, now=10_000.0, lives=Lives(store.engine))
+
+
+def say(fleet, life, answered=0, after=10.0, came=None, servicer=None):
+    """Report as one life, ``after`` seconds later; what is heard."""
+    fleet.now += after
+    servicer = servicer or FleetServicer(fleet.store, Fleet(), insecure=True, clock=lambda: fleet.now)
+    task = TaskReport("home", answered=answered, covered=answered, exploration=0.5)
+    return servicer._answer(DeviceReport("kitchen", tasks=(task,), life=life), came).message
+
+
+def state(fleet):
+    [device] = fleet.store.devices()
+    return device.report.state
+
+
+@pytest.mark.parametrize(
+    ("lives", "twins"),
+    [
+        ([A, A, A], False),
+        ([A, B, B, B], False),  # started again
+        ([A, B, "c", "d"], False),  # again and again
+        ([A, B, A], True),
+        ([A, B, "c", B], True),  # of a pair one was started again
+        ([A, B, B, B, A], True),
+        ([OLD, OLD, OLD], False),
+        ([OLD, A, A], False),  # upgraded
+        ([A, OLD, OLD], False),  # and back
+        ([A, OLD, A], True),
+        ([OLD, A, OLD], False),  # an old agent proves nothing,
+        ([OLD, A, OLD, A], True),  # the new one does
+    ],
+)
+def test_a_life_that_comes_back_after_another_proves_twins(fleet, lives, twins):
+    for life in lives:
+        heard = say(fleet, life)
+    assert (heard == ADVICE, state(fleet) == "twins") == (twins, twins)
+
+
+def test_twins_are_logged_once_and_told_to_both_until_one_is_gone(fleet, caplog):
+    for life in (A, B, A, B, A, A, B):
+        heard = say(fleet, life)
+    assert heard == ADVICE
+    assert [record.args[0] for record in caplog.records if record.name == "cloud_worker.fleet"] == ["kitchen"]
+    for _ in range(4):
+        assert say(fleet, B) == ADVICE
+    assert say(fleet, B, after=60.0) == "" and state(fleet) == "ok"
+    assert say(fleet, A) == ADVICE
+    assert len(caplog.records) == 2  # told anew
+
+
+def test_a_report_that_was_under_way_at_a_restart_proves_nothing_and_counts_nothing(fleet):
+    say(fleet, A, answered=10)
+    sent = fleet.now + 5
+    say(fleet, B, answered=1)
+    assert say(fleet, A, answered=12, after=1.0, came=sent) == ""
+    assert say(fleet, B, answered=2) == "" and state(fleet) == "ok"
+    assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == 2
+
+
+def test_what_twins_count_is_what_each_has_counted(fleet):
+    for life, answered in ((A, 100), (B, 5), (A, 110), (B, 15), (A, 120), (B, 20)):
+        say(fleet, life, answered)
+    assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == 20 + 20
+
+
+def test_a_restarted_gateway_and_one_beside_it_know_of_twins(fleet):
+    doors = [FleetServicer(fleet.store, Fleet(), insecure=True, clock=lambda: fleet.now) for _ in range(2)]
+    for place, life in enumerate((A, B, A, B)):
+        heard = say(fleet, life, servicer=doors[place % 2])
+    assert heard == ADVICE
+
+
+def test_a_device_that_is_removed_begins_without_lives_and_its_rows_stay_apart(fleet):
+    for life in (A, B, A):
+        say(fleet, life)
+    spans = fleet.lives.spans()
+    Registry(fleet.store, 10).remove("kitchen")
+    assert say(fleet, A) == ""
+    assert say(fleet, A) == "" and fleet.lives.spans() == spans
+
+
+def test_an_agent_that_starts_again_for_ever_leaves_few_lives(fleet):
+    for number in range(3 * MOST_LIVES):
+        say(fleet, f"{number:032}")
+    with fleet.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM device_lives").scalar() <= MOST_LIVES + 1
+
+
+def test_the_time_of_twins_goes_back_to_the_last_report_of_one_alone(fleet):
+    say(fleet, A)
+    alone = fleet.now
+    for life in (B, A, B):
+        say(fleet, life)
+    [(began, until)] = fleet.lives.spans()["kitchen"]
+    assert began == alone - 60 and until >= fleet.now + 60
+
+
+def row(asked_at, received_at=None, caller="kitchen", **fields):
+    drawn = {"explored": True, "local_answer": "lights", "exploration": 0.5, "propensity": 0.5, "kept": True}
+    received = asked_at if received_at is None else received_at
+    return Record(caller, f"q{asked_at}", "big", "1", "home", 1, asked_at, received, "text", "lights", **drawn | fields)
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "received_at", "counts"),
+    [(99, 99, True), (99, 150, False), (150, 150, False), (150, 300, False), (200, 200, True)],
+)
+def test_a_row_of_twins_neither_certifies_nor_alarms_and_still_teaches(asked_at, received_at, counts):
+    twins = {"kitchen": ((100.0, 200.0),)}
+    drawn = set_apart(row(asked_at, received_at), twins)
+    asked = set_apart(row(asked_at, received_at, explored=False, kept=False, propensity=1.0), twins)
+    assert (may_certify(drawn), had_to_be_asked(asked)) == (counts, counts)
+    assert counts or may_teach(drawn)
+    other = row(asked_at, received_at, caller="hall")
+    assert set_apart(other, twins) is other
+
+
+def test_numbers_that_twins_leave_open_are_no_lost_rows():
+    numbered = [
+        (7, row(float(at), place=LINE + place, source=Source.TAUGHT))
+        for at, place in ((50, 1), (150, 40), (151, 3), (201, 41))
+    ]
+    later = (8, replace(row(9000.0), caller="hall"))
+    assert lines_of([*numbered, later], 0)["kitchen", 1].missing > 0
+    twins = {"kitchen": ((100.0, 200.0),)}
+    assert lines_of([*numbered, later], 0, twins=twins)["kitchen", 1].missing == 0
