@@ -36,6 +36,19 @@ class StudentKind(StrEnum):
     ENCODER = "encoder"
 
 
+class Format(StrEnum):
+    """Whose log it is."""
+
+    AUTO = "auto"
+    COLUMNS = "columns"
+    HEADRACE = "headrace"
+    OPENAI = "openai"
+    OPENAI_BATCH = "openai-batch"
+    FINE_TUNING = "fine-tuning"
+    LITELLM = "litellm"
+    LANGFUSE = "langfuse"
+
+
 class JudgeName(StrEnum):
     """How two answers are compared."""
 
@@ -47,7 +60,7 @@ class JudgeName(StrEnum):
 
 
 def backtest(
-    log: Annotated[Path, typer.Argument(help="JSON lines, CSV or Parquet.", metavar="LOG", show_default=False)],
+    log: Annotated[Path, typer.Argument(help="JSON lines, CSV, Parquet or Delta.", metavar="LOG", show_default=False)],
     text: Annotated[str, typer.Option(help="Column of what was asked.", metavar="COLUMN", show_default="guessed")] = "",
     answer: Annotated[
         str, typer.Option(help="Column of the large model's answer.", metavar="COLUMN", show_default="guessed")
@@ -55,6 +68,10 @@ def backtest(
     label: Annotated[str, typer.Option(help="Column of the truth, if known.", metavar="COLUMN")] = "",
     cost: Annotated[str, typer.Option(help="Column of what an answer cost.", metavar="COLUMN")] = "",
     time: Annotated[str, typer.Option(help="Column of when it was asked.", metavar="COLUMN")] = "",
+    shape: Annotated[Format, typer.Option("--format", help="Whose log it is.")] = Format.AUTO,
+    encoding: Annotated[str, typer.Option(help="Of the log's text.", metavar="NAME", show_default="UTF-8")] = "",
+    requests: Annotated[Path | None, typer.Option(help="Input of a batch, for its output.", metavar="FILE")] = None,
+    task: Annotated[str, typer.Option(help="Only its rows, in Headrace's own log.", metavar="NAME")] = "",
     promise: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,7 +111,7 @@ def backtest(
     with _reporting(as_json):
         check_extra("headrace backtest", EXTRA, NEEDED)
         from router.backtest.answers import JUDGES
-        from router.backtest.reading import Columns, read_log
+        from router.backtest.reading import Columns, How, read_log
         from router.backtest.run import Plan
 
         plan = Plan(
@@ -110,7 +127,8 @@ def backtest(
         )
         for option, path in (("--out", out), ("--picture", picture)):
             _check_writable(option, path)
-        read = read_log(log, Columns(text, answer, label, cost, time), limit, skip_bad=skip_bad)
+        how = How(shape.value, encoding, requests, task)
+        read = read_log(log, Columns(text, answer, label, cost, time), limit, skip_bad=skip_bad, how=how)
         _tell(read, plan, _replayed(read, plan, quiet=as_json), out, picture, as_json=as_json)
 
 

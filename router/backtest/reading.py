@@ -1,31 +1,32 @@
 """A user's log -> queries with the large model's answers, checked.
 
 Rules:
- * Columns that are not named are guessed from their usual names; gold labels, costs and times are never guessed.
- * What can't be used is refused with file, line and column, or skipped and counted where the user says so.
+ * Columns that are not named are guessed from the shape of a known program's log, else from their usual names; gold
+   labels and costs are never guessed, and times only where the shape has them.
+ * What can't be used is refused with file, line and column, or skipped and counted where the user says so. In a known
+   program's log, calls that failed are no queries: they are skipped, counted and told.
  * A gold label that is missing is not known, and its row stays.
  * Without times the file's order is the order of asking.
+ * A whole object is never taken for a text without a word.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from router.backtest.tables import columns_of, rows_in
+from router.backtest.cells import BadCellError, cost_of, filled, is_empty, time_of, whole_text
+from router.backtest.guessing import as_named, guessed
+from router.backtest.shapes import NAMES, SHAPES, Found, columns_for, find, shape_of
+from router.backtest.tables import Placed, columns_of, rows_in
+from router.backtest.values import Value, answer_at, asked_at_column, asked_in_shape
 from router.errors import ConfigError, DataError
-from router.lines import HALF_OF_A_PAIR
 
-TEXT_NAMES = ("text", "prompt", "question", "input", "query", "utterance", "messages")
-ANSWER_NAMES = ("answer", "response", "label", "output", "completion")
-MOST_SECONDS = 253_402_300_799.0  # the end of the year 9999
-SECONDS_BELOW = 1e11  # larger Unix times are in milliseconds, micro- or nanoseconds
-SHOWN_CHARACTERS = 40
+LOOKED_AT = 100  # first rows, by which the shape is guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,23 @@ class Columns:
     label: str = ""
     cost: str = ""
     time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a log is read.
+
+    Attributes:
+        shape: Name of a shape, ``columns`` for none, or ``auto``.
+        encoding: Of a text file; empty for what its mark says, or UTF-8.
+        requests: A batch's input file, joined by ``custom_id``.
+        task: Only its rows, where a column ``task`` tells several.
+    """
+
+    shape: str = "auto"
+    encoding: str = ""
+    requests: Path | None = None
+    task: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,169 +78,184 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A log: its file, the columns that were used, its queries in the order of asking, and how many were skipped."""
+    """A log.
+
+    Attributes:
+        path: Its file or folder.
+        columns: Those that were used.
+        rows: Its queries, in the order of asking.
+        skipped: Rows that were left out.
+        shape: Title of the program's log that it was read as; empty for plain columns.
+        told: What a person should know of how it was read.
+    """
 
     path: Path
     columns: Columns
     rows: tuple[Asked, ...]
     skipped: int = 0
+    shape: str = ""
+    told: tuple[str, ...] = ()
 
 
-class _BadCellError(Exception):
-    """A cell that can't be used, and what is wrong with it."""
+@dataclass(slots=True)
+class _Heap:
+    """What has been read so far."""
+
+    rows: list[tuple[Asked, Value]] = field(default_factory=list)
+    bad: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
 
 
-def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = False) -> Log:
+def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = False, how: How | None = None) -> Log:
     """Read a log.
 
     Args:
-        path: JSON lines, a JSON list, CSV or Parquet.
+        path: JSON lines, a JSON list, CSV or Parquet, packed or not; a folder of Parquet, or a Delta table.
         columns: Those that the user named.
         limit: Most queries, the earliest; 0 for all.
         skip_bad: Count rows with an unusable cell instead of refusing them.
+        how: Shape, encoding, requests and task.
 
     Raises:
         ConfigError: A column is not there, or can't be guessed.
         DataError: Names file, line and column.
     """
-    known = columns_of(path)
-    if not known:
+    how = how or How()
+    placed = _rows(path, how)
+    first = list(islice(placed, LOOKED_AT))
+    if not first:
         raise DataError(str(path), 0, "has no rows")
-    columns = _chosen(path, columns, known)
-    rows: list[Asked] = []
-    skipped = 0
-    for place, row in rows_in(path):
-        try:
-            rows.append(_asked(row, columns, len(rows)))
-        except _BadCellError as error:
-            if not skip_bad:
-                raise DataError(str(path), place, f"{error} (--skip-bad leaves such rows out)") from None
-            skipped += 1
-        if limit and not columns.time and len(rows) >= limit:
+    head = [row for _, row in first]
+    found = _shape(path, columns, how, head)
+    columns = _chosen(path, columns, head, found)
+    heap = _Heap()
+    for place, row in chain(first, placed):
+        _take(heap, path, place, row, columns, found, skip_bad=skip_bad)
+        if limit and not columns.time and len(heap.rows) >= limit:
             break
+    if not heap.rows:
+        raise DataError(str(path), 0, f"has no row that can be used{_why_none(heap, found)}")
     if columns.time:
-        rows.sort(key=lambda asked: asked.asked_at)
-    if not rows:
-        raise DataError(str(path), 0, "has no row that can be used")
-    return Log(path, columns, tuple(rows[:limit] if limit else rows), skipped)
+        heap.rows.sort(key=lambda pair: pair[0].asked_at)
+    kept = heap.rows[:limit] if limit else heap.rows
+    several = len({value.system for _, value in kept}) > 1
+    rows = tuple(replace(row, text=value.whole) if several and value.system else row for row, value in kept)
+    told = tuple(_told(heap, [value for _, value in kept], columns, several=several))
+    return Log(path, columns, rows, heap.bad + heap.missing.total(), found.shape.title if found else "", told)
 
 
-def _chosen(path: Path, columns: Columns, known: list[str]) -> Columns:
+def _rows(path: Path, how: How) -> Iterator[Placed]:
+    """The rows that are meant, with the requests that belong to them."""
+    requests: dict[str, Mapping[str, Any]] | None = None
+    if how.requests is not None:
+        requests = {str(row.get("custom_id")): row for _, row in rows_in(how.requests, how.encoding)}
+    tasks: dict[str, None] = {}
+    for place, row in rows_in(path, how.encoding):
+        if requests is not None and str(row.get("custom_id")) in requests:
+            row = {**row, "request": requests[str(row.get("custom_id"))]}
+        if "task" in row and "propensity" in row:
+            tasks[str(row["task"])] = None
+            if not how.task and len(tasks) > 1:
+                raise ConfigError("--task", "", f"{path} holds several tasks: name one of {', '.join(tasks)}, …")
+        if not how.task or str(row.get("task")) == how.task:
+            yield place, row
+    if how.task and how.task not in tasks:
+        raise ConfigError("--task", how.task, f"{path} holds no such task; it has {', '.join(tasks) or 'none'}")
+
+
+def _shape(path: Path, columns: Columns, how: How, head: list[Mapping[str, Any]]) -> Found | None:
+    if how.shape == "columns" or (how.shape == "auto" and (columns.text or columns.answer)):
+        return None
+    found = shape_of(head) if how.shape == "auto" else None
+    if found is None and how.shape == "auto" and all({"messages", "response", "spend"} <= row.keys() for row in head):
+        how = replace(how, shape="litellm")  # its columns are there, and nothing is in them
+    if how.shape in NAMES:
+        shape = SHAPES[NAMES.index(how.shape)]
+        found = columns_for(shape, head)
+        if found is None:
+            where = f"a query in {' or '.join(shape.texts)} and an answer in {' or '.join(shape.answers)}"
+            advice = f"; {shape.advice}" if shape.advice else ""
+            raise ConfigError("--format", how.shape, f"{path} has no rows with {where}{advice}")
+    batch = all("custom_id" in row and ("response" in row or "result" in row) for row in head)
+    if found is None and batch and how.shape == "auto" and how.requests is None:
+        raise ConfigError("--requests", "", f"{path} is batch output, without the queries: name the batch's input file")
+    return found
+
+
+def _chosen(path: Path, columns: Columns, head: list[Mapping[str, Any]], found: Found | None) -> Columns:
+    known = columns_of(head)
     for option in ("text", "answer", "label", "cost", "time"):
         name = getattr(columns, option)
         if name and name not in known and name.split(".")[0] not in known:
             raise ConfigError(f"--{option}", name, f"{path} has no such column; it has {', '.join(known)}")
-    text = columns.text or _guess(path, "--text", TEXT_NAMES, known, taken="")
-    answer = columns.answer or _guess(path, "--answer", ANSWER_NAMES, known, taken=columns.label)
-    if text == answer:
+    if found is not None:
+        text, answer = columns.text or found.text, columns.answer or found.answer
+        return replace(columns, text=text, answer=answer, time=columns.time or found.time)
+    text, answer = guessed(path, columns.text, columns.answer, columns.label, head)
+    if text == answer and not as_named(head, text):
         raise ConfigError("--answer", answer, "is the column of the texts too; name another one")
     return replace(columns, text=text, answer=answer)
 
 
-def _guess(path: Path, option: str, names: tuple[str, ...], known: list[str], taken: str) -> str:
-    by_lower = {name.lower(): name for name in reversed(known) if name != taken}
-    for name in names:
-        if name in by_lower:
-            return by_lower[name]
-    raise ConfigError(option, "", f"name one of the columns of {path}: {', '.join(known)}")
+def _take(
+    heap: _Heap,
+    path: Path,
+    place: int,
+    row: Mapping[str, Any],
+    columns: Columns,
+    found: Found | None,
+    *,
+    skip_bad: bool,
+) -> None:
+    """Read a row, or count why it is none."""
+    if found is not None:
+        value = asked_in_shape(row, columns.text, columns.answer, found.shape)
+        if value.problem:
+            heap.missing[value.problem] += 1
+            return
+    try:
+        if found is None:
+            value = asked_at_column(row, columns.text, columns.answer)
+        heap.rows.append((_asked(row, value, columns, len(heap.rows)), value))
+    except BadCellError as error:
+        if not skip_bad:
+            raise DataError(str(path), place, f"{error} (--skip-bad leaves such rows out)") from None
+        heap.bad += 1
 
 
-def _asked(row: Mapping[str, Any], columns: Columns, place: int) -> Asked:
+def _asked(row: Mapping[str, Any], value: Value, columns: Columns, place: int) -> Asked:
+    label = find(row, columns.label) if columns.label else None
     return Asked(
-        text=_text(row, columns.text),
-        answer=_text(row, columns.answer),
-        label=_text(row, columns.label) if columns.label and not _is_empty(_find(row, columns.label)) else None,
-        cost=_cost(row, columns.cost) if columns.cost else 0.0,
-        asked_at=_time(row, columns.time) if columns.time else float(place),
+        text=whole_text(value.text, columns.text),
+        answer=whole_text(value.answer, columns.answer),
+        label=None if is_empty(label) else whole_text(answer_at(label)[0], columns.label),
+        cost=cost_of(find(row, columns.cost), columns.cost) if columns.cost else 0.0,
+        asked_at=time_of(filled(find(row, columns.time), columns.time), columns.time) if columns.time else float(place),
     )
 
 
-def _find(row: Mapping[str, Any], name: str) -> Any:
-    value: Any = row
-    for part in (name,) if name in row else name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+def _why_none(heap: _Heap, found: Found | None) -> str:
+    reasons = "".join(f"; {count:,} {reason}" for reason, count in heap.missing.items())
+    return reasons + (f": {found.shape.advice}" if found is not None and found.shape.advice else "")
 
 
-def _is_empty(value: Any) -> bool:
-    """Nothing, blanks, or the NaN by which tables say that nothing is there."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
-
-
-def _cell(row: Mapping[str, Any], name: str) -> Any:
-    value = _find(row, name)
-    if _is_empty(value):
-        raise _BadCellError(f"column {name}: is empty")
-    return value
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    text = _as_text(_cell(row, name))
-    if HALF_OF_A_PAIR.search(text):
-        raise _BadCellError(f"column {name}: holds half of a surrogate pair, which is no text")
-    return text
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    if isinstance(value, list) and value and all(isinstance(item, Mapping) and "role" in item for item in value):
-        return "\n".join(f"{item['role']}: {_content(item.get('content'))}" for item in value)
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        return str(value)
-
-
-def _content(content: Any) -> str:
-    """The text of a chat message, whose content may be a list of parts."""
-    if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return "" if content is None else str(content)
-
-
-def _cost(row: Mapping[str, Any], name: str) -> float:
-    value = _cell(row, name)
-    try:
-        cost = float(value.strip().lstrip("$€£") if isinstance(value, str) else value)
-    except (TypeError, ValueError):
-        raise _BadCellError(f"column {name}: {_shown(value)} is no number") from None
-    except OverflowError:
-        cost = math.inf
-    if not math.isfinite(cost) or cost < 0:
-        raise _BadCellError(f"column {name}: {_shown(value)} is no cost; use 0 or more")
-    return cost
-
-
-def _time(row: Mapping[str, Any], name: str) -> float:
-    value = _cell(row, name)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    if isinstance(value, str):
-        value = _parsed_time(value.strip(), name)
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS * 1e9:
-        seconds = float(value)
-        while seconds >= SECONDS_BELOW:
-            seconds /= 1000.0
-        return seconds
-    raise _BadCellError(f"column {name}: {_shown(value)} is no time; use ISO 8601 or Unix seconds")
-
-
-def _parsed_time(text: str, name: str) -> datetime | float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise _BadCellError(f"column {name}: {_shown(text)} is no time; use ISO 8601 or Unix seconds") from None
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+def _told(heap: _Heap, values: Iterable[Value], columns: Columns, *, several: bool) -> Iterator[str]:
+    values = list(values)
+    if heap.bad:
+        yield f"{heap.bad:,} rows were left out since a cell could not be used"
+    for reason, count in heap.missing.items():
+        yield f"{count:,} rows were left out: they {reason}"
+    turns = sum(value.turns > 1 for value in values)
+    if turns:
+        yield f"{turns:,} queries are talks of several turns: each is read as a transcript, up to what was answered"
+    if several:
+        yield "the system's prompts differ, so they are a part of each query"
+    elif values[0].system:
+        yield "the system's prompt is always the same, so it is no part of the queries"
+    for option, name, inside in (
+        ("--text", columns.text, [value.text_inside for value in values if value.text_inside is not None]),
+        ("--answer", columns.answer, [value.answer_inside for value in values if value.answer_inside is not None]),
+    ):
+        if inside:
+            hint = f"; name a part of them, such as {option} {name}.{inside[0]}" if inside[0] else ""
+            yield f"column {name}: {len(inside):,} whole JSON objects or lists were taken as texts{hint}"

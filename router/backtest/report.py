@@ -31,6 +31,8 @@ def show(console: Console, log: Log, plan: Plan, results: Sequence[Result]) -> N
     """Print everything."""
     named = ", ".join(f"{option} = {name}" for option, name in results[0].more["columns"].items() if name)
     _say(console, f"{log.path}: {len(log.rows):,} queries ({named})")
+    if log.shape:
+        _say(console, f"read as {log.shape}: query from {log.columns.text}, answer from {log.columns.answer}")
     show_table(console, _HEADS, map(_row, results), caption=CAPTION, right=range(len(_HEADS)), style=box.SIMPLE)
     for result in results:
         for line in verdict(result):
@@ -91,8 +93,7 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
         yield f"{share:.1%} of the queries have an answer that hardly recurs: a student of labels can't learn it"
     if log.columns.label and not more["labelled_rows"]:
         yield f"no query has a label in column {log.columns.label}: there is no figure of accuracy"
-    if log.skipped:
-        yield f"{log.skipped:,} rows were left out since a cell could not be used"
+    yield from log.told
     yield LEAVES_OUT[plan.student]
     covered = results[0].figures["covered_share"]
     yield f"the promise covers {covered:.0%} of the queries here; in service, only those that may leave"

@@ -139,6 +139,7 @@ def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[
     objective = task.objective
     more = {
         "log": str(log.path),
+        "read_as": log.shape,
         "columns": asdict(log.columns),
         "skipped_rows": log.skipped,
         "promise": objective.max_disagreement,

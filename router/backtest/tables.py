@@ -1,7 +1,8 @@
-"""A file of rows in one of three formats -> each row with its place.
+"""A file of rows in one of several formats -> each row with its place.
 
 Rules:
- * JSON lines, a JSON list, CSV (any of , ; tab |) and Parquet are told apart by content, not by name.
+ * JSON lines, a JSON list, CSV (any of , ; tab |) and Parquet are told apart by content, not by name; so is packing.
+ * A folder is one of Parquet files, or a Delta table.
  * A place is a line, from 1, in a text file, and a row, from 1, in Parquet and in a JSON list.
  * What can't be read is refused with file and line; nothing is guessed over.
 """
@@ -9,11 +10,14 @@ Rules:
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from itertools import islice
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from router.backtest.folders import check_whole, rows_of_folder
+from router.backtest.opening import encoding_of, first_bytes, opened
 from router.errors import DataError
 from router.lines import HALF_OF_A_PAIR, parse_json
 
@@ -22,53 +26,54 @@ Placed = tuple[int, Row]
 
 MOST_CELL_CHARACTERS = 16 * 1024 * 1024
 SEPARATORS = ",;\t|"
+SAID_SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # how Excel is told of it
 PARQUET_MAGIC = b"PAR1"
-LOOKED_AT = 100  # rows whose columns are listed
 
 
-def rows_in(path: Path) -> Iterator[Placed]:
-    """The rows of a file, each with its place.
+def rows_in(path: Path, encoding: str = "") -> Iterator[Placed]:
+    """The rows of a file or a folder, each with its place.
+
+    Args:
+        path: The log.
+        encoding: Of its text; empty for what its byte order mark says, or UTF-8.
 
     Raises:
+        ConfigError: There is no such encoding.
         DataError: Names the file, and the place of what can't be read.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096)
-        if start[:4] == PARQUET_MAGIC:
-            yield from _parquet(path)
-            return
-        first = start.decode("utf-8-sig", errors="replace").lstrip()[:1]
-        if not first:
-            raise DataError(str(path), 0, "is empty")
-        yield from {"{": _json_lines, "[": _json_list}.get(first, _csv)(path)
-    except OSError as error:
-        raise DataError(str(path), 0, f"can't be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(str(path), 0, f"is not in UTF-8: byte {error.start} of it can't be read") from error
+    check_whole(path)
+    if path.is_dir():
+        yield from rows_of_folder(path)
+        return
+    start = first_bytes(path)
+    if start[:4] == PARQUET_MAGIC:
+        yield from _parquet(path)
+        return
+    first = start.decode(encoding_of(path, start, encoding), errors="ignore").lstrip("\ufeff \t\r\n")[:1]
+    if not first:
+        raise DataError(str(path), 0, "is empty")
+    yield from {"{": _json_lines, "[": _json_list}.get(first, _csv)(path, encoding)
 
 
-def columns_of(path: Path) -> list[str]:
-    """The names of a file's columns, in their order, as its first rows show them.
-
-    Raises:
-        DataError: As ``rows_in``.
-    """
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """The names of the columns of rows, in their order."""
     names: dict[str, None] = {}
-    for _, row in islice(rows_in(path), LOOKED_AT):
+    for row in rows:
         names.update(dict.fromkeys(row))
     return list(names)
 
 
-def _json_lines(path: Path) -> Iterator[Placed]:
-    with path.open(encoding="utf-8-sig") as file:
+def _json_lines(path: Path, encoding: str) -> Iterator[Placed]:
+    with opened(path, encoding) as file:
         for place, line in enumerate(file, 1):
             if line.strip():
                 yield place, _object(path, place, parse_json(path, place, line))
 
 
-def _json_list(path: Path) -> Iterator[Placed]:
-    for place, row in enumerate(parse_json(path, 1, path.read_text(encoding="utf-8-sig")), 1):
+def _json_list(path: Path, encoding: str) -> Iterator[Placed]:
+    with opened(path, encoding) as file:
+        listed = parse_json(path, 1, file.read())
+    for place, row in enumerate(listed, 1):
         yield place, _object(path, place, row)
 
 
@@ -80,32 +85,34 @@ def _object(path: Path, place: int, row: Any) -> Row:
     return row
 
 
-def _csv(path: Path) -> Iterator[Placed]:
+def _csv(path: Path, encoding: str) -> Iterator[Placed]:
     csv.field_size_limit(MOST_CELL_CHARACTERS)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with opened(path, encoding) as file:
         header = file.readline()
-        separator = max(SEPARATORS, key=header.count)
-        file.seek(0)
-        reader = csv.reader(file, delimiter=separator, strict=True)
-        place = 0
+        said = SAID_SEPARATOR.fullmatch(header)
+        before = 1 if said else 0
+        lines = file if said else chain([header], file)
+        separator = said[1] if said else max(SEPARATORS, key=header.count)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        place = before
         try:
-            names = _header(path, next(reader))
-            place = reader.line_num
+            names = _header(path, before + 1, next(reader, []))
+            place = before + reader.line_num
             for cells in reader:
                 if cells and len(cells) != len(names):
                     raise DataError(str(path), place + 1, f"has {len(cells)} cells, and the header has {len(names)}")
                 if cells:
                     yield place + 1, dict(zip(names, cells, strict=True))
-                place = reader.line_num
+                place = before + reader.line_num
         except csv.Error as error:
             raise DataError(str(path), place + 1, f"is not CSV: {error}") from error
 
 
-def _header(path: Path, cells: list[str]) -> list[str]:
+def _header(path: Path, line: int, cells: list[str]) -> list[str]:
     names = [name.strip() for name in cells]
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
-        raise DataError(str(path), 1, f"has two columns named {twice[0]}")
+        raise DataError(str(path), line, f"has two columns named {twice[0]}")
     return names
 
 

@@ -1,0 +1,191 @@
+"""What a request asks and what a response answers, in the shapes that model servers log.
+
+Rules:
+ * JSON that stands as text in a cell is looked into where it has such a shape; any other text is itself.
+ * The answer is the text that the model wrote, or its tool calls as JSON; reasoning is neither.
+ * What has no such shape is not guessed: ``None``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_ASKING = ("messages", "input", "prompt", "contents", "query", "question", "text")
+_MODELS = ("assistant", "model", "ai")
+_SYSTEMS = ("system", "developer")
+_ROLES = {"human": "user", "ai": "assistant", "model": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What was asked.
+
+    Attributes:
+        system: What the operator said before it; empty if nothing.
+        turns: Role and text of each further message.
+    """
+
+    system: str
+    turns: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """The user's message; a transcript where there are several turns."""
+        if len(self.turns) == 1:
+            return self.turns[0][1]
+        return "\n".join(f"{role}: {text}" for role, text in self.turns)
+
+    @property
+    def whole(self) -> str:
+        """A transcript, with the system's prompt."""
+        turns = (("system", self.system), *self.turns) if self.system else self.turns
+        return "\n".join(f"{role}: {text}" for role, text in turns)
+
+
+def unpacked(value: Any) -> Any:
+    """JSON out of a text that is an object or a list in JSON; else the value itself."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def is_chat(value: Any) -> bool:
+    """Whether a value is a list of messages with roles."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) and "role" in one for one in value)
+
+
+def chat_in(value: Any) -> Chat | None:
+    """What a logged request asks; ``None`` if it has no shape that is known."""
+    if isinstance(value, str):
+        inner = unpacked(value)
+        found = None if isinstance(inner, str) else chat_in(inner)
+        if found is not None or not inner:
+            return found
+        return Chat("", (("user", value.strip()),)) if value.strip() else None
+    if is_chat(value):
+        return _chat(value)
+    if isinstance(value, list):
+        return chat_in(value[0]) if len(value) == 1 and isinstance(value[0], str | list) else None
+    if not isinstance(value, Mapping):
+        return None
+    if "role" in value and ("content" in value or "parts" in value):
+        return _chat([value])
+    for name in _ASKING:
+        found = chat_in(value[name]) if value.get(name) else None
+        if found is not None:
+            return _with_system(found, value)
+    return None
+
+
+def answer_in(value: Any) -> str | None:
+    """What a logged response answers: text, or tool calls as JSON; ``None`` if it has no shape that is known."""
+    if isinstance(value, str):
+        inner = unpacked(value)
+        found = None if isinstance(inner, str) else answer_in(inner)
+        return found if found is not None or not inner else value.strip() or None
+    if is_chat(value):
+        return _said(next((one for one in reversed(value) if one["role"] in _MODELS), None))
+    if isinstance(value, list):
+        return _output(value)
+    return _of_response(value) if isinstance(value, Mapping) else None
+
+
+def _of_response(value: Mapping[str, Any]) -> str | None:
+    for name in ("choices", "candidates"):
+        if isinstance(value.get(name), list):
+            return _first(value[name])
+    for name in ("message", "output"):
+        if isinstance(value.get(name), Mapping | list):
+            return answer_in(value[name])
+    if {"content", "tool_calls", "function_call", "parts"} & value.keys():
+        return _said(value)
+    alone = next((name for name in ("completion", "output_text", "text") if value.keys() == {name}), "")
+    return answer_in(value[alone]) if alone else None
+
+
+def text_of(content: Any) -> str:
+    """The text of a message, whose content may be a list of parts; what is no text is named."""
+    if isinstance(content, Mapping):
+        content = [content]
+    if not isinstance(content, list):
+        return "" if content is None else str(content)
+    return " ".join(part for part in map(_part, content) if part)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or part.get("type") in ("thinking", "reasoning", "tool_use"):
+        return ""
+    text = part.get("text", part.get("content"))
+    if isinstance(text, Mapping):  # assistants: {"text": {"value": "..."}}
+        text = text.get("value")
+    return text if isinstance(text, str) else f"[{part['type']}]" if isinstance(part.get("type"), str) else ""
+
+
+def _chat(messages: Sequence[Mapping[str, Any]]) -> Chat | None:
+    system = [_message(one) for one in messages if one["role"] in _SYSTEMS]
+    turns = [(_ROLES.get(str(one["role"]), str(one["role"])), _message(one)) for one in messages]
+    turns = [(role, text) for role, text in turns if role not in _SYSTEMS and text]
+    return Chat("\n".join(filter(None, system)), tuple(turns)) if turns else None
+
+
+def _message(message: Mapping[str, Any]) -> str:
+    return _said(message) or ""
+
+
+def _with_system(chat: Chat, request: Mapping[str, Any]) -> Chat:
+    """With the prompt that stands beside the messages, as Anthropic's and OpenAI's newer requests have it."""
+    beside = request.get("system") or request.get("instructions") or ""
+    return Chat(text_of(beside), chat.turns) if beside and not chat.system else chat
+
+
+def _first(choices: Sequence[Any]) -> str | None:
+    first = choices[0] if choices else None
+    if not isinstance(first, Mapping):
+        return None
+    message = first.get("message", first.get("content"))
+    if isinstance(message, Mapping):
+        return _said(message)
+    return str(first["text"]).strip() or None if first.get("text") else None
+
+
+def _output(items: Sequence[Any]) -> str | None:
+    """Of a list of outputs, as OpenAI's newer responses have it: messages and calls, among others."""
+    parts = [one for one in items if isinstance(one, Mapping)]
+    calls = [one for one in parts if one.get("type") == "function_call"]
+    if calls:
+        return _calls(calls)
+    said = [_said(one) for one in parts if one.get("type") in ("message", "text", "output_text") or "role" in one]
+    return "\n".join(filter(None, said)) or None
+
+
+def _said(message: Mapping[str, Any] | None) -> str | None:
+    """What a message says: its calls, where it makes some, else its text."""
+    if message is None:
+        return None
+    content = message.get("content", message.get("parts", message.get("text")))
+    calls = list(message.get("tool_calls") or [])
+    if message.get("function_call"):
+        calls.append(message["function_call"])
+    if isinstance(content, list):
+        calls += [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"]
+    return _calls(calls) if calls else text_of(content).strip() or None
+
+
+def _calls(calls: Sequence[Any]) -> str:
+    """Calls as the judge ``tool_call`` reads them, without their ids, which never recur."""
+    found = []
+    for call in calls:
+        inner = call.get("function", call) if isinstance(call, Mapping) else {}
+        arguments = inner.get("arguments", inner.get("input", {})) if isinstance(inner, Mapping) else {}
+        found.append(
+            {"name": inner.get("name") if isinstance(inner, Mapping) else None, "arguments": unpacked(arguments)}
+        )
+    return json.dumps(found[0] if len(found) == 1 else found, ensure_ascii=False, sort_keys=True)
