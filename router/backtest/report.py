@@ -12,17 +12,19 @@ from collections.abc import Iterator, Sequence
 from rich import box
 from rich.console import Console
 
-from router.backtest.answers import Answers, describe_answers
+from router.backtest.answers import Answers, as_labels, describe_answers
 from router.backtest.reading import Log
 from router.backtest.run import Plan, Result
 from router.refreshing import Pace
 from router.table_view import show_table
+from router.task import Judge
 from router.watch import attempt_alpha, expected_rows
 
 CAPTION = "local: on the device; cloud: asks the large model; last ¼: of the log"
 _HEADS = ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases")
 LEAVES_OUT = {
-    "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps more",
+    "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps "
+    "more: --encoder FOLDER, which a cloud writes under cache/encoders of its data",
     "encoder": "the student here is the device's encoder-head, but for rounding",
 }
 
@@ -94,6 +96,9 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
     if log.columns.label and not more["labelled_rows"]:
         yield f"no query has a label in column {log.columns.label}: there is no figure of accuracy"
     yield from log.told
+    yield from repeats(log)
+    if plan.judge is Judge.LABEL:
+        yield from messy_labels(log)
     yield LEAVES_OUT[plan.student]
     covered = results[0].figures["covered_share"]
     yield f"the promise covers {covered:.0%} of the queries here; in service, only those that may leave"
@@ -103,6 +108,24 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
         yield results[0].more["watch"]
     if plan.repeat == 1:
         yield "chance has a part in what is drawn and set aside: --repeat 5 tells how far that moves the figures"
+
+
+def repeats(log: Log) -> Iterator[str]:
+    """How many queries were asked before, and what an exact cache alone would save."""
+    again = len(log.rows) - len({row.text for row in log.rows})
+    if again:
+        share = again / len(log.rows)
+        yield f"{again:,} queries were asked before, word for word: an exact cache alone would save {share:.1%}"
+
+
+def messy_labels(log: Log) -> Iterator[str]:
+    """How many answers differ in case, spaces or punctuation at the end alone."""
+    exact = {row.answer for row in log.rows}
+    merged = len(set(as_labels([row.answer for row in log.rows], Judge.NORMALISED_TEXT)))
+    if merged < len(exact):
+        yield (
+            f"some answers differ in spelling alone: --judge normalised_text makes {merged:,} answers of {len(exact):,}"
+        )
 
 
 def percent(share: float) -> str:
