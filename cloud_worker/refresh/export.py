@@ -193,10 +193,11 @@ def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold
     candidates = list(dict.fromkeys(reversed(texts)))[:GOLDEN_CANDIDATES]
     if not isinstance(student, Student) or len(candidates) < GOLDEN_INPUTS:
         return {}
-    scores = [student.judge(Query("", "", text)).score or 0.0 for text in candidates]
-    ranked = sorted(zip(scores, candidates, strict=True), key=lambda scored: abs(scored[0] - threshold))
+    judged = ((student.judge(Query("", "", text)).score, text) for text in candidates)
+    scored = [(score, text) for score, text in judged if score is not None]  # what was cut has none
+    ranked = sorted(scored, key=lambda pair: abs(pair[0] - threshold))
     near = [text for _, text in ranked[: GOLDEN_INPUTS // 2]]
-    others = [text for text in candidates if text not in near]
+    others = [text for _, text in scored if text not in near]
     return {GOLDEN_FILE: golden_inputs(student, near + others)}
 
 

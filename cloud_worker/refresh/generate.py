@@ -160,12 +160,13 @@ def _measured(
     held: Sequence[Record],
     progress: Progress,
 ) -> Fitted | None:
-    texts, signals, problems = [], [], []
+    texts, signals, problems, gives_tokens = [], [], [], False
     for place, row in enumerate(held):
         query = query_of(row)
         try:
             written = student.read(query)
             found = student.signals_of(query, written)
+            gives_tokens = gives_tokens or bool(written.tokens)
         except BadInputError as error:
             problems.append(str(error))
             written, found = Written(""), None
@@ -175,7 +176,7 @@ def _measured(
     if problems:
         log.warning("%d calibrating rows can't be read by the student; one: %s", len(problems), problems[0])
     scored = [row for row, found in zip(held, signals, strict=True) if found is not UNSCORED]
-    if held and not scored:
+    if held and not gives_tokens:
         problem = problems[0] if problems else "it gives no token probabilities, so that every query would escalate"
         raise ModelError(f"student {spec.version} can't be calibrated: {problem}")
     if not held:
