@@ -97,12 +97,15 @@ class LogFiles:
 
 @contextmanager
 def logged_errors() -> Iterator[None]:
-    """Raise a panic of the table's library, which is no ``Exception``, as a ``DeltaError``."""
+    """Raise what the table's library says as one line; its panic, which is no ``Exception``, as a ``DeltaError``."""
     try:
         yield
+    except DeltaError as error:
+        error.args = (str(error).partition("\n")[0],)
+        raise
     except Exception:
         raise
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        raise DeltaError(f"the table's library failed: {error}") from error
+        raise DeltaError(f"the table's library failed: {str(error).partition(chr(10))[0]}") from error

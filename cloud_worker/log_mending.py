@@ -132,7 +132,7 @@ def _copy(path: Path, target: Path) -> tuple[int, int]:
             continue
         keys = list(zip(*(read.column(name).to_pylist() for name in _KEY), strict=True))
         fresh = [number for number, key in enumerate(keys) if key not in known and not known.add(key)]  # type: ignore[func-returns-value]
-        waiting.append(_with_partition(read.take(fresh), file))
+        waiting.append(read.take(pa.array(fresh, pa.int64())))  # none is fresh in a file that was joined with others
         batch = max([batch, *(number or 0 for number in read.column("batch").to_pylist())])
         if sum(map(len, waiting)) >= _ROWS_IN_A_COMMIT:
             _append(target, waiting, batch)
@@ -161,7 +161,7 @@ def _with_partition(read: pa.Table, file: Path) -> pa.Table:
 def _read(file: Path) -> pa.Table | None:
     """All rows of a data file; ``None`` where it can't be read, or is none of ours."""
     try:
-        read = pq.ParquetFile(file).read()
+        read = _with_partition(pq.ParquetFile(file).read(), file)
     except (OSError, pa.ArrowException):
         return None
     return read if {*_KEY, "batch"} <= set(read.column_names) else None

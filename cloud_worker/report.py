@@ -25,7 +25,7 @@ from cloud_worker.sqlite_files import aside_in
 from cloud_worker.store import Store, TaskState
 from cloud_worker.truths import Truths, truth_lines
 from cloud_worker.turned_away import TurnedAway, turned_lines
-from router.errors import HeadraceError
+from router.errors import HeadraceError, UnavailableError
 from router.interval import Interval
 from router.self_agreement import in_words
 from router.table_view import show_table
@@ -58,7 +58,7 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         report["tasks"] = [
             _task(state)
             | _lineage(state, lineages)
-            | {"promise": promises.get(state.name), "no_lessons": no_lessons_of(log, state.name)}
+            | {"promise": promises.get(state.name), "no_lessons": _no_lessons(log, state.name)}
             | truths.of(state.name)
             for state in store.task_states()
             if state.name in promises  # a task that was removed is not told of
@@ -80,7 +80,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     for line in difference_lines(report["config_differs"]):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     log = report["log"]
-    console.print(f"log: {log['rows']} rows at version {log['version']}, {log['spool_pending']} wait in spools")
+    rows = f"{log['rows']} rows at version {log['version']}, " if log["version"] >= 0 or log["state"] == "ok" else ""
+    console.print(f"log: {rows}{log['spool_pending']} wait in spools")
     for line in _log_lines(log):
         console.print(line, soft_wrap=True)
     if report["tasks"]:
@@ -116,6 +117,13 @@ def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
         return {"rows": log.rows(), "version": log.version(), **told}
     except HeadraceError as error:
         return {"rows": 0, "version": -1, **told, "state": str(error)}
+
+
+def _no_lessons(log: DistillationLog, task: str) -> dict[str, Any] | None:
+    try:
+        return no_lessons_of(log, task)
+    except UnavailableError:  # ``log.state`` says so, once
+        return None
 
 
 def _log_lines(log: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from cloud_worker.competence_view import short_lines_of
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.feedback_review import feedback_of, warnings_of
 from cloud_worker.store import Store
+from router.errors import UnavailableError
 from router.task import Task
 
 
@@ -29,14 +30,20 @@ class Truths:
         self._store, self._log = store, log
 
     def of(self, name: str) -> dict[str, Any]:
-        """One task's ``competence`` and ``feedback``, ready for JSON; ``None`` of a task that is not configured."""
+        """One task's ``competence`` and ``feedback``, ready for JSON; ``None`` of a task that is not configured.
+
+        Without ``competence`` too while the log can't be read.
+        """
         task = self._tasks.get(name)
         if task is None:
             return {"competence": None, "feedback": None}
-        return {
-            "competence": competence_of(self._store, self._log, task),
-            "feedback": feedback_of(self._store, name),
-        }
+        return {"competence": self._competence(task), "feedback": feedback_of(self._store, name)}
+
+    def _competence(self, task: Task) -> dict[str, Any] | None:
+        try:
+            return competence_of(self._store, self._log, task)
+        except UnavailableError:  # the report says so once, of the log
+            return None
 
 
 def truth_lines(task: dict[str, Any]) -> list[str]:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cloud_worker.distillation_log import DistillationLog, records_of
@@ -87,6 +89,52 @@ def test_no_row_is_lost_with_the_tables_own_log(tmp_path, harm):
     assert log.append([record(0), record(500)], "spool", 60) == 1
     assert log.last_batch() == 56
     assert log.mend() == ""
+
+
+@pytest.mark.parametrize("harm", WHOLE, ids=lambda harm: harm.__name__)
+def test_no_row_is_lost_or_doubled_with_the_tables_own_log_after_files_were_joined(tmp_path, harm):
+    log = write(tmp_path, 55)
+    for number in range(55, 58):  # what was joined lies beside what it was joined of
+        log.tidy()
+        log.append([record(2 * number), record(2 * number + 1)], "spool", number + 1)
+    log.tidy()
+    harm(tmp_path)
+    log = DistillationLog(tmp_path / "log")
+    log.mend()
+    assert logged(log) == list(range(116))
+    assert log.append([record(0), record(500)], "spool", 60) == 1
+    assert log.mend() == ""
+
+
+def test_a_data_file_of_another_make_is_left_out_of_a_log_made_anew(tmp_path):
+    log = write(tmp_path, 3)
+    names = [name for name in log.read("my home").column_names if name not in ("task", "day")]
+    pq.write_table(pa.table({name: [["a"]] for name in names}), data_files(tmp_path)[0].with_name("odd.parquet"))
+    truncate_last_commit(tmp_path)
+    writer = DistillationLog(tmp_path / "log")
+    assert "1 data files could not be read" in writer.mend()
+    assert logged(writer) == list(range(6))
+
+
+def test_what_the_tables_library_says_is_one_line(tmp_path):
+    write(tmp_path, 2)
+    truncate_last_commit(tmp_path)
+    command = [sys.executable, "-c", READING, str(tmp_path / "log")]
+    done = subprocess.run(
+        command, check=True, timeout=120, capture_output=True, text=True, env=os.environ | {"RUST_BACKTRACE": "1"}
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("the distillation log can't be opened: ")
+
+
+READING = """
+import contextlib, sys
+from pathlib import Path
+from cloud_worker.distillation_log import DistillationLog
+from router.errors import UnavailableError
+with contextlib.suppress(UnavailableError):
+    DistillationLog(Path(sys.argv[1])).rows()
+"""
 
 
 def test_a_data_file_that_is_missing_or_damaged_costs_its_own_rows_alone(tmp_path):

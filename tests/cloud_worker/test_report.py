@@ -1,5 +1,6 @@
 """What ``status`` prints of words that come from outside."""
 
+import os
 from io import StringIO
 
 import pytest
@@ -8,8 +9,10 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config import read_config
+from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.report import gather_report, show_report
 from cloud_worker.store import Store
+from router.distillation import Record
 from router.rollout import DeviceReport
 
 CONFIG = """
@@ -56,3 +59,18 @@ def test_what_is_said_of_a_promise_is_printed_as_it_is_and_in_our_colours(path):
     said = console.file.getvalue()
     assert all(f"[/{letter}]" in said for letter in "cdefg")
     assert "[bold]" not in said
+
+
+def test_status_tells_everything_else_while_the_log_is_damaged(path):
+    config = read_config(path)
+    row = Record("kitchen", "q1", "big", "v1", "home", 1, 1_800_000_000.0, 1_800_000_000.0, "", "on")
+    DistillationLog(config.log_folder).append([row], "spool", 1)
+    [commit] = (config.log_folder / "_delta_log").glob("*1.json")
+    os.truncate(commit, 20)
+    report = gather_report(config)
+    assert report["log"]["state"] == "the log can't be read now; its writer looks into it"
+    assert [task["task"] for task in report["tasks"]] == ["home"]
+    assert [device["device"] for device in report["devices"]] == ["edge"]
+    show_report(Console(file=(out := StringIO()), width=200), report)
+    assert "log: the log can't be read now; its writer looks into it" in out.getvalue()
+    assert "version -1" not in out.getvalue()
