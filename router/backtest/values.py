@@ -55,8 +55,8 @@ def asked_at_column(row: Mapping[str, Any], text: str, answer: str) -> Value:
     said, inside = answer_at(answered)
     if chat is not None:
         return Value(chat.whole, said, chat.whole, turns=len(chat.turns), answer_inside=inside)
-    whole, text_place = _as_text(asked)
-    return Value(whole, said, whole, text_inside=text_place, answer_inside=inside)
+    whole = _as_text(asked)[0]
+    return Value(whole, said, whole, text_inside=text_inside(inner), answer_inside=inside)
 
 
 def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, shape: Shape) -> Value:
@@ -76,7 +76,7 @@ def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, shape: Shape)
         if isinstance(inner, Mapping) and ("error" in inner or "choices" in inner):
             return Value(problem="have no answer")
         said, inside = _as_text(inner)
-    chat, text_place = chat_in(asked), None
+    chat, text_place = chat_in(unpacked(asked)), None  # an object that stands as text in a cell is told too
     if chat is None:
         whole, text_place = _as_text(unpacked(asked))
         chat = Chat("", (("user", whole),))

@@ -130,8 +130,9 @@ def test_newest_first_exports_are_put_in_order(write_log):
     assert [row.text for row in read_log(write_log(rows), Columns()).rows] == ["lamp 1", "lamp 2", "lamp 3"]
 
 
-def test_whole_objects_are_never_taken_without_a_word(write_log):
-    rows = [{"trace_id": "t", "input": {"kwargs": {"q": "lamp"}}, "output": {"intent": "lights"}}]
+@pytest.mark.parametrize("write", [json.dumps, dict])
+def test_whole_objects_are_never_taken_without_a_word(write_log, write):
+    rows = [{"trace_id": "t", "input": write({"kwargs": {"q": "lamp"}}), "output": {"intent": "lights"}}]
     told = " ".join(read_log(write_log(rows), Columns()).told)
     assert "--text input.kwargs.q" in told
     assert "--answer output.intent" in told
