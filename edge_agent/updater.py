@@ -93,7 +93,7 @@ class Updater:
             self._later[key] = _Later(time.monotonic() + REFUSED_SECONDS, REFUSED_SECONDS)
         except (HeadraceError, OSError, TimeoutError) as error:
             pause = min(2 * self._later[key].pause, LONGEST_PAUSE) if key in self._later else FIRST_PAUSE
-            log.warning("task %s: release %d has to wait %.1f s: %r", hosted.name, order.release, pause, error)
+            log.warning("task %s: release %d has to wait %.1f s: %s", hosted.name, order.release, pause, _said(error))
             self._later[key] = _Later(time.monotonic() + pause, pause)
             full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             self.state = "disk_full" if full else self.state
@@ -179,6 +179,13 @@ def check_order(manifest: Manifest, order: Order) -> None:
         raise ReleaseError(f"it is release {manifest.number} of {manifest.task.name!r}, which was not ordered")
     if _numbers(manifest.min_agent) > _numbers(AGENT_VERSION):
         raise ReleaseError(f"it needs agent {manifest.min_agent} or newer; this is {AGENT_VERSION}")
+
+
+def _said(error: Exception) -> str:
+    """What keeps a release waiting, in words."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"it was not in place after {MOST_SECONDS:.0f} s; what was fetched is kept"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _check_room(folder: Path, wanted: int) -> None:

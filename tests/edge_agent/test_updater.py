@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from edge_agent import updater
 from edge_agent.testing import TASK, WORDS, tiny_release
 from edge_agent.updater import check_order
 from router.errors import ReleaseError
@@ -180,3 +181,20 @@ async def test_on_a_slow_line_a_fetch_makes_no_query_late(harness, cloud, slow_l
         assert late == 0
         await cloud.until_active(2, seconds=120)
         await harness.stop()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda patch: patch.setattr(updater, "SPARED_BYTES", 2**62), "does not fit beside the"),
+        (lambda patch: patch.setattr(updater, "MOST_SECONDS", 0.0), "it was not in place after 0 s"),
+    ],
+    ids=["no room", "no time"],
+)
+async def test_why_a_release_has_to_wait_is_said_in_words(warm, cloud, monkeypatch, caplog, fault, said):
+    fault(monkeypatch)
+    cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
+    await cloud.until(lambda: "has to wait" in caplog.text)
+    assert said in caplog.text
+    assert "Error(" not in caplog.text
+    assert (await warm.ask("light")).provenance.release == 1
