@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from cloud_worker.first_release import publish_first_releases
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.refresher import Refresher
-from cloud_worker.store import Store
+from cloud_worker.store import ReleaseRow, Store
 from router import names
 from router.channel import open_channel
 from router.door import Door
@@ -104,9 +105,12 @@ def _prepare(folder: Path, devices: int, tasks: int) -> Path:
     config.data.mkdir()
     store = Store(config.store_url)
     store.declare_tasks(config.tasks)
-    publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
-    for task in config.tasks:
-        store.update_task(task.name, champion=1)  # limits bind from the first student on
+    publisher = Publisher(config.releases_folder)
+    publish_first_releases(config.tasks, store, publisher)
+    for task in config.tasks:  # limits bind from the first release that follows on
+        digest = publisher.publish(replace(publisher.manifest(task.name, 0), number=1), {})
+        store.add_release(ReleaseRow(task.name, 1, "building", "", 0.0))
+        store.promote(task.name, 1, digest)
     for device in range(devices):
         store.device(f"device-{device}")
         store.save_report(_said(device, tasks, 1000), time.time())

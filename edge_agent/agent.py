@@ -147,8 +147,8 @@ class Agent:
         decision = self._decide(case, thought)
         kept_by = case.obstacle
         if decision.action is Action.DEFER:
-            self._check_permit(case)
             try:
+                self._check_permit(case)
                 return await self._escalate(case, judgement, decision)
             except HeadraceError as error:
                 if isinstance(error, SpentError):

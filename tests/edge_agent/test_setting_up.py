@@ -175,6 +175,16 @@ async def test_without_a_cloud_a_query_waits_for_the_student_that_is_being_opene
     assert (await call).provenance.tier is Tier.DEVICE
 
 
+async def test_a_device_whose_limit_is_spent_waits_for_the_student_that_is_being_opened(opening, cloud):
+    opening.daemon._tasks.get("home").purse.shut()
+    call = asyncio.create_task(opening.ask("light", seconds=20))
+    await asyncio.sleep(0.3)
+    assert not call.done()
+    await opening.finish()
+    assert (await call).provenance.tier is Tier.DEVICE
+    assert not cloud.queries
+
+
 async def test_a_private_task_is_known_to_be_private_while_it_is_opened(harness, cloud):
     cloud.publish(*tiny_release(Task("home", "simulated", local_only=True), 1, WORDS))
     await harness.start()
