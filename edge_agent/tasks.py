@@ -95,8 +95,15 @@ class HostedTask:
 
     @property
     def mode(self) -> Mode:
-        """The operator's hand."""
-        return self.order.mode if self.order else Mode.SERVE
+        """The operator's hand; nothing is kept by a release that is newer than what was ordered.
+
+        Numbers only grow, so an older order comes from a cloud that lost its state: it vouches for no newer release.
+        """
+        if self.order is None:
+            return Mode.SERVE
+        installed = self.serving.manifest.number if self.serving else 0
+        is_unvouched = self.order.release < installed and self.order.mode is Mode.SERVE
+        return Mode.ESCALATE_ALL if is_unvouched else self.order.mode
 
     def policy(self, manifest: Manifest) -> Policy:
         """When a release defers. An order's threshold is meant for the release that the order names."""

@@ -10,7 +10,7 @@ from edge_agent import updater
 from edge_agent.testing import TASK, WORDS, tiny_release
 from edge_agent.updater import check_order
 from router.errors import ReleaseError
-from router.query import Tier
+from router.query import Reason, Tier
 from router.release import File, digest
 from router.rollout import Order
 
@@ -94,6 +94,10 @@ async def test_an_older_release_is_refused(warm, cloud):
     cloud.publish(*tiny_release(TASK, 2, WORDS))
     _, reason = await refused(cloud)
     assert reason == "release 2 is older than 3, which is installed"
+    assert (await warm.ask("light")).provenance.reason is Reason.OPERATOR  # the cloud vouches for no release 3
+    cloud.publish(*tiny_release(TASK, 4, WORDS))
+    await cloud.until_active(4)
+    assert (await warm.ask("light")).provenance.reason is Reason.CONFIDENT
 
 
 async def test_a_broken_fetch_goes_on_where_it_ended(warm, cloud):
