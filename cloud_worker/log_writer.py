@@ -74,7 +74,8 @@ class LogWriter:
             except Exception:
                 log.exception("a drain failed; what waits stays in its spool")
             try:
-                await asyncio.wait_for(self._stopping.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._stopping.wait()
             except TimeoutError:
                 continue
 

@@ -192,7 +192,8 @@ class Upstream:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GIVE_WAY_SECONDS):
                 await self._quiet.wait()
-        return await asyncio.wait_for(call.read(), STALLED_SECONDS)
+        async with asyncio.timeout(STALLED_SECONDS):  # wait_for would swallow a cancel that comes with the piece
+            return await call.read()
 
     @contextlib.contextmanager
     def _goes(self) -> Iterator[None]:
