@@ -67,7 +67,7 @@ class OnnxEncoder:
         Raises:
             ModelError: A file is missing, or can't be used.
         """
-        self._tokens = _Tokens(tokenizer, max_tokens)
+        self._tokens = Tokens(tokenizer, max_tokens)
         self._session = _Session(model, ("embedding",))
         self.dimensions = len(self.embed("a"))
 
@@ -104,7 +104,7 @@ class Student:
             raise ModelError(f"student kind {spec.kind!r} is not known here; known are {', '.join(KINDS)}")
         self.spec = spec
         self.calibration = calibration
-        self._tokens = _Tokens(folder / spec.tokenizer, spec.max_tokens)
+        self._tokens = Tokens(folder / spec.tokenizer, spec.max_tokens)
         if spec.kind == ENCODER_HEAD:
             self._model = _Session(folder / spec.model, ("embedding",))
             self._head: _Session | None = _Session(folder / spec.head, ("logits", "similarity"))
@@ -181,10 +181,15 @@ class _Read:
     cut: bool
 
 
-class _Tokens:
+class Tokens:
     """Text -> the two inputs that a model takes."""
 
     def __init__(self, path: Path, max_tokens: int) -> None:
+        """Open the tokenizer at ``path``; texts longer than ``max_tokens`` tokens are cut.
+
+        Raises:
+            ModelError: It can't be used.
+        """
         if max_tokens < 1:
             raise ModelError(f"max_tokens is {max_tokens}; use 1 or more")
         data = _read(path)

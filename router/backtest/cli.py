@@ -82,7 +82,11 @@ def backtest(
     judge: Annotated[JudgeName, typer.Option(help="When two answers are the same.")] = JudgeName.EXACT,
     student: Annotated[StudentKind, typer.Option(help="What learns.")] = StudentKind.HASHED,
     encoder: Annotated[
-        Path | None, typer.Option(help="model.onnx and tokenizer.json, makes it --student encoder.", metavar="FOLDER")
+        Path | None,
+        typer.Option(
+            help="minilm, or a folder with model.onnx and tokenizer.json; makes it --student encoder.",
+            metavar="ENCODER",
+        ),
     ] = None,
     cache: Annotated[Path, typer.Option(help="Keeps what the encoder read.", metavar="FOLDER")] = _DEFAULT_CACHE,
     devices: Annotated[int, typer.Option(help="How many ask, in turn.", min=1, max=10_000)] = 1,

