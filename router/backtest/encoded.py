@@ -149,7 +149,8 @@ def _opened(folder: Path) -> tuple[OnnxEncoder | MiniLm, str]:
     if str(folder) == MINILM and not folder.is_dir():
         encoder = MiniLm.installed(MAX_TOKENS)
         return encoder, encoder.digest
-    return OnnxEncoder.load(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS), _digest(folder)
+    digest = _digest(folder)
+    return OnnxEncoder.load(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS), digest
 
 
 def _digest(folder: Path) -> str:

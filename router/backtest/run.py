@@ -129,7 +129,7 @@ def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
         raise ConfigError(
             "--encoder",
             "",
-            "name the encoder of --student encoder: minilm, or a folder with model.onnx and tokenizer.json",
+            "name the folder of --student encoder (model.onnx and tokenizer.json), or minilm",
         )
     from router.backtest.encoded import EncoderFitter
 
