@@ -20,6 +20,7 @@ from router.release import Manifest
 from router.task import Task
 
 BROKEN = "it broke its promise"
+LOST = "what its watch had seen was lost with the fleet's database"
 UNREADABLE = "the manifest of what serves can't be read"
 
 
@@ -49,8 +50,10 @@ class Certificates:
         if why or manifest.student is None:
             return why
         rows = self._store.releases(task.name)
-        if self._has_alarmed(manifest, rows):
+        if self._has(manifest, rows, "alarmed"):
             return BROKEN
+        if self._has(manifest, rows, "lost"):
+            return LOST
         if teacher_version:
             return OVERTAKEN if self.is_overtaken(manifest, teacher_version) else ""
         return str(_noted(rows, manifest.number).get("fallen") or "")
@@ -84,7 +87,7 @@ class Certificates:
 
     def has_alarmed(self, manifest: Manifest) -> bool:
         """Whether the watch over this content, at this threshold or a stricter one, has ever alarmed."""
-        return self._has_alarmed(manifest, self._store.releases(manifest.task.name))
+        return self._has(manifest, self._store.releases(manifest.task.name), "alarmed")
 
     def manifest(self, task: str, number: int) -> Manifest | None:
         """Of a release; ``None`` where it can't be read."""
@@ -93,9 +96,10 @@ class Certificates:
         except (OSError, ReleaseError):
             return None
 
-    def _has_alarmed(self, manifest: Manifest, rows: list[ReleaseRow]) -> bool:
+    def _has(self, manifest: Manifest, rows: list[ReleaseRow], fact: str) -> bool:
+        """Whether a fact is noted of this content, at this threshold or a stricter one."""
         for row in rows:
-            if facts_of(row).get("alarmed"):
+            if facts_of(row).get(fact):
                 other = self.manifest(row.task, row.number)
                 same = other is not None and content_of(other) == content_of(manifest)
                 if same and other is not None and other.policy.threshold >= manifest.policy.threshold:

@@ -24,13 +24,13 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from cloud_worker.checks import check_data_folder, check_ray
 from cloud_worker.config import CloudConfig
 from cloud_worker.first_release import publish_first_releases, publish_wishes, recall_attempts
+from cloud_worker.fleet_state import open_store
 from cloud_worker.gateway import GATEWAY, start_gateway
 from cloud_worker.log_writer import start_log_writer
 from cloud_worker.own_ray import start_own_ray
 from cloud_worker.pool import application_of, start_teacher
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.actor import start_refresher
-from cloud_worker.store import Store
 from cloud_worker.teacher_settings import VllmSettings
 from cloud_worker.teachers.vllm import check_engines, endowment_of_cluster, engines_of, http_options, start_engines
 from router.errors import StartError
@@ -83,7 +83,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             address = _connect(config, started)
         check_engines(config.teachers, endowment_of_cluster())
         with step("State and releases"):
-            store = Store(config.store_url)
+            store = open_store(config)
             store.declare_tasks(config.tasks)
             publisher = Publisher(config.releases_folder)
             publish_first_releases(config.tasks, store, publisher)

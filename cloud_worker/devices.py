@@ -17,11 +17,11 @@ from rich.console import Console
 from cloud_worker.commands import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.devices_report import devices_of, show_devices
+from cloud_worker.fleet_state import open_store
 from cloud_worker.hands import Hands
 from cloud_worker.registry import Registry
 from cloud_worker.running import who_runs
 from cloud_worker.running_config import as_it_runs, what_runs
-from cloud_worker.store import Store
 from router.errors import UnknownTaskError
 
 app = typer.Typer(help="List the devices of the fleet, or remove one.", no_args_is_help=True)
@@ -37,7 +37,7 @@ def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
         settings = read_config(config)
         pid, up = who_runs(settings.run_folder)
         settings = as_it_runs(settings, what_runs(settings.run_folder) if pid is not None else None)
-        devices = devices_of(settings, Store(settings.store_url), up) if _exists(settings) else []
+        devices = devices_of(settings, open_store(settings), up) if _exists(settings) else []
         if as_json:
             typer.echo(json.dumps({"devices": devices}))
         elif devices:
@@ -60,7 +60,7 @@ def remove(
     """
     with errors_as_exit_codes():
         settings = read_config(config)
-        store = Store(settings.store_url) if _exists(settings) else None
+        store = open_store(settings) if _exists(settings) else None
         if store is None or not Registry(store, settings.fleet.max_devices).remove(name):
             raise UnknownTaskError(
                 f"there is no device {name!r}; `headrace-cloud devices list` tells those that there are"

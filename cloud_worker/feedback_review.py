@@ -20,6 +20,7 @@ from rich.markup import escape
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
+from cloud_worker.fleet_state import open_store
 from cloud_worker.gold import Gold, Label
 from cloud_worker.store import Store
 from router.errors import BadInputError, UnknownTaskError
@@ -156,7 +157,7 @@ def _store(config: CloudConfig, task: str) -> Store:
     if task not in {one.name for one in config.tasks}:
         raise UnknownTaskError(f"no task {task!r} here; tasks here: {', '.join(sorted(t.name for t in config.tasks))}")
     config.data.mkdir(parents=True, exist_ok=True)
-    return Store(config.store_url)
+    return open_store(config)
 
 
 def _line(one: Given) -> str:

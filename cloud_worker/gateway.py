@@ -31,6 +31,7 @@ from cloud_worker.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.fleet_metrics import FleetMetrics
+from cloud_worker.fleet_state import open_store
 from cloud_worker.gateway_metrics import GatewayMetrics
 from cloud_worker.gather import Gatherer, NotReachedError
 from cloud_worker.pool import asker
@@ -42,7 +43,6 @@ from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher, ReleasesServicer
 from cloud_worker.registry import Registry
 from cloud_worker.spool import Spool
-from cloud_worker.store import Store
 from cloud_worker.tallies import Tallies
 from cloud_worker.tiered import TieredPool
 from cloud_worker.turns import Turn
@@ -134,9 +134,9 @@ class Gateway:
     async def _open(self) -> tuple[Door, int]:
         config = self._config
         settings = config.door
-        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
-        self._store = Store(config.store_url)
+        self._store = open_store(config)
         self._registry = Registry(self._store, config.fleet.max_devices)
+        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
         interval = config.fleet.sync_seconds * (1.0 + config.fleet.jitter)
         self._draws = Draws(self._store, interval, used=self._registry.use)
         self._spool = Spool(config.spool_folder / f"{self._name}.sqlite")

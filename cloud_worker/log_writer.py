@@ -16,8 +16,8 @@ import ray
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.drainer import Drainer
+from cloud_worker.fleet_state import open_store
 from cloud_worker.repeats import Repeats
-from cloud_worker.store import Store
 from router.terminal import log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class LogWriter:
             self._log.mend()
             self._looked_at = time.monotonic()
         if self._drainer is None:
-            repeats = Repeats(Store(self._config.store_url).engine)
+            repeats = Repeats(open_store(self._config).engine)
             self._drainer = Drainer(self._config.spool_folder, self._log, repeats)
         return self._drainer.drain()
 

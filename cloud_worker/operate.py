@@ -30,10 +30,10 @@ from cloud_worker.commands import (
     user_name,
 )
 from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.fleet_state import open_store
 from cloud_worker.hands import Action, Hand, Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import whole_release
-from cloud_worker.store import Store
 from router.errors import ReleaseError, UnknownTaskError
 from router.table_view import show_table
 from router.task import Mode, Task
@@ -66,7 +66,7 @@ class Operator:
         """Work on the state of the cluster that ``config`` describes."""
         config.data.mkdir(parents=True, exist_ok=True)
         self._config = config
-        self._store = Store(config.store_url)
+        self._store = open_store(config)
         self._publisher = Publisher(config.releases_folder)
         self.hands = Hands(self._store.engine)
 
@@ -219,7 +219,7 @@ def audit(
     with errors_as_exit_codes():
         settings = read_config(config)
         exists = settings.store.url or (settings.data / "fleet.sqlite").is_file()  # else looking would make one
-        actions = Hands(Store(settings.store_url).engine).actions(task) if exists else []
+        actions = Hands(open_store(settings).engine).actions(task) if exists else []
         if as_json:
             say(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:

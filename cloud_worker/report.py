@@ -13,6 +13,7 @@ from rich.markup import escape
 from cloud_worker.config import CloudConfig
 from cloud_worker.devices_report import devices_of, show_devices
 from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.fleet_state import open_store
 from cloud_worker.lineages import Lineages
 from cloud_worker.no_lessons import no_lesson_lines, no_lessons_of
 from cloud_worker.promise_view import lines_of
@@ -22,7 +23,7 @@ from cloud_worker.running import Up, running_for, who_runs
 from cloud_worker.running_config import as_it_runs, difference_lines, differences, what_runs
 from cloud_worker.spool_drain import spooled_in
 from cloud_worker.sqlite_files import aside_in
-from cloud_worker.store import Store, TaskState
+from cloud_worker.store import TaskState
 from cloud_worker.truths import Truths, truth_lines
 from cloud_worker.turned_away import TurnedAway, turned_lines
 from router.errors import HeadraceError, UnavailableError
@@ -31,6 +32,11 @@ from router.self_agreement import in_words
 from router.table_view import show_table
 
 _TASK_HEADS = ("task", "release", "exploration", "mode", "watch", "phase", "rows")
+
+_LOST = (
+    "the fleet's database was lost and made anew; what served keeps nothing until a release is certified on new rows, "
+    "or you pin one by force. What you had ordered (pin, freeze, mode) is lost: order it again"
+)
 
 
 def gather_report(config: CloudConfig) -> dict[str, Any]:
@@ -46,12 +52,14 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         **_up(up),
         "log": _log(config, log),
         "config_differs": differs,
+        "state_lost": {},
         "tasks": [],
         "devices": [],
         "turned_away": {},
     }
     if config.store.url or (config.data / "fleet.sqlite").is_file():  # else looking would make one
-        store = Store(config.store_url)
+        store = open_store(config)
+        report["state_lost"] = store.losses()
         lineages = Lineages(store.engine)
         promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
         truths = Truths(config.tasks, store, log)
@@ -77,7 +85,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print(f"starts or ends (process {report['pid']})")
     else:
         console.print("nothing runs on this data folder; this is what it holds")
-    for line in difference_lines(report["config_differs"]):
+    lost = (f"{task}: {_LOST}" for task in report["state_lost"])
+    for line in (*difference_lines(report["config_differs"]), *lost):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     log = report["log"]
     rows = f"{log['rows']} rows at version {log['version']}, " if log["version"] >= 0 or log["state"] == "ok" else ""

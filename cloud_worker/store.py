@@ -38,7 +38,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from cloud_worker import tallies
 from cloud_worker.attempts import METADATA as ATTEMPTS
 from cloud_worker.attempts import Left, come_back, leave
-from cloud_worker.store_engine import open_engine
+from cloud_worker.store_engine import Make, open_engine
 from router.exploration import SEED_BYTES
 from router.rollout import DeviceReport
 from router.task import Mode, Task
@@ -91,6 +91,13 @@ _SPENT = Table(
     Column("query_id", String(64), primary_key=True),
     Column("teacher_version", String(200), primary_key=True),
     Column("number", Integer, nullable=False),
+)
+_LOSSES = Table(
+    "losses",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("settled", Float),
 )
 _REPORT = TypeAdapter(DeviceReport)
 
@@ -145,9 +152,9 @@ class ReleaseRow:
 class Store:
     """Fleet state behind an SQLAlchemy URL."""
 
-    def __init__(self, url: str | URL) -> None:
-        """Open the database and make what is missing in it."""
-        self._engine = open_engine(url)
+    def __init__(self, url: str | URL, make: Make | None = None) -> None:
+        """Open the database at ``url`` and make what is missing in it; ``make`` makes a damaged file anew."""
+        self._engine = open_engine(url, make)
         with self._engine.begin() as connection:
             # create_all looks first and creates then, and another may come between
             for table in (*_METADATA.sorted_tables, *ATTEMPTS.sorted_tables, *tallies.METADATA.sorted_tables):
@@ -338,6 +345,32 @@ class Store:
         if rows:
             with self._engine.begin() as connection:
                 connection.execute(insert(_SPENT), rows)
+
+    def note_loss(self, task: str, at: float) -> None:
+        """Note that the state of a task was lost, at Unix time ``at`` in seconds, and is not settled yet."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(_LOSSES).values(task=task, at=at))
+
+    def losses(self) -> dict[str, float]:
+        """Unix time in seconds when the state of each task was lost that ever was."""
+        with self._engine.connect() as connection:
+            return {row.task: row.at for row in connection.execute(select(_LOSSES))}
+
+    def losses_to_settle(self) -> set[str]:
+        """Tasks whose state was lost, and whose rows may still be taken for fresh ones."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(_LOSSES.c.task).where(_LOSSES.c.settled.is_(None)))
+            return {row.task for row in found}
+
+    def settle_loss(self, task: str, keys: Iterable[tuple[str, str, str]], now: float) -> None:
+        """Let the rows that there are certify nothing more: which of them have, is not known."""
+        known = self.spent(task)
+        columns = ("caller", "query_id", "teacher_version")
+        rows = [{"task": task, "number": -1, **dict(zip(columns, key, strict=True))} for key in set(keys) - known]
+        with self._engine.begin() as connection:
+            if rows:
+                connection.execute(insert(_SPENT), rows)
+            connection.execute(update(_LOSSES).where(_LOSSES.c.task == task).values(settled=now))
 
 
 def _reported(connection: Connection) -> Iterator[tuple[str, float, str | None]]:

@@ -12,11 +12,11 @@ import typer
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.competence_view import lines_of
 from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.fleet_state import open_store
 from cloud_worker.gold import Gold
 from cloud_worker.label_files import Expected, read_labels, write_rows
 from cloud_worker.labelling import Ask, Say, Session
 from cloud_worker.lives import Lives
-from cloud_worker.store import Store
 from router.apart import set_apart
 from router.clocks import not_from_the_future
 from router.distillation import Record
@@ -44,7 +44,7 @@ class Desk:
 
         config.data.mkdir(parents=True, exist_ok=True)
         self.task: Task = tasks[task]
-        self.store = Store(config.store_url)
+        self.store = open_store(config)
         self.log = DistillationLog(config.log_folder)
         self.gold = Gold(self.store.engine)
         twins = Lives(self.store.engine).spans()

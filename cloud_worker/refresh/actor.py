@@ -20,6 +20,7 @@ from sqlalchemy import URL
 from cloud_worker.checkpoints import Checkpoints
 from cloud_worker.config import CloudConfig
 from cloud_worker.fleet_limits import FleetLimits
+from cloud_worker.fleet_state import open_store
 from cloud_worker.refresh.asking_again import ask_again
 from cloud_worker.refresh.distil import Fitted, Recipe
 from cloud_worker.refresh.fitting import fit_student
@@ -63,7 +64,7 @@ class _Loop:
 
     def _run(self) -> None:
         refresher: Refresher | None = None
-        checkpoints = Checkpoints(Store(self._config.store_url).engine)
+        checkpoints = Checkpoints(open_store(self._config).engine)
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
                 refresher = refresher or self._refresher()
@@ -73,7 +74,7 @@ class _Loop:
                 log.exception("the refresher failed; it goes on")
 
     def _refresher(self) -> Refresher:
-        limits = FleetLimits(Store(self._config.store_url))
+        limits = FleetLimits(open_store(self._config))
         return Refresher(self._config, self._fit, paying(ask_again, limits))
 
     def _fit(self, task: str, rows: Sequence[Record], recipe: Recipe) -> Fitted | None:

@@ -27,6 +27,7 @@ import numpy as np
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.figures import Waiting
+from cloud_worker.fleet_state import open_store
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.agreeing import judged_by
@@ -36,10 +37,10 @@ from cloud_worker.refresh.export import GOLDEN_FILE, golden_around, golden_input
 from cloud_worker.refresh.guard import Around
 from cloud_worker.refresh.reason import reason_of
 from cloud_worker.refresh.reviewed import taught_of
-from cloud_worker.refresh.room import Room, pace_of
+from cloud_worker.refresh.room import Room, pace_of, settle_losses
 from cloud_worker.refresh.self_agreement import AskAgain
 from cloud_worker.rollback import facts_of
-from cloud_worker.store import ReleaseRow, Store, TaskState
+from cloud_worker.store import ReleaseRow, TaskState
 from cloud_worker.wishes import recipe_name
 from router.classes import figures_of
 from router.deferral import Policy
@@ -83,18 +84,20 @@ class Refresher:
         self._config = config
         self._fit = fit
         self._pace = pace_of(config)
-        self._store = Store(config.store_url)
+        self._store = open_store(config)
         self._log = DistillationLog(config.log_folder)
         self._publisher = Publisher(config.releases_folder, config.server_urls)
         self._lineages = Lineages(self._store.engine)
         around = Around.of(self._store, self._publisher)
         self._hands = around.hands
         self._rooms = [Room.of(task, config, around, self._lineages, ask_again) for task in config.tasks]
+        settle_losses(self._rooms, self._log, self._store)
         for room in self._rooms:
             self._take_up(room)
 
     def step(self) -> None:
         """Consider what is new in the log, for every task; without anything new, whenever its guard looks again."""
+        settle_losses(self._rooms, self._log, self._store)
         version, hands = self._log.last_batch(), self._hands.of_all()
         seen = {state.name: state.log_version_seen for state in self._store.task_states()}
         for room in self._rooms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cloud_worker.config import CloudConfig
@@ -16,6 +17,7 @@ from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.refresh.tiering import Tiering
 from cloud_worker.repeats import Repeats
+from cloud_worker.store import Store
 from router.apart import set_apart
 from router.clocks import not_from_the_future
 from router.distillation import Record
@@ -108,6 +110,12 @@ class Room:
             self.trial = self.trial.begun_again()
             self.trial.take_up(looked, self.student, self.judging)
 
+    def begin_anew(self, log: DistillationLog, store: Store) -> None:
+        """Certify on rows to come alone, after the state of the task was lost: which have certified is not known."""
+        self.trial = self.student = None
+        self.read(log, log.last_batch())
+        store.settle_loss(self.task.name, (row.key for row in self.records()), time.time())
+
     def records(self) -> list[Record]:
         """All of the task, in the log's order."""
         return [record for _, record in self.rows]
@@ -130,3 +138,11 @@ class Room:
 def pace_of(config: CloudConfig) -> Pace:
     """How often a student is fitted."""
     return Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)
+
+
+def settle_losses(rooms: Iterable[Room], log: DistillationLog, store: Store) -> None:
+    """Begin anew with the tasks whose state was lost since the last look."""
+    lost = store.losses_to_settle()
+    for room in rooms:
+        if room.task.name in lost:
+            room.begin_anew(log, store)
