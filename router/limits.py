@@ -109,6 +109,7 @@ Limit = Single | Many
 
 _FLAG = Free("true or false")
 _CHOICE = Free("an unknown number reads as the default")
+_WISH = Free("an unknown number is refused")
 _ID = Text(MAX_QUERY_ID_BYTES)
 _TASK = Text(MAX_TASK_BYTES)
 _NAME = Text(MAX_NAME_BYTES)
@@ -134,8 +135,8 @@ _QUESTIONS: Mapping[str, Limit] = {
     "AnswerRequest.tools": Many(128, _INNER),
     "AnswerRequest.response_schema": _SCHEMA,
     "AnswerRequest.limits": _INNER,
-    "AnswerRequest.route": _CHOICE,
-    "AnswerRequest.consent": _CHOICE,
+    "AnswerRequest.route": _WISH,
+    "AnswerRequest.consent": _WISH,
     "AnswerRequest.wanted": _INNER,
     "AnswerRequest.attempt": Inner(MAX_ATTEMPT_BYTES),
     "Messages.messages": Many(512, _INNER),

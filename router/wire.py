@@ -2,7 +2,8 @@
 
 Rules:
  * What a query, an answer, a report or an order says survives the way there and back unchanged.
- * An enum number unknown here, from a newer peer, reads as the field's default.
+ * A route or a consent unknown here, from a newer peer, is refused: it may be a stricter wish than this side can keep.
+   Every other enum number unknown here reads as the field's default.
  * What comes in is held against ``limits.py`` first, and refused with the name of its field, as the contract spells it.
  * Roles and emptiness are not looked at here: ``check_query`` does that, with the task's limits.
 """
@@ -99,7 +100,7 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
     """The query that ``request`` asks; its id is empty where the caller gave none.
 
     Raises:
-        BadInputError: A field is over its limit.
+        BadInputError: A field is over its limit, or ``route`` or ``consent`` has a number unknown here.
     """
     check_message(request)
     limits = request.limits
@@ -115,8 +116,8 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
             stop=tuple(limits.stop),
             seed=_optional(limits, "seed"),
         ),
-        route=_enum(Route, cascade_pb2.Route, "ROUTE_", request.route, Route.AUTO),
-        consent=_enum(Consent, cascade_pb2.Consent, "CONSENT_", request.consent, Consent.AS_TASK),
+        route=_wish(Route, cascade_pb2.Route, "route", request.route, Route.AUTO),
+        consent=_wish(Consent, cascade_pb2.Consent, "consent", request.consent, Consent.AS_TASK),
         wanted=Wanted(request.wanted.top_k, request.wanted.rationale),
         attempt=_attempt(request.attempt) if request.HasField("attempt") else None,
     )
@@ -355,3 +356,10 @@ def _enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E
     if number not in wrapper.values():
         return default
     return members.__members__.get(wrapper.Name(number).removeprefix(prefix), default)
+
+
+def _wish(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
+    """As ``_enum``, but a number unknown here is refused: a caller's wish is never weakened in silence."""
+    if number not in wrapper.values():
+        raise BadInputError(field, f"has the number {number}, unknown to this version; update it or send a known one")
+    return _enum(members, wrapper, f"{field.upper()}_", number, default)

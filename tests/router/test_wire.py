@@ -233,7 +233,7 @@ def test_every_word_of_ours_has_a_number_in_the_contract():
 
 
 def test_a_number_unknown_here_reads_as_the_default():
-    request = cascade_pb2.AnswerRequest(query_id="q", task="t", text="x", route=99, consent=99)
+    request = cascade_pb2.AnswerRequest(query_id="q", task="t", text="x")
     request.attempt.reason = 99
     query = query_from_proto(over_the_wire(request))
     assert query.route is Route.AUTO
@@ -246,6 +246,15 @@ def test_a_number_unknown_here_reads_as_the_default():
     assert answer.provenance.reason is Reason.DIRECT
     orders = fleet_pb2.SyncResponse(tasks=[fleet_pb2.TaskOrder(mode=99)])
     assert orders_from_proto(over_the_wire(orders)).tasks[0].mode is Mode.SERVE
+
+
+@pytest.mark.parametrize("field", ["route", "consent"])
+@pytest.mark.parametrize("number", [99, -1, 2**31 - 1])
+def test_a_wish_unknown_here_is_refused_by_the_name_of_its_field(field, number):
+    request = cascade_pb2.AnswerRequest(query_id="q", task="t", text="x", **{field: number})
+    with pytest.raises(BadInputError, match=str(number)) as refused:
+        query_from_proto(over_the_wire(request))
+    assert refused.value.field == field
 
 
 def test_an_empty_request_is_a_query_without_anything():
