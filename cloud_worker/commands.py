@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from cloud_worker.extra import COMMAND, EXTRA
 from router.errors import HeadraceError, OperatorError
 from router.extras import import_problem
+from router.program import output_is_stuck
 from router.terminal import say
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
@@ -38,6 +39,8 @@ def errors_as_exit_codes() -> Iterator[None]:
     except BrokenPipeError:  # whoever read has left: nothing to tell
         raise
     except OSError as error:
+        if output_is_stuck():  # the program ends for it, as all of ours do
+            raise
         raise _ended(disk_problem(error)) from None
     except DBAPIError as error:
         problem = (

@@ -47,9 +47,21 @@ class Program(typer.Typer):
         try:
             return super().__call__(*arguments, **options)
         except OSError as error:
-            if error.filename is None and error.errno in _FULL:
+            if error.errno in _FULL and output_is_stuck():
                 _end_for(f"{self.info.name}: can't write what it says: {os.strerror(error.errno)}")
             raise
+
+
+def output_is_stuck() -> bool:
+    """Whether a standard stream holds what it can't write; an error of the disk tells no file then."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            return True
+        except ValueError:  # it is closed, and holds nothing
+            continue
+    return False
 
 
 class TextCommand(TyperCommand):

@@ -138,7 +138,7 @@ def test_a_reader_that_leaves_and_closed_streams_end_quietly(command, tier, clou
         shell(f"{line} {streams}")
 
 
-@pytest.mark.parametrize("command", ["headrace --help", "headrace-cloud status -c {config}", "headrace --version"])
+@pytest.mark.parametrize("command", ["headrace --help", "headrace-edge --help", "headrace-cloud status -c {config}"])
 def test_a_full_disk_behind_standard_output_is_told_in_one_line(command, cloud):
     done = subprocess.run(
         ["bash", "-c", f"{BIN}/{command.format(config=repr(str(cloud / 'cloud.toml')))} > /dev/full"],
@@ -146,7 +146,7 @@ def test_a_full_disk_behind_standard_output_is_told_in_one_line(command, cloud):
         env=PLAIN,
         timeout=120,
     )
-    assert done.returncode in (74, 80)
+    assert done.returncode == 74
     assert "No space left on device" in done.stderr.decode().splitlines()[-1]
     assert b"Traceback" not in done.stderr
 
