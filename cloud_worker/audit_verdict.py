@@ -59,7 +59,10 @@ def audit_verdict(
     pairs: Annotated[Path, typer.Option(help="JSON lines: question, answer, reference, same.", metavar="FILE")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say how far the verdict model agrees with people; it judges only if this says that it may."""
+    """Say how far the verdict model agrees with people; it judges only if this says that it may.
+
+    Example: headrace-cloud audit-verdict --config cloud.toml --pairs pairs.jsonl
+    """
     try:
         settings = read_config(config)
         if not settings.verdict.model:

@@ -60,7 +60,13 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once it serves; `down` ends it.")] = False,
     tell_to: Annotated[int, typer.Option("--tell-to", hidden=True)] = -1,
 ) -> None:
-    """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."""
+    """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once.
+
+    \b
+    Examples:
+      headrace-cloud up --config cloud.toml --insecure
+      headrace-cloud up --config cloud.toml --insecure --detach
+    """  # noqa: D301 - \b keeps the lines of the examples
     console = Screen(stderr=True)
     with errors_as_exit_codes():
         settings = read_config(config, **({"ray": {"address": address}} if address else {}))
@@ -79,7 +85,10 @@ def status(
     config: ConfigOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Show tasks, devices, releases and the log; exit code 1 when nothing runs."""
+    """Show tasks, devices, releases and the log; exit code 1 when nothing runs.
+
+    Example: headrace-cloud status --config cloud.toml
+    """
     from cloud_worker.report import gather_report, show_report  # pyarrow: half a second
 
     with errors_as_exit_codes():
@@ -94,7 +103,10 @@ def status(
 
 @app.command()
 def down(config: ConfigOption) -> None:
-    """End the cluster in order: what was answered reaches the log first."""
+    """End the cluster in order: what was answered reaches the log first.
+
+    Example: headrace-cloud down --config cloud.toml
+    """
     console = Screen(stderr=True)
     with errors_as_exit_codes():
         folder = read_config(config).run_folder

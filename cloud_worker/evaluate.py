@@ -36,7 +36,10 @@ def evaluate(
     repeats: Annotated[int, typer.Option(help="Resamples of the intervals.", min=1)] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what cascades of several models cost and get wrong, from tables of their answers."""
+    """Say what cascades of several models cost and get wrong, from tables of their answers.
+
+    Example: headrace-cloud evaluate --train train.csv.gz --test test.csv.gz --prices prices.toml --picture curves.svg
+    """
     with errors_as_exit_codes():
         priced = read_prices(prices) if prices else None
         old, new = (_ordered(path, priced) for path in (train, test))

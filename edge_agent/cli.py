@@ -39,7 +39,10 @@ def run(
     json_logs: Annotated[bool, typer.Option("--json", help="Write the log as JSON lines.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
-    """Run the agent until SIGINT or SIGTERM; a second one ends it at once."""
+    """Run the agent until SIGINT or SIGTERM; a second one ends it at once.
+
+    Example: headrace-edge run --config agent.toml --insecure
+    """
     _start_logging(as_json=json_logs, level=logging.DEBUG if verbose else logging.INFO)
     try:
         settings = load_config(config)

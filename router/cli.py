@@ -20,6 +20,7 @@ from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
 from router.conversation import chat
 from router.errors import HeadraceError
 from router.giving import feedback
+from router.piped import piped_question
 from router.program import Program, VersionOption
 from router.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
 from router.questions import check_questions, read_questions
@@ -27,6 +28,7 @@ from router.reporting import check_said, reporting, who_answered
 from router.terminal import Screen, log_to_stderr, say, say_json
 
 CONCURRENCY, MAX_CONCURRENCY = 8, 256
+PIPED = "-"  # stands for the question that comes through standard input
 _SHOWN_FAILURES = 10
 
 app = Program("headrace", rich_markup_mode=None)
@@ -48,7 +50,10 @@ def ask(
     task: Annotated[
         str, typer.Option(help="The task that the question belongs to.", metavar="NAME", envvar="HEADRACE_TASK")
     ],
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="The question.", show_default=False)] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="[TEXT]", help="The question; - reads it from a pipe.", show_default=False),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help='Questions, JSON lines {"text": ...}.', metavar="FILE")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answers to --file go.", metavar="FILE")] = None,
     concurrency: Annotated[
@@ -80,11 +85,13 @@ def ask(
 ) -> None:
     """Ask one question, or a file of them.
 
+    The answer goes to standard output; who gave it, and the query id that `feedback` takes, to standard error.
     With --file, answers go to --out as they come. The same command again goes on where the last one stopped.
 
     \b
     Examples:
       headrace ask "turn the heating down" --task home --target 127.0.0.1:7701 --insecure
+      echo "open the garage" | headrace ask --task home --target 127.0.0.1:7701 --insecure -
       headrace ask --file questions.jsonl --out answers.jsonl --task home --target 127.0.0.1:7701 --insecure
       export HEADRACE_TARGET="127.0.0.1:7701 127.0.0.1:7700" HEADRACE_TASK=home HEADRACE_INSECURE=1
       headrace ask "open the garage" --json
@@ -98,7 +105,8 @@ def ask(
                 raise typer.BadParameter("--concurrency is for --file; leave it out, or give --file with --out")
             log_to_stderr(logging.INFO, "headrace: %(message)s")
             with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
-                _show(client.answer(replace(template, text=text)), as_json)
+                said = piped_question() if text == PIPED else text
+                _show(client.answer(replace(template, text=said)), as_json)
         elif text is None and file is not None and out is not None:
             _ask_file(
                 AsyncClient(target, insecure=insecure, device=device, deadline=deadline),
@@ -128,6 +136,7 @@ def _show(answer: Answer, as_json: bool) -> None:
     if answer.rationale:
         say(f"  {answer.rationale}")
     say(who_answered(answer), err=True)
+    say(f"query id: {answer.query_id}", err=True)
 
 
 def _ask_file(client: AsyncClient, template: Query, source: Path, out: Path, concurrency: int, as_json: bool) -> None:

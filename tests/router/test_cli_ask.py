@@ -16,9 +16,9 @@ HEADRACE = Path(sys.executable).with_name("headrace")
 def ask(tier):
     """Runs ``headrace ask`` against a real tier."""
 
-    def run(*arguments, target=tier.target, task="home", env=None):
+    def run(*arguments, target=tier.target, task="home", env=None, piped=b""):
         flags = ["--target", target, "--task", task, "--insecure"]
-        return CliRunner().invoke(app, ["ask", *flags, *map(str, arguments)], env=env or {})
+        return CliRunner().invoke(app, ["ask", *flags, *map(str, arguments)], env=env or {}, input=piped)
 
     return run
 
@@ -37,6 +37,15 @@ def test_one_question_prints_its_answer_and_says_where_it_comes_from(ask):
     assert result.exit_code == 0
     assert result.stdout == "LIGHTS ON\n"
     assert "device; tiny on 0; release 7; confident; confidence 0.90" in result.stderr
+
+
+def test_the_query_id_that_feedback_takes_is_shown(ask, tier):
+    plain = ask("lights on")
+    [said] = [line for line in plain.stderr.splitlines() if line.startswith("query id: ")]
+    shown = said.removeprefix("query id: ")
+    assert shown
+    assert shown not in plain.stdout
+    assert json.loads(ask("lights on", "--json").stdout)["id"]
 
 
 def test_json_holds_the_answer_and_nothing_else(ask):
