@@ -1,7 +1,8 @@
 """Shows what a start is doing: step by step, with the seconds, here and in the terminal of a detached start.
 
 Rules:
- * A terminal sees the step that lasts; a file or a pipe gets a line when it begins and one when it is done.
+ * A terminal sees the step that lasts, and its seconds; a file or a pipe gets a line when it begins and one when it is
+   done.
  * What the terminal of a detached start is told is one JSON object a line: ``begun``; ``done`` with its ``seconds``;
    ``ready``.
 """
@@ -17,8 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 class Steps:
@@ -95,7 +95,9 @@ def shown(console: Console, name: str) -> Iterator[None]:
         console.print(beginning(name))
         yield
         return
-    with console.status(Text(name)):  # words alone would be read as markup
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(name, total=None)
         yield
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
 import time
@@ -15,19 +14,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import Progress
 
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.publisher import Publisher
+from cloud_worker.steps import Steps
 from cloud_worker.store import Store
-from demo import measure, report
-from demo.configs import Models
-from demo.processes import running
+from demo import ending, measure, report
 from demo.setting import TASK, Places, Setting, workload, write_configs
 from demo.standing import Observer
+from demo.starting import models_shown, running
 from demo.stream import Asked, send
-from demo.tools.models import CACHE, KINDS, made
 from demo.view import View
 from router.errors import ConfigError, HeadraceError
 
@@ -38,7 +35,7 @@ _EXAMPLES = """
 
 python -m demo
 
-python -m demo --limit 3000 --agents 3
+python -m demo --limit 3000 --agents 3 --json
 
 python -m demo --workload tools --lockstep
 
@@ -71,7 +68,7 @@ class StudentKind(StrEnum):
     GENERATOR = "generator"
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_EXAMPLES, cls=ending.Command)
 def main(
     own: Annotated[
         WorkloadKind, typer.Option("--workload", help="The demo's own queries: commands, or requests that call tools.")
@@ -101,8 +98,16 @@ def main(
             show_default="own workload: held",
         ),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
-    no_ui: Annotated[bool, typer.Option("--no-ui", help="Print nothing but the last line of JSON.")] = False,
+    json_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="[FILE]",
+            help="Print the figures as the last line, on a terminal too; or write them to FILE.",
+            show_default="printed in a pipe",
+        ),
+    ] = None,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Print nothing but the figures.")] = False,
     seed: Annotated[int, typer.Option(help="Of the demo's own workload.")] = 0,
     folder: Annotated[
         Path | None, typer.Option("--run", help="Folder of this run.", show_default="runs/<time>")
@@ -110,18 +115,18 @@ def main(
 ) -> None:
     """Run the loop on one machine: a Ray cluster, agents that start with nothing, and a stream of queries.
 
-    The last line of stdout is one JSON object.
+    It ends with a table and a picture. In a pipe the last line of stdout is one JSON object.
     """
-    console = Console(stderr=True, quiet=no_ui, markup=False)
+    console = Console(stderr=True, quiet=no_ui, markup=False, highlight=False)
     handler = RichHandler(console=console, show_path=False)  # its lines go above a live view
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        _check_writable(json_file)
+        ending.check(json_to)
         teacher, student = _chosen(own, teacher, student)
         known, asked = workload(examples, stream, teacher, limit, seed)
         is_own = stream is None
-        models = _models(seed, console) if own is WorkloadKind.TOOLS else None
+        models = models_shown(seed, console) if own is WorkloadKind.TOOLS else None
         setting = Setting(
             folder=folder or Path("runs") / time.strftime("%Y%m%d-%H%M%S"),
             stream=asked,
@@ -137,17 +142,14 @@ def main(
             models=models,
         )
         figures = asyncio.run(_run(setting, console))
+        ending.show(figures, setting, console)
+        ending.tell(figures, json_to, always=no_ui)
     except HeadraceError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         raise typer.Exit(130) from None
-    console.print(report.table(figures, promise))
-    console.print(f"picture: {setting.folder / 'picture.png'}   everything else: {setting.folder}")
-    if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(figures))
 
 
 def _chosen(
@@ -172,35 +174,13 @@ def _chosen(
     return teacher, student
 
 
-def _models(seed: int, console: Console) -> Models:
-    """The models that write, made now or the last time."""
-    with Progress(console=console) as progress:
-        bars = {kind: progress.add_task(f"training the {kind}", total=1.0, visible=False) for kind in KINDS}
-        models = asyncio.run(
-            made(CACHE, seed, lambda kind, share: progress.update(bars[kind], completed=share, visible=True))
-        )
-    for bar in progress.tasks:
-        if bar.finished:
-            console.print(f"{bar.description} took {bar.finished_time:.0f} s")
-    return models
-
-
-def _check_writable(json_file: Path | None) -> None:
-    try:
-        if json_file is not None:
-            json_file.open("a").close()
-    except OSError as error:
-        raise ConfigError("--json", "", f"{json_file} can't be written: {error.strerror}") from error
-
-
 async def _run(setting: Setting, console: Console) -> dict[str, Any]:
     began = time.monotonic()
     places = write_configs(setting)
     config = read_config(places.cloud_config)
     console.print(f"starting the cloud and {setting.agents} agents; logs are in {setting.folder}")
     async with contextlib.AsyncExitStack() as stack:
-        with console.status("starting"):
-            stage = await stack.enter_async_context(running(setting.folder, places))
+        stage = await stack.enter_async_context(running(setting.folder, places, console))
         console.print(f"serving after {time.monotonic() - began:.0f} s; the stream begins")
         asked = Asked([None] * len(setting.stream), milliseconds=[0.0] * len(setting.stream))
         observer = Observer(config)
@@ -230,10 +210,9 @@ async def _stream(setting: Setting, places: Places, observer: Observer, asked: A
 
 
 async def _ask_teacher(setting: Setting, places: Places, console: Console) -> dict[str, str]:
-    with Progress(console=console) as progress:
-        bar = progress.add_task("measuring: the teacher answers every text", total=None)
+    with Steps(console).bar("Asking the teacher every text") as told:
         return await measure.teacher_answers(
-            setting, places, lambda done, total: progress.update(bar, completed=done, total=total)
+            setting, places, lambda done, total: told(f"{done} of {total}", done / total)
         )
 
 

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,14 +23,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from demo import leash
-from demo.setting import Places
 from router.channel import open_channel
 from router.errors import StartError
 
 log = logging.getLogger(__name__)
 
-CLOUD_START_SECONDS = 600.0
-AGENT_START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 RESTART_SECONDS = 0.5
 SOON_SECONDS = 60.0
@@ -59,8 +56,8 @@ class Stage:
         """Process id of a child: ``cloud``, ``edge-1``, and so on."""
         return self._children[name].pid
 
-    async def start(self, name: str, *command: str) -> None:
-        """Start a child in a process group of its own."""
+    async def start(self, name: str, *command: str, pass_fds: Sequence[int] = ()) -> None:
+        """Start a child in a process group of its own; it gets the file descriptors ``pass_fds``."""
         with (self.folder / f"{name}.log").open("ab") as output:
             self._children[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid())),
@@ -69,6 +66,7 @@ class Stage:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     def keep(self, name: str, *command: str) -> None:
@@ -138,25 +136,6 @@ class Stage:
         path = self.folder / f"{name}.log"
         last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         return "\n".join((f"{name} {how}; the end of {path}:", *last))
-
-
-@contextlib.asynccontextmanager
-async def running(folder: Path, places: Places) -> AsyncIterator[Stage]:
-    """The cloud and every agent, serving; ended on the way out.
-
-    Raises:
-        StartError: A child does not start, or an agent was given up meanwhile; names its log.
-    """
-    async with staged(folder) as stage:
-        await stage.start("cloud", "cloud_worker.cli", "up", "--config", str(places.cloud_config), "--insecure")
-        await stage.serving("cloud", places.cloud_target, CLOUD_START_SECONDS)
-        for config in places.agent_configs:
-            command = ("edge_agent.cli", "run", "--config", str(config), "--insecure")
-            await stage.start(config.stem, *command)
-            stage.keep(config.stem, *command)
-        for name, target in zip(places.devices, places.agent_targets, strict=True):
-            await stage.serving(name, target, AGENT_START_SECONDS)
-        yield stage
 
 
 @contextlib.asynccontextmanager

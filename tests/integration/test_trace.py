@@ -10,9 +10,10 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from rich.console import Console
 
-from demo.processes import running
 from demo.setting import TASK, Setting, write_configs
+from demo.starting import running
 from demo.workload import Line
 from router import names
 from router.client import AsyncClient
@@ -52,7 +53,7 @@ async def test_one_trace_joins_client_agent_gateway_and_teacher(tmp_path, monkey
     monkeypatch.setenv("HEADRACE_EDGE_TELEMETRY__OTLP", f"http://{collector.target}")
     setting = Setting(tmp_path, LINES, LINES, "recorded", "encoder-head", 0.02, 0.95, 1, 0.0, False, False)
     places = write_configs(setting)
-    async with running(setting.folder, places):
+    async with running(setting.folder, places, Console(quiet=True)):
         provider = TracerProvider(resource=Resource.create({"service.name": names.SERVICE_CLIENT}))
         provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(collector.target, insecure=True)))
         async with AsyncClient(places.agent_targets[0], insecure=True, tracer=provider.get_tracer("test")) as client:
