@@ -16,10 +16,15 @@ _SHARES = (
     ("different from the cloud's answer", "disagreement"),
 )
 
+_OVER_ALL = "the promise is over all queries of a release, not one window"
+
 
 def table(figures: dict[str, Any], promise: float) -> Table:
     """The figures that a person wants to see."""
-    result = Table(title=f"{figures['queries']} queries to {figures['agents']} agents in {figures['seconds']:.0f} s")
+    title = f"{figures['queries']} queries to {figures['agents']} agents in {figures['seconds']:.0f} s"
+    above = len(_above(figures, promise))
+    caption = f"{above} of {len(figures['windows'])} windows above the promise; {_OVER_ALL}" if above else None
+    result = Table(title=title, caption=caption)
     for name in ("", "all", "last quarter"):
         result.add_column(name, justify="left" if not name else "right")
     for words, key in _SHARES:
@@ -42,6 +47,11 @@ def picture(figures: dict[str, Any], promise: float, path: Path) -> None:
         _draw(figures, promise, path)
 
 
+def _above(figures: dict[str, Any], promise: float) -> list[int]:
+    """The numbers of the windows in which more answers differ than the promise allows over a release."""
+    return [number for number, window in enumerate(figures["windows"]) if window["disagreement"] > promise]
+
+
 def _draw(figures: dict[str, Any], promise: float, path: Path) -> None:
     import matplotlib
 
@@ -56,6 +66,10 @@ def _draw(figures: dict[str, Any], promise: float, path: Path) -> None:
     upper.set_ylim(0, 1)
     lower.plot(places, [window["disagreement"] for window in windows], marker="o", color="tab:red")
     lower.axhline(promise, color="grey", linestyle="--", label=f"promise: at most {promise:.1%}")
+    if above := _above(figures, promise):
+        differ = [windows[number]["disagreement"] for number in above]
+        label = f"window above it: {_OVER_ALL}"
+        lower.scatter([places[number] for number in above], differ, s=90, marker="s", color="tab:orange", label=label)
     lower.set_ylabel("differs from the cloud")
     lower.set_xlabel("queries")
     lower.set_ylim(bottom=0)

@@ -50,3 +50,27 @@ def test_the_table_has_a_row_for_each_release():
     console.print(report.table(end_of("usual"), 0.02))
     assert "release 0, 500 queries" in console.file.getvalue()
     assert "release 1, 707 queries" in console.file.getvalue()
+
+
+def test_a_window_above_the_promise_is_told_with_what_the_promise_is_over():
+    run = end_of("usual")
+    run["windows"] = [{"local_share": 0.9, "disagreement": differ} for differ in (0.0, 0.02, 0.05)]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(report.table(run, 0.02))
+    text = " ".join(console.file.getvalue().split())
+    assert "1 of 3 windows above the promise; the promise is over all queries of a release, not one window" in text
+
+
+def test_no_word_on_windows_where_none_is_above_the_promise():
+    run = end_of("usual")
+    run["windows"] = [{"local_share": 0.9, "disagreement": 0.02}]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(report.table(run, 0.02))
+    assert "windows above" not in console.file.getvalue()
+
+
+def test_a_picture_with_a_window_above_the_promise_can_be_drawn(tmp_path):
+    run = end_of("usual")
+    run["windows"] = [{"local_share": 0.9, "disagreement": differ} for differ in (0.0, 0.05)]
+    report.picture(run, 0.02, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
