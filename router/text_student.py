@@ -20,6 +20,7 @@ from typing import Self
 from router.chat import calls_as_text
 from router.confidence import Array
 from router.errors import ConfigError, ModelError, NotPossibleError
+from router.extras import advice
 from router.judgement import Judgement
 from router.query import FinishReason, Query, Route
 from router.release import Manifest, StudentSpec
@@ -115,7 +116,7 @@ class TextStudent:
         if spec is None or spec.kind not in TEXT_KINDS:
             raise ModelError(f"release {manifest.number} of {manifest.task.name} has no student that writes")
         if spec.kind not in text_kinds_here():
-            raise ModelError(f"a student of kind {spec.kind!r} needs torch: pip install 'headrace[edge-torch]'")
+            raise ModelError(f"a student of kind {spec.kind!r} needs torch: {advice('edge-torch')}")
         writer = SoonWriter(folder) if spec.kind == GENERATOR else cls.served(spec, servers or {}).writer
         return cls(writer, spec, manifest.text_calibration, local_only=manifest.task.local_only)
 

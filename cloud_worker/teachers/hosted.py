@@ -20,6 +20,7 @@ from cloud_worker.teachers.compatible import key_of, remote_teacher
 from cloud_worker.teachers.writing import WritingTeacher
 from router.chat import messages_as_dicts, tools_as_dicts
 from router.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
+from router.extras import advice
 from router.query import GenerationLimits
 from router.writers.base import DEFAULT_TOKENS, Prompt, Written
 from router.writers.completions import UNREADABLE, written_of
@@ -162,7 +163,7 @@ def _import_litellm() -> tuple[Any, type[Exception]]:
         import litellm
         from openai import OpenAIError
     except ImportError as error:
-        raise StartError(f"teachers of kind hosted need {error.name}: pip install 'headrace[providers]'") from error
+        raise StartError(f"teachers of kind hosted need {error.name}: {advice('providers')}") from error
     if litellm.client_session is None:
         litellm.client_session = httpx.Client(follow_redirects=False)
     litellm.telemetry = False

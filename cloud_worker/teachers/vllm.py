@@ -24,6 +24,7 @@ from cloud_worker.teachers.compatible import remote_teacher
 from cloud_worker.teachers.versions import digest_of_model
 from cloud_worker.teachers.writing import WritingTeacher
 from router.errors import StartError
+from router.extras import advice
 from router.writers.served import ServedWriter
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def check_engines(teachers: Iterable[TeacherSettings], has: Endowment) -> None:
         return
     names = ", ".join(repr(teacher.name) for teacher in wanted)
     if not has.vllm:
-        raise StartError(f"teacher {names}: vllm is not installed; pip install 'headrace[vllm]' on every node")
+        raise StartError(f"teacher {names}: vllm is not installed; {advice('vllm')} (on every node)")
     gpus = sum(teacher.gpus * teacher.replicas for teacher in wanted)
     if gpus > has.gpus:
         raise StartError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import ModelError
+from router.extras import advice
 
 UNBOUNDED_WINDOW = 100_000  # tokenizers say 1e30 when they know no window
 DEFAULT_WINDOW = 512
@@ -138,7 +139,7 @@ def _libraries() -> tuple[Any, Any]:
         import transformers
     except ImportError as error:
         missing = error.name or "torch"
-        raise ModelError(f"a model that writes here needs {missing}: pip install 'headrace[edge-torch]'") from error
+        raise ModelError(f"a model that writes here needs {missing}: {advice('edge-torch')}") from error
     return torch, transformers
 
 

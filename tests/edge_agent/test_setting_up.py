@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
 from router.exploration import is_explored
+from router.names import META_DEVICE
 from router.query import Attempt, Consent, Reason, Route, Tier
 from router.release import File, digest
 from router.task import Task
@@ -34,7 +35,7 @@ async def refusing(harness, cloud):
     """An agent whose first release is refused."""
     cloud.publish(*tiny_release(TASK, 1, WORDS), exploration=0.5)
     cloud.faults.corrupt = frozenset({"model.onnx"})
-    await harness.start()
+    await harness.start(door={"tiers": ("device-below",)})
     await cloud.until(lambda: any(task.refused for task in cloud.last_tasks()))
     return harness
 
@@ -255,5 +256,5 @@ async def test_whatever_stands_where_a_file_of_ours_belongs_the_agent_starts(war
 
 async def test_an_attempt_of_another_tier_is_left_as_it_is(refusing, cloud):
     attempt = Attempt(7, "lights", 0.25, Reason.UNCONFIDENT, True, 0.5)
-    await refusing.ask("light", attempt=attempt)
+    await refusing.ask("light", attempt=attempt, metadata=[(META_DEVICE, "device-below")])
     assert cloud.queries[0].attempt.release == 7
