@@ -152,7 +152,7 @@ class CloudSimulator:
         """Change what devices are told of a task."""
         self.orders[task] = replace(self.orders[task], **changes)
 
-    async def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
         """Return when ``holds()``, looked at after everything that it is asked.
 
         Raises:
@@ -161,7 +161,7 @@ class CloudSimulator:
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(holds)
 
-    async def until_active(self, release: int, seconds: float = 10.0) -> None:
+    async def until_active(self, release: int, seconds: float = 30.0) -> None:
         """Return when a report says that a release is active.
 
         Raises:
