@@ -7,12 +7,10 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cloud_worker.commands import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
@@ -23,6 +21,7 @@ from cloud_worker.registry import Registry
 from cloud_worker.running import who_runs
 from cloud_worker.running_config import as_it_runs, what_runs
 from router.errors import UnknownTaskError
+from router.terminal import Screen, say, say_json
 
 app = typer.Typer(help="List the devices of the fleet, or remove one.", no_args_is_help=True)
 
@@ -39,11 +38,11 @@ def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
         settings = as_it_runs(settings, what_runs(settings.run_folder) if pid is not None else None)
         devices = devices_of(settings, open_store(settings), up) if _exists(settings) else []
         if as_json:
-            typer.echo(json.dumps({"devices": devices}))
+            say_json({"devices": devices})
         elif devices:
-            show_devices(Console(highlight=False, markup=False), devices)
+            show_devices(Screen(highlight=False, markup=False), devices)
         else:
-            typer.echo("no device has reported yet")
+            say("no device has reported yet")
 
 
 @app.command()
@@ -66,8 +65,10 @@ def remove(
                 f"there is no device {name!r}; `headrace-cloud devices list` tells those that there are"
             )
         Hands(store.engine).record(f"remove device {name}"[:50], who=who or user_name(), why=why, now=time.time())
-        said = "its next report, if one comes, makes it a new device"
-        typer.echo(json.dumps({"device": name, "removed": True}) if as_json else f"{name}: removed; {said}")
+        if as_json:
+            say_json({"device": name, "removed": True})
+        else:
+            say(f"{name}: removed; its next report, if one comes, makes it a new device")
 
 
 def _exists(settings: CloudConfig) -> bool:

@@ -15,7 +15,14 @@ def test_a_device_that_writes_escapes_and_markup_into_its_state_steers_no_termin
     out = io.StringIO()
     screen = Screen(file=out, force_terminal=True, color_system="truecolor", width=400)
     report = {"ready": False, "running": False, "log": log, "tasks": [], "devices": [device], "turned_away": turned}
-    show_report(screen, {**report, "config_differs": [{"key": hostile, "runs": hostile, "file": hostile}]})
+    show_report(
+        screen,
+        {
+            **report,
+            "state_lost": {hostile: 0.0},
+            "config_differs": [{"key": hostile, "runs": hostile, "file": hostile}],
+        },
+    )
     for piece in ("\x1b[2J", "\x1b]8", "\x9b", "\r", "\u202e"):
         assert piece not in out.getvalue()
     assert "[red]x[/red][link=http://evil]y[/link]" in out.getvalue()

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
@@ -48,6 +49,16 @@ class Harness:
             await self.daemon.opened.wait()
         self.channel = open_channel(f"127.0.0.1:{self.daemon.port}", insecure=True, attempts=1)
         return self
+
+    async def until_serving(self, seconds=60):
+        """Wait until health says that what is committed is opened."""
+        watch = health_pb2_grpc.HealthStub(self.channel).Watch(
+            health_pb2.HealthCheckRequest(service="headrace.v1.Cascade"), timeout=seconds
+        )
+        async for response in watch:
+            if response.status == health_pb2.HealthCheckResponse.SERVING:
+                break
+        watch.cancel()
 
     async def stop(self):
         if self._running is not None:

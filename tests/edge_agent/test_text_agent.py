@@ -136,7 +136,8 @@ async def test_the_door_opens_before_the_model_is_loaded(teller, monkeypatch):
     await teller.start()
     assert (await teller.ask("novel light", seconds=2)).provenance.tier is Tier.CLUSTER
     gate.set()
-    assert (await teller.ask("the light", seconds=60)).provenance.tier is Tier.DEVICE
+    await teller.until_serving()
+    assert (await teller.ask("the light")).provenance.tier is Tier.DEVICE
 
 
 @pytest.fixture
@@ -233,6 +234,7 @@ async def test_an_agent_starts_while_its_server_is_away(served, server):
     await served.stop()
     server.faults.status = 503
     await served.start(servers=[{"model": "tiny", "url": server.url}])
+    await served.until_serving()
     assert served.report().active_release == 1
     server.faults.status = 0
     assert (await served.ask("hello")).text == "re hello"

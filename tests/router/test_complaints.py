@@ -45,14 +45,17 @@ def test_two_releases_alike_seldom_warn():
     assert warned <= 10
 
 
+_NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
+
+
 @given(
     st.builds(
         Feedback,
-        query_id=st.text(max_size=20),
-        task=st.text(max_size=20),
+        query_id=_NAMES,
+        task=_NAMES,
         opinion=st.sampled_from(Opinion),
-        correction=st.text(max_size=20),
-        comment=st.text(max_size=20),
+        correction=st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20),
+        comment=st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20),
         attempt=st.sampled_from([None, Attempt(release=3, answer="on", kept=True)]),
     )
 )
