@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -48,6 +49,25 @@ class Harness:
         async with asyncio.timeout(10):
             await self.daemon.opened.wait()
         self.channel = open_channel(f"127.0.0.1:{self.daemon.port}", insecure=True, attempts=1)
+        return self
+
+    async def start_installed(self, release, kept, servers=()):
+        """Start with a release in place: the first that asks installs it, the others get a copy of what that left.
+
+        Args:
+            release: Its manifest and files.
+            kept: Where the copy lies.
+            servers: As in the configuration.
+        """
+        self.cloud.publish(*release)
+        tasks = self.folder / "tasks"
+        if kept.is_dir():
+            shutil.copytree(kept, tasks)
+        await self.start(servers)
+        await self.until_serving()
+        await self.cloud.until_active(release[0].number, 60)
+        if not kept.is_dir():
+            shutil.copytree(tasks, kept)
         return self
 
     async def until_serving(self, seconds=60):
@@ -105,13 +125,16 @@ async def cold(harness, cloud):
     return harness
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """Where releases lie that were installed once, for ``start_installed``."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-async def warm(harness, cloud):
+async def warm(harness, kept):
     """An agent with a student that knows single words."""
-    cloud.publish(*tiny_release(TASK, 1, WORDS))
-    await harness.start()
-    await cloud.until_active(1)
-    return harness
+    return await harness.start_installed(tiny_release(TASK, 1, WORDS), kept / "words")
 
 
 class SlowLine:

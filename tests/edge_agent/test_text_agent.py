@@ -21,12 +21,9 @@ WORDS = {"light": "lights on", "song": "music then stop"}
 
 
 @pytest.fixture
-async def teller(harness, cloud):
+async def teller(harness, kept):
     """An agent whose student knows what follows two words."""
-    cloud.publish(*tiny_text_release(SAY, 1, WORDS))
-    await harness.start()
-    await cloud.until_active(1, 30)
-    return harness
+    return await harness.start_installed(tiny_text_release(SAY, 1, WORDS), kept / "texts")
 
 
 async def test_a_sure_text_stays_on_the_device(teller, cloud):
@@ -108,7 +105,7 @@ async def test_a_task_of_tools_gives_its_calls_apart(harness, cloud):
     call = '[{"name":"dim","arguments":{}}]'
     cloud.publish(*tiny_text_release(replace(SAY, judge=Judge.TOOL_CALL), 1, {"light": call}))
     await harness.start()
-    await cloud.until_active(1, 30)
+    await cloud.until_active(1, 60)
     answer = await harness.ask("the light")
     assert answer.text == call
     assert [(found.name, found.arguments) for found in answer.tool_calls] == [("dim", "{}")]
@@ -147,12 +144,10 @@ def server():
 
 
 @pytest.fixture
-async def served(harness, cloud, server):
+async def served(harness, kept, server):
     """An agent whose student is a model at a server beside it."""
-    cloud.publish(*served_release(SAY, 1, "tiny", {"hi": "re hi"}))
-    await harness.start(servers=[{"model": "tiny", "url": server.url}])
-    await cloud.until_active(1, 30)
-    return harness
+    servers = [{"model": "tiny", "url": server.url}]
+    return await harness.start_installed(served_release(SAY, 1, "tiny", {"hi": "re hi"}), kept / "served", servers)
 
 
 async def test_a_served_student_answers(served, cloud):
@@ -204,10 +199,11 @@ async def test_a_server_that_hangs_does_not_keep_the_agent_from_stopping(served,
 
 async def test_more_queries_than_a_server_is_asked_at_a_time_escalate(served, server):
     served.daemon._thinker._places = threading.BoundedSemaphore(1)
-    server.faults.hang = True
+    server.faults.hang, before = True, len(server.requests)
     first = asyncio.create_task(served.ask("novel one", seconds=4))
-    while not server.requests[1:]:  # the first request was a golden input  # noqa: ASYNC110 - another thread notes it
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while len(server.requests) == before:  # noqa: ASYNC110 - another thread notes it
+            await asyncio.sleep(0.01)
     second = await served.ask("novel two", seconds=4)
     assert second.provenance.tier is Tier.CLUSTER
     assert not first.done()
