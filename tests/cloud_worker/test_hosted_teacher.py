@@ -11,6 +11,7 @@ from cloud_worker.teacher_settings import HostedSettings
 from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.hosted import HostedWriter, load_hosted_teacher
 from router.errors import BadInputError, HeadraceError, ModelError
+from router.extras import advice
 from router.query import GenerationLimits, Message, Tool, Wanted
 from router.writers.base import Prompt
 from router.writers.testing import FakeChatServer
@@ -158,4 +159,4 @@ def test_without_litellm_the_extra_is_named():
         "HostedWriter('openai/x')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert "pip install 'headrace[providers]'" in ended.stderr
+    assert advice("providers") in ended.stderr

@@ -1,5 +1,7 @@
 """vLLM engines on GPUs, as far as it goes without one."""
 
+import re
+
 import pytest
 
 from cloud_worker.teacher_settings import RecordedSettings, VllmSettings
@@ -7,6 +9,7 @@ from cloud_worker.teachers import Question
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.vllm import Endowment, check_engines, http_options, llm_arguments, url_of
 from router.errors import StartError
+from router.extras import advice
 from router.writers.testing import FakeChatServer
 
 SETTINGS = VllmSettings(name="large", model="org/model", gpus=2, replicas=3, accelerator="H100", engine={"seed": 0})
@@ -15,7 +18,7 @@ SETTINGS = VllmSettings(name="large", model="org/model", gpus=2, replicas=3, acc
 @pytest.mark.parametrize(
     ("has", "named"),
     [
-        (Endowment(vllm=False, gpus=8), r"'large': vllm is not installed; pip install 'headrace\[vllm\]'"),
+        (Endowment(vllm=False, gpus=8), f"'large': vllm is not installed; {re.escape(advice('vllm'))}"),
         (Endowment(vllm=True, gpus=5), "'large': 6 GPUs are needed and the cluster has 5"),
     ],
 )

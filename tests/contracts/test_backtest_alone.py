@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from router.extras import advice
+
 FORBIDDEN = ("ray", "torch", "transformers", "cloud_worker", "edge_agent", "demo", "deltalake", "onnx")
 
 ALONE = f"""
@@ -60,7 +62,7 @@ def test_a_backtest_needs_neither_ray_nor_torch(log, tmp_path):
 def test_the_client_alone_says_what_to_install(log):
     done = run(CLIENT_ONLY, "backtest", log)
     assert done.returncode == 81
-    assert "pip install 'headrace[backtest]'" in done.stderr
+    assert advice("backtest") in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("backtest", "--help")])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import ConfigError
-from router.extras import check_extra
+from router.extras import advice, check_extra
 
 COMMANDS = {"headrace-edge": ("edge_agent", "edge"), "headrace-cloud": ("cloud_worker", "cloud")}
 
@@ -43,7 +43,7 @@ def assert_said(done, command, *missing):
     [line] = done.stderr.splitlines()
     assert done.returncode == 81
     assert line.startswith(f"{command}: ")
-    assert f"pip install 'headrace[{COMMANDS[command][1]}]'" in line
+    assert advice(COMMANDS[command][1]) in line
     assert all(name in line for name in missing)
     assert done.stdout == ""
 

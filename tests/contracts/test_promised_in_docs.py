@@ -1,5 +1,6 @@
-"""The docs claim nothing that can't work yet: no package index, no command that erases."""
+"""Docs and messages claim nothing that can't work yet: no package index, no command that erases."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ def test_no_page_installs_from_where_nothing_is_published(page):
     text = page.read_text().replace("headrace[edge] @ file:", "")
     for wrong in ("pip install headrace", 'install "headrace[', "install 'headrace["):
         assert wrong not in text
+
+
+def test_no_message_installs_from_where_nothing_is_published():
+    packages = ("router", "edge_agent", "cloud_worker", "demo")
+    sources = {path for package in packages for path in (ROOT / package).rglob("*.py")}
+    sources -= {ROOT / "router" / "extras.py"}  # says beside it that nothing is published, and what to do in a clone
+    installs = re.compile(r"install\s+(-\S+\s+)*[\\'\"]*headrace")
+    assert [str(source) for source in sorted(sources) if installs.search(source.read_text())] == []
 
 
 @pages

@@ -10,6 +10,7 @@ from cloud_worker.language.answering import write as write_batch
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
 from router.errors import BadInputError, ModelError
+from router.extras import advice
 from router.query import FinishReason, GenerationLimits, Message, Tool
 from router.writers.base import Prompt
 from router.writers.local import LocalWriter, prompt_ids
@@ -241,7 +242,7 @@ def test_without_torch_the_extra_is_named(tmp_path):
         "except ModelError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert "needs torch: pip install 'headrace[edge-torch]'" in done.stdout
+    assert f"needs torch: {advice('edge-torch')}" in done.stdout
 
 
 def test_importing_the_writer_imports_no_torch():
