@@ -24,8 +24,10 @@ from demo import ending, measure, report
 from demo.setting import TASK, Places, Setting, workload, write_configs
 from demo.standing import Observer
 from demo.starting import models_shown, running
+from demo.story import next_release
 from demo.stream import Asked, send
 from demo.view import View
+from demo.workload import later_intents
 from router.errors import ConfigError, HeadraceError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -140,6 +142,7 @@ def main(
             lockstep=is_own if lockstep is None else lockstep,
             is_own=is_own,
             models=models,
+            new_labels=later_intents() if is_own and models is None else frozenset(),
         )
         figures = asyncio.run(_run(setting, console))
         ending.show(figures, setting, console)
@@ -186,15 +189,15 @@ async def _run(setting: Setting, console: Console) -> dict[str, Any]:
         observer = Observer(config)
         await _stream(setting, places, observer, asked, console)
         teacher = await _ask_teacher(setting, places, console)
-        restarts = stage.restarts
-    figures = _measure(setting, config, places, asked, teacher)
+        restarts, standing = stage.restarts, observer.look()
+    figures = _measure(setting, config, places, asked, teacher, next_release(standing.state, standing.figures))
     figures |= {"seconds": round(time.monotonic() - began, 1), "restarts": restarts}
     report.picture(figures, setting.promise, setting.folder / "picture.png")
     return figures
 
 
 async def _stream(setting: Setting, places: Places, observer: Observer, asked: Asked, console: Console) -> None:
-    view = asyncio.create_task(View(console, observer, asked, places.devices).run())
+    view = asyncio.create_task(View(console, observer, asked, places.devices, setting.stream, setting.new_labels).run())
 
     def sent() -> dict[str, int]:
         share, rest = divmod(asked.sent, setting.agents)
@@ -217,7 +220,7 @@ async def _ask_teacher(setting: Setting, places: Places, console: Console) -> di
 
 
 def _measure(
-    setting: Setting, config: CloudConfig, places: Places, asked: Asked, teacher: dict[str, str]
+    setting: Setting, config: CloudConfig, places: Places, asked: Asked, teacher: dict[str, str], waits: str
 ) -> dict[str, Any]:
     logged = measure.logged_keys(DistillationLog(config.log_folder))
     rows = measure.rows_of(setting, asked, teacher, logged, places.devices)
@@ -225,7 +228,7 @@ def _measure(
     released = [(row, publisher.manifest(TASK, row.number)) for row in Store(config.store_url).releases(TASK)]
     right = measure.teacher_right(setting, teacher)
     lost = measure.lost(asked, logged, places.devices)
-    return measure.figures(rows, released, right, agents=setting.agents, lost=lost)
+    return measure.figures(rows, released, right, setting.new_labels, waits, agents=setting.agents, lost=lost)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from typer.core import TyperCommand
 
-from demo import report
+from demo import report, story
 from demo.setting import Setting
 from router.errors import ConfigError, OperatorError
 from router.terminal import say_json
@@ -53,6 +53,8 @@ def check(json_to: Path | None) -> None:
 def show(figures: dict[str, Any], setting: Setting, console: Console) -> None:
     """What a person reads at the end."""
     console.print(report.table(figures, setting.promise))
+    for words in story.told(figures, setting.promise):
+        console.print(words, soft_wrap=True)
     console.print(f"picture: {setting.folder / 'picture.png'}   everything else: {setting.folder}", soft_wrap=True)
 
 

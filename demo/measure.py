@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,7 @@ class Row:
         right: With the stream's label.
         release: That the agent ran.
         milliseconds: As the caller saw it.
+        new: It means an intent that is asked only from somewhere in the stream on.
     """
 
     local: bool
@@ -51,6 +53,7 @@ class Row:
     right: bool
     release: int
     milliseconds: float
+    new: bool = False
 
 
 async def teacher_answers(setting: Setting, places: Places, progress: Callable[[int, int], None]) -> dict[str, str]:
@@ -107,6 +110,7 @@ def rows_of(
                 right=agree(setting.judge, answer.text, line.label),
                 release=answer.provenance.release,
                 milliseconds=asked.milliseconds[place],
+                new=line.label in setting.new_labels,
             )
         )
     return rows
@@ -129,17 +133,26 @@ def lost(asked: Asked, logged: Counter[tuple[str, str]], devices: Sequence[str])
 
 
 def figures(
-    rows: Sequence[Row], releases: Sequence[tuple[ReleaseRow, Manifest]], teacher_right: float, **given: object
+    rows: Sequence[Row],
+    releases: Sequence[tuple[ReleaseRow, Manifest]],
+    teacher_right: float,
+    new_labels: AbstractSet[str] = frozenset(),
+    waits: str = "",
+    **given: object,
 ) -> dict[str, object]:
-    """The demo's JSON object; ``given`` are figures that come from elsewhere."""
+    """The demo's JSON object; ``waits`` says what for at the end, ``given`` are figures that come from elsewhere."""
     last = rows[len(rows) * 3 // 4 :]
     first_met: dict[int, int] = {}
     for place, row in enumerate(rows):
         first_met.setdefault(row.release, place)
     return {
         **given,
+        "waits": waits,
         "queries": len(rows),
-        "releases": [_release(row, manifest, first_met) for row, manifest in releases if row.number in first_met],
+        "releases": [
+            _release(row, manifest, first_met, new_labels) for row, manifest in releases if row.number in first_met
+        ],
+        "new_intents_from": next((place for place, row in enumerate(rows) if row.new), None),
         "local_share": _share(rows, "local"),
         "local_share_last_quarter": _share(last, "local"),
         "cloud_share": _share(rows, "cloud"),
@@ -157,7 +170,9 @@ def figures(
     }
 
 
-def _release(row: ReleaseRow, manifest: Manifest, first_met: dict[int, int]) -> dict[str, object]:
+def _release(
+    row: ReleaseRow, manifest: Manifest, first_met: dict[int, int], new_labels: AbstractSet[str]
+) -> dict[str, object]:
     certificate = manifest.certificate
     return {
         "number": row.number,
@@ -166,7 +181,9 @@ def _release(row: ReleaseRow, manifest: Manifest, first_met: dict[int, int]) -> 
         "certifying_rows": certificate.rows if certificate else 0,
         "certifying_weight": _weight(certificate) if certificate else 0.0,
         "losses": certificate.losses if certificate else 0,
+        "allowance": certificate.allowance if certificate else None,
         "attempt": certificate.attempt if certificate else 0,
+        "new_intents": len(new_labels & set(manifest.student.labels)) if manifest.student else 0,
     }
 
 
@@ -184,8 +201,14 @@ def _by_release(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def _window(rows: Sequence[Row]) -> dict[str, float]:
-    release = Counter(row.release for row in rows).most_common(1)[0][0]
-    return {"local_share": _share(rows, "local"), "disagreement": _disagreement(rows), "release": release}
+    differs = [row for row in rows if not row.agrees]
+    return {
+        "local_share": _share(rows, "local"),
+        "disagreement": _disagreement(rows),
+        "release": Counter(row.release for row in rows).most_common(1)[0][0],
+        "differing": len(differs),
+        "new_differing": sum(row.new for row in differs),
+    }
 
 
 def _share(rows: Sequence[Row], name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,21 @@ def table(figures: dict[str, Any], promise: float) -> Table:
     for words, key in (("median, on the device", "p50_ms_local"), ("median, escalated", "p50_ms_escalated")):
         value = figures[key]
         result.add_row(words, "-" if value is None else f"{value:.1f} ms", "")
+    certificates = {str(release["number"]): certificate(release) for release in figures["releases"]}
     for number, served in figures["disagreement_by_release"].items():
+        result.add_section()
         result.add_row(f"release {number}, {served['n']} queries", f"{served['disagreement']:.2%} differ", "")
+        if certificates.get(number):
+            result.add_row(f"  {certificates[number]}", "", "")
     return result
+
+
+def certificate(release: dict[str, Any]) -> str:
+    """On what a release was certified, and for what, in words; empty where it was not."""
+    if not release.get("certifying_rows"):
+        return ""
+    allowed = f", at most {release['allowance']:.1%}" if release.get("allowance") is not None else ""
+    return f"certified: {release['certifying_rows']:,} rows, {release['losses']} lost{allowed}"
 
 
 def picture(figures: dict[str, Any], promise: float, path: Path) -> None:
@@ -60,26 +73,49 @@ def _draw(figures: dict[str, Any], promise: float, path: Path) -> None:
 
     windows = figures["windows"]
     places = [(number + 0.5) * WINDOW for number in range(len(windows))]
-    figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 5.5), height_ratios=(2, 1))
+    figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 6), height_ratios=(3, 2))
     upper.plot(places, [window["local_share"] for window in windows], marker="o", color="tab:blue")
+    upper.set_title("Fewer queries leave the device (green: releases, and what certified them)")
     upper.set_ylabel("answered on the device")
     upper.set_ylim(0, 1)
     lower.plot(places, [window["disagreement"] for window in windows], marker="o", color="tab:red")
     lower.axhline(promise, color="grey", linestyle="--", label=f"promise: at most {promise:.1%}")
-    if above := _above(figures, promise):
-        differ = [windows[number]["disagreement"] for number in above]
-        label = f"window above it: {_OVER_ALL}"
-        lower.scatter([places[number] for number in above], differ, s=90, marker="s", color="tab:orange", label=label)
+    _mark_above(lower, figures, promise, places)
     lower.set_ylabel("differs from the cloud")
     lower.set_xlabel("queries")
-    lower.set_ylim(bottom=0)
-    lower.legend(loc="upper right")
-    for release in figures["releases"]:
-        if release["number"]:
-            for axis in (upper, lower):
-                axis.axvline(release["at_query"], color="tab:green", linewidth=0.8)
-            upper.annotate(f" {release['number']}", (release["at_query"], 0.02), color="tab:green")
-    upper.set_title("Fewer queries leave the device (green: releases)")
+    lower.set_ylim(0, 1.6 * max([promise, *(window["disagreement"] for window in windows)]))  # with room for the words
+    _mark_newcomers(upper, lower, figures["new_intents_from"])
+    _mark_releases(upper, lower, figures["releases"])
+    lower.legend(loc="upper left", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _mark_above(lower: Any, figures: dict[str, Any], promise: float, places: Sequence[float]) -> None:
+    """Windows above the promise, with their share."""
+    above = _above(figures, promise)
+    if not above:
+        return
+    differ = [figures["windows"][number]["disagreement"] for number in above]
+    at = [places[number] for number in above]
+    lower.scatter(at, differ, s=90, marker="s", color="tab:orange", label=f"window above it: {_OVER_ALL}")
+    for place, share in zip(at, differ, strict=True):
+        lower.annotate(f"{share:.1%}", (place, share), (0, 7), textcoords="offset points", fontsize=7, ha="center")
+
+
+def _mark_newcomers(upper: Any, lower: Any, first: int | None) -> None:
+    """Where the stream begins to ask new intents."""
+    if first is not None:
+        upper.axvline(first, color="tab:purple", linewidth=1.2, linestyle=":")
+        lower.axvline(first, color="tab:purple", linewidth=1.2, linestyle=":", label="new intents from here on")
+
+
+def _mark_releases(upper: Any, lower: Any, releases: Sequence[dict[str, Any]]) -> None:
+    """Each release where it began to serve, with its number and certificate."""
+    for turn, release in enumerate(one for one in releases if one["number"]):
+        for axis in (upper, lower):
+            axis.axvline(release["at_query"], color="tab:green", linewidth=0.8)
+        height = 0.03 if turn % 2 == 0 else 0.33  # one that follows soon does not cover the last one's words
+        words = f" release {release['number']}  {certificate(release).removeprefix('certified: ')}"
+        upper.text(release["at_query"], height, words, rotation=90, fontsize=6.5, color="tab:green", ha="left")

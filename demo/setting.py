@@ -54,6 +54,7 @@ class Setting:
         lockstep: Hold the stream while something is computed or copied.
         is_own: The workload is the demo's own.
         models: Of teacher and students that write; ``None`` for those that give labels.
+        new_labels: Labels that the stream asks for only from somewhere on.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Setting:
     lockstep: bool
     is_own: bool
     models: Models | None = None
+    new_labels: frozenset[str] = frozenset()
 
     @property
     def judge(self) -> Judge:

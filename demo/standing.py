@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.figures import Board, Figures
+from cloud_worker.publisher import Publisher
 from cloud_worker.spool import pending_in
 from cloud_worker.store import Device, Store, TaskState
 from demo.setting import TASK
@@ -29,10 +31,19 @@ QUIET_PHASES = ("idle", "waiting")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One look at the loop."""
+    """One look at the loop.
+
+    Attributes:
+        state: Of the demo's task.
+        devices: All that have reported.
+        figures: What the refresher saw last, ``None`` before its first look.
+        labels: What the student that serves can answer.
+    """
 
     state: TaskState
     devices: tuple[Device, ...]
+    figures: Figures | None = None
+    labels: frozenset[str] = frozenset()
 
     def report(self, device: str) -> TaskReport | None:
         """A device's last report of the demo's task."""
@@ -65,10 +76,24 @@ class Observer:
         self._store = Store(config.store_url)
         self._log = DistillationLog(config.log_folder)
         self._spools: Path = config.spool_folder
+        self._board = Board(self._store.engine)
+        self._publisher = Publisher(config.releases_folder)
+        self._labels: tuple[int, frozenset[str]] = (0, frozenset())
 
     def look(self) -> Standing:
         """Where everything stands now."""
+        standing = self._fleet()
+        state = standing.state
+        return replace(standing, figures=self._board.read(TASK, state.version), labels=self._labels_of(state.champion))
+
+    def _fleet(self) -> Standing:
         return Standing(self._store.task_state(TASK), tuple(self._store.devices()))
+
+    def _labels_of(self, release: int) -> frozenset[str]:
+        if release != self._labels[0]:
+            student = self._publisher.manifest(TASK, release).student
+            self._labels = release, frozenset(student.labels if student else ())
+        return self._labels[1]
 
     def unsettled(self, answered: dict[str, int], freshness: Freshness) -> str:
         """What is still being computed or copied, in words; empty when nothing is.
@@ -77,7 +102,7 @@ class Observer:
             answered: How many queries each device has answered, as the caller counts.
             freshness: Since the last of them was answered.
         """
-        standing = self.look()
+        standing = self._fleet()
         for device, count in answered.items():
             problem = self._behind(standing, device, count, freshness)
             if problem:
@@ -111,7 +136,7 @@ class Observer:
         Args:
             freshness: Since the last answer.
         """
-        for known in self.look().devices:
+        for known in self._fleet().devices:
             if known.report is None or not known.report.tasks:
                 continue
             if not freshness.has_told(known):

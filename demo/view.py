@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from demo.standing import Observer, Standing
-from demo.stream import Asked
+from demo.story import Newcomers, newcomers, next_release
+from demo.stream import Asked, is_local
+from demo.workload import Line
 
 REFRESH_SECONDS = 0.5
 PLAIN_SECONDS = 10.0
@@ -31,12 +35,22 @@ _PHASES = {
 class View:
     """Shows a running demo on a console."""
 
-    def __init__(self, console: Console, observer: Observer, asked: Asked, devices: Sequence[str]) -> None:
-        """Show what ``observer`` and ``asked`` say."""
+    def __init__(
+        self,
+        console: Console,
+        observer: Observer,
+        asked: Asked,
+        devices: Sequence[str],
+        stream: Sequence[Line] = (),
+        new_labels: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """Show what ``observer`` and ``asked`` say of ``stream``, into which ``new_labels`` come under way."""
         self._console = console
         self._observer = observer
         self._asked = asked
         self._devices = devices
+        self._is_new = [line.label in new_labels for line in stream]
+        self._new_labels = new_labels
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
@@ -56,10 +70,12 @@ class View:
         began = time.monotonic()
         while True:
             await asyncio.sleep(PLAIN_SECONDS)
-            state = (await asyncio.to_thread(self._observer.look)).state
+            standing = await asyncio.to_thread(self._observer.look)
+            state = standing.state
+            words = "; ".join((_PHASES[state.phase], *self._words(standing)))
             self._console.print(
                 f"{time.monotonic() - began:5.0f} s  {self._asked.done:6d} queries  local {self._local_share():4.0%} "
-                f"of the last {RECENT}  release {state.champion}  {_PHASES[state.phase]} {state.phase_note}",
+                f"of the last {RECENT}  release {state.champion}  {words}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -74,9 +90,31 @@ class View:
         self._progress.update(self._stream, completed=self._asked.done)
         words = f"refresh: {_PHASES[state.phase]}"
         self._progress.update(self._training, description=words, completed=100 * state.phase_progress)
-        recent = f"local share of the last {RECENT} queries: {self._local_share():.0%}   {state.phase_note}"
+        recent = f"local share of the last {RECENT} queries: {self._local_share():.0%}"
         note = "* of explored answers that the student kept; every query is measured at the end"
-        return Group(agents, self._progress, recent, note)
+        return Group(agents, self._progress, recent, *map(Text, self._words(standing)), note)
+
+    def _words(self, standing: Standing) -> list[str]:
+        """What a reader should know of what happens now."""
+        new = self._newcomers(standing)
+        words = [next_release(standing.state, standing.figures), newcomers(new, standing.state.champion) if new else ""]
+        return [one for one in words if one]
+
+    def _newcomers(self, standing: Standing) -> Newcomers | None:
+        """What became of the new intents of late; ``None`` before one was asked."""
+        sent = self._asked.sent
+        if True not in self._is_new[:sent]:
+            return None
+        late = range(max(0, sent - RECENT), sent)
+        answers = [answer for place in late if self._is_new[place] and (answer := self._asked.answers[place])]
+        return Newcomers(
+            first=self._is_new.index(True),
+            intents=len(self._new_labels),
+            learned=len(self._new_labels & standing.labels),
+            asked=len(late),
+            new=len(answers),
+            escalated=sum(not is_local(answer) for answer in answers),
+        )
 
     def _cells(self, standing: Standing, device: str) -> list[str]:
         report = standing.report(device)
@@ -98,5 +136,5 @@ class View:
         recent = [
             answer for answer in self._asked.answers[max(0, self._asked.sent - RECENT) : self._asked.sent] if answer
         ]
-        kept = sum(answer.provenance.tier.value == "device" for answer in recent)
+        kept = sum(is_local(answer) for answer in recent)
         return kept / len(recent) if recent else 0.0

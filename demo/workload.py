@@ -59,6 +59,11 @@ def generate(queries: int, seed: int = 0, examples_per_intent: int = 40) -> Work
     return Workload(tuple(examples), tuple(stream))
 
 
+def later_intents() -> frozenset[str]:
+    """The intents that a stream asks for only from somewhere on."""
+    return frozenset(_Commands.read().later)
+
+
 @dataclass(frozen=True, slots=True)
 class _Commands:
     slots: dict[str, list[str]]

@@ -52,6 +52,26 @@ def test_the_table_has_a_row_for_each_release():
     assert "release 1, 707 queries" in console.file.getvalue()
 
 
+CERTIFIED = {"number": 1, "at_query": WINDOW, "certifying_rows": 1260, "losses": 2, "allowance": 0.02}
+
+
+def test_the_table_says_on_what_each_release_was_certified():
+    console = Console(file=io.StringIO(), width=100)
+    run = end_of("usual")
+    console.print(report.table(run | {"releases": [run["releases"][0], CERTIFIED]}, 0.02))
+    text = console.file.getvalue()
+    assert "certified: 1,260 rows, 2 lost, at most 2.0%" in text
+    assert text.count("certified:") == 1  # release 0 has no student, and nothing to certify
+
+
+def test_the_picture_shows_the_promise_the_releases_and_their_certificates(tmp_path):
+    run = end_of("usual") | {"new_intents_from": WINDOW, "releases": [CERTIFIED, CERTIFIED | {"number": 2}]}
+    report.picture(run, 0.02, tmp_path / "picture.svg")
+    drawn = (tmp_path / "picture.svg").read_text()
+    for words in ("promise: at most 2.0%", "release 1", "release 2", "1,260 rows, 2 lost", "new intents from here on"):
+        assert words in drawn
+
+
 def test_a_window_above_the_promise_is_told_with_what_the_promise_is_over():
     run = end_of("usual")
     run["windows"] = [{"local_share": 0.9, "disagreement": differ} for differ in (0.0, 0.02, 0.05)]

@@ -8,12 +8,14 @@ import time
 import pytest
 from rich.console import Console
 
+from cloud_worker.figures import Figures, Waiting
 from cloud_worker.store import Device, TaskState
 from demo import view
 from demo.setting import TASK
 from demo.standing import Standing
 from demo.stream import Asked, query_id
 from demo.view import View
+from demo.workload import Line
 from router.query import Answer, Provenance, Tier
 from router.rollout import DeviceReport, TaskReport
 from router.task import Mode
@@ -80,6 +82,57 @@ def test_training_and_the_local_share_of_late_are_shown(asked):
 @pytest.mark.parametrize("phase", ["idle", "fitting", "exporting", "judging", "waiting", "publishing"])
 def test_every_phase_has_words(asked, phase):
     assert rendered(Standing(state(phase=phase), ()), asked)
+
+
+WAITING = Figures(1.0, waiting=Waiting(5, 230, 2, expected_rows=370.0, rate=0.4, patience=1025, weight=210.0))
+STREAM = (*[Line("light", "light_on")] * 2, *[Line("a plane", "flight")] * 3)
+
+
+def told(asked, figures=None, labels=frozenset(), width=200, **changes):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, markup=False)
+    standing = Standing(state(**changes), (device(),), figures, labels)
+    shown = View(console, StandingStill(standing), asked, ["edge-1"], STREAM, frozenset({"flight", "yoga"}))
+    console.print(shown._render(standing))
+    return " ".join(console.file.getvalue().split())
+
+
+def test_a_challenger_that_waits_says_for_how_many_rows(asked):
+    assert "release 5, waits for its certificate: 210 of about 370 rows" in told(asked, WAITING, phase="waiting")
+
+
+def test_new_intents_that_the_release_has_not_learned_are_told_once_they_are_asked(asked):
+    said = told(asked, labels=frozenset({"light_on"}))
+    assert "2 new intents since query 3, 50% of late: release 4 has learned none of them" in said
+    assert "0% of them escalate" in said
+    assert "release 4 has learned 1 of them" in told(asked, labels=frozenset({"light_on", "flight"}))
+
+
+def test_before_a_new_intent_is_asked_nothing_is_said_of_it(asked):
+    asked.sent = 2
+    assert "new intents" not in told(asked)
+
+
+def test_words_that_look_like_markup_are_shown_as_they_are(asked):
+    assert "release 5 rejected: [red]no[/red]" in told(
+        asked, phase="idle", phase_note="release 5 rejected: [red]no[/red]"
+    )
+
+
+async def test_a_plain_line_says_what_is_waited_for_too(asked, monkeypatch):
+    monkeypatch.setattr(view, "PLAIN_SECONDS", 0.01)
+    console = Console(file=io.StringIO(), width=200)
+    standing = Standing(state(phase="waiting"), (device(),), WAITING)
+    running = asyncio.create_task(
+        View(console, StandingStill(standing), asked, ["edge-1"], STREAM, frozenset({"flight"})).run()
+    )
+    async with asyncio.timeout(10):
+        while "release 4" not in console.file.getvalue():  # noqa: ASYNC110 - a console has no event
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert "210 of about 370 rows" in console.file.getvalue()
+    assert "1 new intent since query 3" in console.file.getvalue()
 
 
 async def test_without_a_terminal_there_is_a_plain_line_now_and_then(asked, monkeypatch):
