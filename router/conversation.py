@@ -3,7 +3,7 @@
 Rules:
  * Every turn sends the whole conversation: nobody between here and the model remembers it.
  * A turn that fails is taken back, so that the next one stands on what was answered.
- * Answers go to standard output; who answered, and everything else that is said, to standard error.
+ * Answers go to standard output; who answered, the query id for `feedback`, and all else, to standard error.
  * At a terminal an error ends the turn; in a pipe it ends the run, with its exit code.
 """
 
@@ -98,7 +98,7 @@ def chat(  # noqa: PLR0913 - the flags of a command
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Write each turn as one line of JSON.")] = False,
 ) -> None:
-    """Hold a conversation; each answer says whether the device or the cloud gave it.
+    """Hold a conversation; each answer says whether the device or the cloud gave it, and its query id for `feedback`.
 
     At a terminal it asks for turns, and /help lists what else it understands. In a pipe every line is a turn.
 
@@ -194,3 +194,4 @@ def _show(text: str, answer: Answer, as_json: bool) -> None:
         return
     say(check_said(answer))
     say(who_answered(answer), err=True, dim=True)
+    say(f"query id: {answer.query_id}", err=True, dim=True)

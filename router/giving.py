@@ -14,7 +14,7 @@ from router.terminal import say
 
 
 def feedback(  # noqa: PLR0913 - one argument for each flag
-    query_id: Annotated[str, typer.Argument(metavar="QUERY_ID", help="Of the answer; `ask` shows it.")],
+    query_id: Annotated[str, typer.Argument(metavar="QUERY_ID", help="Of the answer; `ask` and `chat` show it.")],
     target: Annotated[list[str], typer.Option(help="Who answered.", metavar="HOST:PORT", envvar="HEADRACE_TARGET")],
     task: Annotated[str, typer.Option(help="The task of the question.", metavar="NAME", envvar="HEADRACE_TASK")],
     right: Annotated[bool, typer.Option("--right", help="The answer is right.")] = False,

@@ -129,6 +129,18 @@ def test_help_shows_examples():
     assert "headrace chat --task helper --target" in result.stdout
 
 
+async def test_every_turn_shows_the_query_id_that_feedback_takes(door):
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        HEADRACE, "chat", "--target", door.target, "--task", "home", "--insecure", stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    out, err = await process.communicate(b"hello\nbye\n")
+    shown = [line.removeprefix("query id: ") for line in err.decode().splitlines() if line.startswith("query id: ")]
+    assert shown == [query.id for query in door.servicer.seen]
+    assert len(set(shown)) == 2
+    assert b"query id" not in out
+
+
 async def test_every_turn_sends_the_whole_conversation(door):
     process = await _run(door.target, "--system", "be brief", "--max-tokens", "5", "--route", "local_only")
     for text in ("hello", "bye"):
