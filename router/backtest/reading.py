@@ -21,6 +21,7 @@ from typing import Any
 
 from router.backtest.cells import BadCellError, cost_of, filled, is_empty, time_of, whole_text
 from router.backtest.guessing import as_named, guessed
+from router.backtest.places import Place
 from router.backtest.shapes import NAMES, SHAPES, Found, columns_for, find, shape_of
 from router.backtest.tables import Placed, columns_of, rows_in
 from router.backtest.values import Value, answer_at, asked_at_column, asked_in_shape
@@ -110,7 +111,8 @@ def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = F
     """Read a log.
 
     Args:
-        path: JSON lines, a JSON list, CSV or Parquet, packed or not; a folder of Parquet, or a Delta table.
+        path: JSON lines, a JSON list or an object around one, CSV or Parquet, packed or not; a folder of files of one
+            such kind, or a Delta table.
         columns: Those that the user named.
         limit: Most queries, the earliest; 0 for all.
         skip_bad: Count rows with an unusable cell instead of refusing them.
@@ -130,7 +132,7 @@ def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = F
     columns = _chosen(path, columns, head, found)
     heap = _Heap()
     for place, row in chain(first, placed):
-        _take(heap, path, place, row, columns, found, skip_bad=skip_bad)
+        _take(heap, place, row, columns, found, skip_bad=skip_bad)
         if limit and not columns.time and len(heap.rows) >= limit:
             break
     if not heap.rows:
@@ -199,8 +201,7 @@ def _chosen(path: Path, columns: Columns, head: list[Mapping[str, Any]], found: 
 
 def _take(
     heap: _Heap,
-    path: Path,
-    place: int,
+    place: Place,
     row: Mapping[str, Any],
     columns: Columns,
     found: Found | None,
@@ -219,7 +220,7 @@ def _take(
         heap.rows.append((_asked(row, value, columns, len(heap.rows)), value))
     except BadCellError as error:
         if not skip_bad:
-            raise DataError(str(path), place, f"{error} (--skip-bad leaves such rows out)") from None
+            raise DataError(str(place.path), place.number, f"{error} (--skip-bad leaves such rows out)") from None
         heap.bad += 1
 
 

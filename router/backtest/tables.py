@@ -1,9 +1,9 @@
-"""A file of rows in one of several formats -> each row with its place.
+"""A file or a folder of rows in one of several formats -> each row with its place.
 
 Rules:
- * JSON lines, a JSON list, CSV (any of , ; tab |) and Parquet are told apart by content, not by name; so is packing.
- * A folder is one of Parquet files, or a Delta table.
- * A place is a line, from 1, in a text file, and a row, from 1, in Parquet and in a JSON list.
+ * JSON lines, a JSON list, a JSON object around one, CSV (any of , ; tab |) and Parquet are told apart by content, not
+   by name; so is packing.
+ * A folder is a Delta table, or holds files of one kind, read in the order of their names.
  * What can't be read is refused with file and line; nothing is guessed over.
 """
 
@@ -12,17 +12,20 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from router.backtest.folders import check_whole, rows_of_folder
+from router.backtest.documents import is_one_document, rows_of_document
+from router.backtest.folders import check_whole, rows_of_table, text_files
 from router.backtest.opening import encoding_of, first_bytes, opened
+from router.backtest.places import Place
 from router.errors import DataError
 from router.lines import HALF_OF_A_PAIR, parse_json
 
 Row = Mapping[str, Any]
-Placed = tuple[int, Row]
+Numbered = tuple[int, Row]  # a line, from 1, of a text file; a row, from 1, of Parquet and of a JSON list
+Placed = tuple[Place, Row]
 
 MOST_CELL_CHARACTERS = 16 * 1024 * 1024
 SEPARATORS = ",;\t|"
@@ -42,9 +45,20 @@ def rows_in(path: Path, encoding: str = "") -> Iterator[Placed]:
         DataError: Names the file, and the place of what can't be read.
     """
     check_whole(path)
-    if path.is_dir():
-        yield from rows_of_folder(path)
-        return
+    files = text_files(path) if path.is_dir() else []
+    for file in files:
+        if file.stat().st_size:
+            yield from _placed(file, _rows_of_file(file, encoding))
+    if not files:
+        yield from _placed(path, rows_of_table(path) if path.is_dir() else _rows_of_file(path, encoding))
+
+
+def _placed(path: Path, rows: Iterable[Numbered]) -> Iterator[Placed]:
+    for number, row in rows:
+        yield Place(path, number), row
+
+
+def _rows_of_file(path: Path, encoding: str) -> Iterator[Numbered]:
     start = first_bytes(path)
     if start[:4] == PARQUET_MAGIC:
         yield from _parquet(path)
@@ -63,14 +77,22 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return list(names)
 
 
-def _json_lines(path: Path, encoding: str) -> Iterator[Placed]:
+def _json_lines(path: Path, encoding: str) -> Iterator[Numbered]:
     with opened(path, encoding) as file:
-        for place, line in enumerate(file, 1):
+        head = list(islice((numbered for numbered in enumerate(file, 1) if numbered[1].strip()), 2))
+        if is_one_document([line for _, line in head]):
+            first = head[0][0]
+            whole = "".join(chain((line for _, line in head), file))
+            for number, row in enumerate(rows_of_document(path, parse_json(path, first, whole)), 1):
+                yield number, _object(path, number, row)
+            return
+        start = head[-1][0] + 1
+        for place, line in chain(head, enumerate(file, start)):
             if line.strip():
                 yield place, _object(path, place, parse_json(path, place, line))
 
 
-def _json_list(path: Path, encoding: str) -> Iterator[Placed]:
+def _json_list(path: Path, encoding: str) -> Iterator[Numbered]:
     with opened(path, encoding) as file:
         listed = parse_json(path, 1, file.read())
     for place, row in enumerate(listed, 1):
@@ -85,7 +107,7 @@ def _object(path: Path, place: int, row: Any) -> Row:
     return row
 
 
-def _csv(path: Path, encoding: str) -> Iterator[Placed]:
+def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
     csv.field_size_limit(MOST_CELL_CHARACTERS)
     with opened(path, encoding) as file:
         header = file.readline()
@@ -116,7 +138,7 @@ def _header(path: Path, line: int, cells: list[str]) -> list[str]:
     return names
 
 
-def _parquet(path: Path) -> Iterator[Placed]:
+def _parquet(path: Path) -> Iterator[Numbered]:
     from pyarrow import ArrowException, parquet
 
     place = 0
