@@ -26,6 +26,7 @@ from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.detaching import start_detached
 from cloud_worker.environment import make_importable, prepare_environment
 from cloud_worker.evaluate import evaluate
+from cloud_worker.extra import COMMAND
 from cloud_worker.leftovers import end_leftovers, mark
 from cloud_worker.named_models import check_named_models
 from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
@@ -44,8 +45,10 @@ _DOWN_SECONDS = 60.0
 
 
 @app.callback()
-def main(show_version: VersionOption = False) -> None:
+def main(context: typer.Context, show_version: VersionOption = False) -> None:
     """Run the cloud side: gateway, teachers, distillation log, refresh, releases."""
+    if context.invoked_subcommand != up.__name__:  # a daemon logs; a command says what it has to say itself
+        log_to_stderr(logging.ERROR, f"{COMMAND}: %(message)s")
 
 
 @app.command()

@@ -14,7 +14,8 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from cloud_worker.extra import COMMAND, EXTRA
-from router.errors import HeadraceError, OperatorError
+from cloud_worker.sqlite_files import needs_a_hand
+from router.errors import HeadraceError, OperatorError, UnavailableError
 from router.extras import import_problem
 from router.program import output_is_stuck
 from router.terminal import say
@@ -32,6 +33,8 @@ def errors_as_exit_codes() -> Iterator[None]:
     """Print what goes wrong as one line, and end with its exit code."""
     try:
         yield
+    except UnavailableError as error:
+        raise _ended(_behind(error)) from None
     except HeadraceError as error:
         raise _ended(error) from None
     except ImportError as error:
@@ -42,11 +45,8 @@ def errors_as_exit_codes() -> Iterator[None]:
         if output_is_stuck():  # the program ends for it, as all of ours do
             raise
         raise _ended(disk_problem(error)) from None
-    except DBAPIError as error:
-        problem = (
-            f"the state of the fleet can't be used: {error.orig}; see to its disk and owner (this is {user_name()})"
-        )
-        raise _ended(OperatorError(problem)) from None
+    except DBAPIError as error:  # of a database that is no file
+        raise _ended(OperatorError(f"the state of the fleet can't be used: {error.orig}; see to it")) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
@@ -64,6 +64,18 @@ def disk_problem(error: OSError) -> OperatorError:
     }.get(error.errno or 0, "see to it, and start again")
     said = error.strerror or str(error) or type(error).__name__
     return OperatorError(f"{where}: {said}; {todo}" if where else f"{said}; {todo}")
+
+
+def _behind(error: UnavailableError) -> HeadraceError:
+    """What made the state of the fleet unavailable, where whoever gave the command can mend it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return OperatorError(f"the state of the fleet can't be used: {disk_problem(cause)}")
+    if cause is not None and needs_a_hand(cause):
+        return OperatorError(
+            f"the state of the fleet can't be used: {cause}; see to its disk and owner (this is {user_name()})"
+        )
+    return error
 
 
 def _ended(error: HeadraceError) -> typer.Exit:

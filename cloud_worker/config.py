@@ -45,6 +45,7 @@ from router.task import Judge, Kind, Task
 LABEL_STUDENTS = ("compact", "encoder-head")
 WRITING_STUDENTS = ("generator", "served")
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
+FLEET_FILE = "fleet.sqlite"  # in the data folder
 
 _PLACE_OF_TEACHER = re.compile(r"teachers\.(\d+)(.*)")
 
@@ -189,7 +190,7 @@ class CloudConfig(BaseSettings):
     @property
     def store_url(self) -> str | URL:
         """SQLAlchemy URL of the store."""
-        return self.store.url or URL.create("sqlite", database=str(self.data / "fleet.sqlite"))
+        return self.store.url or URL.create("sqlite", database=str(self.data / FLEET_FILE))
 
     @property
     def server_urls(self) -> dict[str, str]:

@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from cloud_worker.commands import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
-from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.config import FLEET_FILE, CloudConfig, read_config
 from cloud_worker.devices_report import devices_of, show_devices
-from cloud_worker.fleet_state import open_store
+from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.hands import Hands
 from cloud_worker.registry import Registry
 from cloud_worker.running import who_runs
@@ -36,7 +36,7 @@ def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
         settings = read_config(config)
         pid, up = who_runs(settings.run_folder)
         settings = as_it_runs(settings, what_runs(settings.run_folder) if pid is not None else None)
-        devices = devices_of(settings, open_store(settings), up) if _exists(settings) else []
+        devices = devices_of(settings, look_into(settings), up)
         if as_json:
             say_json({"devices": devices})
         elif devices:
@@ -73,4 +73,4 @@ def remove(
 
 def _exists(settings: CloudConfig) -> bool:
     """Whether there is a store; else looking would make one."""
-    return bool(settings.store.url) or (settings.data / "fleet.sqlite").is_file()
+    return bool(settings.store.url) or (settings.data / FLEET_FILE).is_file()

@@ -20,7 +20,7 @@ from rich.markup import escape
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
-from cloud_worker.fleet_state import open_store
+from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.gold import Gold, Label
 from cloud_worker.store import Store
 from router.errors import BadInputError, UnknownTaskError
@@ -73,7 +73,7 @@ def list_feedback(
     Example: headrace-cloud feedback list home -c cloud.toml --waiting
     """
     with errors_as_exit_codes():
-        store = _store(read_config(config), task)
+        store = look_into(_with_task(read_config(config), task))
         said = [one for one in Feedbacks(store.engine).of(task) if _waits(one) or not waiting]
         if as_json:
             figures = feedback_of(store, task)
@@ -107,7 +107,7 @@ def review(  # noqa: PLR0913 - one argument for each flag
     with errors_as_exit_codes():
         if accept == dismiss:
             raise typer.BadParameter("use either --accept or --dismiss")
-        store = _store(read_config(config), task)
+        store = open_store(_with_task(read_config(config), task))
         given = _one(Feedbacks(store.engine).find(task, query_id, caller), query_id)
         reviewed = _review(store, given, label.strip() or given.correction, who or user_name(), accept=accept)
         if as_json:
@@ -153,11 +153,10 @@ def _waits(one: Given) -> bool:
     return one.opinion is Opinion.WRONG and bool(one.correction) and not one.review
 
 
-def _store(config: CloudConfig, task: str) -> Store:
+def _with_task(config: CloudConfig, task: str) -> CloudConfig:
     if task not in {one.name for one in config.tasks}:
         raise UnknownTaskError(f"no task {task!r} here; tasks here: {', '.join(sorted(t.name for t in config.tasks))}")
-    config.data.mkdir(parents=True, exist_ok=True)
-    return open_store(config)
+    return config
 
 
 def _line(one: Given) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -20,10 +21,11 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from cloud_worker.attempts import Left, leave
-from cloud_worker.config import CloudConfig
+from cloud_worker.config import FLEET_FILE, CloudConfig
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.store_reading import DamagedStoreError, open_to_read
 from router.errors import HeadraceError
 from router.lookout import ALARMED
 from router.release import MANIFEST_FILE, Manifest, digest
@@ -36,6 +38,23 @@ LOST = "its state was lost with the fleet's database"
 def open_store(config: CloudConfig) -> Store:
     """The store that ``config`` names."""
     return Store(config.store_url, partial(make_anew, config.releases_folder))
+
+
+def look_into(config: CloudConfig) -> Store:
+    """The store that ``config`` names, to be read only: a full disk or another's lock does not matter.
+
+    One that is damaged, or gone from beside its releases, is made anew, as by ``open_store``; before the first start
+    there is an empty one, in memory.
+    """
+    file = config.data / FLEET_FILE
+    if config.store.url:
+        return open_store(config)
+    if not os.path.lexists(file) and not config.releases_folder.is_dir():
+        return Store("sqlite://")
+    try:
+        return Store.of(open_to_read(file))
+    except DamagedStoreError:
+        return open_store(config)
 
 
 def make_anew(releases: Path, path: Path) -> None:

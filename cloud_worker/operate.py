@@ -30,7 +30,7 @@ from cloud_worker.commands import (
     user_name,
 )
 from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.fleet_state import open_store
+from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.hands import Action, Hand, Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import whole_release
@@ -218,8 +218,7 @@ def audit(
     """
     with errors_as_exit_codes():
         settings = read_config(config)
-        exists = settings.store.url or (settings.data / "fleet.sqlite").is_file()  # else looking would make one
-        actions = Hands(open_store(settings).engine).actions(task) if exists else []
+        actions = Hands(look_into(settings).engine).actions(task)
         if as_json:
             say(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:

@@ -1,7 +1,7 @@
 """Policies of the pool in the store: which cheaper teacher may answer what.
 
 Rules:
- * A number is never used again; of one version of a task at most one policy serves.
+ * A number is never used again, also where the database was lost; of one version of a task at most one policy serves.
  * A policy speaks of one version of the reference: another one unmakes it.
  * It serves only while its certificate speaks for the task as it is configured: its teachers, reference and judge, its
    part of the promise and of the assurance. What falls with a stricter wish stands again when that is taken back.
@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, Text, func, insert, select, update
 from sqlalchemy.schema import CreateTable
 
+from cloud_worker.pool_attempts import PoolAttempts
 from cloud_worker.store import Store
 from cloud_worker.words import WordHead
 from router.task import Mode, Task
@@ -163,22 +164,28 @@ class StoredPolicy:
 class PoolPolicies:
     """The policies of all tasks."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Keep them in ``engine``'s database."""
-        self._engine = engine
+    def __init__(self, engine: Engine, attempts: PoolAttempts | None = None) -> None:
+        """Keep them in ``engine``'s database, and their numbers in ``attempts`` too, as whoever adds any must."""
+        self._engine, self._attempts = engine, attempts
         with engine.begin() as connection:
             connection.execute(CreateTable(_POLICIES, if_not_exists=True))
+            if attempts is not None:  # a store may be older than they are
+                last = select(_POLICIES.c.task, func.max(_POLICIES.c.number)).group_by(_POLICIES.c.task)
+                for task, number in connection.execute(last):
+                    attempts.spend(task, number)
 
     def next_number(self, task: Task) -> int:
-        """A number that no policy of the task has had."""
+        """A number that no policy of the task has had, also before the database was lost and made anew."""
         with self._engine.connect() as connection:
             last = connection.execute(
                 select(func.max(_POLICIES.c.number)).where(_POLICIES.c.task == task.name)
             ).scalar()
-        return 1 if last is None else int(last) + 1
+        return max(int(last or 0), 0 if self._attempts is None else self._attempts.of(task.name)) + 1
 
     def add(self, stored: StoredPolicy) -> None:
         """Keep a new one; ``IntegrityError`` if its number is taken."""
+        if self._attempts is not None:
+            self._attempts.spend(stored.task, stored.number)
         with self._engine.begin() as connection:
             connection.execute(insert(_POLICIES).values(**_columns(stored)))
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from cloud_worker.config import CloudConfig
 from cloud_worker.devices_report import devices_of, show_devices
 from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.fleet_state import open_store
+from cloud_worker.fleet_state import look_into
 from cloud_worker.lineages import Lineages
 from cloud_worker.no_lessons import no_lesson_lines, no_lessons_of
 from cloud_worker.promise_view import lines_of
@@ -57,23 +57,22 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         "devices": [],
         "turned_away": {},
     }
-    if config.store.url or (config.data / "fleet.sqlite").is_file():  # else looking would make one
-        store = open_store(config)
-        report["state_lost"] = store.losses()
-        lineages = Lineages(store.engine)
-        promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
-        truths = Truths(config.tasks, store, log)
-        report["tasks"] = [
-            _task(state)
-            | _lineage(state, lineages)
-            | {"promise": promises.get(state.name), "no_lessons": _no_lessons(log, state.name)}
-            | truths.of(state.name)
-            for state in store.task_states()
-            if state.name in promises  # a task that was removed is not told of
-        ]
-        report["devices"] = devices_of(config, store, up)
-        turned_away = TurnedAway(store.engine).all()
-        report["turned_away"] = {what: asdict(turned) for what, turned in turned_away.items()}
+    store = look_into(config)
+    report["state_lost"] = store.losses()
+    lineages = Lineages(store.engine)
+    promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
+    truths = Truths(config.tasks, store, log)
+    report["tasks"] = [
+        _task(state)
+        | _lineage(state, lineages)
+        | {"promise": promises.get(state.name), "no_lessons": _no_lessons(log, state.name)}
+        | truths.of(state.name)
+        for state in store.task_states()
+        if state.name in promises  # a task that was removed is not told of
+    ]
+    report["devices"] = devices_of(config, store, up)
+    turned_away = TurnedAway(store.engine).all()
+    report["turned_away"] = {what: asdict(turned) for what, turned in turned_away.items()}
     return report
 
 

@@ -21,6 +21,7 @@ NO_SPOOL = "no-spool"
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _ELSEWHERE = {sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_IOERR_SHORT_READ}
+_OF_THE_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 _MAGIC = b"SQLite format 3\0"
 _PRIMARY = 0xFF  # an extended result code holds the primary one in its low byte
 
@@ -38,6 +39,11 @@ def is_damaged(error: BaseException) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Whether another holds the file: it may be tried again."""
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def needs_a_hand(error: BaseException) -> bool:
+    """Whether the disk is full, or the file may not be opened or written: trying again mends nothing."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _OF_THE_DISK
 
 
 def identity_of(path: Path) -> Identity | None:

@@ -154,7 +154,17 @@ class Store:
 
     def __init__(self, url: str | URL, make: Make | None = None) -> None:
         """Open the database at ``url`` and make what is missing in it; ``make`` makes a damaged file anew."""
-        self._engine = open_engine(url, make)
+        self._begin(open_engine(url, make))
+
+    @classmethod
+    def of(cls, engine: Engine) -> Store:
+        """The store in an engine's database, with what is missing there."""
+        store = cls.__new__(cls)
+        store._begin(engine)
+        return store
+
+    def _begin(self, engine: Engine) -> None:
+        self._engine = engine
         with self._engine.begin() as connection:
             # create_all looks first and creates then, and another may come between
             for table in (*_METADATA.sorted_tables, *ATTEMPTS.sorted_tables, *tallies.METADATA.sorted_tables):

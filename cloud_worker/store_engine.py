@@ -45,7 +45,7 @@ def open_engine(url: str | URL, make: Make | None = None) -> Engine:
     name = make_url(url).database
     if make is None or name in {None, "", ":memory:"}:
         event.listen(engine, "connect", _tune)
-        event.listen(engine, "handle_error", _say)
+        event.listen(engine, "handle_error", say)
         return engine
     kept = _Kept(Path(str(name)), make)
     event.listen(engine, "do_connect", kept.connect)
@@ -74,7 +74,7 @@ class _Kept:
             try:
                 connection = dialect.connect(*arguments, **named)
                 _set(connection)
-                if _is_ours(connection):
+                if is_ours(connection):
                     for made in self._tables.values():
                         connection.execute(made)
                     connection.commit()
@@ -84,7 +84,7 @@ class _Kept:
                 if not is_damaged(error):
                     if connection is not None:
                         connection.close()
-                    raise _told(error) from error
+                    raise told(error) from error
             if connection is not None:
                 connection.close()
             self._renew(identity)
@@ -109,7 +109,7 @@ class _Kept:
             self._renew(fairy.record_info["identity"] if fairy.record_info else None)
             fairy.invalidate(soft=True)
             raise UnavailableError(_ANEW) from error
-        _say(context)
+        say(context)
 
     def _renew(self, damaged: Any) -> None:
         """Put the file aside if it is still the ``damaged`` one, and make another in its place."""
@@ -139,7 +139,7 @@ def _put_aside_rests(path: Path) -> None:
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
 
 
-def _is_ours(connection: Any) -> bool:
+def is_ours(connection: Any) -> bool:
     """Whether a database holds the state of a fleet, and all of it can be read."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tasks'").fetchone() is None:
         return False
@@ -150,7 +150,7 @@ def _tune(connection: Any, _: object) -> None:
     try:
         _set(connection)
     except sqlite3.DatabaseError as error:
-        raise _told(error) from error
+        raise told(error) from error
 
 
 def _set(connection: Any) -> None:
@@ -160,13 +160,15 @@ def _set(connection: Any) -> None:
     connection.execute(f"PRAGMA journal_size_limit={_MOST_JOURNAL_BYTES}")
 
 
-def _say(context: ExceptionContext) -> None:
+def say(context: ExceptionContext) -> None:
+    """Raise what failed in an SQLite file as ours."""
     error = context.original_exception
     if isinstance(error, sqlite3.OperationalError) or is_damaged(error):
-        raise _told(error) from error
+        raise told(error) from error
 
 
-def _told(error: BaseException) -> HeadraceError:
+def told(error: BaseException) -> HeadraceError:
+    """What an error of SQLite's means, in words."""
     log.warning("the fleet's database fails: %s", error)
     if is_locked(error):
         return UnavailableError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +13,12 @@ import typer
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.competence_view import lines_of
 from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.fleet_state import open_store
+from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.gold import Gold
 from cloud_worker.label_files import Expected, read_labels, write_rows
 from cloud_worker.labelling import Ask, Say, Session
 from cloud_worker.lives import Lives
+from cloud_worker.store import Store
 from router.apart import set_apart
 from router.clocks import not_from_the_future
 from router.distillation import Record
@@ -31,8 +33,8 @@ DEFAULT_ROWS = 50
 class Desk:
     """Where the rows of one task are labelled."""
 
-    def __init__(self, config: CloudConfig, task: str) -> None:
-        """Open the log and the labels.
+    def __init__(self, config: CloudConfig, task: str, opened: Callable[[CloudConfig], Store] = open_store) -> None:
+        """Open the log and the labels, which lie in the store that ``opened`` opens.
 
         Raises:
             UnknownTaskError: There is no such task; names those that there are.
@@ -44,7 +46,7 @@ class Desk:
 
         config.data.mkdir(parents=True, exist_ok=True)
         self.task: Task = tasks[task]
-        self.store = open_store(config)
+        self.store = opened(config)
         self.log = DistillationLog(config.log_folder)
         self.gold = Gold(self.store.engine)
         twins = Lives(self.store.engine).spans()
@@ -128,7 +130,7 @@ def competence(
     from cloud_worker.competence import competence_of  # as above
 
     with errors_as_exit_codes():
-        desk = Desk(read_config(config), task)
+        desk = Desk(read_config(config), task, look_into)
         said = competence_of(desk.store, desk.log, desk.task, every_release=every_release, least_gain=least_gain)
         if as_json:
             say(json.dumps(said))

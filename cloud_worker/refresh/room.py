@@ -11,6 +11,7 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
 from cloud_worker.lives import Lives
 from cloud_worker.log_rows import numbered_records_of
+from cloud_worker.pool_attempts import PoolAttempts
 from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.refresh.agreeing import agreeing
 from cloud_worker.refresh.guard import Around, Guard
@@ -75,7 +76,8 @@ class Room:
         judging = agreeing(task, config)
         reference = next(teacher for teacher in config.teachers if teacher.name == task.reference)
         second = SecondAnswers(task, judging, lineages, ask_again, draws(task, reference))
-        tiering = Tiering(task, judging, PoolPolicies(around.store.engine), pace_of(config))
+        policies = PoolPolicies(around.store.engine, PoolAttempts(config.releases_folder))
+        tiering = Tiering(task, judging, policies, pace_of(config))
         guard, engine = Guard(task, judging, around), around.store.engine
         return cls(task, judging, second, guard, tiering, Repeats(engine), Lives(engine))
 

@@ -3,13 +3,16 @@
 import asyncio
 import os
 import sqlite3
+import time
 from dataclasses import replace
 
 import pytest
 
+from cloud_worker.config import read_config
 from cloud_worker.distillation_log import DistillationLog, records_of
 from cloud_worker.drainer import Drainer
 from cloud_worker.log_rows import numbered_records_of, table_of, why_unfit
+from cloud_worker.log_writer import LogWriter
 from cloud_worker.repeats import Repeats
 from cloud_worker.spool import Entry, Spool, SpoolDrain, StoredAnswer
 from cloud_worker.spool_drain import spooled_in
@@ -17,6 +20,18 @@ from cloud_worker.store import Store
 from router.distillation import Record
 from router.errors import UnavailableError
 
+WRITER = """
+data = "data"
+[log]
+drain_seconds = 1.0
+[[teachers]]
+name = "big"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "big"
+"""
 NOW = 1_800_000_000.0
 
 
@@ -184,3 +199,46 @@ def test_the_writer_commits_once_a_call_unless_a_full_batch_waits(tmp_path):
     fill(tmp_path, [entry(1), entry(2)])
     drainer.drain()
     assert log.last_batch() == 1
+
+
+class Arriving(DistillationLog):
+    """A log during each of whose commits another record comes into the spool, as under steady load."""
+
+    def __init__(self, folder, most):
+        super().__init__(folder / "log")
+        self.folder, self.commits, self.most = folder, 0, most
+
+    def append(self, records, spool, last):
+        moved = super().append(records, spool, last)
+        self.commits += 1
+        if self.commits < self.most:
+            fill(self.folder, [entry(self.commits)])
+        return moved
+
+
+def test_what_comes_during_a_commit_waits_for_the_next_call(tmp_path):
+    fill(tmp_path, [entry(0)])
+    busy = Arriving(tmp_path, most=5)
+    drainer = Drainer(tmp_path / "spool", busy, Repeats(Store(f"sqlite:///{tmp_path}/store.sqlite").engine))
+    for call in (1, 2, 3):
+        assert drainer.drain() == 1
+        assert busy.commits == call
+    assert spooled_in(tmp_path / "spool").pending == 1
+
+
+async def test_under_steady_load_the_writer_commits_once_an_interval(tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"text": "lamp", "label": "on"}\n')
+    (tmp_path / "cloud.toml").write_text(WRITER)
+    config = read_config(tmp_path / "cloud.toml")
+    spool, written = Spool(config.spool_folder / "gateway-0.sqlite"), 0
+    began = time.monotonic()
+    writer = LogWriter(config)
+    while time.monotonic() < began + 5.0:
+        await spool.append(entry(written), 60.0)
+        written += 1
+    seconds = time.monotonic() - began
+    commits = DistillationLog(config.log_folder).last_batch() + 1
+    await writer.stop()
+    await spool.close()
+    assert 1 <= commits <= seconds + 2
+    assert len(logged(config.data)) == written

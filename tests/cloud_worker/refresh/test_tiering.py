@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from cloud_worker.pool_attempts import UNREADABLE, PoolAttempts
 from cloud_worker.pool_policies import PoolPolicies, Serving, Standing
 from cloud_worker.pool_report import describe_pool, pool_lines
 from cloud_worker.refresh.tiering import LEAST_ROWS, Tiering
@@ -12,6 +13,7 @@ from cloud_worker.store import Store
 from router.distillation import Record, Source, Tried
 from router.refreshing import Pace
 from router.task import Cheaper, Judge, Mode, Objective, Task, Way, agree
+from router.watch import attempt_alpha
 
 PACE = Pace(600, 1.4, 6000)
 TASK = Task(
@@ -245,3 +247,50 @@ def test_a_looser_promise_keeps_a_policy(served):
 def test_a_policy_that_did_not_note_what_it_was_certified_for_proves_nothing(served):
     old = replace(served.policies.serving(TASK), proved=None)
     assert "not known" in old.why_fallen(TASK)
+
+
+def numbers(policies):
+    return [stored.number for stored in policies.of(TASK)]
+
+
+def with_attempts(folder, record):
+    """A world whose pool's attempts stand beside its releases."""
+    world = World(Store(f"sqlite:///{folder / 'fleet.sqlite'}"), record)
+    world.policies = PoolPolicies(world.store.engine, PoolAttempts(folder / "releases"))
+    world.restart()
+    return world
+
+
+def lose(folder):
+    for path in folder.glob("fleet.sqlite*"):
+        path.unlink()
+
+
+def test_attempts_go_on_where_the_database_was_lost(tmp_path, record):
+    world = with_attempts(tmp_path, record)
+    world.ask(3000)
+    last = max(numbers(world.policies))
+    world.store.engine.dispose()
+    lose(tmp_path)
+    again = with_attempts(tmp_path, record)
+    serving = again.ask(3000)
+    assert min(numbers(again.policies)) == last + 1
+    assert serving.proved.alpha == attempt_alpha(TASK.at_pool.assurance, serving.number)
+
+
+def test_attempts_of_a_store_that_is_older_than_their_file_go_on_too(tmp_path, world, record):
+    world.ask(3000)
+    last = max(numbers(world.policies))
+    with_attempts(tmp_path, record)
+    lose(tmp_path)
+    assert with_attempts(tmp_path, record).policies.next_number(TASK) == last + 1
+
+
+@pytest.mark.parametrize("said", ["", "{", "[]", "null", '{"attempts": -1}', '{"attempts": "3"}', "[" * 10000])
+def test_attempts_that_cannot_be_read_count_as_a_hundred(tmp_path, record, said):
+    (tmp_path / "releases" / "home").mkdir(parents=True)
+    (tmp_path / "releases" / "home" / "pool-attempts.json").write_text(said)
+    policies = with_attempts(tmp_path, record).policies
+    assert policies.next_number(TASK) == UNREADABLE + 1
+    PoolAttempts(tmp_path / "releases").spend("home", UNREADABLE + 1)
+    assert policies.next_number(TASK) == UNREADABLE + 2
