@@ -36,9 +36,8 @@ from cloud_worker.teachers.base import Question
 from cloud_worker.teachers.encoder import load_encoder_teacher
 from cloud_worker.teachers.examples import read_examples
 from cloud_worker.words import vectors_of
-from router.confidence import Array
+from router.arrays import Array, Bools
 from router.distillation import Record, Source, Tried
-from router.guarantee import Bools
 from router.interval import share_interval
 from router.refreshing import Pace
 from router.task import Cheaper, Task, Way, agree

@@ -34,9 +34,9 @@ from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.rationales import written
 from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from router.confidence import Array
+from router.arrays import Array, Bools
 from router.evaluation import bootstrap, deferral_curve
-from router.reliability import Bools, ranking
+from router.reliability import ranking
 from router.task import Judge, agree
 from router.text_calibration import OF_TEXT, fit_text_calibration
 from router.text_confidence import TEXT_SIGNALS, features, text_scores

@@ -20,13 +20,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from router.arrays import Array
 from router.errors import DataError
 
 COLUMNS = ("query", "model", "log_confidence", "correct", "cost_usd", "tokens_in", "tokens_out")
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cloud_worker.answer_tables import AnswerTable, answer_costs, chain_name
+from router.arrays import Array
 from router.errors import DataError
 from router.evaluation import Curve, Interval, apgr, aurc, cost_error, cpt, risk_coverage
-
-Array = NDArray[np.float64]
 
 POLICIES = 160  # of one path
 PRICES = (1e-4, 1e2)  # of the cost of the whole chain, in errors: from "always go on" to "never"

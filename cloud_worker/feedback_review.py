@@ -12,21 +12,19 @@ import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cloud_worker.commands import ConfigOption, JsonOption, TaskArgument, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
+from cloud_worker.feedback_report import feedback_of, waits, warnings_of
 from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.gold import Gold, Label
 from cloud_worker.store import Store
 from router.errors import BadInputError, UnknownTaskError
-from router.feedback import Opinion
 from router.program import Program
-from router.query import Tier
 from router.terminal import Screen, say
 
 feedback_app = Program("feedback", help="What callers said of their answers; review it.")
@@ -35,30 +33,6 @@ feedback_app = Program("feedback", help="What callers said of their answers; rev
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.add_typer(feedback_app, name="feedback")
-
-
-def feedback_of(store: Store, task: str) -> dict[str, Any]:
-    """What was said of a task's answers, ready for JSON: counts, and for each release the share called wrong."""
-    from router.complaints import complaints  # scipy: a third of a second
-
-    said = Feedbacks(store.engine).of(task)
-    local = [(one.release, one.opinion is Opinion.WRONG) for one in said if one.tier is Tier.DEVICE]
-    return {
-        "said": len(said),
-        "wrong": sum(one.opinion is Opinion.WRONG for one in said),
-        "waiting": sum(_waits(one) for one in said),
-        "releases": [asdict(one) for one in complaints(local)],
-    }
-
-
-def warnings_of(task: str, said: dict[str, Any]) -> list[str]:
-    """Lines in rich's markup, of what ``feedback_of`` gives: warnings alone."""
-    return [
-        f"[yellow]{escape(task)}: callers call {one['wrong']['share']:.0%} of {one['wrong']['rows']:,} answers of "
-        f"release {one['release']} wrong, beyond the usual {one['usual']:.0%}; this warns and proves nothing[/]"
-        for one in said["releases"]
-        if one["warns"]
-    ]
 
 
 @feedback_app.command("list")
@@ -74,7 +48,7 @@ def list_feedback(
     """
     with errors_as_exit_codes():
         store = look_into(_with_task(read_config(config), task))
-        said = [one for one in Feedbacks(store.engine).of(task) if _waits(one) or not waiting]
+        said = [one for one in Feedbacks(store.engine).of(task) if waits(one) or not waiting]
         if as_json:
             figures = feedback_of(store, task)
             say(json.dumps({"feedback": [asdict(one) for one in said], "figures": figures}))
@@ -147,10 +121,6 @@ def _one(found: list[Given], query_id: str) -> Given:
     if len(found) > 1:
         raise BadInputError("caller", f"is needed: {', '.join(one.caller for one in found)} used this id")
     return found[0]
-
-
-def _waits(one: Given) -> bool:
-    return one.opinion is Opinion.WRONG and bool(one.correction) and not one.review
 
 
 def _with_task(config: CloudConfig, task: str) -> CloudConfig:

@@ -22,7 +22,7 @@ from cloud_worker.gather import Gatherer
 from cloud_worker.pool_policies import Serving, StoredPolicy
 from cloud_worker.records import Asked, Outcome, is_covered, problem_of, said_text
 from cloud_worker.teachers.base import Question, TeacherAnswer
-from router.confidence import Array
+from router.arrays import Array
 from router.distillation import Tried
 from router.errors import HeadraceError
 from router.query import Wanted

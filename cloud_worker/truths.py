@@ -15,7 +15,7 @@ from rich.markup import escape
 from cloud_worker.competence import competence_of
 from cloud_worker.competence_view import short_lines_of
 from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.feedback_review import feedback_of, warnings_of
+from cloud_worker.feedback_report import feedback_of, warnings_of
 from cloud_worker.store import Store
 from router.errors import UnavailableError
 from router.task import Task

@@ -18,8 +18,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from router.confidence import Array
-from router.guarantee import Bools
+from router.arrays import Array, Bools
 
 FEATURES = 4096
 FOLDS = 5

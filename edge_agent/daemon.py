@@ -28,6 +28,7 @@ from edge_agent.agent import Agent
 from edge_agent.aside import forsake
 from edge_agent.config import Config
 from edge_agent.feedback import FeedbackDesk
+from edge_agent.gauges import add_gauges
 from edge_agent.ledger import Ledger, load_spent
 from edge_agent.outbox import Outbox
 from edge_agent.recent import RecentAnswers
@@ -115,7 +116,7 @@ class Daemon:
         tiers = config.door.tiers
         servicer = CascadeServicer(agent, self._tasks, recent, telemetry, feedback, insecure=insecure, tiers=tiers)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
-        telemetry.watch(self._tasks, self._outbox, upstream)
+        add_gauges(self._exporters.meter, self._tasks, self._outbox, upstream)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``.

@@ -1,4 +1,4 @@
-"""The agent's spans and metrics.
+"""What the agent counts, measures and traces of its queries.
 
 Rules:
  * Names come from ``router.names``, so that they join with the cloud's.
@@ -7,21 +7,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import Tracer
 
-from edge_agent.outbox import Outbox
-from edge_agent.tasks import Tasks
-from edge_agent.upstream import Upstream
 from router import names
 from router.query import Answer, Tier
 from router.telemetry import Telemetry
 
 
 class EdgeTelemetry:
-    """What the agent counts, measures and traces.
+    """Counters, latencies and spans of the agent.
 
     Attributes:
         tracer: Starts spans.
@@ -31,7 +25,6 @@ class EdgeTelemetry:
         """Count and trace with ``telemetry``."""
         meter = telemetry.meter
         self.tracer: Tracer = telemetry.tracer
-        self._meter: Meter = meter
         self._queries = meter.create_counter(names.QUERIES)
         self._escalations = meter.create_counter(names.ESCALATIONS)
         self._explorations = meter.create_counter(names.EXPLORATIONS)
@@ -39,15 +32,6 @@ class EdgeTelemetry:
         self._disagreements = meter.create_counter(names.DISAGREEMENTS)
         self._failures = meter.create_counter(names.FAILURES)
         self._latency = meter.create_histogram(names.LATENCY, unit="ms")
-
-    def watch(self, tasks: Tasks, outbox: Outbox, upstream: Upstream) -> None:
-        """Report what is in place whenever a reader asks."""
-        self._meter.create_observable_gauge(names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
-        self._meter.create_observable_gauge(
-            names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
-        )
-        self._meter.create_observable_gauge(names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
-        self._meter.create_observable_counter(names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])
 
     def count_answer(self, task: str, answer: Answer, milliseconds: float) -> None:
         """One query was answered, ``milliseconds`` after it came."""
@@ -69,15 +53,3 @@ class EdgeTelemetry:
     def count_disagreement(self, task: str) -> None:
         """The reference answered an explored query otherwise than the student had."""
         self._disagreements.add(1, {names.TASK: task})
-
-
-def _observe(read: Callable[[], list[Observation]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _options: read()
-
-
-def _releases(tasks: Tasks) -> list[Observation]:
-    return [
-        Observation(hosted.serving.manifest.number, {names.TASK: hosted.name})
-        for hosted in tasks
-        if hosted.serving is not None
-    ]

@@ -22,7 +22,8 @@ from opentelemetry.trace import Tracer
 from edge_agent.tasks import Serving
 from router import names
 from router.agreement import tool_calls_in
-from router.confidence import Array, probabilities
+from router.arrays import Array
+from router.confidence import probabilities
 from router.errors import BadInputError, DeadlineError, HeadraceError, ModelError, TooLongError, UnavailableError
 from router.judgement import DeviceStudent, Judgement
 from router.limits import MAX_ANSWER_BYTES

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from router.confidence import SIGNALS, Array, Calibration, probabilities, signals
+from router.arrays import Array, Bools
+from router.confidence import SIGNALS, Calibration, probabilities, signals
 from router.head import Signals, checked_rows, fit_head
-from router.reliability import Bools
 
 TEMPERATURES = (0.02, 50.0)  # a head that is already scaled wants more, a margin in degrees less
 

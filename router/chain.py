@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
+from router.arrays import Array
 from router.tiers import transformed
-
-Array = NDArray[np.float64]
 
 RIDGE = 1.0  # in rows, of both regressions
 

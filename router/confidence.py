@@ -11,15 +11,28 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from router.arrays import Array, Bools
 from router.ranges import check_numbers, check_range, check_share
-
-Array = NDArray[np.float64]
 
 SIGNALS = ("max_probability", "margin", "entropy", "similarity")
 TEMPERATURES = (1e-6, 1e6)
 MOST_WEIGHT = 1e9  # of a head's numbers, whatever their sign: what is made from them stays finite
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a student says before calibration.
+
+    Attributes:
+        logits: (texts, labels).
+        similarity: (texts,), in [-1, 1].
+        cut: (texts,) whether only the beginning of the text was read; ``None`` for a student that cuts nothing.
+    """
+
+    logits: Array
+    similarity: Array
+    cut: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)

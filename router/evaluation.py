@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from router.arrays import Array, Bools
 
 SAME_COST = 1e-9  # of the range of a path's costs: closer ones are the same
 

@@ -9,22 +9,21 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
-Vector = NDArray[np.float32]
+from router.arrays import Floats
 
 
 class Features(AbstractContextManager["Features"]):
     """Vectors by text, kept in one file."""
 
-    def __init__(self, path: Path, embed: Callable[[str], Vector]) -> None:
+    def __init__(self, path: Path, embed: Callable[[str], Floats]) -> None:
         """Keep what ``embed`` gives in ``path``."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=60)
         self._connection.execute("CREATE TABLE IF NOT EXISTS vectors (text TEXT PRIMARY KEY, vector BLOB NOT NULL)")
         self._embed = embed
 
-    def of(self, texts: Sequence[str], progress: Callable[[float], None] = lambda share: None) -> list[Vector]:
+    def of(self, texts: Sequence[str], progress: Callable[[float], None] = lambda share: None) -> list[Floats]:
         """One vector a text."""
         known = self._known()
         missing = [text for text in dict.fromkeys(texts) if text not in known]
@@ -39,7 +38,7 @@ class Features(AbstractContextManager["Features"]):
         progress(1.0)
         return [known[text] for text in texts]
 
-    def _known(self) -> dict[str, Vector]:
+    def _known(self) -> dict[str, Floats]:
         rows = self._connection.execute("SELECT text, vector FROM vectors")
         return {text: np.frombuffer(vector, np.float32) for text, vector in rows}
 

@@ -21,8 +21,8 @@ from collections import Counter, deque
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from router.arrays import Array
 from router.sharing import DEVICE_SHARE, Presence
 from router.watch import RESTART_ROWS, Watch, WatchState, log_add, log_gains, log_restart_weight
 
@@ -30,8 +30,6 @@ SEVERAL = 3  # devices, of which one may be left out
 PRESENT_SECONDS = 86_400.0  # a device that gave no row for a day, nor any of the latest, is no part of the fleet
 MOST_WAITING = 50  # latest rows of a device that wait for their share
 MEET_AGAIN_ROWS = 20  # between two looks at who is there
-
-Array = NDArray[np.float64]
 
 
 class Reading:

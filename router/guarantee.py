@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from router.arrays import Array, Bools
 from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows, is_certified, log_factors
-
-Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 NEVER = 2.0  # a threshold above every score: everything is deferred
 

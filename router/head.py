@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
-from router.confidence import Array
-from router.reliability import Bools, calibration_error, ranking
+from router.arrays import Array, Bools
+from router.reliability import calibration_error, ranking
 
 HEAD_ROWS = 300  # least rows for a head over all signals
 HEAD_EVENTS = 10  # least rows of the rarer outcome for one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from router.confidence import Array
+from router.arrays import Array
 from router.query import Query
 from router.writers.base import Written
 

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from router.arrays import Array, Bools
 from router.calibration import fit_calibration
-from router.confidence import Array, Calibration, scores
+from router.confidence import Calibration, Reading, scores
 from router.errors import ModelError
-from router.student import Reading
 from router.text_calibration import fit_text_calibration
 from router.text_confidence import TextCalibration, text_scores
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from router.arrays import Array, Bools
 from router.distillation import Record
 from router.frugal import FrugalTrial
 from router.guarantee import (
-    Array,
-    Bools,
     Point,
     Situation,
     plan,

@@ -8,13 +8,10 @@ Rules:
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from router.confidence import Array
+from router.arrays import Array, Bools
 
 BINS = 15  # of the reliability curve, of equal weight
-
-Bools = NDArray[np.bool_]
 
 
 def calibration_error(scores: Array, agrees: Bools, weights: Array) -> float:

@@ -28,7 +28,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from router.confidence import Array, Calibration, score
+from router.arrays import Array
+from router.confidence import Calibration, Reading, score
 from router.errors import ModelError
 from router.judgement import Judgement
 from router.library_errors import as_model_error
@@ -39,23 +40,6 @@ from router.release import Manifest, StudentSpec
 COMPACT = "compact"
 ENCODER_HEAD = "encoder-head"
 KINDS = (COMPACT, ENCODER_HEAD)
-
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a student says before calibration.
-
-    Attributes:
-        logits: (texts, labels).
-        similarity: (texts,), in [-1, 1].
-        cut: (texts,) whether only the beginning of the text was read; ``None`` for a student that cuts nothing.
-    """
-
-    logits: Array
-    similarity: Array
-    cut: Bools | None = None
 
 
 class OnnxEncoder:

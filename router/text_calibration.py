@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from router.confidence import Array
+from router.arrays import Array, Bools
 from router.head import Signals, checked_rows, fit_head
-from router.reliability import Bools
 from router.text_confidence import TEXT_SIGNALS, TextCalibration
 
 OF_TEXT = Signals(

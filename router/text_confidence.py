@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router.confidence import Array, check_head
+from router.arrays import Array
+from router.confidence import check_head
 from router.query import TokenProbability
 from router.ranges import check_share
 

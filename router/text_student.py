@@ -17,8 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Self
 
+from router.arrays import Array
 from router.chat import calls_as_text
-from router.confidence import Array
 from router.errors import ConfigError, ModelError, NotPossibleError
 from router.extras import advice
 from router.judgement import Judgement

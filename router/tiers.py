@@ -21,17 +21,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from router.confidence import Array
+from router.arrays import Array, Bools, Ints
 from router.distillation import Tried
-from router.guarantee import Bools
 from router.task import Way
 
 CEILING = 8.0  # of a transformed confidence: models that are surer do not differ
 _MOST_ODDS = 60.0
 
-Places = NDArray[np.int_]
 Line = tuple[float, float]  # intercept and slope
 
 
@@ -83,7 +80,7 @@ class PoolPolicy:
     price: float
     tiers: tuple[Tier, ...]
 
-    def first(self, odds: Array) -> Places:
+    def first(self, odds: Array) -> Ints:
         """Place of the teacher that is asked first; that of the reference is ``len(tiers)``.
 
         Args:
@@ -107,7 +104,7 @@ class PoolPolicy:
         chance = self.tiers[place].chance(odds, log_confidence)
         return np.asarray(1.0 - chance <= _on(self.tiers[place].going_on, chance))
 
-    def walk(self, odds: Array, log_confidence: Array, answers: Bools) -> tuple[Places, Array]:
+    def walk(self, odds: Array, log_confidence: Array, answers: Bools) -> tuple[Ints, Array]:
         """Where rows end whose teachers are all known, and what they cost in answers of the reference.
 
         Args:

@@ -24,10 +24,11 @@ from typing import Self
 
 import numpy as np
 
+from router.arrays import Array
 from router.classes import spared
 from router.distillation import Record, had_to_be_asked, is_set_aside, may_certify, unit_interval
 from router.errors import BadInputError
-from router.guarantee import LEAST_GAIN, NEVER, Array, Point, Proposal, Situation, plan
+from router.guarantee import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 from router.judgement import DeviceStudent
 from router.lessons import Key, query_of, would_stay
 from router.looks import Columns, Look, total

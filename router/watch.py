@@ -23,11 +23,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from router.arrays import Array
 from router.ranges import check_range, check_share
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

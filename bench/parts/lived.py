@@ -20,13 +20,13 @@ from router.backtest.reading import Asked
 from router.backtest.replay import Replay
 from router.backtest.standing import Release
 from router.backtest.students import Fit, ReplayedStudent
+from router.confidence import Reading
 from router.distillation import Record
 from router.guarantee import NEVER
 from router.lessons import calibrating
 from router.measures import Calibrated, LabelMeasures
 from router.query import Query
 from router.refreshing import Pace
-from router.student import Reading
 from router.task import Objective, Task
 
 Array = NDArray[np.float64]

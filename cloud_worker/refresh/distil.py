@@ -33,12 +33,13 @@ from cloud_worker.refresh.export import (
     head_model,
 )
 from cloud_worker.wishes import recipe_of, starts_from_base
+from router.confidence import Reading
 from router.distillation import Record
 from router.features import Features
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.measures import LabelMeasures, Measures
 from router.release import StudentSpec
-from router.student import OnnxEncoder, Reading, Student
+from router.student import OnnxEncoder, Student
 from router.task import Task
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from cloud_worker.words import WordHead, fit_words
-from router.confidence import Array
-from router.guarantee import Bools
+from router.arrays import Array, Bools
 from router.task import Way
 from router.tiers import Line, PoolPolicy, Tier, sigmoid, transformed
 

@@ -24,15 +24,15 @@ import numpy as np
 
 from cloud_worker.pool_policies import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
 from cloud_worker.refresh.tier_fitting import PRICES, Path, Seen, fit_path
-from router.confidence import Array
+from router.arrays import Array, Bools, Ints
 from router.distillation import Record, may_certify
 from router.fleet_watch import FleetWatch
-from router.guarantee import Bools, Point, Situation, cautious_loss, plan
+from router.guarantee import Point, Situation, cautious_loss, plan
 from router.lessons import Key, would_stay
 from router.refreshing import PATIENCE, PATIENCE_ROWS, Pace
 from router.sharing import heard_lately, shared_fairly
 from router.task import Task
-from router.tiers import Places, PoolPolicy, said_by
+from router.tiers import PoolPolicy, said_by
 from router.trial import LEAST_TRIED, Judging, is_kept_by_thinning
 from router.watch import attempt_alpha, is_certified, most_losses
 
@@ -273,7 +273,7 @@ def _walked(policy: PoolPolicy, odds: Array, log_confidence: Array, answers: Boo
     return _Walked(stood, stood & ~_at(agrees, ends), spent)
 
 
-def _at(agrees: Bools, ends: Places) -> Bools:
+def _at(agrees: Bools, ends: Ints) -> Bools:
     """Whether the answer that a row ends with agrees; the reference's does."""
     whole = np.concatenate([agrees, np.ones((len(agrees), 1), np.bool_)], axis=1)
     return np.asarray(whole[np.arange(len(whole)), ends])

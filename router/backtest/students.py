@@ -14,12 +14,11 @@ from typing import Protocol
 
 import numpy as np
 
-from router.confidence import Calibration, scores
+from router.confidence import Calibration, Reading, scores
 from router.distillation import Record
 from router.judgement import Judgement
 from router.measures import LabelMeasures
 from router.query import Query
-from router.student import Reading
 
 FOLDS = 5
 

@@ -12,7 +12,7 @@ from cloud_worker.cli import app
 from cloud_worker.config import read_config
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.feedback import Feedbacks, FeedbackTaker, Given
-from cloud_worker.feedback_review import feedback_of, warnings_of
+from cloud_worker.feedback_report import feedback_of, warnings_of
 from cloud_worker.gold import Gold
 from cloud_worker.refresh.reviewed import taught_of
 from cloud_worker.spool import Entry, Spool, StoredAnswer

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from router.confidence import Reading
 from router.errors import ModelError
 from router.guarantee import plan_for_budget, propose, prospect
 from router.measures import LabelMeasures, TextMeasures
 from router.reliability import reliability_curve
-from router.student import Reading
 from router.text_confidence import TEXT_SIGNALS
 
 ROWS = 400

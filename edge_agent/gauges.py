@@ -1,0 +1,34 @@
+"""The agent's gauges: what is in place on a device, read whenever somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from edge_agent.outbox import Outbox
+from edge_agent.tasks import Tasks
+from edge_agent.upstream import Upstream
+from router import names
+
+
+def add_gauges(meter: Meter, tasks: Tasks, outbox: Outbox, upstream: Upstream) -> None:
+    """Report releases, outbox and reach through ``meter``."""
+    meter.create_observable_gauge(names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
+    meter.create_observable_gauge(
+        names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
+    )
+    meter.create_observable_gauge(names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
+    meter.create_observable_counter(names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])
+
+
+def _observe(read: Callable[[], list[Observation]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _options: read()
+
+
+def _releases(tasks: Tasks) -> list[Observation]:
+    return [
+        Observation(hosted.serving.manifest.number, {names.TASK: hosted.name})
+        for hosted in tasks
+        if hosted.serving is not None
+    ]

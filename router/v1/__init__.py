@@ -1,0 +1,1 @@
+"""The contract on the wire, generated from ``proto/router/v1``."""
