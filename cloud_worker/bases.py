@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cloud_worker.config import CloudConfig
 from router.errors import ConfigError
+from router.files import in_home
 from router.task import Task
 
 LOADED = "generator"  # the kind of student that has a base to load
@@ -33,7 +34,7 @@ def check_bases(config: CloudConfig) -> None:
 
 
 def _problem(task: Task) -> str:
-    folder = Path(task.base).expanduser()
+    folder = in_home(task.base)
     if not folder.is_dir():
         is_path = task.base.startswith((".", "~", "/")) or task.base.count("/") > 1
         return "is no folder; name one that is there, or a model by its name" if is_path else ""

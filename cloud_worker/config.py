@@ -37,7 +37,7 @@ from cloud_worker.wishes import instruction_of, wants_rationales
 from router.errors import BadInputError, ConfigError
 from router.limits import MAX_TASK_BYTES
 from router.model_servers import Servers
-from router.plain_names import same_name, why_no_folder, why_no_name
+from router.plain_names import same_name, why_no_folder, why_no_name, why_too_long
 from router.query import MAX_TEXT_BYTES, check_limits
 from router.settings import config_error, merged, read_toml
 from router.task import Judge, Kind, Task
@@ -304,7 +304,7 @@ def _anchor_folder(table: dict[str, Any], key: str, folder: Path) -> None:
 
 def _check_names(path: Path, config: CloudConfig) -> None:
     teachers = [teacher.name for teacher in config.teachers]
-    problem = why_no_folder(str(config.data))
+    problem = why_no_folder(str(config.data)) or why_too_long(str(config.data.resolve()))
     if problem:
         raise ConfigError(str(path), "data", problem)
     for key, names in (("teachers", teachers), ("tasks", [task.name for task in config.tasks])):

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from router.errors import ModelError
+from router.files import in_home
 
 MINILM = "minilm"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -39,7 +40,7 @@ def check_encoder_source(source: str) -> None:
         ModelError: A folder without configuration, tokenizer or readable safetensors; a package that is not installed;
             a name that neither a folder, nor the cache of models on this machine, nor the hub has.
     """
-    folder = _minilm_folder() if source == MINILM else Path(source).expanduser()
+    folder = _minilm_folder() if source == MINILM else in_home(source)
     if folder.is_dir():
         _check_files(f"encoder folder {source}", {path.name for path in folder.iterdir() if path.is_file()})
         _check_content(source, folder)

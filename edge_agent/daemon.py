@@ -47,6 +47,7 @@ from router.door import Door, listen_for_stop
 from router.errors import StartError
 from router.files import write_whole
 from router.limits import MAX_ATTEMPT_BYTES
+from router.plain_names import why_too_long
 from router.rollout import DeviceReport
 from router.shown import in_line
 from router.student import KINDS
@@ -229,6 +230,9 @@ def _hold(data: Path) -> Iterator[None]:
     The folder itself is held too: on a full disk there may be no room for the file, and in its place may lie anything.
     """
     try:
+        too_long = why_too_long(str(data.resolve()))
+        if too_long:
+            raise StartError(f"data folder {data} {too_long}; choose another")
         data.mkdir(parents=True, exist_ok=True)
         folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

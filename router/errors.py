@@ -33,6 +33,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from router.shown import in_line
+
 
 class HeadraceError(Exception):
     """Anything that Headrace says went wrong.
@@ -166,6 +168,10 @@ class OperatorError(HeadraceError):
 
     status = "FAILED_PRECONDITION"
     exit_code = 80
+
+    def __str__(self) -> str:
+        """One line, whatever is in the name of a file or in what a library said."""
+        return in_line(super().__str__())
 
 
 class ConfigError(OperatorError):

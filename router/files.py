@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all; find a folder that begins with `~`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def write_whole(path: Path, data: bytes) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def in_home(path: str) -> Path:
+    """A path with ``~`` as the home folder it stands for; as it is, where the system knows none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def sync_folder(folder: Path) -> None:

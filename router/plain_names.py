@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+MOST_FOLDER_BYTES = 400  # SQLite opens no path above 504, and the names of its files come after the folder's
 MOST_NAME_BYTES = 64  # three times as many, percent-encoded, fit a folder's name
 
 _FORBIDDEN = set('/\\:"*?<>|\0')
@@ -33,6 +34,14 @@ def why_no_folder(path: str) -> str:
     known = _BAD_IN_FOLDERS.search(path)
     bad = [known[0]] if known else [sign for sign in path if not _is_printable(sign)]
     return f"holds {bad[0]!r}, which can't be in the path of a table; set another folder" if bad else ""
+
+
+def why_too_long(path: str) -> str:
+    """Why no database can be in a folder of this path, with all links followed; empty where one can."""
+    size = len(path.encode(errors="surrogateescape"))
+    if size <= MOST_FOLDER_BYTES:
+        return ""
+    return f"has a path of {size} bytes, and a database can be in one of {MOST_FOLDER_BYTES} at most"
 
 
 def _is_printable(sign: str) -> bool:

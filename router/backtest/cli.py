@@ -124,7 +124,7 @@ def backtest(
             judge=JUDGES[judge.value],
             student="encoder" if encoder is not None else student.value,
             encoder=encoder,
-            cache=cache.expanduser(),
+            cache=cache,
             devices=devices,
             seed=seed,
             repeat=repeat,

@@ -42,6 +42,10 @@ def rows_of_table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             for row in batch.to_pylist():
                 place += 1
                 yield place, row
+    except UnicodeError:
+        raise DataError(
+            str(path), 0, "has bytes in its path that are no text, which Parquet's library can't open"
+        ) from None
     except (ArrowException, OSError) as error:
         raise DataError(str(path), place, f"is no folder of Parquet that can be read: {error}") from error
 

@@ -29,6 +29,7 @@ from router.task import Judge, Objective, Task, agree
 
 LEAST_QUERIES = 100
 TASK, REFERENCE = "backtest", "log"
+DEFAULT_CACHE = Path("~/.cache/headrace")
 SPREAD = ("local_share", "local_share_last_quarter", "cloud_share", "disagreement")
 
 Progress = Callable[[str, float], None]
@@ -44,7 +45,7 @@ class Plan:
         judge: Tells whether two answers are the same.
         student: ``hashed`` or ``encoder``.
         encoder: Folder of the encoder.
-        cache: Folder where its vectors are kept.
+        cache: Folder where its vectors are kept; ``None`` for one of the user's own.
         devices: How many ask, in turn.
         seed: Of the draws.
         repeat: How many seeds, from ``seed`` on.
@@ -55,7 +56,7 @@ class Plan:
     judge: Judge = Judge.LABEL
     student: str = "hashed"
     encoder: Path | None = None
-    cache: Path = Path.home() / ".cache" / "headrace"
+    cache: Path | None = None
     devices: int = 1
     seed: int = 0
     repeat: int = 1
@@ -133,7 +134,14 @@ def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
         )
     from router.backtest.encoded import EncoderFitter
 
-    return EncoderFitter(plan.encoder, plan.cache, texts, lambda share: progress("reading texts", share))
+    return EncoderFitter(plan.encoder, _cache(plan), texts, lambda share: progress("reading texts", share))
+
+
+def _cache(plan: Plan) -> Path:
+    try:
+        return (plan.cache or DEFAULT_CACHE).expanduser()
+    except RuntimeError:  # a user whom the system does not know
+        raise ConfigError("--cache", "", "has to be named, since this user has no home folder") from None
 
 
 def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[Life], seconds: float) -> Result:

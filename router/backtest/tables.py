@@ -143,9 +143,10 @@ def _parquet(path: Path) -> Iterator[Numbered]:
 
     place = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches():
-            for row in batch.to_pylist():
-                place += 1
-                yield place, row
+        with path.open("rb") as file:
+            for batch in parquet.ParquetFile(file).iter_batches():
+                for row in batch.to_pylist():
+                    place += 1
+                    yield place, row
     except ArrowException as error:
         raise DataError(str(path), place, f"is not Parquet that can be read: {error}") from error

@@ -51,6 +51,15 @@ def test_a_folder_where_the_log_could_not_be_is_refused_by_its_key(tmp_path, nam
         read_config(write(tmp_path, data=f'"{name}"'))
 
 
+def test_a_folder_too_long_for_a_database_is_refused_by_its_key_behind_a_link_too(tmp_path):
+    long = tmp_path / ("long" * 50) / ("long" * 50)
+    long.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(long)
+    for name in (f"{long}", f"{tmp_path}/link"):
+        with pytest.raises(ConfigError, match=r"data: has a path of \d+ bytes"):
+            read_config(write(tmp_path, data=f'"{name}"'))
+
+
 NAMES = (
     "",
     " ",

@@ -200,13 +200,15 @@ class EdgeProcess:
         self.config.write_text(
             f'device = "device-1"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n[upstream]\ntarget = "{target}"\n'
         )
+        self.becoming = ()  # a command before it, to be somebody else
         self.process = None
 
     async def start(self, *arguments):
         run_file = self.data / "run" / "agent.json"
         run_file.unlink(missing_ok=True)
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge_agent.cli", "run", "--config", str(self.config), "--insecure", *arguments,
+            *self.becoming, sys.executable, "-m", "edge_agent.cli", "run",
+            "--config", str(self.config), "--insecure", *arguments,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(30):

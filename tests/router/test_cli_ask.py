@@ -48,6 +48,19 @@ def test_the_query_id_that_feedback_takes_is_shown(ask, tier):
     assert json.loads(ask("lights on", "--json").stdout)["id"]
 
 
+@pytest.mark.parametrize(
+    "name", ["100% #1/%20 ü", "[a]|b*", 'it\'s "so"', "new\nline", "space ", "~", "no text \udcff"]
+)
+def test_a_file_of_questions_is_answered_in_exactly_that_folder(ask, tmp_path, name):
+    (folder := tmp_path / name).mkdir(parents=True)
+    write_lines(folder / "asked.jsonl", {"text": "lights on"})
+    result = ask("--file", folder / "asked.jsonl", "--out", folder / "out.jsonl")
+    assert result.exit_code == 0, result.output
+    assert read_lines(folder / "out.jsonl")[0]["answer"]["text"] == "LIGHTS ON"
+    assert sorted(path.name for path in folder.iterdir()) == ["asked.jsonl", "out.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.relative_to(tmp_path).parts[0]]
+
+
 def test_json_holds_the_answer_and_nothing_else(ask):
     result = ask("lights on", "--json", "--top-k", 1, "--rationale")
     said = json.loads(result.stdout)
