@@ -25,8 +25,9 @@ from cloud_worker.config import FLEET_FILE, CloudConfig
 from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.store_engine import ANEW
 from cloud_worker.store_reading import DamagedStoreError, open_to_read
-from router.errors import HeadraceError
+from router.errors import HeadraceError, UnavailableError
 from router.lookout import ALARMED
 from router.release import MANIFEST_FILE, Manifest, digest
 
@@ -54,7 +55,11 @@ def look_into(config: CloudConfig) -> Store:
     try:
         return Store.of(open_to_read(file))
     except DamagedStoreError:
-        return open_store(config)
+        open_store(config).engine.dispose()
+    try:
+        return Store.of(open_to_read(file))
+    except DamagedStoreError as error:
+        raise UnavailableError(ANEW) from error
 
 
 def make_anew(releases: Path, path: Path) -> None:

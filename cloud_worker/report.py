@@ -44,7 +44,7 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
     pid, up = who_runs(config.run_folder)
     runs = what_runs(config.run_folder) if pid is not None else None
     differs, config = differences(config, runs), as_it_runs(config, runs)
-    log = DistillationLog(config.log_folder)
+    store, log = look_into(config), DistillationLog(config.log_folder)
     report: dict[str, Any] = {
         "running": pid is not None,
         "ready": up is not None,
@@ -52,13 +52,11 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
         **_up(up),
         "log": _log(config, log),
         "config_differs": differs,
-        "state_lost": {},
+        "state_lost": store.losses(),
         "tasks": [],
         "devices": [],
         "turned_away": {},
     }
-    store = look_into(config)
-    report["state_lost"] = store.losses()
     lineages = Lineages(store.engine)
     promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
     truths = Truths(config.tasks, store, log)

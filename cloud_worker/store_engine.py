@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
 _MOST_JOURNAL_BYTES = 8 * 1024 * 1024  # of SQLite's write-ahead log once its pages are in the database
-_ANEW = "the fleet's database was damaged and has been made anew; try again"
+ANEW = "the fleet's database was damaged and has been made anew; try again"
 
 Make = Callable[[Path], None]  # writes a new database where there is none
 
@@ -88,7 +88,7 @@ class _Kept:
             if connection is not None:
                 connection.close()
             self._renew(identity)
-        raise UnavailableError(_ANEW)
+        raise UnavailableError(ANEW)
 
     def check(self, _: Any, record: Any, __: Any) -> None:
         """Use no connection to a file that is not there any more."""
@@ -108,7 +108,7 @@ class _Kept:
             fairy = context.connection.connection
             self._renew(fairy.record_info["identity"] if fairy.record_info else None)
             fairy.invalidate(soft=True)
-            raise UnavailableError(_ANEW) from error
+            raise UnavailableError(ANEW) from error
         say(context)
 
     def _renew(self, damaged: Any) -> None:

@@ -44,7 +44,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     """A connection by the first way that works."""
     if not path.is_file() or not path.stat().st_size:
         raise DamagedStoreError
-    failed: sqlite3.Error | None = None
+    failed: sqlite3.Error | None = None  # beside whoever writes: the other ways tell less
     for way, settings in _ways(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?{way}", uri=True, check_same_thread=False)
         try:
@@ -52,16 +52,16 @@ def _opened(path: Path) -> sqlite3.Connection:
                 connection.execute(f"PRAGMA {setting}")
             if is_ours(connection):
                 return connection
-            failed = sqlite3.DatabaseError("no such table: tasks")
         except sqlite3.Error as error:
+            connection.close()
+            if is_damaged(error):
+                raise DamagedStoreError from error
             failed = failed or error
-            if is_locked(error):
-                failed = error
-        connection.close()
-        if is_damaged(failed):
-            raise DamagedStoreError from failed
-        if is_locked(failed):
-            break
+            if is_locked(failed):
+                break
+        else:
+            connection.close()
+            raise DamagedStoreError
     assert failed is not None
     raise told(failed) from failed
 

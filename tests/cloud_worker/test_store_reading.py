@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config import read_config
+from cloud_worker.first_release import publish_first_releases
 from cloud_worker.fleet_state import look_into
+from cloud_worker.hands import Hands
+from cloud_worker.publisher import Publisher
 from cloud_worker.store import Store
 from router.errors import UnavailableError
 
@@ -169,3 +172,18 @@ def test_another_user_may_look_into_a_folder_that_he_may_read(path):
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", sys.executable, "-c", script]
     done = subprocess.run([*become, path], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("home\n", "")
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["while another has it open", "while nothing runs"])
+def test_a_file_that_lost_its_end_is_made_anew_and_told(path, beside):
+    store = declared(path)
+    publish_first_releases(read_config(path).tasks, store, Publisher(read_config(path).releases_folder))
+    store.engine.dispose()
+    if beside:
+        Hands(store.engine)  # a table that lies in the write-ahead log alone
+    file = path.parent / "disk" / "data" / "fleet.sqlite"
+    os.truncate(file, max(file.stat().st_size // 2, 512))
+    report = json.loads(told(path, "status", "--json"))
+    assert "home" in report["state_lost"]
+    assert any("fleet.sqlite.damaged" in name for name in report["log"]["put_aside"])
+    assert "pin one by force" in told(path, "status")
