@@ -2,8 +2,9 @@
 
 Rules:
  * The same seed gives the same examples and the same stream.
- * Intents of ``later`` are in the examples from the start, and in the stream from its middle on.
- * A share of the stream repeats a few dozen favourite commands, by Zipf, as people do.
+ * Intents of ``later`` are in the examples from the start, and arrive in the stream one by one from its third on.
+ * A share of the stream repeats a few dozen favourite commands, by Zipf, as people do. Habits last: a new intent takes
+   the place of one of the lesser ones.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ OUT_OF_SCOPE = "out_of_scope"
 _BEFORE = ("please ", "hey ", "could you ", "can you ", "uh ", "ok now ", "would you ", "um ", "quickly ", "")
 _AFTER = (" please", " now", " thanks", " right away", " for me", " if you can", "")
 _FAVOURITES = 60
+_LASTING, _APART = 10, 9  # favourites that nothing replaces, and how far apart those are that give way
+_NEW_WEIGHT = 1.8  # the mean of the others
 _REPEATED = 0.35
 _OUT_OF_SCOPE_SHARE = 0.05
 _TYPO_SHARE = 0.08
@@ -51,12 +53,18 @@ def generate(queries: int, seed: int = 0, examples_per_intent: int = 40) -> Work
     """
     commands = _Commands.read()
     examples = _examples(commands, random.Random(f"examples {seed}"), examples_per_intent)
-    draws = random.Random(f"stream {seed}")
-    middle = queries // 2
-    early = _Half(commands, tuple(commands.intents), draws)
-    late = _Half(commands, (*commands.intents, *commands.later), draws, early.favourites)
-    stream = [early.draw() for _ in range(middle)] + [late.draw() for _ in range(queries - middle)]
+    people = _People(commands, random.Random(f"stream {seed}"))
+    stream = []
+    for place in range(queries):
+        people.learn(_arrived(place, queries, len(commands.later)))
+        stream.append(people.draw())
     return Workload(tuple(examples), tuple(stream))
+
+
+def _arrived(place: int, queries: int, intents: int) -> int:
+    """How many of the later ``intents`` people know at a place of the stream."""
+    since = place - queries // 3
+    return 0 if since < 0 else min(intents, 1 + since // max(1, queries // 50))
 
 
 def later_intents() -> frozenset[str]:
@@ -83,24 +91,29 @@ class _Commands:
         return Line(re.sub(r"\{(\w+)\}", lambda slot: draws.choice(self.slots[slot.group(1)]), template), label)
 
 
-class _Half:
-    """A part of the stream in which the same intents are asked."""
+class _People:
+    """Who asks: what they know to ask, how often, and their habits."""
 
-    def __init__(
-        self, commands: _Commands, labels: tuple[str, ...], draws: random.Random, known: Sequence[Line] = ()
-    ) -> None:
+    def __init__(self, commands: _Commands, draws: random.Random) -> None:
         self._commands = commands
         self._draws = draws
-        self._labels = labels
-        self._weights = [1.0 + 3.0 / (1 + place % 12) for place in range(len(labels))]
-        # Habits last: every fifth favourite gives way to another one.
-        self.favourites = [line if place % 5 else self._fresh() for place, line in enumerate(known)]
-        self.favourites += [self._fresh() for _ in range(_FAVOURITES - len(known))]
+        self._learned = 0
+        self._labels = list(commands.intents)
+        self._weights = [1.0 + 3.0 / (1 + place % 12) for place in range(len(self._labels))]
+        self._favourites = [self._fresh() for _ in range(_FAVOURITES)]
         self._zipf = [1.0 / (place + 1) for place in range(_FAVOURITES)]
+
+    def learn(self, count: int) -> None:
+        """Know the first ``count`` of the later intents, which are asked about as often as others."""
+        for place, label in enumerate(tuple(self._commands.later)[self._learned : count], self._learned):
+            self._labels.append(label)
+            self._weights.append(_NEW_WEIGHT)
+            self._favourites[_LASTING + _APART * place] = _spoken(self._commands.say(label, self._draws), self._draws)
+        self._learned = max(self._learned, count)
 
     def draw(self) -> Line:
         if self._draws.random() < _REPEATED:
-            return self._draws.choices(self.favourites, self._zipf)[0]
+            return self._draws.choices(self._favourites, self._zipf)[0]
         return self._fresh()
 
     def _fresh(self) -> Line:

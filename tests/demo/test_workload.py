@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.workload import OUT_OF_SCOPE, Line, generate
+from demo.workload import OUT_OF_SCOPE, Line, generate, later_intents
 
 QUERIES = 7500
 
@@ -44,13 +44,23 @@ def test_there_are_thirty_intents_or_more_in_either_half(workload):
     assert len(intents(workload.stream[QUERIES // 2 :])) >= 30
 
 
-def test_new_intents_appear_half_way(workload):
-    before = intents(workload.stream[: QUERIES // 2])
-    after = intents(workload.stream[QUERIES // 2 :])
-    assert before < after
-    assert len(after - before) >= 5
-    share = sum(line.label in after - before for line in workload.stream[QUERIES // 2 :]) / (QUERIES / 2)
+def test_new_intents_arrive_one_by_one_from_a_third_on(workload):
+    before, later = intents(workload.stream[: QUERIES // 3]), intents(workload.stream[QUERIES // 2 :])
+    new = later - before
+    assert before < later
+    assert new == later_intents()
+    assert len(new) >= 5
+    first = [next(place for place, line in enumerate(workload.stream) if line.label == label) for label in new]
+    assert min(first) >= QUERIES // 3
+    assert max(first) > QUERIES // 3 + 4 * QUERIES // 50
+    share = sum(line.label in new for line in workload.stream[QUERIES // 2 :]) / (QUERIES / 2)
     assert share > 0.05
+
+
+def test_the_most_frequent_habits_last(workload):
+    often = Counter(line.text for line in workload.stream[: QUERIES // 3]).most_common(5)
+    later = Counter(line.text for line in workload.stream[QUERIES // 2 :])
+    assert all(later[text] > 10 for text, _ in often)
 
 
 def test_the_teacher_is_shown_every_intent_from_the_start(workload):
