@@ -1,4 +1,4 @@
-"""A file that is one JSON object -> the rows that it holds.
+"""A file of one JSON object, or of several over many lines each -> the rows that they hold.
 
 Interfaces answer with their rows under a key, beside what they say of the page: ``{"data": [...], "meta": {...}}``.
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from router.backtest.chats import is_chat
 from router.errors import DataError
+from router.lines import parse_json
 
 USUAL = ("data", "rows", "items", "results", "records", "logs", "entries", "traces", "observations", "value", "values")
 OF_A_ROW = ("choices", "candidates", "tools", "functions", "tool_calls", "content", "parts", "messages")
@@ -24,12 +25,28 @@ OF_A_QUERY = ("text", "prompt", "question", "input", "query", "utterance", "mess
 DEEPEST = 4
 
 
-def is_one_document(lines: Sequence[str]) -> bool:
-    """Whether a file whose first lines are these, at most two that are not blank, is one object, not one a line."""
+def is_document(lines: Sequence[str]) -> bool:
+    """Whether a file whose first lines are these, at most two that are not blank, does not hold one object a line."""
     if len(lines) == 1:
         return True
     opening = lines[0].rstrip()
     return opening.endswith(("{", "[", ",", ":")) and not _is_whole(opening)
+
+
+def documents_in(path: Path, line: int, text: str) -> Iterator[Any]:
+    """The objects that stand one after the other in a text that begins at a line of a file.
+
+    Raises:
+        DataError: Names the file, and the line of what can't be read.
+    """
+    decoder, place = json.JSONDecoder(), 0
+    while rest := text[place:].lstrip():
+        place = len(text) - len(rest)
+        try:
+            document, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            document, place = parse_json(path, line + text.count("\n", 0, place), rest), len(text)
+        yield document
 
 
 def rows_of_document(path: Path, document: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from router.backtest.documents import is_one_document, rows_of_document
+from router.backtest.documents import documents_in, is_document, rows_of_document
 from router.backtest.folders import check_whole, rows_of_table, text_files
 from router.backtest.opening import encoding_of, first_bytes, opened
 from router.backtest.places import Place
@@ -47,7 +47,7 @@ def rows_in(path: Path, encoding: str = "") -> Iterator[Placed]:
     check_whole(path)
     files = text_files(path) if path.is_dir() else []
     for file in files:
-        if file.stat().st_size:
+        if first_bytes(file):
             yield from _placed(file, _rows_of_file(file, encoding))
     if not files:
         yield from _placed(path, rows_of_table(path) if path.is_dir() else _rows_of_file(path, encoding))
@@ -80,10 +80,11 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
 def _json_lines(path: Path, encoding: str) -> Iterator[Numbered]:
     with opened(path, encoding) as file:
         head = list(islice((numbered for numbered in enumerate(file, 1) if numbered[1].strip()), 2))
-        if is_one_document([line for _, line in head]):
+        if is_document([line for _, line in head]):
             first = head[0][0]
             whole = "".join(chain((line for _, line in head), file))
-            for number, row in enumerate(rows_of_document(path, parse_json(path, first, whole)), 1):
+            held = (rows_of_document(path, document) for document in documents_in(path, first, whole))
+            for number, row in enumerate(chain.from_iterable(held), 1):
                 yield number, _object(path, number, row)
             return
         start = head[-1][0] + 1

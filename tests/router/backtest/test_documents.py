@@ -34,6 +34,14 @@ def test_rows_under_a_key_are_read(tmp_path, document, indent):
     assert texts(tmp_path / "log.json") == [row["text"] for row in ROWS]
 
 
+def test_objects_over_many_lines_each_are_read_one_after_the_other(tmp_path):
+    (tmp_path / "log.json").write_text("\n".join(json.dumps(row, indent=2) for row in ROWS))
+    assert texts(tmp_path / "log.json") == [row["text"] for row in ROWS]
+    (tmp_path / "log.json").write_text(json.dumps(ROWS[0], indent=2) + '\n{\n "text": "a",\n "answer"\n}')
+    with pytest.raises(DataError, match=r"log\.json:8: is not JSON"):
+        texts(tmp_path / "log.json")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8"])
 def test_they_are_read_packed_and_in_other_encodings(tmp_path, encoding):
     (tmp_path / "log").write_bytes(gzip.compress(json.dumps({"data": ROWS}, indent=1).encode(encoding)))
@@ -83,6 +91,7 @@ def test_a_folder_of_json_lines_is_read_in_the_order_of_its_names(tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines(ROWS[:1]).encode()))
     (tmp_path / "b.jsonl.1").write_text(lines(ROWS[1:2]))
     (tmp_path / "c.jsonl").touch()
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b""))
     (tmp_path / "_SUCCESS").touch()
     (tmp_path / ".hidden.jsonl").write_text("no log")
     (tmp_path / "info.json").write_text("{}")
