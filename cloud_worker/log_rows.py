@@ -126,6 +126,11 @@ def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
     return found
 
 
+def give_back_memory() -> None:
+    """Let the system have what reading took and nothing uses any more; Arrow keeps it else."""
+    pa.default_memory_pool().release_unused()
+
+
 def _record(row: dict[str, Any]) -> Record:
     later = {name: row[name] or "" for name in _LATER_TEXTS}  # empty in rows that are older than their column
     changed = {

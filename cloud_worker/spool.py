@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from cloud_worker.spool_drain import SpoolDrain, pending_in, spools_in
 from cloud_worker.spool_file import bytes_used, open_or_make, transaction
@@ -113,7 +114,7 @@ class Spool:
             UnavailableError: The disk is full or broken, or another held the file for too long. Nothing of the entry
                 was promised; in the last case it may yet be kept.
         """
-        body = b"" if entry.record is None else _RECORD.dump_json(entry.record)
+        body = b"" if entry.record is None else to_json(entry.record, inf_nan_mode="constants")  # log(0) is a figure
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, body, done))
         if self._committing is None:

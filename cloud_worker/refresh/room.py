@@ -10,7 +10,7 @@ from cloud_worker.config import CloudConfig
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.lineages import Lineages
 from cloud_worker.lives import Lives
-from cloud_worker.log_rows import numbered_records_of
+from cloud_worker.log_rows import give_back_memory, numbered_records_of
 from cloud_worker.pool_attempts import PoolAttempts
 from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.refresh.agreeing import agreeing
@@ -95,6 +95,8 @@ class Room:
         sound = not_from_the_future([record for _, record in found], time.time())
         self.rows.extend((batches[place], record) for (place, _), record in zip(found, sound, strict=True))
         self.last_batch = max([self.last_batch, *batches])
+        del table
+        give_back_memory()
 
     def _set_apart(self) -> None:
         """Leave out of every proof what devices with twins asked; what was counted by then is counted anew."""

@@ -1,0 +1,78 @@
+"""What the largest rows that callers may bring do to the refresher's memory; the figures are printed."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+from cloud_worker.config import read_config
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.first_release import publish_first_releases
+from cloud_worker.publisher import Publisher
+from cloud_worker.store import Store
+from router.query import MAX_TEXT_BYTES
+
+COMMITS, ROWS = 4, 50  # in each commit
+MOST = 2.0  # megabytes kept in memory, of one of text
+
+SCRIPT = """
+import gc, sys
+from pathlib import Path
+import psutil
+from cloud_worker.config import read_config
+from cloud_worker.refresh.refresher import Refresher
+
+def used():
+    gc.collect()
+    return psutil.Process().memory_info().rss / 1e6
+
+empty, full = (read_config(Path(path)) for path in sys.argv[1:])
+Refresher(empty, lambda *_: None).step()
+before = used()
+refresher = Refresher(full, lambda *_: None)
+started = used()
+for _ in range(20):
+    refresher.step()
+print(started - before, used() - started)
+"""
+
+
+def configured(folder, record):
+    folder.mkdir()
+    (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
+    (folder / "cloud.toml").write_text("""
+data = "data"
+[refresh]
+min_rows = 1000000
+[[teachers]]
+name = "big"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "big"
+""")
+    config = read_config(folder / "cloud.toml")
+    config.data.mkdir()
+    store = Store(config.store_url)
+    store.declare_tasks(config.tasks)
+    publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
+    return config
+
+
+def test_the_refresher_keeps_what_the_rows_hold_and_little_more(tmp_path, record, capsys):
+    configured(tmp_path / "empty", record)
+    config = configured(tmp_path / "full", record)
+    log, text = DistillationLog(config.log_folder), "a" * (MAX_TEXT_BYTES - 16)
+    for commit in range(COMMITS):
+        places = range(commit * ROWS, (commit + 1) * ROWS)
+        rows = [replace(record(place, f"{place} {text}"), chat=f"{place}{text}") for place in places]
+        log.append(rows, "spool", places[-1])
+    paths = [tmp_path / name / "cloud.toml" for name in ("empty", "full")]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kept, grown = map(float, done.stdout.split())
+    held = COMMITS * ROWS * 2 * MAX_TEXT_BYTES / 1e6
+    with capsys.disabled():
+        print(f"\n{COMMITS * ROWS} rows of {held:.0f} MB: the refresher holds {kept:.0f} MB, {grown:.0f} more later")
+    assert kept < MOST * held
+    assert grown < 0.1 * held
