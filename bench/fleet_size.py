@@ -2,7 +2,8 @@
 
 Devices report all the time while a refresher looks for work in another process, and then somebody asks for ``status``.
 Told of each size: one report in milliseconds (median, with the fleet's limit that every answer has to know), the share
-of a core that an idle refresher takes, the largest write-ahead log, and the seconds of one ``status``.
+of a core that an idle refresher takes, the largest write-ahead log, and the seconds of one ``status``, on the clock and
+of CPU.
 
     python -m bench.fleet_size --devices 20,200,2000 --tasks 50 --seconds 30
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -79,7 +81,7 @@ def _measure(devices: int, tasks: int, seconds: float) -> dict[str, Any]:
         milliseconds = _report(config, devices, tasks, seconds)
         idle = said.get()
         refresher.join()
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), _of_children()
         subprocess.run(
             [sys.executable, "-m", "cloud_worker.cli", "status", "-c", str(path)],
             stdout=subprocess.DEVNULL,
@@ -93,6 +95,7 @@ def _measure(devices: int, tasks: int, seconds: float) -> dict[str, Any]:
             "refresher_idle_share": round(idle, 3),
             "wal_mb": round(journal.end() / 1e6, 1),
             "status_seconds": round(time.perf_counter() - began, 1),
+            "status_cpu_seconds": round(_of_children() - spent, 1),
         }
 
 
@@ -163,6 +166,12 @@ def _refresh(path: Path, seconds: float, said: Any) -> None:
         refresher.step()
         checkpoints.look()
     said.put((time.process_time() - spent) / (time.monotonic() - began))
+
+
+def _of_children() -> float:
+    """Seconds of CPU of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _Journal:

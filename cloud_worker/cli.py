@@ -95,7 +95,7 @@ def status(
     from cloud_worker.report import gather_report, show_report  # pyarrow: half a second
 
     with errors_as_exit_codes():
-        report = gather_report(read_config(config))
+        report = gather_report(read_config(config), screenful=not as_json)
         if as_json:
             say(json.dumps(report))
         else:

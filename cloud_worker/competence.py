@@ -74,7 +74,7 @@ def competence_of(
     """
     gold = Gold(store.engine)
     drawn, labels = gold.drawn(task.name), gold.labels(task.name)
-    champion = next((state.champion for state in store.task_states() if state.name == task.name), 0)
+    champion = store.champion(task.name)
     rows = _rows(log, task, drawn, labels)
     serving, have_served = serving_of(PoolPolicies(store.engine), task)
     pool = pool_answers(serving, [(row.batch, row.record) for row in rows])

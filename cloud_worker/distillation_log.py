@@ -10,21 +10,20 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from cloud_worker.known_keys import KnownKeys, digest_of
 from cloud_worker.log_files import CONFIGURATION, LogFiles, logged_errors
 from cloud_worker.log_rows import (
     RECORD_COLUMNS,
@@ -39,7 +38,7 @@ from router.distillation import Record
 from router.errors import UnavailableError
 from router.files import sync_folder
 
-__all__ = ["RECORD_COLUMNS", "SCHEMA", "DistillationLog", "partition_of", "records_of", "table_of"]
+__all__ = ["RECORD_COLUMNS", "SCHEMA", "DistillationLog", "partition_of", "quoted", "records_of", "table_of"]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,6 @@ Read = TypeVar("Read")
 BATCHES = "batches"  # the application whose version counts our batches
 COMPACT_EVERY_BATCHES = 64
 
-_MOST_PARTITIONS_IN_MIND = 64
 _READINGS = 3  # files that were joined and dropped while they were read are read again where they are now
 
 
@@ -59,7 +57,7 @@ class DistillationLog:
         """Use the table at ``path``; it is made by the first append."""
         self._path = path
         self._files = LogFiles(path)
-        self._keys: OrderedDict[Partition, set[bytes]] = OrderedDict()
+        self._keys = KnownKeys(self._read_keys)
         self._table: DeltaTable | None = None
         self._durable = False  # what was committed last has reached the disk
 
@@ -86,7 +84,8 @@ class DistillationLog:
         table.update_incremental()
         self._make_durable(table.version())
         self._durable = True
-        self._remember(fresh)
+        for record in fresh:
+            self._keys.of(partition_of(record)).add(digest_of(record.key))
         if batch % COMPACT_EVERY_BATCHES == 0:
             self.tidy()
         return len(fresh)
@@ -117,7 +116,27 @@ class DistillationLog:
 
     def rows(self) -> int:
         """How many records the log holds."""
-        return self._reading(lambda data: int(data.count_rows()), 0)
+        return int(sum(row["rows"] for row in self.ask("select count(*) as rows from log")))
+
+    def columns(self) -> frozenset[str]:
+        """Those that the table has by now: a column of a newer version comes with its first rows."""
+        table = self._refreshed()
+        return frozenset() if table is None else frozenset(field.name for field in table.schema().fields)
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """What a query in SQL finds in the table, which it calls ``log``; nothing before the first append.
+
+        It loads much less than ``read`` does, and holds no more than it finds.
+
+        Raises:
+            UnavailableError: The table can't be read now.
+        """
+
+        def look(table: DeltaTable) -> list[dict[str, Any]]:
+            found = QueryBuilder().register("log", table).execute(query)
+            return list(pa.RecordBatchReader.from_stream(found).read_all().to_pylist())
+
+        return self._reading(look, [])
 
     def read(
         self, task: str, after_batch: int = -1, columns: Sequence[str] | None = None, since_day: str = ""
@@ -138,7 +157,8 @@ class DistillationLog:
         if since_day:
             wanted &= pc.field("day") >= since_day
 
-        def look(data: Any) -> pa.Table:
+        def look(table: DeltaTable) -> pa.Table:
+            data = table.to_pyarrow_dataset()
             known = [name for name in names if name in data.schema.names]
             read = data.to_table(filter=wanted, columns=[*known, *({"batch"} - set(known))])
             return _completed(read, names).sort_by("batch").select(names)
@@ -150,7 +170,7 @@ class DistillationLog:
         mine = (pc.field("task") == task) & (pc.field("caller") == caller) & (pc.field("query_id") == query_id)
         if place is not None:
             mine &= (pc.field("day") == place[0]) & (pc.field("batch") == place[1])
-        read = self._reading(lambda data: data.to_table(filter=mine), SCHEMA.empty_table())
+        read = self._reading(lambda table: table.to_pyarrow_dataset().to_table(filter=mine), SCHEMA.empty_table())
         found = records_of(_completed(read, SCHEMA.names).sort_by("batch"))
         return found[-1] if found else None
 
@@ -176,15 +196,15 @@ class DistillationLog:
             self._keys.clear()
         return done
 
-    def _reading(self, look: Callable[[Any], Read], without: Read) -> Read:
-        """What ``look`` sees in the table's data; ``without`` where there is no table yet."""
+    def _reading(self, look: Callable[[DeltaTable], Read], without: Read) -> Read:
+        """What ``look`` sees in the table; ``without`` where there is none yet."""
         for tried in range(_READINGS):
             table = self._refreshed()
             if table is None:
                 return without
             try:
                 with logged_errors():
-                    return look(table.to_pyarrow_dataset())
+                    return look(table)
             except (OSError, DeltaError, pa.ArrowException) as error:
                 if tried == _READINGS - 1:
                     self._files.suspect()
@@ -233,31 +253,20 @@ class DistillationLog:
         """The records whose key is not in the log, each key once."""
         fresh: dict[bytes, Record] = {}
         for record in records:
-            key = _digest(record)
-            if not any(key in self._keys_of(partition) for partition in partitions_to_search(record)):
+            key = digest_of(record.key)
+            if not any(key in self._keys.of(partition) for partition in partitions_to_search(record)):
                 fresh.setdefault(key, record)
         return list(fresh.values())
 
-    def _remember(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self._keys_of(partition_of(record)).add(_digest(record))
-
-    def _keys_of(self, partition: Partition) -> set[bytes]:
-        """Digests of the keys in one partition, read once and kept while it is in use."""
-        known = self._keys.get(partition)
-        if known is None:
-            known = self._keys[partition] = self._read_keys(partition)
-            while len(self._keys) > _MOST_PARTITIONS_IN_MIND:
-                self._keys.popitem(last=False)
-        self._keys.move_to_end(partition)
-        return known
-
-    def _read_keys(self, partition: Partition) -> set[bytes]:
+    def _read_keys(self, partition: Partition) -> Iterator[bytes]:
+        """Digests of the keys in one partition, some thousands joined at a time."""
         assert self._table is not None
-        where = (pc.field("task") == partition[0]) & (pc.field("day") == partition[1])
-        columns = ["caller", "query_id", "teacher_version"]
-        read = self._table.to_pyarrow_dataset().to_table(filter=where, columns=columns)
-        return {_key_digest(*key) for key in zip(*(read.column(name).to_pylist() for name in columns), strict=True)}
+        task, day = map(quoted, partition)
+        query = f"select caller, query_id, teacher_version from log where task = {task} and day = {day}"
+        with logged_errors():
+            for batch in QueryBuilder().register("log", self._table).execute(query):
+                columns = (column.to_pylist() for column in pa.record_batch(batch).columns)
+                yield b"".join(map(digest_of, zip(*columns, strict=True)))
 
     def _make_durable(self, version: int) -> None:
         """Bring one commit and the files that it adds to the disk; delta-rs leaves that to the system.
@@ -282,12 +291,9 @@ def _completed(read: pa.Table, names: Iterable[str]) -> pa.Table:
     return read
 
 
-def _digest(record: Record) -> bytes:
-    return _key_digest(*record.key)
-
-
-def _key_digest(*key: str) -> bytes:
-    return hashlib.blake2b("\x1f".join(key).encode(), digest_size=16).digest()
+def quoted(text: str) -> str:
+    """A text as a query of ``DistillationLog.ask`` spells it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _folders(path: Path, root: Path) -> list[Path]:

@@ -17,10 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, Text, delete, insert, select
-from sqlalchemy.schema import CreateTable
 
-from cloud_worker.answered import Answered
-from cloud_worker.spool import Spool
+from cloud_worker.store_engine import make_tables
 from router.distillation import Record, may_certify
 from router.errors import OverloadedError
 from router.feedback import Allowance, Feedback, Opinion, check_feedback, unknown_answer
@@ -31,6 +29,7 @@ from router.v1 import cascade_pb2
 
 if TYPE_CHECKING:  # pyarrow: half a second, which commands that only read feedback save
     from cloud_worker.distillation_log import DistillationLog
+    from cloud_worker.spool import Spool
 
 _METADATA = MetaData()
 _FEEDBACK = Table(
@@ -108,8 +107,7 @@ class Feedbacks:
     def __init__(self, engine: Engine) -> None:
         """Make the table if it is missing in the store behind ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_FEEDBACK, if_not_exists=True))
+        make_tables(engine, [_FEEDBACK])
 
     def keep(self, given: Given) -> None:
         """Keep feedback, in place of what the same caller said of the same query."""
@@ -166,6 +164,8 @@ class FeedbackTaker:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take feedback on answers of ``tasks``; ``log`` is this taker's alone."""
+        from cloud_worker.answered import Answered  # late: pyarrow, which commands on feedback never need
+
         self._feedbacks, self._tasks, self._spool, self._clock = feedbacks, tasks, spool, clock
         self._answered = Answered(log)
         self._allowance = Allowance()

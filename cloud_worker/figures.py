@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, delete, insert, select
 from sqlalchemy.schema import CreateTable
 
+from cloud_worker.stored import read_as
 from router.drift import Comparison
 
 _METADATA = MetaData()
@@ -154,4 +155,4 @@ class Board:
         query = select(_FIGURES.c.figures).where(_FIGURES.c.task == task, _FIGURES.c.version == version)
         with self._engine.connect() as connection:
             said = connection.execute(query).scalar()
-        return None if said is None else _AS_JSON.validate_json(said)
+        return read_as(_AS_JSON, said, f"the figures of task {task}")

@@ -64,6 +64,7 @@ STOP_GRACE_SECONDS = 5.0
 _CPUS = 0.1
 _LOOK_SECONDS = 0.02
 _PORT_SECONDS = 3.0
+_LAST_PID, _LAST_PORT = 2**31, 2**16
 
 
 class Gateway:
@@ -172,7 +173,10 @@ class Gateway:
             self._telemetry.stop()
             await self._spool.close()
             raise
-        write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+        try:
+            write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+        except OSError as error:
+            log.error("%s can't be written; the port is %d: %s", self._run_file, port, error)
         return door, port
 
     @property
@@ -214,9 +218,8 @@ class Gateway:
 def reopened(listen: str, run_file: Path) -> str:
     """Where to listen: as configured, but on the port of the life before where that was a free one."""
     host, _, port = listen.rpartition(":")
-    if port != "0" or not run_file.is_file():
-        return listen
-    return f"{host}:{json.loads(run_file.read_bytes())['port']}"
+    before = _told(run_file) if port == "0" else None
+    return f"{host}:{before[1]}" if before else listen
 
 
 def _addresses() -> Iterator[str]:
@@ -227,11 +230,22 @@ def _addresses() -> Iterator[str]:
 
 def _port_told(run_file: Path) -> int | None:
     """The port that a run file tells, if its process lives."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        told = json.loads(run_file.read_bytes())
-        os.kill(int(told["pid"]), 0)
-        return int(told["port"])
+    told = _told(run_file)
+    if told is not None:
+        with contextlib.suppress(OSError):
+            os.kill(told[0], 0)
+            return told[1]
     return None
+
+
+def _told(run_file: Path) -> tuple[int, int] | None:
+    """Process and port that a run file tells, ``None`` where it tells none: a disk may have spoilt it."""
+    try:
+        told = json.loads(run_file.read_bytes())
+        pid, port = int(told["pid"]), int(told["port"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    return (pid, port) if 0 < pid < _LAST_PID and 0 < port < _LAST_PORT else None
 
 
 async def _warm(teacher: str) -> None:

@@ -35,8 +35,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
+from cloud_worker.store_engine import make_tables
 from router.distillation import Record, may_certify, unit_interval
 from router.exploration import SEED_BYTES, draw
 
@@ -141,9 +141,7 @@ class Gold:
         """Make the tables that are missing in the store behind ``engine``."""
         self._engine = engine
         self._double_share = double_share
-        with engine.begin() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
+        make_tables(engine, _METADATA.sorted_tables)
 
     def take(self, task: str, who: str, rows: Sequence[Record], most: int, now: float) -> list[Record]:
         """Rows for one person to label, at most ``most``: first what is still open with them, then new ones.

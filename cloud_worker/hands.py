@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateTable
 
+from cloud_worker.stored import mode_of, read_object
 from router.task import Mode
 
 _METADATA = MetaData()
@@ -194,8 +195,8 @@ def _read(connection: Connection, task: str) -> tuple[int, Hand]:
 def _hand(mode: str, row: Any) -> Hand:
     """Of what the tables hold; a free one without a row."""
     if row is None:
-        return Hand(Mode(mode))
-    return Hand(Mode(mode), bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
+        return Hand(mode_of(mode))
+    return Hand(mode_of(mode), bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
 
 
 def _write(connection: Connection, task: str, version: int, hand: Hand) -> None:
@@ -208,5 +209,9 @@ def _said(hand: Hand) -> dict[str, Any]:
     return {"mode": hand.mode.value, "frozen": hand.frozen, "pinned": hand.pinned, "forced": hand.forced}
 
 
+_NOTED = "an action in the audit"
+
+
 def _action(row: Any) -> Action:
-    return Action(row.at, row.who, row.task, row.did, row.why, json.loads(row.before), json.loads(row.after))
+    before, after = (read_object(said, _NOTED) for said in (row.before, row.after))
+    return Action(row.at, row.who, row.task, row.did, row.why, before, after)

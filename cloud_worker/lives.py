@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.store import Device
+from cloud_worker.stored import read_as
 from router.line import Spans
 from router.rollout import DeviceReport
 
@@ -131,7 +132,7 @@ class Lives:
                 _sweep(connection, device.id)
                 return self._new(connection, device, last, report, now)
             first = bool(report.life) and self._proved(connection, device.id, known.last_seen, now)
-            before = DeviceReport(device.id) if known.report is None else _REPORT.validate_json(known.report)
+            before = read_as(_REPORT, known.report, f"a report of {device.id}") or DeviceReport(device.id)
             return Met(before, now - known.last_seen, self._lasts(connection, device.id, now), first)
 
     def _new(self, connection: Connection, device: Device, last: DeviceReport, report: DeviceReport, now: float) -> Met:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.compute as pc
-
-from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.distillation_log import DistillationLog, quoted
 
 SAMPLE_CHARACTERS = 200
-_COLUMNS = ("problem", "answer", "query_id")
+NONE: dict[str, Any] = {"rows": 0, "of": 0, "latest": None}
+
+
+def no_lessons(log: DistillationLog) -> dict[str, dict[str, Any]]:
+    """Of each task's rows, those that are no lessons, ready for JSON; see ``no_lessons_of``."""
+    problem = "nullif(problem, '')" if "problem" in log.columns() else "null"  # of rows that are older than the column
+    counted = log.ask(f"select task, count(*) as of, count({problem}) as rows from log group by task")
+    return {
+        one["task"]: {**NONE, "rows": one["rows"], "of": one["of"]}
+        | ({"latest": _latest(log, one["task"])} if one["rows"] else {})
+        for one in counted
+    }
 
 
 def no_lessons_of(log: DistillationLog, task: str) -> dict[str, Any]:
@@ -23,12 +32,15 @@ def no_lessons_of(log: DistillationLog, task: str) -> dict[str, Any]:
         How many ``rows`` of how many (``of``), and the ``latest``: its ``query_id``, its ``problem`` and the beginning
         of its ``answer``; ``None`` where there is none.
     """
-    table = log.read(task, columns=_COLUMNS)
-    problems = pc.fill_null(table["problem"], "")  # of rows that are older than the column
-    found = table.filter(pc.not_equal(problems, ""))
-    latest = found.slice(max(len(found) - 1, 0)).to_pylist()
-    sample = [one | {"answer": one["answer"][:SAMPLE_CHARACTERS]} for one in latest]
-    return {"rows": len(found), "of": len(table), "latest": sample[0] if sample else None}
+    return no_lessons(log).get(task, NONE)
+
+
+def _latest(log: DistillationLog, task: str) -> dict[str, Any] | None:
+    answer = f"substr(answer, 1, {SAMPLE_CHARACTERS}) as answer"
+    theirs = f"task = {quoted(task)} and problem <> ''"
+    last = f"select max(batch) from log where {theirs}"
+    found = log.ask(f"select problem, {answer}, query_id from log where {theirs} and batch = ({last})")
+    return found[-1] if found else None
 
 
 def no_lesson_lines(task: str, said: dict[str, Any] | None) -> list[str]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -262,9 +263,12 @@ def _show(console: Console, actions: list[Action]) -> None:
 
 def _row(action: Action) -> tuple[str, ...]:
     when = datetime.fromtimestamp(action.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    before, after = (in_words(_hand(said)) if said else "" for said in (action.before, action.after))
+    before, after = (_words_of(said) for said in (action.before, action.after))
     return when, action.who, action.task, action.did, action.why, before, after
 
 
-def _hand(said: Any) -> Hand:
-    return Hand(Mode(said["mode"]), said["frozen"], said["pinned"], said["forced"])
+def _words_of(said: Mapping[str, Any]) -> str:
+    """A hand as it was noted; nothing of none, and of one that a disk has spoilt."""
+    with suppress(KeyError, ValueError, TypeError):
+        return in_words(Hand(Mode(said["mode"]), said["frozen"], said["pinned"], said["forced"])) if said else ""
+    return "can't be read"

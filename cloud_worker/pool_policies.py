@@ -19,10 +19,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, Text, func, insert, select, update
-from sqlalchemy.schema import CreateTable
 
 from cloud_worker.pool_attempts import PoolAttempts
 from cloud_worker.store import Store
+from cloud_worker.store_engine import make_tables
 from cloud_worker.words import WordHead
 from router.task import Mode, Task
 from router.tiers import PoolPolicy
@@ -167,9 +167,9 @@ class PoolPolicies:
     def __init__(self, engine: Engine, attempts: PoolAttempts | None = None) -> None:
         """Keep them in ``engine``'s database, and their numbers in ``attempts`` too, as whoever adds any must."""
         self._engine, self._attempts = engine, attempts
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_POLICIES, if_not_exists=True))
-            if attempts is not None:  # a store may be older than they are
+        make_tables(engine, [_POLICIES])
+        if attempts is not None:  # a store may be older than they are
+            with engine.connect() as connection:
                 last = select(_POLICIES.c.task, func.max(_POLICIES.c.number)).group_by(_POLICIES.c.task)
                 for task, number in connection.execute(last):
                     attempts.spend(task, number)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from cloud_worker.config import CloudConfig
-from cloud_worker.devices_report import devices_of, show_devices
+from cloud_worker.devices_report import briefs_of, devices_of, first_of, show_devices
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.fleet_state import look_into
 from cloud_worker.lineages import Lineages
-from cloud_worker.no_lessons import no_lesson_lines, no_lessons_of
+from cloud_worker.no_lessons import NONE, no_lesson_lines, no_lessons
 from cloud_worker.promise_view import lines_of
 from cloud_worker.promises import Promises
 from cloud_worker.publisher import Publisher
@@ -39,8 +39,13 @@ _LOST = (
 )
 
 
-def gather_report(config: CloudConfig) -> dict[str, Any]:
-    """Everything, ready for JSON. Times are Unix seconds, shares in [0, 1]."""
+def gather_report(config: CloudConfig, *, screenful: bool = False) -> dict[str, Any]:
+    """Everything, ready for JSON. Times are Unix seconds, shares in [0, 1].
+
+    Args:
+        config: As its file has it.
+        screenful: For ``show_report`` alone: of most devices only ``in_brief``, which costs the same in any fleet.
+    """
     pid, up = who_runs(config.run_folder)
     runs = what_runs(config.run_folder) if pid is not None else None
     differs, config = differences(config, runs), as_it_runs(config, runs)
@@ -59,16 +64,23 @@ def gather_report(config: CloudConfig) -> dict[str, Any]:
     }
     lineages = Lineages(store.engine)
     promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
-    truths = Truths(config.tasks, store, log)
+    truths, lessons = Truths(config.tasks, store, log), _no_lessons(log)
     report["tasks"] = [
         _task(state)
         | _lineage(state, lineages)
-        | {"promise": promises.get(state.name), "no_lessons": _no_lessons(log, state.name)}
+        | {
+            "promise": promises.get(state.name),
+            "no_lessons": None if lessons is None else lessons.get(state.name, NONE),
+        }
         | truths.of(state.name)
         for state in store.task_states()
         if state.name in promises  # a task that was removed is not told of
     ]
-    report["devices"] = devices_of(config, store, up)
+    if screenful:
+        report["in_brief"] = briefs_of(config, store, up)
+        report["devices"] = first_of(config, store, up, report["in_brief"])
+    else:
+        report["devices"] = devices_of(config, store, up)
     turned_away = TurnedAway(store.engine).all()
     report["turned_away"] = {what: asdict(turned) for what, turned in turned_away.items()}
     return report
@@ -104,7 +116,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
 def _show_fleet(console: Console, report: dict[str, Any]) -> None:
     """Who is in it, and who or what was turned away."""
     if report["devices"]:
-        show_devices(console, report["devices"])
+        show_devices(console, report["devices"], report.get("in_brief"))
     for line in turned_lines(report["turned_away"], time.time()):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
@@ -125,9 +137,10 @@ def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
         return {"rows": 0, "version": -1, **told, "state": str(error)}
 
 
-def _no_lessons(log: DistillationLog, task: str) -> dict[str, Any] | None:
+def _no_lessons(log: DistillationLog) -> dict[str, Any] | None:
+    """By task; ``None`` where the log can't be read."""
     try:
-        return no_lessons_of(log, task)
+        return no_lessons(log)
     except UnavailableError:  # ``log.state`` says so, once
         return None
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.stored import read_object
 from router.errors import ReleaseError
 from router.proof import content_of, wished_now
 from router.release import Manifest
@@ -77,8 +78,8 @@ def is_same_release(one: Manifest, other: Manifest) -> bool:
 
 def facts_of(row: ReleaseRow) -> dict[str, Any]:
     """What the store has noted of a release that served or serves; empty for one that never did."""
-    facts: dict[str, Any] = json.loads(row.note) if row.note.startswith("{") and row.state in SERVED else {}
-    return facts
+    is_noted = row.note.startswith("{") and row.state in SERVED
+    return read_object(row.note, f"what is noted of release {row.number} of {row.task}") if is_noted else {}
 
 
 def mark_alarmed(store: Store, task: str, number: int) -> None:

@@ -17,11 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from pydantic import TypeAdapter
+
 from router.errors import StartError
 from router.files import write_whole
+from router.shown import in_line
 
 _LOCK = "lock"
 _UP = "up.json"
+_LONGEST_PID = 18  # digits that any lock of ours has at most: it may hold anything by now
 _DYING_SECONDS = 2.0  # a process that was killed holds its lock until it is gone
 _LOOK_SECONDS = 0.05
 
@@ -43,6 +47,9 @@ class Up:
     started_at: float
 
 
+_SAID = TypeAdapter(Up)
+
+
 @contextmanager
 def sole(folder: Path) -> Iterator[None]:
     """Be the only one that runs on ``folder``, the run folder of a data folder.
@@ -51,7 +58,7 @@ def sole(folder: Path) -> Iterator[None]:
         StartError: Another one runs there; names its process.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a+") as lock:
+    with (folder / _LOCK).open("a+", encoding="utf-8", errors="replace") as lock:
         _take(lock, folder)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -86,8 +93,8 @@ def who_runs(folder: Path) -> tuple[int | None, Up | None]:
     pid = _holder(folder)
     if pid is None:
         return None, None
-    with suppress(FileNotFoundError, ValueError, TypeError):
-        return pid, Up(**json.loads((folder / _UP).read_bytes()))
+    with suppress(OSError, ValueError):  # none, or none that says anything
+        return pid, _SAID.validate_json((folder / _UP).read_bytes())
     return pid, None
 
 
@@ -112,7 +119,7 @@ def _take(lock: TextIO, folder: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > until:
                 lock.seek(0)
-                raise _taken(folder, lock.read().strip() or "?") from None
+                raise _taken(folder, in_line(lock.read(_LONGEST_PID)).strip() or "?") from None
         time.sleep(_LOOK_SECONDS)
 
 
@@ -124,12 +131,12 @@ def _taken(folder: Path, pid: str) -> StartError:
 
 def _holder(folder: Path) -> int | None:
     try:
-        with (folder / _LOCK).open() as lock:
+        with (folder / _LOCK).open(encoding="utf-8", errors="replace") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                text = lock.read().strip()
-                return int(text) if text.isdigit() else 0
+                text = lock.read(_LONGEST_PID).strip()
+                return int(text) if text.isascii() and text.isdigit() else 0
     except FileNotFoundError:
         return None
     return None

@@ -33,10 +33,10 @@ def keep_running(folder: Path, config: CloudConfig) -> None:
 def what_runs(folder: Path) -> dict[str, Any] | None:
     """What runs, as it was noted; ``None`` where it is not known."""
     try:
-        said: dict[str, Any] = json.loads((folder / _FILE).read_bytes())
-    except (OSError, ValueError):
+        said = json.loads((folder / _FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return None
-    return said
+    return said if isinstance(said, dict) and _has_names(said) else None
 
 
 def as_it_runs(config: CloudConfig, said: Mapping[str, Any] | None) -> CloudConfig:
@@ -72,6 +72,12 @@ def difference_lines(differing: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     lines = [f"  {one['key']}: {_word(one['runs'])} -> {_word(one['file'])}" for one in differing]
     return ["cloud.toml differs from what runs; it takes effect at the next `up`:", *lines]
+
+
+def _has_names(said: Mapping[str, Any]) -> bool:
+    """Whether each entry of the tables that hold named ones is such a one: the file may hold anything by now."""
+    entries = [one for table in _NAMED for one in (said.get(table) or ())]
+    return "tasks" in said and all(isinstance(one, dict) for one in entries)
 
 
 def _said(config: CloudConfig) -> dict[str, Any]:

@@ -7,14 +7,18 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud_worker.sqlite_files import DAMAGED, guarded, put_aside
+from cloud_worker.sqlite_files import DAMAGED, guarded, is_damaged, put_aside
 from router.files import sync_folder
 
+log = logging.getLogger(__name__)
+
+_INCREMENTAL = 2  # of SQLite's auto_vacuum
 LOG_BYTES_KEPT = 4 * 1024 * 1024  # of the write-ahead log, once its content is in the file
 
 _SCHEMA = """
@@ -86,10 +90,24 @@ def bytes_used(connection: sqlite3.Connection) -> int:
 
 
 def give_back(connection: sqlite3.Connection, most_pages: int, least_free: int) -> None:
-    """Shrink the file by ``most_pages`` at most, once more than ``least_free`` and a quarter of it stand empty."""
+    """Shrink the file by ``most_pages`` at most, once more than ``least_free`` and a quarter of it stand empty.
+
+    A file of an older version can't do that page by page: it is written anew, once, as soon as little of it is in use.
+    A disk that is full, or a file that another holds, puts it off.
+    """
     pages, free = _pages(connection)
-    if free > least_free and free * 4 > pages:
-        connection.execute(f"PRAGMA incremental_vacuum({most_pages})").fetchall()
+    if free <= least_free or free * 4 <= pages:
+        return
+    try:
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == _INCREMENTAL:
+            connection.execute(f"PRAGMA incremental_vacuum({most_pages})").fetchall()
+        elif pages - free <= most_pages:  # some milliseconds, in which nobody else writes
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("VACUUM")
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            raise
+        log.warning("a spool can't be made smaller now: %s", error)
 
 
 def _pages(connection: sqlite3.Connection) -> tuple[int, int]:

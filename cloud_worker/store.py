@@ -39,6 +39,7 @@ from cloud_worker import tallies
 from cloud_worker.attempts import METADATA as ATTEMPTS
 from cloud_worker.attempts import Left, come_back, leave
 from cloud_worker.store_engine import Make, open_engine
+from cloud_worker.stored import mode_of, read_as
 from router.exploration import SEED_BYTES
 from router.rollout import DeviceReport
 from router.task import Mode, Task
@@ -222,6 +223,11 @@ class Store:
             raise KeyError(name)
         return _task_state(row)
 
+    def champion(self, name: str) -> int:
+        """The number of the release that serves a task, 0 of one that is not declared."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(_TASKS.c.champion).where(_TASKS.c.name == name)).scalar() or 0)
+
     def update_task(self, name: str, **changes: Any) -> None:
         """Change some columns of a task's state."""
         with self._engine.begin() as connection:
@@ -391,10 +397,10 @@ def _reported(connection: Connection) -> Iterator[tuple[str, float, str | None]]
 
 def _task_state(row: Any) -> TaskState:
     values = dict(row._mapping)
-    values["mode"] = Mode(values["mode"])
+    values["mode"] = mode_of(values["mode"])
     return TaskState(**values)
 
 
 def _device(row: Any) -> Device:
-    report = None if row.report is None else _REPORT.validate_json(row.report)
+    report = read_as(_REPORT, row.report, f"the report of device {row.id}")
     return Device(row.id, bytes(row.seed), row.first_seen, row.last_seen, report)

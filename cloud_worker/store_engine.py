@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, Table, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -30,6 +31,8 @@ _MOST_JOURNAL_BYTES = 8 * 1024 * 1024  # of SQLite's write-ahead log once its pa
 ANEW = "the fleet's database was damaged and has been made anew; try again"
 
 Make = Callable[[Path], None]  # writes a new database where there is none
+
+_MADE: WeakKeyDictionary[Engine, set[str]] = WeakKeyDictionary()  # names of tables that were made, or were there
 
 
 def open_engine(url: str | URL, make: Make | None = None) -> Engine:
@@ -53,6 +56,17 @@ def open_engine(url: str | URL, make: Make | None = None) -> Engine:
     event.listen(engine, "after_execute", kept.remember)
     event.listen(engine, "handle_error", kept.say)
     return engine
+
+
+def make_tables(engine: Engine, tables: Iterable[Table]) -> None:
+    """Make the tables that are missing in the store behind ``engine``; asked again, it costs nothing."""
+    made = _MADE.setdefault(engine, set())
+    missing = [table for table in tables if table.name not in made]
+    if missing:
+        with engine.begin() as connection:
+            for table in missing:
+                connection.execute(CreateTable(table, if_not_exists=True))
+        made.update(table.name for table in missing)
 
 
 class _Kept:
@@ -154,10 +168,16 @@ def _tune(connection: Any, _: object) -> None:
 
 
 def _set(connection: Any) -> None:
+    connection.text_factory = as_text  # one value that a disk has spoilt is no reason to read none
     connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA journal_size_limit={_MOST_JOURNAL_BYTES}")
+
+
+def as_text(data: bytes) -> str:
+    """A text as the database holds it, with what is none replaced."""
+    return data.decode(errors="replace")
 
 
 def say(context: ExceptionContext) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.sqlite_files import is_damaged, is_locked
-from cloud_worker.store_engine import BUSY_SECONDS, is_ours, say, told
+from cloud_worker.store_engine import BUSY_SECONDS, as_text, is_ours, say, told
 
 
 class DamagedStoreError(Exception):
@@ -47,6 +47,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     failed: sqlite3.Error | None = None  # beside whoever writes: the other ways tell less
     for way, settings in _ways(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?{way}", uri=True, check_same_thread=False)
+        connection.text_factory = as_text
         try:
             for setting in (f"busy_timeout={BUSY_SECONDS * 1000:.0f}", "temp_store=MEMORY", *settings):
                 connection.execute(f"PRAGMA {setting}")

@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +27,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 
+from cloud_worker.stored import read_object
 from router.rollout import DeviceReport, TaskReport
 
 METADATA = MetaData()
-_SEEN = Table(
+SEEN = Table(
     "devices_seen",
     METADATA,
     Column("device", String(200), primary_key=True),
@@ -88,17 +86,18 @@ def note(connection: Connection, before: str | None, report: DeviceReport, now: 
 
 def forget(connection: Connection, device: str, before: str | None) -> None:
     """Count a device out; ``before`` is its last report as JSON."""
-    connection.execute(delete(_SEEN).where(_SEEN.c.device == device))
+    connection.execute(delete(SEEN).where(SEEN.c.device == device))
     _add(connection, _difference(_figures(before), {}))
 
 
 def begin(connection: Connection, known: Callable[[], Iterable[tuple[str, float, str | None]]]) -> None:
     """Count an older store: ``known`` gives each device's name, Unix time in seconds of its last report, and that."""
-    if connection.execute(select(_SEEN.c.device).limit(1)).first() is not None:
+    if connection.execute(select(SEEN.c.device).limit(1)).first() is not None:
         return
     for device, last_seen, report in known():
-        said = json.loads(report) if report else {}
-        pending = min(int(said.get("outbox_pending", 0)), MOST_COUNTED)
+        said = read_object(report, f"the report of device {device}")
+        held = said.get("outbox_pending", 0)
+        pending = min(held, MOST_COUNTED) if isinstance(held, int) else 0
         _see(connection, Seen(device, last_seen, str(said.get("state", UNKNOWN))[:200], pending))
         _add(connection, _figures(report))
 
@@ -112,7 +111,7 @@ class Tallies:
 
     def held_back_since(self, at: float) -> dict[str, int]:
         """How many queries each device that reported since Unix time ``at`` in seconds still holds back, if any."""
-        held = select(_SEEN.c.device, _SEEN.c.outbox_pending).where(_SEEN.c.last_seen > at, _SEEN.c.outbox_pending > 0)
+        held = select(SEEN.c.device, SEEN.c.outbox_pending).where(SEEN.c.last_seen > at, SEEN.c.outbox_pending > 0)
         with self._engine.connect() as connection:
             return {row.device: int(row.outbox_pending) for row in connection.execute(held)}
 
@@ -139,16 +138,20 @@ class Tallies:
 
 
 def _between(first: float, last: float) -> Any:
-    within = select(_SEEN.c.state, func.count()).group_by(_SEEN.c.state)
-    within = within.where(_SEEN.c.last_seen > first) if first != float("-inf") else within
-    return within.where(_SEEN.c.last_seen <= last) if last != float("inf") else within
+    within = select(SEEN.c.state, func.count()).group_by(SEEN.c.state)
+    within = within.where(SEEN.c.last_seen > first) if first != float("-inf") else within
+    return within.where(SEEN.c.last_seen <= last) if last != float("inf") else within
 
 
 def _figures(report: str | None) -> _Figures:
-    said: Mapping[str, Any] = json.loads(report) if report else {}
-    return {
-        one["task"]: tuple(min(int(one.get(key, 0)), MOST_COUNTED) for key in _SUMMED) for one in said.get("tasks", ())
-    }
+    try:
+        said: Mapping[str, Any] = read_object(report, "a device's report")
+        return {
+            one["task"]: tuple(min(int(one.get(key, 0)), MOST_COUNTED) for key in _SUMMED)
+            for one in said.get("tasks", ())
+        }
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):  # spoilt: it counted for nothing
+        return {}
 
 
 def _of(one: TaskReport) -> tuple[int, ...]:
@@ -167,14 +170,25 @@ def _difference(before: _Figures, after: _Figures) -> _Figures:
 
 def _see(connection: Connection, seen: Seen) -> None:
     values = {"last_seen": seen.last_seen, "state": seen.state, "outbox_pending": seen.outbox_pending}
-    there = update(_SEEN).where(_SEEN.c.device == seen.device).values(**values)
+    there = update(SEEN).where(SEEN.c.device == seen.device).values(**values)
     if not connection.execute(there).rowcount:
-        connection.execute(insert(_SEEN).values(device=seen.device, **values))
+        connection.execute(insert(SEEN).values(device=seen.device, **values))
+
+
+def _insert_in(database: str) -> Any:
+    """The statement of a database that knows what to do where a row is there; each is loaded where it is used."""
+    if database == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
+
+        return insert_in_postgresql
+    from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
+
+    return insert_in_sqlite
 
 
 def _add(connection: Connection, grown: _Figures) -> None:
     """Add to the sums; in the order of the tasks' names, so that two gateways never wait for each other."""
-    make = insert_in_postgresql if connection.dialect.name == "postgresql" else insert_in_sqlite
+    make = _insert_in(connection.dialect.name)
     rows = [{"task": task, **dict(zip(_SUMMED, grown[task], strict=True))} for task in sorted(grown)]
     if not rows:
         return

@@ -10,21 +10,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from router.arrays import Array, Bools
+
+if TYPE_CHECKING:  # sklearn is loaded with the first words: `status` reads none, and it takes a second
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import HashingVectorizer
 
 FEATURES = 4096
 FOLDS = 5
 LEAST_OF_EACH = 20  # rows of the rarer outcome; below it, words say no more than how often a teacher agrees
-
-_VECTORS = HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,14 @@ class WordHead:
 
 def vectors_of(texts: Sequence[str]) -> csr_matrix:
     """(texts, FEATURES) hashed words and word pairs, each row of length 1."""
-    return _VECTORS.transform(texts)
+    return _vectorizer().transform(texts)
+
+
+@cache
+def _vectorizer() -> HashingVectorizer:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    return HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2))
 
 
 def fit_words(texts: Sequence[str], agrees: Bools) -> tuple[WordHead, Array]:
@@ -69,6 +76,9 @@ def fit_words(texts: Sequence[str], agrees: Bools) -> tuple[WordHead, Array]:
     if rarer < LEAST_OF_EACH:
         odds = float(np.log((agrees.sum() + 0.5) / ((~agrees).sum() + 0.5)))
         return WordHead(np.zeros(FEATURES, np.float32), odds), np.full(len(texts), odds)
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
     vectors = vectors_of(texts)
     head = LogisticRegression()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)

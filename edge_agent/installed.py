@@ -18,4 +18,7 @@ NEEDED = (
 )
 
 with needing(COMMAND, EXTRA, NEEDED):
+    import onnxruntime  # noqa: F401 - here, and not with the first student, in the middle of serving
+    import tokenizers  # noqa: F401
+
     import edge_agent.daemon  # noqa: F401 - all that runs later

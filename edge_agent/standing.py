@@ -12,7 +12,7 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from edge_agent.aside import forsake
 from router.exploration import SEED_BYTES
@@ -52,7 +52,7 @@ def load_standing(path: Path) -> Standing:
         return Standing(bytes.fromhex(kept["seed"]), _ORDERS.validate_python(kept["orders"]), heard=True)
     except FileNotFoundError:
         return Standing()
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         forsake(path, error)
         return Standing()
 

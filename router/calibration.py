@@ -8,7 +8,6 @@ Rules:
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from router.arrays import Array, Bools
 from router.confidence import SIGNALS, Calibration, probabilities, signals
@@ -45,6 +44,8 @@ def fit_temperature(logits: Array, agrees: Bools, weights: Array) -> float:
         agrees: (rows,).
         weights: (rows,) > 0.
     """
+    from scipy.optimize import minimize_scalar  # late: half a second of CPU
+
     if np.shape(logits)[-1] < 2 or agrees.all():
         return 1.0  # nothing speaks against any temperature
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
 
 from router.arrays import Array
 from router.tiers import transformed
@@ -38,6 +36,8 @@ class Stage:
 
     def chance(self, log_confidence: Array) -> Array:
         """Calibrated chance that each answer is right, in (0, 1)."""
+        from scipy.special import expit  # late: half a second of CPU
+
         return np.asarray(expit(self.slope * transformed(log_confidence) + self.intercept))
 
 
@@ -104,6 +104,9 @@ def fit_chain(log_confidences: Array, correct: Array, costs: Array, prices: Arra
 
 
 def _logistic(feature: Array, correct: Array) -> tuple[float, float]:
+    from scipy.optimize import minimize  # late: half a second of CPU
+    from scipy.special import expit, log_expit
+
     mean, scale = float(feature.mean()), float(feature.std()) or 1.0
     standard = (feature - mean) / scale
 

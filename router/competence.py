@@ -18,8 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-
-from scipy.special import betaincinv
+from functools import lru_cache
 
 from router.interval import Interval, share_interval
 from router.watch import expected_rows, log_evidence
@@ -168,6 +167,8 @@ def weighted_share(hits: Sequence[bool], weights: Sequence[float], assurance: fl
     """
     if not hits or max(weights) <= min(weights) * (1 + 1e-9):
         return share_interval(sum(hits), len(hits), assurance)
+    from scipy.special import betaincinv  # late: half a second of CPU
+
     total = math.fsum(weights)
     share = math.fsum(weight for hit, weight in zip(hits, weights, strict=True) if hit) / total
     worth_rows = total**2 / math.fsum(weight**2 for weight in weights)
@@ -227,6 +228,7 @@ def log_bet_above(counts: tuple[float, float, float], mean: float) -> float:
     return top + math.log(math.fsum(math.exp(term - top) for term in terms) / len(terms))
 
 
+@lru_cache(maxsize=256)  # most tasks have no label, or the same few
 def _more_labels(counts: tuple[float, float, float], least_gain: float, needed: float) -> int | None:
     """Rows until one of both bets wins if they go on as they were, with one row of each kind added."""
     seen = sum(counts)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from router.arrays import Array, Bools
 from router.watch import ALTERNATIVES, MOST_ROWS, expected_rows, is_certified, log_factors
@@ -259,6 +258,8 @@ def cautious_loss(loss: float, rows: float, quantile: float = CAUTION) -> float:
     lost = min(loss * rows, rows)
     if lost >= rows:
         return 1.0
+    from scipy.special import betaincinv  # late: half a second of CPU
+
     return float(betaincinv(lost + 1.0, rows - lost, quantile))
 
 

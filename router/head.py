@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
 
 from router.arrays import Array, Bools
 from router.reliability import calibration_error, ranking
@@ -67,6 +65,8 @@ def fit_head(raw: Array, agrees: Bools, weights: Array, signals: Signals) -> Hea
         weights: (rows,) of mean 1, > 0.
         signals: What the columns are.
     """
+    from scipy.special import expit  # late: half a second of CPU
+
     mean = np.average(raw, axis=0, weights=weights)
     scale = np.sqrt(np.average((raw - mean) ** 2, axis=0, weights=weights))
     scale = np.where(scale > LEAST_SCALE, scale, 1.0)
@@ -146,6 +146,8 @@ def _last_calibration(margins: Array, agrees: Bools, weights: Array) -> tuple[fl
 
 def _logistic(features: Array, targets: Array, weights: Array, ridge: float) -> tuple[Array, float]:
     """Weights and bias of the penalised likelihood's maximum; ``targets`` are chances in [0, 1]."""
+    from scipy.optimize import minimize  # late: half a second of CPU
+    from scipy.special import expit, log_expit
 
     def cost(point: Array) -> tuple[float, Array]:
         odds = features @ point[:-1] + point[-1]

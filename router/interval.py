@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.special import betaincinv
-
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -34,7 +32,11 @@ def share_interval(hits: int, rows: int, assurance: float = 0.95) -> Interval:
     """
     if not 0 <= hits <= rows or not 0 < assurance < 1:
         raise ValueError(f"{hits} of {rows} rows at assurance {assurance} is no share")
+    if not rows:
+        return Interval(0.5, 0.0, 1.0, 0)
+    from scipy.special import betaincinv  # late: half a second of CPU
+
     edge = (1 - assurance) / 2
     low = float(betaincinv(hits, rows - hits + 1, edge)) if hits else 0.0
     high = float(betaincinv(hits + 1, rows - hits, 1 - edge)) if hits < rows else 1.0
-    return Interval(hits / rows if rows else 0.5, low, high, rows)
+    return Interval(hits / rows, low, high, rows)

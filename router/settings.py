@@ -30,6 +30,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), "", f"can't be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), "", f"is not TOML: {error}") from error
+    except ValueError as error:  # Python reads whole numbers of some thousand digits at most
+        raise ConfigError(str(path), "", "is not TOML: a number in it has too many digits") from error
+    except RecursionError as error:
+        raise ConfigError(str(path), "", "is not TOML: it is nested too deeply") from error
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,12 +21,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from router.arrays import Array
 from router.confidence import Calibration, Reading, score
@@ -36,6 +34,9 @@ from router.library_errors import as_model_error
 from router.plain_text import PlainText
 from router.query import Query
 from router.release import Manifest, StudentSpec
+
+if TYPE_CHECKING:  # loaded with the first student, as tokenizers is: most commands open none
+    import onnxruntime
 
 COMPACT = "compact"
 ENCODER_HEAD = "encoder-head"
@@ -176,6 +177,8 @@ class Tokens:
         """
         if max_tokens < 1:
             raise ModelError(f"max_tokens is {max_tokens}; use 1 or more")
+        from tokenizers import Tokenizer
+
         data = _read(path)
         try:
             self._tokenizer = Tokenizer.from_str(data.decode())
@@ -199,6 +202,8 @@ class Tokens:
 
 def session_options() -> onnxruntime.SessionOptions:
     """How a model runs here: in one thread, which does not spin, and to the same numbers on every processor."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -213,6 +218,8 @@ class _Session:
     """One ONNX file in the runtime, and the outputs that are wanted of it."""
 
     def __init__(self, path: Path, outputs: tuple[str, ...]) -> None:
+        import onnxruntime
+
         self._name = path.name
         self._outputs = list(outputs)
         data = _read(path)

@@ -64,11 +64,12 @@ class _Loop:
 
     def _run(self) -> None:
         refresher: Refresher | None = None
-        checkpoints = Checkpoints(open_store(self._config).engine)
+        checkpoints: Checkpoints | None = None
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
                 refresher = refresher or self._refresher()
                 refresher.step()
+                checkpoints = checkpoints or Checkpoints(open_store(self._config).engine)
                 checkpoints.look()
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")

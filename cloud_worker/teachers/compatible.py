@@ -13,8 +13,6 @@ import os
 import re
 from pathlib import Path
 
-import httpx
-
 from cloud_worker.teacher_settings import CompatibleSettings, RemoteSettings
 from cloud_worker.teachers.canaries import canaries_of
 from cloud_worker.teachers.versions import version_of
@@ -94,6 +92,8 @@ def key_of(teacher: str, variable: str) -> str:
 
 
 def _problem_at(url: str) -> str:
+    import httpx
+
     address, socket = read_url(url)
     try:
         with httpx.Client(timeout=_PROBE_SECONDS, **way_to(address, socket)) as client:

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from cloud_worker.teacher_settings import HostedSettings
 from cloud_worker.teachers.compatible import key_of, remote_teacher
 from cloud_worker.teachers.writing import WritingTeacher
@@ -160,6 +158,7 @@ def load_hosted_teacher(settings: HostedSettings, cache: Path) -> WritingTeacher
 def _import_litellm() -> tuple[Any, type[Exception]]:
     """The library, and the root of what it raises."""
     try:
+        import httpx
         import litellm
         from openai import OpenAIError
     except ImportError as error:

@@ -16,10 +16,8 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import httpx
 
 from router.errors import BadInputError, ConfigError, ModelError, TooLongError, UnavailableError
 from router.plain_text import SERVED
@@ -31,6 +29,9 @@ from router.writers.once import Once
 from router.writers.plain_prompt import plain_messages, plain_tools
 from router.writers.prompting import as_conversation, before_stop
 from router.writers.refusals import error_in, refusal, without_version
+
+if TYPE_CHECKING:  # loaded with the first writer: most commands make none
+    import httpx
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
@@ -72,6 +73,8 @@ class ServedWriter:
         Raises:
             ConfigError: No such URL can be asked.
         """
+        import httpx
+
         address, socket = read_url(url)
         self.url, self.model = url, model
         self.is_private = is_private(url)
@@ -138,6 +141,8 @@ class ServedWriter:
         return body
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
+        import httpx
+
         try:
             return self._client.post("chat/completions", json=body)
         except httpx.TimeoutException as error:
@@ -203,6 +208,8 @@ def way_to(address: str, socket: str | None, limits: httpx.Limits | None = None)
         socket: As ``read_url`` gives it.
         limits: Of its connections.
     """
+    import httpx
+
     limits = limits or httpx.Limits()
     if socket is None and not is_private(address):
         return {"limits": limits, "trust_env": True}

@@ -1,7 +1,9 @@
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,42 @@ async def test_used_bytes_grow_with_records_and_shrink_when_they_leave(spool, tm
     SpoolDrain(tmp_path / "gateway-0.sqlite").remove(10_000)
     await spool.append(entry(5000))
     assert spool.bytes_used < full
+
+
+async def fill_and_drain(spool, path, last):
+    """A thousand large records in, and out again, as the log writer does it; returns the sizes of the file."""
+    small = [entry(number) for number in range(last, last + 1000)]
+    large = [replace(one, record=replace(one.record, text="x" * 20_000)) for one in small]
+    await asyncio.gather(*(spool.append(one, 60.0) for one in large))
+    full, drain = path.stat().st_size, SpoolDrain(path)
+    while rows := drain.read(100):
+        drain.remove(rows[-1][0])
+    drain.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return full, path.stat().st_size
+
+
+async def test_a_drained_spool_gives_its_room_back_to_the_disk(spool, tmp_path):
+    full, drained = await fill_and_drain(spool, tmp_path / "gateway-0.sqlite", 0)
+    assert full > 20_000_000
+    assert drained < full / 2
+
+
+async def test_a_spool_of_an_older_version_gives_its_room_back_too_and_loses_nothing(spool, tmp_path):
+    path = tmp_path / "gateway-0.sqlite"
+    with sqlite3.connect(path, isolation_level=None) as connection:  # as it was made before
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    connection.close()
+    await spool.append(entry(1), 60.0)
+    full, drained = await fill_and_drain(spool, path, 100)
+    assert full > 20_000_000
+    assert drained < full / 2
+    await spool.append(entry(2), 60.0)
+    assert [record.query_id for _, record in SpoolDrain(path).read(10)] == ["q2"]
+    assert spool.find("kitchen", "q1", NOW) is not None
 
 
 WRITER = """

@@ -1,6 +1,8 @@
 """``status`` tells what runs, where ``cloud.toml`` says otherwise, and which devices are there."""
 
 import json
+import re
+import sqlite3
 import time
 from io import StringIO
 
@@ -171,6 +173,19 @@ def test_a_large_fleet_fits_a_screen_and_those_that_are_lost_come_first(path):
     assert said.count("device-") <= MOST_LINES
     assert said.index("device-17") < said.index("device-29")
     assert "50 lines more of 30 devices" in said
+
+
+def test_a_screen_says_the_same_as_the_whole_and_reads_no_report_that_it_does_not_show(path):
+    now = time.time()
+    for place in range(60):
+        meet(path, f"device-{place:02}", now - (18 * 60 if place == 17 else place / 1000), tasks=place % 4)
+    config = read_config(path)
+    brief, whole = (re.sub(r"\d+ s ago", "", text_of(gather_report(config, screenful=on))) for on in (True, False))
+    assert brief == whole
+    with sqlite3.connect(config.data / "fleet.sqlite") as connection:
+        connection.execute("UPDATE devices SET report = 'no JSON' WHERE id = 'device-59'")
+    connection.close()
+    assert "device-17" in text_of(gather_report(config, screenful=True))
 
 
 def test_devices_are_a_gauge_by_their_state(path):

@@ -1,0 +1,148 @@
+"""Do files, memory and descriptors stay flat under steady load?
+
+Answers come at a rate, at ten times the pace of a cloud that drains once a second; the real spool takes them, a writer
+and a refresher work on them in processes of their own. Told at the half and at the end: files and bytes of the log and
+of the spool, memory and descriptors of each process; and of the second half what each grew by for 10,000 answers.
+
+    python -m bench.steady_log --seconds 120 --rate 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cloud_worker.config import CloudConfig, read_config
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.drainer import Drainer
+from cloud_worker.first_release import publish_first_releases
+from cloud_worker.fleet_state import open_store
+from cloud_worker.publisher import Publisher
+from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.repeats import Repeats
+from cloud_worker.spool import Entry, Spool, StoredAnswer
+from router.distillation import Record
+
+PACE = 10  # as fast as in life
+CONFIG = """
+data = "data"
+[[teachers]]
+name = "big"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "big"
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print one JSON object last."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--rate", type=float, default=500.0, help="answers a second")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        print(json.dumps(_measured(Path(name), chosen.seconds, chosen.rate)))
+
+
+def _measured(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
+    (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
+    (folder / "cloud.toml").write_text(CONFIG)
+    config = read_config(folder / "cloud.toml")
+    config.data.mkdir()
+    store = open_store(config)
+    store.declare_tasks(config.tasks)
+    publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
+    spawn = multiprocessing.get_context("spawn")
+    stop, ready = spawn.Event(), spawn.Barrier(3)
+    parts = {
+        part.__name__.strip("_"): spawn.Process(target=part, args=(folder / "cloud.toml", ready, stop))
+        for part in (_writer, _refresher)
+    }
+    for process in parts.values():
+        process.start()
+    ready.wait()
+    middle, end, answers = asyncio.run(_load(config, seconds, rate, {name: one.pid for name, one in parts.items()}))
+    stop.set()
+    for process in parts.values():
+        process.join()
+    grown = {key: round((end[key] - middle[key]) * 20_000 / answers, 2) for key in end}
+    rows = DistillationLog(config.log_folder).rows()
+    return {
+        "seconds": seconds,
+        "answers": answers,
+        "rows": rows,
+        "middle": middle,
+        "end": end,
+        "grown_by_10000_answers": grown,
+    }
+
+
+async def _load(
+    config: CloudConfig, seconds: float, rate: float, parts: dict[str, int | None]
+) -> tuple[dict[str, float], dict[str, float], int]:
+    """What was there at the half and at the end, and how many answers were given."""
+    spool = Spool(config.spool_folder / "gateway-0.sqlite")
+    began, given, middle = time.monotonic(), 0, dict[str, float]()
+    while (passed := time.monotonic() - began) < seconds:
+        due = int(passed * rate) - given
+        await asyncio.gather(*(spool.append(_entry(given + one), 60.0) for one in range(due)))
+        given += due
+        if not middle and passed > seconds / 2:
+            middle = _seen(config, parts)
+        await asyncio.sleep(1 / PACE)
+    end = _seen(config, parts)
+    await spool.close()
+    return middle, end, given
+
+
+def _entry(number: int) -> Entry:
+    now = time.time()
+    text = f"please turn the lights in the kitchen on, and then number {number} off again"
+    record = Record("kitchen", f"query-{number}", "big", "v1", "home", 1, now, now, text, f"label-{number % 50}")
+    return Entry(StoredAnswer("kitchen", f"query-{number}", "d" * 64, now, b"x" * 200), record)
+
+
+def _seen(config: CloudConfig, parts: dict[str, int | None]) -> dict[str, float]:
+    log = [file.stat().st_size for file in config.log_folder.rglob("*") if file.is_file()]
+    spool = sum(file.stat().st_size for file in config.spool_folder.iterdir())
+    found = {"log_files": float(len(log)), "log_mb": sum(log) / 1e6, "spool_mb": spool / 1e6}
+    for name, pid in parts.items():
+        process = psutil.Process(pid)
+        found[f"{name}_mb"] = process.memory_info().rss / 1e6
+        found[f"{name}_descriptors"] = float(process.num_fds())
+    return {key: round(value, 2) for key, value in found.items()}
+
+
+def _writer(path: Path, ready: Barrier, stop: Event) -> None:
+    config = read_config(path)
+    log = DistillationLog(config.log_folder)
+    config.spool_folder.mkdir(exist_ok=True)
+    drainer = Drainer(config.spool_folder, log, Repeats(open_store(config).engine))
+    ready.wait()
+    while not stop.wait(config.log.drain_seconds / PACE):
+        drainer.drain()
+    drainer.drain()
+
+
+def _refresher(path: Path, ready: Barrier, stop: Event) -> None:
+    config = read_config(path)
+    refresher = Refresher(config, lambda task, rows, recipe: None)
+    ready.wait()
+    while not stop.wait(config.refresh.poll_seconds / PACE):
+        refresher.step()
+
+
+if __name__ == "__main__":
+    main()

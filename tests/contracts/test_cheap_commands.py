@@ -1,0 +1,76 @@
+"""Commands that only tell something load nothing that they don't need: a fit's libraries take seconds of CPU."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cloud_worker.config import read_config
+from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.store import Store
+from router.distillation import Record
+
+CONFIG = """
+data = "data"
+[[teachers]]
+name = "big"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "big"
+"""
+OF_FITS = {"sklearn", "pandas", "onnx", "torch", "transformers", "ray", "litellm", "matplotlib", "datasets"}
+OF_STUDENTS = {"onnxruntime", "tokenizers", "httpx"}
+OF_THE_LOG = {"pyarrow", "deltalake"}
+LOADED = """
+import sys
+sys.argv = ["{command}", *{words}]
+from {package}.cli import app
+try:
+    app()
+except SystemExit:
+    pass
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
+"""
+
+
+def loaded_by(command: str, *words: str) -> set[str]:
+    package = {"headrace": "router", "headrace-edge": "edge_agent", "headrace-cloud": "cloud_worker"}[command]
+    script = LOADED.format(command=command, words=list(words), package=package)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
+    path = tmp_path / "cloud.toml"
+    path.write_text(CONFIG)
+    config = read_config(path)
+    config.data.mkdir()
+    Store(config.store_url).declare_tasks(config.tasks)
+    row = Record("kitchen", "q1", "big", "v1", "home", 1, 1_800_000_000.0, 1_800_000_000.0, "", "on")
+    DistillationLog(config.log_folder).append([row], "spool", 1)
+    return path
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("ask", "--help")])
+def test_a_caller_loads_no_library_of_the_agent_or_the_cloud(words):
+    assert not loaded_by("headrace", *words) & (OF_FITS | OF_STUDENTS | OF_THE_LOG | {"scipy", "numpy", "sqlalchemy"})
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("run", "--help")])
+def test_an_agent_loads_neither_fits_nor_the_way_to_model_servers(words):
+    assert not loaded_by("headrace-edge", *words) & (OF_FITS | OF_THE_LOG | {"scipy", "httpx", "sqlalchemy"})
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("up", "--help"), ("feedback", "--help")])
+def test_what_the_cloud_says_of_itself_loads_no_log_no_student_and_no_fit(words):
+    assert not loaded_by("headrace-cloud", *words) & (OF_FITS | OF_STUDENTS | OF_THE_LOG | {"scipy"})
+
+
+def test_a_status_with_a_log_loads_no_student_and_no_fit(path):
+    loaded = loaded_by("headrace-cloud", "status", "-c", str(path))
+    assert "deltalake" in loaded
+    assert not loaded & (OF_FITS | OF_STUDENTS | {"scipy"})

@@ -1,0 +1,147 @@
+"""Spoils one file of an agent at a time, and starts the agent on what is left.
+
+python edge_files.py FOLDER SEED SECONDS      prints one JSON object, and exits with 1 where something did not hold
+"""
+
+import asyncio
+import json
+import random
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import grpc
+from damage import damage
+
+from edge_agent.config import check_addresses, load_config
+from edge_agent.daemon import Daemon, _hold
+from edge_agent.outbox import Outbox
+from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from router.channel import open_channel
+from router.errors import ConfigError, HeadraceError, StartError
+from router.query import Attempt, Query, Reason
+from router.v1 import cascade_pb2_grpc
+from router.wire import answer_from_proto, query_to_proto
+
+ROWS = 40  # that wait in the outbox
+CONFIG = 'device = "device-1"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n[upstream]\ntarget = "{target}"\n'
+SURE = {"INTERNAL", "UNKNOWN", "DATA_LOSS"}
+OUTBOX = ("outbox.sqlite", "outbox.sqlite-wal")
+
+
+async def running(config):
+    """A daemon, opened, with what ends it."""
+    daemon, stop = Daemon(config, insecure=True), asyncio.Event()
+    task = asyncio.create_task(daemon.run(stop))
+    opened = asyncio.create_task(daemon.opened.wait())
+    await asyncio.wait({task, opened}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    if not opened.done():
+        opened.cancel()
+        await task  # raises what ended it
+        raise AssertionError("it did not open its door")
+    return daemon, stop, task
+
+
+async def asked(port):
+    """The text that is answered, or the status."""
+    channel = open_channel(f"127.0.0.1:{port}", insecure=True, attempts=1)
+    try:
+        stub = cascade_pb2_grpc.CascadeStub(channel)
+        return answer_from_proto(await stub.Answer(query_to_proto(Query("", "home", "light")), timeout=3)).text
+    except grpc.RpcError as error:
+        return error.code().name
+    finally:
+        await channel.close(None)
+
+
+async def prepared(folder):
+    """An agent's folder after some life: a release in place, its orders, what it sent, and rows for the cloud."""
+    cloud = CloudSimulator(lambda text: WORDS.get(text, "unknown"))
+    await cloud.start()
+    path = folder / "edge.toml"
+    path.write_text(CONFIG.format(target=cloud.target))
+    config = load_config(path)
+    with _hold(config.data):
+        daemon, stop, task = await running(config)
+        cloud.publish(*tiny_release(TASK, 1, WORDS))
+        await cloud.until_active(1)
+        await asked(daemon.port)
+        stop.set()
+        await task
+    await cloud.stop()
+    path.write_text(CONFIG.format(target="127.0.0.1:9"))
+    outbox = Outbox(config.data / "outbox.sqlite", 1000)
+    writing = asyncio.create_task(outbox.write_loop())
+    for number in range(ROWS):
+        attempt = Attempt(1, "lights", 0.5, Reason.EXPLORED, True, 0.25, kept=True, asked_at=time.time())
+        await outbox.keep(Query(f"q{number}", "home", f"light {number}", attempt=attempt), numbered=True)
+    writing.cancel()
+    await outbox.close()
+    (config.data / "spent.json").write_text(json.dumps({"home": {"day": int(time.time() // 86400), "queries": 3}}))
+    return config.data
+
+
+async def tried(path):
+    """What does not hold; empty where all does."""
+    try:
+        config = load_config(path)
+        check_addresses(config, str(path), insecure=True)
+    except ConfigError as error:
+        return "" if "\n" not in str(error) and str(path) in str(error) else f"says of its configuration: {error}"
+    try:
+        with _hold(config.data):
+            daemon, stop, task = await running(config)
+            said = await asked(daemon.port)
+            waits = daemon.report().outbox_pending
+            stop.set()
+            await task
+    except StartError as error:
+        return "" if "\n" not in str(error) else f"says at its start: {error}"
+    if said in SURE:
+        return f"answers {said}"
+    if waits < ROWS:
+        return f"{waits} of {ROWS} rows wait still"
+    return ""
+
+
+async def main(folder, seed, seconds):
+    chance = random.Random(seed)
+    sound = folder / "sound"
+    sound.mkdir(parents=True)
+    await prepared(sound)
+    failures, tries, slowest = [], 0, 0.0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        tries += 1
+        used = folder / "used"
+        shutil.copytree(sound, used, symlinks=True)
+        files = sorted(path for path in used.rglob("*") if path.is_file() and path.name != "lock")
+        if chance.random() < 0.3:
+            files = [used / "edge.toml"]
+        hurt = chance.choice(files)
+        how = f"{hurt.relative_to(used)}: {damage(hurt, files, chance)}"
+        began = time.monotonic()
+        try:
+            problem = await tried(used / "edge.toml")
+            if hurt.name in OUTBOX and problem.endswith("wait still"):
+                problem = ""
+        except BaseException as error:  # noqa: BLE001 - that is what is looked for
+            inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+            problem = "".join(traceback.format_exception(inner)[-6:])
+            if isinstance(inner, HeadraceError):
+                problem = f"ends with {type(inner).__name__}: {inner}"
+        slowest = max(slowest, time.monotonic() - began)
+        if problem:
+            failures.append(f"{how}: {problem}")
+        for path in used.rglob("*"):
+            if not path.is_symlink():
+                path.chmod(0o700)
+        shutil.rmtree(used)
+    print(json.dumps({"seed": seed, "tries": tries, "slowest_seconds": round(slowest, 2), "failures": failures}))
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
