@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests at a time; those that share a Ray cluster stay together.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 STAMP := $(VENV)/.installed
 
 .PHONY: help install demo test test-all check format proto bench clean
@@ -27,11 +30,11 @@ demo: install  ## run the whole loop on this machine; ARGS="--help" lists the op
 	$(BIN)/python -m demo $(ARGS)
 
 test: install  ## run the tests that need no more than minutes
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: install  ## run every test; the first time llama.cpp is built from source for one of them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group servers
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: install  ## lint, types, import contracts, generated stubs fresh
 	$(BIN)/ruff check .

@@ -18,7 +18,11 @@ CONSOLES = {
     "C without UTF-8 mode": {"LC_ALL": "C", **ASCII_PATHS},
     "POSIX without UTF-8 mode, narrow": {"LC_ALL": "POSIX", "COLUMNS": "20", **ASCII_PATHS},
 }
-consoles = pytest.mark.parametrize("console", CONSOLES.values(), ids=CONSOLES)
+COMMON = ("ascii streams", "POSIX without UTF-8 mode, narrow")  # the others are told from these in few places
+consoles = pytest.mark.parametrize(
+    "console",
+    [pytest.param(env, id=name, marks=() if name in COMMON else pytest.mark.slow) for name, env in CONSOLES.items()],
+)
 
 
 def run(*command, env=None, stdin=b""):
