@@ -181,6 +181,7 @@ def test_any_other_encoding_is_named(tmp_path):
         (b"PK\x03\x04rest", "zip archive"),
         (gzip.compress(b""), "is empty"),
     ],
+    ids=["cut", "zip", "empty"],
 )
 def test_what_cannot_be_unpacked_is_refused_in_words(tmp_path, content, said):
     (tmp_path / "log").write_bytes(content)
