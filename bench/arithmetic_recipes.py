@@ -30,7 +30,7 @@ from cloud_worker.language.recipes.step_by_step import PREDICT, step_by_step
 from cloud_worker.language.templates import Template
 from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from router.distillation import Record
+from router.core.domain.record import Record
 
 NAMES = ("ann", "tom", "eva", "ben", "lia", "max", "zoe", "sam")
 THINGS = ("shells", "cards", "pens", "coins", "stamps", "nuts", "beads", "keys")

@@ -20,19 +20,19 @@ import torch
 from cloud_worker.encoder import load_encoder
 from cloud_worker.refresh.compact import MAX_TOKENS, WIDTH, CompactStudent
 from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, export_torch, quantize, write_tokenizer
-from router.calibration import fit_calibration
-from router.confidence import score
-from router.deferral import Policy, decide
-from router.distillation import Record
-from router.exploration import SEED_BYTES, is_explored
-from router.guarantee import Situation, prospect
-from router.judgement import Judgement
-from router.looks import Look
-from router.query import Query
-from router.release import StudentSpec
-from router.student import COMPACT, Student
-from router.trial import Trial
-from router.watch import Watch, WatchState, attempt_alpha
+from router.core.certification.observations import Look
+from router.core.certification.trial import Trial
+from router.core.domain.label_confidence import score
+from router.core.domain.prediction import Judgement
+from router.core.domain.query import Query
+from router.core.domain.record import Record
+from router.core.learning.label_calibration import fit_calibration
+from router.core.policy.deferral import Policy, decide
+from router.core.policy.exploration import SEED_BYTES, is_explored
+from router.core.release.manifest import StudentSpec
+from router.core.statistics.e_process import Watch, WatchState, attempt_alpha
+from router.core.statistics.threshold_planning import Situation, prospect
+from router.students.onnx_student import COMPACT, Student
 
 LABELS = 150
 PROMISE, RATE, BATCH = 0.02, 0.25, 100

@@ -33,12 +33,12 @@ from cloud_worker.fleet import FleetServicer
 from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import ReleaseRow, Store
-from router import names
-from router.channel import open_channel
-from router.door import Door
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
+from router.transport import telemetry_names
+from router.transport.channel import open_channel
+from router.transport.server import Door
+from router.transport.wire import report_to_proto
 from router.v1 import fleet_pb2_grpc
-from router.wire import report_to_proto
 
 _CONFIG = """
 data = "data"
@@ -144,7 +144,7 @@ def _report(config: CloudConfig, devices: int, tasks: int, seconds: float) -> li
             device = draw.randrange(devices)
             request = report_to_proto(_said(device, tasks, 1000 + len(spent)))
             began = time.perf_counter()
-            await stub.Sync(request, metadata=((names.META_DEVICE, f"device-{device}"),), timeout=60)
+            await stub.Sync(request, metadata=((telemetry_names.META_DEVICE, f"device-{device}"),), timeout=60)
             spent.append(1000 * (time.perf_counter() - began))
         await channel.close(None)
         await door.stop(0.1)

@@ -1,6 +1,6 @@
 """What do forged rows of one device do to the watch: how many alarm a fleet, and do right ones hide a loss?
 
-Before: the watch by traffic alone, ``router.watch.Watch``. After: the fleet's watch, which no device alone decides.
+Before: the watch by traffic alone, ``router.core.statistics.e_process.Watch``. After: the fleet's watch, which no device alone decides.
 Honest devices ask in turn; one more says what it likes.
 """
 
@@ -11,8 +11,8 @@ import json
 import random
 from collections.abc import Iterator
 
-from router.fleet_watch import FleetWatch
-from router.watch import Watch, WatchState
+from router.core.certification.fleet_watch import FleetWatch
+from router.core.statistics.e_process import Watch, WatchState
 
 PROMISE, ALPHA = 0.02, 0.05
 LIAR = "liar"

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from cloud_worker.encoder import load_encoder
 from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, Embedding, export_encoder, export_torch
-from router.lines import json_lines
-from router.student import session_options
+from router.io.json_lines import json_lines
+from router.students.onnx_student import session_options
 
 TEXTS = 300
 REPEATS = 3

@@ -36,9 +36,9 @@ from bench.parts.lived import (
     spans,
 )
 from bench.parts.recorded_scores import Recorded, data_folder, generated, record
-from router.guarantee import cautious_loss, propose
-from router.interval import share_interval
-from router.refreshing import Pace
+from router.core.certification.refresh_schedule import Pace
+from router.core.statistics.intervals import share_interval
+from router.core.statistics.threshold_planning import cautious_loss, propose
 
 PROMISES = (0.01, 0.02, 0.05)
 DRIFT_PROMISE = 0.02

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from edge_agent.outbox import Outbox
-from router.query import Attempt, Query, Reason
+from router.core.domain.query import Attempt, Query, Reason
 
 ROWS = 800
 LANES = (1, 8, 64)

@@ -36,12 +36,12 @@ from cloud_worker.teachers.base import Question
 from cloud_worker.teachers.encoder import load_encoder_teacher
 from cloud_worker.teachers.examples import read_examples
 from cloud_worker.words import vectors_of
-from router.arrays import Array, Bools
-from router.distillation import Record, Source, Tried
-from router.interval import share_interval
-from router.refreshing import Pace
-from router.task import Cheaper, Task, Way, agree
-from router.tiers import PoolPolicy
+from router.core.arrays import Array, Bools
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.record import Record, Source, Tried
+from router.core.domain.task import Cheaper, Task, Way, agree
+from router.core.policy.pool_routing import PoolPolicy
+from router.core.statistics.intervals import share_interval
 
 SHARE = 0.5
 ROWS = 6000  # explored ones of a life

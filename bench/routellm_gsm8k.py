@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
 from bench.parts.worked_answers import signs, standardised
-from router.evaluation import apgr, cpt, deferral_curve
+from router.core.evaluation.cascade_curves import apgr, cpt, deferral_curve
 
 LABELS, RIDGE = (300, 650), 1.0
 SIGN_WEIGHT = 0.1  # of a standardised sign beside words of unit length

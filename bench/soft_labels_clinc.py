@@ -30,10 +30,10 @@ from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from cloud_worker.teachers.encoder import load_encoder_teacher
-from router.calibration import fit_calibration
-from router.confidence import scores
-from router.distillation import Record
-from router.guarantee import propose
+from router.core.domain.label_confidence import scores
+from router.core.domain.record import Record
+from router.core.learning.label_calibration import fit_calibration
+from router.core.statistics.threshold_planning import propose
 
 ALLOWANCE = 0.02
 SIZE = Size(width=96, layers=2, heads=2, window=64)

@@ -31,7 +31,7 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.repeats import Repeats
 from cloud_worker.spool import Entry, Spool, StoredAnswer
-from router.distillation import Record
+from router.core.domain.record import Record
 
 PACE = 10  # as fast as in life
 CONFIG = """

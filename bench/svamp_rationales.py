@@ -33,7 +33,7 @@ from cloud_worker.language.recipes.step_by_step import PREDICT, step_by_step
 from cloud_worker.language.templates import Template
 from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from router.distillation import Record
+from router.core.domain.record import Record
 
 SIZE = Size(width=64, layers=2, heads=2, window=256, dropout=0.1)
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -34,12 +34,12 @@ from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.rationales import written
 from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from router.arrays import Array, Bools
-from router.evaluation import bootstrap, deferral_curve
-from router.reliability import ranking
-from router.task import Judge, agree
-from router.text_calibration import OF_TEXT, fit_text_calibration
-from router.text_confidence import TEXT_SIGNALS, features, text_scores
+from router.core.arrays import Array, Bools
+from router.core.domain.task import Judge, agree
+from router.core.evaluation.cascade_curves import bootstrap, deferral_curve
+from router.core.learning.reliability import ranking
+from router.core.learning.text_calibration import OF_TEXT, fit_text_calibration
+from router.core.policy.text_confidence import TEXT_SIGNALS, features, text_scores
 
 LEARNT, CALIBRATING, TESTED = 4000, 1000, 2000
 REPEATS = 1000

@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from router.delay import detection_delay
-from router.watch import RESTART_ROWS, WORSE, Watch, WatchState, log_gains
+from router.core.statistics.detection_delay import detection_delay
+from router.core.statistics.e_process import RESTART_ROWS, WORSE, Watch, WatchState, log_gains
 
 PROMISE, ALPHA = 0.02, 0.05
 

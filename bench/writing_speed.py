@@ -16,9 +16,9 @@ import torch
 from cloud_worker.language.architectures import LanguageModel
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer
-from router.query import GenerationLimits
-from router.writers.base import Prompt
-from router.writers.local import LocalWriter
+from router.core.domain.generation import Prompt
+from router.core.domain.query import GenerationLimits
+from router.students.writers.local_writer import LocalWriter
 
 TOKENS = 25
 ASKED = "turn the light number 17 to the colour 9 in room 3"

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from router.arrays import Array
-from router.errors import DataError
+from router.core.arrays import Array
+from router.core.errors import DataError
 
 COLUMNS = ("query", "model", "log_confidence", "correct", "cost_usd", "tokens_in", "tokens_out")
 

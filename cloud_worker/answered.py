@@ -13,7 +13,7 @@ import hashlib
 from itertools import islice
 
 from cloud_worker.distillation_log import DistillationLog
-from router.distillation import Record
+from router.core.domain.record import Record
 
 DAYS = 7
 MOST = 200_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, delete, insert, select
 
-from router.task import Mode
+from router.core.domain.task import Mode
 
 METADATA = MetaData()
 _LEFT = Table(

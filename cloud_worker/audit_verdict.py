@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from cloud_worker.config import VerdictSettings, read_config
-from router.errors import ConfigError, DataError, HeadraceError
-from router.lines import json_lines
-from router.terminal import say
+from router.core.errors import ConfigError, DataError, HeadraceError
+from router.io.json_lines import json_lines
+from router.io.terminal import say
 
 _AT_ONCE = 64
 _TEXTS = ("question", "answer", "reference")
@@ -88,7 +88,7 @@ def run_audit(settings: VerdictSettings, folder: Path, labelled: list[Labelled])
         OperatorError: The model can't be opened.
     """
     from cloud_worker.verdicts import keep_audit, open_judge  # torch: seconds
-    from router.verdict import LabelledPair, audit
+    from router.core.evaluation.model_judge import LabelledPair, audit
 
     judge = open_judge(settings)
     judged = [

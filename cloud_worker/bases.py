@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud_worker.config import CloudConfig
-from router.errors import ConfigError
-from router.files import in_home
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import ConfigError
+from router.io.atomic_write import in_home
 
 LOADED = "generator"  # the kind of student that has a base to load
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")  # ByT5 has the last one alone

@@ -14,10 +14,10 @@ import math
 
 from cloud_worker.hands import Hand
 from cloud_worker.store import TaskState
-from router.lookout import ALARMED
-from router.release import Manifest
-from router.task import Mode, Task
-from router.trial import BETTER
+from router.core.certification.live_watch import ALARMED
+from router.core.certification.trial import BETTER
+from router.core.domain.task import Mode, Task
+from router.core.release.manifest import Manifest
 
 
 def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | None:

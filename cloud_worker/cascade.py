@@ -28,10 +28,11 @@ from cloud_worker.records import Asked, Outcome, answer_of, question_of, record_
 from cloud_worker.spool import MOST_PATIENCE_SECONDS, Entry, Spool, StoredAnswer
 from cloud_worker.teachers.base import Question
 from cloud_worker.tiered import TieredPool
-from router import names
-from router.clocks import with_believed_time
-from router.door import caller_of
-from router.errors import (
+from router.core.domain.believed_times import with_believed_time
+from router.core.domain.limits import MAX_ANSWER_BYTES, MAX_LABEL_BYTES
+from router.core.domain.query import Consent, Query, Route, check_query
+from router.core.domain.task import Kind, Task
+from router.core.errors import (
     BadInputError,
     ConflictingQueryError,
     DeadlineError,
@@ -40,13 +41,12 @@ from router.errors import (
     UnavailableError,
     UnknownTaskError,
 )
-from router.feedback_wire import feedback_from_proto
-from router.limits import MAX_ANSWER_BYTES, MAX_LABEL_BYTES
-from router.propagation import extract, inject
-from router.query import Consent, Query, Route, check_query
-from router.task import Kind, Task
+from router.transport import telemetry_names
+from router.transport.feedback_wire import feedback_from_proto
+from router.transport.server import caller_of
+from router.transport.trace_context import extract, inject
+from router.transport.wire import answer_to_proto, query_from_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
-from router.wire import answer_to_proto, query_from_proto
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         trace = extract(context.invocation_metadata())
         with self._parts.metrics.answering(request.task, trace) as span:
             query = self._checked(query_from_proto(request))
-            span.set_attributes({names.QUERY_ID: query.id, names.DEVICE: caller})
+            span.set_attributes({telemetry_names.QUERY_ID: query.id, telemetry_names.DEVICE: caller})
             return await self._answer(query, caller, DEFAULT_DEADLINE_SECONDS if seconds is None else seconds)
 
     async def AnswerStream(  # noqa: N802

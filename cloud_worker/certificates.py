@@ -14,10 +14,10 @@ from cloud_worker.lineages import Lineages
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of, is_same_release
 from cloud_worker.store import ReleaseRow, Store, TaskState
-from router.errors import ReleaseError
-from router.proof import OVERTAKEN, content_of, why_fallen
-from router.release import Manifest
-from router.task import Task
+from router.core.certification.certificate_validity import OVERTAKEN, content_of, why_fallen
+from router.core.domain.task import Task
+from router.core.errors import ReleaseError
+from router.core.release.manifest import Manifest
 
 BROKEN = "it broke its promise"
 LOST = "what its watch had seen was lost with the fleet's database"

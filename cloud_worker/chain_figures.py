@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud_worker.answer_tables import AnswerTable, answer_costs, chain_name
-from router.arrays import Array
-from router.errors import DataError
-from router.evaluation import Curve, Interval, apgr, aurc, cost_error, cpt, risk_coverage
+from router.core.arrays import Array
+from router.core.errors import DataError
+from router.core.evaluation.cascade_curves import Curve, Interval, apgr, aurc, cost_error, cpt, risk_coverage
 
 POLICIES = 160  # of one path
 PRICES = (1e-4, 1e2)  # of the cost of the whole chain, in errors: from "always go on" to "never"
@@ -151,7 +151,7 @@ def evaluate_chains(
 
 
 def _path(name: str, train: AnswerTable, test: AnswerTable, prices: dict[str, float] | None) -> _Path:
-    from router.chain import fit_chain, spent  # scipy: half a second
+    from router.core.evaluation.model_chain import fit_chain, spent  # scipy: half a second
 
     known, costs = (_costs(name, table, prices) for table in (train, test))
     path = np.geomspace(*PRICES, POLICIES) / known.sum()

@@ -10,9 +10,9 @@ import socket
 import grpc
 
 from cloud_worker.config import CloudConfig
-from router.address import Address, plain_address
-from router.errors import ConfigError, StartError
-from router.task import Judge
+from router.core.domain.task import Judge
+from router.core.errors import ConfigError, StartError
+from router.transport.address import Address, plain_address
 
 _RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _REACHABLE_SECONDS = 5.0

@@ -33,9 +33,9 @@ from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.running_config import keep_running
 from cloud_worker.steps import Steps
 from cloud_worker.teachers.preparing import prepare_teacher
-from router.errors import StartError
-from router.program import Program, VersionOption
-from router.terminal import Screen, log_to_stderr, say
+from router.commands.program import Program, VersionOption
+from router.core.errors import StartError
+from router.io.terminal import Screen, log_to_stderr, say
 
 app = Program("headrace-cloud", help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.")
 log = logging.getLogger("cloud_worker")

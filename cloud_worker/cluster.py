@@ -33,8 +33,8 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.teacher_settings import VllmSettings
 from cloud_worker.teachers.vllm import check_engines, endowment_of_cluster, engines_of, http_options, start_engines
-from router.errors import StartError
-from router.telemetry import TelemetrySettings
+from router.core.errors import StartError
+from router.transport.telemetry import TelemetrySettings
 
 log = logging.getLogger(__name__)
 

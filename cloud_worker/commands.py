@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 
 from cloud_worker.extra import COMMAND, EXTRA
 from cloud_worker.sqlite_files import needs_a_hand
-from router.errors import HeadraceError, OperatorError, UnavailableError
-from router.extras import import_problem
-from router.program import output_is_stuck
-from router.terminal import say
+from router.commands.program import output_is_stuck
+from router.core.errors import HeadraceError, OperatorError, UnavailableError
+from router.io.extras import import_problem
+from router.io.terminal import say
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 

@@ -22,13 +22,13 @@ from cloud_worker.gold import Drawn, Gold, Key, Label
 from cloud_worker.pool_policies import PoolPolicies
 from cloud_worker.served import pool_answers, serving_of
 from cloud_worker.store import Store
-from router.competence import Judged, Worth, competence, most_of_each, prove, settle
-from router.distillation import Record, Tried
-from router.interval import Interval, share_interval
-from router.lessons import would_stay
-from router.sharing import DEVICE_SHARE, SLACK_ROWS
-from router.task import Task, agree
-from router.watch import attempt_alpha
+from router.core.certification.device_shares import DEVICE_SHARE, SLACK_ROWS
+from router.core.domain.record import Record, Tried
+from router.core.domain.task import Task, agree
+from router.core.evaluation.accuracy import Judged, Worth, competence, most_of_each, prove, settle
+from router.core.learning.training_rows import would_stay
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.intervals import Interval, share_interval
 
 _SERVED = ("champion", "retired")
 _COLUMNS = (

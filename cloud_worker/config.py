@@ -34,13 +34,13 @@ from cloud_worker.teacher_settings import (
     WritingSettings,
 )
 from cloud_worker.wishes import instruction_of, wants_rationales
-from router.errors import BadInputError, ConfigError
-from router.limits import MAX_TASK_BYTES
-from router.model_servers import Servers
-from router.plain_names import same_name, why_no_folder, why_no_name, why_too_long
-from router.query import MAX_TEXT_BYTES, check_limits
-from router.settings import config_error, merged, read_toml
-from router.task import Judge, Kind, Task
+from router.core.domain.limits import MAX_TASK_BYTES
+from router.core.domain.plain_names import same_name, why_no_folder, why_no_name, why_too_long
+from router.core.domain.query import MAX_TEXT_BYTES, check_limits
+from router.core.domain.task import Judge, Kind, Task
+from router.core.errors import BadInputError, ConfigError
+from router.io.settings import config_error, merged, read_toml
+from router.students.server_settings import Servers
 
 LABEL_STUDENTS = ("compact", "encoder-head")
 WRITING_STUDENTS = ("generator", "served")
@@ -141,7 +141,7 @@ class TelemetryTable(BaseModel):
 class VerdictSettings(BaseModel):
     """The model that judges tasks whose ``judge`` is ``verdict``.
 
-    ``model`` is a name or a folder; an empty ``wording`` takes the one in ``router.verdict``. ``yes`` and ``no`` are
+    ``model`` is a name or a folder; an empty ``wording`` takes the one in ``router.core.evaluation.model_judge``. ``yes`` and ``no`` are
     what it may say, ``threshold`` the least share of yes that is agreement. It judges only while even the upper end of
     its audited false agreement is at most ``most_false_agreement``.
     """

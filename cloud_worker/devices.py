@@ -20,8 +20,8 @@ from cloud_worker.hands import Hands
 from cloud_worker.registry import Registry
 from cloud_worker.running import who_runs
 from cloud_worker.running_config import as_it_runs, what_runs
-from router.errors import UnknownTaskError
-from router.terminal import Screen, say, say_json
+from router.core.errors import UnknownTaskError
+from router.io.terminal import Screen, say, say_json
 
 app = typer.Typer(help="List the devices of the fleet, or remove one.", no_args_is_help=True)
 

@@ -21,7 +21,7 @@ from cloud_worker.presence import LOST, SILENT, Presence
 from cloud_worker.running import Up
 from cloud_worker.store import DEVICES, Device, Store
 from cloud_worker.tallies import SEEN, UNKNOWN
-from router.table_view import show_table
+from router.io.table import show_table
 
 MOST_LINES = 40
 _TOLD_ONCE = '"active_release":'  # of every task in a report

@@ -34,9 +34,9 @@ from cloud_worker.log_rows import (
     records_of,
     table_of,
 )
-from router.distillation import Record
-from router.errors import UnavailableError
-from router.files import sync_folder
+from router.core.domain.record import Record
+from router.core.errors import UnavailableError
+from router.io.atomic_write import sync_folder
 
 __all__ = ["RECORD_COLUMNS", "SCHEMA", "DistillationLog", "partition_of", "quoted", "records_of", "table_of"]
 

@@ -26,7 +26,7 @@ from cloud_worker.repeats import Repeats
 from cloud_worker.spool import SpoolDrain, spools_in
 from cloud_worker.spool_drain import Row, read_damaged, salvaged, to_salvage
 from cloud_worker.sqlite_files import NO_SPOOL, guarded, is_damaged, put_aside
-from router.errors import UnavailableError
+from router.core.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from cloud_worker.ordered_rates import OrderedRates, Rates
 from cloud_worker.records import verify_draw
 from cloud_worker.store import Store
-from router.exploration import Ordered, rate_in_force
-from router.query import Attempt, Query
+from router.core.domain.query import Attempt, Query
+from router.core.policy.exploration import Ordered, rate_in_force
 
 CLOCK_SECONDS = 60.0  # by which a device's clock may be wrong
 REMEMBERED_SECONDS = 5.0  # what another gateway ordered since is not known for so long

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from cloud_worker.encoder_source import check_encoder_source, place_of
-from router.errors import ModelError
-from router.plain_text import plain_for
+from router.core.domain.plain_text import plain_for
+from router.core.errors import ModelError
 
 __all__ = ["Encoder", "check_encoder_source", "load_encoder", "place_of", "pooled", "weights_digest"]
 

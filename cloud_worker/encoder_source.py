@@ -12,8 +12,8 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from router.errors import ModelError
-from router.files import in_home
+from router.core.errors import ModelError
+from router.io.atomic_write import in_home
 
 MINILM = "minilm"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -20,8 +20,8 @@ from cloud_worker.answer_tables import AnswerTable, parse_chains, read_answers, 
 from cloud_worker.chain_figures import LEVELS, ChainFigures, Evaluation, ModelFigures, Recovered, evaluate_chains
 from cloud_worker.commands import errors_as_exit_codes
 from cloud_worker.evaluation_view import draw_curves, show_evaluation
-from router.errors import DataError
-from router.terminal import Screen, say
+from router.core.errors import DataError
+from router.io.terminal import Screen, say
 
 COVERAGES = 20  # at which the risk is told: every 5 %
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cloud_worker.chain_figures import ChainFigures, Evaluation, Recovered
-from router.errors import ConfigError
-from router.evaluation import Curve, Interval
+from router.core.errors import ConfigError
+from router.core.evaluation.cascade_curves import Curve, Interval
 
 if TYPE_CHECKING:  # comes with an extra
     from matplotlib.axes import Axes

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, Text, delete, insert, select
 
 from cloud_worker.store_engine import make_tables
-from router.distillation import Record, may_certify
-from router.errors import OverloadedError
-from router.feedback import Allowance, Feedback, Opinion, check_feedback, unknown_answer
-from router.query import Tier
-from router.shown import in_line
-from router.task import Task
+from router.core.domain.feedback import Allowance, Feedback, Opinion, check_feedback, unknown_answer
+from router.core.domain.query import Tier
+from router.core.domain.record import Record, may_certify
+from router.core.domain.task import Task
+from router.core.errors import OverloadedError
+from router.core.visible_text import in_line
 from router.v1 import cascade_pb2
 
 if TYPE_CHECKING:  # pyarrow: half a second, which commands that only read feedback save

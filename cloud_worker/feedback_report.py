@@ -9,13 +9,13 @@ from rich.markup import escape
 
 from cloud_worker.feedback import Feedbacks, Given
 from cloud_worker.store import Store
-from router.feedback import Opinion
-from router.query import Tier
+from router.core.domain.feedback import Opinion
+from router.core.domain.query import Tier
 
 
 def feedback_of(store: Store, task: str) -> dict[str, Any]:
     """What was said of a task's answers, ready for JSON: counts, and for each release the share called wrong."""
-    from router.complaints import complaints  # scipy: a third of a second
+    from router.core.monitoring.complaint_rate import complaints  # scipy: a third of a second
 
     said = Feedbacks(store.engine).of(task)
     local = [(one.release, one.opinion is Opinion.WRONG) for one in said if one.tier is Tier.DEVICE]

@@ -23,9 +23,9 @@ from cloud_worker.feedback_report import feedback_of, waits, warnings_of
 from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.gold import Gold, Label
 from cloud_worker.store import Store
-from router.errors import BadInputError, UnknownTaskError
-from router.program import Program
-from router.terminal import Screen, say
+from router.commands.program import Program
+from router.core.errors import BadInputError, UnknownTaskError
+from router.io.terminal import Screen, say
 
 feedback_app = Program("feedback", help="What callers said of their answers; review it.")
 

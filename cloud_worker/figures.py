@@ -14,7 +14,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, d
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.stored import read_as
-from router.drift import Comparison
+from router.core.monitoring.drift import Comparison
 
 _METADATA = MetaData()
 _FIGURES = Table(

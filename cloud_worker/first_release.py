@@ -16,11 +16,11 @@ from cloud_worker.attempts import Left, leave, was_left
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import roll_back
 from cloud_worker.store import ReleaseRow, Store
-from router.deferral import Policy
-from router.errors import HeadraceError
-from router.guarantee import NEVER
-from router.release import MANIFEST_FILE, Manifest, digest
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import HeadraceError
+from router.core.policy.deferral import Policy
+from router.core.release.manifest import MANIFEST_FILE, Manifest, digest
+from router.core.statistics.threshold_planning import NEVER
 
 log = logging.getLogger(__name__)
 

@@ -31,15 +31,15 @@ from cloud_worker.registry import Registry
 from cloud_worker.store import Device, Store
 from cloud_worker.traffic import Traffic
 from cloud_worker.turned_away import TurnedAway, What
-from router.bounds import check_message
-from router.budget import DAY_SECONDS
-from router.door import caller_of
-from router.errors import BadInputError, HeadraceError, NotServedError
-from router.plausible import plausible
-from router.rollout import DeviceReport, Orders
-from router.task import Limits, Task
+from router.core.domain.task import Limits, Task
+from router.core.errors import BadInputError, HeadraceError, NotServedError
+from router.core.policy.budget import DAY_SECONDS
+from router.core.release.orders import DeviceReport, Orders
+from router.core.release.plausible_reports import plausible
+from router.transport.limit_checks import check_message
+from router.transport.server import caller_of
+from router.transport.wire import orders_to_proto, report_from_proto
 from router.v1 import fleet_pb2, fleet_pb2_grpc
-from router.wire import orders_to_proto, report_from_proto
 
 log = logging.getLogger(__name__)
 

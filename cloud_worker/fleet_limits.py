@@ -18,9 +18,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.store import Store
-from router.budget import Budget, Spent, allows, settle, spend
-from router.errors import OverloadedError, SpentError
-from router.task import Limits, Task
+from router.core.domain.task import Limits, Task
+from router.core.errors import OverloadedError, SpentError
+from router.core.policy.budget import Budget, Spent, allows, settle, spend
 
 MOST_TRIES = 50  # to book beside other gateways
 

@@ -27,9 +27,9 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.store_engine import ANEW
 from cloud_worker.store_reading import DamagedStoreError, open_to_read
-from router.errors import HeadraceError, UnavailableError
-from router.lookout import ALARMED
-from router.release import MANIFEST_FILE, Manifest, digest
+from router.core.certification.live_watch import ALARMED
+from router.core.errors import HeadraceError, UnavailableError
+from router.core.release.manifest import MANIFEST_FILE, Manifest, digest
 
 log = logging.getLogger(__name__)
 

@@ -46,13 +46,13 @@ from cloud_worker.spool import Spool
 from cloud_worker.tallies import Tallies
 from cloud_worker.tiered import TieredPool
 from cloud_worker.turns import Turn
-from router import names
-from router.door import Door
-from router.errors import HeadraceError, StartError, UnavailableError
-from router.files import write_whole
-from router.limits import MAX_ATTEMPT_BYTES
-from router.telemetry import Telemetry, TelemetrySettings
-from router.terminal import log_to_stderr
+from router.core.domain.limits import MAX_ATTEMPT_BYTES
+from router.core.errors import HeadraceError, StartError, UnavailableError
+from router.io.atomic_write import write_whole
+from router.io.terminal import log_to_stderr
+from router.transport import telemetry_names
+from router.transport.server import Door
+from router.transport.telemetry import Telemetry, TelemetrySettings
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,9 @@ class Gateway:
         settings = config.door
         self._store = open_store(config)
         self._registry = Registry(self._store, config.fleet.max_devices)
-        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump()))
+        self._telemetry = Telemetry.start(
+            telemetry_names.SERVICE_CLOUD, TelemetrySettings(**config.telemetry.model_dump())
+        )
         interval = config.fleet.sync_seconds * (1.0 + config.fleet.jitter)
         self._draws = Draws(self._store, interval, used=self._registry.use)
         self._spool = Spool(config.spool_folder / f"{self._name}.sqlite")

@@ -12,9 +12,9 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Span
 
-from router import names
-from router.errors import HeadraceError, OverloadedError
-from router.telemetry import Telemetry
+from router.core.errors import HeadraceError, OverloadedError
+from router.transport import telemetry_names
+from router.transport.telemetry import Telemetry
 
 FALSE_CLAIMS = "headrace.false_exploration_claims"
 FALSE_TIMES = "headrace.times_not_believed"
@@ -37,16 +37,16 @@ class GatewayMetrics:
         """Count with ``telemetry``; ``waiting``, ``spool_bytes`` and ``quarantined`` are read when somebody looks."""
         meter = telemetry.meter
         self._tracer = telemetry.tracer
-        self._queries = meter.create_counter(names.QUERIES)
-        self._failures = meter.create_counter(names.FAILURES)
-        self._shed = meter.create_counter(names.SHED)
-        self._logged = meter.create_counter(names.RECORDS_LOGGED)
+        self._queries = meter.create_counter(telemetry_names.QUERIES)
+        self._failures = meter.create_counter(telemetry_names.FAILURES)
+        self._shed = meter.create_counter(telemetry_names.SHED)
+        self._logged = meter.create_counter(telemetry_names.RECORDS_LOGGED)
         self._false_claims = meter.create_counter(FALSE_CLAIMS)
         self._false_times = meter.create_counter(FALSE_TIMES)
         self._no_lessons = meter.create_counter(NO_LESSONS)
         self._told: Counter[str] = Counter()
         self._wrong_clocks = 0
-        self._latency = meter.create_histogram(names.LATENCY, unit="ms")
+        self._latency = meter.create_histogram(telemetry_names.LATENCY, unit="ms")
         meter.create_observable_gauge("headrace.gateway.waiting", [_reading(waiting)])
         meter.create_observable_gauge("headrace.gateway.spool_bytes", [_reading(spool_bytes)], unit="By")
         meter.create_observable_gauge("headrace.gateway.quarantined", [_reading(quarantined)])
@@ -54,9 +54,9 @@ class GatewayMetrics:
     @contextmanager
     def answering(self, task: str, trace: Context) -> Iterator[Span]:
         """Count one query and its time, in a span that goes on from ``trace``."""
-        attributes = {names.TASK: task[:64]}
+        attributes = {telemetry_names.TASK: task[:64]}
         began = time.perf_counter()
-        with self._tracer.start_as_current_span(names.SPAN_GATEWAY, trace, attributes=attributes) as span:
+        with self._tracer.start_as_current_span(telemetry_names.SPAN_GATEWAY, trace, attributes=attributes) as span:
             try:
                 yield span
             except HeadraceError as error:
@@ -67,11 +67,11 @@ class GatewayMetrics:
 
     def logged(self, task: str, in_log: bool) -> None:
         """Count an answer that is durable, in the log or not."""
-        self._logged.add(int(in_log), {names.TASK: task})
+        self._logged.add(int(in_log), {telemetry_names.TASK: task})
 
     def no_lesson(self, task: str, problem: str, answer: str) -> None:
         """Count an answer that is kept out of the lessons; log the 1st, 2nd, 4th, 8th, ... of a task as samples."""
-        self._no_lessons.add(1, {names.TASK: task})
+        self._no_lessons.add(1, {telemetry_names.TASK: task})
         self._told[task] += 1
         if self._told[task].bit_count() == 1:
             shown = answer[:_SAMPLE_CHARACTERS]
@@ -81,11 +81,11 @@ class GatewayMetrics:
 
     def false_claim(self, task: str) -> None:
         """Count a query whose claimed draw did not verify."""
-        self._false_claims.add(1, {names.TASK: task})
+        self._false_claims.add(1, {telemetry_names.TASK: task})
 
     def false_time(self, task: str, caller: str) -> None:
         """Count a query whose device's clock can't be right; name the device the 1st, 2nd, 4th, 8th, ... time."""
-        self._false_times.add(1, {names.TASK: task})
+        self._false_times.add(1, {telemetry_names.TASK: task})
         self._wrong_clocks += 1
         if self._wrong_clocks.bit_count() == 1:
             log.warning("the clock of device %r is wrong: its rows certify nothing; set its time", caller)

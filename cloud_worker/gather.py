@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
-from router.errors import BadInputError, DeadlineError, NotPossibleError, OverloadedError, UnavailableError
+from router.core.errors import BadInputError, DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 log = logging.getLogger(__name__)
 

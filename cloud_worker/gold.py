@@ -37,8 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.store_engine import make_tables
-from router.distillation import Record, may_certify, unit_interval
-from router.exploration import SEED_BYTES, draw
+from router.core.domain.record import Record, may_certify, unit_interval
+from router.core.policy.exploration import SEED_BYTES, draw
 
 DOUBLE_SHARE = 0.1  # of the rows, labelled by two people
 HELD_SECONDS = 7 * 86_400.0  # a row that was taken and not labelled is then free again

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.stored import mode_of, read_object
-from router.task import Mode
+from router.core.domain.task import Mode
 
 _METADATA = MetaData()
 _HANDS = Table(

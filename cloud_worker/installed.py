@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloud_worker.extra import COMMAND, EXTRA
-from router.extras import needing
+from router.io.extras import needing
 
 NEEDED = (
     "deltalake",

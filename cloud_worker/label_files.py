@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from cloud_worker.gold import Key, Label
-from router.distillation import Record
-from router.errors import DataError
-from router.files import write_whole
-from router.lines import json_lines
+from router.core.domain.record import Record
+from router.core.errors import DataError
+from router.io.atomic_write import write_whole
+from router.io.json_lines import json_lines
 
 MOST_LABEL_BYTES = 64 * 1024
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cloud_worker.gold import Gold, Label
-from router.distillation import Record
+from router.core.domain.record import Record
 
 HELP = """\
 a label, or a part of it that no other has    keep it

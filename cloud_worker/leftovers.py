@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from router.errors import StartError
+from router.core.errors import StartError
 
 log = logging.getLogger(__name__)
 

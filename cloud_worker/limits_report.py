@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from router.budget import DAY_SECONDS, Spent
-from router.task import Limits
+from router.core.domain.task import Limits
+from router.core.policy.budget import DAY_SECONDS, Spent
 
 
 def describe_limits(limits: Limits, spent: Spent, now: float) -> dict[str, Any] | None:

@@ -13,10 +13,10 @@ from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
-from router.errors import ConfigError
-from router.interval import Interval
-from router.self_agreement import least_promise
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import ConfigError
+from router.core.monitoring.reference_consistency import least_promise
+from router.core.statistics.intervals import Interval
 
 _METADATA = MetaData()
 _JUDGES = Table(

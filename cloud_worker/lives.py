@@ -22,8 +22,8 @@ from sqlalchemy.schema import CreateTable
 
 from cloud_worker.store import Device
 from cloud_worker.stored import read_as
-from router.line import Spans
-from router.rollout import DeviceReport
+from router.core.certification.missing_rows import Spans
+from router.core.release.orders import DeviceReport
 
 TWINS = "twins"
 ADVICE = (

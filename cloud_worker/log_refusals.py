@@ -17,7 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from cloud_worker.log_files import logged_errors
 from cloud_worker.log_rows import SCHEMA, table_of
-from router.distillation import Record
+from router.core.domain.record import Record
 
 _ORDINARY = Record("probe", "probe", "probe", "probe", "probe", 1, 1.0, 1.0, "probe", "probe")
 _PREFIX = ".probe-"

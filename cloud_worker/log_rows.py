@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from cloud_worker.token_column import pack, unpack
-from router.distillation import Record, Source, Tried
+from router.core.domain.record import Record, Source, Tried
 
 log = logging.getLogger(__name__)
 

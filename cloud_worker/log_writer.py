@@ -18,7 +18,7 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.drainer import Drainer
 from cloud_worker.fleet_state import open_store
 from cloud_worker.repeats import Repeats
-from router.terminal import log_to_stderr
+from router.io.terminal import log_to_stderr
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from cloud_worker.config import CloudConfig
 from cloud_worker.encoder_source import check_encoder_source
 from cloud_worker.teacher_settings import EncoderSettings, VllmSettings
 from cloud_worker.wishes import starts_from_base
-from router.errors import ConfigError, ModelError
-from router.task import Kind, Task
+from router.core.domain.task import Kind, Task
+from router.core.errors import ConfigError, ModelError
 
 
 def check_named_models(config: CloudConfig) -> None:

@@ -35,10 +35,10 @@ from cloud_worker.fleet_state import look_into, open_store
 from cloud_worker.hands import Action, Hand, Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import whole_release
-from router.errors import ReleaseError, UnknownTaskError
-from router.table_view import show_table
-from router.task import Mode, Task
-from router.terminal import Screen, say
+from router.core.domain.task import Mode, Task
+from router.core.errors import ReleaseError, UnknownTaskError
+from router.io.table import show_table
+from router.io.terminal import Screen, say
 
 WhyOption = Annotated[str, typer.Option("--why", help="Reason, kept in the audit.", metavar="TEXT")]
 

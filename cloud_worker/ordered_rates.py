@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from cloud_worker.store import Device
-from router.exploration import Ordered
+from router.core.policy.exploration import Ordered
 
 MOST_KEPT = 64  # of a device and task
 

@@ -20,9 +20,9 @@ from cloud_worker.certificates import Certificates
 from cloud_worker.hands import Hand, Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import Store, TaskState
-from router.lookout import ALARMED
-from router.rollout import Order
-from router.task import Mode, Task
+from router.core.certification.live_watch import ALARMED
+from router.core.domain.task import Mode, Task
+from router.core.release.orders import Order
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ import ray
 from ray._private import services
 from ray._private.node import Node
 
-from router.errors import StartError
+from router.core.errors import StartError
 
 log = logging.getLogger(__name__)
 

@@ -32,10 +32,10 @@ from ray.util import get_node_ip_address
 from cloud_worker.gather import Ask, NotReachedError
 from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import NotNow, Question, Reply
-from router import names
-from router.address import Address
-from router.errors import UnavailableError
-from router.telemetry import Telemetry, TelemetrySettings, extract
+from router.core.errors import UnavailableError
+from router.transport import telemetry_names
+from router.transport.address import Address
+from router.transport.telemetry import Telemetry, TelemetrySettings, extract
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Copy:
 
         _stay_on_loopback()
         os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: copies share the machine
-        self._telemetry = Telemetry.start(names.SERVICE_CLOUD, telemetry)
+        self._telemetry = Telemetry.start(telemetry_names.SERVICE_CLOUD, telemetry)
         self._teacher = load_teacher(settings, cache)
         self._threads = ThreadPoolExecutor(self._teacher.threads, thread_name_prefix="teacher")
 
@@ -95,9 +95,9 @@ class Copy:
                 span.end()
 
     def _span(self, question: Question) -> Span:
-        attributes = {names.TEACHER: self._teacher.name}
+        attributes = {telemetry_names.TEACHER: self._teacher.name}
         return self._telemetry.tracer.start_span(
-            names.SPAN_TEACHER, context=extract(question.trace), attributes=attributes
+            telemetry_names.SPAN_TEACHER, context=extract(question.trace), attributes=attributes
         )
 
 

@@ -11,7 +11,7 @@ import json
 import logging
 from pathlib import Path
 
-from router.files import write_whole
+from router.io.atomic_write import write_whole
 
 log = logging.getLogger(__name__)
 

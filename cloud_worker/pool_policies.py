@@ -24,9 +24,9 @@ from cloud_worker.pool_attempts import PoolAttempts
 from cloud_worker.store import Store
 from cloud_worker.store_engine import make_tables
 from cloud_worker.words import WordHead
-from router.task import Mode, Task
-from router.tiers import PoolPolicy
-from router.watch import attempt_alpha
+from router.core.domain.task import Mode, Task
+from router.core.policy.pool_routing import PoolPolicy
+from router.core.statistics.e_process import attempt_alpha
 
 LOOK_SECONDS = 2.0  # between two looks of a gateway
 

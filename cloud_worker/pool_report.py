@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cloud_worker.pool_policies import Standing, StoredPolicy
-from router.task import Task
+from router.core.domain.task import Task
 
 
 def describe_pool(task: Task, policies: Sequence[StoredPolicy]) -> dict[str, Any] | None:

@@ -26,8 +26,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_worker.promise_report import STATES
-from router import names
-from router.errors import HeadraceError
+from router.core.errors import HeadraceError
+from router.transport import telemetry_names
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class PromiseMetrics:
     def _gauge(self, read: _Read) -> Callable[[CallbackOptions], list[Observation]]:
         def observe(_: CallbackOptions) -> list[Observation]:
             return [
-                Observation(value, {names.TASK: task, **more})
+                Observation(value, {telemetry_names.TASK: task, **more})
                 for task, promise in self._fresh().items()
                 for value, more in read(promise)
             ]

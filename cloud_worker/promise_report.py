@@ -22,17 +22,17 @@ from cloud_worker.limits_report import describe_limits
 from cloud_worker.pool_policies import StoredPolicy
 from cloud_worker.pool_report import describe_pool
 from cloud_worker.store import TaskState
-from router.budget import Spent
-from router.classes import ClassFigures
-from router.delay import detection_delay
-from router.drift import CHANCE, WINDOW_ROWS
-from router.interval import share_interval
-from router.lookout import ALARMED
-from router.proof import why_never_proved, why_unwatched
-from router.release import Manifest
-from router.rollout import TaskReport
-from router.task import NO_FLOOR, Mode, Task
-from router.watch import WORSE, Certificate
+from router.core.certification.certificate_validity import why_never_proved, why_unwatched
+from router.core.certification.class_gate import ClassFigures
+from router.core.certification.live_watch import ALARMED
+from router.core.domain.task import NO_FLOOR, Mode, Task
+from router.core.monitoring.drift import CHANCE, WINDOW_ROWS
+from router.core.policy.budget import Spent
+from router.core.release.manifest import Manifest
+from router.core.release.orders import TaskReport
+from router.core.statistics.detection_delay import detection_delay
+from router.core.statistics.e_process import WORSE, Certificate
+from router.core.statistics.intervals import share_interval
 
 RATIOS = (1.5, 2.0, 3.0)  # of the promise, whose finding is told
 NO_STUDENT = "everything escalates: the reference answers"

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from cloud_worker.limits_report import limit_lines
 from cloud_worker.pool_report import pool_lines
-from router.task import NO_FLOOR
+from router.core.domain.task import NO_FLOOR
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLOURS = {"proven": "green", "alarmed": "bold red", "blind": "bold yellow", "unproven": "bold yellow"}

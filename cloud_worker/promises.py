@@ -17,8 +17,8 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import Store, TaskState
 from cloud_worker.tallies import Tallies
-from router.classes import ClassFigures
-from router.task import Task
+from router.core.certification.class_gate import ClassFigures
+from router.core.domain.task import Task
 
 
 class Promises:

@@ -16,12 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from router.bounds import check_message
-from router.errors import BadInputError, UnknownTaskError
-from router.files import sync_folder, write_whole
-from router.judgement import DeviceStudent
-from router.opening import open_student
-from router.release import MANIFEST_FILE, File, Manifest, digest, is_plain_name, read_manifest, write_manifest
+from router.core.domain.prediction import DeviceStudent
+from router.core.errors import BadInputError, UnknownTaskError
+from router.core.release.manifest import (
+    MANIFEST_FILE,
+    File,
+    Manifest,
+    digest,
+    is_plain_name,
+    read_manifest,
+    write_manifest,
+)
+from router.io.atomic_write import sync_folder, write_whole
+from router.students.loader import open_student
+from router.transport.limit_checks import check_message
 from router.v1 import release_pb2, release_pb2_grpc
 
 CHUNK_BYTES = 16 * 1024  # so that on a slow line a query has little to wait for

@@ -13,9 +13,9 @@ from typing import Any
 
 from cloud_worker.language.rationales import CHECKS
 from cloud_worker.wishes import recipe_name, recipe_of, starts_from_base
-from router.errors import ConfigError
-from router.task import Kind, Task
-from router.writers.prompting import FIELD
+from router.core.domain.prompting import FIELD
+from router.core.domain.task import Kind, Task
+from router.core.errors import ConfigError
 
 SERVED = "served"
 FEW_SHOT = "few-shot"

@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from cloud_worker.wishes import LOGGED_ALTERNATIVES, instruction_of, wants_rationales, wants_tokens
-from router.agreement import parse_calls, parse_json, tool_calls_in
-from router.chat import calls_as_text, messages_as_json, transcript
-from router.distillation import Record, Source, Tried
-from router.exploration import is_explored
-from router.query import (
+from router.core.domain.agreement import parse_calls, parse_json, tool_calls_in
+from router.core.domain.chat import calls_as_text, messages_as_json, transcript
+from router.core.domain.prompting import limits_of
+from router.core.domain.query import (
     Answer,
     Attempt,
     Distribution,
@@ -35,8 +34,9 @@ from router.query import (
     Usage,
     Wanted,
 )
-from router.task import Judge, Kind, Task
-from router.writers.prompting import limits_of
+from router.core.domain.record import Record, Source, Tried
+from router.core.domain.task import Judge, Kind, Task
+from router.core.policy.exploration import is_explored
 
 _PARSERS: dict[Judge, Callable[[str], object]] = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
 

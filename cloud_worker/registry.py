@@ -18,9 +18,9 @@ from sqlalchemy.schema import CreateTable
 from cloud_worker.lives import Lives
 from cloud_worker.ordered_rates import OrderedRates
 from cloud_worker.store import DEVICES, Device, Store
-from router.door import ANONYMOUS
-from router.errors import BadInputError, NotPossibleError
-from router.rollout import is_device_name
+from router.core.errors import BadInputError, NotPossibleError
+from router.core.release.orders import is_device_name
+from router.transport.server import ANONYMOUS
 
 SILENT_SECONDS = 30 * 86_400.0
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select
 from sqlalchemy.schema import CreateTable
 
-from router.distillation import Record
-from router.line import is_kept_row
+from router.core.certification.missing_rows import is_kept_row
+from router.core.domain.record import Record
 
 _METADATA = MetaData()
 _REPEATS = Table(

@@ -26,10 +26,10 @@ from cloud_worker.sqlite_files import aside_in
 from cloud_worker.store import TaskState
 from cloud_worker.truths import Truths, truth_lines
 from cloud_worker.turned_away import TurnedAway, turned_lines
-from router.errors import HeadraceError, UnavailableError
-from router.interval import Interval
-from router.self_agreement import in_words
-from router.table_view import show_table
+from router.core.errors import HeadraceError, UnavailableError
+from router.core.monitoring.reference_consistency import in_words
+from router.core.statistics.intervals import Interval
+from router.io.table import show_table
 
 _TASK_HEADS = ("task", "release", "exploration", "mode", "watch", "phase", "rows")
 

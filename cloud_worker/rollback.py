@@ -18,10 +18,10 @@ from typing import Any
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.stored import read_object
-from router.errors import ReleaseError
-from router.proof import content_of, wished_now
-from router.release import Manifest
-from router.task import Task
+from router.core.certification.certificate_validity import content_of, wished_now
+from router.core.domain.task import Task
+from router.core.errors import ReleaseError
+from router.core.release.manifest import Manifest
 
 SERVED = frozenset({"champion", "retired"})
 

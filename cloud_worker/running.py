@@ -19,9 +19,9 @@ from typing import TextIO
 
 from pydantic import TypeAdapter
 
-from router.errors import StartError
-from router.files import write_whole
-from router.shown import in_line
+from router.core.errors import StartError
+from router.core.visible_text import in_line
+from router.io.atomic_write import write_whole
 
 _LOCK = "lock"
 _UP = "up.json"

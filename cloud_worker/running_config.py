@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.engine import make_url
 
 from cloud_worker.config import CloudConfig
-from router.files import write_whole
-from router.task import Task
+from router.core.domain.task import Task
+from router.io.atomic_write import write_whole
 
 _FILE = "config.json"
 _NAMED = ("tasks", "teachers", "servers")  # tables in which each entry has a name

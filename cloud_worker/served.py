@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cloud_worker.pool_policies import PoolPolicies, Standing, StoredPolicy
-from router.distillation import Record
-from router.lessons import Key
-from router.task import Task
-from router.tiers import said_by
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Key
+from router.core.policy.pool_routing import said_by
 
 _HAVE_SERVED = (Standing.SERVING, Standing.RETIRED, Standing.WITHDRAWN)
 

@@ -30,8 +30,8 @@ from pydantic_core import to_json
 from cloud_worker.spool_drain import SpoolDrain, pending_in, spools_in
 from cloud_worker.spool_file import bytes_used, open_or_make, transaction
 from cloud_worker.sqlite_files import Watched, guarded, is_damaged, put_aside
-from router.distillation import Record
-from router.errors import UnavailableError
+from router.core.domain.record import Record
+from router.core.errors import UnavailableError
 
 __all__ = [
     "MOST_PATIENCE_SECONDS",

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cloud_worker.spool_file import QUARANTINE, bytes_used, give_back, open_existing, transaction
 from cloud_worker.sqlite_files import aside_in, identity_of
-from router.distillation import Record
+from router.core.domain.record import Record
 
 MOST_BYTES_READ = 64 * 1024 * 1024
 _BUSY_MILLISECONDS = 5_000

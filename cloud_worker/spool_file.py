@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloud_worker.sqlite_files import DAMAGED, guarded, is_damaged, put_aside
-from router.files import sync_folder
+from router.io.atomic_write import sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -40,9 +40,9 @@ from cloud_worker.attempts import METADATA as ATTEMPTS
 from cloud_worker.attempts import Left, come_back, leave
 from cloud_worker.store_engine import Make, open_engine
 from cloud_worker.stored import mode_of, read_as
-from router.exploration import SEED_BYTES
-from router.rollout import DeviceReport
-from router.task import Mode, Task
+from router.core.domain.task import Mode, Task
+from router.core.policy.exploration import SEED_BYTES
+from router.core.release.orders import DeviceReport
 
 _METADATA = MetaData()
 _TASKS = Table(

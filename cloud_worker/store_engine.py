@@ -22,7 +22,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from cloud_worker.sqlite_files import guarded, identity_of, is_damaged, is_locked, put_aside
-from router.errors import HeadraceError, UnavailableError
+from router.core.errors import HeadraceError, UnavailableError
 
 log = logging.getLogger(__name__)
 

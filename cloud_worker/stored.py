@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from router.task import Mode
+from router.core.domain.task import Mode
 
 log = logging.getLogger(__name__)
 

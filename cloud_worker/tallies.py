@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from cloud_worker.stored import read_object
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
 
 METADATA = MetaData()
 SEEN = Table(

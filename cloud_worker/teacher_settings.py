@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from router.errors import ConfigError
+from router.core.errors import ConfigError
 
 LOADED_KINDS = frozenset({"encoder", "patterns", "generating", "vllm"})  # whose model may be a folder
 CALLS_OF_A_COPY = 2  # one computes, one waits beside it
@@ -155,7 +155,7 @@ class CompatibleSettings(RemoteSettings):
     @field_validator("url")
     @classmethod
     def _can_be_asked(cls, url: str) -> str:
-        from router.writers.served import read_url
+        from router.students.writers.server_writer import read_url
 
         try:
             read_url(url)

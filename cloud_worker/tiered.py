@@ -22,12 +22,12 @@ from cloud_worker.gather import Gatherer
 from cloud_worker.pool_policies import Serving, StoredPolicy
 from cloud_worker.records import Asked, Outcome, is_covered, problem_of, said_text
 from cloud_worker.teachers.base import Question, TeacherAnswer
-from router.arrays import Array
-from router.distillation import Tried
-from router.errors import HeadraceError
-from router.query import Wanted
-from router.text_confidence import LEAST_LOG_PROBABILITY
-from router.tiers import said_by
+from router.core.arrays import Array
+from router.core.domain.query import Wanted
+from router.core.domain.record import Tried
+from router.core.errors import HeadraceError
+from router.core.policy.pool_routing import said_by
+from router.core.policy.text_confidence import LEAST_LOG_PROBABILITY
 
 TOKEN_QUANTILE = 0.1  # of the token probabilities: how sure a written answer is
 MOST_OF_TIME = 0.5  # share of the time left that a cheaper teacher may take

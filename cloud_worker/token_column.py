@@ -14,7 +14,7 @@ import math
 import struct
 from collections.abc import Sequence
 
-from router.query import Distribution, TokenProbability
+from router.core.domain.query import Distribution, TokenProbability
 
 MOST_ALTERNATIVES = 5
 MOST_TEXT_BYTES = 48

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 from sqlalchemy.schema import CreateTable
 
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
 
 SLOT_SECONDS = 60
 KEPT_SECONDS = 2 * 86_400

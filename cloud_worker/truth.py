@@ -19,13 +19,13 @@ from cloud_worker.label_files import Expected, read_labels, write_rows
 from cloud_worker.labelling import Ask, Say, Session
 from cloud_worker.lives import Lives
 from cloud_worker.store import Store
-from router.apart import set_apart
-from router.clocks import not_from_the_future
-from router.distillation import Record
-from router.errors import UnknownTaskError
-from router.lessons import current
-from router.task import Kind, Task
-from router.terminal import Screen, say
+from router.core.certification.ambiguous_rows import set_apart
+from router.core.domain.believed_times import not_from_the_future
+from router.core.domain.record import Record
+from router.core.domain.task import Kind, Task
+from router.core.errors import UnknownTaskError
+from router.core.learning.training_rows import current
+from router.io.terminal import Screen, say
 
 DEFAULT_ROWS = 50
 

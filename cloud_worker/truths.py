@@ -17,8 +17,8 @@ from cloud_worker.competence_view import short_lines_of
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.feedback_report import feedback_of, warnings_of
 from cloud_worker.store import Store
-from router.errors import UnavailableError
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import UnavailableError
 
 
 class Truths:

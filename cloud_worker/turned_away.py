@@ -16,7 +16,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Column, Engine, Float, MetaData, String, Table, insert, select, update
 from sqlalchemy.schema import CreateTable
 
-from router.shown import in_line
+from router.core.visible_text import in_line
 
 WRITE_SECONDS = 1.0
 _MOST_SHOWN = 64  # characters of a name

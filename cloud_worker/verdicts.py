@@ -22,13 +22,13 @@ from cloud_worker.config import VerdictSettings
 from cloud_worker.encoder import weights_digest
 from cloud_worker.language.answering import write_ids
 from cloud_worker.language.architectures import Form, LanguageModel, load_model
-from router.errors import ModelError
-from router.files import write_whole
-from router.plain_text import plain_for
-from router.verdict import WORDING, Audit, Verdict, VerdictModel
-from router.writers.base import Prompt
-from router.writers.local import prompt_ids
-from router.writers.prompting import as_conversation
+from router.core.domain.generation import Prompt
+from router.core.domain.plain_text import plain_for
+from router.core.domain.prompting import as_conversation
+from router.core.errors import ModelError
+from router.core.evaluation.model_judge import WORDING, Audit, Verdict, VerdictModel
+from router.io.atomic_write import write_whole
+from router.students.writers.local_writer import prompt_ids
 
 TOP_TOKENS = 20  # read of the one token's distribution: what is not among them holds little
 

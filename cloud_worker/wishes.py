@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.task import Kind, Task
+from router.core.domain.task import Kind, Task
 
 DEFAULT_RECIPES = {Kind.TEXT: "responses", Kind.LABEL: "soft-labels"}
 LOGGED_ALTERNATIVES = 5  # likeliest tokens logged with each one, where a recipe learns from them

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from router.arrays import Array, Bools
+from router.core.arrays import Array, Bools
 
 if TYPE_CHECKING:  # sklearn is loaded with the first words: `status` reads none, and it takes a second
     from scipy.sparse import csr_matrix

@@ -28,7 +28,7 @@ from demo.story import next_release
 from demo.stream import Asked, send
 from demo.view import View
 from demo.workload import later_intents
-from router.errors import ConfigError, HeadraceError
+from router.core.errors import ConfigError, HeadraceError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from router.task import Judge, Kind
+from router.core.domain.task import Judge, Kind
 
 TASK = "commands"
 MOST_TOKENS = 64  # of the calls that one request means; the longest take about 30

@@ -17,8 +17,8 @@ from typer.core import TyperCommand
 
 from demo import report, story
 from demo.setting import Setting
-from router.errors import ConfigError, OperatorError
-from router.terminal import say_json
+from router.core.errors import ConfigError, OperatorError
+from router.io.terminal import say_json
 
 PRINTED = Path("-")
 

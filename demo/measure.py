@@ -19,11 +19,11 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.store import ReleaseRow
 from demo.setting import TASK, Places, Setting
 from demo.stream import Asked, is_local, query_id
-from router.client import AsyncClient
-from router.query import Consent, Route
-from router.release import Manifest
-from router.task import agree
-from router.watch import Certificate
+from router.client.grpc_client import AsyncClient
+from router.core.domain.query import Consent, Route
+from router.core.domain.task import agree
+from router.core.release.manifest import Manifest
+from router.core.statistics.e_process import Certificate
 
 WINDOW = 500
 CONCURRENCY = 32

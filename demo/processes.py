@@ -23,8 +23,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from demo import leash
-from router.channel import open_channel
-from router.errors import StartError
+from router.core.errors import StartError
+from router.transport.channel import open_channel
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from demo.measure import WINDOW
-from router.drawing import drawing
+from router.io.matplotlib_setup import drawing
 
 _SHARES = (
     ("answered on the device", "local_share"),

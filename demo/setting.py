@@ -13,9 +13,9 @@ from typing import Any
 from demo.configs import TASK, Models, Pace, cloud_toml, edge_toml, task_toml, teacher_toml
 from demo.tools.workload import generate as generate_requests
 from demo.workload import Line, Workload, generate
-from router.errors import ConfigError, DataError, StartError
-from router.lines import json_lines
-from router.task import Judge, Task
+from router.core.domain.task import Judge, Task
+from router.core.errors import ConfigError, DataError, StartError
+from router.io.json_lines import json_lines
 
 __all__ = [
     "DEFAULT_QUERIES",

@@ -21,8 +21,8 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.spool import pending_in
 from cloud_worker.store import Device, Store, TaskState
 from demo.setting import TASK
-from router.errors import UnavailableError
-from router.rollout import TaskReport
+from router.core.errors import UnavailableError
+from router.core.release.orders import TaskReport
 
 SETTLE_SECONDS = 1800.0
 POLL_SECONDS = 0.03

@@ -17,8 +17,8 @@ from typing import Any
 from cloud_worker.figures import Figures, Waiting
 from cloud_worker.store import TaskState
 from demo.measure import WINDOW
-from router.interval import share_interval
-from router.lookout import ALARMED
+from router.core.certification.live_watch import ALARMED
+from router.core.statistics.intervals import share_interval
 
 ONE_SIDED = 0.90  # a two-sided interval at 90 % has a lower end that holds at 95 %
 

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from demo.setting import TASK, Places, Setting
-from router.client import AsyncClient
-from router.errors import CallerError, DeadlineError, HeadraceError
-from router.query import Answer, Tier
+from router.client.grpc_client import AsyncClient
+from router.core.domain.query import Answer, Tier
+from router.core.errors import CallerError, DeadlineError, HeadraceError
 
 STRIDE = 100
 CONCURRENCY = 8

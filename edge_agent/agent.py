@@ -25,9 +25,9 @@ from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.thinking import Thinker, Thought, stays
 from edge_agent.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.upstream import Upstream
-from router import names
-from router.deferral import Action, Decision, decide
-from router.errors import (
+from router.core.domain.prediction import Judgement, score_of
+from router.core.domain.query import Answer, Attempt, Query, Reason, Route, check_query
+from router.core.errors import (
     BadInputError,
     CallerError,
     ConflictingQueryError,
@@ -40,8 +40,8 @@ from router.errors import (
     UnavailableError,
     UnknownTaskError,
 )
-from router.judgement import Judgement, score_of
-from router.query import Answer, Attempt, Query, Reason, Route, check_query
+from router.core.policy.deferral import Action, Decision, decide
+from router.transport import telemetry_names
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
 LEAST_THINKING = 0.05  # seconds that a student has at least
@@ -135,7 +135,7 @@ class Agent:
     async def _ask_unserved(self, hosted: HostedTask, query: Query, deadline: float) -> Answer:
         check_may_leave(hosted, query)
         seed, seconds = self._tasks.standing.seed, self._seconds_to_ask(deadline)
-        with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
+        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE):
             return await escalate_unserved(hosted, query, seed, self._upstream, self._outbox, seconds)
 
     async def _answer(self, case: Case) -> Answer:
@@ -223,8 +223,8 @@ class Agent:
         alone = judgement is None and not case.serving.is_loading
         ask = self._upstream.ask_patiently if alone else self._upstream.ask
         share = 0.5 if case.serving.is_loading else 1.0
-        with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE) as span:
-            span.set_attribute(names.REASON, decision.reason.value)
+        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE) as span:
+            span.set_attribute(telemetry_names.REASON, decision.reason.value)
             answer = await ask(asked, share * self._time_to_ask(case))
         provenance = replace(
             answer.provenance,
@@ -240,7 +240,7 @@ class Agent:
             raise NotPossibleError(f"queries of task {case.query.task!r} never leave this device")
         self._check_permit(case)
         case.permit.use()
-        with self._telemetry.tracer.start_as_current_span(names.SPAN_ESCALATE):
+        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE):
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
     async def _keep(self, case: Case, judgement: Judgement, decision: Decision, obstacle: Reason | None) -> Answer:

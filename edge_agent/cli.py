@@ -14,10 +14,10 @@ import edge_agent.installed  # noqa: F401 - first: ends the process with a line 
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import serve
 from edge_agent.installed import COMMAND, EXTRA
-from router.errors import HeadraceError
-from router.extras import import_problem
-from router.program import Program, VersionOption
-from router.terminal import LogLines, say
+from router.commands.program import Program, VersionOption
+from router.core.errors import HeadraceError
+from router.io.extras import import_problem
+from router.io.terminal import LogLines, say
 
 app = Program("headrace-edge", help="Answers queries on this device, escalates what it can't, and updates itself.")
 log = logging.getLogger("edge_agent")

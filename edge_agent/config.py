@@ -21,13 +21,13 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from router.address import plain_address
-from router.door import ANONYMOUS
-from router.errors import ConfigError
-from router.model_servers import Servers
-from router.rollout import DEVICE_NAME, MOST_NAME_CHARACTERS
-from router.settings import config_error, merged, read_toml
-from router.telemetry import TelemetrySettings
+from router.core.errors import ConfigError
+from router.core.release.orders import DEVICE_NAME, MOST_NAME_CHARACTERS
+from router.io.settings import config_error, merged, read_toml
+from router.students.server_settings import Servers
+from router.transport.address import plain_address
+from router.transport.server import ANONYMOUS
+from router.transport.telemetry import TelemetrySettings
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from router.query import Answer, Tier
+from router.core.domain.query import Answer, Tier
 
 LAST_ANSWERS = 500  # that the latencies are taken over
 
 
 @dataclass(slots=True)
 class Counters:
-    """The figures of one task; see ``router.rollout.TaskReport``."""
+    """The figures of one task; see ``router.core.release.orders.TaskReport``."""
 
     answered: int = 0
     kept: int = 0

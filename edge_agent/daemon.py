@@ -41,18 +41,18 @@ from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.thinking import Thinker
 from edge_agent.updater import AGENT_VERSION, Updater
 from edge_agent.upstream import Upstream
-from router import names
-from router.channel import open_bulk_channel, open_channel
-from router.door import Door, listen_for_stop
-from router.errors import StartError
-from router.files import write_whole
-from router.limits import MAX_ATTEMPT_BYTES
-from router.plain_names import why_too_long
-from router.rollout import DeviceReport
-from router.shown import in_line
-from router.student import KINDS
-from router.telemetry import Telemetry
-from router.text_student import text_kinds_here
+from router.core.domain.limits import MAX_ATTEMPT_BYTES
+from router.core.domain.plain_names import why_too_long
+from router.core.errors import StartError
+from router.core.release.orders import DeviceReport
+from router.core.visible_text import in_line
+from router.io.atomic_write import write_whole
+from router.students.onnx_student import KINDS
+from router.students.text_student import text_kinds_here
+from router.transport import telemetry_names
+from router.transport.channel import open_bulk_channel, open_channel
+from router.transport.server import Door, listen_for_stop
+from router.transport.telemetry import Telemetry
 from router.v1 import cascade_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Daemon:
             max_message_bytes=config.door.max_message_bytes,
             room_for_attempt=MAX_ATTEMPT_BYTES,
         )
-        self._exporters = Telemetry.start(names.SERVICE_EDGE, config.telemetry.settings)
+        self._exporters = Telemetry.start(telemetry_names.SERVICE_EDGE, config.telemetry.settings)
         telemetry = EdgeTelemetry(self._exporters)
         self._tasks = Tasks(
             config.data / "tasks",

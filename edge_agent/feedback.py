@@ -14,9 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from router.errors import OverloadedError
-from router.feedback import Allowance, Feedback, check_feedback, unknown_answer
-from router.query import Answer, Attempt, Query, Tier
+from router.core.domain.feedback import Allowance, Feedback, check_feedback, unknown_answer
+from router.core.domain.query import Answer, Attempt, Query, Tier
+from router.core.errors import OverloadedError
 
 log = logging.getLogger(__name__)
 

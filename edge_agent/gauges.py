@@ -9,17 +9,17 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from edge_agent.outbox import Outbox
 from edge_agent.tasks import Tasks
 from edge_agent.upstream import Upstream
-from router import names
+from router.transport import telemetry_names
 
 
 def add_gauges(meter: Meter, tasks: Tasks, outbox: Outbox, upstream: Upstream) -> None:
     """Report releases, outbox and reach through ``meter``."""
-    meter.create_observable_gauge(names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
+    meter.create_observable_gauge(telemetry_names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
     meter.create_observable_gauge(
-        names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
+        telemetry_names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
     )
-    meter.create_observable_gauge(names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
-    meter.create_observable_counter(names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])
+    meter.create_observable_gauge(telemetry_names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
+    meter.create_observable_counter(telemetry_names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])
 
 
 def _observe(read: Callable[[], list[Observation]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
@@ -28,7 +28,7 @@ def _observe(read: Callable[[], list[Observation]]) -> Callable[[CallbackOptions
 
 def _releases(tasks: Tasks) -> list[Observation]:
     return [
-        Observation(hosted.serving.manifest.number, {names.TASK: hosted.name})
+        Observation(hosted.serving.manifest.number, {telemetry_names.TASK: hosted.name})
         for hosted in tasks
         if hosted.serving is not None
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.extras import needing
+from router.io.extras import needing
 
 COMMAND, EXTRA = "headrace-edge", "edge"
 NEEDED = (

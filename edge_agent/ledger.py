@@ -20,8 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.aside import forsake
 from edge_agent.tasks import Tasks
-from router.budget import Spent, taken_up
-from router.files import write_whole
+from router.core.policy.budget import Spent, taken_up
+from router.io.atomic_write import write_whole
 
 log = logging.getLogger(__name__)
 

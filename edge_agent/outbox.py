@@ -26,11 +26,11 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 
 from edge_agent.outbox_file import OK, FileTroubleError, OutboxFile, Row, Written
-from router.errors import CallerError
-from router.line import LINE
-from router.query import Query
+from router.core.certification.missing_rows import LINE
+from router.core.domain.query import Query
+from router.core.errors import CallerError
+from router.transport.wire import query_from_proto, query_to_proto
 from router.v1 import cascade_pb2
-from router.wire import query_from_proto, query_to_proto
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from router.budget import Budget, Spent, allows, hold, release, seconds_until, spend
+from router.core.policy.budget import Budget, Spent, allows, hold, release, seconds_until, spend
 
 SHUT_SECONDS = 60.0  # several times what lies between two reports
 

@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from router.errors import ConflictingQueryError, HeadraceError, UnavailableError
-from router.query import Answer, Query
+from router.core.domain.query import Answer, Query
+from router.core.errors import ConflictingQueryError, HeadraceError, UnavailableError
 
 KEPT_SECONDS = 600.0
 MOST_KEPT = 20_000

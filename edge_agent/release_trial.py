@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.slots import Slot
-from router.errors import HeadraceError, ReleaseError, UnavailableError
-from router.opening import check_golden, open_student
-from router.release import MANIFEST_FILE, read_manifest
+from router.core.errors import HeadraceError, ReleaseError, UnavailableError
+from router.core.release.manifest import MANIFEST_FILE, read_manifest
+from router.students.loader import check_golden, open_student
 
 TRIAL_SECONDS = 600.0
 MOST_TOLD = 2000  # letters of a reason

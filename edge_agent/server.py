@@ -24,15 +24,15 @@ from edge_agent.recent import RecentAnswers
 from edge_agent.tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.thinking import stays
-from router import names
-from router import query as flow
-from router.door import caller_of
-from router.errors import BadInputError
-from router.feedback_wire import feedback_from_proto
-from router.propagation import extract
-from router.query import Query, check_query
+from router.core.domain import query as flow
+from router.core.domain.query import Query, check_query
+from router.core.errors import BadInputError
+from router.transport import telemetry_names
+from router.transport.feedback_wire import feedback_from_proto
+from router.transport.server import caller_of
+from router.transport.trace_context import extract
+from router.transport.wire import answer_to_proto, query_from_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
-from router.wire import answer_to_proto, query_from_proto
 
 SERVICE = "headrace.v1.Cascade"
 
@@ -92,18 +92,18 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left
         parent = extract(context.invocation_metadata())
-        with self._telemetry.tracer.start_as_current_span(names.SPAN_AGENT, context=parent) as span:
-            span.set_attributes({names.TASK: query.task, names.QUERY_ID: query.id})
+        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_AGENT, context=parent) as span:
+            span.set_attributes({telemetry_names.TASK: query.task, telemetry_names.QUERY_ID: query.id})
             answer = await self._recent.once(query, lambda: self._counted(query, seconds))
             self._note(query, answer, caller_of(context, self._insecure))
             provenance = answer.provenance
             span.set_attributes(
                 {
-                    names.TIER: provenance.tier.value,
-                    names.REASON: provenance.reason.value,
-                    names.RELEASE: provenance.release,
-                    names.DEGRADED: provenance.degraded,
-                    names.EXPLORED: provenance.explored,
+                    telemetry_names.TIER: provenance.tier.value,
+                    telemetry_names.REASON: provenance.reason.value,
+                    telemetry_names.RELEASE: provenance.release,
+                    telemetry_names.DEGRADED: provenance.degraded,
+                    telemetry_names.EXPLORED: provenance.explored,
                 }
             )
         return answer

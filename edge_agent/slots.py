@@ -22,9 +22,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.aside import forsake
-from router.errors import ReleaseError
-from router.files import sync_folder, write_whole
-from router.release import MANIFEST_FILE, File, Manifest, digest, read_manifest
+from router.core.errors import ReleaseError
+from router.core.release.manifest import MANIFEST_FILE, File, Manifest, digest, read_manifest
+from router.io.atomic_write import sync_folder, write_whole
 
 NAMES = ("a", "b")
 

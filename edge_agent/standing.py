@@ -15,9 +15,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from edge_agent.aside import forsake
-from router.exploration import SEED_BYTES
-from router.files import write_whole
-from router.rollout import Order, Orders
+from router.core.policy.exploration import SEED_BYTES
+from router.core.release.orders import Order, Orders
+from router.io.atomic_write import write_whole
 
 log = logging.getLogger(__name__)
 

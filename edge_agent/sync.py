@@ -20,10 +20,10 @@ from pathlib import Path
 from edge_agent.standing import Standing, save_standing
 from edge_agent.tasks import Tasks
 from edge_agent.upstream import Upstream
-from router.errors import DeadlineError, HeadraceError, UnavailableError
-from router.limits import MAX_REASON_BYTES
-from router.rollout import DeviceReport, Orders
-from router.shown import in_line
+from router.core.domain.limits import MAX_REASON_BYTES
+from router.core.errors import DeadlineError, HeadraceError, UnavailableError
+from router.core.release.orders import DeviceReport, Orders
+from router.core.visible_text import in_line
 
 log = logging.getLogger(__name__)
 

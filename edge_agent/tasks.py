@@ -22,18 +22,18 @@ from edge_agent.counters import Counters
 from edge_agent.purse import Permit, Purse
 from edge_agent.slots import Slot, Slots
 from edge_agent.standing import Standing
-from router.budget import Budget, Spent
-from router.deferral import Policy
-from router.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
-from router.exploration import is_explored
-from router.judgement import DeviceStudent
-from router.limits import MAX_REFUSED
-from router.opening import open_student
-from router.query import Consent, Query, Route
-from router.release import Manifest, is_plain_name
-from router.rollout import Order, TaskReport
-from router.shown import in_line
-from router.task import Mode
+from router.core.domain.limits import MAX_REFUSED
+from router.core.domain.prediction import DeviceStudent
+from router.core.domain.query import Consent, Query, Route
+from router.core.domain.task import Mode
+from router.core.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
+from router.core.policy.budget import Budget, Spent
+from router.core.policy.deferral import Policy
+from router.core.policy.exploration import is_explored
+from router.core.release.manifest import Manifest, is_plain_name
+from router.core.release.orders import Order, TaskReport
+from router.core.visible_text import in_line
+from router.students.loader import open_student
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from edge_agent.purse import Permit
 from edge_agent.tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream import Upstream
-from router.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
-from router.query import Answer, Consent, Query
-from router.task import agree
+from router.core.domain.query import Answer, Consent, Query
+from router.core.domain.task import agree
+from router.core.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What the agent counts, measures and traces of its queries.
 
 Rules:
- * Names come from ``router.names``, so that they join with the cloud's.
+ * Names come from ``router.transport.telemetry_names``, so that they join with the cloud's.
  * Nothing of what is asked or answered is in them.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from opentelemetry.trace import Tracer
 
-from router import names
-from router.query import Answer, Tier
-from router.telemetry import Telemetry
+from router.core.domain.query import Answer, Tier
+from router.transport import telemetry_names
+from router.transport.telemetry import Telemetry
 
 
 class EdgeTelemetry:
@@ -25,31 +25,31 @@ class EdgeTelemetry:
         """Count and trace with ``telemetry``."""
         meter = telemetry.meter
         self.tracer: Tracer = telemetry.tracer
-        self._queries = meter.create_counter(names.QUERIES)
-        self._escalations = meter.create_counter(names.ESCALATIONS)
-        self._explorations = meter.create_counter(names.EXPLORATIONS)
-        self._degradations = meter.create_counter(names.DEGRADATIONS)
-        self._disagreements = meter.create_counter(names.DISAGREEMENTS)
-        self._failures = meter.create_counter(names.FAILURES)
-        self._latency = meter.create_histogram(names.LATENCY, unit="ms")
+        self._queries = meter.create_counter(telemetry_names.QUERIES)
+        self._escalations = meter.create_counter(telemetry_names.ESCALATIONS)
+        self._explorations = meter.create_counter(telemetry_names.EXPLORATIONS)
+        self._degradations = meter.create_counter(telemetry_names.DEGRADATIONS)
+        self._disagreements = meter.create_counter(telemetry_names.DISAGREEMENTS)
+        self._failures = meter.create_counter(telemetry_names.FAILURES)
+        self._latency = meter.create_histogram(telemetry_names.LATENCY, unit="ms")
 
     def count_answer(self, task: str, answer: Answer, milliseconds: float) -> None:
         """One query was answered, ``milliseconds`` after it came."""
         provenance = answer.provenance
-        attributes = {names.TASK: task}
+        attributes = {telemetry_names.TASK: task}
         self._queries.add(1, attributes)
-        self._latency.record(milliseconds, {names.TASK: task, names.TIER: provenance.tier.value})
+        self._latency.record(milliseconds, {telemetry_names.TASK: task, telemetry_names.TIER: provenance.tier.value})
         if provenance.explored:
             self._explorations.add(1, attributes)
         if provenance.degraded:
-            self._degradations.add(1, {names.TASK: task, names.REASON: provenance.reason.value})
+            self._degradations.add(1, {telemetry_names.TASK: task, telemetry_names.REASON: provenance.reason.value})
         if provenance.tier is not Tier.DEVICE:
-            self._escalations.add(1, {names.TASK: task, names.REASON: provenance.reason.value})
+            self._escalations.add(1, {telemetry_names.TASK: task, telemetry_names.REASON: provenance.reason.value})
 
     def count_failure(self, task: str) -> None:
         """One query got an error."""
-        self._failures.add(1, {names.TASK: task})
+        self._failures.add(1, {telemetry_names.TASK: task})
 
     def count_disagreement(self, task: str) -> None:
         """The reference answered an explored query otherwise than the student had."""
-        self._disagreements.add(1, {names.TASK: task})
+        self._disagreements.add(1, {telemetry_names.TASK: task})

@@ -15,19 +15,21 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from router import names
-from router.chat import transcript
-from router.confidence import Calibration
-from router.deferral import Policy
-from router.errors import SpentError
-from router.feedback import Feedback
-from router.feedback_wire import feedback_from_proto
-from router.interception import NO_RETRY
-from router.query import Answer, GenerationLimits, Provenance, Query, Reason, Tier
-from router.release import MANIFEST_FILE, File, Golden, Manifest, StudentSpec, digest, write_manifest
-from router.rollout import DeviceReport, Order, Orders
-from router.task import Task
-from router.text_confidence import TEXT_SIGNALS, TextCalibration
+from router.core.domain.chat import transcript
+from router.core.domain.feedback import Feedback
+from router.core.domain.label_confidence import Calibration
+from router.core.domain.query import Answer, GenerationLimits, Provenance, Query, Reason, Tier
+from router.core.domain.task import Task
+from router.core.errors import SpentError
+from router.core.policy.deferral import Policy
+from router.core.policy.text_confidence import TEXT_SIGNALS, TextCalibration
+from router.core.release.manifest import MANIFEST_FILE, File, Golden, Manifest, StudentSpec, digest, write_manifest
+from router.core.release.orders import DeviceReport, Order, Orders
+from router.students.writers.testing import tiny_writer_files
+from router.transport import telemetry_names
+from router.transport.error_interceptor import NO_RETRY
+from router.transport.feedback_wire import feedback_from_proto
+from router.transport.wire import answer_to_proto, orders_to_proto, query_from_proto, report_from_proto
 from router.v1 import (
     cascade_pb2,
     cascade_pb2_grpc,
@@ -36,8 +38,6 @@ from router.v1 import (
     release_pb2,
     release_pb2_grpc,
 )
-from router.wire import answer_to_proto, orders_to_proto, query_from_proto, report_from_proto
-from router.writers.testing import tiny_writer_files
 
 SEED = bytes(range(32))
 TASK = Task("home", reference="simulated")
@@ -189,10 +189,10 @@ class CloudSimulator:
         if is_query and self.faults.unknown_task:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown on purpose")
         if is_query and self.faults.spent:
-            told = ((names.META_ERROR, SpentError.__name__), (names.META_PUSHBACK, NO_RETRY))
+            told = ((telemetry_names.META_ERROR, SpentError.__name__), (telemetry_names.META_PUSHBACK, NO_RETRY))
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "spent on purpose", told)
         if is_query and self.faults.pushback is not None:
-            pushback = ((names.META_PUSHBACK, str(int(1000 * self.faults.pushback))),)
+            pushback = ((telemetry_names.META_PUSHBACK, str(int(1000 * self.faults.pushback))),)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "shed on purpose", pushback)
 
     async def pieces(self, request: release_pb2.FetchRequest, context: _Context) -> AsyncIterator[bytes]:

@@ -20,19 +20,19 @@ import numpy as np
 from opentelemetry.trace import Tracer
 
 from edge_agent.tasks import Serving
-from router import names
-from router.agreement import tool_calls_in
-from router.arrays import Array
-from router.confidence import probabilities
-from router.errors import BadInputError, DeadlineError, HeadraceError, ModelError, TooLongError, UnavailableError
-from router.judgement import DeviceStudent, Judgement
-from router.limits import MAX_ANSWER_BYTES
-from router.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
-from router.release import Manifest
-from router.student import Student
-from router.task import Judge
-from router.text_student import TextStudent
-from router.writers.base import Written
+from router.core.arrays import Array
+from router.core.domain.agreement import tool_calls_in
+from router.core.domain.generation import Written
+from router.core.domain.label_confidence import probabilities
+from router.core.domain.limits import MAX_ANSWER_BYTES
+from router.core.domain.prediction import DeviceStudent, Judgement
+from router.core.domain.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
+from router.core.domain.task import Judge
+from router.core.errors import BadInputError, DeadlineError, HeadraceError, ModelError, TooLongError, UnavailableError
+from router.core.release.manifest import Manifest
+from router.students.onnx_student import Student
+from router.students.text_student import TextStudent
+from router.transport import telemetry_names
 
 SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has no student
 
@@ -76,8 +76,8 @@ class Thinker:
         student = serving.student
         if student is None or (isinstance(student, Student) and not query.text):
             return Thought()
-        with self._tracer.start_as_current_span(names.SPAN_STUDENT) as span:
-            span.set_attribute(names.RELEASE, serving.manifest.number)
+        with self._tracer.start_as_current_span(telemetry_names.SPAN_STUDENT) as span:
+            span.set_attribute(telemetry_names.RELEASE, serving.manifest.number)
             try:
                 async with asyncio.timeout(seconds):
                     judgement = await self._run(student, query)

@@ -15,9 +15,9 @@ from dataclasses import replace
 from edge_agent.outbox import Outbox
 from edge_agent.tasks import HostedTask
 from edge_agent.upstream import Upstream
-from router.errors import NotPossibleError, UnavailableError
-from router.exploration import is_explored
-from router.query import Answer, Attempt, Consent, Query, Reason, Route
+from router.core.domain.query import Answer, Attempt, Consent, Query, Reason, Route
+from router.core.errors import NotPossibleError, UnavailableError
+from router.core.policy.exploration import is_explored
 
 _AGAIN = "ask again in a moment"
 

@@ -27,9 +27,9 @@ from edge_agent.release_trial import try_release
 from edge_agent.slots import Slot
 from edge_agent.tasks import HostedTask, Tasks, open_slot
 from edge_agent.upstream import Upstream
-from router.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
-from router.release import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
-from router.rollout import Order
+from router.core.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
+from router.core.release.manifest import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
+from router.core.release.orders import Order
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 Rules:
  * One channel to one target, and one more connection for fetching releases, which gives way: while a query is on its
-   way the next piece waits, ``GIVE_WAY_SECONDS`` at most. What went wrong comes out as an error of ``router.errors``,
+   way the next piece waits, ``GIVE_WAY_SECONDS`` at most. What went wrong comes out as an error of ``router.core.errors``,
    and nothing else.
  * Who has a student asks once (``ask``): it fails fast, since a local answer stands behind it. gRPC retries by its
    service config within that one call, and nothing retries around it.
@@ -29,9 +29,9 @@ import grpc
 
 from edge_agent.breaker import Breaker, State
 from edge_agent.reach import Reach
-from router.bounds import check_message
-from router.channel import call_error
-from router.errors import (
+from router.core.domain.feedback import Feedback
+from router.core.domain.query import Answer, Query, Reason
+from router.core.errors import (
     BadInputError,
     CallerError,
     DeadlineError,
@@ -42,14 +42,14 @@ from router.errors import (
     SpentError,
     UnavailableError,
 )
-from router.feedback import Feedback
-from router.feedback_wire import feedback_to_proto
-from router.names import META_DEVICE, META_ERROR
-from router.propagation import inject
-from router.query import Answer, Query, Reason
-from router.rollout import DeviceReport, Orders
+from router.core.release.orders import DeviceReport, Orders
+from router.transport.channel import call_error
+from router.transport.feedback_wire import feedback_to_proto
+from router.transport.limit_checks import check_message
+from router.transport.telemetry_names import META_DEVICE, META_ERROR
+from router.transport.trace_context import inject
+from router.transport.wire import answer_from_proto, orders_from_proto, query_to_proto, report_to_proto
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2_grpc
-from router.wire import answer_from_proto, orders_from_proto, query_to_proto, report_to_proto
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

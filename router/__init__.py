@@ -10,12 +10,12 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from router.quiet import keep_libraries_quiet
+from router.io.quiet_libraries import keep_libraries_quiet
 
 if TYPE_CHECKING:
-    from router.client import AsyncClient, Client
-    from router.errors import CallerError, HeadraceError, ServiceError
-    from router.query import Answer, Consent, Message, Provenance, Query, Route, Tier
+    from router.client.grpc_client import AsyncClient, Client
+    from router.core.domain.query import Answer, Consent, Message, Provenance, Query, Route, Tier
+    from router.core.errors import CallerError, HeadraceError, ServiceError
 
 __all__ = [
     "Answer",
@@ -36,9 +36,9 @@ __all__ = [
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _HOMES = {
-    "router.client": ("AsyncClient", "Client"),
-    "router.errors": ("CallerError", "HeadraceError", "ServiceError"),
-    "router.query": ("Answer", "Consent", "Message", "Provenance", "Query", "Route", "Tier"),
+    "router.client.grpc_client": ("AsyncClient", "Client"),
+    "router.core.errors": ("CallerError", "HeadraceError", "ServiceError"),
+    "router.core.domain.query": ("Answer", "Consent", "Message", "Provenance", "Query", "Route", "Tier"),
 }
 
 

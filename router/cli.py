@@ -14,18 +14,18 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from router.backtest.cli import backtest
-from router.batch import AnswerFile, Tally, answer_as_json, ask_all
-from router.client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
-from router.conversation import chat
-from router.errors import HeadraceError
-from router.giving import feedback
-from router.piped import piped_question
-from router.program import Program, VersionOption
-from router.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
-from router.questions import check_questions, read_questions
-from router.reporting import check_said, reporting, who_answered
-from router.terminal import Screen, log_to_stderr, say, say_json
+from router.backtest.command import backtest
+from router.client.grpc_client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
+from router.commands.ask_file import AnswerFile, Tally, answer_as_json, ask_all
+from router.commands.chat import chat
+from router.commands.feedback import feedback
+from router.commands.output import check_said, reporting, who_answered
+from router.commands.piped_question import piped_question
+from router.commands.program import Program, VersionOption
+from router.commands.question_file import check_questions, read_questions
+from router.core.domain.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
+from router.core.errors import HeadraceError
+from router.io.terminal import Screen, log_to_stderr, say, say_json
 
 CONCURRENCY, MAX_CONCURRENCY = 8, 256
 PIPED = "-"  # stands for the question that comes through standard input

@@ -17,7 +17,7 @@ from cloud_worker.config import CloudConfig, read_config
 from cloud_worker.environment import prepare_environment
 from cloud_worker.running import wait_until_ended, who_runs
 from router import Client
-from router.distillation import Record, Source
+from router.core.domain.record import Record, Source
 
 TEXTS = 2000
 UP_SECONDS = 240
@@ -109,7 +109,7 @@ WORDS = {"lamp": "dark room the answer is on", "gadget": "unclear", "long": "a b
 
 def add_writer(folder, path):
     """Give the configuration at ``path`` a teacher that writes and gives reasons, and a task ``talk`` for it."""
-    from router.writers.testing import tiny_writer_files
+    from router.students.writers.testing import tiny_writer_files
 
     (folder / "writer").mkdir()
     for name, content in tiny_writer_files(WORDS).items():

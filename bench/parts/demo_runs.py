@@ -29,9 +29,9 @@ from cloud_worker.config import read_config
 from cloud_worker.publisher import Publisher
 from demo.setting import TASK
 from demo.workload import Line
-from router.guarantee import NEVER, propose
-from router.interval import share_interval
-from router.query import Query
+from router.core.domain.query import Query
+from router.core.statistics.intervals import share_interval
+from router.core.statistics.threshold_planning import NEVER, propose
 
 RUNS = Path("runs/bench")
 ONE_SIDED = 0.90  # a two-sided interval at 90 % has one-sided ends at 95 %

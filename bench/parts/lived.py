@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.parts.recorded_scores import OTHERS, SEEDS, SIZES, Recorded
-from router.backtest.life import Life
-from router.backtest.reading import Asked
+from router.backtest.history import Life
+from router.backtest.logs.reader import Asked
+from router.backtest.release_state import Release
 from router.backtest.replay import Replay
-from router.backtest.standing import Release
-from router.backtest.students import Fit, ReplayedStudent
-from router.confidence import Reading
-from router.distillation import Record
-from router.guarantee import NEVER
-from router.lessons import calibrating
-from router.measures import Calibrated, LabelMeasures
-from router.query import Query
-from router.refreshing import Pace
-from router.task import Objective, Task
+from router.backtest.student import Fit, ReplayedStudent
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.label_confidence import Reading
+from router.core.domain.query import Query
+from router.core.domain.record import Record
+from router.core.domain.task import Objective, Task
+from router.core.learning.held_out import Calibrated, LabelMeasures
+from router.core.learning.training_rows import calibrating
+from router.core.statistics.threshold_planning import NEVER
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -68,7 +68,7 @@ def _recorded(folder: Path) -> Recorded:
 
     from cloud_worker.encoder import load_encoder
     from cloud_worker.refresh.distil import Head
-    from router.lessons import Lessons
+    from router.core.learning.training_rows import Lessons
 
     torch.set_num_threads(1)
     encoder = load_encoder("minilm")

@@ -23,10 +23,10 @@ from transformers import GenerationConfig
 
 from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.batching import IGNORED, Batch, Encoded, collate, encode_prompt
-from router.errors import BadInputError, ModelError, TooLongError
-from router.query import FinishReason, TokenProbability
-from router.writers.base import Written
-from router.writers.local import FAILURES, alternatives, decoder_start, ends_of, failure, most_tokens
+from router.core.domain.generation import Written
+from router.core.domain.query import FinishReason, TokenProbability
+from router.core.errors import BadInputError, ModelError, TooLongError
+from router.students.writers.local_writer import FAILURES, alternatives, decoder_start, ends_of, failure, most_tokens
 
 BATCH = 64
 _LEAST_REST = 1e-9  # share of a text's probability that stays its own, whatever rounding says

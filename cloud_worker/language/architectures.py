@@ -1,7 +1,7 @@
 """Language models to train: loaded by name or folder, whole or truncated; ``families`` makes tiny ones on the spot.
 
 Rules:
- * What a device can run is loaded by the code that a device runs: ``router.writers.loading``.
+ * What a device can run is loaded by the code that a device runs: ``router.students.writers.transformers_loader``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from router.errors import ModelError
-from router.writers.loading import Form, LanguageModel, checked, load_language
+from router.core.errors import ModelError
+from router.students.writers.transformers_loader import Form, LanguageModel, checked, load_language
 
 __all__ = ["Form", "LanguageModel", "checked", "load_model", "truncate"]
 

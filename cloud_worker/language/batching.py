@@ -17,8 +17,8 @@ import torch
 from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.examples import Example, LabelExample, sample_of
 from cloud_worker.language.topk_loss import ABSENT
-from router.errors import ModelError, TooLongError
-from router.query import Distribution
+from router.core.domain.query import Distribution
+from router.core.errors import ModelError, TooLongError
 
 IGNORED = -100
 PART_TOKENS = 60  # of padding that a part of a step must save: what a part costs beside its tokens, on a processor

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from router.distillation import Record
-from router.query import Distribution
+from router.core.domain.query import Distribution
+from router.core.domain.record import Record
 
 SAMPLE_CHARACTERS = 200
 

@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from cloud_worker.language.architectures import Form, LanguageModel, checked
-from router.errors import ModelError
+from router.core.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)

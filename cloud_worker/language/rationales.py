@@ -12,8 +12,8 @@ import operator
 import re
 from collections.abc import Callable
 
-from router.distillation import Record
-from router.writers.prompting import split_answer
+from router.core.domain.prompting import split_answer
+from router.core.domain.record import Record
 
 Check = Callable[[Record], str]
 

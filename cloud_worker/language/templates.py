@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from router.errors import ConfigError
-from router.writers.prompting import FIELD, Template
+from router.core.domain.prompting import FIELD, Template
+from router.core.errors import ConfigError
 
 __all__ = ["FIELD", "Pattern", "Template"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from router.errors import BadInputError
+from router.core.errors import BadInputError
 
 PADDING, START, END, UNKNOWN, MASK = "<pad>", "<s>", "</s>", "<unk>", "<mask>"
 DIGITS = "0 1 2 3 4 5 6 7 8 9 1234567890 0987654321"

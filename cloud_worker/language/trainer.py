@@ -25,7 +25,7 @@ from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.batching import IGNORED, Batch, Encoded, by_length, collate, encode
 from cloud_worker.language.examples import Example, LabelExample
 from cloud_worker.language.topk_loss import ABSENT, topk_loss
-from router.errors import BadInputError, ModelError
+from router.core.errors import BadInputError, ModelError
 
 Progress = Callable[[float], None]
 

@@ -27,7 +27,7 @@ from cloud_worker.refresh.fitting import fit_student
 from cloud_worker.refresh.paying import paying
 from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import Store
-from router.distillation import Record
+from router.core.domain.record import Record
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cloud_worker.config import CloudConfig
-from router.task import Judge, Task, agree
-from router.trial import Judging
+from router.core.certification.trial import Judging
+from router.core.domain.task import Judge, Task, agree
 
 
 def agreeing(task: Task, config: CloudConfig) -> Judging:

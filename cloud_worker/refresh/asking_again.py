@@ -20,11 +20,11 @@ from cloud_worker.gather import Reply
 from cloud_worker.pool import application_of
 from cloud_worker.teachers.base import NotNow, Question
 from cloud_worker.wishes import instruction_of, wants_rationales
-from router.chat import messages_from_json
-from router.distillation import Record
-from router.errors import UnavailableError
-from router.query import Wanted
-from router.task import Kind, Task
+from router.core.domain.chat import messages_from_json
+from router.core.domain.query import Wanted
+from router.core.domain.record import Record
+from router.core.domain.task import Kind, Task
+from router.core.errors import UnavailableError
 
 _MILLISECONDS = 120_000.0  # nobody waits; what takes longer is asked another time
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from cloud_worker.refresh.reviewed import taught_of
 from cloud_worker.store import Store
 from cloud_worker.wishes import others_of, wants_queries
-from router.distillation import Record, is_set_aside, may_certify
-from router.lessons import Key, current
-from router.task import Task
+from router.core.domain.record import Record, is_set_aside, may_certify
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Key, current
 
 
 @dataclass(frozen=True, slots=True)

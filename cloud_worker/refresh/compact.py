@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from router.plain_text import plain_for
+from router.core.domain.plain_text import plain_for
 
 WIDTH = 128
 LAYERS = 2

@@ -20,9 +20,9 @@ from cloud_worker.language.recipes.reasoning import STEPS, Mixture
 from cloud_worker.language.recipes.step_by_step import PREDICT
 from cloud_worker.language.templates import Template
 from cloud_worker.wishes import recipe_name, recipe_of, wants_rationales
-from router.agreement import parse_calls, parse_json
-from router.distillation import Record
-from router.task import Judge, Task
+from router.core.domain.agreement import parse_calls, parse_json
+from router.core.domain.record import Record
+from router.core.domain.task import Judge, Task
 
 # What each recipe calls the template that the student reads in use; the others put it into a prompt of their own.
 _TEMPLATE = {"prompt-erasure": "lean"}

@@ -33,14 +33,14 @@ from cloud_worker.refresh.export import (
     head_model,
 )
 from cloud_worker.wishes import recipe_of, starts_from_base
-from router.confidence import Reading
-from router.distillation import Record
-from router.features import Features
-from router.lessons import Lessons, calibrating, fold_of, known_labels, lessons_of
-from router.measures import LabelMeasures, Measures
-from router.release import StudentSpec
-from router.student import OnnxEncoder, Student
-from router.task import Task
+from router.core.domain.label_confidence import Reading
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.learning.held_out import LabelMeasures, Measures
+from router.core.learning.training_rows import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.release.manifest import StudentSpec
+from router.students.feature_cache import Features
+from router.students.onnx_student import OnnxEncoder, Student
 
 if TYPE_CHECKING:
     from cloud_worker.refresh.pretrained import PretrainedStudent

@@ -22,10 +22,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cloud_worker.encoder import Encoder, pooled
 from cloud_worker.refresh.compact import MAX_TOKENS
-from router.judgement import DeviceStudent
-from router.query import Query
-from router.release import StudentSpec
-from router.student import Student
+from router.core.domain.prediction import DeviceStudent
+from router.core.domain.query import Query
+from router.core.release.manifest import StudentSpec
+from router.students.onnx_student import Student
 
 LEAST_EQUAL = 0.99  # share of texts on which int8 must answer as float32 does
 OPSET = 18

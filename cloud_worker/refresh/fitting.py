@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cloud_worker.refresh.distil import Fitted, Progress, Recipe, fit
-from router.distillation import Record
+from router.core.domain.record import Record
 
 WRITING = ("generator", "served")
 

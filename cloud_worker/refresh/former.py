@@ -16,15 +16,15 @@ from cloud_worker.certificates import Certificates
 from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import facts_of, is_same_release, whole_release
 from cloud_worker.store import ReleaseRow, Store
-from router.distillation import Record, may_certify
-from router.errors import HeadraceError
-from router.judgement import DeviceStudent
-from router.lookout import MOST_FORMER, MOST_SINCE, evidence_against
-from router.proof import OVERTAKEN, content_of
-from router.release import Manifest
-from router.student import KINDS
-from router.task import Task
-from router.trial import Judging
+from router.core.certification.certificate_validity import OVERTAKEN, content_of
+from router.core.certification.live_watch import MOST_FORMER, MOST_SINCE, evidence_against
+from router.core.certification.trial import Judging
+from router.core.domain.prediction import DeviceStudent
+from router.core.domain.record import Record, may_certify
+from router.core.domain.task import Task
+from router.core.errors import HeadraceError
+from router.core.release.manifest import Manifest
+from router.students.onnx_student import KINDS
 
 log = logging.getLogger(__name__)
 

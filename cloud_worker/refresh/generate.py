@@ -27,16 +27,16 @@ from cloud_worker.language.trainer import fit as train
 from cloud_worker.refresh.curriculum import Curriculum, curriculum_of
 from cloud_worker.refresh.distil import FOLDS, Fitted, Progress, Recipe
 from cloud_worker.wishes import recipe_of
-from router.distillation import Record
-from router.errors import BadInputError, ModelError
-from router.lessons import calibrating, fold_of, query_of
-from router.measures import TextMeasures
-from router.plain_text import plain_for
-from router.release import StudentSpec
-from router.task import Task
-from router.text_confidence import TEXT_SIGNALS
-from router.text_student import TextStudent
-from router.writers.base import Written
+from router.core.domain.generation import Written
+from router.core.domain.plain_text import plain_for
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.errors import BadInputError, ModelError
+from router.core.learning.held_out import TextMeasures
+from router.core.learning.training_rows import calibrating, fold_of, query_of
+from router.core.policy.text_confidence import TEXT_SIGNALS
+from router.core.release.manifest import StudentSpec
+from router.students.text_student import TextStudent
 
 log = logging.getLogger(__name__)
 

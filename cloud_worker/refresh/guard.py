@@ -40,18 +40,18 @@ from cloud_worker.rollback import is_same_release, mark_alarmed, mark_fallen, ro
 from cloud_worker.store import Store, TaskState
 from cloud_worker.tallies import Tallies
 from cloud_worker.traffic import Traffic
-from router.deferral import Policy
-from router.distillation import Record, may_certify
-from router.errors import HeadraceError
-from router.guarantee import NEVER
-from router.lessons import current, version_in_force
-from router.line import Spans
-from router.lookout import ALARMED, Lookout
-from router.refreshing import Champion, exploration_at_rest
-from router.release import Manifest
-from router.sighting import Hour, expected, is_blind
-from router.task import Task
-from router.trial import Judging
+from router.core.certification.live_watch import ALARMED, Lookout
+from router.core.certification.missing_rows import Spans
+from router.core.certification.refresh_schedule import Champion, exploration_at_rest
+from router.core.certification.trial import Judging
+from router.core.domain.record import Record, may_certify
+from router.core.domain.task import Task
+from router.core.errors import HeadraceError
+from router.core.learning.training_rows import current, version_in_force
+from router.core.monitoring.exploration_check import Hour, expected, is_blind
+from router.core.policy.deferral import Policy
+from router.core.release.manifest import Manifest
+from router.core.statistics.threshold_planning import NEVER
 
 log = logging.getLogger(__name__)
 

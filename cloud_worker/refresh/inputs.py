@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cloud_worker.figures import Drifted
-from router.distillation import Record
-from router.drift import WINDOW_ROWS, Sample, at_one_rate, compare
-from router.judgement import DeviceStudent
-from router.lessons import query_of, would_stay
-from router.student import Student
+from router.core.domain.prediction import DeviceStudent
+from router.core.domain.record import Record
+from router.core.learning.training_rows import query_of, would_stay
+from router.core.monitoring.drift import WINDOW_ROWS, Sample, at_one_rate, compare
+from router.students.onnx_student import Student
 
 MOST_BEFORE = 500  # latest of the rows that certified
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from statistics import median_low
 
 from cloud_worker.figures import Observed
-from router.distillation import Record, Source
-from router.lessons import would_stay
-from router.sighting import MOST_MEDIANS
-from router.trial import Judging
+from router.core.certification.trial import Judging
+from router.core.domain.record import Record, Source
+from router.core.learning.training_rows import would_stay
+from router.core.monitoring.exploration_check import MOST_MEDIANS
 
 
 class Observing:

@@ -14,9 +14,9 @@ from cloud_worker.fleet_limits import FleetLimits, Payment
 from cloud_worker.gather import Reply
 from cloud_worker.refresh.self_agreement import AskAgain
 from cloud_worker.teachers.base import TeacherAnswer
-from router.distillation import Record
-from router.errors import OverloadedError, UnavailableError
-from router.task import Task
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.errors import OverloadedError, UnavailableError
 
 
 def paying(ask: AskAgain, limits: FleetLimits) -> AskAgain:

@@ -24,9 +24,9 @@ from cloud_worker.language.architectures import LanguageModel, load_model
 from cloud_worker.language.recipes.soft_labels import label_examples
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.refresh import compact
-from router.lessons import Lessons
-from router.plain_text import plain_for
-from router.task import Task
+from router.core.domain.plain_text import plain_for
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Lessons
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ Rules:
 
 from __future__ import annotations
 
-from router.errors import HeadraceError
+from router.core.errors import HeadraceError
 
 
 def reason_of(error: BaseException) -> str:

@@ -42,15 +42,10 @@ from cloud_worker.refresh.self_agreement import AskAgain
 from cloud_worker.rollback import facts_of
 from cloud_worker.store import ReleaseRow, TaskState
 from cloud_worker.wishes import recipe_name
-from router.classes import figures_of
-from router.deferral import Policy
-from router.distillation import Record
-from router.errors import HeadraceError, ReleaseError
-from router.guarantee import NEVER, Point, Situation
-from router.lessons import Key, current, version_in_force, weights_of
-from router.lookout import ALARMED
-from router.proof import OVERTAKEN, why_made_for_another, wished_now
-from router.refreshing import (
+from router.core.certification.certificate_validity import OVERTAKEN, why_made_for_another, wished_now
+from router.core.certification.class_gate import figures_of
+from router.core.certification.live_watch import ALARMED
+from router.core.certification.refresh_schedule import (
     Champion,
     begin_trial,
     exploration_at_rest,
@@ -61,10 +56,15 @@ from router.refreshing import (
     waiting_share,
     why_no_trial,
 )
-from router.release import Golden, Lineage, Manifest
-from router.reliability import reliability_curve
-from router.task import Kind, Task
-from router.trial import Next, Trial
+from router.core.certification.trial import Next, Trial
+from router.core.domain.record import Record
+from router.core.domain.task import Kind, Task
+from router.core.errors import HeadraceError, ReleaseError
+from router.core.learning.reliability import reliability_curve
+from router.core.learning.training_rows import Key, current, version_in_force, weights_of
+from router.core.policy.deferral import Policy
+from router.core.release.manifest import Golden, Lineage, Manifest
+from router.core.statistics.threshold_planning import NEVER, Point, Situation
 
 log = logging.getLogger(__name__)
 

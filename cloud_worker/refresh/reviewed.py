@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cloud_worker.feedback import Feedbacks
 from cloud_worker.store import Store
-from router.distillation import Record
-from router.lessons import teachable, with_reviewed
+from router.core.domain.record import Record
+from router.core.learning.training_rows import teachable, with_reviewed
 
 
 def taught_of(rows: Sequence[Record], store: Store, task: str) -> list[Record]:

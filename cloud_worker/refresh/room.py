@@ -19,15 +19,15 @@ from cloud_worker.refresh.self_agreement import AskAgain, SecondAnswers, draws
 from cloud_worker.refresh.tiering import Tiering
 from cloud_worker.repeats import Repeats
 from cloud_worker.store import Store
-from router.apart import set_apart
-from router.clocks import not_from_the_future
-from router.distillation import Record
-from router.judgement import DeviceStudent
-from router.lessons import Key, current
-from router.line import lines_of, missed, settled
-from router.refreshing import Pace
-from router.task import Task
-from router.trial import Judging, Trial, certifying
+from router.core.certification.ambiguous_rows import set_apart
+from router.core.certification.missing_rows import lines_of, missed, settled
+from router.core.certification.refresh_schedule import Pace
+from router.core.certification.trial import Judging, Trial, certifying
+from router.core.domain.believed_times import not_from_the_future
+from router.core.domain.prediction import DeviceStudent
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Key, current
 
 
 @dataclass(slots=True)

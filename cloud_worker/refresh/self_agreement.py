@@ -20,12 +20,12 @@ from cloud_worker.lineages import Lineages
 from cloud_worker.records import said_text
 from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import NoAnswer
-from router.distillation import Record, may_certify
-from router.errors import UnavailableError
-from router.interval import Interval
-from router.self_agreement import breaks, in_words, least_promise, wanted
-from router.task import Task
-from router.trial import Judging
+from router.core.certification.trial import Judging
+from router.core.domain.record import Record, may_certify
+from router.core.domain.task import Task
+from router.core.errors import UnavailableError
+from router.core.monitoring.reference_consistency import breaks, in_words, least_promise, wanted
+from router.core.statistics.intervals import Interval
 
 log = logging.getLogger(__name__)
 

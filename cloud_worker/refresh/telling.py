@@ -16,12 +16,12 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.inputs import Inputs
 from cloud_worker.refresh.observing import Observing
 from cloud_worker.store import Store
-from router.distillation import Record
-from router.errors import HeadraceError
-from router.proof import content_of
-from router.release import Manifest
-from router.task import Mode, Task
-from router.trial import Judging, drawn_of
+from router.core.certification.certificate_validity import content_of
+from router.core.certification.trial import Judging, drawn_of
+from router.core.domain.record import Record
+from router.core.domain.task import Mode, Task
+from router.core.errors import HeadraceError
+from router.core.release.manifest import Manifest
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from cloud_worker.words import WordHead, fit_words
-from router.arrays import Array, Bools
-from router.task import Way
-from router.tiers import Line, PoolPolicy, Tier, sigmoid, transformed
+from router.core.arrays import Array, Bools
+from router.core.domain.task import Way
+from router.core.policy.pool_routing import Line, PoolPolicy, Tier, sigmoid, transformed
 
 PRICES = tuple(float(price) for price in np.geomspace(0.002, 1.0, 40))  # of one reference answer, in errors
 RIDGE = 1.0  # in rows

@@ -24,17 +24,17 @@ import numpy as np
 
 from cloud_worker.pool_policies import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
 from cloud_worker.refresh.tier_fitting import PRICES, Path, Seen, fit_path
-from router.arrays import Array, Bools, Ints
-from router.distillation import Record, may_certify
-from router.fleet_watch import FleetWatch
-from router.guarantee import Point, Situation, cautious_loss, plan
-from router.lessons import Key, would_stay
-from router.refreshing import PATIENCE, PATIENCE_ROWS, Pace
-from router.sharing import heard_lately, shared_fairly
-from router.task import Task
-from router.tiers import PoolPolicy, said_by
-from router.trial import LEAST_TRIED, Judging, is_kept_by_thinning
-from router.watch import attempt_alpha, is_certified, most_losses
+from router.core.arrays import Array, Bools, Ints
+from router.core.certification.device_shares import heard_lately, shared_fairly
+from router.core.certification.fleet_watch import FleetWatch
+from router.core.certification.refresh_schedule import PATIENCE, PATIENCE_ROWS, Pace
+from router.core.certification.trial import LEAST_TRIED, Judging, is_kept_by_thinning
+from router.core.domain.record import Record, may_certify
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Key, would_stay
+from router.core.policy.pool_routing import PoolPolicy, said_by
+from router.core.statistics.e_process import attempt_alpha, is_certified, most_losses
+from router.core.statistics.threshold_planning import Point, Situation, cautious_loss, plan
 
 log = logging.getLogger(__name__)
 

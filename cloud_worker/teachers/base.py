@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.query import Distribution, FinishReason, GenerationLimits, Message, TokenProbability, Tool, ToolCall, Wanted
+from router.core.domain.query import (
+    Distribution,
+    FinishReason,
+    GenerationLimits,
+    Message,
+    TokenProbability,
+    Tool,
+    ToolCall,
+    Wanted,
+)
 
 Progress = Callable[[str, float], None]  # what is done now, and how far it is, from 0 to 1
 

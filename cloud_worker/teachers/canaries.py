@@ -22,13 +22,13 @@ from typing import Any
 
 from cloud_worker.teacher_settings import RemoteSettings
 from cloud_worker.teachers.versions import version_of
-from router.agreement import normalised
-from router.errors import DataError, DeclinedError, HeadraceError, ModelError, UnavailableError
-from router.files import write_whole
-from router.lines import json_lines
-from router.query import GenerationLimits
-from router.writers.base import Prompt, Writer
-from router.writers.prompting import Template
+from router.core.domain.agreement import normalised
+from router.core.domain.generation import Prompt, Writer
+from router.core.domain.prompting import Template
+from router.core.domain.query import GenerationLimits
+from router.core.errors import DataError, DeclinedError, HeadraceError, ModelError, UnavailableError
+from router.io.atomic_write import write_whole
+from router.io.json_lines import json_lines
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from cloud_worker.teachers.canaries import canaries_of
 from cloud_worker.teachers.versions import version_of
 from cloud_worker.teachers.wording import Wording
 from cloud_worker.teachers.writing import WritingTeacher
-from router.errors import ConfigError
-from router.writers.base import Writer
-from router.writers.served import ServedWriter, read_url, way_to
+from router.core.domain.generation import Writer
+from router.core.errors import ConfigError
+from router.students.writers.server_writer import ServedWriter, read_url, way_to
 
 log = logging.getLogger(__name__)
 

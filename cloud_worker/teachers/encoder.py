@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from cloud_worker.encoder import Encoder, load_encoder
 from cloud_worker.teachers.base import NoAnswer, Progress, Question, TeacherAnswer
 from cloud_worker.teachers.examples import Example, read_examples
-from router.confidence import probabilities
-from router.errors import DataError
-from router.files import write_whole
-from router.query import Distribution
+from router.core.domain.label_confidence import probabilities
+from router.core.domain.query import Distribution
+from router.core.errors import DataError
+from router.io.atomic_write import write_whole
 
 TOP_LABELS = 10
 

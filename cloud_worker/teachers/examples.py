@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router.errors import DataError
-from router.lines import json_lines
+from router.core.errors import DataError
+from router.io.json_lines import json_lines
 
 
 @dataclass(frozen=True, slots=True)

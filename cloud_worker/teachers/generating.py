@@ -24,12 +24,12 @@ from cloud_worker.teachers.base import NotNow, Question, Reply
 from cloud_worker.teachers.versions import digest_of_model, version_of
 from cloud_worker.teachers.wording import Wording
 from cloud_worker.teachers.writing import WritingTeacher, answer_of
-from router.errors import BadInputError, ModelError
-from router.query import GenerationLimits
-from router.writers.base import DEFAULT_TOKENS, Prompt, Written
-from router.writers.loading import LanguageModel, fastest_device, load_language
-from router.writers.local import LocalWriter, most_tokens, prompt_ids
-from router.writers.prompting import as_conversation
+from router.core.domain.generation import DEFAULT_TOKENS, Prompt, Written
+from router.core.domain.prompting import as_conversation
+from router.core.domain.query import GenerationLimits
+from router.core.errors import BadInputError, ModelError
+from router.students.writers.local_writer import LocalWriter, most_tokens, prompt_ids
+from router.students.writers.transformers_loader import LanguageModel, fastest_device, load_language
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class _Conversing(LocalWriter):
     """Reads a text as a conversation of one turn, as servers do; without a chat template it stays a text."""
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
-        """Answer one prompt; see ``router.writers.base.Writer``."""
+        """Answer one prompt; see ``router.core.domain.generation.Writer``."""
         return super().write(as_conversation(prompt), limits, top_k)
 
 

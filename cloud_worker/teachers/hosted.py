@@ -16,17 +16,17 @@ from typing import Any
 from cloud_worker.teacher_settings import HostedSettings
 from cloud_worker.teachers.compatible import key_of, remote_teacher
 from cloud_worker.teachers.writing import WritingTeacher
-from router.chat import messages_as_dicts, tools_as_dicts
-from router.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
-from router.extras import advice
-from router.query import GenerationLimits
-from router.writers.base import DEFAULT_TOKENS, Prompt, Written
-from router.writers.completions import UNREADABLE, written_of
-from router.writers.habits import Habits
-from router.writers.once import Once
-from router.writers.prompting import as_conversation
-from router.writers.refusals import refusal
-from router.writers.served import MOST_ALTERNATIVES, response_format
+from router.core.domain.chat import messages_as_dicts, tools_as_dicts
+from router.core.domain.generation import DEFAULT_TOKENS, Prompt, Written
+from router.core.domain.prompting import as_conversation
+from router.core.domain.query import GenerationLimits
+from router.core.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
+from router.io.extras import advice
+from router.students.writers.chat_completion import UNREADABLE, written_of
+from router.students.writers.server_dialects import Habits
+from router.students.writers.server_refusals import refusal
+from router.students.writers.server_writer import MOST_ALTERNATIVES, response_format
+from router.students.writers.told_once import Once
 
 _SHOWN_CHARACTERS = 300
 
@@ -66,7 +66,7 @@ class HostedWriter:
         self._client = _client_without_redirects(self._litellm, provider, seconds)
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
-        """Answer one prompt; see ``router.writers.base.Writer``.
+        """Answer one prompt; see ``router.core.domain.generation.Writer``.
 
         Raises:
             TooLongError: The prompt is longer than the model's window.

@@ -31,11 +31,11 @@ from cloud_worker.teacher_settings import PatternsSettings
 from cloud_worker.teachers.base import NoAnswer, Question, Reply, TeacherAnswer
 from cloud_worker.teachers.examples import Example, read_examples
 from cloud_worker.teachers.versions import digest_of_file, digest_of_model, version_of
-from router.errors import BadInputError, ConfigError, ModelError
-from router.plain_text import plain_for
-from router.query import Distribution
-from router.writers.loading import Form, LanguageModel, fastest_device, load_language
-from router.writers.local import FAILURES, failure
+from router.core.domain.plain_text import plain_for
+from router.core.domain.query import Distribution
+from router.core.errors import BadInputError, ConfigError, ModelError
+from router.students.writers.local_writer import FAILURES, failure
+from router.students.writers.transformers_loader import Form, LanguageModel, fastest_device, load_language
 
 log = logging.getLogger(__name__)
 

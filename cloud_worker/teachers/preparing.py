@@ -11,7 +11,7 @@ from pathlib import Path
 from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import Progress
 from cloud_worker.teachers.loading import load_teacher
-from router.errors import HeadraceError, StartError, UnavailableError
+from router.core.errors import HeadraceError, StartError, UnavailableError
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cloud_worker.teachers.base import NoAnswer, Question, TeacherAnswer
 from cloud_worker.teachers.examples import read_examples
-from router.query import Distribution
+from router.core.domain.query import Distribution
 
 
 class RecordedTeacher:

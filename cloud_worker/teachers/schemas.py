@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from router.agreement import unfenced
+from router.core.domain.agreement import unfenced
 
 MOST_CHARACTERS = 64 * 1024  # of a schema
 MOST_STEPS = 20_000  # rules that are looked at for one answer, each time counted

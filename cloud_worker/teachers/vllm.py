@@ -23,9 +23,9 @@ from cloud_worker.teacher_settings import TeacherSettings, VllmSettings
 from cloud_worker.teachers.compatible import remote_teacher
 from cloud_worker.teachers.versions import digest_of_model
 from cloud_worker.teachers.writing import WritingTeacher
-from router.errors import StartError
-from router.extras import advice
-from router.writers.served import ServedWriter
+from router.core.errors import StartError
+from router.io.extras import advice
+from router.students.writers.server_writer import ServedWriter
 
 log = logging.getLogger(__name__)
 

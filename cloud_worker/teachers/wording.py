@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from cloud_worker.language.rationales import ANSWER_PHRASE, problem_in
 from cloud_worker.teachers.base import Question
 from cloud_worker.teachers.schemas import broken_rule
-from router.agreement import parse_json
-from router.writers.base import Prompt, Written
-from router.writers.prompting import Template, split_answer
-from router.writers.wholeness import EMPTY, flaw_of
+from router.core.domain.agreement import parse_json
+from router.core.domain.generation import Prompt, Written
+from router.core.domain.prompting import Template, split_answer
+from router.students.writers.whole_answer import EMPTY, flaw_of
 
 
 @dataclass(frozen=True, slots=True)

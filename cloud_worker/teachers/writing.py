@@ -18,9 +18,9 @@ from dataclasses import replace
 from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
 from cloud_worker.teachers.versions import instructed
 from cloud_worker.teachers.wording import Wording, reason_in
-from router.errors import BadInputError, DeclinedError, ModelError, UnavailableError
-from router.writers.base import Writer, Written
-from router.writers.wholeness import answer_in
+from router.core.domain.generation import Writer, Written
+from router.core.errors import BadInputError, DeclinedError, ModelError, UnavailableError
+from router.students.writers.whole_answer import answer_in
 
 log = logging.getLogger(__name__)
 

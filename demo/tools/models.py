@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cloud_worker import language
 from demo.configs import Models
-from router.errors import StartError
-from router.writers import loading
+from router.core.errors import StartError
+from router.students.writers import transformers_loader as loading
 
 KINDS = ("teacher", "base")
 CACHE = Path("runs") / "cache"

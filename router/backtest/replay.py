@@ -17,19 +17,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from router.backtest.life import Event, Life, Released, Served
-from router.backtest.reading import Asked
-from router.backtest.standing import Release, Standing
-from router.backtest.students import Fitter, ReplayedStudent
-from router.deferral import Action, Policy, decide
-from router.distillation import Record, Source
-from router.exploration import SEED_BYTES, is_explored
-from router.guarantee import NEVER, Situation, prospect
-from router.judgement import score_of
-from router.lessons import Key, teachable, weights_of
-from router.lookout import Lookout
-from router.query import Query
-from router.refreshing import (
+from router.backtest.history import Event, Life, Released, Served
+from router.backtest.logs.reader import Asked
+from router.backtest.release_state import Release, Standing
+from router.backtest.student import Fitter, ReplayedStudent
+from router.core.certification.live_watch import Lookout
+from router.core.certification.refresh_schedule import (
     Pace,
     begin_trial,
     exploration_at_rest,
@@ -38,8 +31,15 @@ from router.refreshing import (
     situation_of,
     waiting_share,
 )
-from router.task import Mode, Task, agree
-from router.trial import Next, Trial, certifying
+from router.core.certification.trial import Next, Trial, certifying
+from router.core.domain.prediction import score_of
+from router.core.domain.query import Query
+from router.core.domain.record import Record, Source
+from router.core.domain.task import Mode, Task, agree
+from router.core.learning.training_rows import Key, teachable, weights_of
+from router.core.policy.deferral import Action, Policy, decide
+from router.core.policy.exploration import SEED_BYTES, is_explored
+from router.core.statistics.threshold_planning import NEVER, Situation, prospect
 
 STRIDE = 100
 READ_AHEAD = 500

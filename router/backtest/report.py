@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from rich import box
 from rich.console import Console
 
-from router.backtest.answers import Answers, as_labels, describe_answers
-from router.backtest.reading import Log
+from router.backtest.labels import Answers, as_labels, describe_answers
+from router.backtest.logs.reader import Log
 from router.backtest.run import Plan, Result
-from router.refreshing import Pace
-from router.table_view import show_table
-from router.task import Judge
-from router.watch import attempt_alpha, expected_rows
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.task import Judge
+from router.core.statistics.e_process import attempt_alpha, expected_rows
+from router.io.table import show_table
 
 CAPTION = "local: on the device; cloud: asks the large model; last ¼: of the log"
 _HEADS = ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases")

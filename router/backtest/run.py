@@ -15,17 +15,17 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from router.backtest.answers import Answers, answers_of
-from router.backtest.figures import disagreement, figures, labelled, quarters, release_intervals, share
-from router.backtest.life import Life, Served
-from router.backtest.reading import Log
+from router.backtest.history import Life, Served
+from router.backtest.labels import Answers, answers_of
+from router.backtest.logs.reader import Log
+from router.backtest.metrics import disagreement, figures, labelled, quarters, release_intervals, share
 from router.backtest.replay import Replay
-from router.backtest.students import Fitter
-from router.delay import describe_delays
-from router.errors import ConfigError, DataError
-from router.interval import Interval, share_interval
-from router.refreshing import Pace
-from router.task import Judge, Objective, Task, agree
+from router.backtest.student import Fitter
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.task import Judge, Objective, Task, agree
+from router.core.errors import ConfigError, DataError
+from router.core.statistics.detection_delay import describe_delays
+from router.core.statistics.intervals import Interval, share_interval
 
 LEAST_QUERIES = 100
 TASK, REFERENCE = "backtest", "log"
@@ -123,7 +123,7 @@ def _part(progress: Progress, plan: Plan, before: int, queries: int) -> Callable
 def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
     texts = [row.text for row in log.rows]
     if plan.student == "hashed":
-        from router.backtest.hashed import HashedFitter  # scikit-learn: a second
+        from router.backtest.ngram_student import HashedFitter  # scikit-learn: a second
 
         return HashedFitter(texts)
     if plan.encoder is None:
@@ -132,7 +132,7 @@ def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
             "",
             "name the folder of --student encoder (model.onnx and tokenizer.json), or minilm",
         )
-    from router.backtest.encoded import EncoderFitter
+    from router.backtest.encoder_student import EncoderFitter
 
     return EncoderFitter(plan.encoder, _cache(plan), texts, lambda share: progress("reading texts", share))
 

@@ -8,8 +8,8 @@ import pytest
 
 from cloud_worker.bases import check_bases
 from cloud_worker.config import CloudConfig
-from router.errors import ConfigError
-from router.task import Judge, Kind, Task
+from router.core.domain.task import Judge, Kind, Task
+from router.core.errors import ConfigError
 
 FILES = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": ""}
 

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from cloud_worker.teachers.canaries import Canaries, read_canaries
-from router.errors import DataError, ModelError, UnavailableError
+from router.core.errors import DataError, ModelError, UnavailableError
 
 DAY = 86_400.0
 

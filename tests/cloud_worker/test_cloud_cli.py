@@ -12,8 +12,8 @@ import pytest
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.running import sole, wait_until_ended, who_runs
 from cloud_worker.testing import edge
-from router.errors import ConfigError, DataError, StartError
-from router.query import Query
+from router.core.domain.query import Query
+from router.core.errors import ConfigError, DataError, StartError
 
 CONFIG = """
 data = "data"

@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from cloud_worker.config import read_config
-from router.errors import ConfigError
+from router.core.errors import ConfigError
 
 GOOD = """
 data = "data"

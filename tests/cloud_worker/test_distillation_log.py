@@ -20,8 +20,8 @@ from cloud_worker.drainer import Drainer
 from cloud_worker.repeats import Repeats
 from cloud_worker.spool import Entry, Spool, StoredAnswer, pending_in
 from cloud_worker.store import Store
-from router.distillation import Record, Source, Tried
-from router.query import Distribution, TokenProbability
+from router.core.domain.query import Distribution, TokenProbability
+from router.core.domain.record import Record, Source, Tried
 
 DAY = 86_400.0
 NOON = 1_800_014_400.0 + DAY / 2

@@ -9,11 +9,11 @@ from cloud_worker.ordered_rates import MOST_KEPT, OrderedRates
 from cloud_worker.records import Asked, Outcome, record_of
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
-from router.distillation import may_certify
-from router.exploration import Ordered, draw, rate_in_force
-from router.query import Attempt, Query
-from router.rollout import DeviceReport, TaskReport
-from router.task import Task
+from router.core.domain.query import Attempt, Query
+from router.core.domain.record import may_certify
+from router.core.domain.task import Task
+from router.core.policy.exploration import Ordered, draw, rate_in_force
+from router.core.release.orders import DeviceReport, TaskReport
 
 TASK = Task("home", reference="big")
 HOUR = 3600.0

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cloud_worker.answer_tables import COLUMNS, chain_name, parse_chains, read_answers, read_bounds, read_prices
 from cloud_worker.chain_figures import evaluate_chains
 from cloud_worker.evaluate import evaluate
-from router.errors import DataError
+from router.core.errors import DataError
 
 MODELS = ("small", "middle", "large")
 HEADER = "query,model,log_confidence,correct,cost_usd,latency_ms,tokens_in,tokens_out"

@@ -17,17 +17,17 @@ from cloud_worker.gold import Gold
 from cloud_worker.refresh.reviewed import taught_of
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.store import Store
-from router.channel import open_channel
-from router.client import AsyncClient
-from router.distillation import Record, Source
-from router.door import Door
-from router.errors import BadInputError, CallerError, OverloadedError, UnknownTaskError
-from router.feedback import UNKNOWN_ANSWER, Feedback, Opinion
-from router.feedback_wire import feedback_to_proto
-from router.query import Answer, Attempt, Provenance, Tier
-from router.task import Cheaper, Task
+from router.client.grpc_client import AsyncClient
+from router.core.domain.feedback import UNKNOWN_ANSWER, Feedback, Opinion
+from router.core.domain.query import Answer, Attempt, Provenance, Tier
+from router.core.domain.record import Record, Source
+from router.core.domain.task import Cheaper, Task
+from router.core.errors import BadInputError, CallerError, OverloadedError, UnknownTaskError
+from router.transport.channel import open_channel
+from router.transport.feedback_wire import feedback_to_proto
+from router.transport.server import Door
+from router.transport.wire import answer_to_proto
 from router.v1 import cascade_pb2_grpc
-from router.wire import answer_to_proto
 
 CONFIG = """
 data = "data"

@@ -6,14 +6,14 @@ from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.registry import Registry
 from cloud_worker.store import ReleaseRow, Store
-from router import names
-from router.channel import open_channel
-from router.door import Door
-from router.exploration import SEED_BYTES
-from router.rollout import DeviceReport, TaskReport
-from router.task import Limits, Mode, Task
+from router.core.domain.task import Limits, Mode, Task
+from router.core.policy.exploration import SEED_BYTES
+from router.core.release.orders import DeviceReport, TaskReport
+from router.transport import telemetry_names
+from router.transport.channel import open_channel
+from router.transport.server import Door
+from router.transport.wire import orders_from_proto, report_to_proto
 from router.v1 import fleet_pb2, fleet_pb2_grpc
-from router.wire import orders_from_proto, report_to_proto
 
 DIGEST = "ab" * 32
 
@@ -38,7 +38,7 @@ async def stub(store):
 
 
 async def sync(stub, report, caller="kitchen"):
-    metadata = ((names.META_DEVICE, caller),)
+    metadata = ((telemetry_names.META_DEVICE, caller),)
     return orders_from_proto(await stub.Sync(report_to_proto(report), metadata=metadata, timeout=10))
 
 

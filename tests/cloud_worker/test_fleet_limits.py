@@ -9,9 +9,9 @@ from cloud_worker.fleet import FleetServicer
 from cloud_worker.fleet_limits import FleetLimits, share_of_device
 from cloud_worker.registry import Registry
 from cloud_worker.store import ReleaseRow, Store
-from router.errors import OverloadedError, SpentError
-from router.rollout import DeviceReport
-from router.task import Limits, Task
+from router.core.domain.task import Limits, Task
+from router.core.errors import OverloadedError, SpentError
+from router.core.release.orders import DeviceReport
 
 NOON = 20_000 * 86_400 + 43_200.0
 DAY = 86_400.0

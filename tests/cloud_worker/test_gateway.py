@@ -15,9 +15,10 @@ from cloud_worker.pool_policies import PoolPolicies, Proved, Standing, StoredPol
 from cloud_worker.store import Store
 from cloud_worker.testing import edge
 from cloud_worker.words import FEATURES, WordHead
-from router.channel import open_channel
-from router.distillation import Source
-from router.errors import (
+from router.core.domain.query import Attempt, Consent, Message, Query, Reason, Route, Tier, Wanted
+from router.core.domain.record import Source
+from router.core.domain.task import Way
+from router.core.errors import (
     BadInputError,
     CallerError,
     ConflictingQueryError,
@@ -26,12 +27,11 @@ from router.errors import (
     ServiceError,
     UnknownTaskError,
 )
-from router.exploration import is_explored
-from router.query import Attempt, Consent, Message, Query, Reason, Route, Tier, Wanted
-from router.release import read_manifest
-from router.task import Way
-from router.tiers import PoolPolicy
-from router.tiers import Tier as CheaperTier
+from router.core.policy.exploration import is_explored
+from router.core.policy.pool_routing import PoolPolicy
+from router.core.policy.pool_routing import Tier as CheaperTier
+from router.core.release.manifest import read_manifest
+from router.transport.channel import open_channel
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -4,7 +4,7 @@ import pytest
 
 from cloud_worker.gather import MOST_TRIES, Gatherer, NotReachedError
 from cloud_worker.teachers import NoAnswer, OutOfOrder, Question, TeacherAnswer
-from router.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
+from router.core.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 
 class PoolSimulator:

@@ -16,12 +16,12 @@ from cloud_worker.teachers import NoAnswer, Question, generating
 from cloud_worker.teachers.generating import GeneratingTeacher
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.wording import Wording
-from router.errors import ModelError
-from router.query import FinishReason, GenerationLimits, Message, Tool, Wanted
-from router.writers import loading
-from router.writers.loading import Form, LanguageModel
-from router.writers.local import LocalWriter
-from router.writers.testing import tiny_writer_files
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool, Wanted
+from router.core.errors import ModelError
+from router.students.writers import transformers_loader as loading
+from router.students.writers.local_writer import LocalWriter
+from router.students.writers.testing import tiny_writer_files
+from router.students.writers.transformers_loader import Form, LanguageModel
 
 # Each word knows what follows it; a chain holds a word once.
 WORDS = {"lamp": "dark room the answer is on", "gadget": "unclear", "json": "[1]", "long": "a b c d e f g"}

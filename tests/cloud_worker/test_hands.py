@@ -2,7 +2,7 @@ import pytest
 
 from cloud_worker.hands import Hand, Hands
 from cloud_worker.store import Store
-from router.task import Mode, Task
+from router.core.domain.task import Mode, Task
 
 
 @pytest.fixture

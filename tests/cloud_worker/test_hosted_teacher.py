@@ -10,11 +10,11 @@ import pytest
 from cloud_worker.teacher_settings import HostedSettings
 from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.hosted import HostedWriter, load_hosted_teacher
-from router.errors import BadInputError, HeadraceError, ModelError
-from router.extras import advice
-from router.query import GenerationLimits, Message, Tool, Wanted
-from router.writers.base import Prompt
-from router.writers.testing import FakeChatServer
+from router.core.domain.generation import Prompt
+from router.core.domain.query import GenerationLimits, Message, Tool, Wanted
+from router.core.errors import BadInputError, HeadraceError, ModelError
+from router.io.extras import advice
+from router.students.writers.testing import FakeChatServer
 
 PRICED = "openai/gpt-4o-mini"  # a name whose price litellm knows
 

@@ -3,7 +3,7 @@
 import io
 
 from cloud_worker.report import show_report
-from router.terminal import Screen
+from router.io.terminal import Screen
 
 
 def test_a_device_that_writes_escapes_and_markup_into_its_state_steers_no_terminal():

@@ -14,8 +14,8 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.gold import HELD_SECONDS, Gold, Label, place_of
 from cloud_worker.label_files import write_rows
 from cloud_worker.store import ReleaseRow, Store
-from router.distillation import Record, Source
-from router.task import Objective, Task
+from router.core.domain.record import Record, Source
+from router.core.domain.task import Objective, Task
 
 CONFIG = """
 data = "data"

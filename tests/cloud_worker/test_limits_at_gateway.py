@@ -10,12 +10,12 @@ from cloud_worker.records import Outcome
 from cloud_worker.spool import Spool
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
-from router import names
-from router.errors import SpentError, UnavailableError
-from router.query import Attempt, Query
-from router.task import Limits, Task
-from router.telemetry import Telemetry, TelemetrySettings
-from router.wire import query_to_proto
+from router.core.domain.query import Attempt, Query
+from router.core.domain.task import Limits, Task
+from router.core.errors import SpentError, UnavailableError
+from router.transport import telemetry_names
+from router.transport.telemetry import Telemetry, TelemetrySettings
+from router.transport.wire import query_to_proto
 
 FREE = Task("free", "big")
 
@@ -41,7 +41,7 @@ class Context:
         return 10.0
 
     def invocation_metadata(self):
-        return ((names.META_DEVICE, "kitchen"),)
+        return ((telemetry_names.META_DEVICE, "kitchen"),)
 
 
 class Gateway:

@@ -11,8 +11,8 @@ from cloud_worker.config import CloudConfig
 from cloud_worker.lineages import Lineages
 from cloud_worker.report import gather_report, show_report
 from cloud_worker.store import Store
-from router.errors import ConfigError
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import ConfigError
 
 TASK = Task("home", "big")
 

@@ -11,11 +11,11 @@ from cloud_worker.lives import ADVICE, MOST_LIVES, Lives
 from cloud_worker.registry import Registry
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.traffic import Traffic
-from router.apart import set_apart
-from router.distillation import Record, Source, had_to_be_asked, may_certify, may_teach
-from router.line import LINE, lines_of
-from router.rollout import DeviceReport, TaskReport
-from router.task import Task
+from router.core.certification.ambiguous_rows import set_apart
+from router.core.certification.missing_rows import LINE, lines_of
+from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
+from router.core.domain.task import Task
+from router.core.release.orders import DeviceReport, TaskReport
 
 A, B, OLD = "a" * 32, "b" * 32, ""
 

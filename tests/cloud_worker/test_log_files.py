@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cloud_worker.distillation_log import DistillationLog, records_of
-from router.distillation import Record
-from router.errors import UnavailableError
+from router.core.domain.record import Record
+from router.core.errors import UnavailableError
 
 NOW = 1_800_000_000.0
 
@@ -131,7 +131,7 @@ READING = """
 import contextlib, sys
 from pathlib import Path
 from cloud_worker.distillation_log import DistillationLog
-from router.errors import UnavailableError
+from router.core.errors import UnavailableError
 with contextlib.suppress(UnavailableError):
     DistillationLog(Path(sys.argv[1])).rows()
 """

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 from cloud_worker.config import CloudConfig
 from cloud_worker.named_models import check_named_models
 from cloud_worker.teacher_settings import EncoderSettings, RecordedSettings
-from router.errors import ConfigError
-from router.task import Judge, Kind, Task
+from router.core.domain.task import Judge, Kind, Task
+from router.core.errors import ConfigError
 
 TASK = Task("home", reference="big", student="encoder-head")
 RECORDED = RecordedSettings(name="big", answers="answers.jsonl")
@@ -113,7 +113,7 @@ def test_a_hubs_name_is_asked_of_the_hub(name, code, said, tmp_path):
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         program = (
             "import sys; from cloud_worker.encoder_source import check_encoder_source as check\n"
-            "from router.errors import ModelError\n"
+            "from router.core.errors import ModelError\n"
             f"try: check({name!r})\nexcept ModelError as error: print(error); sys.exit(81)"
         )
         place = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path)}

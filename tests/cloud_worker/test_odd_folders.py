@@ -7,9 +7,9 @@ import pytest
 from cloud_worker.config import read_config
 from cloud_worker.distillation_log import DistillationLog, records_of
 from cloud_worker.store import Store
-from router.distillation import Record
-from router.errors import ConfigError, UnavailableError
-from router.plain_names import why_no_folder
+from router.core.domain.plain_names import why_no_folder
+from router.core.domain.record import Record
+from router.core.errors import ConfigError, UnavailableError
 
 FILE = """
 data = {data}

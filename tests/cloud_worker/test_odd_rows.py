@@ -17,9 +17,9 @@ from cloud_worker.feedback import Feedbacks, Given
 from cloud_worker.repeats import Repeats
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.store import Store
-from router.distillation import Record
-from router.feedback import Opinion
-from router.query import Tier
+from router.core.domain.feedback import Opinion
+from router.core.domain.query import Tier
+from router.core.domain.record import Record
 
 NOW = 1_800_000_000.0
 LAST, EARLIER = 253_402_300_000.0, 90_000_000_000.0  # in the years 9999 and 4821

@@ -17,8 +17,8 @@ from cloud_worker.repeats import Repeats
 from cloud_worker.spool import Entry, Spool, SpoolDrain, StoredAnswer
 from cloud_worker.spool_drain import spooled_in
 from cloud_worker.store import Store
-from router.distillation import Record
-from router.errors import UnavailableError
+from router.core.domain.record import Record
+from router.core.errors import UnavailableError
 
 WRITER = """
 data = "data"

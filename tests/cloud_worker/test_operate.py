@@ -14,9 +14,9 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import mark_alarmed
 from cloud_worker.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
-from router.errors import ConfigError, ReleaseError, UnknownTaskError
-from router.task import Mode, Task
-from router.watch import Certificate, attempt_alpha
+from router.core.domain.task import Mode, Task
+from router.core.errors import ConfigError, ReleaseError, UnknownTaskError
+from router.core.statistics.e_process import Certificate, attempt_alpha
 
 CONFIG = """
 data = "data"

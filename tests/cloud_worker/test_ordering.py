@@ -15,16 +15,16 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import mark_alarmed, mark_fallen, roll_back
 from cloud_worker.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
-from router import names
-from router.channel import open_channel
-from router.door import Door
-from router.exploration import SEED_BYTES
-from router.proof import OVERTAKEN, wished_now
-from router.rollout import DeviceReport
-from router.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Task
+from router.core.certification.certificate_validity import OVERTAKEN, wished_now
+from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Task
+from router.core.policy.exploration import SEED_BYTES
+from router.core.release.orders import DeviceReport
+from router.core.statistics.e_process import Certificate, attempt_alpha
+from router.transport import telemetry_names
+from router.transport.channel import open_channel
+from router.transport.server import Door
+from router.transport.wire import orders_from_proto, report_to_proto
 from router.v1 import fleet_pb2_grpc
-from router.watch import Certificate, attempt_alpha
-from router.wire import orders_from_proto, report_to_proto
 
 LABELS = tuple(sorted(set(WORDS.values())))
 TASK = Task("home", reference="big", labels=LABELS)
@@ -68,7 +68,7 @@ class Cluster:
 
     async def sync(self, device="kitchen"):
         stub = fleet_pb2_grpc.FleetStub(self.channel)
-        metadata = ((names.META_DEVICE, device),)
+        metadata = ((telemetry_names.META_DEVICE, device),)
         return orders_from_proto(await stub.Sync(report_to_proto(DeviceReport(device)), metadata=metadata, timeout=10))
 
     async def order(self):

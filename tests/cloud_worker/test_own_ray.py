@@ -14,7 +14,7 @@ def init(**options):
         raise Exception({says!r})
     return "started"
 own_ray.ray.init = init
-from router.errors import StartError
+from router.core.errors import StartError
 try:
     print(own_ray.start_own_ray(1, "n"), len(tries))
 except StartError as error:

@@ -13,7 +13,7 @@ from cloud_worker.teacher_settings import PatternsSettings
 from cloud_worker.teachers import NoAnswer, Question
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.patterns import labelling_of
-from router.errors import ConfigError, DataError
+from router.core.errors import ConfigError, DataError
 
 PATTERNS = ("{text} this is about", "question : {text} topic :")
 SAID = {"light_on": "lamps", "weather": "rain", "music": "songs"}

@@ -9,8 +9,8 @@ import pytest
 from cloud_worker.pool import Copy
 from cloud_worker.teachers import NoAnswer, Question
 from cloud_worker.testing import edge
-from router.errors import ServiceError
-from router.telemetry import TelemetrySettings
+from router.core.errors import ServiceError
+from router.transport.telemetry import TelemetrySettings
 
 
 @pytest.fixture

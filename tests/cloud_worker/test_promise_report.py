@@ -12,14 +12,14 @@ from cloud_worker.promise_report import STATES, Known, describe
 from cloud_worker.promise_view import lines_of
 from cloud_worker.store import Store, TaskState
 from edge_agent.testing import WORDS, empty_release, tiny_release
-from router.budget import Spent
-from router.classes import ClassFigures
-from router.drift import Comparison
-from router.interval import share_interval
-from router.rollout import TaskReport
-from router.task import Exploration, Limits, Mode, Objective, Task
-from router.telemetry import Telemetry, TelemetrySettings
-from router.watch import Certificate, attempt_alpha
+from router.core.certification.class_gate import ClassFigures
+from router.core.domain.task import Exploration, Limits, Mode, Objective, Task
+from router.core.monitoring.drift import Comparison
+from router.core.policy.budget import Spent
+from router.core.release.orders import TaskReport
+from router.core.statistics.e_process import Certificate, attempt_alpha
+from router.core.statistics.intervals import share_interval
+from router.transport.telemetry import Telemetry, TelemetrySettings
 
 TASK = Task("home", reference="big")
 PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 412, 1, 9.0, attempt=1)

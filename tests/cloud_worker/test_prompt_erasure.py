@@ -6,9 +6,9 @@ from cloud_worker.records import Asked, Outcome, question_of, record_of
 from cloud_worker.refresh.curriculum import curriculum_of
 from cloud_worker.teachers.wording import Wording
 from cloud_worker.teachers.writing import WritingTeacher
-from router.query import Message, Query
-from router.task import Judge, Kind, Task
-from router.writers.base import Written
+from router.core.domain.generation import Written
+from router.core.domain.query import Message, Query
+from router.core.domain.task import Judge, Kind, Task
 
 RICH = "Think twice before you switch anything.\n{text}\nNow answer."
 TASK = Task(

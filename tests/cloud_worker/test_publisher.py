@@ -4,11 +4,11 @@ import grpc
 import pytest
 
 from cloud_worker.publisher import CHUNK_BYTES, Publisher, ReleasesServicer
-from router.channel import open_channel
-from router.deferral import Policy
-from router.door import Door
-from router.release import MANIFEST_FILE, Manifest, digest, read_manifest
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.policy.deferral import Policy
+from router.core.release.manifest import MANIFEST_FILE, Manifest, digest, read_manifest
+from router.transport.channel import open_channel
+from router.transport.server import Door
 from router.v1 import release_pb2, release_pb2_grpc
 
 TASK = Task("home", reference="big")

@@ -14,7 +14,7 @@ from cloud_worker.language.recipes.reasoning import Mixture
 from cloud_worker.language.trainer import Schedule
 from cloud_worker.recipe_options import LABEL_RECIPES, TEXT_RECIPES, TRAINING
 from cloud_worker.refresh.self_labelling import MOST_QUERIES
-from router.errors import ConfigError
+from router.core.errors import ConfigError
 
 HEAD = """
 data = "data"

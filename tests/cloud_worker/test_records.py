@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from cloud_worker.records import Asked, Outcome, answer_of, is_covered, question_of, record_of, shorten, verify_draw
 from cloud_worker.spool import Entry, Spool, SpoolDrain, StoredAnswer
 from cloud_worker.teachers import TeacherAnswer
-from router.chat import messages_as_json
-from router.distillation import Source, Tried, may_certify, may_teach
-from router.exploration import draw
-from router.query import (
+from router.core.domain.chat import messages_as_json
+from router.core.domain.query import (
     Attempt,
     Distribution,
     FinishReason,
@@ -24,8 +22,10 @@ from router.query import (
     ToolCall,
     Wanted,
 )
-from router.task import Judge, Kind, Task
-from router.wire import answer_from_proto, answer_to_proto
+from router.core.domain.record import Source, Tried, may_certify, may_teach
+from router.core.domain.task import Judge, Kind, Task
+from router.core.policy.exploration import draw
+from router.transport.wire import answer_from_proto, answer_to_proto
 
 SEED = bytes(range(32))
 TASK = Task("home", reference="big", version=3)

@@ -11,9 +11,9 @@ from cloud_worker.registry import SILENT_SECONDS, Registry
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.traffic import Traffic
 from cloud_worker.turned_away import TurnedAway, What, turned_lines
-from router.errors import BadInputError, HeadraceError, NotPossibleError
-from router.rollout import DeviceReport, TaskReport
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import BadInputError, HeadraceError, NotPossibleError
+from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture

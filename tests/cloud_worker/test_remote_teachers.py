@@ -14,10 +14,10 @@ from cloud_worker.teacher_settings import CompatibleSettings
 from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.preparing import prepare_teacher
-from router.errors import ConfigError, StartError, UnavailableError
-from router.query import FinishReason, GenerationLimits, Message, Tool, Wanted
-from router.telemetry import TelemetrySettings
-from router.writers.testing import FakeChatServer
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool, Wanted
+from router.core.errors import ConfigError, StartError, UnavailableError
+from router.students.writers.testing import FakeChatServer
+from router.transport.telemetry import TelemetrySettings
 
 REASON = Wanted(rationale=True)
 

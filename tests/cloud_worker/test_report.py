@@ -12,8 +12,8 @@ from cloud_worker.config import read_config
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.report import gather_report, show_report
 from cloud_worker.store import Store
-from router.distillation import Record
-from router.rollout import DeviceReport
+from router.core.domain.record import Record
+from router.core.release.orders import DeviceReport
 
 CONFIG = """
 data = "data"

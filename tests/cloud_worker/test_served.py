@@ -15,9 +15,9 @@ from cloud_worker.pool_policies import PoolPolicies, Standing, StoredPolicy
 from cloud_worker.served import pool_answers
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.words import FEATURES, WordHead
-from router.distillation import Record, Tried
-from router.task import Cheaper, Objective, Task, Way
-from router.tiers import PoolPolicy, Tier
+from router.core.domain.record import Record, Tried
+from router.core.domain.task import Cheaper, Objective, Task, Way
+from router.core.policy.pool_routing import PoolPolicy, Tier
 
 TASK = Task("home", "big", cheaper=Cheaper(("small",)), objective=Objective(min_accuracy=0.8))
 SURE, UNSURE = math.log(0.999), math.log(0.3)

@@ -15,8 +15,8 @@ from cloud_worker.gateway import reopened
 from cloud_worker.hands import Hands
 from cloud_worker.running import Up, announce, sole, who_runs
 from cloud_worker.running_config import keep_running, what_runs
-from router.rollout import DeviceReport, TaskReport
-from router.task import Mode
+from router.core.domain.task import Mode
+from router.core.release.orders import DeviceReport, TaskReport
 
 CONFIG = """
 data = "data"

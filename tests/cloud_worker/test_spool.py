@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cloud_worker.spool import STORED_ANSWER_SECONDS, Entry, Spool, SpoolDrain, StoredAnswer, pending_in
-from router.distillation import Record
-from router.errors import UnavailableError
+from router.core.domain.record import Record
+from router.core.errors import UnavailableError
 
 NOW = 1_800_000_000.0
 

@@ -23,8 +23,8 @@ from cloud_worker.running import sole
 from cloud_worker.running_config import keep_running
 from cloud_worker.store import Store
 from cloud_worker.tallies import Tallies
-from router.rollout import DeviceReport, TaskReport
-from router.task import Mode, Task
+from router.core.domain.task import Mode, Task
+from router.core.release.orders import DeviceReport, TaskReport
 
 CONFIG = """
 data = "data"

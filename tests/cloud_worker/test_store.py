@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.store import ReleaseRow, Store
-from router.exploration import SEED_BYTES
-from router.rollout import DeviceReport, TaskReport
-from router.task import Exploration, Mode, Task
+from router.core.domain.task import Exploration, Mode, Task
+from router.core.policy.exploration import SEED_BYTES
+from router.core.release.orders import DeviceReport, TaskReport
 
 OPEN_AND_MEET = """
 import sys

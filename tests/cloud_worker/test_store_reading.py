@@ -19,7 +19,7 @@ from cloud_worker.fleet_state import look_into
 from cloud_worker.hands import Hands
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import Store
-from router.errors import UnavailableError
+from router.core.errors import UnavailableError
 
 CONFIG = """
 data = "disk/data"

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from cloud_worker.store import Store
 from cloud_worker.tallies import Tallies
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture

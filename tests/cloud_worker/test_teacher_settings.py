@@ -10,7 +10,7 @@ import pytest
 from cloud_worker.config import read_config
 from cloud_worker.teacher_settings import KINDS
 from cloud_worker.token_column import MOST_BYTES
-from router.errors import ConfigError
+from router.core.errors import ConfigError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("\n## Teachers\n")[1].split("\n## ")[0]

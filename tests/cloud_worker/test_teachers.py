@@ -9,7 +9,7 @@ from cloud_worker.teachers.examples import read_examples
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.preparing import prepare_teacher
 from cloud_worker.teachers.recorded import RecordedTeacher
-from router.errors import DataError, ModelError
+from router.core.errors import DataError, ModelError
 
 EXAMPLES = """
 {"text": "turn on the light", "label": "light_on"}

@@ -8,10 +8,10 @@ import pytest
 
 from cloud_worker.distillation_log import DistillationLog, records_of
 from cloud_worker.testing import edge
-from router.chat import messages_from_json
-from router.distillation import may_certify, may_teach
-from router.errors import BadInputError, CallerError
-from router.query import FinishReason, GenerationLimits, Message, Query, Wanted
+from router.core.domain.chat import messages_from_json
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Query, Wanted
+from router.core.domain.record import may_certify, may_teach
+from router.core.errors import BadInputError, CallerError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

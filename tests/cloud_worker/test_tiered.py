@@ -14,11 +14,11 @@ from cloud_worker.records import Asked, question_of
 from cloud_worker.teachers import NoAnswer, TeacherAnswer
 from cloud_worker.tiered import TieredPool, log_confidence
 from cloud_worker.words import FEATURES, WordHead
-from router.distillation import Tried
-from router.errors import NotPossibleError
-from router.query import Attempt, Distribution, Query, Route, TokenProbability
-from router.task import Cheaper, Task, Way
-from router.tiers import PoolPolicy, Tier
+from router.core.domain.query import Attempt, Distribution, Query, Route, TokenProbability
+from router.core.domain.record import Tried
+from router.core.domain.task import Cheaper, Task, Way
+from router.core.errors import NotPossibleError
+from router.core.policy.pool_routing import PoolPolicy, Tier
 
 TASK = Task("home", reference="big", cheaper=Cheaper(("small", "middle"), seconds=0.2))
 SURE, UNSURE = math.log(0.999), math.log(0.3)

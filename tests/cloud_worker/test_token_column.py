@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_worker.token_column import MOST_ALTERNATIVES, MOST_BYTES, MOST_TEXT_BYTES, pack, unpack
-from router.query import Distribution, TokenProbability
+from router.core.domain.query import Distribution, TokenProbability
 
 log_probabilities = st.floats(-80, 0)
 texts = st.text(max_size=80)

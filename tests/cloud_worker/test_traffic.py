@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cloud_worker.store import Store
 from cloud_worker.traffic import KEPT_SECONDS, Passed, Traffic, growth
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.refresh.agreeing import agreeing, judged_by
 from cloud_worker.verdicts import Verdicts, check_audit, keep_audit, open_judge
-from router.errors import ConfigError, DataError, ModelError
-from router.interval import Interval
-from router.task import Judge, Task
-from router.verdict import Audit, VerdictModel
+from router.core.domain.task import Judge, Task
+from router.core.errors import ConfigError, DataError, ModelError
+from router.core.evaluation.model_judge import Audit, VerdictModel
+from router.core.statistics.intervals import Interval
 
 WORDING = "{question} {first} {second} same"
 SAME = {"red": "crimson", "crimson": "red", "blue": "azure", "azure": "blue"}

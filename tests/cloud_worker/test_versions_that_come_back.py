@@ -13,9 +13,9 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.rollback import mark_alarmed
 from cloud_worker.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
-from router.release import Lineage
-from router.task import Mode, Task
-from router.watch import Certificate, attempt_alpha
+from router.core.domain.task import Mode, Task
+from router.core.release.manifest import Lineage
+from router.core.statistics.e_process import Certificate, attempt_alpha
 
 FIRST = Task("home", reference="big")
 SECOND = replace(FIRST, version=2)

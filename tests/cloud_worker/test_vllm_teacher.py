@@ -8,9 +8,9 @@ from cloud_worker.teacher_settings import RecordedSettings, VllmSettings
 from cloud_worker.teachers import Question
 from cloud_worker.teachers.loading import load_teacher
 from cloud_worker.teachers.vllm import Endowment, check_engines, http_options, llm_arguments, url_of
-from router.errors import StartError
-from router.extras import advice
-from router.writers.testing import FakeChatServer
+from router.core.errors import StartError
+from router.io.extras import advice
+from router.students.writers.testing import FakeChatServer
 
 SETTINGS = VllmSettings(name="large", model="org/model", gpus=2, replicas=3, accelerator="H100", engine={"seed": 0})
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from router.extras import advice
+from router.io.extras import advice
 
 FORBIDDEN = ("ray", "torch", "transformers", "cloud_worker", "edge_agent", "demo", "deltalake", "onnx")
 

@@ -8,7 +8,7 @@ import pytest
 from cloud_worker.config import read_config
 from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.store import Store
-from router.distillation import Record
+from router.core.domain.record import Record
 
 CONFIG = """
 data = "data"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from router import errors
+from router.core import errors
 
 PAGE = Path(__file__).parents[2] / "docs" / "exit-codes.md"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import ConfigError
-from router.extras import advice, check_extra
+from router.core.errors import ConfigError
+from router.io.extras import advice, check_extra
 
 COMMANDS = {"headrace-edge": ("edge_agent", "edge"), "headrace-cloud": ("cloud_worker", "cloud")}
 

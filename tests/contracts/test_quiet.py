@@ -81,7 +81,7 @@ def test_the_witness_sees_who_asks_and_what_is_left(alone, tmp_path):
     "imports",
     [
         "import router; import onnxruntime as o; o.SessionOptions()",
-        "import router.opening",
+        "import router.students.loader",
         "import edge_agent.daemon",
         "import cloud_worker.encoder",
         "import cloud_worker; import onnxruntime, transformers, huggingface_hub",

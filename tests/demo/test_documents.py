@@ -9,7 +9,7 @@ import typer.main
 
 from demo.__main__ import app
 from demo.measure import figures
-from router.task import Objective
+from router.core.domain.task import Objective
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from demo.__main__ import app
 from demo.ending import PRINTED
 from demo.measure import figures
 from demo.setting import Setting
-from router.errors import ConfigError, OperatorError
+from router.core.errors import ConfigError, OperatorError
 
 COMMAND = typer.main.get_command(app)
 

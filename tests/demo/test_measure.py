@@ -10,8 +10,8 @@ from demo.measure import WINDOW, Row, figures, lost, rows_of, teacher_right
 from demo.setting import Setting
 from demo.stream import Asked, query_id
 from demo.workload import Line
-from router.errors import BadInputError, DeadlineError, UnavailableError
-from router.query import Answer, Provenance, Tier
+from router.core.domain.query import Answer, Provenance, Tier
+from router.core.errors import BadInputError, DeadlineError, UnavailableError
 
 DEVICES = ("edge-1", "edge-2")
 

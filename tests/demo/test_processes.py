@@ -12,7 +12,7 @@ import pytest
 
 from demo import processes
 from demo.processes import staged
-from router.errors import StartError
+from router.core.errors import StartError
 
 ROOT = Path(__file__).parents[2]
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"

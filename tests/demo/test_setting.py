@@ -11,9 +11,9 @@ from demo.configs import MOST_TOKENS, Models
 from demo.setting import Setting, free_ports, read_lines, workload, write_configs
 from demo.workload import Line
 from edge_agent.config import load_config
-from router.agreement import parse_calls
-from router.errors import ConfigError, DataError
-from router.task import Judge, Kind
+from router.core.domain.agreement import parse_calls
+from router.core.domain.task import Judge, Kind
+from router.core.errors import ConfigError, DataError
 
 
 @pytest.fixture

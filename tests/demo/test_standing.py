@@ -9,7 +9,7 @@ from cloud_worker.store import Store
 from demo.setting import TASK, Setting, write_configs
 from demo.standing import Freshness, Observer
 from demo.workload import Line
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture

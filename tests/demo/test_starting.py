@@ -13,7 +13,7 @@ from demo import starting
 from demo.processes import staged
 from demo.setting import free_ports
 from demo.starting import start_cloud
-from router.errors import StartError
+from router.core.errors import StartError
 
 ROOT = Path(__file__).parents[2]
 CLOUD = """

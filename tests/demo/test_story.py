@@ -6,8 +6,8 @@ from cloud_worker.figures import Figures, Waiting
 from cloud_worker.store import TaskState
 from demo.measure import WINDOW, Row, figures
 from demo.story import Newcomers, newcomers, next_release, told
-from router.lookout import ALARMED
-from router.task import Mode
+from router.core.certification.live_watch import ALARMED
+from router.core.domain.task import Mode
 
 WAITING = Waiting(release=3, rows=230, losses=2, expected_rows=369.2, rate=0.4, patience=1025, weight=210.4)
 

@@ -17,7 +17,7 @@ from demo.tools import models
 from demo.tools.grammar import ELSEWHERE, HOME, Grammar
 from demo.tools.making import MAKINGS, WINDOW, Making, make, shared_tokenizer
 from demo.tools.workload import generate, pairs
-from router.errors import StartError
+from router.core.errors import StartError
 
 MOST_SECONDS = 210.0
 SMALL = Making(HOME, 60, Size(width=48, layers=2, heads=2, window=WINDOW), Schedule(steps=90, batch=20, rate=5e-3))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from demo.tools import speech
 from demo.tools.grammar import ELSEWHERE, HOME, Call, Grammar, Slips, written
 from demo.tools.workload import generate, pairs
-from router.agreement import parse_calls, tool_call
+from router.core.domain.agreement import parse_calls, tool_call
 
 QUERIES = 6000
 ORDERLY = Slips(0.0, 0.0, 0.0, 0.0, 0.0)

@@ -16,9 +16,9 @@ from demo.standing import Standing
 from demo.stream import Asked, query_id
 from demo.view import View
 from demo.workload import Line
-from router.query import Answer, Provenance, Tier
-from router.rollout import DeviceReport, TaskReport
-from router.task import Mode
+from router.core.domain.query import Answer, Provenance, Tier
+from router.core.domain.task import Mode
+from router.core.release.orders import DeviceReport, TaskReport
 
 REPORT = TaskReport(TASK, active_release=4, answered=200, kept=150, explored_kept=40, explored_disagreed=1)
 

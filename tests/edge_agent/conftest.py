@@ -16,10 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
 from edge_agent.testing import TASK, WORDS, CloudSimulator, empty_release, tiny_release
-from router.channel import open_channel
-from router.query import Query
+from router.core.domain.query import Query
+from router.transport.channel import open_channel
+from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc
-from router.wire import answer_from_proto, query_to_proto
 
 ANSWERS = {**WORDS, "novel": "lights", "odd": "music"}
 

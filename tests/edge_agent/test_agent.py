@@ -7,13 +7,13 @@ import grpc
 import pytest
 
 from edge_agent.testing import TASK, WORDS, tiny_release
-from router.exploration import is_explored
-from router.names import META_DEVICE
-from router.query import Attempt, Consent, Query, Reason, Route, Tier, Wanted
-from router.task import Mode, Task
+from router.core.domain.query import Attempt, Consent, Query, Reason, Route, Tier, Wanted
+from router.core.domain.task import Mode, Task
+from router.core.policy.exploration import is_explored
+from router.transport.telemetry_names import META_DEVICE
+from router.transport.wire import query_to_proto
 from router.v1 import cascade_pb2_grpc
 from router.v1.cascade_pb2 import FeedbackRequest
-from router.wire import query_to_proto
 
 
 async def status_of(call):

@@ -3,7 +3,7 @@
 import pytest
 
 from edge_agent.config import check_addresses, load_config
-from router.errors import ConfigError
+from router.core.errors import ConfigError
 
 GOOD = 'device = "kitchen-1"\ndata = "state"\n[upstream]\ntarget = "127.0.0.1:7700"\n'
 SERVER = '[[servers]]\nmodel = "tiny"\nurl = "http://127.0.0.1:8080/v1"\n'

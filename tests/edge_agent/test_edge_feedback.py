@@ -4,11 +4,11 @@ import grpc
 import pytest
 
 from edge_agent.feedback import REMEMBERED_SECONDS, FeedbackDesk
-from router.errors import OverloadedError, UnknownTaskError
-from router.feedback import UNKNOWN_ANSWER, Feedback, Opinion
-from router.feedback_wire import feedback_to_proto
-from router.names import META_DEVICE
-from router.query import Answer, Attempt, Consent, Provenance, Query, Route, Tier
+from router.core.domain.feedback import UNKNOWN_ANSWER, Feedback, Opinion
+from router.core.domain.query import Answer, Attempt, Consent, Provenance, Query, Route, Tier
+from router.core.errors import OverloadedError, UnknownTaskError
+from router.transport.feedback_wire import feedback_to_proto
+from router.transport.telemetry_names import META_DEVICE
 from router.v1 import cascade_pb2_grpc
 
 ADA, EVE = ((META_DEVICE, "ada"),), ((META_DEVICE, "eve"),)

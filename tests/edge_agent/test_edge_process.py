@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from edge_agent.testing import TASK, WORDS, tiny_release
-from router.channel import open_channel
-from router.query import Tier
+from router.core.domain.query import Tier
+from router.transport.channel import open_channel
 
 OF_AN_AGENT = """
 import sys

@@ -10,11 +10,11 @@ import pytest
 from edge_agent.ledger import load_spent
 from edge_agent.purse import SHUT_SECONDS, Permit, Purse
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
-from router.budget import Budget, Spent
-from router.channel import call_error
-from router.errors import SpentError
-from router.query import Reason, Route, Tier
-from router.task import Task
+from router.core.domain.query import Reason, Route, Tier
+from router.core.domain.task import Task
+from router.core.errors import SpentError
+from router.core.policy.budget import Budget, Spent
+from router.transport.channel import call_error
 
 RARELY = 1e-9  # enough to cover queries, and too little to draw one here
 

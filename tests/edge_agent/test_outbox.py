@@ -10,8 +10,8 @@ import pytest
 
 from edge_agent.aside import MOST_KEPT, set_aside
 from edge_agent.outbox import Outbox
-from router.line import LINE
-from router.query import Attempt, Query, Reason
+from router.core.certification.missing_rows import LINE
+from router.core.domain.query import Attempt, Query, Reason
 
 
 def query(name):

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from edge_agent.recent import KEPT_SECONDS, RecentAnswers
-from router.errors import ConflictingQueryError, UnavailableError
-from router.query import Answer, Provenance, Query, Tier
+from router.core.domain.query import Answer, Provenance, Query, Tier
+from router.core.errors import ConflictingQueryError, UnavailableError
 
 
 class Clock:

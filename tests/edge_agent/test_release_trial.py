@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_agent.release_trial import try_release
 from edge_agent.slots import Slot
 from edge_agent.testing import TASK, WORDS, empty_release, served_release, tiny_release
-from router.errors import ReleaseError, UnavailableError
-from router.release import MANIFEST_FILE, File, digest, write_manifest
+from router.core.errors import ReleaseError, UnavailableError
+from router.core.release.manifest import MANIFEST_FILE, File, digest, write_manifest
 
 MORE_WORDS = {**WORDS, "novel": "lights", "odd": "music"}
 

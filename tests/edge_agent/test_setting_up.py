@@ -11,11 +11,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
-from router.exploration import is_explored
-from router.names import META_DEVICE
-from router.query import Attempt, Consent, Reason, Route, Tier
-from router.release import File, digest
-from router.task import Task
+from router.core.domain.query import Attempt, Consent, Reason, Route, Tier
+from router.core.domain.task import Task
+from router.core.policy.exploration import is_explored
+from router.core.release.manifest import File, digest
+from router.transport.telemetry_names import META_DEVICE
 
 
 async def status_of(call):

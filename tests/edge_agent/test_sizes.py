@@ -4,12 +4,12 @@ import pytest
 from grpc import aio
 
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
-from router.channel import call_error
-from router.errors import BadInputError, NotPossibleError, TooLargeError
-from router.query import Reason, Tier, Tool
-from router.rollout import DeviceReport, TaskReport
+from router.core.domain.query import Reason, Tier, Tool
+from router.core.errors import BadInputError, NotPossibleError, TooLargeError
+from router.core.release.orders import DeviceReport, TaskReport
+from router.transport.channel import call_error
+from router.transport.wire import report_to_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
-from router.wire import report_to_proto
 
 HUGE = 5 * 1024 * 1024
 KIB = 1024

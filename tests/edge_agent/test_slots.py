@@ -4,8 +4,8 @@ import pytest
 
 from edge_agent.slots import Slots
 from edge_agent.testing import TASK, WORDS, tiny_release
-from router.errors import ReleaseError
-from router.release import MANIFEST_FILE, File, digest, write_manifest
+from router.core.errors import ReleaseError
+from router.core.release.manifest import MANIFEST_FILE, File, digest, write_manifest
 
 
 def stage(slots, number, words=WORDS, committed=None):

@@ -5,8 +5,8 @@ import json
 
 from edge_agent.standing import Standing, load_standing, save_standing
 from edge_agent.testing import TASK, WORDS, tiny_release
-from router.query import Tier
-from router.rollout import Order, Orders
+from router.core.domain.query import Tier
+from router.core.release.orders import Order, Orders
 
 ORDER = Order("home", 3, "ab" * 32, 0.25, threshold=0.75, threshold_version=4)
 

@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent import teaching
 from edge_agent.testing import WORDS, tiny_release
-from router.task import Task
+from router.core.domain.task import Task
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import grpc
 import pytest
 
 from edge_agent.testing import TASK, served_release, tiny_release, tiny_text_release
-from router.query import FinishReason, GenerationLimits, Message, Reason, Route, Tier, Wanted
-from router.task import Judge, Kind
-from router.writers.local import LocalWriter
-from router.writers.testing import FakeChatServer
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Reason, Route, Tier, Wanted
+from router.core.domain.task import Judge, Kind
+from router.students.writers.local_writer import LocalWriter
+from router.students.writers.testing import FakeChatServer
 
 SAY = replace(TASK, kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT)
 WORDS = {"light": "lights on", "song": "music then stop"}

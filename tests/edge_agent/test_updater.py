@@ -9,10 +9,10 @@ import pytest
 from edge_agent import updater
 from edge_agent.testing import TASK, WORDS, tiny_release
 from edge_agent.updater import check_order
-from router.errors import ReleaseError
-from router.query import Reason, Tier
-from router.release import File, digest
-from router.rollout import Order
+from router.core.domain.query import Reason, Tier
+from router.core.errors import ReleaseError
+from router.core.release.manifest import File, digest
+from router.core.release.orders import Order
 
 MORE_WORDS = {**WORDS, "novel": "lights", "odd": "music"}
 

@@ -4,9 +4,9 @@ import pytest
 
 from edge_agent.standing import Standing
 from edge_agent.tasks import Tasks
-from router.errors import UnknownTaskError
-from router.rollout import Order
-from router.task import Mode
+from router.core.domain.task import Mode
+from router.core.errors import UnknownTaskError
+from router.core.release.orders import Order
 
 
 def test_a_task_that_the_cloud_has_withdrawn_is_served_no_longer_and_comes_back_with_its_order(tmp_path):

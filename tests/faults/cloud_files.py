@@ -35,14 +35,14 @@ from cloud_worker.running import Up, announce, sole
 from cloud_worker.running_config import keep_running
 from cloud_worker.spool import Entry, Spool, StoredAnswer
 from cloud_worker.teachers.base import TeacherAnswer
-from router.channel import open_channel
-from router.client import Client
-from router.distillation import Record
-from router.errors import HeadraceError
-from router.names import META_DEVICE
-from router.rollout import DeviceReport, TaskReport
+from router.client.grpc_client import Client
+from router.core.domain.record import Record
+from router.core.errors import HeadraceError
+from router.core.release.orders import DeviceReport, TaskReport
+from router.transport.channel import open_channel
+from router.transport.telemetry_names import META_DEVICE
+from router.transport.wire import report_to_proto
 from router.v1 import fleet_pb2_grpc
-from router.wire import report_to_proto
 
 LOGGED, SPOOLED = 55, 20  # rows in the log, the last in a commit after a checkpoint, and beside it
 CONFIG = """

@@ -19,11 +19,11 @@ from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import Daemon, _hold
 from edge_agent.outbox import Outbox
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
-from router.channel import open_channel
-from router.errors import ConfigError, HeadraceError, StartError
-from router.query import Attempt, Query, Reason
+from router.core.domain.query import Attempt, Query, Reason
+from router.core.errors import ConfigError, HeadraceError, StartError
+from router.transport.channel import open_channel
+from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc
-from router.wire import answer_from_proto, query_to_proto
 
 ROWS = 40  # that wait in the outbox
 CONFIG = 'device = "device-1"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n[upstream]\ntarget = "{target}"\n'

@@ -11,7 +11,7 @@ from cloud_worker import gateway
 from cloud_worker.config import read_config
 from cloud_worker.store import Store
 from cloud_worker.teachers.base import TeacherAnswer
-from router.door import listen_for_stop
+from router.transport.server import listen_for_stop
 
 
 async def answers(questions):

@@ -14,12 +14,12 @@ from cloud_worker.first_release import publish_first_releases
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
-from router import names
-from router.rollout import DeviceReport
-from router.task import Mode
+from router.core.domain.task import Mode
+from router.core.release.orders import DeviceReport
+from router.core.statistics.e_process import Certificate, attempt_alpha
+from router.transport import telemetry_names
+from router.transport.wire import orders_from_proto, report_to_proto
 from router.v1 import fleet_pb2_grpc
-from router.watch import Certificate, attempt_alpha
-from router.wire import orders_from_proto, report_to_proto
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -55,7 +55,7 @@ def serve_two_releases(place):
 def order(place):
     """What a device hears of the task."""
     with grpc.insecure_channel(f"127.0.0.1:{place.port}") as channel:
-        stub, metadata = fleet_pb2_grpc.FleetStub(channel), ((names.META_DEVICE, "kitchen"),)
+        stub, metadata = fleet_pb2_grpc.FleetStub(channel), ((telemetry_names.META_DEVICE, "kitchen"),)
         said = orders_from_proto(stub.Sync(report_to_proto(DeviceReport("kitchen")), metadata=metadata, timeout=30))
     [one] = said.tasks
     return one

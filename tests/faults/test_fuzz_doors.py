@@ -28,9 +28,9 @@ from cloud_worker.drainer import Drainer
 from cloud_worker.repeats import Repeats
 from cloud_worker.store import Store
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
-from router.client import Client
-from router.limits import LIMITS, Many
-from router.names import META_DEVICE
+from router.client.grpc_client import Client
+from router.core.domain.limits import LIMITS, Many
+from router.transport.telemetry_names import META_DEVICE
 from router.v1 import cascade_pb2, fleet_pb2, release_pb2
 
 pytestmark = pytest.mark.timeout(1800)

@@ -16,7 +16,7 @@ import pytest
 
 from cloud_worker.config import read_config
 from edge_agent.config import load_config
-from router.errors import ConfigError
+from router.core.errors import ConfigError
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -12,12 +12,12 @@ import sys
 from dataclasses import replace
 
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
-from router.channel import open_channel
-from router.query import Query
-from router.release import MANIFEST_FILE, digest, write_manifest
-from router.rollout import Order
+from router.core.domain.query import Query
+from router.core.release.manifest import MANIFEST_FILE, digest, write_manifest
+from router.core.release.orders import Order
+from router.transport.channel import open_channel
+from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc
-from router.wire import answer_from_proto, query_to_proto
 
 TIMES = int(os.environ.get("HEADRACE_FUZZ", "1"))
 SEED = int(os.environ.get("HEADRACE_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)

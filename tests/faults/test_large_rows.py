@@ -9,7 +9,7 @@ from cloud_worker.distillation_log import DistillationLog
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.publisher import Publisher
 from cloud_worker.store import Store
-from router.query import MAX_TEXT_BYTES
+from router.core.domain.query import MAX_TEXT_BYTES
 
 COMMITS, ROWS = 4, 50  # in each commit
 MOST = 2.0  # megabytes kept in memory, of one of text

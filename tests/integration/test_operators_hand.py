@@ -17,13 +17,13 @@ from cloud_worker.traffic import Traffic
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
 from edge_agent.testing import WORDS, tiny_release
-from router.channel import open_channel
-from router.door import Door
-from router.query import Query, Tier
-from router.rollout import DeviceReport
-from router.task import Mode, Task
+from router.core.domain.query import Query, Tier
+from router.core.domain.task import Mode, Task
+from router.core.release.orders import DeviceReport
+from router.transport.channel import open_channel
+from router.transport.server import Door
+from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
-from router.wire import answer_from_proto, query_to_proto
 
 TASK = Task("home", reference="big")
 OTHER = {**WORDS, "lamp": "music"}  # what the later release says otherwise

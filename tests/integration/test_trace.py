@@ -15,13 +15,19 @@ from rich.console import Console
 from demo.setting import TASK, Setting, write_configs
 from demo.starting import running
 from demo.workload import Line
-from router import names
-from router.client import AsyncClient
+from router.client.grpc_client import AsyncClient
+from router.transport import telemetry_names
 
 pytestmark = pytest.mark.timeout(300)
 
 LINES = (Line("turn on the light", "light_on"), Line("make it warmer", "heat_up"))
-EXPECTED = {names.SPAN_CLIENT, names.SPAN_AGENT, names.SPAN_ESCALATE, names.SPAN_GATEWAY, names.SPAN_TEACHER}
+EXPECTED = {
+    telemetry_names.SPAN_CLIENT,
+    telemetry_names.SPAN_AGENT,
+    telemetry_names.SPAN_ESCALATE,
+    telemetry_names.SPAN_GATEWAY,
+    telemetry_names.SPAN_TEACHER,
+}
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
@@ -54,7 +60,7 @@ async def test_one_trace_joins_client_agent_gateway_and_teacher(tmp_path, monkey
     setting = Setting(tmp_path, LINES, LINES, "recorded", "encoder-head", 0.02, 0.95, 1, 0.0, False, False)
     places = write_configs(setting)
     async with running(setting.folder, places, Console(quiet=True)):
-        provider = TracerProvider(resource=Resource.create({"service.name": names.SERVICE_CLIENT}))
+        provider = TracerProvider(resource=Resource.create({"service.name": telemetry_names.SERVICE_CLIENT}))
         provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(collector.target, insecure=True)))
         async with AsyncClient(places.agent_targets[0], insecure=True, tracer=provider.get_tracer("test")) as client:
             answer = await client.ask(LINES[0].text, TASK)
@@ -64,7 +70,7 @@ async def test_one_trace_joins_client_agent_gateway_and_teacher(tmp_path, monkey
                 break
             await asyncio.sleep(0.1)
     provider.shutdown()
-    client_span = next(span for span in collector.spans if span[3] == names.SPAN_CLIENT)
+    client_span = next(span for span in collector.spans if span[3] == telemetry_names.SPAN_CLIENT)
     of_trace = [span for span in collector.spans if span[0] == client_span[0]]
     assert {name for *_, name in of_trace} >= EXPECTED
     ids = {span_id for _, span_id, _, _ in of_trace}

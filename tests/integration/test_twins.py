@@ -18,8 +18,8 @@ from cloud_worker.fleet import FleetServicer
 from cloud_worker.lives import Lives
 from cloud_worker.publisher import Publisher, ReleasesServicer
 from cloud_worker.store import Store
-from router.door import Door
-from router.task import Task
+from router.core.domain.task import Task
+from router.transport.server import Door
 from router.v1 import fleet_pb2_grpc, release_pb2_grpc
 
 TASK = Task("home", reference="big")

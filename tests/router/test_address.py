@@ -1,7 +1,7 @@
 import pytest
 
-from router.address import Address, plain_address, read_address
-from router.errors import ConfigError
+from router.core.errors import ConfigError
+from router.transport.address import Address, plain_address, read_address
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.agreement import JUDGES, number, structure, tool_call, tool_calls_in
+from router.core.domain.agreement import JUDGES, number, structure, tool_call, tool_calls_in
 
 NUMBERLIKE = st.text(st.sampled_from("0123456789.,-+/eE' kmg%$½(:) NaN"), max_size=24)
 JSONLIKE = st.text(st.sampled_from('{}[]":,0123456789truefalsnN \\u.eE-'), max_size=40)

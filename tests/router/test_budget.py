@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.budget import (
+from router.core.policy.budget import (
     DAY_SECONDS,
     MINUTE_SECONDS,
     Budget,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.calibration import fit_calibration, fit_temperature
-from router.confidence import SIGNALS, probabilities, scores, signals
-from router.head import HEAD_ROWS
-from router.reliability import calibration_error, ranking, reliability_curve
+from router.core.domain.label_confidence import SIGNALS, probabilities, scores, signals
+from router.core.learning.label_calibration import fit_calibration, fit_temperature
+from router.core.learning.logistic_head import HEAD_ROWS
+from router.core.learning.reliability import calibration_error, ranking, reliability_curve
 
 LABELS = 12
 

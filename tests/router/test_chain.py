@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router.chain import fit_chain, spent
-from router.tiers import CEILING, transformed
+from router.core.evaluation.model_chain import fit_chain, spent
+from router.core.policy.pool_routing import CEILING, transformed
 
 PRICES = np.geomspace(1e-6, 10, 60)
 COSTS = np.array([1.0, 5.0, 25.0])

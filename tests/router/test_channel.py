@@ -4,9 +4,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from router import names
-from router.channel import call_error, open_channel, open_sync_channel
-from router.errors import (
+from router.core.errors import (
     BadInputError,
     ConfigError,
     DeadlineError,
@@ -18,6 +16,8 @@ from router.errors import (
     UnavailableError,
     UnknownTaskError,
 )
+from router.transport import telemetry_names
+from router.transport.channel import call_error, open_channel, open_sync_channel
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: Connection refused"
@@ -57,7 +57,7 @@ def test_whoever_named_the_target_reads_its_name_and_the_reason():
 
 
 def test_a_public_message_of_ours_is_passed_on_as_it_is():
-    said = failure(grpc.StatusCode.INVALID_ARGUMENT, "text is empty", (names.META_ERROR, "BadInputError"))
+    said = failure(grpc.StatusCode.INVALID_ARGUMENT, "text is empty", (telemetry_names.META_ERROR, "BadInputError"))
     error = call_error(said, "127.0.0.1:7600")
     assert isinstance(error, BadInputError)
     assert error.field == "text"
@@ -66,7 +66,7 @@ def test_a_public_message_of_ours_is_passed_on_as_it_is():
 
 @pytest.mark.parametrize(("pushback", "seconds"), [("250", 0.25), ("0", 0.0), ("-1", None), ("soon", None)])
 def test_pushback_is_read_in_milliseconds(pushback, seconds):
-    error = call_error(failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", (names.META_PUSHBACK, pushback)))
+    error = call_error(failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", (telemetry_names.META_PUSHBACK, pushback)))
     assert error.retry_after == seconds
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.agreement import tool_calls_in
-from router.chat import calls_as_text, messages_as_json, messages_from_json, tools_as_dicts, transcript
-from router.errors import BadInputError
-from router.query import Message, Tool, ToolCall
+from router.core.domain.agreement import tool_calls_in
+from router.core.domain.chat import calls_as_text, messages_as_json, messages_from_json, tools_as_dicts, transcript
+from router.core.domain.query import Message, Tool, ToolCall
+from router.core.errors import BadInputError
 
 CALLS = st.builds(ToolCall, name=st.text(min_size=1), arguments=st.just('{"room": "hall"}'), id=st.text())
 MESSAGES = st.builds(

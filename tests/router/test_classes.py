@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.classes import DOUBT, LEAST_ROWS, MOST_OF_CLASS, ClassFigures, figures_of, spared
-from router.distillation import Source
-from router.guarantee import NEVER, Point
-from router.judgement import Judgement
-from router.looks import Look
-from router.task import Kind
-from router.trial import Trial, certifying
-from router.watch import attempt_alpha
+from router.core.certification.class_gate import DOUBT, LEAST_ROWS, MOST_OF_CLASS, ClassFigures, figures_of, spared
+from router.core.certification.observations import Look
+from router.core.certification.trial import Trial, certifying
+from router.core.domain.prediction import Judgement
+from router.core.domain.record import Source
+from router.core.domain.task import Kind
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.threshold_planning import NEVER, Point
 
 
 def looks(label, count, *, wrong=0, score=0.9):

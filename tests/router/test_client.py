@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from router import names
-from router.client import AsyncClient, Client
-from router.errors import (
+from router.client.grpc_client import AsyncClient, Client
+from router.core.domain.query import Message, Query, Route, Tier
+from router.core.errors import (
     BadInputError,
     ConfigError,
     DeadlineError,
@@ -23,7 +23,7 @@ from router.errors import (
     UnavailableError,
     UnknownTaskError,
 )
-from router.query import Message, Query, Route, Tier
+from router.transport import telemetry_names
 
 
 def free_port():
@@ -89,9 +89,9 @@ async def test_the_trace_goes_on_at_the_target(door):
     async with AsyncClient(door.target, insecure=True, tracer=provider.get_tracer("test")) as client:
         await client.ask("lights on", "home", query_id="q1")
     (span,) = spans.get_finished_spans()
-    assert span.name == names.SPAN_CLIENT
-    assert span.attributes[names.QUERY_ID] == "q1"
-    assert span.attributes[names.RELEASE] == 7
+    assert span.name == telemetry_names.SPAN_CLIENT
+    assert span.attributes[telemetry_names.QUERY_ID] == "q1"
+    assert span.attributes[telemetry_names.RELEASE] == 7
     assert format(span.context.trace_id, "032x") in door.servicer.metadata[0]["traceparent"]
 
 
@@ -242,6 +242,6 @@ def test_the_client_needs_neither_the_sdk_nor_pydantic():
 import sys
 for name in ("opentelemetry.sdk", "pydantic", "grpc_health", "grpc_reflection", "torch", "ray", "onnxruntime"):
     sys.modules[name] = None
-import router.client, router.cli, router.channel, router.wire
+import router.client.grpc_client, router.cli, router.transport.channel, router.transport.wire
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -11,8 +11,8 @@ import warnings
 
 import pytest
 
-from router.client import AsyncClient, Client
-from router.errors import HeadraceError, NotPossibleError
+from router.client.grpc_client import AsyncClient, Client
+from router.core.errors import HeadraceError, NotPossibleError
 
 SECONDS = 60
 

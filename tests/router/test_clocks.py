@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from router.clocks import OLDEST_SECONDS, SKEW_SECONDS, not_from_the_future, with_believed_time
-from router.distillation import may_certify
-from router.lessons import version_in_force
-from router.line import LINE, WAIT_SECONDS, lines_of
-from router.query import Attempt, Query
-from router.task import Task
+from router.core.certification.missing_rows import LINE, WAIT_SECONDS, lines_of
+from router.core.domain.believed_times import OLDEST_SECONDS, SKEW_SECONDS, not_from_the_future, with_believed_time
+from router.core.domain.query import Attempt, Query
+from router.core.domain.record import may_certify
+from router.core.domain.task import Task
+from router.core.learning.training_rows import version_in_force
 
 NOW = 1_800_000_000.0
 TEN_YEARS = 10 * 365 * 86_400.0

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.competence import Judged, Verdict, competence, most_of_each, prove, settle, thinned, weighted_share, worth
-from router.watch import attempt_alpha
+from router.core.evaluation.accuracy import (
+    Judged,
+    Verdict,
+    competence,
+    most_of_each,
+    prove,
+    settle,
+    thinned,
+    weighted_share,
+    worth,
+)
+from router.core.statistics.e_process import attempt_alpha
 
 rows_of = st.lists(
     st.builds(

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.complaints import complaints
-from router.errors import BadInputError
-from router.feedback import MAX_CORRECTION_BYTES, Allowance, Feedback, Opinion, check_feedback
-from router.feedback_wire import feedback_from_proto, feedback_to_proto
-from router.query import Attempt
+from router.core.domain.feedback import MAX_CORRECTION_BYTES, Allowance, Feedback, Opinion, check_feedback
+from router.core.domain.query import Attempt
+from router.core.errors import BadInputError
+from router.core.monitoring.complaint_rate import complaints
+from router.transport.feedback_wire import feedback_from_proto, feedback_to_proto
 from router.v1 import cascade_pb2
 
 

@@ -10,12 +10,12 @@ import time
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from router.channel import open_channel
+from router.transport.channel import open_channel
 
 DOOR = """
 import asyncio, resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from router.door import Door
+from router.transport.server import Door
 async def main():
     door = Door("127.0.0.1:0", insecure=True)
     print(await door.start(), flush=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.deferral import Action, Decision, Policy, decide
-from router.query import Reason, Route
-from router.task import Mode
+from router.core.domain.query import Reason, Route
+from router.core.domain.task import Mode
+from router.core.policy.deferral import Action, Decision, Policy, decide
 
 SCORES = st.one_of(st.none(), st.floats(0, 1))
 THRESHOLDS = st.floats(0, 2)

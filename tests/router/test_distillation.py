@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.distillation import Record, Source, is_set_aside, may_certify, may_teach, unit_interval
+from router.core.domain.record import Record, Source, is_set_aside, may_certify, may_teach, unit_interval
 
 RECORD = Record(
     caller="device-1",

@@ -9,10 +9,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from router import names
-from router.channel import MAX_MESSAGE_BYTES, call_error, open_channel
-from router.door import Door
-from router.errors import (
+from router.core.errors import (
     BadInputError,
     ConfigError,
     NotServedError,
@@ -21,6 +18,9 @@ from router.errors import (
     StartError,
     TooLargeError,
 )
+from router.transport import telemetry_names
+from router.transport.channel import MAX_MESSAGE_BYTES, call_error, open_channel
+from router.transport.server import Door
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 SERVICE = "headrace.v1.Cascade"
@@ -67,7 +67,7 @@ async def test_an_error_in_the_middle_of_a_stream_travels_too(stub):
 async def test_a_shed_query_says_when_to_come_back(stub):
     with pytest.raises(aio.AioRpcError) as caught:
         await stub.Answer(request("busy for an hour"))
-    assert dict(caught.value.trailing_metadata())[names.META_PUSHBACK] == "3600000"
+    assert dict(caught.value.trailing_metadata())[telemetry_names.META_PUSHBACK] == "3600000"
     error = call_error(caught.value)
     assert isinstance(error, OverloadedError)
     assert error.retry_after == 3600
@@ -119,7 +119,7 @@ async def test_an_answer_that_is_too_large_for_one_message_is_told_and_not_asked
 async def test_a_callers_name_that_is_too_long_is_told_apart_from_overload(stub):
     for name, kind in (("d" * 65, BadInputError), ("d" * 20_000, TooLargeError)):
         with pytest.raises(aio.AioRpcError) as caught:
-            await stub.Answer(request(), metadata=((names.META_DEVICE, name),), timeout=10)
+            await stub.Answer(request(), metadata=((telemetry_names.META_DEVICE, name),), timeout=10)
         assert type(call_error(caught.value)) is kind
         assert name not in caught.value.details()
 
@@ -152,7 +152,7 @@ async def test_garbage_is_refused_and_the_door_stays_open(channel, stub):
 
 
 async def test_the_caller_is_who_it_says_on_an_insecure_door(stub):
-    said = await stub.Answer(request(), metadata=((names.META_DEVICE, "kitchen"),))
+    said = await stub.Answer(request(), metadata=((telemetry_names.META_DEVICE, "kitchen"),))
     assert said.provenance.node == "kitchen"
     assert (await stub.Answer(request())).provenance.node == "anonymous"
 

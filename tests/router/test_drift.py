@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from router.distillation import Record, Source
-from router.drift import CHANCE, LEAST_ROWS, WINDOW_ROWS, Sample, at_one_rate, compare
+from router.core.domain.record import Record, Source
+from router.core.monitoring.drift import CHANCE, LEAST_ROWS, WINDOW_ROWS, Sample, at_one_rate, compare
 
 
 def sample(generator, rows, *, shift=0.0, kept=0.8, classes=60, zipf=1.1):

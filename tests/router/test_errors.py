@@ -7,8 +7,8 @@ import inspect
 import grpc
 import pytest
 
-from router import errors
-from router.errors import (
+from router.core import errors
+from router.core.errors import (
     BadInputError,
     CallerError,
     ConfigError,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.evaluation import (
+from router.core.evaluation.cascade_curves import (
     Curve,
     apgr,
     aurc,

@@ -8,7 +8,7 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.exploration import SEED_BYTES, draw, is_explored
+from router.core.policy.exploration import SEED_BYTES, draw, is_explored
 
 SEEDS = st.binary(min_size=SEED_BYTES, max_size=SEED_BYTES)
 IDS = st.text(max_size=64)

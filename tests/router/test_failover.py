@@ -1,7 +1,7 @@
 import pytest
 
-from router.errors import BadInputError, DeadlineError, OverloadedError, UnavailableError
-from router.failover import Call, Wait, failover
+from router.client.failover import Call, Wait, failover
+from router.core.errors import BadInputError, DeadlineError, OverloadedError, UnavailableError
 
 AWAY = UnavailableError("a:1 can't be reached")
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.distillation import Source
-from router.fleet_watch import FleetWatch, Reading
-from router.lookout import Lookout
-from router.task import Task
-from router.watch import RESTART_ROWS, Watch, WatchState, log_gains
+from router.core.certification.fleet_watch import FleetWatch, Reading
+from router.core.certification.live_watch import Lookout
+from router.core.domain.record import Source
+from router.core.domain.task import Task
+from router.core.statistics.e_process import RESTART_ROWS, Watch, WatchState, log_gains
 
 PROMISE, ALPHA = 0.02, 0.05
 LIAR = "liar"

@@ -5,9 +5,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.distillation import Record
-from router.fleet_watch import FleetWatch
-from router.sharing import DEVICE_SHARE, SLACK_ROWS, shared_fairly
+from router.core.certification.device_shares import DEVICE_SHARE, SLACK_ROWS, shared_fairly
+from router.core.certification.fleet_watch import FleetWatch
+from router.core.domain.record import Record
 
 LIAR = "liar"
 PROMISE, ALPHA = 0.02, 0.05

@@ -8,13 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.frugal import PROVING_ROWS, FrugalTrial
-from router.guarantee import NEVER, Point, Situation, escalation_of, plan_for_budget, provable
-from router.looks import Look
-from router.refreshing import Champion, Pace, begin_trial, patience_of, points_of, waiting_share
-from router.task import NO_FLOOR, Exploration, Objective, Task
-from router.trial import Next
-from router.watch import attempt_alpha, is_certified
+from router.core.certification.budget_trial import PROVING_ROWS, FrugalTrial
+from router.core.certification.observations import Look
+from router.core.certification.refresh_schedule import (
+    Champion,
+    Pace,
+    begin_trial,
+    patience_of,
+    points_of,
+    waiting_share,
+)
+from router.core.certification.trial import Next
+from router.core.domain.task import NO_FLOOR, Exploration, Objective, Task
+from router.core.statistics.e_process import attempt_alpha, is_certified
+from router.core.statistics.threshold_planning import NEVER, Point, Situation, escalation_of, plan_for_budget, provable
 
 ALPHA = attempt_alpha(0.95, 1)
 SITUATION = Situation(alpha=ALPHA, rows_at_hand=0, queries=1000)

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from router.cli import app
-from router.client import AsyncClient, Client
-from router.door import Door, caller_of
-from router.errors import BadInputError, UnavailableError, UnknownTaskError
-from router.feedback import Feedback, Opinion, unknown_answer
-from router.feedback_wire import feedback_from_proto
+from router.client.grpc_client import AsyncClient, Client
+from router.core.domain.feedback import Feedback, Opinion, unknown_answer
+from router.core.errors import BadInputError, UnavailableError, UnknownTaskError
+from router.transport.feedback_wire import feedback_from_proto
+from router.transport.server import Door, caller_of
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 

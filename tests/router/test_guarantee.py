@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.guarantee import (
+from router.core.statistics.e_process import MOST_ROWS, expected_rows
+from router.core.statistics.threshold_planning import (
     LARGEST_AIM,
     NEVER,
     Situation,
@@ -21,7 +22,6 @@ from router.guarantee import (
     prospect,
     waiting_rate,
 )
-from router.watch import MOST_ROWS, expected_rows
 
 
 @st.composite

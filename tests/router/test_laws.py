@@ -21,20 +21,20 @@ from hypothesis import strategies as st
 from edge_agent.purse import Purse
 from edge_agent.standing import Standing
 from edge_agent.tasks import Tasks
-from router.budget import DAY_SECONDS, MINUTE_SECONDS, Budget
-from router.deferral import Action, Policy, decide
-from router.distillation import Record, Source
-from router.exploration import draw, is_explored
-from router.guarantee import propose, prospect
-from router.judgement import Judgement
-from router.lessons import calibrating, teachable
-from router.looks import Look
-from router.query import Message, Query, Reason, Route
-from router.release import Manifest
-from router.rollout import Order
-from router.task import Mode, Task
-from router.trial import Trial, certifying
-from router.watch import attempt_alpha
+from router.core.certification.observations import Look
+from router.core.certification.trial import Trial, certifying
+from router.core.domain.prediction import Judgement
+from router.core.domain.query import Message, Query, Reason, Route
+from router.core.domain.record import Record, Source
+from router.core.domain.task import Mode, Task
+from router.core.learning.training_rows import calibrating, teachable
+from router.core.policy.budget import DAY_SECONDS, MINUTE_SECONDS, Budget
+from router.core.policy.deferral import Action, Policy, decide
+from router.core.policy.exploration import draw, is_explored
+from router.core.release.manifest import Manifest
+from router.core.release.orders import Order
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.threshold_planning import propose, prospect
 
 TASK = Task("home", "big")
 SEED = b"s" * 32

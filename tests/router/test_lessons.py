@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.chat import messages_as_json
-from router.distillation import Record, Source, is_set_aside
-from router.lessons import (
+from router.core.domain.chat import messages_as_json
+from router.core.domain.query import Message
+from router.core.domain.record import Record, Source, is_set_aside
+from router.core.domain.task import Task
+from router.core.learning.training_rows import (
     calibrating,
     current,
     fold_of,
@@ -18,8 +20,6 @@ from router.lessons import (
     weights_of,
     with_reviewed,
 )
-from router.query import Message
-from router.task import Task
 
 TASK = Task("home", reference="big")
 

@@ -7,12 +7,24 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from router.bounds import check_message
-from router.errors import BadInputError
-from router.feedback_wire import feedback_from_proto
-from router.limits import LIMITS, Bytes, Characters, Free, Inner, LogProbability, Many, Real, Text, Whole, in_words
+from router.core.domain.limits import (
+    LIMITS,
+    Bytes,
+    Characters,
+    Free,
+    Inner,
+    LogProbability,
+    Many,
+    Real,
+    Text,
+    Whole,
+    in_words,
+)
+from router.core.errors import BadInputError
+from router.transport.feedback_wire import feedback_from_proto
+from router.transport.limit_checks import check_message
+from router.transport.wire import answer_from_proto, orders_from_proto, query_from_proto, report_from_proto
 from router.v1 import cascade_pb2, fleet_pb2, release_pb2
-from router.wire import answer_from_proto, orders_from_proto, query_from_proto, report_from_proto
 
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 CONTRACT = (cascade_pb2, fleet_pb2, release_pb2)

@@ -10,13 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.distillation import Source
-from router.guarantee import Point
-from router.judgement import Judgement
-from router.line import LINE, MOST_AT_ONCE, MOST_PER_SECOND, WAIT_SECONDS, lines_of, missed, settled
-from router.sharing import SLACK_ROWS
-from router.trial import Trial, certifying
-from router.watch import attempt_alpha
+from router.core.certification.device_shares import SLACK_ROWS
+from router.core.certification.missing_rows import (
+    LINE,
+    MOST_AT_ONCE,
+    MOST_PER_SECOND,
+    WAIT_SECONDS,
+    lines_of,
+    missed,
+    settled,
+)
+from router.core.certification.trial import Trial, certifying
+from router.core.domain.prediction import Judgement
+from router.core.domain.record import Source
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.threshold_planning import Point
 
 START = 3 * LINE
 KITCHEN = ("kitchen", 3)
@@ -124,7 +132,7 @@ def test_a_query_that_the_log_had_before_is_neither_awaited_nor_missed(kept, lef
 
 @given(st.permutations(range(1, 9)), st.integers(0, 8))
 def test_whatever_comes_first_nothing_is_looked_at_before_what_was_kept_before_it(order, count):
-    from router.distillation import Record
+    from router.core.domain.record import Record
 
     def row(number):
         fields = {"source": Source.TAUGHT, "kept": True, "place": START + number, "explored": True}

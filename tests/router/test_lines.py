@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import DataError
-from router.lines import json_lines
+from router.core.errors import DataError
+from router.io.json_lines import json_lines
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -9,12 +9,12 @@ import torch
 from cloud_worker.language.answering import write as write_batch
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
-from router.errors import BadInputError, ModelError
-from router.extras import advice
-from router.query import FinishReason, GenerationLimits, Message, Tool
-from router.writers.base import Prompt
-from router.writers.local import LocalWriter, prompt_ids
-from router.writers.testing import tiny_writer_files
+from router.core.domain.generation import Prompt
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool
+from router.core.errors import BadInputError, ModelError
+from router.io.extras import advice
+from router.students.writers.local_writer import LocalWriter, prompt_ids
+from router.students.writers.testing import tiny_writer_files
 
 TEXTS = ["turn the light on in the hall", "play a song in the kitchen, then stop", "0 1 2 3 4 5 6 7 8 9"]
 ASKED = Prompt("turn the light on")
@@ -236,8 +236,8 @@ def test_a_label_head_writes_nothing():
 def test_without_torch_the_extra_is_named(tmp_path):
     script = (
         "import sys; sys.modules['torch'] = None\n"
-        "from router.errors import ModelError\n"
-        "from router.writers.local import LocalWriter\n"
+        "from router.core.errors import ModelError\n"
+        "from router.students.writers.local_writer import LocalWriter\n"
         f"try: LocalWriter.load({str(tmp_path)!r})\n"
         "except ModelError as error: print(error)\n"
     )
@@ -246,6 +246,6 @@ def test_without_torch_the_extra_is_named(tmp_path):
 
 
 def test_importing_the_writer_imports_no_torch():
-    script = "import sys, router.opening; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    script = "import sys, router.students.loader; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["False", "False"]

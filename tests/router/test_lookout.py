@@ -1,8 +1,8 @@
 import pytest
 
-from router.lessons import would_stay
-from router.lookout import Lookout
-from router.task import Task
+from router.core.certification.live_watch import Lookout
+from router.core.domain.task import Task
+from router.core.learning.training_rows import would_stay
 
 TASK = Task("home", reference="big")
 

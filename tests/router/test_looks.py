@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.guarantee import NEVER
-from router.looks import Columns, Look
+from router.core.certification.observations import Columns, Look
+from router.core.statistics.threshold_planning import NEVER
 
 LOOKS = st.lists(
     st.builds(

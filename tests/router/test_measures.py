@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from router.confidence import Reading
-from router.errors import ModelError
-from router.guarantee import plan_for_budget, propose, prospect
-from router.measures import LabelMeasures, TextMeasures
-from router.reliability import reliability_curve
-from router.text_confidence import TEXT_SIGNALS
+from router.core.domain.label_confidence import Reading
+from router.core.errors import ModelError
+from router.core.learning.held_out import LabelMeasures, TextMeasures
+from router.core.learning.reliability import reliability_curve
+from router.core.policy.text_confidence import TEXT_SIGNALS
+from router.core.statistics.threshold_planning import plan_for_budget, propose, prospect
 
 ROWS = 400
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.query import MAX_TEXT_BYTES
+from router.core.domain.query import MAX_TEXT_BYTES
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 

@@ -7,10 +7,10 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from cloud_worker.language.tokenizing import byte_tokenizer
-from router.plain_text import PlainText, plain_for
-from router.query import Message
-from router.writers.base import Prompt
-from router.writers.local import prompt_ids
+from router.core.domain.generation import Prompt
+from router.core.domain.plain_text import PlainText, plain_for
+from router.core.domain.query import Message
+from router.students.writers.local_writer import prompt_ids
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -1,7 +1,7 @@
 import pytest
 
-from router.plausible import MOST_AT_ONCE, MOST_PER_SECOND, plausible
-from router.rollout import DeviceReport, TaskReport
+from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.plausible_reports import MOST_AT_ONCE, MOST_PER_SECOND, plausible
 
 
 def device(*tasks):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from router.task import NO_FLOOR, Exploration, Limits, Objective, Task
+from router.core.domain.task import NO_FLOOR, Exploration, Limits, Objective, Task
 
 PAGE = Path(__file__).parents[2] / "docs" / "promise.md"
 TASK = TypeAdapter(Task)

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.query import Message
-from router.writers.base import Prompt
-from router.writers.prompting import as_conversation, split_answer
+from router.core.domain.generation import Prompt
+from router.core.domain.prompting import as_conversation, split_answer
+from router.core.domain.query import Message
 
 PHRASE = "the answer is"
 WORDS = st.text(st.sampled_from("aeis thnrwİßŉǰ\u0130ΐ.\n")).filter(lambda text: PHRASE not in text.casefold())

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.testing import WORDS, tiny_release
-from router.proof import content_of, why_fallen, why_never_proved, why_unwatched
-from router.task import Exploration, Objective, Task
-from router.watch import Certificate, attempt_alpha
+from router.core.certification.certificate_validity import content_of, why_fallen, why_never_proved, why_unwatched
+from router.core.domain.task import Exploration, Objective, Task
+from router.core.statistics.e_process import Certificate, attempt_alpha
 
 TASK = Task("home", reference="big")
 PROOF = Certificate(0.02, attempt_alpha(0.95, 2), 400, 1, 9.0, attempt=2)

@@ -60,8 +60,8 @@ def behind(proxy, script, *words, **more):
 
 ASK_A_SERVER = """
 import sys
-from router.writers.base import Prompt
-from router.writers.served import ServedWriter
+from router.core.domain.generation import Prompt
+from router.students.writers.server_writer import ServedWriter
 print(ServedWriter(sys.argv[1], "m").write(Prompt(text="how warm")).text)
 """
 
@@ -84,7 +84,7 @@ EXPORT = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import grpc
-from router.telemetry import Telemetry, TelemetrySettings
+from router.transport.telemetry import Telemetry, TelemetrySettings
 
 class Collector(grpc.GenericRpcHandler):
     def service(self, details):

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import BadInputError
-from router.query import (
+from router.core.domain.query import (
     MAX_QUERY_ID_BYTES,
     MAX_TOKENS,
     MAX_TOP_K,
@@ -23,6 +22,7 @@ from router.query import (
     Wanted,
     check_query,
 )
+from router.core.errors import BadInputError
 
 QUERY = Query(id="q1", task="commands", text="lights on")
 

@@ -21,12 +21,12 @@ import torch
 
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer
-from router.errors import BadInputError
-from router.query import FinishReason, GenerationLimits, Message
-from router.writers.base import Prompt
-from router.writers.local import LocalWriter, prompt_ids
-from router.writers.served import ServedWriter
-from router.writers.testing import FakeChatServer
+from router.core.domain.generation import Prompt
+from router.core.domain.query import FinishReason, GenerationLimits, Message
+from router.core.errors import BadInputError
+from router.students.writers.local_writer import LocalWriter, prompt_ids
+from router.students.writers.server_writer import ServedWriter
+from router.students.writers.testing import FakeChatServer
 
 REAL = [pytest.param(name, marks=pytest.mark.slow) for name in ("transformers_serve", "llama_cpp")]
 START_SECONDS = 200

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.guarantee import Point
-from router.looks import Look
-from router.refreshing import (
+from router.core.certification.observations import Look
+from router.core.certification.refresh_schedule import (
     PATIENCE_ROWS,
     Champion,
     Pace,
@@ -18,9 +17,10 @@ from router.refreshing import (
     waiting_share,
     why_no_trial,
 )
-from router.task import Exploration, Objective, Task
-from router.trial import LEAST_MET, Next
-from router.watch import attempt_alpha
+from router.core.certification.trial import LEAST_MET, Next
+from router.core.domain.task import Exploration, Objective, Task
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.threshold_planning import Point
 
 TASK = Task("home", reference="big", objective=Objective(0.05), exploration=Exploration(floor=0.05, waiting=0.25))
 POINTS = (Point(0.9, 0.4, 0.001), Point(0.5, 0.8, 0.02))

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.confidence import Calibration
-from router.deferral import Policy
-from router.errors import ReleaseError
-from router.release import (
+from router.core.domain.label_confidence import Calibration
+from router.core.domain.task import Exploration, Objective, Task
+from router.core.errors import ReleaseError
+from router.core.policy.deferral import Policy
+from router.core.release.manifest import (
     FORMAT,
     File,
     Golden,
@@ -26,8 +27,7 @@ from router.release import (
     read_manifest,
     write_manifest,
 )
-from router.task import Exploration, Objective, Task
-from router.watch import Certificate
+from router.core.statistics.e_process import Certificate
 
 TASK = Task(name="commands", reference="large", objective=Objective(0.05, 0.9), exploration=Exploration(1, 0.1, 0.3))
 EMPTY = Manifest(task=TASK, number=0, created_at=1.5, policy=Policy(threshold=2.0))

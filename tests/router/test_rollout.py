@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from router.rollout import DeviceReport, Order, Orders, TaskReport
-from router.task import Mode
+from router.core.domain.task import Mode
+from router.core.release.orders import DeviceReport, Order, Orders, TaskReport
 
 
 def test_a_device_that_says_nothing_has_done_nothing():

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.confidence import Calibration, score, scores
+from router.core.domain.label_confidence import Calibration, score, scores
 
 calibrations = st.builds(
     Calibration,

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import ConfigError
-from router.interval import share_interval
-from router.self_agreement import (
+from router.core.errors import ConfigError
+from router.core.monitoring.reference_consistency import (
     ASKED_TWICE,
     ASKED_TWICE_STEADY,
     breaks,
@@ -18,6 +17,7 @@ from router.self_agreement import (
     least_taken,
     wanted,
 )
+from router.core.statistics.intervals import share_interval
 
 
 @given(rows=st.integers(1, 500), data=st.data())

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from router.errors import BadInputError, ConfigError, DeclinedError, ModelError, TooLongError, UnavailableError
-from router.query import FinishReason, GenerationLimits, Message, Tool, ToolCall
-from router.writers.base import Prompt
-from router.writers.served import ServedWriter, is_private, read_url
-from router.writers.testing import FakeChatServer
-from router.writers.wholeness import answer_in, flaw_of
+from router.core.domain.generation import Prompt
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool, ToolCall
+from router.core.errors import BadInputError, ConfigError, DeclinedError, ModelError, TooLongError, UnavailableError
+from router.students.writers.server_writer import ServedWriter, is_private, read_url
+from router.students.writers.testing import FakeChatServer
+from router.students.writers.whole_answer import answer_in, flaw_of
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from router.sighting import Hour, expected, is_blind
+from router.core.monitoring.exploration_check import Hour, expected, is_blind
 
 
 def test_a_fleet_of_one_is_told_by_its_own_word():

@@ -9,11 +9,11 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
-from router.errors import ModelError, ReleaseError
-from router.opening import check_golden
-from router.query import Query
-from router.release import Golden
-from router.student import OnnxEncoder, Student
+from router.core.domain.query import Query
+from router.core.errors import ModelError, ReleaseError
+from router.core.release.manifest import Golden
+from router.students.loader import check_golden
+from router.students.onnx_student import OnnxEncoder, Student
 
 
 def asked(text):

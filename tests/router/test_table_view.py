@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from router.table_view import show_table
+from router.io.table import show_table
 
 HEADS = ("task", "release", "exploration", "mode", "watch", "phase", "rows")
 ROWS = [("home", 3, "0.05", "escalate-all", "watching", "waiting 30 % needs 370 more rows to certify", 12_345)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.task import Exploration, Judge, Objective, agree
+from router.core.domain.task import Exploration, Judge, Objective, agree
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.5, float("nan")])

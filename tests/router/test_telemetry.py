@@ -8,9 +8,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from router import names
-from router.errors import StartError
-from router.telemetry import Telemetry, TelemetrySettings, extract, inject
+from router.core.errors import StartError
+from router.transport import telemetry_names
+from router.transport.telemetry import Telemetry, TelemetrySettings, extract, inject
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def spans():
 
 @pytest.fixture
 def telemetry(spans):
-    started = Telemetry.start(names.SERVICE_EDGE, processors=[SimpleSpanProcessor(spans)])
+    started = Telemetry.start(telemetry_names.SERVICE_EDGE, processors=[SimpleSpanProcessor(spans)])
     yield started
     started.stop()
 
@@ -53,13 +53,13 @@ def test_a_trace_that_is_current_here_does_not_leak_into_what_came_from_elsewher
 
 def test_metrics_are_counted_without_any_exporter():
     reader = InMemoryMetricReader()
-    telemetry = Telemetry.start(names.SERVICE_EDGE, readers=[reader], node="kitchen")
-    telemetry.meter.create_counter(names.QUERIES).add(3)
+    telemetry = Telemetry.start(telemetry_names.SERVICE_EDGE, readers=[reader], node="kitchen")
+    telemetry.meter.create_counter(telemetry_names.QUERIES).add(3)
     (resource,) = reader.get_metrics_data().resource_metrics
     (metric,) = resource.scope_metrics[0].metrics
-    assert metric.name == names.QUERIES
+    assert metric.name == telemetry_names.QUERIES
     assert metric.data.data_points[0].value == 3
-    assert resource.resource.attributes["service.name"] == names.SERVICE_EDGE
+    assert resource.resource.attributes["service.name"] == telemetry_names.SERVICE_EDGE
     assert resource.resource.attributes["service.instance.id"] == "kitchen"
     telemetry.stop()
 
@@ -74,8 +74,8 @@ def test_prometheus_reads_on_loopback_until_the_stop():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    telemetry = Telemetry.start(names.SERVICE_EDGE, TelemetrySettings(prometheus_port=port))
-    telemetry.meter.create_counter(names.QUERIES).add(3)
+    telemetry = Telemetry.start(telemetry_names.SERVICE_EDGE, TelemetrySettings(prometheus_port=port))
+    telemetry.meter.create_counter(telemetry_names.QUERIES).add(3)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
         assert b"headrace_queries_total" in page.read()
     telemetry.stop()
@@ -87,11 +87,11 @@ def test_a_prometheus_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=str(port)):
-            Telemetry.start(names.SERVICE_EDGE, TelemetrySettings(prometheus_port=port))
+            Telemetry.start(telemetry_names.SERVICE_EDGE, TelemetrySettings(prometheus_port=port))
 
 
 def test_a_collector_that_is_away_delays_no_stop():
-    telemetry = Telemetry.start(names.SERVICE_EDGE, TelemetrySettings(otlp="http://127.0.0.1:1"))
+    telemetry = Telemetry.start(telemetry_names.SERVICE_EDGE, TelemetrySettings(otlp="http://127.0.0.1:1"))
     telemetry.tracer.start_span("lost").end()
     started = time.monotonic()
     telemetry.stop()

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from router.shown import as_json_line, in_line, visible
-from router.terminal import LogLines, Screen, say
+from router.core.visible_text import as_json_line, in_line, visible
+from router.io.terminal import LogLines, Screen, say
 
 ROOT = Path(__file__).parents[2]
 STEERING = ["\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\b", "\x7f", "\u202e", "\u2066", "\u2028", "\0", "\ud800"]

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from router.head import HEAD_ROWS
-from router.query import TokenProbability
-from router.reliability import calibration_error, ranking
-from router.text_calibration import OF_TEXT, fit_text_calibration
-from router.text_confidence import (
+from router.core.domain.query import TokenProbability
+from router.core.learning.logistic_head import HEAD_ROWS
+from router.core.learning.reliability import calibration_error, ranking
+from router.core.learning.text_calibration import OF_TEXT, fit_text_calibration
+from router.core.policy.text_confidence import (
     LEAST_DOUBT,
     LEAST_LOG_PROBABILITY,
     TEXT_SIGNALS,

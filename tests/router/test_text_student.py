@@ -3,16 +3,16 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.testing import served_release, tiny_text_release
-from router.errors import ModelError, NotPossibleError, ReleaseError, UnavailableError
-from router.judgement import Judgement
-from router.opening import check_golden, open_student
-from router.query import FinishReason, GenerationLimits, Message, Query, Route, ToolCall, Wanted
-from router.release import Golden, StudentSpec, read_manifest, write_manifest
-from router.task import Judge, Kind, Task
-from router.text_student import TextStudent, text_kinds_here
-from router.writers.base import Prompt, Written
-from router.writers.prompting import Template, limits_of, prompt_of
-from router.writers.testing import FakeChatServer
+from router.core.domain.generation import Prompt, Written
+from router.core.domain.prediction import Judgement
+from router.core.domain.prompting import Template, limits_of, prompt_of
+from router.core.domain.query import FinishReason, GenerationLimits, Message, Query, Route, ToolCall, Wanted
+from router.core.domain.task import Judge, Kind, Task
+from router.core.errors import ModelError, NotPossibleError, ReleaseError, UnavailableError
+from router.core.release.manifest import Golden, StudentSpec, read_manifest, write_manifest
+from router.students.loader import check_golden, open_student
+from router.students.text_student import TextStudent, text_kinds_here
+from router.students.writers.testing import FakeChatServer
 
 TASK = Task("say", reference="big", kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT)
 WORDS = {"light": "lights on", "song": "music then stop"}
@@ -193,7 +193,7 @@ def test_a_model_that_can_not_be_loaded_says_so_to_every_query(tmp_path, release
 
 
 def test_without_torch_a_generating_release_names_the_extra(tmp_path, release, monkeypatch):
-    monkeypatch.setattr("router.text_student.text_kinds_here", lambda: ("served",))
+    monkeypatch.setattr("router.students.text_student.text_kinds_here", lambda: ("served",))
     with pytest.raises(ModelError, match=r"headrace\[edge-torch\]"):
         open_student(tmp_path, release)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from router.distillation import Tried
-from router.task import Way
-from router.tiers import CEILING, PoolPolicy, Tier, said_by, transformed
+from router.core.domain.record import Tried
+from router.core.domain.task import Way
+from router.core.policy.pool_routing import CEILING, PoolPolicy, Tier, said_by, transformed
 
 
 def tier(name="small", cost=0.1, going_on=(0.2, 0.0), entering=(0.3, -0.2), **changes):

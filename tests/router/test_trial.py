@@ -8,13 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.distillation import Source, is_set_aside
-from router.errors import BadInputError
-from router.guarantee import NEVER, Point, Situation
-from router.judgement import Judgement
-from router.sharing import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
-from router.task import Task, agree
-from router.trial import (
+from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
+from router.core.certification.trial import (
     LEAST_MET,
     Look,
     Next,
@@ -22,7 +17,12 @@ from router.trial import (
     certifying,
     champion_share,
 )
-from router.watch import attempt_alpha
+from router.core.domain.prediction import Judgement
+from router.core.domain.record import Source, is_set_aside
+from router.core.domain.task import Task, agree
+from router.core.errors import BadInputError
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.threshold_planning import NEVER, Point, Situation
 
 TASK = Task("home", reference="big")
 ALPHA = attempt_alpha(0.95, 1)
@@ -119,7 +119,7 @@ def test_thinning_does_not_depend_on_what_a_row_says(record):
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=4), st.integers(0, 3))
 def test_no_device_gives_more_than_its_share(counts, seed):
     # a plain stand-in: the fixture that makes records does not go with hypothesis
-    from router.distillation import Record
+    from router.core.domain.record import Record
 
     rows = [
         Record(f"d{d}", f"q{n}", "big", "v1", "home", 1, 0.0, 0.0, "lamp", "lights", explored=True, exploration=1.0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import ConfigError
-from router.query import Distribution, TokenProbability
-from router.verdict import LabelledPair, Verdict, VerdictModel, audit
+from router.core.domain.query import Distribution, TokenProbability
+from router.core.errors import ConfigError
+from router.core.evaluation.model_judge import LabelledPair, Verdict, VerdictModel, audit
 
 JUDGE = VerdictModel("tiny-1")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.delay import describe_delays, detection_delay, divergence
-from router.watch import (
+from router.core.statistics.detection_delay import describe_delays, detection_delay, divergence
+from router.core.statistics.e_process import (
     RESTART_ROWS,
     Sight,
     Watch,

@@ -5,9 +5,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import BadInputError
-from router.limits import MAX_COUNT, MAX_RELEASE
-from router.query import (
+from router.core.domain.limits import MAX_COUNT, MAX_RELEASE
+from router.core.domain.query import (
     MAX_TOKENS,
     MAX_TOP_K,
     Answer,
@@ -28,10 +27,10 @@ from router.query import (
     Usage,
     Wanted,
 )
-from router.rollout import DeviceReport, Order, Orders, TaskReport
-from router.task import Mode
-from router.v1 import cascade_pb2, fleet_pb2
-from router.wire import (
+from router.core.domain.task import Mode
+from router.core.errors import BadInputError
+from router.core.release.orders import DeviceReport, Order, Orders, TaskReport
+from router.transport.wire import (
     answer_from_proto,
     answer_to_proto,
     orders_from_proto,
@@ -41,6 +40,7 @@ from router.wire import (
     report_from_proto,
     report_to_proto,
 )
+from router.v1 import cascade_pb2, fleet_pb2
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=12)
 SAID = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # by a model

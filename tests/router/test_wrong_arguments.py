@@ -7,9 +7,9 @@ import socket
 import numpy as np
 import pytest
 
-from router.client import AsyncClient, Client
-from router.errors import BadInputError, ConfigError
-from router.query import Consent, GenerationLimits, Message, Query, Route, Tool, Wanted
+from router.client.grpc_client import AsyncClient, Client
+from router.core.domain.query import Consent, GenerationLimits, Message, Query, Route, Tool, Wanted
+from router.core.errors import BadInputError, ConfigError
 
 
 class Listener:
@@ -128,25 +128,25 @@ MESSAGE, TOOL = Message("user", "lights"), Tool("on")
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"messages": ({"role": "user", "content": "x"},)}, "chat.messages[0]", "router.query.Message"),
-        ({"messages": [MESSAGE, "x"]}, "chat.messages[1]", "router.query.Message"),
+        ({"messages": ({"role": "user", "content": "x"},)}, "chat.messages[0]", "router.core.domain.query.Message"),
+        ({"messages": [MESSAGE, "x"]}, "chat.messages[1]", "router.core.domain.query.Message"),
         ({"messages": "lights"}, "chat.messages", "list or tuple"),
         ({"messages": MESSAGE}, "chat.messages", "list or tuple"),
         ({"messages": (Message("user", None),)}, "chat.messages[0].content", "None"),
         ({"messages": (Message("user", "x", ({"name": "on"},)),)}, "chat.messages[0].tool_calls[0]", "ToolCall"),
-        ({"text": "x", "tools": ({"name": "on"},)}, "tools[0]", "router.query.Tool"),
+        ({"text": "x", "tools": ({"name": "on"},)}, "tools[0]", "router.core.domain.query.Tool"),
         ({"text": "x", "tools": (Tool("on", parameters_schema={}),)}, "tools[0].parameters_schema", "json.dumps"),
         ({"text": "x", "tools": None}, "tools", "None"),
         ({"text": "x", "response_schema": {"type": "object"}}, "response_schema", "json.dumps"),
-        ({"text": "x", "limits": {"max_tokens": 5}}, "limits", "router.query.GenerationLimits"),
+        ({"text": "x", "limits": {"max_tokens": 5}}, "limits", "router.core.domain.query.GenerationLimits"),
         ({"text": "x", "limits": GenerationLimits(stop="ab")}, "limits.stop", "list or tuple"),
         ({"text": "x", "limits": GenerationLimits(max_tokens="5")}, "limits.max_tokens", "'5'"),
         ({"text": "x", "limits": GenerationLimits(temperature="0")}, "limits.temperature", "'0'"),
         ({"text": "x", "limits": GenerationLimits(seed=1.5)}, "limits.seed", "1.5"),
-        ({"text": "x", "wanted": {"top_k": 1}}, "wanted", "router.query.Wanted"),
+        ({"text": "x", "wanted": {"top_k": 1}}, "wanted", "router.core.domain.query.Wanted"),
         ({"text": "x", "route": "local"}, "route", "local_only"),
         ({"text": "x", "consent": 0}, "consent", "refused"),
-        ({"text": "x", "attempt": {}}, "attempt", "router.query.Attempt"),
+        ({"text": "x", "attempt": {}}, "attempt", "router.core.domain.query.Attempt"),
         ({"text": "x", "id": None}, "query_id", "None"),
     ],
 )

@@ -7,11 +7,18 @@ import asyncio
 import sys
 from dataclasses import replace
 
-from router.door import Door, caller_of, listen_for_stop
-from router.errors import BadInputError, ConfigError, OverloadedError, SpentError, UnavailableError, UnknownTaskError
-from router.query import Answer, Distribution, FinishReason, Provenance, Reason, Tier
+from router.core.domain.query import Answer, Distribution, FinishReason, Provenance, Reason, Tier
+from router.core.errors import (
+    BadInputError,
+    ConfigError,
+    OverloadedError,
+    SpentError,
+    UnavailableError,
+    UnknownTaskError,
+)
+from router.transport.server import Door, caller_of, listen_for_stop
+from router.transport.wire import answer_to_proto, query_from_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
-from router.wire import answer_to_proto, query_from_proto
 
 SERVICE = "headrace.v1.Cascade"
 SILENCE = {

@@ -21,8 +21,8 @@ from cloud_worker.language.recipes.responses import answers, responses
 from cloud_worker.language.recipes.soft_labels import soft_labels, soft_texts
 from cloud_worker.language.recipes.soft_tokens import soft_tokens
 from cloud_worker.language.recipes.step_by_step import step_by_step
-from router.distillation import Record
-from router.errors import ConfigError
+from router.core.domain.record import Record
+from router.core.errors import ConfigError
 
 __all__ = [
     "RECIPES",

@@ -15,7 +15,7 @@ import numpy as np
 
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.tokenizing import MODES, SENTINELS
-from router.distillation import Record
+from router.core.domain.record import Record
 
 
 @dataclass(frozen=True, slots=True)

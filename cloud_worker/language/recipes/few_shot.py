@@ -22,9 +22,9 @@ from cloud_worker.language.architectures import LanguageModel
 from cloud_worker.language.examples import Example
 from cloud_worker.language.templates import Pattern
 from cloud_worker.language.trainer import Progress, Schedule, fit
-from router.distillation import Record
-from router.errors import BadInputError
-from router.plain_text import plain_for
+from router.core.domain.plain_text import plain_for
+from router.core.domain.record import Record
+from router.core.errors import BadInputError
 
 
 @dataclass(frozen=True, slots=True)

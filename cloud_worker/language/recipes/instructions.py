@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import anything
 from cloud_worker.language.templates import Template
-from router.distillation import Record, unit_interval
-from router.errors import ConfigError
+from router.core.domain.record import Record, unit_interval
+from router.core.errors import ConfigError
 
 
 def instructions(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import anything, written
 from cloud_worker.language.templates import Template
-from router.distillation import Record
+from router.core.domain.record import Record
 
 
 def prompt_erasure(records: Sequence[Record], rich: Template, lean: Template | None = None) -> Lessons[Example]:

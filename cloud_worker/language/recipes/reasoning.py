@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import Check, reaches_answer, written
 from cloud_worker.language.templates import Template
-from router.distillation import Record
-from router.errors import BadInputError
+from router.core.domain.record import Record
+from router.core.errors import BadInputError
 
 STEPS = Template("{text}\nLet's think step by step.")
 PLAIN = Template("{text}\nAnswer:")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import anything, written
 from cloud_worker.language.templates import Template
-from router.distillation import Record
+from router.core.domain.record import Record
 
 ALPACA = Template(
     "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from cloud_worker.language.examples import Example, LabelExample, Lessons, gather, group_of
 from cloud_worker.language.templates import Template
-from router.distillation import Record
-from router.query import Distribution
+from router.core.domain.query import Distribution
+from router.core.domain.record import Record
 
 LEAST_PROBABILITY = 1e-6  # of a label that is learned; all that are less likely add up to nothing
 

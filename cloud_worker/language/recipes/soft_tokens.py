@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import anything
 from cloud_worker.language.templates import Template
-from router.distillation import Record
+from router.core.domain.record import Record
 
 
 def soft_tokens(records: Sequence[Record], template: Template | None = None) -> Lessons[Example]:

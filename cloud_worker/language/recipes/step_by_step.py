@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import Check, readable
 from cloud_worker.language.templates import Template
-from router.distillation import Record
-from router.errors import BadInputError
+from router.core.domain.record import Record
+from router.core.errors import BadInputError
 
 PREDICT = Template("predict: {text}")
 EXPLAIN = Template("explain: {text}")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cloud_worker.language.tokenizing import word_tokenizer
-from router.distillation import Record
+from router.core.domain.record import Record
 
 Row = Callable[..., Record]
 

@@ -17,8 +17,8 @@ from cloud_worker.language.examples import Example, LabelExample
 from cloud_worker.language.families import FAMILIES, Size, make_model
 from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from router.errors import ModelError
-from router.query import Distribution
+from router.core.domain.query import Distribution
+from router.core.errors import ModelError
 
 LABELS = ("lights_on", "lights_off")
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cloud_worker.language.answering import said_after, score_texts
-from router.errors import BadInputError
-from router.writers.loading import Form, LanguageModel
+from router.core.errors import BadInputError
+from router.students.writers.transformers_loader import Form, LanguageModel
 
 TOPICS = {
     "play a song": "music", "will it rain": "weather", "turn it on": "lamp",

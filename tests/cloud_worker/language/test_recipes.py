@@ -24,8 +24,8 @@ from cloud_worker.language.recipes.step_by_step import step_by_step
 from cloud_worker.language.templates import Pattern, Template
 from cloud_worker.language.tokenizing import MODES, SENTINELS
 from cloud_worker.language.trainer import Schedule
-from router.distillation import Record
-from router.errors import BadInputError, ConfigError
+from router.core.domain.record import Record
+from router.core.errors import BadInputError, ConfigError
 
 Row = Callable[..., Record]
 WORKED = {"text": "1 + 2 + 3?", "answer": "6", "rationale": "1 + 2 = 3. 3 + 3 = 6."}

@@ -16,9 +16,9 @@ from cloud_worker.language.templates import Template
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.token_column import pack, unpack
 from cloud_worker.wishes import wants_tokens
-from router.distillation import Record
-from router.query import Distribution, GenerationLimits, TokenProbability
-from router.task import Kind, Task
+from router.core.domain.query import Distribution, GenerationLimits, TokenProbability
+from router.core.domain.record import Record
+from router.core.domain.task import Kind, Task
 
 Row = Callable[..., Record]
 DOUBT = Distribution((("red", math.log(0.6)), ("green", math.log(0.3))), math.log(0.1))

@@ -17,8 +17,8 @@ from cloud_worker.language.batching import collate, encode, encode_prompt
 from cloud_worker.language.examples import Example, LabelExample
 from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.trainer import Schedule, fit
-from router.errors import BadInputError, ModelError
-from router.query import Distribution, FinishReason
+from router.core.domain.query import Distribution, FinishReason
+from router.core.errors import BadInputError, ModelError
 
 SIZE = Size(window=32)
 COLOURS = [Example("switch red", "green"), Example("switch blue", "red light")]

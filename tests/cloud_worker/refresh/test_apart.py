@@ -4,8 +4,8 @@ from cloud_worker.config import Fleet
 from cloud_worker.fleet import FleetServicer
 from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.traffic import Traffic
-from router.rollout import DeviceReport, TaskReport
-from router.task import agree
+from router.core.domain.task import agree
+from router.core.release.orders import DeviceReport, TaskReport
 
 
 def prove_twins(world, device, first, last):

@@ -3,8 +3,8 @@
 import pytest
 
 from cloud_worker.teachers.base import NoAnswer
-from router.errors import UnavailableError
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import UnavailableError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

@@ -6,8 +6,8 @@ import pytest
 
 from cloud_worker.refresh.beside import Beside, beside_of, unanswered
 from cloud_worker.store import Store
-from router.distillation import is_set_aside, may_teach
-from router.task import Kind, Task
+from router.core.domain.record import is_set_aside, may_teach
+from router.core.domain.task import Kind, Task
 
 TASK = Task("home", "big", kind=Kind.TEXT, recipe="denoise+answers")
 

@@ -6,10 +6,10 @@ import pytest
 from cloud_worker.refresh import compact
 from cloud_worker.refresh.distil import FOLDS, Recipe, fit, targets_of
 from cloud_worker.refresh.export import golden_inputs
-from router.features import Features
-from router.lessons import fold_of, lessons_of
-from router.student import Student
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.learning.training_rows import fold_of, lessons_of
+from router.students.feature_cache import Features
+from router.students.onnx_student import Student
 
 ROWS = 150
 TASK = Task("home", reference="big", student="encoder-head")

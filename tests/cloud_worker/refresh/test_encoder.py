@@ -5,8 +5,8 @@ import pytest
 
 from cloud_worker.encoder import check_encoder_source, load_encoder
 from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, export_encoder
-from router.errors import ModelError
-from router.student import OnnxEncoder
+from router.core.errors import ModelError
+from router.students.onnx_student import OnnxEncoder
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from cloud_worker.refresh.export import (
     head_model,
 )
 from edge_agent.testing import WORDS, tiny_release
-from router.opening import check_golden
-from router.query import Query
-from router.release import StudentSpec
-from router.student import Student
-from router.task import Task
+from router.core.domain.query import Query
+from router.core.domain.task import Task
+from router.core.release.manifest import StudentSpec
+from router.students.loader import check_golden
+from router.students.onnx_student import Student
 
 LABELS = ("clock", "lights", "music")
 TEXTS = ["lamp", "turn the light now please", "song", "could you wake my alarm", "a dark album"]

@@ -14,13 +14,13 @@ from cloud_worker.refresh.curriculum import curriculum_of
 from cloud_worker.refresh.distil import FOLDS, Recipe
 from cloud_worker.refresh.fitting import fit_student
 from cloud_worker.refresh.generate import LEAST_TAUGHT, WEIGHTS_FILE
-from router.deferral import Policy
-from router.errors import ModelError
-from router.lessons import fold_of
-from router.query import Distribution, GenerationLimits, Query, TokenProbability
-from router.release import Manifest
-from router.task import Judge, Kind, Task
-from router.text_student import TextStudent
+from router.core.domain.query import Distribution, GenerationLimits, Query, TokenProbability
+from router.core.domain.task import Judge, Kind, Task
+from router.core.errors import ModelError
+from router.core.learning.training_rows import fold_of
+from router.core.policy.deferral import Policy
+from router.core.release.manifest import Manifest
+from router.students.text_student import TextStudent
 
 WORDS = {"switch the light on": "lights on", "play a song": "music on", "stop the song": "music off"}
 ROOMS = ("red", "green", "blue", "white", "black", "big", "small")

@@ -14,8 +14,8 @@ from cloud_worker.refresh.former import Search
 from cloud_worker.refresh.guard import Around, Guard
 from cloud_worker.rollback import roll_back
 from cloud_worker.traffic import Traffic
-from router.rollout import DeviceReport, TaskReport
-from router.task import Mode, agree
+from router.core.domain.task import Mode, agree
+from router.core.release.orders import DeviceReport, TaskReport
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
 OUTSIDE = "fog"

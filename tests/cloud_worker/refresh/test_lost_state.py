@@ -11,8 +11,8 @@ from cloud_worker.distillation_log import records_of
 from cloud_worker.fleet_state import open_store
 from cloud_worker.hands import Hands
 from cloud_worker.report import gather_report
-from router.errors import UnavailableError
-from router.task import Mode
+from router.core.domain.task import Mode
+from router.core.errors import UnavailableError
 
 
 def cut(path):

@@ -6,8 +6,8 @@ from cloud_worker.fleet_limits import FleetLimits
 from cloud_worker.refresh.paying import paying
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
-from router.errors import UnavailableError
-from router.task import Limits, Task
+from router.core.domain.task import Limits, Task
+from router.core.errors import UnavailableError
 
 
 class Pool:

@@ -10,10 +10,10 @@ from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.refresh import compact, pretrained
 from cloud_worker.refresh.distil import Recipe, fit, targets_of
-from router.errors import ModelError
-from router.lessons import known_labels, lessons_of
-from router.student import Student
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.errors import ModelError
+from router.core.learning.training_rows import known_labels, lessons_of
+from router.students.onnx_student import Student
 
 TRAINING = {"steps": 60, "batch": 16, "rate": 5e-3}
 TASK = Task("home", reference="big", student="compact", options={"layers": 2, "training": TRAINING})

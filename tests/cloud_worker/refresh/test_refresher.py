@@ -11,11 +11,11 @@ from cloud_worker.figures import Board
 from cloud_worker.first_release import publish_first_releases
 from cloud_worker.promises import Promises
 from cloud_worker.rollback import facts_of
-from router.distillation import unit_interval
-from router.opening import check_golden
-from router.release import read_manifest
-from router.task import Exploration, Judge
-from router.watch import attempt_alpha
+from router.core.domain.record import unit_interval
+from router.core.domain.task import Exploration, Judge
+from router.core.release.manifest import read_manifest
+from router.core.statistics.e_process import attempt_alpha
+from router.students.loader import check_golden
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
 LIARS = {"light": "lights", "lamp": "lights", "song": "lights", "tune": "lights", "noon": "clock", "hour": "music"}

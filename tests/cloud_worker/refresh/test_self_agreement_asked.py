@@ -12,11 +12,11 @@ from cloud_worker.refresh.self_agreement import AT_ONCE, SecondAnswers, draws
 from cloud_worker.store import Store
 from cloud_worker.teacher_settings import TeacherSettings
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
-from router.chat import messages_as_json
-from router.errors import UnavailableError
-from router.query import GenerationLimits, Message
-from router.self_agreement import ASKED_TWICE, ASKED_TWICE_STEADY
-from router.task import Kind, Task
+from router.core.domain.chat import messages_as_json
+from router.core.domain.query import GenerationLimits, Message
+from router.core.domain.task import Kind, Task
+from router.core.errors import UnavailableError
+from router.core.monitoring.reference_consistency import ASKED_TWICE, ASKED_TWICE_STEADY
 
 TASK = Task("home", "big")
 

@@ -10,8 +10,8 @@ from cloud_worker.language.tokenizing import word_tokenizer
 from cloud_worker.refresh.beside import Beside
 from cloud_worker.refresh.distil import FOLDS, NO_QUERIES, Recipe, fit
 from cloud_worker.refresh.self_labelling import self_labelled
-from router.lessons import fold_of
-from router.task import Task
+from router.core.domain.task import Task
+from router.core.learning.training_rows import fold_of
 
 TRAINING = {"steps": 80, "batch": 8, "rate": 1e-2}
 

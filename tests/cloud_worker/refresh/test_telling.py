@@ -11,13 +11,13 @@ from cloud_worker.publisher import Publisher
 from cloud_worker.refresh.telling import Telling
 from cloud_worker.store import Store
 from edge_agent.testing import tiny_release
-from router.deferral import Policy
-from router.distillation import Source
-from router.drift import WINDOW_ROWS
-from router.guarantee import Point
-from router.student import Student
-from router.task import Task, agree
-from router.trial import Trial, certifying
+from router.core.certification.trial import Trial, certifying
+from router.core.domain.record import Source
+from router.core.domain.task import Task, agree
+from router.core.monitoring.drift import WINDOW_ROWS
+from router.core.policy.deferral import Policy
+from router.core.statistics.threshold_planning import Point
+from router.students.onnx_student import Student
 
 TASK = Task("home", reference="big")
 SAID = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}

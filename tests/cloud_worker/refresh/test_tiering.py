@@ -10,10 +10,10 @@ from cloud_worker.pool_policies import PoolPolicies, Serving, Standing
 from cloud_worker.pool_report import describe_pool, pool_lines
 from cloud_worker.refresh.tiering import LEAST_ROWS, Tiering
 from cloud_worker.store import Store
-from router.distillation import Record, Source, Tried
-from router.refreshing import Pace
-from router.task import Cheaper, Judge, Mode, Objective, Task, Way, agree
-from router.watch import attempt_alpha
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.record import Record, Source, Tried
+from router.core.domain.task import Cheaper, Judge, Mode, Objective, Task, Way, agree
+from router.core.statistics.e_process import attempt_alpha
 
 PACE = Pace(600, 1.4, 6000)
 TASK = Task(

@@ -7,8 +7,8 @@ from cloud_worker.first_release import publish_first_releases, publish_wishes
 from cloud_worker.ordering import OrderBook
 from cloud_worker.promises import Promises
 from cloud_worker.store import ReleaseRow
-from router.task import Mode, Objective
-from router.watch import Certificate, attempt_alpha
+from router.core.domain.task import Mode, Objective
+from router.core.statistics.e_process import Certificate, attempt_alpha
 
 
 def up(world, **changes):

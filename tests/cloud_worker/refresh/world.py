@@ -10,12 +10,12 @@ from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
 from edge_agent.testing import tiny_release
-from router.distillation import Source, unit_interval
-from router.lessons import calibrating
-from router.measures import LabelMeasures
-from router.query import Query
-from router.student import Student
-from router.task import Mode, Task
+from router.core.domain.query import Query
+from router.core.domain.record import Source, unit_interval
+from router.core.domain.task import Mode, Task
+from router.core.learning.held_out import LabelMeasures
+from router.core.learning.training_rows import calibrating
+from router.students.onnx_student import Student
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
 OUTSIDE = "fog"  # no student knows it: its queries escalate

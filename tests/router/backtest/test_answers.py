@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.backtest.answers import JUDGES, answers_of, as_labels, describe_answers
-from router.backtest.reading import Asked, Columns, Log
-from router.errors import DataError
-from router.task import Judge, agree
+from router.backtest.labels import JUDGES, answers_of, as_labels, describe_answers
+from router.backtest.logs.reader import Asked, Columns, Log
+from router.core.domain.task import Judge, agree
+from router.core.errors import DataError
 
 SPELLINGS = ["1", "1.0", "1 km", "yes", "Yes.", '{"a":1}', '{"a": 1.0}', '{"name": "f"}', '[{"name": "f"}]', "[]", ""]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from router.backtest.reading import Asked, Columns, Log
+from router.backtest.logs.reader import Asked, Columns, Log
 from router.backtest.run import Plan, run
 from router.cli import app
 

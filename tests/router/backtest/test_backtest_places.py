@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from router.backtest.reading import Columns, read_log
+from router.backtest.logs.reader import Columns, read_log
 from router.cli import app
-from router.errors import DataError
+from router.core.errors import DataError
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 NAMES = (

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from router.backtest.reading import Columns, read_log
-from router.errors import DataError
+from router.backtest.logs.reader import Columns, read_log
+from router.core.errors import DataError
 
 ROWS = [{"text": f"lamp {number}", "answer": "lights"} for number in range(3)]
 CHAT = [{"role": "user", "content": "lamp"}, {"role": "assistant", "content": "lights"}]

@@ -6,10 +6,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from cloud_worker.refresh.distil import Head
-from router.backtest.encoded import EncoderFitter, LinearHead
-from router.distillation import Record
-from router.errors import ConfigError, ModelError
-from router.lessons import Lessons
+from router.backtest.encoder_student import EncoderFitter, LinearHead
+from router.core.domain.record import Record
+from router.core.errors import ConfigError, ModelError
+from router.core.learning.training_rows import Lessons
 
 WIDTH = 48
 

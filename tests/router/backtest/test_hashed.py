@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.backtest import hashed
-from router.backtest.hashed import HashedFitter
-from router.backtest.hashing import MOST_FEATURES, HashedTexts, Rarity
-from router.backtest.students import FOLDS
-from router.distillation import Record, Source
-from router.lessons import fold_of
+from router.backtest import ngram_student as hashed
+from router.backtest.ngram_student import HashedFitter
+from router.backtest.ngrams import MOST_FEATURES, HashedTexts, Rarity
+from router.backtest.student import FOLDS
+from router.core.domain.record import Record, Source
+from router.core.learning.training_rows import fold_of
 
 
 def records(rows):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.backtest.reading import Columns, read_log
-from router.errors import ConfigError, DataError
+from router.backtest.logs.reader import Columns, read_log
+from router.core.errors import ConfigError, DataError
 
 ROWS = [
     {"prompt": "lamp on", "response": "lights", "usd": 0.25, "at": "2026-03-01T10:00:00Z", "gold": "lights"},

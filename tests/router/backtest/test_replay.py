@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud_worker.config import Refresh
-from router.backtest.hashed import HashedFitter
-from router.backtest.reading import Asked
+from router.backtest.logs.reader import Asked
+from router.backtest.ngram_student import HashedFitter
 from router.backtest.replay import STRIDE, Replay, device_seed, query_id
-from router.exploration import draw
-from router.refreshing import Pace
-from router.task import Objective, Task
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.task import Objective, Task
+from router.core.policy.exploration import draw
 
 
 def replay(rows, promise=0.05, seed=0, devices=2, least=150, fitter=None):

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from router.backtest.reading import Asked, Columns, Log
+from router.backtest.logs.reader import Asked, Columns, Log
 from router.backtest.report import messy_labels, repeats
 
 

@@ -8,8 +8,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyarrow import parquet
 
-from router.backtest.reading import Columns, How, read_log
-from router.errors import ConfigError, DataError
+from router.backtest.logs.reader import Columns, How, read_log
+from router.core.errors import ConfigError, DataError
 
 ASKED = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "lamp on"}]
 REPLY = {"id": "x", "choices": [{"index": 0, "message": {"role": "assistant", "content": "lights"}}]}

@@ -1,10 +1,10 @@
 import pytest
 
-from router.backtest.standing import Release, Standing
-from router.judgement import Judgement
-from router.lookout import MOST_FORMER
-from router.refreshing import Champion
-from router.task import Objective, Task, agree
+from router.backtest.release_state import Release, Standing
+from router.core.certification.live_watch import MOST_FORMER
+from router.core.certification.refresh_schedule import Champion
+from router.core.domain.prediction import Judgement
+from router.core.domain.task import Objective, Task, agree
 
 TASK = Task("home", reference="big", objective=Objective(0.05))
 

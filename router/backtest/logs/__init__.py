@@ -1,0 +1,1 @@
+"""Logs as other programs write them, read as queries and answers."""

@@ -1,0 +1,88 @@
+"""A file of one JSON object, or of several over many lines each -> the rows that they hold.
+
+Interfaces answer with their rows under a key, beside what they say of the page: ``{"data": [...], "meta": {...}}``.
+
+Rules:
+ * The rows are the one list of objects in it, however deep, that is not itself a part of a row: a chat is none.
+ * Of several lists the one under a usual key counts; where that does not decide, the object is refused, not guessed.
+ * An object that has a query, and no list under a usual key, is a row of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from router.backtest.logs.chats import is_chat
+from router.core.errors import DataError
+from router.io.json_lines import parse_json
+
+USUAL = ("data", "rows", "items", "results", "records", "logs", "entries", "traces", "observations", "value", "values")
+OF_A_ROW = ("choices", "candidates", "tools", "functions", "tool_calls", "content", "parts", "messages")
+OF_A_QUERY = ("text", "prompt", "question", "input", "query", "utterance", "messages", "request", "response")
+DEEPEST = 4
+
+
+def is_document(lines: Sequence[str]) -> bool:
+    """Whether a file whose first lines are these, at most two that are not blank, does not hold one object a line."""
+    if len(lines) == 1:
+        return True
+    opening = lines[0].rstrip()
+    return opening.endswith(("{", "[", ",", ":")) and not _is_whole(opening)
+
+
+def documents_in(path: Path, line: int, text: str) -> Iterator[Any]:
+    """The objects that stand one after the other in a text that begins at a line of a file.
+
+    Raises:
+        DataError: Names the file, and the line of what can't be read.
+    """
+    decoder, place = json.JSONDecoder(), 0
+    while rest := text[place:].lstrip():
+        place = len(text) - len(rest)
+        try:
+            document, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            document, place = parse_json(path, line + text.count("\n", 0, place), rest), len(text)
+        yield document
+
+
+def rows_of_document(path: Path, document: Any) -> list[Any]:
+    """The rows that an object holds; the object itself where it is one.
+
+    Raises:
+        DataError: It holds several lists that may be meant.
+    """
+    if not isinstance(document, Mapping):
+        return [document]
+    lists = dict(_lists(document, "", DEEPEST))
+    usual = [name for name in lists if name.rpartition(".")[2].lower() in USUAL]
+    found = usual or list(lists)
+    if not usual and any(name in document for name in OF_A_QUERY):
+        return [document]
+    if len(found) > 1:
+        raise DataError(str(path), 0, f"holds several lists, {', '.join(found)}; write the one that is meant to a file")
+    return lists[found[0]] if found else [document]
+
+
+def _lists(inside: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, list[Any]]]:
+    for key, value in inside.items():
+        name = f"{above}.{key}" if above else str(key)
+        if isinstance(value, list) and key not in OF_A_ROW and not is_chat(value) and _are_rows(value, str(key)):
+            yield name, value
+        elif isinstance(value, Mapping) and depth > 1:
+            yield from _lists(value, name, depth - 1)
+
+
+def _are_rows(value: list[Any], key: str) -> bool:
+    return isinstance(value[0], Mapping) if value else key.lower() in USUAL
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""Logs as other programs write them: which columns hold the query and the answer.
+
+Rules:
+ * A shape is guessed only where most of the first rows have its columns, and the command tells which it took.
+ * Columns that the user names are read as named; nothing is guessed beside them.
+ * A shape says when a query was asked, where its rows do; it never says costs or labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.backtest.logs.chats import answer_in as _answer_in
+from router.backtest.logs.chats import chat_in, is_chat, unpacked
+
+Row = Mapping[str, Any]
+MOST = 0.5  # of the first rows have a shape's columns
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A program's log.
+
+    Attributes:
+        name: As ``--format`` has it.
+        title: For people.
+        texts: Where what was asked may stand, the likeliest first.
+        answers: Where the answer may.
+        times: Where the time may.
+        marks: Columns one of which a log of this kind has; empty: none is needed.
+        advice: What to do where its rows have no texts or answers.
+    """
+
+    name: str
+    title: str
+    texts: tuple[str, ...]
+    answers: tuple[str, ...]
+    times: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    advice: str = ""
+
+
+SHAPES = (
+    Shape(
+        "headrace",
+        "Headrace's own log",
+        ("text",),
+        ("answer",),
+        ("asked_at",),
+        ("propensity",),
+    ),
+    Shape(
+        "openai-batch",
+        "batch output",
+        ("request.body", "request.params", "request"),
+        ("response.body", "result.message", "response"),
+        (),
+        ("custom_id",),
+        "add --requests with the batch's input file, which has the queries",
+    ),
+    Shape(
+        "litellm",
+        "LiteLLM spend log",
+        ("messages", "proxy_server_request"),
+        ("response",),
+        ("startTime", "starttime", "start_time", "created_at"),
+        ("startTime", "starttime", "call_type", "spend", "api_key"),
+        "LiteLLM keeps them only with store_prompts_in_spend_logs: true in general_settings",
+    ),
+    Shape(
+        "langfuse",
+        "Langfuse export",
+        ("input",),
+        ("output",),
+        ("start_time", "startTime", "timestamp", "created_at", "createdAt"),
+        ("trace_id", "traceId", "htmlPath", "project_id", "projectId", "observations", "bookmarked"),
+    ),
+    Shape("fine-tuning", "fine-tuning examples", ("messages", "input.messages"), ("messages", "preferred_output")),
+    Shape(
+        "openai",
+        "requests with responses",
+        ("request.body", "request", "messages", "input"),
+        ("response.body", "response", "completion", "output"),
+    ),
+)
+NAMES = tuple(shape.name for shape in SHAPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A shape and the columns in which a log has it."""
+
+    shape: Shape
+    text: str
+    answer: str
+    time: str = ""
+
+
+def find(row: Row, name: str) -> Any:
+    """The value of a dotted name: columns, keys, places of lists from 0, and JSON that stands as text in a cell."""
+    value: Any = row
+    for part in (name,) if name in row else name.split("."):
+        value = unpacked(value)
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.lstrip("-").isdecimal() and -len(value) <= int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def shape_of(rows: Sequence[Row]) -> Found | None:
+    """The shape of a log that begins with these rows; ``None`` where they are plain columns."""
+    for shape in SHAPES:
+        if shape.marks and not any(mark in row for row in rows for mark in shape.marks):
+            continue
+        found = columns_for(shape, rows)
+        if found is not None and _is_it(found, rows):
+            return found
+    return None
+
+
+def columns_for(shape: Shape, rows: Sequence[Row]) -> Found | None:
+    """Where rows have what a shape needs; ``None`` where they don't."""
+    text = next((name for name in shape.texts if _share(rows, name, chat_in) > 0), "")
+    answer = next((name for name in shape.answers if _share(rows, name, _answer_in) > 0), "")
+    time = next((name for name in shape.times if rows and all(find(row, name) for row in rows)), "")
+    return Found(shape, text, answer, time) if text and answer else None
+
+
+def _is_it(found: Found, rows: Sequence[Row]) -> bool:
+    if found.shape.name in ("headrace", "litellm", "langfuse", "openai-batch"):
+        return True
+    texts = [unpacked(find(row, found.text)) for row in rows]
+    if found.shape.name == "fine-tuning":
+        whole = [text for text in texts if is_chat(text) and text[-1]["role"] == "assistant"]
+        return len(whole) > MOST * len(rows) and (
+            found.answer != "messages"
+            or not any(name in row for row in rows for name in ("response", "answer", "output"))
+        )
+    answers = [unpacked(find(row, found.answer)) for row in rows]
+    return sum(map(_is_response, answers)) > MOST * len(rows)
+
+
+def _is_response(value: Any) -> bool:
+    return (isinstance(value, Mapping) or is_chat(value)) and _answer_in(value) is not None
+
+
+def _share(rows: Sequence[Row], name: str, read: Any) -> float:
+    values = [find(row, name) for row in rows]
+    return sum(value is not None and read(value) is not None for value in values) / max(1, len(rows))

@@ -1,0 +1,1 @@
+"""Asks a device or a cluster, from a program."""

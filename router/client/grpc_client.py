@@ -1,0 +1,370 @@
+"""Ask an agent or the cloud: the same service, so the same client.
+
+    with Client("127.0.0.1:7701", insecure=True) as client:
+        print(client.ask("turn the heating down", "home").text)
+
+Rules:
+ * One channel per target, opened once and kept.
+ * The deadline is the only one: failing over, waiting and asking again all happen within it.
+ * A client lives in one process until it is closed, and an ``AsyncClient`` in one event loop at a time; anywhere else
+   it says what to do.
+ * A query keeps its id however often it is sent, so that a target that has answered it answers the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Literal, NoReturn, Self, Unpack
+
+import grpc
+from grpc import aio
+from opentelemetry.trace import Tracer
+
+from router.client.failover import Wait
+from router.client.lifetime import Lifetime
+from router.client.request import AskOptions, caller, first_to_tell, opinion_of, query_of
+from router.core.domain.feedback import Feedback
+from router.core.domain.query import Answer, Query
+from router.core.errors import HeadraceError, NotPossibleError
+from router.transport.channel import call_error, open_channel, open_sync_channel
+from router.v1 import cascade_pb2_grpc
+
+DEFAULT_DEADLINE_SECONDS = 30.0
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"  # an empty request asks for the whole server
+_log = logging.getLogger(__name__)
+
+
+class Client:
+    """Asks over gRPC, without an event loop. Threads may share one.
+
+    Args:
+        targets: ``HOST:PORT``, one or several in order of preference.
+        insecure: Plain transport, on this machine only.
+        device: Who asks, where an insecure door believes it.
+        deadline: Seconds that a query may take if it says nothing else.
+        tracer: Makes the client's spans; the application's global one by default.
+
+    Raises:
+        ConfigError: An argument is of a wrong type, or a target can't be read, or may not be spoken to in plain.
+        NotPossibleError: This process was forked from one that had opened a client.
+    """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str],
+        *,
+        insecure: bool = False,
+        device: str = "",
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._life = Lifetime("Client")
+        self._channels = [open_sync_channel(target, insecure=insecure, attempts=1) for target in self._caller.targets]
+        self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
+        self._checks = [channel.unary_unary(_HEALTH_CHECK, bytes, bytes) for channel in self._channels]
+
+    def ask(self, text: str, task: str, **options: Unpack[AskOptions]) -> Answer:
+        """Ask one question.
+
+        Args:
+            text: The question.
+            task: The task that it belongs to.
+            **options: See ``AskOptions``.
+
+        Raises:
+            TypeError: An option that there is not.
+            CallerError: The question is not one that can be answered, or the client is closed; says what to change.
+            ServiceError: No target answered before the deadline; asking again may help.
+        """
+        return self.answer(query_of(text, task, options), options.get("deadline"))
+
+    def answer(self, query: Query, deadline: float | None = None) -> Answer:
+        """Ask a whole ``Query``, which may hold chat messages and tools; an empty id is filled in.
+
+        Args:
+            query: What is asked.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: As in ``ask``.
+            ServiceError: As in ``ask``.
+        """
+        with self._alive(), self._caller.asking(query, deadline) as asked:
+            step = next(asked.steps)
+            while True:
+                if isinstance(step, Wait):
+                    self._wait(step)
+                    step = asked.steps.send(None)
+                    continue
+                try:
+                    response = self._stubs[step.target].Answer(
+                        asked.request, timeout=step.seconds, metadata=asked.metadata
+                    )
+                except grpc.RpcError as error:
+                    self._life.check()
+                    step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
+                else:
+                    return asked.done(response)
+
+    def feedback(
+        self,
+        query_id: str,
+        task: str,
+        verdict: Literal["right", "wrong"],
+        *,
+        correction: str = "",
+        comment: str = "",
+        deadline: float | None = None,
+    ) -> None:
+        """Say what you think of an answer; whichever target gave it hears so. Replaces what was said before.
+
+        Args:
+            query_id: Of the answer.
+            task: Of the question.
+            verdict: ``right`` or ``wrong``.
+            correction: What would have been right.
+            comment: For the operator.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: No target gave this caller that answer, or a field is out of its range.
+            ServiceError: A target could not be asked; trying again may help.
+        """
+        said = Feedback(query_id, task, opinion_of(verdict), correction, comment)
+        giving = self._caller.giving(said, deadline)
+        failure: HeadraceError | None = None
+        with self._alive():
+            for stub, target in zip(self._stubs, self._caller.targets, strict=True):
+                try:
+                    stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
+                    return
+                except grpc.RpcError as error:
+                    self._life.check()
+                    failure = first_to_tell(failure, call_error(error, target))
+        assert failure is not None
+        raise failure
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Check that the client lives, and say so when it is closed meanwhile."""
+        self._life.check()
+        try:
+            yield
+        except ValueError:  # what gRPC raises on a closed channel
+            self._life.check()
+            raise
+
+    def _wait(self, step: Wait) -> None:
+        """Ask every target for its health, so that the first to come back, healthy or not, ends the wait.
+
+        Watching the state of a synchronous channel would leave a thread behind that fails when the channel is closed.
+        """
+        if step.reason:
+            _log.info("%s", step.reason)
+        time.sleep(step.pause)
+        back = threading.Event()
+        checks = [check.future(b"", timeout=step.seconds, wait_for_ready=True) for check in self._checks]
+        for check in checks:
+            check.add_done_callback(lambda _: back.set())
+        back.wait(step.seconds)
+        for check in checks:
+            check.cancel()  # type: ignore[no-untyped-call] # in the stubs alone
+
+    def close(self) -> None:
+        """Close the channels; calls in flight end. A second time does nothing, nor does it in a forked child."""
+        if self._life.closed or self._life.is_elsewhere:
+            return
+        self._life.closed = True
+        for channel in self._channels:
+            channel.close()
+
+    def __reduce__(self) -> NoReturn:
+        self._life.refuse_pickle()
+
+    def __enter__(self) -> Self:
+        self._life.check()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """As ``Client``, inside an event loop, for as many questions at a time as wanted.
+
+    Belongs to one loop at a time: a loop that has ended, as ``asyncio.run`` ends its own, makes room for the next.
+    """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str],
+        *,
+        insecure: bool = False,
+        device: str = "",
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._life = Lifetime("AsyncClient")
+        self._insecure = insecure
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channels: list[aio.Channel] = []
+        self._stubs: list[cascade_pb2_grpc.CascadeAsyncStub] = []
+
+    async def ask(self, text: str, task: str, **options: Unpack[AskOptions]) -> Answer:
+        """Ask one question, as ``Client.ask`` does.
+
+        Args:
+            text: The question.
+            task: The task that it belongs to.
+            **options: See ``AskOptions``.
+
+        Raises:
+            TypeError: An option that there is not.
+            CallerError: The question is not one that can be answered, or the client is closed; says what to change.
+            ServiceError: No target answered before the deadline; asking again may help.
+        """
+        return await self.answer(query_of(text, task, options), options.get("deadline"))
+
+    async def answer(self, query: Query, deadline: float | None = None) -> Answer:
+        """Ask a whole ``Query``, as ``Client.answer`` does.
+
+        Args:
+            query: What is asked.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: As in ``ask``.
+            ServiceError: As in ``ask``.
+        """
+        with self._alive(), self._caller.asking(query, deadline) as asked:
+            step = next(asked.steps)
+            while True:
+                if isinstance(step, Wait):
+                    await self._wait(step)
+                    step = asked.steps.send(None)
+                    continue
+                try:
+                    response = await self._stubs[step.target].Answer(
+                        asked.request, timeout=step.seconds, metadata=asked.metadata
+                    )
+                except grpc.RpcError as error:
+                    self._life.check()
+                    step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
+                else:
+                    return asked.done(response)
+
+    async def feedback(
+        self,
+        query_id: str,
+        task: str,
+        verdict: Literal["right", "wrong"],
+        *,
+        correction: str = "",
+        comment: str = "",
+        deadline: float | None = None,
+    ) -> None:
+        """Say what you think of an answer, as ``Client.feedback`` does.
+
+        Args:
+            query_id: Of the answer.
+            task: Of the question.
+            verdict: ``right`` or ``wrong``.
+            correction: What would have been right.
+            comment: For the operator.
+            deadline: Seconds; the client's own if left out.
+
+        Raises:
+            CallerError: No target gave this caller that answer, or a field is out of its range.
+            ServiceError: A target could not be asked; trying again may help.
+        """
+        said = Feedback(query_id, task, opinion_of(verdict), correction, comment)
+        giving = self._caller.giving(said, deadline)
+        failure: HeadraceError | None = None
+        with self._alive():
+            for stub, target in zip(self._stubs, self._caller.targets, strict=True):
+                try:
+                    await stub.Feedback(giving.request, timeout=giving.seconds, metadata=giving.metadata)
+                    return
+                except grpc.RpcError as error:
+                    self._life.check()
+                    failure = first_to_tell(failure, call_error(error, target))
+        assert failure is not None
+        raise failure
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Open the channels at a loop's first question, and say so when the client is closed meanwhile."""
+        self._life.check()
+        self._enter_loop()
+        if not self._channels:
+            self._channels = [
+                open_channel(target, insecure=self._insecure, attempts=1) for target in self._caller.targets
+            ]
+            self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
+        try:
+            yield
+        except asyncio.CancelledError:  # what gRPC raises when the channel is closed, and asyncio when the task is
+            task = asyncio.current_task()
+            if self._life.closed and not (task and task.cancelling()):
+                self._life.check()
+            raise
+        except aio.UsageError:  # what it raises on a closed channel
+            self._life.check()
+            raise
+
+    def _enter_loop(self) -> None:
+        running = asyncio.get_running_loop()
+        if self._loop is running:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise NotPossibleError(
+                "another event loop uses this AsyncClient; make one AsyncClient for each loop, or share a Client"
+            )
+        self._loop, self._channels, self._stubs = running, [], []
+
+    async def _wait(self, step: Wait) -> None:
+        if step.reason:
+            _log.info("%s", step.reason)
+        await asyncio.sleep(step.pause)
+        watches = [asyncio.ensure_future(channel.channel_ready()) for channel in self._channels]
+        try:
+            await asyncio.wait(watches, timeout=step.seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close the channels; calls in flight end. A second time does nothing, nor does it in a forked child.
+
+        Raises:
+            NotPossibleError: Another event loop uses the client.
+        """
+        if self._life.closed or self._life.is_elsewhere:
+            return
+        self._enter_loop()
+        self._life.closed = True
+        for channel in self._channels:
+            await channel.close(None)
+
+    def __reduce__(self) -> NoReturn:
+        self._life.refuse_pickle()
+
+    async def __aenter__(self) -> Self:
+        self._life.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

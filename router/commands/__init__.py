@@ -1,0 +1,1 @@
+"""``headrace``'s commands, and what every command of ours has in common."""

@@ -1,0 +1,107 @@
+"""The live watch over the release that serves, fed from the log.
+
+Rules:
+ * Every explored row of the release counts once, in the log's order, whether it was kept or escalated.
+ * No device alone decides; see ``fleet_watch``.
+ * A release under a later number, same content and threshold, is watched over both lives.
+ * While the operator has everything escalate, it is judged by what it would have kept.
+ * What was asked while the watch was blind is left out: of that time, what was kept is missing.
+ * Nothing is stored: after a restart the same rows give the same watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from router.core.certification.fleet_watch import FleetWatch
+from router.core.certification.missing_rows import Spans, is_within
+from router.core.certification.trial import Judging, said_by_student
+from router.core.domain.prediction import DeviceStudent
+from router.core.domain.record import Record, had_to_be_asked, may_certify
+from router.core.domain.task import Task
+from router.core.learning.training_rows import would_stay
+
+ALARMED = "alarmed"
+MOST_SINCE = 1000  # latest rows that a former release is looked at on
+MOST_FORMER = 3  # former releases that are tried
+
+
+@dataclass(slots=True)
+class Lookout:
+    """Watches one release.
+
+    Attributes:
+        release: Its number.
+        task: Its task.
+        judging: Its judge.
+        watch: The bets against the promise being kept.
+        seen: How many rows of the log have been looked at.
+        also: Other numbers under which the same content served at the same threshold.
+    """
+
+    release: int
+    task: Task
+    judging: Judging
+    watch: FleetWatch
+    seen: int = 0
+    also: frozenset[int] = frozenset()
+
+    @classmethod
+    def over(cls, release: int, task: Task, judging: Judging, also: frozenset[int] = frozenset()) -> Self:
+        """A fresh watch over a release, at the task's promise and assurance.
+
+        Args:
+            release: Its number.
+            task: Its task.
+            judging: Its judge.
+            also: Other numbers under which the same content served at the same threshold.
+        """
+        objective = task.at_device
+        watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
+        return cls(release, task, judging, watch, also=also)
+
+    def look(self, rows: Sequence[Record], blind: Spans = ()) -> bool:
+        """Look at the rows that came since; say whether the promise is broken.
+
+        Args:
+            rows: All of the task, in the log's order.
+            blind: When too few rows came to see anything: those asked then, as far as it is known yet, say nothing.
+        """
+        new, self.seen = rows[self.seen :], len(rows)
+        alarmed = False
+        for row in new:
+            if may_certify(row) or had_to_be_asked(row):
+                self.watch.meet(row.caller, row.received_at)
+            if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):
+                alarmed = self.watch.update(row.caller, self._lost(row))
+        return alarmed
+
+    def _is_mine(self, row: Record) -> bool:
+        return row.task_version == self.task.version and (row.release == self.release or row.release in self.also)
+
+    def _lost(self, row: Record) -> bool:
+        return would_stay(row) and not self.judging(row.text, row.local_answer or "", row.answer)
+
+
+def evidence_against(
+    rows: Sequence[Record], student: DeviceStudent, threshold: float, task: Task, judging: Judging
+) -> float:
+    """Natural logarithm of the watch's bet that a student at a threshold breaks the promise on some rows.
+
+    Here one device is enough to speak against it: nothing serves again on a doubt.
+
+    Args:
+        rows: That may certify, drawn since its certificate, in the log's order.
+        student: Its own.
+        threshold: Least score kept.
+        task: As it is now.
+        judging: Its judge.
+    """
+    watch = FleetWatch(task.at_device.max_disagreement, 1.0 - task.at_device.assurance)
+    for row in rows:
+        watch.meet(row.caller, row.received_at)
+        score, answer = said_by_student(student, row)
+        watch.update(row.caller, score >= threshold and not judging(row.text, answer, row.answer))
+    return watch.log_pooled

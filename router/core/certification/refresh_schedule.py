@@ -1,0 +1,200 @@
+"""What a refresh decides: when it is due, what further proof costs and brings, how long a challenger may wait.
+
+The cloud's refresher and a replay of a log both act on these; what they keep in a store or in memory is an argument.
+
+Rules:
+ * Nothing here reads a clock, a store or a model.
+ * Without a champion nothing is lost by exploring, and the cold rate holds.
+ * Where nothing may be explored nothing is proved: no trial begins, and that of a release that serves ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from router.core.arrays import Array, Bools
+from router.core.certification.budget_trial import FrugalTrial
+from router.core.certification.certificate_validity import why_never_proved
+from router.core.certification.trial import Trial, certifying, champion_share, weight_of
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Key, calibrating, weights_of
+from router.core.statistics.e_process import attempt_alpha
+from router.core.statistics.threshold_planning import (
+    Point,
+    Situation,
+    plan,
+    plan_for_budget,
+    prospect,
+    waiting_rate,
+)
+
+PATIENCE = 2.5  # times the rows that a certificate was expected to take
+PATIENCE_ROWS = 100
+AGAIN = 1.1  # times the rows of a refresh of which nothing serves, before the next: a fit is cheap
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a student is fitted.
+
+    Attributes:
+        min_rows: Teachable rows that start the first refresh.
+        growth: Times the rows of the last refresh that start the next, > 1.
+        patience_rows: Most certifying rows that a challenger may look at, as many as they are worth of drawn ones.
+    """
+
+    min_rows: int = 1000
+    growth: float = 1.4
+    patience_rows: int = 3000
+
+    def is_due(self, taught: int, at_refresh: int) -> bool:
+        """Whether so many teachable rows start a refresh, after one at ``at_refresh`` rows (0: none yet)."""
+        return taught >= max(self.min_rows, self.growth * at_refresh)
+
+    def in_vain(self, taught: int) -> int:
+        """Rows that a refresh counts as having had, while nothing of it serves: a few more may do."""
+        return round(taught * min(AGAIN / self.growth, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """What serves: its release, 0 for nothing, and the share of queries that it was expected to keep, in [0, 1]."""
+
+    number: int = 0
+    expected: float = 0.0
+
+
+def exploration_at_rest(task: Task, champion: Champion) -> float:
+    """The exploration rate while no challenger waits."""
+    return task.exploration.floor if champion.number else task.exploration.cold
+
+
+def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tuple[float, float]:
+    """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1].
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        champion: What serves.
+    """
+    if not champion.number:
+        return 0.0, task.exploration.cold
+    share = champion_share(rows, champion.number, champion.expected)
+    rate = waiting_rate(task.exploration.waiting, task.exploration.floor, share)
+    most = task.objective.max_escalation
+    if most is not None and share > 0:  # what is explored counts too
+        rate = max(task.exploration.floor, min(rate, 1.0 - (1.0 - most) / share))
+    return share, rate
+
+
+def why_no_trial(task: Task, rows: Sequence[Record], champion: Champion) -> str:
+    """Why no challenger may wait for a certificate now; empty when one may.
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        champion: What serves.
+    """
+    if waiting_share(task, rows, champion)[1] > 0:
+        return ""
+    beside = "it may not explore beside a release that serves: exploration gives no room for it"
+    return beside if champion.number else why_never_proved(task)
+
+
+def points_of(task: Task, scores: Array, agrees: Bools, weights: Array) -> tuple[Point, ...]:
+    """The thresholds that might be proved, strict to loose; none looser than the share of escalations wants.
+
+    Args:
+        task: The task.
+        scores: (rows,) in [0, 1], of a student that did not train on the row.
+        agrees: (rows,) whether its answer agrees with the reference's.
+        weights: (rows,) one over the propensity.
+    """
+    wish = task.at_device
+    points = prospect(scores, agrees, weights, wish.max_disagreement)
+    if wish.max_escalation is None:
+        return points
+    least = plan_for_budget(scores, agrees, weights, wish.max_escalation, task.exploration.floor)
+    if not least.is_worth_proving:
+        return ()
+    last = Point(least.threshold, least.expected_local_share, least.expected_loss)
+    return (*(point for point in points if point.threshold > last.threshold), last)
+
+
+def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...], *, rate: float, freeze: int) -> Trial:
+    """A challenger's trial, which has no patience yet.
+
+    Args:
+        task: Its task.
+        number: Its release.
+        attempt: Which of the lineage, from 1.
+        points: Thresholds that might be proved.
+        rate: Exploration rate while it waits, in [0, 1]; at 0 it gets no patience.
+        freeze: Last batch of the log that it may have learned from.
+    """
+    kind = Trial if task.objective.max_escalation is None else FrugalTrial
+    return kind(
+        number=number,
+        allowance=task.at_device.max_disagreement,
+        alpha=attempt_alpha(task.at_device.assurance, attempt),
+        rate=rate,
+        freeze=freeze,
+        patience=0,
+        points=points,
+        kind=task.kind,
+    )
+
+
+def rate_once_served(task: Task, rows: Sequence[Record], trial: Trial) -> float:
+    """The exploration rate while a release that serves goes on to a looser threshold: never above that of its trial.
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        trial: Of the release; its own threshold serves.
+    """
+    champion = Champion(trial.number, trial.kept(trial.serving))
+    return min(trial.rate, waiting_share(task, rows, champion)[1])
+
+
+def situation_of(task: Task, rows: Sequence[Record], trial: Trial, champion: Champion) -> Situation:
+    """What further rows cost a challenger and bring it.
+
+    Args:
+        task: The task.
+        rows: Its current ones.
+        trial: The challenger's.
+        champion: What serves.
+    """
+    return Situation(
+        alpha=trial.alpha,
+        rows_at_hand=trial.weight,
+        queries=float(weights_of(calibrating(rows)).sum()),
+        rate=trial.rate,
+        floor=task.exploration.floor if champion.number else trial.rate,
+        champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, rows, champion)[0],
+    )
+
+
+def patience_of(
+    rows: Sequence[tuple[int, Record]], spent: set[Key], trial: Trial, situation: Situation, pace: Pace
+) -> int:
+    """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate.
+
+    Args:
+        rows: Pairs of batch and current record, in the log's order.
+        spent: Keys that a certificate has looked at.
+        trial: The challenger's.
+        situation: As ``situation_of`` gives it.
+        pace: Holds the most rows that any challenger may look at.
+    """
+    if trial.rate <= 0:
+        return 0
+    at_hand = math.fsum(weight_of(row, trial.rate) for row in certifying(rows, trial, spent))
+    found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=at_hand)))
+    if not found.is_worth_proving:
+        return 0
+    return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.least_rows), pace.patience_rows))

@@ -1,0 +1,1 @@
+"""What is spoken of: queries, answers, tasks, records, and when two answers are the same."""

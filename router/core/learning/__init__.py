@@ -1,0 +1,1 @@
+"""Small fits: heads, calibration, and which rows teach."""

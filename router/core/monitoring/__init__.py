@@ -1,0 +1,1 @@
+"""What else is watched: drift, complaints, the reference itself, and what devices say."""

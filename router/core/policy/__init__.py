@@ -1,0 +1,1 @@
+"""What becomes of one query: kept or sent, explored or not, within what may be spent."""

@@ -1,0 +1,1 @@
+"""A release as data: its manifest, and the orders to run it."""

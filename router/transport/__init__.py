@@ -1,0 +1,1 @@
+"""What goes over a line: messages, channels, servers, their limits and their telemetry."""

@@ -1,0 +1,193 @@
+"""The gRPC channels that every caller opens, and what their errors mean.
+
+Rules:
+ * One channel per target, kept; it reconnects by itself within two seconds of the target's return.
+ * Retries are gRPC's own and obey pushback; who retries by itself opens the channel with ``attempts=1``.
+ * Only errors of ``router.core.errors`` come out. A message that gRPC made up names addresses: it is told to whom named the
+   target, and to nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from router.core.errors import (
+    BadInputError,
+    HeadraceError,
+    OverloadedError,
+    SpentError,
+    TooLargeError,
+    UnavailableError,
+    error_for_status,
+)
+from router.transport import telemetry_names
+from router.transport.address import plain_address
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_ATTEMPTS = 5  # gRPC itself takes no more
+# CLIENT: Received message larger than max (4194320 vs. 4194304); received metadata size exceeds hard limit (...)
+_TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds|larger than.*metadata", re.IGNORECASE)
+_SIZES = re.compile(r"\((\d+) vs\. (\d+)\)")
+BULK_WINDOW_BYTES = 16 * 1024  # on the line at a time: a third of a second at 50 kB/s
+_BULK = (
+    ("grpc.use_local_subchannel_pool", 1),  # else channels to one target share a connection
+    ("grpc.http2.lookahead_bytes", BULK_WINDOW_BYTES),
+    ("grpc.http2.bdp_probe", 0),  # which would widen the window
+)
+_log = logging.getLogger(__name__)
+
+
+def open_channel(
+    target: str,
+    *,
+    insecure: bool,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    room_for_attempt: int = 0,
+    attempts: int = MAX_ATTEMPTS,
+) -> aio.Channel:
+    """A channel to ``target`` for the running event loop; nothing is sent yet.
+
+    Args:
+        target: ``HOST:PORT``.
+        insecure: Plain transport, on this machine only.
+        max_message_bytes: Largest message in bytes, either way.
+        room_for_attempt: Bytes that a question may have on top, for what this tier adds to it.
+        attempts: How often gRPC may send one call, 1 to 5.
+
+    Raises:
+        ConfigError: The target is no address, or may not be spoken to in plain.
+    """
+    address = plain_address(target, "channel", "target", insecure=insecure)
+    options = _options(max_message_bytes + room_for_attempt, max_message_bytes, attempts)
+    return aio.insecure_channel(str(address), options=options)
+
+
+def open_bulk_channel(target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES) -> aio.Channel:
+    """A channel for what takes long and is in no hurry: its own connection, and little of it on the line at a time.
+
+    Args:
+        target: ``HOST:PORT``.
+        insecure: Plain transport, on this machine only.
+        max_message_bytes: Largest message in bytes, either way.
+
+    Raises:
+        ConfigError: The target is no address, or may not be spoken to in plain.
+    """
+    address = plain_address(target, "channel", "target", insecure=insecure)
+    options = _options(max_message_bytes, max_message_bytes, MAX_ATTEMPTS)
+    return aio.insecure_channel(str(address), options=[*options, *_BULK])
+
+
+def open_sync_channel(
+    target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES, attempts: int = MAX_ATTEMPTS
+) -> grpc.Channel:
+    """As ``open_channel``, for callers without an event loop; threads may share it."""
+    address = plain_address(target, "channel", "target", insecure=insecure)
+    return grpc.insecure_channel(str(address), options=_options(max_message_bytes, max_message_bytes, attempts))
+
+
+def _options(max_sent_bytes: int, max_received_bytes: int, attempts: int) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_send_message_length", max_sent_bytes),
+        ("grpc.max_receive_message_length", max_received_bytes),
+        # NATs drop idle TCP after 4 minutes.
+        ("grpc.keepalive_time_ms", 200_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 2_000),  # also the least time that one attempt to connect is given
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.enable_http_proxy", 0),  # plain transport is for this machine; a proxy is not on the way
+        ("grpc.service_config", json.dumps(_service_config(attempts))),
+    ]
+
+
+def _service_config(attempts: int) -> dict[str, Any]:
+    method: dict[str, Any] = {"name": [{"service": "headrace.v1.Cascade"}, {"service": "headrace.v1.Fleet"}]}
+    if attempts > 1:
+        method["retryPolicy"] = {
+            "maxAttempts": attempts,
+            "initialBackoff": "0.05s",
+            "maxBackoff": "0.5s",
+            "backoffMultiplier": 2,
+            # Pushback is read on these alone, so a shed query has to be among them.
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+        }
+    return {"methodConfig": [method], "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1}}
+
+
+def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
+    """What a failed call means to its caller.
+
+    Args:
+        error: As the call raised it.
+        target: Who was asked, when whoever reads the message named it; without it the message names no address.
+    """
+    status, details = error.code().name, error.details() or ""
+    trailing = _metadata(error.trailing_metadata())
+    kind = trailing.get(telemetry_names.META_ERROR)
+    if kind is None:
+        _log.debug("call to %s failed with %s: %s", target or "the next tier", status, details)
+        details = _own_words(status, details, target)
+    if status == "CANCELLED":  # by the other side, as it stopped: another target, or it again, can answer
+        return UnavailableError(details)
+    if kind == SpentError.__name__:
+        return SpentError(details)
+    if kind == TooLargeError.__name__ or (kind is None and _says_too_large(status, error.details() or "")):
+        return TooLargeError(details)
+    if status == "RESOURCE_EXHAUSTED":
+        return OverloadedError(details, _seconds(trailing.get(telemetry_names.META_PUSHBACK)))
+    if kind == BadInputError.__name__ and " " in details:
+        return BadInputError(*details.split(" ", 1))
+    return error_for_status(status, details)
+
+
+def _own_words(status: str, details: str, target: str) -> str:
+    who = target or "the next tier"
+    if _says_too_large(status, details):
+        return _too_large(who, details)
+    # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: ...: Connection refused"
+    last_words = details.rpartition(": ")[2] if details.startswith("failed to connect") else details
+    because = f" ({last_words})" if target and details else ""
+    said = {
+        "UNAVAILABLE": f"{who} can't be reached{because}",
+        "CANCELLED": f"{who} stopped before it answered",
+        "DEADLINE_EXCEEDED": f"{who} did not answer before the deadline",
+        "RESOURCE_EXHAUSTED": f"{who} is overloaded{because}",
+        "UNIMPLEMENTED": f"{who} does not serve this call{because}",
+    }
+    return said.get(status, f"{who} answered {status}{because}")
+
+
+def _says_too_large(status: str, details: str) -> bool:
+    """Whether gRPC refused a message for its length, by its words: the same status says "overloaded" too."""
+    return status == "RESOURCE_EXHAUSTED" and bool(_TOO_LARGE.search(details))
+
+
+def _too_large(who: str, details: str) -> str:
+    if "metadata" in details:
+        return f"the name or the trace that goes with the call is longer than {who} takes; use a shorter one"
+    sizes = _SIZES.search(details)
+    size = f" ({int(sizes[1]):,} bytes; {int(sizes[2]):,} are allowed)" if sizes else ""
+    if "CLIENT: Received" in details or "SERVER: Sent" in details:
+        return f"the answer of {who} is larger than a message may be{size}"
+    return f"the question is larger than a message to {who} may be{size}"
+
+
+def _metadata(trailing: Iterable[Any] | None) -> dict[str, str]:
+    return {key: value for key, value in trailing or () if isinstance(value, str)}
+
+
+def _seconds(pushback: str | None) -> float | None:
+    """Pushback is a count of milliseconds; a negative or unreadable one says: don't retry."""
+    if pushback is None or not (pushback.isascii() and pushback.isdigit()):
+        return None
+    return int(pushback) / 1000

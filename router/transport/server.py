@@ -1,0 +1,183 @@
+"""The gRPC server that device and cloud both open.
+
+Rules:
+ * What a handler raises becomes a status by ``interception.py``, for every service behind the door.
+ * A port in use is said at once, and never shared.
+ * Idle connections, however many, keep nobody out; see ``crowd.py``.
+ * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as health  # type: ignore[attr-defined] # the stubs lack it
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_SERVICE
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
+
+from router.core.domain.limits import MAX_DEVICE_BYTES
+from router.core.errors import BadInputError, StartError
+from router.transport import telemetry_names
+from router.transport.address import Address, plain_address
+from router.transport.channel import MAX_MESSAGE_BYTES
+from router.transport.connection_limit import Crowd
+from router.transport.error_interceptor import ErrorInterceptor
+
+ANONYMOUS = "anonymous"
+_log = logging.getLogger(__name__)
+
+
+class Door:
+    """One listening gRPC server with health service and, if wanted, reflection. Made inside the running event loop.
+
+    Attributes:
+        server: Takes the servicers, before ``start``.
+        port: The bound port, 0 before ``start``.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        *,
+        insecure: bool = False,
+        reflection: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        room_for_attempt: int = 0,
+        services: Sequence[str] = (),
+    ) -> None:
+        """Check the address; nothing is bound yet.
+
+        Args:
+            listen: ``HOST:PORT``; port 0 takes any free one.
+            insecure: Plain transport, on this machine only.
+            reflection: Tell callers which services there are.
+            max_message_bytes: Largest message in bytes, either way.
+            room_for_attempt: Bytes that a question from another tier may have on top.
+            services: Full names of the services, such as ``headrace.v1.Cascade``, for health and reflection.
+
+        Raises:
+            ConfigError: The address can't be read, or may not be opened in plain.
+        """
+        self._address = plain_address(listen, "door", "listen", insecure=insecure)
+        self._services = tuple(services)
+        self._health = health.HealthServicer()
+        self._crowd = Crowd()
+        self._keeping: asyncio.Task[None] | None = None
+        self.port = 0
+        self.server = aio.server(
+            interceptors=(ErrorInterceptor(max_message_bytes, self._crowd),),
+            options=_options(max_message_bytes, max_message_bytes + room_for_attempt),
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        if reflection:
+            enable_server_reflection((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE), self.server)
+
+    async def start(self, *, ready: bool = True) -> int:
+        """Bind and serve. Returns the bound port.
+
+        Args:
+            ready: Say SERVING at once; else NOT_SERVING until ``ready()``, while calls are taken all the same.
+
+        Raises:
+            StartError: The port can't be bound; names it and why.
+        """
+        _check_free(self._address)  # before gRPC, which would write its own lines about it
+        try:
+            self.port = self.server.add_insecure_port(str(self._address))
+        except RuntimeError as error:
+            raise StartError(f"can't listen on {self._address}: it was taken just now; choose another port") from error
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.server.start()
+        self._keeping = asyncio.create_task(self._crowd.keep_room(self.port), name="keep_room")
+        if ready:
+            await self.ready()
+        _log.info("listening on %s", Address(self._address.host, self.port))
+        return self.port
+
+    async def ready(self) -> None:
+        """Say SERVING."""
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for service in ("", *self._services):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, take no new calls, and give those in flight ``grace_seconds`` to finish."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(grace_seconds)
+
+
+def _options(max_sent_bytes: int, max_received_bytes: int) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_send_message_length", max_sent_bytes),
+        ("grpc.max_receive_message_length", max_received_bytes),
+        # Callers ping every 200 s, also between calls, so that NATs keep the connection.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 100_000),
+    ]
+
+
+def _check_free(address: Address) -> None:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StartError(
+                f"can't listen on {address}: {reason}; stop what listens there, or choose another port"
+            ) from error
+
+
+def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:
+    """Who calls: on an insecure door whoever it says it is, or ``anonymous``.
+
+    Behind mutual TLS it will be the name in the client's certificate, and the metadata will not be believed.
+
+    Raises:
+        BadInputError: The name is too long.
+    """
+    if not insecure:
+        return ANONYMOUS
+    for key, value in context.invocation_metadata() or ():
+        if key == telemetry_names.META_DEVICE and isinstance(value, str) and value:
+            if len(value) > MAX_DEVICE_BYTES:
+                raise BadInputError(key, f"has {len(value)} bytes; {MAX_DEVICE_BYTES} are allowed")
+            return value
+    return ANONYMOUS
+
+
+def listen_for_stop() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets; the second ends the process at once with 130 or 143.
+
+    Called once per daemon, in its main thread, inside the running event loop, before anything is opened: until then a
+    signal ends the process as it stands.
+    """
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            _log.warning("stopping at once: %s came again", number.name)
+            logging.shutdown()
+            os._exit(128 + number)
+        _log.info("stopping: %s; once more stops at once", number.name)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
