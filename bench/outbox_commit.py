@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.store import Outbox
 from router.core.domain.query import Attempt, Query, Reason
 
 ROWS = 800

@@ -24,23 +24,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_agent.agent import Agent
-from edge_agent.aside import forsake
+from edge_agent.answering.agent import Agent
+from edge_agent.answering.answer_cache import RecentAnswers
+from edge_agent.answering.feedback_relay import FeedbackDesk
+from edge_agent.answering.service import SERVICE, CascadeServicer
+from edge_agent.answering.student_runner import Thinker
 from edge_agent.config import Config
-from edge_agent.feedback import FeedbackDesk
+from edge_agent.damaged_files import forsake
+from edge_agent.fleet.sync import Sync
 from edge_agent.gauges import add_gauges
-from edge_agent.ledger import Ledger, load_spent
-from edge_agent.outbox import Outbox
-from edge_agent.recent import RecentAnswers
-from edge_agent.server import SERVICE, CascadeServicer
-from edge_agent.standing import load_standing
-from edge_agent.sync import Sync
-from edge_agent.tasks import Tasks
-from edge_agent.teaching import Teaching
+from edge_agent.outbox.sender import Teaching
+from edge_agent.outbox.store import Outbox
+from edge_agent.releases.updater import AGENT_VERSION, Updater
+from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.orders import load_standing
+from edge_agent.tasks.quota_store import Ledger, load_spent
 from edge_agent.telemetry import EdgeTelemetry
-from edge_agent.thinking import Thinker
-from edge_agent.updater import AGENT_VERSION, Updater
-from edge_agent.upstream import Upstream
+from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.domain.plain_names import why_too_long
 from router.core.errors import StartError

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from edge_agent.outbox import Outbox
-from edge_agent.tasks import Tasks
-from edge_agent.upstream import Upstream
+from edge_agent.outbox.store import Outbox
+from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.upstream.client import Upstream
 from router.transport import telemetry_names
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.breaker import FIRST_WAIT, LONGEST_WAIT, TOLERATED, Breaker, State
+from edge_agent.upstream.circuit_breaker import FIRST_WAIT, LONGEST_WAIT, TOLERATED, Breaker, State
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["fail", "succeed", "push", "admit"]), st.floats(0, 5, allow_subnormal=False)),

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from edge_agent.feedback import REMEMBERED_SECONDS, FeedbackDesk
+from edge_agent.answering.feedback_relay import REMEMBERED_SECONDS, FeedbackDesk
 from router.core.domain.feedback import UNKNOWN_ANSWER, Feedback, Opinion
 from router.core.domain.query import Answer, Attempt, Consent, Provenance, Query, Route, Tier
 from router.core.errors import OverloadedError, UnknownTaskError

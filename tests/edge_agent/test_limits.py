@@ -7,8 +7,8 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from edge_agent.ledger import load_spent
-from edge_agent.purse import SHUT_SECONDS, Permit, Purse
+from edge_agent.tasks.quota import SHUT_SECONDS, Permit, Purse
+from edge_agent.tasks.quota_store import load_spent
 from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Reason, Route, Tier
 from router.core.domain.task import Task

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.aside import MOST_KEPT, set_aside
-from edge_agent.outbox import Outbox
+from edge_agent.damaged_files import MOST_KEPT, set_aside
+from edge_agent.outbox.store import Outbox
 from router.core.certification.missing_rows import LINE
 from router.core.domain.query import Attempt, Query, Reason
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_agent.recent import KEPT_SECONDS, RecentAnswers
+from edge_agent.answering.answer_cache import KEPT_SECONDS, RecentAnswers
 from router.core.domain.query import Answer, Provenance, Query, Tier
 from router.core.errors import ConflictingQueryError, UnavailableError
 

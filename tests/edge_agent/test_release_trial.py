@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.release_trial import try_release
-from edge_agent.slots import Slot
+from edge_agent.releases.trial import try_release
+from edge_agent.tasks.slots import Slot
 from edge_agent.testing import TASK, WORDS, empty_release, served_release, tiny_release
 from router.core.errors import ReleaseError, UnavailableError
 from router.core.release.manifest import MANIFEST_FILE, File, digest, write_manifest

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent import updater
+from edge_agent.releases import updater
+from edge_agent.releases.updater import check_order
 from edge_agent.testing import TASK, WORDS, tiny_release
-from edge_agent.updater import check_order
 from router.core.domain.query import Reason, Tier
 from router.core.errors import ReleaseError
 from router.core.release.manifest import File, digest

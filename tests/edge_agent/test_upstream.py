@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_agent.upstream import Upstream
+from edge_agent.upstream.client import Upstream
 from router.v1 import release_pb2
 
 

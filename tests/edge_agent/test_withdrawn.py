@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_agent.standing import Standing
-from edge_agent.tasks import Tasks
+from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.orders import Standing
 from router.core.domain.task import Mode
 from router.core.errors import UnknownTaskError
 from router.core.release.orders import Order

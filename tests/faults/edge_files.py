@@ -17,7 +17,7 @@ from damage import damage
 
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import Daemon, _hold
-from edge_agent.outbox import Outbox
+from edge_agent.outbox.store import Outbox
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
 from router.core.domain.query import Attempt, Query, Reason
 from router.core.errors import ConfigError, HeadraceError, StartError

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.purse import Purse
-from edge_agent.standing import Standing
-from edge_agent.tasks import Tasks
+from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.orders import Standing
+from edge_agent.tasks.quota import Purse
 from router.core.certification.observations import Look
 from router.core.certification.trial import Trial, certifying
 from router.core.domain.prediction import Judgement

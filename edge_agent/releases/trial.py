@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_agent.slots import Slot
+from edge_agent.tasks.slots import Slot
 from router.core.errors import HeadraceError, ReleaseError, UnavailableError
 from router.core.release.manifest import MANIFEST_FILE, read_manifest
 from router.students.loader import check_golden, open_student
@@ -50,7 +50,7 @@ async def try_release(slot: Slot, servers: Mapping[str, str], seconds: float = T
     asked = json.dumps({"folder": str(slot.folder), "servers": dict(servers), "seconds": seconds}).encode()
     # -P: a file of the working folder must not stand in for a library.
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "edge_agent.release_trial"),
+        *(sys.executable, "-P", "-m", "edge_agent.releases.trial"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

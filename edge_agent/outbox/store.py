@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from edge_agent.outbox_file import OK, FileTroubleError, OutboxFile, Row, Written
+from edge_agent.outbox.file import OK, FileTroubleError, OutboxFile, Row, Written
 from router.core.certification.missing_rows import LINE
 from router.core.domain.query import Query
 from router.core.errors import CallerError

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_agent.aside import forsake
+from edge_agent.damaged_files import forsake
 from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, digest, read_manifest
 from router.io.atomic_write import sync_folder, write_whole

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_agent.aside import forsake, is_aside
-from edge_agent.counters import Counters
-from edge_agent.purse import Permit, Purse
-from edge_agent.slots import Slot, Slots
-from edge_agent.standing import Standing
+from edge_agent.damaged_files import forsake, is_aside
+from edge_agent.tasks.counters import Counters
+from edge_agent.tasks.orders import Standing
+from edge_agent.tasks.quota import Permit, Purse
+from edge_agent.tasks.slots import Slot, Slots
 from router.core.domain.limits import MAX_REFUSED
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.query import Consent, Query, Route

@@ -17,9 +17,9 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.standing import Standing, save_standing
-from edge_agent.tasks import Tasks
-from edge_agent.upstream import Upstream
+from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.orders import Standing, save_standing
+from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_REASON_BYTES
 from router.core.errors import DeadlineError, HeadraceError, UnavailableError
 from router.core.release.orders import DeviceReport, Orders

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from edge_agent.aside import set_aside
+from edge_agent.damaged_files import set_aside
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from edge_agent.breaker import Breaker, State
-from edge_agent.reach import Reach
+from edge_agent.upstream.circuit_breaker import Breaker, State
+from edge_agent.upstream.reachability import Reach
 from router.core.domain.feedback import Feedback
 from router.core.domain.query import Answer, Query, Reason
 from router.core.errors import (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from edge_agent.aside import forsake
+from edge_agent.damaged_files import forsake
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import Order, Orders
 from router.io.atomic_write import write_whole

@@ -16,11 +16,11 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from edge_agent.outbox import Outbox, Waiting
-from edge_agent.purse import Permit
-from edge_agent.tasks import Tasks, may_be_logged
+from edge_agent.outbox.store import Outbox, Waiting
+from edge_agent.tasks.hosted_task import Tasks, may_be_logged
+from edge_agent.tasks.quota import Permit
 from edge_agent.telemetry import EdgeTelemetry
-from edge_agent.upstream import Upstream
+from edge_agent.upstream.client import Upstream
 from router.core.domain.query import Answer, Consent, Query
 from router.core.domain.task import agree
 from router.core.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError

@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from edge_agent.outbox import Outbox
-from edge_agent.tasks import HostedTask
-from edge_agent.upstream import Upstream
+from edge_agent.outbox.store import Outbox
+from edge_agent.tasks.hosted_task import HostedTask
+from edge_agent.upstream.client import Upstream
 from router.core.domain.query import Answer, Attempt, Consent, Query, Reason, Route
 from router.core.errors import NotPossibleError, UnavailableError
 from router.core.policy.exploration import is_explored

@@ -23,10 +23,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from edge_agent.release_trial import try_release
-from edge_agent.slots import Slot
-from edge_agent.tasks import HostedTask, Tasks, open_slot
-from edge_agent.upstream import Upstream
+from edge_agent.releases.trial import try_release
+from edge_agent.tasks.hosted_task import HostedTask, Tasks, open_slot
+from edge_agent.tasks.slots import Slot
+from edge_agent.upstream.client import Upstream
 from router.core.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
 from router.core.release.orders import Order

@@ -18,12 +18,12 @@ from typing import Any
 
 from grpc import aio
 
-from edge_agent.agent import DEFAULT_SECONDS, Agent
-from edge_agent.feedback import FeedbackDesk
-from edge_agent.recent import RecentAnswers
-from edge_agent.tasks import Tasks, may_be_logged
+from edge_agent.answering.agent import DEFAULT_SECONDS, Agent
+from edge_agent.answering.answer_cache import RecentAnswers
+from edge_agent.answering.feedback_relay import FeedbackDesk
+from edge_agent.answering.student_runner import stays
+from edge_agent.tasks.hosted_task import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
-from edge_agent.thinking import stays
 from router.core.domain import query as flow
 from router.core.domain.query import Query, check_query
 from router.core.errors import BadInputError

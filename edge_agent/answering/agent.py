@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edge_agent.outbox import Outbox
-from edge_agent.purse import Permit
-from edge_agent.tasks import HostedTask, Serving, Tasks, may_be_logged
+from edge_agent.answering.student_runner import Thinker, Thought, stays
+from edge_agent.answering.unserved import being_set_up, check_may_leave, escalate_unserved
+from edge_agent.outbox.store import Outbox
+from edge_agent.tasks.hosted_task import HostedTask, Serving, Tasks, may_be_logged
+from edge_agent.tasks.quota import Permit
 from edge_agent.telemetry import EdgeTelemetry
-from edge_agent.thinking import Thinker, Thought, stays
-from edge_agent.unserved import being_set_up, check_may_leave, escalate_unserved
-from edge_agent.upstream import Upstream
+from edge_agent.upstream.client import Upstream
 from router.core.domain.prediction import Judgement, score_of
 from router.core.domain.query import Answer, Attempt, Query, Reason, Route, check_query
 from router.core.errors import (

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from opentelemetry.trace import Tracer
 
-from edge_agent.tasks import Serving
+from edge_agent.tasks.hosted_task import Serving
 from router.core.arrays import Array
 from router.core.domain.agreement import tool_calls_in
 from router.core.domain.generation import Written

@@ -1,0 +1,1 @@
+"""What the cloud has yet to hear, kept on disk until it has."""

@@ -1,0 +1,1 @@
+"""How a release gets onto a device: fetched, tried in a process of its own, put in place."""
