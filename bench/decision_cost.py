@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cloud_worker.encoder import load_encoder
-from cloud_worker.refresh.compact import MAX_TOKENS, WIDTH, CompactStudent
-from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, export_torch, quantize, write_tokenizer
+from cloud_worker.language.encoder import load_encoder
+from cloud_worker.training.compact_student import MAX_TOKENS, WIDTH, CompactStudent
+from cloud_worker.training.export import MODEL_FILE, TOKENIZER_FILE, export_torch, quantize, write_tokenizer
 from router.core.certification.observations import Look
 from router.core.certification.trial import Trial
 from router.core.domain.label_confidence import score

@@ -26,13 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cloud_worker.checkpoints import Checkpoints
-from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.publisher import Publisher
+from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.refresher import Refresher
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.state.wal_checkpoints import Checkpoints
 from router.core.release.orders import DeviceReport, TaskReport
 from router.transport import telemetry_names
 from router.transport.channel import open_channel

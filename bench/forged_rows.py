@@ -1,6 +1,6 @@
 """What do forged rows of one device do to the watch: how many alarm a fleet, and do right ones hide a loss?
 
-Before: the watch by traffic alone, ``router.core.statistics.e_process.Watch``. After: the fleet's watch, which no device alone decides.
+Before: the watch by traffic alone, ``e_process.Watch``. After: the fleet's watch, which no device alone decides.
 Honest devices ask in turn; one more says what it likes.
 """
 

@@ -21,8 +21,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from cloud_worker.encoder import load_encoder
-from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, Embedding, export_encoder, export_torch
+from cloud_worker.language.encoder import load_encoder
+from cloud_worker.training.export import MODEL_FILE, TOKENIZER_FILE, Embedding, export_encoder, export_torch
 from router.io.json_lines import json_lines
 from router.students.onnx_student import session_options
 

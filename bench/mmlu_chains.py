@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_worker.answer_tables import parse_chains, read_answers, read_bounds
-from cloud_worker.chain_figures import evaluate_chains
+from cloud_worker.evaluation.answer_tables import parse_chains, read_answers, read_bounds
+from cloud_worker.evaluation.chain_figures import evaluate_chains
 
 REPEATS = 10_000
 PRICES = {  # USD per million tokens; their order numbers the models

@@ -28,14 +28,14 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from bench.soft_labels_clinc import logged
-from cloud_worker.pool_policies import PoolPolicies
-from cloud_worker.refresh.tier_fitting import Seen, fit_path
-from cloud_worker.refresh.tiering import Tiering
-from cloud_worker.store import Store
+from cloud_worker.pool.policy_store import PoolPolicies
+from cloud_worker.pool.word_features import vectors_of
+from cloud_worker.refresh.pool_policy_fit import Seen, fit_path
+from cloud_worker.refresh.pool_policy_loop import Tiering
+from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import Question
-from cloud_worker.teachers.encoder import load_encoder_teacher
-from cloud_worker.teachers.examples import read_examples
-from cloud_worker.words import vectors_of
+from cloud_worker.teachers.encoder_teacher import load_encoder_teacher
+from cloud_worker.teachers.labelled_examples import read_examples
 from router.core.arrays import Array, Bools
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.record import Record, Source, Tried

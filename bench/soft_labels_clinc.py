@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cloud_worker.language.answering import label_log_probabilities
 from cloud_worker.language.architectures import LanguageModel, load_model
-from cloud_worker.language.families import Size, make_model
+from cloud_worker.language.generation import label_log_probabilities
 from cloud_worker.language.recipes.soft_labels import hard_labels, soft_labels
-from cloud_worker.language.tokenizing import word_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.teachers.base import Question, TeacherAnswer
-from cloud_worker.teachers.encoder import load_encoder_teacher
+from cloud_worker.teachers.encoder_teacher import load_encoder_teacher
 from router.core.domain.label_confidence import scores
 from router.core.domain.record import Record
 from router.core.learning.label_calibration import fit_calibration

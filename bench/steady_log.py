@@ -22,15 +22,15 @@ from typing import Any
 
 import psutil
 
-from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.drainer import Drainer
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.fleet_state import open_store
-from cloud_worker.publisher import Publisher
+from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.drainer import Drainer
+from cloud_worker.log.spool import Entry, Spool, StoredAnswer
 from cloud_worker.refresh.refresher import Refresher
-from cloud_worker.repeats import Repeats
-from cloud_worker.spool import Entry, Spool, StoredAnswer
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.state.repeated_rows import Repeats
 from router.core.domain.record import Record
 
 PACE = 10  # as fast as in life

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from cloud_worker.language.answering import write
 from cloud_worker.language.examples import Lessons
-from cloud_worker.language.families import Size, make_model
+from cloud_worker.language.generation import write
 from cloud_worker.language.rationales import answer_in, close, evaluate, written
 from cloud_worker.language.recipes.responses import answers, responses
 from cloud_worker.language.recipes.step_by_step import PREDICT, step_by_step
 from cloud_worker.language.templates import Template
-from cloud_worker.language.tokenizing import word_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from router.core.domain.record import Record
 

@@ -28,11 +28,11 @@ import numpy as np
 import torch
 
 from bench import arithmetic_recipes
-from cloud_worker.language.answering import write
 from cloud_worker.language.examples import Example
-from cloud_worker.language.families import Size, make_model
+from cloud_worker.language.generation import write
 from cloud_worker.language.rationales import written
-from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import byte_tokenizer, word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from router.core.arrays import Array, Bools
 from router.core.domain.task import Judge, agree

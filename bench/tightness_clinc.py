@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.parts.demo_runs import Figures, Goal, compare, kept_in_hindsight, run
 from bench.parts.recorded_scores import data_folder
 from cloud_worker.teachers.base import Question, TeacherAnswer
-from cloud_worker.teachers.encoder import load_encoder_teacher
+from cloud_worker.teachers.encoder_teacher import load_encoder_teacher
 from demo.workload import Line
 
 PROMISE = 0.02

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from cloud_worker.language.architectures import LanguageModel
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import byte_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import byte_tokenizer
 from router.core.domain.generation import Prompt
 from router.core.domain.query import GenerationLimits
 from router.students.writers.local_writer import LocalWriter

@@ -17,22 +17,24 @@ from rich.console import Console
 from rich.text import Text
 
 import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
-from cloud_worker import devices, feedback_review, operate, truth
-from cloud_worker.audit_verdict import audit_verdict
-from cloud_worker.bases import check_bases
-from cloud_worker.checks import check_data_folder, check_door, check_ray, check_verdict
-from cloud_worker.commands import ConfigOption, JsonOption, errors_as_exit_codes
-from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.detaching import start_detached
-from cloud_worker.environment import make_importable, prepare_environment
-from cloud_worker.evaluate import evaluate
+from cloud_worker.commands import devices, operate
+from cloud_worker.commands import feedback as feedback_review
+from cloud_worker.commands import label as truth
+from cloud_worker.commands.audit_judge import audit_verdict
+from cloud_worker.commands.evaluate import evaluate
+from cloud_worker.commands.options import ConfigOption, JsonOption, errors_as_exit_codes
+from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.extra import COMMAND
-from cloud_worker.leftovers import end_leftovers, mark
-from cloud_worker.named_models import check_named_models
-from cloud_worker.running import Up, announce, sole, wait_until_ended, who_runs
-from cloud_worker.running_config import keep_running
-from cloud_worker.steps import Steps
-from cloud_worker.teachers.preparing import prepare_teacher
+from cloud_worker.running.config import keep_running
+from cloud_worker.running.process_lock import Up, announce, sole, wait_until_ended, who_runs
+from cloud_worker.running.ray_environment import make_importable, prepare_environment
+from cloud_worker.startup.base_models import check_bases
+from cloud_worker.startup.detached import start_detached
+from cloud_worker.startup.leftovers import end_leftovers, mark
+from cloud_worker.startup.named_models import check_named_models
+from cloud_worker.startup.preflight import check_data_folder, check_door, check_ray, check_verdict
+from cloud_worker.startup.steps import Steps
+from cloud_worker.teachers.prepare import prepare_teacher
 from router.commands.program import Program, VersionOption
 from router.core.errors import StartError
 from router.io.terminal import Screen, log_to_stderr, say
@@ -92,7 +94,7 @@ def status(
 
     Example: headrace-cloud status --config cloud.toml
     """
-    from cloud_worker.report import gather_report, show_report  # pyarrow: half a second
+    from cloud_worker.reports.status import gather_report, show_report  # pyarrow: half a second
 
     with errors_as_exit_codes():
         report = gather_report(read_config(config), screenful=not as_json)
@@ -149,7 +151,7 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: in
         check_verdict(settings)
         prepare_environment(own_cluster=not settings.ray.address, with_token=with_token)
         with steps.step("Loading Ray"):
-            from cloud_worker.cluster import running  # Ray reads the environment while it is imported
+            from cloud_worker.startup.cluster import running  # Ray reads the environment while it is imported
 
         keep_running(settings.run_folder, settings)
         with running(settings, insecure=insecure, step=steps.step) as cluster:

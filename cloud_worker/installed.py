@@ -33,5 +33,5 @@ NEEDED = (
 )
 
 with needing(COMMAND, EXTRA, NEEDED):
-    import cloud_worker.operate
-    import cloud_worker.truth  # noqa: F401 - with the other, all that the commands begin with
+    import cloud_worker.commands.label
+    import cloud_worker.commands.operate  # noqa: F401 - with the other, all that the commands begin with

@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.publisher import Publisher
-from cloud_worker.steps import Steps
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.startup.steps import Steps
+from cloud_worker.state.store import Store
 from demo import ending, measure, report
 from demo.setting import TASK, Places, Setting, workload, write_configs
 from demo.standing import Observer

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.store import ReleaseRow
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.state.store import ReleaseRow
 from demo.setting import TASK, Places, Setting
 from demo.stream import Asked, is_local, query_id
 from router.client.grpc_client import AsyncClient

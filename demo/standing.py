@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloud_worker.config import CloudConfig
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.figures import Board, Figures
-from cloud_worker.publisher import Publisher
-from cloud_worker.spool import pending_in
-from cloud_worker.store import Device, Store, TaskState
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.spool import pending_in
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.store import Device, Store, TaskState
+from cloud_worker.state.task_figures import Board, Figures
 from demo.setting import TASK
 from router.core.errors import UnavailableError
 from router.core.release.orders import TaskReport

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from cloud_worker.steps import Steps, beginning, finished, follow
+from cloud_worker.startup.steps import Steps, beginning, finished, follow
 from demo.configs import Models
 from demo.processes import Stage, staged
 from demo.setting import Places

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_worker.figures import Figures, Waiting
-from cloud_worker.store import TaskState
+from cloud_worker.state.store import TaskState
+from cloud_worker.state.task_figures import Figures, Waiting
 from demo.measure import WINDOW
 from router.core.certification.live_watch import ALARMED
 from router.core.statistics.intervals import share_interval

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from cloud_worker.config import read_config
+from cloud_worker.config.cloud import read_config
 from demo.setting import TASK
 from demo.standing import Observer
 

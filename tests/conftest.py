@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from cloud_worker.config import CloudConfig, read_config
-from cloud_worker.environment import prepare_environment
-from cloud_worker.running import wait_until_ended, who_runs
+from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.running.process_lock import wait_until_ended, who_runs
+from cloud_worker.running.ray_environment import prepare_environment
 from router import Client
 from router.core.domain.record import Record, Source
 
@@ -243,7 +243,7 @@ def cluster(tmp_path_factory):
     add_writer(folder, path)
     config = read_config(path)
     prepare_environment(own_cluster=True)
-    from cloud_worker.cluster import running
+    from cloud_worker.startup.cluster import running
 
     with running(config, insecure=True, step=lambda name: contextlib.nullcontext()) as started:
         yield RunningCluster(config, started.listen, started.gateway, started.log_writer)

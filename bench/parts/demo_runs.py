@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from cloud_worker.config import read_config
-from cloud_worker.publisher import Publisher
+from cloud_worker.config.cloud import read_config
+from cloud_worker.releases.publisher import Publisher
 from demo.setting import TASK
 from demo.workload import Line
 from router.core.domain.query import Query

@@ -66,8 +66,8 @@ def generated(texts: int = TEXTS) -> Recorded:
 def _recorded(folder: Path) -> Recorded:
     import torch  # seconds, which generated scores don't need
 
-    from cloud_worker.encoder import load_encoder
-    from cloud_worker.refresh.distil import Head
+    from cloud_worker.language.encoder import load_encoder
+    from cloud_worker.training.label_students import Head
     from router.core.learning.training_rows import Lessons
 
     torch.set_num_threads(1)

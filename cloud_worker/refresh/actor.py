@@ -17,16 +17,16 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sqlalchemy import URL
 
-from cloud_worker.checkpoints import Checkpoints
-from cloud_worker.config import CloudConfig
-from cloud_worker.fleet_limits import FleetLimits
-from cloud_worker.fleet_state import open_store
-from cloud_worker.refresh.asking_again import ask_again
-from cloud_worker.refresh.distil import Fitted, Recipe
-from cloud_worker.refresh.fitting import fit_student
-from cloud_worker.refresh.paying import paying
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.refresh.reask import ask_again
+from cloud_worker.refresh.reask_budget import paying
 from cloud_worker.refresh.refresher import Refresher
-from cloud_worker.store import Store
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.state.fleet_quota import FleetLimits
+from cloud_worker.state.store import Store
+from cloud_worker.state.wal_checkpoints import Checkpoints
+from cloud_worker.training.fit import fit_student
+from cloud_worker.training.label_students import Fitted, Recipe
 from router.core.domain.record import Record
 
 log = logging.getLogger(__name__)

@@ -24,24 +24,24 @@ from dataclasses import asdict, astuple, replace
 
 import numpy as np
 
-from cloud_worker.config import CloudConfig
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.figures import Waiting
-from cloud_worker.fleet_state import open_store
-from cloud_worker.lineages import Lineages
-from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.agreeing import judged_by
-from cloud_worker.refresh.beside import beside_of
-from cloud_worker.refresh.distil import Fitted, Recipe
-from cloud_worker.refresh.export import GOLDEN_FILE, golden_around, golden_inputs
-from cloud_worker.refresh.guard import Around
-from cloud_worker.refresh.reason import reason_of
-from cloud_worker.refresh.reviewed import taught_of
-from cloud_worker.refresh.room import Room, pace_of, settle_losses
-from cloud_worker.refresh.self_agreement import AskAgain
-from cloud_worker.rollback import facts_of
-from cloud_worker.store import ReleaseRow, TaskState
-from cloud_worker.wishes import recipe_name
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.config.recipe_needs import recipe_name
+from cloud_worker.judging.task_judge import judged_by
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.refresh.failure_reason import reason_of
+from cloud_worker.refresh.promise_guard import Around
+from cloud_worker.refresh.reference_consistency import AskAgain
+from cloud_worker.refresh.task_context import Room, pace_of, settle_losses
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.releases.rollback import facts_of
+from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.store import ReleaseRow, TaskState
+from cloud_worker.state.task_figures import Waiting
+from cloud_worker.training.auxiliary_data import beside_of
+from cloud_worker.training.export import GOLDEN_FILE, golden_around, golden_inputs
+from cloud_worker.training.label_students import Fitted, Recipe
+from cloud_worker.training.reviewed_data import taught_of
 from router.core.certification.certificate_validity import OVERTAKEN, why_made_for_another, wished_now
 from router.core.certification.class_gate import figures_of
 from router.core.certification.live_watch import ALARMED

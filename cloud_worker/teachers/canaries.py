@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloud_worker.teacher_settings import RemoteSettings
+from cloud_worker.config.teachers import RemoteSettings
 from cloud_worker.teachers.versions import version_of
 from router.core.domain.agreement import normalised
 from router.core.domain.generation import Prompt, Writer

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cloud_worker.teachers.base import NoAnswer, Question, TeacherAnswer
-from cloud_worker.teachers.examples import read_examples
+from cloud_worker.teachers.labelled_examples import read_examples
 from router.core.domain.query import Distribution
 
 

@@ -18,7 +18,7 @@ import torch
 
 from cloud_worker.language.architectures import LanguageModel
 from cloud_worker.language.examples import Example
-from cloud_worker.language.families import Size, make_model
+from cloud_worker.language.tiny_models import Size, make_model
 from cloud_worker.language.trainer import Progress, Schedule, fit
 from demo.tools.grammar import ELSEWHERE, HOME, Grammar
 from demo.tools.tokenizer import WINDOW, make_tokenizer

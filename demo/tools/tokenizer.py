@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, decoders, pre_tokenizers
 
-from cloud_worker.language.tokenizing import byte_tokenizer
+from cloud_worker.language.tokenizers import byte_tokenizer
 from demo.tools.grammar import Grammar
 
 WINDOW = 512

@@ -2,7 +2,7 @@
 
 Rules:
  * One channel to one target, and one more connection for fetching releases, which gives way: while a query is on its
-   way the next piece waits, ``GIVE_WAY_SECONDS`` at most. What went wrong comes out as an error of ``router.core.errors``,
+   way the next piece waits, ``GIVE_WAY_SECONDS`` at most. What went wrong comes out as an error of ``errors``,
    and nothing else.
  * Who has a student asks once (``ask``): it fails fast, since a local answer stands behind it. gRPC retries by its
    service config within that one call, and nothing retries around it.

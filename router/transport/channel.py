@@ -3,7 +3,7 @@
 Rules:
  * One channel per target, kept; it reconnects by itself within two seconds of the target's return.
  * Retries are gRPC's own and obey pushback; who retries by itself opens the channel with ``attempts=1``.
- * Only errors of ``router.core.errors`` come out. A message that gRPC made up names addresses: it is told to whom named the
+ * Only errors of ``errors`` come out. A message that gRPC made up names addresses: it is told to whom named the
    target, and to nobody else.
 """
 

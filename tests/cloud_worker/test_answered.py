@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.answered import DAYS, Answered
-from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.log.answered_queries import DAYS, Answered
+from cloud_worker.log.distillation_log import DistillationLog
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0

@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.running import sole, wait_until_ended, who_runs
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.running.process_lock import sole, wait_until_ended, who_runs
 from cloud_worker.testing import edge
 from router.core.domain.query import Query
 from router.core.errors import ConfigError, DataError, StartError
@@ -106,7 +106,7 @@ def test_a_second_up_on_the_same_data_is_refused_and_names_the_first(folder):
 def test_the_lock_ends_with_its_process(tmp_path):
     script = f"""
 import os, pathlib, signal
-from cloud_worker.running import sole
+from cloud_worker.running.process_lock import sole
 with sole(pathlib.Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """

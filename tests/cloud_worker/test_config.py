@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from cloud_worker.config import read_config
+from cloud_worker.config.cloud import read_config
 from router.core.errors import ConfigError
 
 GOOD = """

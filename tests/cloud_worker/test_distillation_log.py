@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from deltalake import write_deltalake
 
-from cloud_worker.distillation_log import (
+from cloud_worker.log.distillation_log import (
     COMPACT_EVERY_BATCHES,
     SCHEMA,
     DistillationLog,
@@ -16,10 +16,10 @@ from cloud_worker.distillation_log import (
     records_of,
     table_of,
 )
-from cloud_worker.drainer import Drainer
-from cloud_worker.repeats import Repeats
-from cloud_worker.spool import Entry, Spool, StoredAnswer, pending_in
-from cloud_worker.store import Store
+from cloud_worker.log.drainer import Drainer
+from cloud_worker.log.spool import Entry, Spool, StoredAnswer, pending_in
+from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.store import Store
 from router.core.domain.query import Distribution, TokenProbability
 from router.core.domain.record import Record, Source, Tried
 
@@ -169,7 +169,7 @@ def break_disk(monkeypatch):
     def fail(_handle):
         raise OSError("Input/output error")
 
-    monkeypatch.setattr("cloud_worker.distillation_log.os.fsync", fail)
+    monkeypatch.setattr("cloud_worker.log.distillation_log.os.fsync", fail)
 
 
 def repeats_in(folder):
@@ -232,8 +232,8 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from cloud_worker import distillation_log, drainer, spool
-from cloud_worker.repeats import Repeats
-from cloud_worker.store import Store
+from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.store import Store
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from cloud_worker.environment import LOOPBACK, dial_directly, prepare_environment
+from cloud_worker.running.ray_environment import LOOPBACK, dial_directly, prepare_environment
 
 NAMES = ("no_proxy", "NO_PROXY", "no_grpc_proxy", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "HOME")
 

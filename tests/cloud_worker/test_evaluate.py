@@ -15,9 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cloud_worker.answer_tables import COLUMNS, chain_name, parse_chains, read_answers, read_bounds, read_prices
-from cloud_worker.chain_figures import evaluate_chains
-from cloud_worker.evaluate import evaluate
+from cloud_worker.commands.evaluate import evaluate
+from cloud_worker.evaluation.answer_tables import (
+    COLUMNS,
+    chain_name,
+    parse_chains,
+    read_answers,
+    read_bounds,
+    read_prices,
+)
+from cloud_worker.evaluation.chain_figures import evaluate_chains
 from router.core.errors import DataError
 
 MODELS = ("small", "middle", "large")

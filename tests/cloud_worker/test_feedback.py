@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from cloud_worker.cascade import CascadeServicer
 from cloud_worker.cli import app
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.feedback import Feedbacks, FeedbackTaker, Given
-from cloud_worker.feedback_report import feedback_of, warnings_of
-from cloud_worker.gold import Gold
-from cloud_worker.refresh.reviewed import taught_of
-from cloud_worker.spool import Entry, Spool, StoredAnswer
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.gateway.cascade_service import CascadeServicer
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.feedback import Feedbacks, FeedbackTaker, Given
+from cloud_worker.log.spool import Entry, Spool, StoredAnswer
+from cloud_worker.reports.feedback import feedback_of, warnings_of
+from cloud_worker.state.gold_labels import Gold
+from cloud_worker.state.store import Store
+from cloud_worker.training.reviewed_data import taught_of
 from router.client.grpc_client import AsyncClient
 from router.core.domain.feedback import UNKNOWN_ANSWER, Feedback, Opinion
 from router.core.domain.query import Answer, Attempt, Provenance, Tier

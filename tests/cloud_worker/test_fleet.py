@@ -1,11 +1,11 @@
 import grpc
 import pytest
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.fleet_limits import FleetLimits
-from cloud_worker.registry import Registry
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.registry import Registry
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.state.fleet_quota import FleetLimits
+from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Limits, Mode, Task
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport, TaskReport

@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.fleet_limits import FleetLimits, share_of_device
-from cloud_worker.registry import Registry
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.registry import Registry
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.state.fleet_quota import FleetLimits, share_of_device
+from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Limits, Task
 from router.core.errors import OverloadedError, SpentError
 from router.core.release.orders import DeviceReport

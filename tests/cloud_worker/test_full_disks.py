@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from cloud_worker.commands import errors_as_exit_codes
+from cloud_worker.commands.options import errors_as_exit_codes
 
 
 def test_a_full_disk_of_the_data_is_the_operators_though_the_system_names_no_file(capsys):

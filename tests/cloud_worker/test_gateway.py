@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cloud_worker.distillation_log import DistillationLog, records_of
-from cloud_worker.pool_policies import PoolPolicies, Proved, Standing, StoredPolicy
-from cloud_worker.store import Store
+from cloud_worker.log.distillation_log import DistillationLog, records_of
+from cloud_worker.pool.policy_store import PoolPolicies, Proved, Standing, StoredPolicy
+from cloud_worker.pool.word_features import FEATURES, WordHead
+from cloud_worker.state.store import Store
 from cloud_worker.testing import edge
-from cloud_worker.words import FEATURES, WordHead
 from router.core.domain.query import Attempt, Consent, Message, Query, Reason, Route, Tier, Wanted
 from router.core.domain.record import Source
 from router.core.domain.task import Way

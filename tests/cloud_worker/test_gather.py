@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from cloud_worker.gather import MOST_TRIES, Gatherer, NotReachedError
+from cloud_worker.pool.batcher import MOST_TRIES, Gatherer, NotReachedError
 from cloud_worker.teachers import NoAnswer, OutOfOrder, Question, TeacherAnswer
 from router.core.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
-from cloud_worker.language.answering import write_ids
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import byte_tokenizer
-from cloud_worker.teacher_settings import REASONED, GeneratingSettings
-from cloud_worker.teachers import NoAnswer, Question, generating
-from cloud_worker.teachers.generating import GeneratingTeacher
-from cloud_worker.teachers.loading import load_teacher
-from cloud_worker.teachers.wording import Wording
+from cloud_worker.config.teachers import REASONED, GeneratingSettings
+from cloud_worker.language.generation import write_ids
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import byte_tokenizer
+from cloud_worker.teachers import NoAnswer, Question
+from cloud_worker.teachers import transformers_teacher as generating
+from cloud_worker.teachers.loader import load_teacher
+from cloud_worker.teachers.prompts import Wording
+from cloud_worker.teachers.transformers_teacher import GeneratingTeacher
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool, Wanted
 from router.core.errors import ModelError
 from router.students.writers import transformers_loader as loading

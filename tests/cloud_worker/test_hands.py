@@ -1,7 +1,7 @@
 import pytest
 
-from cloud_worker.hands import Hand, Hands
-from cloud_worker.store import Store
+from cloud_worker.state.overrides import Hand, Hands
+from cloud_worker.state.store import Store
 from router.core.domain.task import Mode, Task
 
 

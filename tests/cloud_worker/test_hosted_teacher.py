@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from cloud_worker.teacher_settings import HostedSettings
+from cloud_worker.config.teachers import HostedSettings
 from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
-from cloud_worker.teachers.hosted import HostedWriter, load_hosted_teacher
+from cloud_worker.teachers.litellm_teacher import HostedWriter, load_hosted_teacher
 from router.core.domain.generation import Prompt
 from router.core.domain.query import GenerationLimits, Message, Tool, Wanted
 from router.core.errors import BadInputError, HeadraceError, ModelError
@@ -155,7 +155,7 @@ def test_canaries_make_its_version_and_a_key_does_not(settings, tmp_path, monkey
 def test_without_litellm_the_extra_is_named():
     code = (
         "import sys; sys.modules['litellm'] = None\n"
-        "from cloud_worker.teachers.hosted import HostedWriter\n"
+        "from cloud_worker.teachers.litellm_teacher import HostedWriter\n"
         "HostedWriter('openai/x')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

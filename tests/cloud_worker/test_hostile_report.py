@@ -2,7 +2,7 @@
 
 import io
 
-from cloud_worker.report import show_report
+from cloud_worker.reports.status import show_report
 from router.io.terminal import Screen
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.known_keys import KeySet, KnownKeys, digest_of
+from cloud_worker.log.known_keys import KeySet, KnownKeys, digest_of
 
 KEYS = st.lists(st.integers(0, 60), max_size=80)
 

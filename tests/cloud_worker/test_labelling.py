@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
-from cloud_worker.competence import competence_of
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.gold import HELD_SECONDS, Gold, Label, place_of
-from cloud_worker.label_files import write_rows
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.commands.label_files import write_rows
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.reports.accuracy import competence_of
+from cloud_worker.state.gold_labels import HELD_SECONDS, Gold, Label, place_of
+from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.record import Record, Source
 from router.core.domain.task import Objective, Task
 

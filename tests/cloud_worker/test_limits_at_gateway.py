@@ -2,13 +2,13 @@
 
 import pytest
 
-from cloud_worker.cascade import CascadeParts, CascadeServicer
-from cloud_worker.draws import Draws
-from cloud_worker.fleet_limits import FleetLimits
-from cloud_worker.gateway_metrics import GatewayMetrics
-from cloud_worker.records import Outcome
-from cloud_worker.spool import Spool
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.gateway.cascade_service import CascadeParts, CascadeServicer
+from cloud_worker.gateway.draws import Draws
+from cloud_worker.gateway.metrics import GatewayMetrics
+from cloud_worker.log.spool import Spool
+from cloud_worker.pool.exchange import Outcome
+from cloud_worker.state.fleet_quota import FleetLimits
+from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
 from router.core.domain.query import Attempt, Query
 from router.core.domain.task import Limits, Task

@@ -7,10 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from cloud_worker.config import CloudConfig
-from cloud_worker.lineages import Lineages
-from cloud_worker.report import gather_report, show_report
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.reports.status import gather_report, show_report
+from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.store import Store
 from router.core.domain.task import Task
 from router.core.errors import ConfigError
 

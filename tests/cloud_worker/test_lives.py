@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.lives import ADVICE, MOST_LIVES, Lives
-from cloud_worker.registry import Registry
-from cloud_worker.store import ReleaseRow, Store
-from cloud_worker.traffic import Traffic
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.device_lives import ADVICE, MOST_LIVES, Lives
+from cloud_worker.fleet.registry import Registry
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.state.traffic import Traffic
 from router.core.certification.ambiguous_rows import set_apart
 from router.core.certification.missing_rows import LINE, lines_of
 from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
@@ -69,7 +69,7 @@ def test_twins_are_logged_once_and_told_to_both_until_one_is_gone(fleet, caplog)
     for life in (A, B, A, B, A, A, B):
         heard = say(fleet, life)
     assert heard == ADVICE
-    assert [record.args[0] for record in caplog.records if record.name == "cloud_worker.fleet"] == ["kitchen"]
+    assert [record.args[0] for record in caplog.records if record.name == "cloud_worker.fleet.service"] == ["kitchen"]
     for _ in range(4):
         assert say(fleet, B) == ADVICE
     assert say(fleet, B, after=60.0) == "" and state(fleet) == "ok"

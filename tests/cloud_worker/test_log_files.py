@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.log.distillation_log import DistillationLog, records_of
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 
@@ -130,7 +130,7 @@ def test_what_the_tables_library_says_is_one_line(tmp_path):
 READING = """
 import contextlib, sys
 from pathlib import Path
-from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.log.distillation_log import DistillationLog
 from router.core.errors import UnavailableError
 with contextlib.suppress(UnavailableError):
     DistillationLog(Path(sys.argv[1])).rows()
@@ -180,7 +180,7 @@ def test_files_stay_few_and_a_reader_reads_on_across_joinings(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cloud_worker.distillation_log import DistillationLog
+from cloud_worker.log.distillation_log import DistillationLog
 from deltalake import DeltaTable
 from deltalake.table import TableOptimizer
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cloud_worker.config import CloudConfig
-from cloud_worker.named_models import check_named_models
-from cloud_worker.teacher_settings import EncoderSettings, RecordedSettings
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.config.teachers import EncoderSettings, RecordedSettings
+from cloud_worker.startup.named_models import check_named_models
 from router.core.domain.task import Judge, Kind, Task
 from router.core.errors import ConfigError
 
@@ -112,7 +112,7 @@ def test_a_hubs_name_is_asked_of_the_hub(name, code, said, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         program = (
-            "import sys; from cloud_worker.encoder_source import check_encoder_source as check\n"
+            "import sys; from cloud_worker.language.encoder_source import check_encoder_source as check\n"
             "from router.core.errors import ModelError\n"
             f"try: check({name!r})\nexcept ModelError as error: print(error); sys.exit(81)"
         )

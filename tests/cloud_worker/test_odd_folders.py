@@ -4,9 +4,9 @@ import sqlite3
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog, records_of
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog, records_of
+from cloud_worker.state.store import Store
 from router.core.domain.plain_names import why_no_folder
 from router.core.domain.record import Record
 from router.core.errors import ConfigError, UnavailableError

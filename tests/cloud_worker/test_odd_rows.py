@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog, records_of
-from cloud_worker.drainer import Drainer
-from cloud_worker.feedback import Feedbacks, Given
-from cloud_worker.repeats import Repeats
-from cloud_worker.spool import Entry, Spool, StoredAnswer
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog, records_of
+from cloud_worker.log.drainer import Drainer
+from cloud_worker.log.feedback import Feedbacks, Given
+from cloud_worker.log.spool import Entry, Spool, StoredAnswer
+from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.store import Store
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
 from router.core.domain.record import Record

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
-from cloud_worker.config import read_config
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.publisher import Publisher
-from cloud_worker.rollback import mark_alarmed
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.rollback import mark_alarmed
+from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
 from router.core.domain.task import Mode, Task
 from router.core.errors import ConfigError, ReleaseError, UnknownTaskError

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.certificates import Certificates
-from cloud_worker.config import Fleet
-from cloud_worker.first_release import publish_first_releases, publish_wishes
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.hands import Hand, Hands
-from cloud_worker.lineages import Lineages
-from cloud_worker.promises import Promises
-from cloud_worker.publisher import Publisher
-from cloud_worker.rollback import mark_alarmed, mark_fallen, roll_back
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.releases.certificates import Certificates
+from cloud_worker.releases.initial import publish_first_releases, publish_wishes
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.rollback import mark_alarmed, mark_fallen, roll_back
+from cloud_worker.reports.promise_facts import Promises
+from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.overrides import Hand, Hands
+from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
 from router.core.certification.certificate_validity import OVERTAKEN, wished_now
 from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Task

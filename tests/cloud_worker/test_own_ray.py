@@ -20,7 +20,7 @@ try:
 except StartError as error:
     print(error, len(tries))
 """
-FOLDER = "from cloud_worker.own_ray import folder_for_ray; print(folder_for_ray())"
+FOLDER = "from cloud_worker.startup.own_ray import folder_for_ray; print(folder_for_ray())"
 TOO_SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
 
 

@@ -5,14 +5,14 @@ import math
 
 import pytest
 
+from cloud_worker.config.teachers import PatternsSettings
 from cloud_worker.language.examples import Example
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import word_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from cloud_worker.teacher_settings import PatternsSettings
 from cloud_worker.teachers import NoAnswer, Question
-from cloud_worker.teachers.loading import load_teacher
-from cloud_worker.teachers.patterns import labelling_of
+from cloud_worker.teachers.loader import load_teacher
+from cloud_worker.teachers.pattern_teacher import labelling_of
 from router.core.errors import ConfigError, DataError
 
 PATTERNS = ("{text} this is about", "question : {text} topic :")

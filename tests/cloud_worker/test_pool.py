@@ -6,7 +6,7 @@ import uuid
 import psutil
 import pytest
 
-from cloud_worker.pool import Copy
+from cloud_worker.pool.serve import Copy
 from cloud_worker.teachers import NoAnswer, Question
 from cloud_worker.testing import edge
 from router.core.errors import ServiceError
@@ -15,7 +15,7 @@ from router.transport.telemetry import TelemetrySettings
 
 @pytest.fixture
 def copy(tmp_path):
-    from cloud_worker.teacher_settings import RecordedSettings
+    from cloud_worker.config.teachers import RecordedSettings
 
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(f'{{"text": "t{number}", "label": "l{number}"}}\n' for number in range(50)))

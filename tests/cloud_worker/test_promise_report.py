@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.figures import Board, Drifted, Figures, Observed, Waiting, Watched
-from cloud_worker.hands import Hand
-from cloud_worker.promise_metrics import FRESH_SECONDS, PromiseMetrics
-from cloud_worker.promise_report import STATES, Known, describe
-from cloud_worker.promise_view import lines_of
-from cloud_worker.store import Store, TaskState
+from cloud_worker.reports.promise import STATES, Known, describe
+from cloud_worker.reports.promise_metrics import FRESH_SECONDS, PromiseMetrics
+from cloud_worker.reports.promise_text import lines_of
+from cloud_worker.state.overrides import Hand
+from cloud_worker.state.store import Store, TaskState
+from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, Waiting, Watched
 from edge_agent.testing import WORDS, empty_release, tiny_release
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import Exploration, Limits, Mode, Objective, Task

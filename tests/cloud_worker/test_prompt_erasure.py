@@ -2,10 +2,10 @@
 
 import pytest
 
-from cloud_worker.records import Asked, Outcome, question_of, record_of
-from cloud_worker.refresh.curriculum import curriculum_of
-from cloud_worker.teachers.wording import Wording
-from cloud_worker.teachers.writing import WritingTeacher
+from cloud_worker.pool.exchange import Asked, Outcome, question_of, record_of
+from cloud_worker.teachers.prompts import Wording
+from cloud_worker.teachers.remote_teacher import WritingTeacher
+from cloud_worker.training.curriculum import curriculum_of
 from router.core.domain.generation import Written
 from router.core.domain.query import Message, Query
 from router.core.domain.task import Judge, Kind, Task
@@ -77,7 +77,7 @@ def test_a_chat_is_framed_as_its_transcript(teacher, writer):
 
 
 def test_it_is_asked_again_with_the_instruction(teacher, record):
-    from cloud_worker.refresh.asking_again import question_again  # ray
+    from cloud_worker.refresh.reask import question_again  # ray
 
     again = question_again(TASK, record(1, "lamp"))
     assert teacher.answer_one(again).version == teacher.answer_one(question_of(asked(text="lamp"))).version

@@ -7,13 +7,13 @@ from dataclasses import fields
 
 import pytest
 
-from cloud_worker.config import read_config
+from cloud_worker.config.cloud import read_config
+from cloud_worker.config.recipes import LABEL_RECIPES, TEXT_RECIPES, TRAINING
 from cloud_worker.language.recipes import RECIPES
 from cloud_worker.language.recipes.few_shot import Ensemble
 from cloud_worker.language.recipes.reasoning import Mixture
 from cloud_worker.language.trainer import Schedule
-from cloud_worker.recipe_options import LABEL_RECIPES, TEXT_RECIPES, TRAINING
-from cloud_worker.refresh.self_labelling import MOST_QUERIES
+from cloud_worker.training.self_labelling import MOST_QUERIES
 from router.core.errors import ConfigError
 
 HEAD = """
@@ -125,7 +125,7 @@ def test_what_a_fit_would_refuse_or_ignore_is_refused_when_the_file_is_read(read
 
 
 def test_reading_the_configuration_loads_no_torch():
-    check = "import sys, cloud_worker.config; sys.exit('torch' in sys.modules)"
+    check = "import sys, cloud_worker.config.cloud; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.recipe_options import LABEL_RECIPES, TEXT_RECIPES, TRAINING
+from cloud_worker.config.cloud import read_config
+from cloud_worker.config.recipes import LABEL_RECIPES, TEXT_RECIPES, TRAINING
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

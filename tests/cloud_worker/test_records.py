@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.records import Asked, Outcome, answer_of, is_covered, question_of, record_of, shorten, verify_draw
-from cloud_worker.spool import Entry, Spool, SpoolDrain, StoredAnswer
+from cloud_worker.log.spool import Entry, Spool, SpoolDrain, StoredAnswer
+from cloud_worker.pool.exchange import (
+    Asked,
+    Outcome,
+    answer_of,
+    is_covered,
+    question_of,
+    record_of,
+    shorten,
+    verify_draw,
+)
 from cloud_worker.teachers import TeacherAnswer
 from router.core.domain.chat import messages_as_json
 from router.core.domain.query import (

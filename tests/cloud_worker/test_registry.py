@@ -4,13 +4,13 @@ from dataclasses import asdict
 
 import pytest
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.ordered_rates import OrderedRates
-from cloud_worker.registry import SILENT_SECONDS, Registry
-from cloud_worker.store import ReleaseRow, Store
-from cloud_worker.traffic import Traffic
-from cloud_worker.turned_away import TurnedAway, What, turned_lines
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.ordered_rates import OrderedRates
+from cloud_worker.fleet.registry import SILENT_SECONDS, Registry
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.fleet.turned_away import TurnedAway, What, turned_lines
+from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Task
 from router.core.errors import BadInputError, HeadraceError, NotPossibleError
 from router.core.release.orders import DeviceReport, TaskReport

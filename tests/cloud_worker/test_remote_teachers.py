@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud_worker.gather import MOST_TRIES, Gatherer
-from cloud_worker.pool import Copy
-from cloud_worker.teacher_settings import CompatibleSettings
+from cloud_worker.config.teachers import CompatibleSettings
+from cloud_worker.pool.batcher import MOST_TRIES, Gatherer
+from cloud_worker.pool.serve import Copy
 from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
-from cloud_worker.teachers.loading import load_teacher
-from cloud_worker.teachers.preparing import prepare_teacher
+from cloud_worker.teachers.loader import load_teacher
+from cloud_worker.teachers.prepare import prepare_teacher
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool, Wanted
 from router.core.errors import ConfigError, StartError, UnavailableError
 from router.students.writers.testing import FakeChatServer

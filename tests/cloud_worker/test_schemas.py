@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.teachers.schemas import MOST_CHARACTERS, broken_rule
+from cloud_worker.teachers.json_schema import MOST_CHARACTERS, broken_rule
 
 DIM = {"type": "object", "properties": {"to": {"type": "integer", "maximum": 100}}, "required": ["to"]}
 TREE = {"type": "array", "items": {"$ref": "#"}}

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cloud_worker.competence import competence_of
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.gold import Gold, Label
-from cloud_worker.pool_policies import PoolPolicies, Standing, StoredPolicy
-from cloud_worker.served import pool_answers
-from cloud_worker.store import ReleaseRow, Store
-from cloud_worker.words import FEATURES, WordHead
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.pool.counterfactual import pool_answers
+from cloud_worker.pool.policy_store import PoolPolicies, Standing, StoredPolicy
+from cloud_worker.pool.word_features import FEATURES, WordHead
+from cloud_worker.reports.accuracy import competence_of
+from cloud_worker.state.gold_labels import Gold, Label
+from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.record import Record, Tried
 from router.core.domain.task import Cheaper, Objective, Task, Way
 from router.core.policy.pool_routing import PoolPolicy, Tier

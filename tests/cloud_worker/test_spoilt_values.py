@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
-from cloud_worker.config import read_config
-from cloud_worker.figures import Board, Figures
-from cloud_worker.fleet_state import open_store
-from cloud_worker.gateway import reopened
-from cloud_worker.hands import Hands
-from cloud_worker.running import Up, announce, sole, who_runs
-from cloud_worker.running_config import keep_running, what_runs
+from cloud_worker.config.cloud import read_config
+from cloud_worker.gateway.actor import reopened
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.running.config import keep_running, what_runs
+from cloud_worker.running.process_lock import Up, announce, sole, who_runs
+from cloud_worker.state.overrides import Hands
+from cloud_worker.state.task_figures import Board, Figures
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, TaskReport
 

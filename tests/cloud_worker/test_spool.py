@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_worker.spool import STORED_ANSWER_SECONDS, Entry, Spool, SpoolDrain, StoredAnswer, pending_in
+from cloud_worker.log.spool import STORED_ANSWER_SECONDS, Entry, Spool, SpoolDrain, StoredAnswer, pending_in
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 
@@ -149,7 +149,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from cloud_worker.spool import Spool
+from cloud_worker.log.spool import Spool
 from test_spool import entry
 
 async def main():

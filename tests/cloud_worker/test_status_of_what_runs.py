@@ -13,16 +13,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
-from cloud_worker.config import Fleet, read_config
-from cloud_worker.devices_report import MOST_LINES
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.presence import Presence
-from cloud_worker.presence_metrics import PresenceMetrics
-from cloud_worker.report import gather_report, show_report
-from cloud_worker.running import sole
-from cloud_worker.running_config import keep_running
-from cloud_worker.store import Store
-from cloud_worker.tallies import Tallies
+from cloud_worker.config.cloud import Fleet, read_config
+from cloud_worker.fleet.presence import Presence
+from cloud_worker.fleet.presence_metrics import PresenceMetrics
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.reports.devices import MOST_LINES
+from cloud_worker.reports.status import gather_report, show_report
+from cloud_worker.running.config import keep_running
+from cloud_worker.running.process_lock import sole
+from cloud_worker.state.store import Store
+from cloud_worker.state.tallies import Tallies
 from router.core.domain.task import Mode, Task
 from router.core.release.orders import DeviceReport, TaskReport
 

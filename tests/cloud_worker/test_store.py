@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Exploration, Mode, Task
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport, TaskReport
 
 OPEN_AND_MEET = """
 import sys
-from cloud_worker.store import Store
+from cloud_worker.state.store import Store
 sys.stdin.readline()
 store = Store(sys.argv[1])
 print(store.device("kitchen").seed.hex())

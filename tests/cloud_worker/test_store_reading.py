@@ -13,12 +13,12 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
-from cloud_worker.config import read_config
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.fleet_state import look_into
-from cloud_worker.hands import Hands
-from cloud_worker.publisher import Publisher
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.recovered_state import look_into
+from cloud_worker.state.overrides import Hands
+from cloud_worker.state.store import Store
 from router.core.errors import UnavailableError
 
 CONFIG = """
@@ -109,8 +109,8 @@ def test_it_works_on_a_full_disk_while_nothing_runs(path, small_disk):
 
 KILLED = """
 import os, pathlib, sys
-from cloud_worker.config import read_config
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.state.store import Store
 settings = read_config(pathlib.Path(sys.argv[1]))
 settings.data.mkdir()
 store = Store(settings.store_url)
@@ -165,8 +165,8 @@ def test_another_user_may_look_into_a_folder_that_he_may_read(path):
     for above in (path.parent, *path.parent.parents[:2]):
         above.chmod(0o755)
     script = (
-        "import pathlib, sys; from cloud_worker.config import read_config\n"
-        "from cloud_worker.fleet_state import look_into\n"
+        "import pathlib, sys; from cloud_worker.config.cloud import read_config\n"
+        "from cloud_worker.releases.recovered_state import look_into\n"
         "print(look_into(read_config(pathlib.Path(sys.argv[1]))).task_state('home').name)"
     )
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", sys.executable, "-c", script]

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from cloud_worker.store import Store
-from cloud_worker.tallies import Tallies
+from cloud_worker.state.store import Store
+from cloud_worker.state.tallies import Tallies
 from router.core.release.orders import DeviceReport, TaskReport
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.teacher_settings import KINDS
-from cloud_worker.token_column import MOST_BYTES
+from cloud_worker.config.cloud import read_config
+from cloud_worker.config.teachers import KINDS
+from cloud_worker.log.token_codec import MOST_BYTES
 from router.core.errors import ConfigError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")

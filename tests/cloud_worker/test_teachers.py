@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from cloud_worker.teacher_settings import EncoderSettings
+from cloud_worker.config.teachers import EncoderSettings
 from cloud_worker.teachers import NoAnswer, Question
-from cloud_worker.teachers.examples import read_examples
-from cloud_worker.teachers.loading import load_teacher
-from cloud_worker.teachers.preparing import prepare_teacher
+from cloud_worker.teachers.labelled_examples import read_examples
+from cloud_worker.teachers.loader import load_teacher
+from cloud_worker.teachers.prepare import prepare_teacher
 from cloud_worker.teachers.recorded import RecordedTeacher
 from router.core.errors import DataError, ModelError
 

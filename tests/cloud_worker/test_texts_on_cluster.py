@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from cloud_worker.distillation_log import DistillationLog, records_of
+from cloud_worker.log.distillation_log import DistillationLog, records_of
 from cloud_worker.testing import edge
 from router.core.domain.chat import messages_from_json
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Query, Wanted

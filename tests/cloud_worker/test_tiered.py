@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cloud_worker.gather import Gatherer
-from cloud_worker.pool_policies import Standing, StoredPolicy
-from cloud_worker.records import Asked, question_of
+from cloud_worker.pool.batcher import Gatherer
+from cloud_worker.pool.exchange import Asked, question_of
+from cloud_worker.pool.policy_store import Standing, StoredPolicy
+from cloud_worker.pool.tiered_pool import TieredPool, log_confidence
+from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.teachers import NoAnswer, TeacherAnswer
-from cloud_worker.tiered import TieredPool, log_confidence
-from cloud_worker.words import FEATURES, WordHead
 from router.core.domain.query import Attempt, Distribution, Query, Route, TokenProbability
 from router.core.domain.record import Tried
 from router.core.domain.task import Cheaper, Task, Way

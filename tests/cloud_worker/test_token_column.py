@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.token_column import MOST_ALTERNATIVES, MOST_BYTES, MOST_TEXT_BYTES, pack, unpack
+from cloud_worker.log.token_codec import MOST_ALTERNATIVES, MOST_BYTES, MOST_TEXT_BYTES, pack, unpack
 from router.core.domain.query import Distribution, TokenProbability
 
 log_probabilities = st.floats(-80, 0)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.store import Store
-from cloud_worker.traffic import KEPT_SECONDS, Passed, Traffic, growth
+from cloud_worker.state.store import Store
+from cloud_worker.state.traffic import KEPT_SECONDS, Passed, Traffic, growth
 from router.core.release.orders import DeviceReport, TaskReport
 
 

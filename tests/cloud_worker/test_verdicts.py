@@ -11,16 +11,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cloud_worker.audit_verdict import Labelled, read_pairs
-from cloud_worker.checks import check_verdict
 from cloud_worker.cli import app
-from cloud_worker.config import CloudConfig, VerdictSettings, read_config
+from cloud_worker.commands.audit_judge import Labelled, read_pairs
+from cloud_worker.config.cloud import CloudConfig, VerdictSettings, read_config
+from cloud_worker.judging.model_judge import Verdicts, check_audit, keep_audit, open_judge
+from cloud_worker.judging.task_judge import agreeing, judged_by
 from cloud_worker.language.examples import Example
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import word_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
-from cloud_worker.refresh.agreeing import agreeing, judged_by
-from cloud_worker.verdicts import Verdicts, check_audit, keep_audit, open_judge
+from cloud_worker.startup.preflight import check_verdict
 from router.core.domain.task import Judge, Task
 from router.core.errors import ConfigError, DataError, ModelError
 from router.core.evaluation.model_judge import Audit, VerdictModel
@@ -90,7 +90,9 @@ def test_a_pair_is_asked_once_in_a_versions_life(tmp_path, settings, monkeypatch
     audited(tmp_path, settings)
     asked = []
     real = type(open_judge(settings)).ask
-    monkeypatch.setattr("cloud_worker.verdicts.Judge.ask", lambda self, pairs: asked.extend(pairs) or real(self, pairs))
+    monkeypatch.setattr(
+        "cloud_worker.judging.model_judge.Judge.ask", lambda self, pairs: asked.extend(pairs) or real(self, pairs)
+    )
     first = [Verdicts(settings, tmp_path)(*pair) for pair in PAIRS[:3]]
     again = [Verdicts(settings, tmp_path)(asked, other, one) for asked, one, other in PAIRS[:3]]
     assert first == again
@@ -112,7 +114,9 @@ def test_a_model_with_a_chat_template_is_asked_in_it_and_is_another_judge(settin
     (chatting / "chat_template.jinja").write_text("{% for m in messages %}no {{ m.content }} yes{% endfor %}")
     plain, judge = (open_judge(settings.model_copy(update={"model": str(one)})) for one in (folder, chatting))
     read = []
-    monkeypatch.setattr("cloud_worker.verdicts.write_ids", lambda language, ids, **more: read.extend(ids) or [])
+    monkeypatch.setattr(
+        "cloud_worker.judging.model_judge.write_ids", lambda language, ids, **more: read.extend(ids) or []
+    )
     for one in (plain, judge):
         with pytest.raises(ValueError, match="shorter"):
             one.ask([PAIRS[0]])

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from cloud_worker.certificates import Certificates
-from cloud_worker.first_release import publish_first_releases, recall_attempts
-from cloud_worker.hands import Hands
-from cloud_worker.lineages import Lineages
-from cloud_worker.publisher import Publisher
-from cloud_worker.rollback import mark_alarmed
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.releases.certificates import Certificates
+from cloud_worker.releases.initial import publish_first_releases, recall_attempts
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.rollback import mark_alarmed
+from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.overrides import Hands
+from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
 from router.core.domain.task import Mode, Task
 from router.core.release.manifest import Lineage

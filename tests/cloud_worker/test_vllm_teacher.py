@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from cloud_worker.teacher_settings import RecordedSettings, VllmSettings
+from cloud_worker.config.teachers import RecordedSettings, VllmSettings
 from cloud_worker.teachers import Question
-from cloud_worker.teachers.loading import load_teacher
-from cloud_worker.teachers.vllm import Endowment, check_engines, http_options, llm_arguments, url_of
+from cloud_worker.teachers.loader import load_teacher
+from cloud_worker.teachers.vllm_teacher import Endowment, check_engines, http_options, llm_arguments, url_of
 from router.core.errors import StartError
 from router.io.extras import advice
 from router.students.writers.testing import FakeChatServer
@@ -52,7 +52,7 @@ def test_serve_opens_a_port_on_loopback_and_only_for_engines():
 
 def test_a_copy_asks_the_engines_by_the_teachers_name(tmp_path, monkeypatch):
     with FakeChatServer(lambda text: "yes") as server:
-        monkeypatch.setattr("cloud_worker.teachers.vllm.url_of", lambda settings: server.url)
+        monkeypatch.setattr("cloud_worker.teachers.vllm_teacher.url_of", lambda settings: server.url)
         teacher = load_teacher(SETTINGS, tmp_path)
         [reply] = teacher.answer([Question("ready?")])
     assert (reply.text, server.requests[0]["model"]) == ("yes", "large")

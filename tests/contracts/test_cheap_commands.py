@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.state.store import Store
 from router.core.domain.record import Record
 
 CONFIG = """

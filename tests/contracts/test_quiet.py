@@ -83,9 +83,9 @@ def test_the_witness_sees_who_asks_and_what_is_left(alone, tmp_path):
         "import router; import onnxruntime as o; o.SessionOptions()",
         "import router.students.loader",
         "import edge_agent.daemon",
-        "import cloud_worker.encoder",
+        "import cloud_worker.language.encoder",
         "import cloud_worker; import onnxruntime, transformers, huggingface_hub",
-        "import cloud_worker.teachers.hosted as h; h.HostedWriter('anthropic/claude-sonnet-4-5', key='k')",
+        "import cloud_worker.teachers.litellm_teacher as h; h.HostedWriter('anthropic/claude-sonnet-4-5', key='k')",
     ],
 )
 def test_no_import_of_ours_calls_home(alone, imports):

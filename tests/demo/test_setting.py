@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.refresh.curriculum import curriculum_of
-from cloud_worker.refresh.generate import schedule_of
+from cloud_worker.config.cloud import read_config
+from cloud_worker.training.curriculum import curriculum_of
+from cloud_worker.training.text_students import schedule_of
 from demo.configs import MOST_TOKENS, Models
 from demo.setting import Setting, free_ports, read_lines, workload, write_configs
 from demo.workload import Line

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.state.store import Store
 from demo.setting import TASK, Setting, write_configs
 from demo.standing import Freshness, Observer
 from demo.workload import Line

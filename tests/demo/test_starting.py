@@ -23,7 +23,7 @@ from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from cloud_worker.steps import Steps
+from cloud_worker.startup.steps import Steps
 from rich.console import Console
 
 steps = Steps(Console(file=open(os.devnull, "w")), int(sys.argv[sys.argv.index("--tell-to") + 1]))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cloud_worker.figures import Figures, Waiting
-from cloud_worker.store import TaskState
+from cloud_worker.state.store import TaskState
+from cloud_worker.state.task_figures import Figures, Waiting
 from demo.measure import WINDOW, Row, figures
 from demo.story import Newcomers, newcomers, next_release, told
 from router.core.certification.live_watch import ALARMED

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cloud_worker.language.answering import write
 from cloud_worker.language.architectures import load_model
-from cloud_worker.language.families import Size
+from cloud_worker.language.generation import write
+from cloud_worker.language.tiny_models import Size
 from cloud_worker.language.trainer import Schedule
 from demo.configs import MOST_TOKENS
 from demo.tools import models

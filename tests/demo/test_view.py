@@ -8,8 +8,8 @@ import time
 import pytest
 from rich.console import Console
 
-from cloud_worker.figures import Figures, Waiting
-from cloud_worker.store import Device, TaskState
+from cloud_worker.state.store import Device, TaskState
+from cloud_worker.state.task_figures import Figures, Waiting
 from demo import view
 from demo.setting import TASK
 from demo.standing import Standing

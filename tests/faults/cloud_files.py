@@ -18,22 +18,22 @@ import ray  # noqa: F401 - all that is imported later is imported by now, and ta
 from damage import damage
 from typer.testing import CliRunner
 
-from cloud_worker import gateway
-from cloud_worker.checks import check_data_folder
 from cloud_worker.cli import app
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.drainer import Drainer
-from cloud_worker.figures import Board, Figures
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.fleet_state import open_store
-from cloud_worker.hands import Hands
-from cloud_worker.publisher import Publisher
+from cloud_worker.config.cloud import read_config
+from cloud_worker.gateway import actor as gateway
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.drainer import Drainer
+from cloud_worker.log.spool import Entry, Spool, StoredAnswer
 from cloud_worker.refresh.refresher import Refresher
-from cloud_worker.repeats import Repeats
-from cloud_worker.running import Up, announce, sole
-from cloud_worker.running_config import keep_running
-from cloud_worker.spool import Entry, Spool, StoredAnswer
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.running.config import keep_running
+from cloud_worker.running.process_lock import Up, announce, sole
+from cloud_worker.startup.preflight import check_data_folder
+from cloud_worker.state.overrides import Hands
+from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.task_figures import Board, Figures
 from cloud_worker.teachers.base import TeacherAnswer
 from router.client.grpc_client import Client
 from router.core.domain.record import Record

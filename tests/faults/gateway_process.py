@@ -7,9 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from cloud_worker import gateway
-from cloud_worker.config import read_config
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.gateway import actor as gateway
+from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import TeacherAnswer
 from router.transport.server import listen_for_stop
 

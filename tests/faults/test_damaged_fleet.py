@@ -9,10 +9,10 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from cloud_worker.config import read_config
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.publisher import Publisher
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing import WORDS, tiny_release
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport

@@ -22,11 +22,11 @@ import psutil
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.drainer import Drainer
-from cloud_worker.repeats import Repeats
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.drainer import Drainer
+from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.store import Store
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
 from router.client.grpc_client import Client
 from router.core.domain.limits import LIMITS, Many

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_worker.config import read_config
+from cloud_worker.config.cloud import read_config
 from edge_agent.config import load_config
 from router.core.errors import ConfigError
 

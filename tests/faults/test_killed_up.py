@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from cloud_worker.leftovers import MARK, end_leftovers
-from cloud_worker.running import who_runs
+from cloud_worker.running.process_lock import who_runs
+from cloud_worker.startup.leftovers import MARK, end_leftovers
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -71,14 +71,14 @@ def test_an_orphan_is_ended(tmp_path):
 def test_a_lock_that_is_released_a_moment_later_is_waited_for(tmp_path):
     script = f"""
 import pathlib, time
-from cloud_worker.running import sole
+from cloud_worker.running.process_lock import sole
 with sole(pathlib.Path({str(tmp_path)!r})):
     print("held", flush=True)
     time.sleep(0.5)
 """
     import sys
 
-    from cloud_worker.running import sole
+    from cloud_worker.running.process_lock import sole
 
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"

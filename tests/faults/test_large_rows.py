@@ -4,11 +4,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from cloud_worker.config import read_config
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.publisher import Publisher
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.store import Store
 from router.core.domain.query import MAX_TEXT_BYTES
 
 COMMITS, ROWS = 4, 50  # in each commit
@@ -18,7 +18,7 @@ SCRIPT = """
 import gc, sys
 from pathlib import Path
 import psutil
-from cloud_worker.config import read_config
+from cloud_worker.config.cloud import read_config
 from cloud_worker.refresh.refresher import Refresher
 
 def used():

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from cloud_worker.running import who_runs
+from cloud_worker.running.process_lock import who_runs
 from router import Client, HeadraceError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

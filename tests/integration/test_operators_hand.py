@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.hands import Hands
-from cloud_worker.publisher import Publisher, ReleasesServicer
-from cloud_worker.rollback import roll_back
-from cloud_worker.store import ReleaseRow, Store
-from cloud_worker.traffic import Traffic
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.releases.publisher import Publisher, ReleasesServicer
+from cloud_worker.releases.rollback import roll_back
+from cloud_worker.state.overrides import Hands
+from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.state.traffic import Traffic
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
 from edge_agent.testing import WORDS, tiny_release

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from cloud_worker.config import Fleet
-from cloud_worker.devices_report import show_devices
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.lives import Lives
-from cloud_worker.publisher import Publisher, ReleasesServicer
-from cloud_worker.store import Store
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.device_lives import Lives
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.publisher import Publisher, ReleasesServicer
+from cloud_worker.reports.devices import show_devices
+from cloud_worker.state.store import Store
 from router.core.domain.task import Task
 from router.transport.server import Door
 from router.v1 import fleet_pb2_grpc, release_pb2_grpc

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from cloud_worker.language.answering import write as write_batch
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
+from cloud_worker.language.generation import write as write_batch
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import byte_tokenizer, word_tokenizer
 from router.core.domain.generation import Prompt
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool
 from router.core.errors import BadInputError, ModelError

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from cloud_worker.language.tokenizing import byte_tokenizer
+from cloud_worker.language.tokenizers import byte_tokenizer
 from router.core.domain.generation import Prompt
 from router.core.domain.plain_text import PlainText, plain_for
 from router.core.domain.query import Message

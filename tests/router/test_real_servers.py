@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import byte_tokenizer
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import byte_tokenizer
 from router.core.domain.generation import Prompt
 from router.core.domain.query import FinishReason, GenerationLimits, Message
 from router.core.errors import BadInputError

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
-from cloud_worker.language.tokenizing import MODES, SENTINELS
+from cloud_worker.language.tokenizers import MODES, SENTINELS
 from router.core.domain.record import Record
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_worker.language.answering import said_after, score_texts
 from cloud_worker.language.architectures import LanguageModel
 from cloud_worker.language.examples import Example
+from cloud_worker.language.generation import said_after, score_texts
 from cloud_worker.language.templates import Pattern
 from cloud_worker.language.trainer import Progress, Schedule, fit
 from router.core.domain.plain_text import plain_for

@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 
 class Judge(StrEnum):
-    """How two answers are compared; see ``router.core.domain.agreement``, and ``router.core.evaluation.model_judge`` for a model as judge."""
+    """How two answers are compared; see ``agreement``, and ``model_judge`` for a model as judge."""
 
     LABEL = "label"
     NORMALISED_TEXT = "normalised_text"

@@ -2,7 +2,7 @@
 
 Rules:
  * It looks at calibrating rows only: rows that neither train the student nor certify the release.
- * The temperature comes first, since the signals are made with it; the head over them is ``router/core/learning/logistic_head.py``'s.
+ * The temperature comes first, since the signals are made with it; the head over them is ``logistic_head.py``'s.
 """
 
 from __future__ import annotations

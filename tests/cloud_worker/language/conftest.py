@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cloud_worker.language.tokenizing import word_tokenizer
+from cloud_worker.language.tokenizers import word_tokenizer
 from router.core.domain.record import Record
 
 Row = Callable[..., Record]

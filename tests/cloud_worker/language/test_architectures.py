@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_worker.language.answering import label_log_probabilities, write
 from cloud_worker.language.architectures import Form, LanguageModel, load_model
 from cloud_worker.language.examples import Example, LabelExample
-from cloud_worker.language.families import FAMILIES, Size, make_model
-from cloud_worker.language.tokenizing import byte_tokenizer, word_tokenizer
+from cloud_worker.language.generation import label_log_probabilities, write
+from cloud_worker.language.tiny_models import FAMILIES, Size, make_model
+from cloud_worker.language.tokenizers import byte_tokenizer, word_tokenizer
 from cloud_worker.language.trainer import Schedule, fit
 from router.core.domain.query import Distribution
 from router.core.errors import ModelError

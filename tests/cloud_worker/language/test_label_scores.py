@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from cloud_worker.language.answering import said_after, score_texts
+from cloud_worker.language.generation import said_after, score_texts
 from router.core.errors import BadInputError
 from router.students.writers.transformers_loader import Form, LanguageModel
 
@@ -97,7 +97,7 @@ def test_a_prompt_that_leaves_no_room_for_its_longest_label_is_refused(reader):
 
 
 def test_a_label_stands_alone_where_the_prompt_is_closed_or_read_apart(reader, words):
-    from cloud_worker.language.families import make_model
+    from cloud_worker.language.tiny_models import make_model
 
     assert said_after(reader, "this is about", "music") == " music"
     assert said_after(reader, "this is about ", "music") == "music"

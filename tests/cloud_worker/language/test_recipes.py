@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.language.families import Size, make_model
 from cloud_worker.language.recipes import RECIPES, choose
 from cloud_worker.language.recipes.denoise import MIXTURE, Denoiser, corrupt, denoise
 from cloud_worker.language.recipes.few_shot import Ensemble, few_shot
@@ -22,7 +21,8 @@ from cloud_worker.language.recipes.responses import ALPACA, answers, responses
 from cloud_worker.language.recipes.soft_labels import hard_labels, soft_labels, soft_texts
 from cloud_worker.language.recipes.step_by_step import step_by_step
 from cloud_worker.language.templates import Pattern, Template
-from cloud_worker.language.tokenizing import MODES, SENTINELS
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import MODES, SENTINELS
 from cloud_worker.language.trainer import Schedule
 from router.core.domain.record import Record
 from router.core.errors import BadInputError, ConfigError

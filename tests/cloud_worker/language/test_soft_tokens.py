@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cloud_worker.language.answering import write
+from cloud_worker.config.recipe_needs import wants_tokens
 from cloud_worker.language.batching import encode
-from cloud_worker.language.families import make_model
+from cloud_worker.language.generation import write
 from cloud_worker.language.recipes.soft_tokens import soft_tokens
 from cloud_worker.language.templates import Template
+from cloud_worker.language.tiny_models import make_model
 from cloud_worker.language.trainer import Schedule, fit
-from cloud_worker.token_column import pack, unpack
-from cloud_worker.wishes import wants_tokens
+from cloud_worker.log.token_codec import pack, unpack
 from router.core.domain.query import Distribution, GenerationLimits, TokenProbability
 from router.core.domain.record import Record
 from router.core.domain.task import Kind, Task

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_worker.language import batching
-from cloud_worker.language.answering import label_log_probabilities, score_texts, write
 from cloud_worker.language.architectures import Form, LanguageModel
 from cloud_worker.language.batching import collate, encode, encode_prompt
 from cloud_worker.language.examples import Example, LabelExample
-from cloud_worker.language.families import Size, make_model
+from cloud_worker.language.generation import label_log_probabilities, score_texts, write
+from cloud_worker.language.tiny_models import Size, make_model
 from cloud_worker.language.trainer import Schedule, fit
 from router.core.domain.query import Distribution, FinishReason
 from router.core.errors import BadInputError, ModelError

@@ -1,9 +1,9 @@
 """Rows of a device with twins count for nothing in a refresher that runs, also those that were looked at by then."""
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.refresh.guard import Around, Guard
-from cloud_worker.traffic import Traffic
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.refresh.promise_guard import Around, Guard
+from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import agree
 from router.core.release.orders import DeviceReport, TaskReport
 

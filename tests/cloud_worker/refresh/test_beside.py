@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.refresh.beside import Beside, beside_of, unanswered
-from cloud_worker.store import Store
+from cloud_worker.state.store import Store
+from cloud_worker.training.auxiliary_data import Beside, beside_of, unanswered
 from router.core.domain.record import is_set_aside, may_teach
 from router.core.domain.task import Kind, Task
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cloud_worker.refresh import compact
-from cloud_worker.refresh.distil import FOLDS, Recipe, fit, targets_of
-from cloud_worker.refresh.export import golden_inputs
+from cloud_worker.training import compact_student
+from cloud_worker.training.export import golden_inputs
+from cloud_worker.training.label_students import FOLDS, Recipe, fit, targets_of
 from router.core.domain.task import Task
 from router.core.learning.training_rows import fold_of, lessons_of
 from router.students.feature_cache import Features
@@ -43,7 +43,7 @@ def opened(fitted, folder):
 
 @pytest.mark.parametrize(("kind", "least"), [("compact", 0.9), ("encoder-head", 0.6)])  # the encoder is a random one
 def test_a_student_learns_its_lessons(kind, least, recipe, rows, utterances, tmp_path, monkeypatch):
-    monkeypatch.setattr(compact.Schedule, "__init__", _short(compact.Schedule.__init__))
+    monkeypatch.setattr(compact_student.Schedule, "__init__", _short(compact_student.Schedule.__init__))
     fitted = fit(rows, replace(recipe, task=replace(TASK, student=kind)), quietly)
     assert fitted.spec.kind == kind
     assert fitted.spec.labels == ("clock", "lights", "music")
@@ -122,7 +122,7 @@ LONG = "turn the lights on " + "word " * 100 + "no play a song"
 
 @pytest.mark.parametrize("kind", ["compact", "encoder-head"])
 def test_what_the_student_cuts_is_measured_as_cut(kind, recipe, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(compact.Schedule, "__init__", _short(compact.Schedule.__init__))
+    monkeypatch.setattr(compact_student.Schedule, "__init__", _short(compact_student.Schedule.__init__))
     rows = [*rows[:-20], *(replace(row, text=f"{LONG} {place}") for place, row in enumerate(rows[-20:]))]
     fitted = fit(rows, replace(recipe, task=replace(TASK, student=kind)), quietly)
     assert [row.text.startswith(LONG) for row in fitted.rows] == fitted.measures.reading.cut.tolist()

@@ -3,8 +3,8 @@ import shutil
 import numpy as np
 import pytest
 
-from cloud_worker.encoder import check_encoder_source, load_encoder
-from cloud_worker.refresh.export import MODEL_FILE, TOKENIZER_FILE, export_encoder
+from cloud_worker.language.encoder import check_encoder_source, load_encoder
+from cloud_worker.training.export import MODEL_FILE, TOKENIZER_FILE, export_encoder
 from router.core.errors import ModelError
 from router.students.onnx_student import OnnxEncoder
 

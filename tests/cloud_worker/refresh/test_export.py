@@ -5,10 +5,10 @@ import onnx
 import pytest
 import torch
 
-from cloud_worker.encoder import load_encoder
-from cloud_worker.refresh import export
-from cloud_worker.refresh.compact import WIDTH, CompactStudent, padded, tokenized
-from cloud_worker.refresh.export import (
+from cloud_worker.language.encoder import load_encoder
+from cloud_worker.training import export
+from cloud_worker.training.compact_student import WIDTH, CompactStudent, padded, tokenized
+from cloud_worker.training.export import (
     GOLDEN_INPUTS,
     MODEL_FILE,
     TOKENIZER_FILE,

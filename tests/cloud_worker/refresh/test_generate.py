@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cloud_worker.language.families import make_model
-from cloud_worker.language.tokenizing import word_tokenizer
-from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.curriculum import curriculum_of
-from cloud_worker.refresh.distil import FOLDS, Recipe
-from cloud_worker.refresh.fitting import fit_student
-from cloud_worker.refresh.generate import LEAST_TAUGHT, WEIGHTS_FILE
+from cloud_worker.language.tiny_models import make_model
+from cloud_worker.language.tokenizers import word_tokenizer
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.training.curriculum import curriculum_of
+from cloud_worker.training.fit import fit_student
+from cloud_worker.training.label_students import FOLDS, Recipe
+from cloud_worker.training.text_students import LEAST_TAUGHT, WEIGHTS_FILE
 from router.core.domain.query import Distribution, GenerationLimits, Query, TokenProbability
 from router.core.domain.task import Judge, Kind, Task
 from router.core.errors import ModelError

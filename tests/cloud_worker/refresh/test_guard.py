@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.config import Fleet
-from cloud_worker.fleet import FleetServicer
-from cloud_worker.hands import Hands
-from cloud_worker.promises import Promises
-from cloud_worker.refresh.former import Search
-from cloud_worker.refresh.guard import Around, Guard
-from cloud_worker.rollback import roll_back
-from cloud_worker.traffic import Traffic
+from cloud_worker.config.cloud import Fleet
+from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.refresh.promise_guard import Around, Guard
+from cloud_worker.releases.fallback import Search
+from cloud_worker.releases.rollback import roll_back
+from cloud_worker.reports.promise_facts import Promises
+from cloud_worker.state.overrides import Hands
+from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Mode, agree
 from router.core.release.orders import DeviceReport, TaskReport
 
@@ -122,7 +122,7 @@ def test_a_pin_that_a_disk_does_not_let_serve_tells_no_path(world, monkeypatch):
     def full(*_, **changes):
         raise OSError(28, "No space left on device", "/data/releases")
 
-    monkeypatch.setattr("cloud_worker.refresh.guard.roll_back", full)
+    monkeypatch.setattr("cloud_worker.refresh.promise_guard.roll_back", full)
     lay(world, pinned=first)
     world.refresher.step()
     assert world.state.phase_note == f"release {first} can't serve: OSError; the log of the refresher says more"

@@ -5,12 +5,12 @@ import sqlite3
 
 import pytest
 
-from cloud_worker.attempts import was_left
-from cloud_worker.certificates import LOST, Certificates
-from cloud_worker.distillation_log import records_of
-from cloud_worker.fleet_state import open_store
-from cloud_worker.hands import Hands
-from cloud_worker.report import gather_report
+from cloud_worker.log.distillation_log import records_of
+from cloud_worker.releases.certificates import LOST, Certificates
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.reports.status import gather_report
+from cloud_worker.state.attempts import was_left
+from cloud_worker.state.overrides import Hands
 from router.core.domain.task import Mode
 from router.core.errors import UnavailableError
 

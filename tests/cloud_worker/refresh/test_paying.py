@@ -2,9 +2,9 @@
 
 import pytest
 
-from cloud_worker.fleet_limits import FleetLimits
-from cloud_worker.refresh.paying import paying
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.refresh.reask_budget import paying
+from cloud_worker.state.fleet_quota import FleetLimits
+from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
 from router.core.domain.task import Limits, Task
 from router.core.errors import UnavailableError

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import word_tokenizer
-from cloud_worker.refresh import compact, pretrained
-from cloud_worker.refresh.distil import Recipe, fit, targets_of
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import word_tokenizer
+from cloud_worker.training import compact_student, pretrained_student
+from cloud_worker.training.label_students import Recipe, fit, targets_of
 from router.core.domain.task import Task
 from router.core.errors import ModelError
 from router.core.learning.training_rows import known_labels, lessons_of
@@ -64,8 +64,8 @@ def test_a_truncated_encoder_becomes_a_student_that_a_device_opens(base, rows, u
 
 def test_layers_are_kept_from_the_first_and_the_rest_is_dropped(base, lessons):
     few = {"layers": 1, "training": {"steps": 1}}
-    student, _ = pretrained.teach(lessons, replace(base("bert"), options=few), 0, quietly)
-    whole, _ = pretrained.teach(lessons, replace(base("bert"), options={"training": {"steps": 1}}), 0, quietly)
+    student, _ = pretrained_student.teach(lessons, replace(base("bert"), options=few), 0, quietly)
+    whole, _ = pretrained_student.teach(lessons, replace(base("bert"), options={"training": {"steps": 1}}), 0, quietly)
     assert (student.model.config.num_hidden_layers, whole.model.config.num_hidden_layers) == (1, 3)
 
 
@@ -74,8 +74,8 @@ def test_soft_and_hard_labels_teach_different_students(base, lessons):
     said = {}
     for recipe in ("soft-labels", "hard-labels"):
         task = replace(base("bert"), recipe=recipe)
-        student, tokenizer = pretrained.teach(targets_of(unsure, task), task, 0, quietly)
-        logits, _ = student(*compact.padded(compact.tokenized(tokenizer, lessons.texts[:1])))
+        student, tokenizer = pretrained_student.teach(targets_of(unsure, task), task, 0, quietly)
+        logits, _ = student(*compact_student.padded(compact_student.tokenized(tokenizer, lessons.texts[:1])))
         said[recipe] = torch.softmax(logits[0], -1).tolist()
     assert said["soft-labels"] == pytest.approx([0.2, 0.5, 0.3], abs=0.05)
     assert said["hard-labels"][1] > 0.95
@@ -83,18 +83,22 @@ def test_soft_and_hard_labels_teach_different_students(base, lessons):
 
 def test_adapters_of_low_rank_teach_it_too(base, lessons, utterances):
     task = replace(base("bert"), options={"training": {**TRAINING, "steps": 120, "rank": 4}})
-    student, tokenizer = pretrained.teach(lessons, task, 0, quietly)
-    logits, _ = student(*compact.padded(compact.tokenized(tokenizer, [text for text, _ in utterances(60)])))
+    student, tokenizer = pretrained_student.teach(lessons, task, 0, quietly)
+    logits, _ = student(
+        *compact_student.padded(compact_student.tokenized(tokenizer, [text for text, _ in utterances(60)]))
+    )
     assert right(logits.detach().numpy(), lessons.labels, utterances(60)) > 0.6
 
 
 def test_a_long_text_is_cut_in_training_where_a_device_cuts_it(base, lessons):
     long = replace(lessons, texts=(" ".join(["the"] * 100), *lessons.texts[1:]))
-    student, tokenizer = pretrained.teach(long, replace(base("bert"), options={"training": {"steps": 1}}), 0, quietly)
+    student, tokenizer = pretrained_student.teach(
+        long, replace(base("bert"), options={"training": {"steps": 1}}), 0, quietly
+    )
     assert student.max_tokens == 32
-    assert len(tokenizer(pretrained.cut(tokenizer, long.texts[:1], 32)[0])["input_ids"]) <= 32
+    assert len(tokenizer(pretrained_student.cut(tokenizer, long.texts[:1], 32)[0])["input_ids"]) <= 32
 
 
 def test_too_many_layers_are_named(base, lessons):
     with pytest.raises(ModelError, match="no 9 layers"):
-        pretrained.teach(lessons, replace(base("bert"), options={"layers": 9}), 0, quietly)
+        pretrained_student.teach(lessons, replace(base("bert"), options={"layers": 9}), 0, quietly)

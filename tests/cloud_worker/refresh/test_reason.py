@@ -3,7 +3,7 @@
 import pytest
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from cloud_worker.refresh.reason import reason_of
+from cloud_worker.refresh.failure_reason import reason_of
 from router.core.errors import ConfigError, ModelError
 
 TRACEBACK = '\x1b[36mray::fit()\x1b[39m (pid=7, ip=10.0.0.3)\n  File "/opt/ours.py", line 1\nModelError: no tokenizer'

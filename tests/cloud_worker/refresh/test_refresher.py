@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from cloud_worker.figures import Board
-from cloud_worker.first_release import publish_first_releases
-from cloud_worker.promises import Promises
-from cloud_worker.rollback import facts_of
+from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.rollback import facts_of
+from cloud_worker.reports.promise_facts import Promises
+from cloud_worker.state.task_figures import Board
 from router.core.domain.record import unit_interval
 from router.core.domain.task import Exploration, Judge
 from router.core.release.manifest import read_manifest

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.lineages import Lineages
-from cloud_worker.refresh.asking_again import question_again
-from cloud_worker.refresh.self_agreement import AT_ONCE, SecondAnswers, draws
-from cloud_worker.store import Store
-from cloud_worker.teacher_settings import TeacherSettings
+from cloud_worker.config.teachers import TeacherSettings
+from cloud_worker.refresh.reask import question_again
+from cloud_worker.refresh.reference_consistency import AT_ONCE, SecondAnswers, draws
+from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer
 from router.core.domain.chat import messages_as_json
 from router.core.domain.query import GenerationLimits, Message

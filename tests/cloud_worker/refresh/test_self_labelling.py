@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cloud_worker.language.families import Size, make_model
-from cloud_worker.language.tokenizing import word_tokenizer
-from cloud_worker.refresh.beside import Beside
-from cloud_worker.refresh.distil import FOLDS, NO_QUERIES, Recipe, fit
-from cloud_worker.refresh.self_labelling import self_labelled
+from cloud_worker.language.tiny_models import Size, make_model
+from cloud_worker.language.tokenizers import word_tokenizer
+from cloud_worker.training.auxiliary_data import Beside
+from cloud_worker.training.label_students import FOLDS, NO_QUERIES, Recipe, fit
+from cloud_worker.training.self_labelling import self_labelled
 from router.core.domain.task import Task
 from router.core.learning.training_rows import fold_of
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.figures import Figures
-from cloud_worker.hands import Hand
-from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.telling import Telling
-from cloud_worker.store import Store
+from cloud_worker.refresh.figures import Telling
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.overrides import Hand
+from cloud_worker.state.store import Store
+from cloud_worker.state.task_figures import Figures
 from edge_agent.testing import tiny_release
 from router.core.certification.trial import Trial, certifying
 from router.core.domain.record import Source

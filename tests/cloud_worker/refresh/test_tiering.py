@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from cloud_worker.pool_attempts import UNREADABLE, PoolAttempts
-from cloud_worker.pool_policies import PoolPolicies, Serving, Standing
-from cloud_worker.pool_report import describe_pool, pool_lines
-from cloud_worker.refresh.tiering import LEAST_ROWS, Tiering
-from cloud_worker.store import Store
+from cloud_worker.pool.attempts import UNREADABLE, PoolAttempts
+from cloud_worker.pool.policy_store import PoolPolicies, Serving, Standing
+from cloud_worker.refresh.pool_policy_loop import LEAST_ROWS, Tiering
+from cloud_worker.reports.pool import describe_pool, pool_lines
+from cloud_worker.state.store import Store
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.record import Record, Source, Tried
 from router.core.domain.task import Cheaper, Judge, Mode, Objective, Task, Way, agree

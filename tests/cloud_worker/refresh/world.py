@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from cloud_worker.config import CloudConfig
-from cloud_worker.distillation_log import DistillationLog
-from cloud_worker.publisher import Publisher
-from cloud_worker.refresh.distil import Fitted
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.refresh.refresher import Refresher
-from cloud_worker.store import ReleaseRow, Store
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
+from cloud_worker.training.label_students import Fitted
 from edge_agent.testing import tiny_release
 from router.core.domain.query import Query
 from router.core.domain.record import Source, unit_interval

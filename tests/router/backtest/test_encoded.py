@@ -5,7 +5,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from cloud_worker.refresh.distil import Head
+from cloud_worker.training.label_students import Head
 from router.backtest.encoder_student import EncoderFitter, LinearHead
 from router.core.domain.record import Record
 from router.core.errors import ConfigError, ModelError

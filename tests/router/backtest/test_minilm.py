@@ -10,7 +10,7 @@ TEXTS = ["turn the lamp on", "", "what's the weather in Zürich?", "[SEP] play a
 
 
 def test_vectors_are_those_of_the_cloud():
-    from cloud_worker.encoder import load_encoder
+    from cloud_worker.language.encoder import load_encoder
 
     theirs = load_encoder("minilm").embed(TEXTS)
     ours = MiniLm.installed(64)
@@ -24,7 +24,7 @@ def test_what_is_cut_is_told():
 
 
 def test_other_weights_are_refused(tmp_path):
-    from cloud_worker.encoder import place_of
+    from cloud_worker.language.encoder import place_of
 
     known = place_of("minilm")
     for name in ("tokenizer.json", "config.json"):

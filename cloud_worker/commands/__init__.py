@@ -1,0 +1,1 @@
+"""``headrace-cloud``'s commands for operators."""

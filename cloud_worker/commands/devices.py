@@ -1,0 +1,76 @@
+"""``headrace-cloud devices [list | remove NAME]``: who is in the fleet, and who is no longer.
+
+Rules:
+ * A device that is removed is forgotten: its seed, its report, what it was told. What it sent stays in the log.
+ * One that comes back is new, with another seed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
+from cloud_worker.config.cloud import FLEET_FILE, CloudConfig, read_config
+from cloud_worker.fleet.registry import Registry
+from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.reports.devices import devices_of, show_devices
+from cloud_worker.running.config import as_it_runs, what_runs
+from cloud_worker.running.process_lock import who_runs
+from cloud_worker.state.overrides import Hands
+from router.core.errors import UnknownTaskError
+from router.io.terminal import Screen, say, say_json
+
+app = typer.Typer(help="List the devices of the fleet, or remove one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """List every device: when it was seen, in which state, what it did.
+
+    Example: headrace-cloud devices list -c cloud.toml
+    """
+    with errors_as_exit_codes():
+        settings = read_config(config)
+        pid, up = who_runs(settings.run_folder)
+        settings = as_it_runs(settings, what_runs(settings.run_folder) if pid is not None else None)
+        devices = devices_of(settings, look_into(settings), up)
+        if as_json:
+            say_json({"devices": devices})
+        elif devices:
+            show_devices(Screen(highlight=False, markup=False), devices)
+        else:
+            say("no device has reported yet")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the device.", metavar="NAME")],
+    config: ConfigOption,
+    why: Annotated[str, typer.Option("--why", help="Reason, kept in the audit.", metavar="TEXT")] = "",
+    who: WhoOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Forget a device. What it sent stays; if it reports again, it is a new one.
+
+    Example: headrace-cloud devices remove kitchen -c cloud.toml --why "replaced"
+    """
+    with errors_as_exit_codes():
+        settings = read_config(config)
+        store = open_store(settings) if _exists(settings) else None
+        if store is None or not Registry(store, settings.fleet.max_devices).remove(name):
+            raise UnknownTaskError(
+                f"there is no device {name!r}; `headrace-cloud devices list` tells those that there are"
+            )
+        Hands(store.engine).record(f"remove device {name}"[:50], who=who or user_name(), why=why, now=time.time())
+        if as_json:
+            say_json({"device": name, "removed": True})
+        else:
+            say(f"{name}: removed; its next report, if one comes, makes it a new device")
+
+
+def _exists(settings: CloudConfig) -> bool:
+    """Whether there is a store; else looking would make one."""
+    return bool(settings.store.url) or (settings.data / FLEET_FILE).is_file()

@@ -1,0 +1,1 @@
+"""``cloud.toml``, read and checked."""

@@ -1,0 +1,1 @@
+"""``evaluate``: what chains of given models would do on answers that are known."""

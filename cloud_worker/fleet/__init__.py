@@ -1,0 +1,1 @@
+"""The fleet's door: devices report and hear their orders."""

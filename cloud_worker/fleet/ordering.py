@@ -1,0 +1,103 @@
+"""What devices are told of each task: what to run, and whether it may keep anything.
+
+Rules:
+ * Of the configured tasks alone, each once it has a release. A device that still reports a task which is configured no
+   more is told that it is withdrawn: it names no release, and agents that don't know of that escalate everything.
+ * A release keeps answers only while its certificate stands for the task as it is configured, or while the operator has
+   pinned it by force; else its devices escalate everything, from the first order of a gateway on.
+ * While a task's watch is alarmed its devices escalate everything.
+ * Nothing is explored less than the configured floor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from cloud_worker.releases.certificates import Certificates
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.overrides import Hand, Hands
+from cloud_worker.state.store import Store, TaskState
+from router.core.certification.live_watch import ALARMED
+from router.core.domain.task import Mode, Task
+from router.core.release.orders import Order
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0  # between two looks at a certificate of which nothing is heard
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """At what a certificate was looked, until when that holds by ``clock`` in seconds, and why it does not stand."""
+
+    at: tuple[int, str, str, Hand]
+    until: float
+    why: str
+
+
+class OrderBook:
+    """The orders of one cluster, as one gateway gives them."""
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: Iterable[Task] = (),
+        publisher: Publisher | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Order from ``store``.
+
+        Args:
+            store: The state of the fleet.
+            tasks: Those that are configured; without any, all that the store knows.
+            publisher: Where the releases lie; without one no certificate is looked at.
+            clock: Tells seconds.
+        """
+        self._store = store
+        self._tasks = {task.name: task for task in tasks}
+        self._hands = Hands(store.engine)
+        self._certificates = None if publisher is None else Certificates(store, publisher)
+        self._clock = clock
+        self._looked: dict[str, _Looked] = {}
+
+    def orders(self) -> tuple[Order, ...]:
+        """One for each task that has a release, by name."""
+        states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
+        hands = self._hands.of_all() if self._certificates is not None else {}
+        return tuple(self._order(state, hands.get(state.name, Hand(state.mode))) for state in states)
+
+    def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
+        """What a device is told of those of its tasks that are configured no more."""
+        gone = sorted(name for name in reported if not self.knows(name))
+        return tuple(Order(name, 0, "", 0.0, Mode.ESCALATE_ALL, "unproven") for name in gone)
+
+    def knows(self, task: str) -> bool:
+        """Whether a task is configured."""
+        return not self._tasks or task in self._tasks
+
+    def _order(self, state: TaskState, hand: Hand) -> Order:
+        task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, hand)
+        alarmed = state.watch == ALARMED
+        return Order(
+            task=state.name,
+            release=state.champion,
+            manifest_sha256=state.manifest_sha256,
+            exploration=max(state.exploration, task.exploration.floor if task is not None else 0.0),
+            mode=Mode.ESCALATE_ALL if (alarmed or why) and state.mode is Mode.SERVE else state.mode,
+            watch="unproven" if why and not alarmed else state.watch,
+        )
+
+    def _why_nothing_is_kept(self, state: TaskState, hand: Hand) -> str:
+        task = self._tasks.get(state.name)
+        if task is None or self._certificates is None:
+            return ""
+        known, at = self._looked.get(state.name), (state.champion, state.manifest_sha256, state.watch, hand)
+        if known is None or known.at != at or self._clock() >= known.until:
+            why = self._certificates.why_nothing_is_kept(task, state, hand)
+            if why and (known is None or known.why != why):
+                log.warning("task %s: release %d keeps nothing: %s", state.name, state.champion, why)
+            known = self._looked[state.name] = _Looked(at, self._clock() + LOOK_SECONDS, why)
+        return known.why

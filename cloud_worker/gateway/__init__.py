@@ -1,0 +1,1 @@
+"""The cluster's door: answers what devices and clients ask."""

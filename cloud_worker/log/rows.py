@@ -1,0 +1,151 @@
+"""The rows of the distillation log: their columns, and records as rows and back.
+
+Rules:
+ * What can't be a row is known before it is promised, again before it is written, and again when it is read: a row that
+   a newer version wrote, or that holds no sense, is left out, and ends nobody.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+
+from cloud_worker.log.token_codec import pack, unpack
+from router.core.domain.record import Record, Source, Tried
+
+log = logging.getLogger(__name__)
+
+_DAY_SECONDS = 86_400.0
+_LAST_SECOND = 1e11  # the year 5138: later ones are no times
+_INT64 = 2**63
+_LABELS = pa.list_(pa.string())
+_TYPES: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "str | None": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "float | None": pa.float64(),
+    "bool": pa.bool_(),
+    "Source": pa.string(),
+    "tuple[str, ...]": _LABELS,
+    "tuple[float, ...]": pa.list_(pa.float64()),
+    "tuple[TokenProbability, ...]": pa.binary(),
+}
+_TYPES["tuple[Tried, ...]"] = pa.list_(
+    pa.struct([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Tried)])
+)
+RECORD_COLUMNS = tuple(field.name for field in fields(Record))
+SCHEMA = pa.schema(
+    [pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Record)]
+    + [pa.field("day", pa.string()), pa.field("batch", pa.int64())]
+)
+
+_LATER_TEXTS = ("chat", "problem")
+
+_INTEGERS = tuple(field.name for field in fields(Record) if field.type == "int")
+_FLOATS = tuple(field.name for field in fields(Record) if str(field.type).startswith("float"))
+_TEXTS = tuple(field.name for field in fields(Record) if str(field.type).startswith("str"))
+_FEW = ("caller", "teacher", "teacher_version", "task", "tenant", "answer", "local_answer", "problem")  # come again
+
+Partition = tuple[str, str]  # task, day
+
+
+def why_unfit(record: Record) -> str:
+    """Why a record can't be a row of the log, or says nothing that can be reckoned with; empty where it can."""
+    for name in _INTEGERS:
+        if not -_INT64 <= getattr(record, name) < _INT64:
+            return f"{name} is {getattr(record, name)}, beyond 64 bits"
+    for name in _FLOATS:
+        value = getattr(record, name)
+        if value is not None and not math.isfinite(value) and not name.endswith("log_probability"):
+            return f"{name} is {value}"
+    for name in ("asked_at", "received_at"):
+        if abs(getattr(record, name)) >= _LAST_SECOND:
+            return f"{name} is {getattr(record, name)}, which is no time"
+    if not 0 < record.propensity <= 1:
+        return f"propensity is {record.propensity}, and not in (0, 1]"
+    for name in _TEXTS:
+        try:
+            (getattr(record, name) or "").encode()
+        except UnicodeEncodeError:
+            return f"{name} is no text of Unicode"
+    return ""
+
+
+def partition_of(record: Record) -> Partition:
+    """Task and day of a record, by the time that its first tier asked."""
+    day = datetime.datetime.fromtimestamp(_asked_at(record), datetime.UTC).date().isoformat()
+    return (record.task, day)
+
+
+def partitions_to_search(record: Record) -> list[Partition]:
+    """Its own, and the day before: who asks the cloud directly repeats no time, and may ask again after midnight."""
+    task, day = partition_of(record)
+    before = datetime.date.fromisoformat(day) - datetime.timedelta(days=1)
+    return [(task, day), (task, before.isoformat())]
+
+
+def table_of(records: Sequence[Record], batch: int) -> pa.Table:
+    """Records as rows of the log, in ``batch``."""
+    rows = [
+        {**asdict(record), "tokens": pack(record.tokens), "day": partition_of(record)[1], "batch": batch}
+        for record in records
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def records_of(table: pa.Table) -> list[Record]:
+    """Rows of the log as records, without those that can't be read."""
+    return [record for _, record in numbered_records_of(table)]
+
+
+def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
+    """Pairs of a row's place in ``table`` and its record, without those that can't be read."""
+    found: list[tuple[int, Record]] = []
+    odd = ""
+    for place, row in enumerate(table.select(list(RECORD_COLUMNS)).to_pylist()):
+        try:
+            record = _record(row)
+            why = why_unfit(record)
+        except (ValueError, TypeError, KeyError) as error:  # of a newer version
+            odd = str(error)
+        else:
+            if why:
+                odd = why
+            else:
+                found.append((place, record))
+    if odd:
+        log.warning("%d rows of the log are left out; one, because %s", len(table) - len(found), odd)
+    return found
+
+
+def give_back_memory() -> None:
+    """Let the system have what reading took and nothing uses any more; Arrow keeps it else."""
+    pa.default_memory_pool().release_unused()
+
+
+def _record(row: dict[str, Any]) -> Record:
+    later = {name: row[name] or "" for name in _LATER_TEXTS}  # empty in rows that are older than their column
+    changed = {
+        "labels": tuple(map(sys.intern, row["labels"])),
+        "log_probabilities": tuple(row["log_probabilities"]),
+        "tokens": unpack(row["tokens"] or b""),
+        "tried": tuple(Tried(**one) for one in row["tried"] or ()),
+        "source": Source(row["source"]),
+        "place": row["place"] or 0,
+    }
+    few = {name: sys.intern(row[name]) for name in _FEW if row[name] is not None}  # rows are kept by the million
+    return Record(**{**row, **few, **later, **changed})
+
+
+def _asked_at(record: Record) -> float:
+    """When it was asked, or when it arrived if its device's clock can't be right (a year back, a day ahead)."""
+    plausible = -366 * _DAY_SECONDS < record.asked_at - record.received_at < _DAY_SECONDS
+    return record.asked_at if plausible else record.received_at

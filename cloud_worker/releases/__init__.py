@@ -1,0 +1,1 @@
+"""Releases in their folder: published, their certificates, and which one serves when one falls."""

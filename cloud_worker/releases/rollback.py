@@ -1,0 +1,103 @@
+"""A former release serves again, under a new, higher number that names the old content.
+
+Rules:
+ * Devices refuse older numbers, so that nobody can bring an old release back to them; the operator's own way back is a
+   new one.
+ * Content, threshold and certificate are the old release's, and so is what it was made for; the operator's wishes are
+   those of now.
+ * Killed between its steps, it leaves an unfinished number behind, and is done anew under the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.state.stored_values import read_object
+from router.core.certification.certificate_validity import content_of, wished_now
+from router.core.domain.task import Task
+from router.core.errors import ReleaseError
+from router.core.release.manifest import Manifest
+
+SERVED = frozenset({"champion", "retired"})
+
+
+def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **changes: Any) -> int:
+    """Let the content of release ``number`` serve; return the number that it has now.
+
+    Args:
+        store: Where the releases stand.
+        publisher: Where they lie.
+        task: As it is now.
+        number: A release of it.
+        changes: Of the task's state, in one transaction with the promotion.
+
+    Raises:
+        ReleaseError: The release is not there, or a file of it is missing.
+    """
+    old = whole_release(store, publisher, task.name, number)
+    new = store.next_release(task.name)
+    manifest = replace(
+        old, task=wished_now(old.task, task), number=new, content=content_of(old), created_at=time.time()
+    )
+    facts = {key: value for key, value in facts_of(_row(store, task.name, number)).items() if key != "fallen"}
+    note = json.dumps({**facts, "back_to": number})
+    store.add_release(ReleaseRow(task.name, new, "building", "", manifest.created_at))
+    digest = publisher.republish(manifest, number)
+    store.update_release(task.name, new, note=note)
+    store.promote(task.name, new, digest, **changes)
+    return new
+
+
+def whole_release(store: Store, publisher: Publisher, task: str, number: int) -> Manifest:
+    """The manifest of a release, all of whose files are there.
+
+    Raises:
+        ReleaseError: There is no such release, or a file of it is missing; says which there are.
+    """
+    _row(store, task, number)
+    folder = publisher.path(task, number)
+    try:
+        manifest = publisher.manifest(task, number)
+    except OSError as error:
+        raise ReleaseError(f"release {number} of task {task!r} has no manifest in {folder}") from error
+    for name, file in manifest.files.items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != file.size:
+            raise ReleaseError(f"release {number} of task {task!r} lacks its file {name!r} in {folder}")
+    return manifest
+
+
+def is_same_release(one: Manifest, other: Manifest) -> bool:
+    """Whether two numbers stand for the same content at the same threshold."""
+    return content_of(one) == content_of(other) and one.policy.threshold == other.policy.threshold
+
+
+def facts_of(row: ReleaseRow) -> dict[str, Any]:
+    """What the store has noted of a release that served or serves; empty for one that never did."""
+    is_noted = row.note.startswith("{") and row.state in SERVED
+    return read_object(row.note, f"what is noted of release {row.number} of {row.task}") if is_noted else {}
+
+
+def mark_alarmed(store: Store, task: str, number: int) -> None:
+    """Note that the watch over a release has alarmed, for as long as the release is known."""
+    facts = facts_of(_row(store, task, number))
+    store.update_release(task, number, note=json.dumps({**facts, "alarmed": True}))
+
+
+def mark_fallen(store: Store, task: str, number: int, why: str) -> None:
+    """Note why the certificate of a release that serves does not stand any more; nothing where it stands again."""
+    facts = facts_of(_row(store, task, number))
+    if facts.get("fallen", "") != why:
+        store.update_release(task, number, note=json.dumps({**facts, "fallen": why}))
+
+
+def _row(store: Store, task: str, number: int) -> ReleaseRow:
+    rows = {row.number: row for row in store.releases(task)}
+    if number not in rows:
+        known = ", ".join(str(known) for known in rows) or "none"
+        raise ReleaseError(f"task {task!r} has no release {number}; it has: {known}")
+    return rows[number]

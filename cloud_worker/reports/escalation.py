@@ -1,0 +1,72 @@
+"""How many queries should leave the devices now, and why that is more than the operator wishes.
+
+Nothing here reads a store or a clock: every input is an argument.
+
+Rules:
+ * What is explored counts, at the rate in force.
+ * A wish that is exceeded is told with its reason, whatever the reason.
+ * What the certifying rows, at what they are worth, may show by chance of a share that is kept is not told.
+"""
+
+from __future__ import annotations
+
+import math
+
+from cloud_worker.state.overrides import Hand
+from cloud_worker.state.store import TaskState
+from router.core.certification.live_watch import ALARMED
+from router.core.certification.trial import BETTER
+from router.core.domain.task import Mode, Task
+from router.core.release.manifest import Manifest
+
+
+def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | None:
+    """Share of covered queries that should leave the devices now, in [0, 1]; ``None`` where that is not known.
+
+    Args:
+        state: Where the task stands.
+        hand: The operator's.
+        manifest: Of the release that serves, ``None`` if it can't be read.
+    """
+    if manifest is None or manifest.task.local_only:
+        return None
+    if manifest.student is None or state.watch == ALARMED or hand.mode is not Mode.SERVE:
+        return 1.0
+    at_rest = manifest.task.exploration.floor
+    if manifest.escalation is None or at_rest >= 1.0:
+        return manifest.escalation
+    kept = (1.0 - manifest.escalation) / (1.0 - at_rest)
+    return 1.0 - kept * (1.0 - state.exploration)
+
+
+def why_exceeded(task: Task, state: TaskState, hand: Hand, manifest: Manifest | None) -> str:
+    """Why more leaves than is wished, with both shares; empty where it does not.
+
+    Args:
+        task: As the operator wishes it.
+        state: Where it stands.
+        hand: The operator's.
+        manifest: Of the release that serves, ``None`` if it can't be read.
+    """
+    most, now = task.objective.max_escalation, leaving(state, hand, manifest)
+    if most is None or now is None or manifest is None or now <= most + _chance(most, manifest):
+        return ""
+    return f"{now:.1%} should leave, and {most:.1%} are wished: {_why(task, state, hand, manifest)}"
+
+
+def _chance(most: float, manifest: Manifest) -> float:
+    proof = manifest.certificate
+    rows = 0 if proof is None else proof.rows if proof.weight is None else proof.weight
+    return BETTER * math.sqrt(most * (1.0 - most) / rows) if rows else 0.0
+
+
+def _why(task: Task, state: TaskState, hand: Hand, manifest: Manifest) -> str:
+    if manifest.student is None:
+        return "no student is proven yet" if not manifest.number else "a release without a student serves"
+    if state.watch == ALARMED:
+        return "the release that serves broke its promise"
+    if hand.mode is not Mode.SERVE:
+        return f"the operator's hand: {hand.mode.value}"
+    if state.exploration > manifest.task.exploration.floor:
+        return f"{state.exploration:.0%} are explored while a challenger waits"
+    return "the floor wins" if task.objective.has_floor else "the traffic has changed since the threshold was chosen"

@@ -1,0 +1,1 @@
+"""What runs on a data folder: who holds it, with which configuration, on which Ray."""

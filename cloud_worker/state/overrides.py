@@ -1,0 +1,217 @@
+"""The operator's hand over each task, and the record of who moved it.
+
+Rules:
+ * A change and its record are one transaction; a command that changes nothing records nothing.
+ * A hand is laid on one version of a task: a new version begins with a free one.
+ * Who carries a change out reads it here: devices by their next orders, the refresher at its next step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    column,
+    delete,
+    insert,
+    select,
+    table,
+    update,
+)
+from sqlalchemy.schema import CreateTable
+
+from cloud_worker.state.stored_values import mode_of, read_object
+from router.core.domain.task import Mode
+
+_METADATA = MetaData()
+_HANDS = Table(
+    "hands",
+    _METADATA,
+    Column("task", String(200), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("frozen", Boolean, nullable=False),
+    Column("pinned", Integer),
+    Column("forced", Boolean, nullable=False),
+    Column("mode_since", Float, nullable=False),
+)
+_AUDIT = Table(
+    "audit",
+    _METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("who", String(200), nullable=False),
+    Column("task", String(200), nullable=False),
+    Column("did", String(50), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+)
+_TASKS = table("tasks", column("name"), column("version"), column("mode"))  # the store's own
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """What the operator has ordered for one task.
+
+    Attributes:
+        mode: Serve, observe or escalate all.
+        frozen: No refresh.
+        pinned: The release that is to serve until it is unpinned, ``None`` for whichever is certified.
+        forced: It is pinned although its certificate does not stand.
+        mode_since: Unix time in seconds of the last change of mode, 0 before the first.
+    """
+
+    mode: Mode = Mode.SERVE
+    frozen: bool = False
+    pinned: int | None = None
+    forced: bool = False
+    mode_since: float = 0.0
+
+    @property
+    def holds(self) -> str:
+        """Why there is no refresh and no promotion; empty while nothing holds them."""
+        if self.pinned is not None:
+            return f"release {self.pinned} is pinned"
+        return "frozen" if self.frozen else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One change of a hand.
+
+    Attributes:
+        at: Unix time in seconds.
+        who: Name of who did it.
+        task: To which task.
+        did: What was done, in one word, with the release where there is one.
+        why: The reason that was given, may be empty.
+        before: The hand before it.
+        after: The hand after it.
+    """
+
+    at: float
+    who: str
+    task: str
+    did: str
+    why: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+class Hands:
+    """The hands over all tasks, beside the rest of the fleet's state."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Make the tables that are missing in the store behind ``engine``."""
+        self._engine = engine
+        with engine.begin() as connection:
+            for made in _METADATA.sorted_tables:
+                connection.execute(CreateTable(made, if_not_exists=True))
+
+    def of(self, task: str) -> Hand:
+        """The hand over a task in its present version; ``KeyError`` without the task."""
+        with self._engine.connect() as connection:
+            return _read(connection, task)[1]
+
+    def of_all(self) -> dict[str, Hand]:
+        """The hand over each task in its present version, by the task's name."""
+        with self._engine.connect() as connection:
+            states = connection.execute(select(_TASKS.c.name, _TASKS.c.version, _TASKS.c.mode)).all()
+            laid = {(row.task, row.version): row for row in connection.execute(select(_HANDS))}
+        return {state.name: _hand(state.mode, laid.get((state.name, state.version))) for state in states}
+
+    def lay(self, action: str, task: str, *, who: str, why: str, now: float, **changes: Any) -> tuple[Hand, Hand]:
+        """Change a hand, and record it.
+
+        Args:
+            action: What was done, as the record is to say it.
+            task: To which task.
+            who: Name of who does it.
+            why: The reason, may be empty.
+            now: Unix time in seconds.
+            changes: Fields of ``Hand``.
+
+        Returns:
+            The hand before, and after; equal where nothing changed and nothing was recorded.
+        """
+        with self._engine.begin() as connection:
+            version, before = _read(connection, task)
+            after = replace(before, **changes)
+            if after == before:
+                return before, before
+            if after.mode is not before.mode:
+                after = replace(after, mode_since=now)
+                connection.execute(update(_TASKS).where(_TASKS.c.name == task).values(mode=after.mode.value))
+            _write(connection, task, version, after)
+            words = {"before": json.dumps(_said(before)), "after": json.dumps(_said(after))}
+            connection.execute(insert(_AUDIT).values(at=now, who=who, task=task, did=action, why=why, **words))
+        return before, after
+
+    def record(self, action: str, *, who: str, why: str, now: float) -> None:
+        """Record what was done to the fleet, and to no task's hand.
+
+        Args:
+            action: What was done, as the record is to say it.
+            who: Name of who did it.
+            why: The reason, may be empty.
+            now: Unix time in seconds.
+        """
+        with self._engine.begin() as connection:
+            values = {"task": "", "did": action, "why": why, "before": "{}", "after": "{}"}
+            connection.execute(insert(_AUDIT).values(at=now, who=who, **values))
+
+    def actions(self, task: str = "") -> list[Action]:
+        """What was done, oldest first; to every task where none is named."""
+        query = select(_AUDIT).order_by(_AUDIT.c.number)
+        if task:
+            query = query.where(_AUDIT.c.task == task)
+        with self._engine.connect() as connection:
+            return [_action(row) for row in connection.execute(query)]
+
+
+def _read(connection: Connection, task: str) -> tuple[int, Hand]:
+    """The task's version, and the hand over it."""
+    state = connection.execute(select(_TASKS.c.version, _TASKS.c.mode).where(_TASKS.c.name == task)).first()
+    if state is None:
+        raise KeyError(task)
+    mine = (_HANDS.c.task == task, _HANDS.c.version == state.version)
+    row = connection.execute(select(_HANDS).where(*mine)).first()
+    return state.version, _hand(state.mode, row)
+
+
+def _hand(mode: str, row: Any) -> Hand:
+    """Of what the tables hold; a free one without a row."""
+    if row is None:
+        return Hand(mode_of(mode))
+    return Hand(mode_of(mode), bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
+
+
+def _write(connection: Connection, task: str, version: int, hand: Hand) -> None:
+    connection.execute(delete(_HANDS).where(_HANDS.c.task == task, _HANDS.c.version == version))
+    values = {key: value for key, value in asdict(hand).items() if key != "mode"}
+    connection.execute(insert(_HANDS).values(task=task, version=version, **values))
+
+
+def _said(hand: Hand) -> dict[str, Any]:
+    return {"mode": hand.mode.value, "frozen": hand.frozen, "pinned": hand.pinned, "forced": hand.forced}
+
+
+_NOTED = "an action in the audit"
+
+
+def _action(row: Any) -> Action:
+    before, after = (read_object(said, _NOTED) for said in (row.before, row.after))
+    return Action(row.at, row.who, row.task, row.did, row.why, before, after)

@@ -1,0 +1,190 @@
+"""A teacher at a provider of hosted models: Claude, Cohere, OpenAI and others, through litellm (extra ``providers``).
+
+Rules:
+ * Its key comes from an environment variable: the one that the configuration names, else the provider's usual one.
+ * litellm asks once; whoever waits for the answer asks again. Nothing is fetched while it is imported.
+ * A redirect is never followed: a key goes to its own host alone.
+ * A price that litellm does not know is 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cloud_worker.config.teachers import HostedSettings
+from cloud_worker.teachers.openai_compatible import key_of, remote_teacher
+from cloud_worker.teachers.remote_teacher import WritingTeacher
+from router.core.domain.chat import messages_as_dicts, tools_as_dicts
+from router.core.domain.generation import DEFAULT_TOKENS, Prompt, Written
+from router.core.domain.prompting import as_conversation
+from router.core.domain.query import GenerationLimits
+from router.core.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
+from router.io.extras import advice
+from router.students.writers.chat_completion import UNREADABLE, written_of
+from router.students.writers.server_dialects import Habits
+from router.students.writers.server_refusals import refusal
+from router.students.writers.server_writer import MOST_ALTERNATIVES, response_format
+from router.students.writers.told_once import Once
+
+_SHOWN_CHARACTERS = 300
+
+
+class HostedWriter:
+    """Asks a hosted model."""
+
+    in_process = False
+    is_private = False
+
+    def __init__(self, model: str, *, key: str = "", url: str = "", seconds: float = 60.0) -> None:
+        """Ask ``model``, by litellm's name of it.
+
+        Args:
+            model: Such as ``anthropic/claude-sonnet-4-5``.
+            key: Of the provider; empty takes its usual environment variable.
+            url: Goes before the provider's own address, where it is not empty.
+            seconds: Most for one answer, above 0.
+
+        Raises:
+            StartError: litellm is not installed.
+            ModelError: It knows no provider for such a name.
+        """
+        self._litellm, self._failure = _import_litellm()
+        self._model = model
+        self._key = key
+        self._url = url
+        self._seconds = seconds
+        self._habits = Habits()
+        self._once = Once()
+        try:
+            known = self._litellm.get_supported_openai_params(model=model) or []
+            _, provider, *_ = self._litellm.get_llm_provider(model, api_base=url or None)
+        except self._litellm.exceptions.BadRequestError as error:
+            raise ModelError(f"hosted model {model!r}: {_first_line(error)}") from error
+        self._gives_probabilities = "logprobs" in known
+        self._client = _client_without_redirects(self._litellm, provider, seconds)
+
+    def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
+        """Answer one prompt; see ``router.core.domain.generation.Writer``.
+
+        Raises:
+            TooLongError: The prompt is longer than the model's window.
+            DeclinedError: The provider declines this very prompt.
+            ModelError: The provider refuses whatever it is asked, or its reply can't be read.
+            UnavailableError: It can't be reached, is busy, or its answer broke off.
+        """
+        wanted = min(top_k, MOST_ALTERNATIVES) if self._gives_probabilities else 0
+        probabilities = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
+        with self._once.telling():
+            reply, habits = self._asked(self._arguments(prompt, limits), probabilities)
+            written = self._read(reply, top_k)
+        self._habits = habits
+        return written
+
+    def _asked(self, arguments: dict[str, Any], probabilities: dict[str, Any]) -> tuple[Any, Habits]:
+        """The reply, and in which form it was asked for."""
+        habits = self._habits
+        while True:
+            try:
+                return self._litellm.completion(**habits.spelt(arguments, probabilities)), habits
+            except self._failure as error:
+                found = self._sorted(error)
+                other = habits.without(str(error)) if isinstance(found, ModelError) else None
+                if other is None:
+                    raise found from error
+                habits = other
+
+    def _sorted(self, error: Exception) -> HeadraceError:
+        """By who must act."""
+        exceptions = self._litellm.exceptions
+        if isinstance(error, exceptions.ContextWindowExceededError):
+            return TooLongError(f"is longer than the window of the model {self._model!r}")
+        if isinstance(error, exceptions.ContentPolicyViolationError):
+            return DeclinedError(f"hosted model {self._model!r} filters a question: {_first_line(error)}")
+        status = getattr(error, "status_code", 0)
+        if isinstance(error, exceptions.APIConnectionError | exceptions.Timeout):
+            return UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}")
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        said, where = str(error), self._url or "its provider"
+        return refusal(status if isinstance(status, int) else 0, said, where, self._model, headers.get("Location", ""))
+
+    def _arguments(self, prompt: Prompt, limits: GenerationLimits) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "model": self._model,
+            "messages": messages_as_dicts(as_conversation(prompt).messages),
+            "max_tokens": limits.max_tokens or DEFAULT_TOKENS,
+            "temperature": limits.temperature or 0.0,
+            "stop": list(limits.stop) or None,
+            "seed": limits.seed,
+            "tools": tools_as_dicts(prompt.tools) or None,
+            "response_format": response_format(prompt.response_schema) if prompt.response_schema else None,
+            "api_key": self._key or None,
+            "api_base": self._url or None,
+            "client": self._client,
+        }
+        asked = {key: value for key, value in given.items() if value is not None}
+        if prompt.tools:
+            asked["_skip_mcp_handler"] = True  # else litellm 1.106 imports the package mcp, which it does not bring
+        return {**asked, "timeout": self._seconds, "num_retries": 0, "max_retries": 0, "drop_params": True}
+
+    def _read(self, reply: Any, top_k: int) -> Written:
+        try:
+            written = written_of(reply.model_dump(), top_k)
+        except UNREADABLE as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ModelError(f"the reply of hosted model {self._model!r} can't be read: {problem}") from error
+        return _priced(written, getattr(reply, "_hidden_params", {}).get("response_cost"))
+
+
+def load_hosted_teacher(settings: HostedSettings, cache: Path) -> WritingTeacher:
+    """The teacher that ``settings`` describe.
+
+    Args:
+        settings: From the configuration.
+        cache: Folder that remembers canaries.
+
+    Raises:
+        ConfigError: The variable of its key holds none.
+        StartError: litellm is not installed.
+        ModelError: litellm knows no provider for its name.
+        DataError: Names the line of the canaries that can't be used.
+    """
+    key = key_of(settings.name, settings.api_key_variable)
+    writer = HostedWriter(settings.model, key=key, url=settings.url, seconds=settings.seconds)
+    return remote_teacher(settings, writer, cache, settings.url, settings.model)
+
+
+def _import_litellm() -> tuple[Any, type[Exception]]:
+    """The library, and the root of what it raises."""
+    try:
+        import httpx
+        import litellm
+        from openai import OpenAIError
+    except ImportError as error:
+        raise StartError(f"teachers of kind hosted need {error.name}: {advice('providers')}") from error
+    if litellm.client_session is None:
+        litellm.client_session = httpx.Client(follow_redirects=False)
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True  # it prints advice to stdout otherwise
+    return litellm, OpenAIError
+
+
+def _client_without_redirects(litellm: Any, provider: str, seconds: float) -> Any:
+    """What asks a provider, where litellm would follow redirects with a key that httpx does not know for one.
+
+    ``None`` where OpenAI's own client asks: ``_import_litellm`` has set that one up.
+    """
+    from litellm.llms.custom_httpx.http_handler import HTTPHandler
+
+    if provider in {"openai", "azure", *litellm.openai_compatible_providers}:
+        return None
+    return HTTPHandler(timeout=seconds, follow_redirects=False)
+
+
+def _priced(written: Written, usd: Any) -> Written:
+    return replace(written, usd=float(usd)) if isinstance(usd, int | float) and usd > 0 else written
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN_CHARACTERS]

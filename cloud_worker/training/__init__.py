@@ -1,0 +1,1 @@
+"""Fits students and exports them."""

@@ -1,0 +1,257 @@
+"""Lessons -> a fitted student in the device's format, and what it says of rows that it did not train on.
+
+Rules:
+ * What follows is measured on the exported file, one text at a time, as on the device.
+ * ``compact`` starts from word vectors, or from the task's ``base`` where it names one.
+ * ``encoder-head`` is cross-fitted: its head is fitted anew without each fold. ``compact`` holds a fifth out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from cloud_worker.config.recipe_needs import recipe_of, starts_from_base
+from cloud_worker.language.encoder import load_encoder
+from cloud_worker.training import compact_student
+from cloud_worker.training.auxiliary_data import Beside
+from cloud_worker.training.compact_student import CompactStudent
+from cloud_worker.training.export import (
+    HEAD_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    export_compact,
+    export_encoder,
+    head_model,
+)
+from router.core.domain.label_confidence import Reading
+from router.core.domain.record import Record
+from router.core.domain.task import Task
+from router.core.learning.held_out import LabelMeasures, Measures
+from router.core.learning.training_rows import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.release.manifest import StudentSpec
+from router.students.feature_cache import Features
+from router.students.onnx_student import OnnxEncoder, Student
+
+if TYPE_CHECKING:
+    from cloud_worker.training.pretrained_student import PretrainedStudent
+
+FOLDS = 5
+RIDGE = 0.05  # of the head's weights, shared by all lessons: 1 / C in scikit-learn's words
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a fit needs beside its rows.
+
+    Attributes:
+        task: Whose student it is; names its kind.
+        encoder: Name or folder of the pretrained encoder.
+        cache: Folder for exported encoders and features.
+        seed: Of everything random.
+        threads: For torch.
+        servers: Model and URL of each server at hand, for students that are served.
+        beside: What the student learns from beside the rows.
+    """
+
+    task: Task
+    encoder: str
+    cache: Path
+    seed: int = 0
+    threads: int = 1
+    servers: tuple[tuple[str, str], ...] = ()
+    beside: Beside = field(default_factory=Beside)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A student that is ready to be calibrated.
+
+    Attributes:
+        spec: How to run it.
+        files: Content of its files, or where they lie.
+        rows: Calibrating rows.
+        measures: What a student that did not train on them says of each.
+        golden: Texts for the golden inputs.
+        remark: What the operator should know of how it was taught; empty for nothing.
+    """
+
+    spec: StudentSpec
+    files: dict[str, bytes | Path]
+    rows: list[Record]
+    measures: Measures
+    golden: list[str]
+    remark: str = ""
+
+
+FEW_SHOT = "few-shot"
+NO_QUERIES = "few-shot found no query without an answer to label; the rows that teach were learned as they are"
+SOFT, HARD = "soft-labels", "hard-labels"
+
+
+def targets_of(lessons: Lessons, task: Task) -> Lessons:
+    """The lessons as the task's recipe has them learned.
+
+    ``soft-labels``, the default, learns the teacher's whole distribution, flattened by ``options.temperature`` (Hinton,
+    Vinyals and Dean 2015; Turc et al. 2019); ``hard-labels`` its first choice as certain. What ``few-shot`` gives is
+    soft already.
+    """
+    temperature = task.options.get("temperature", 1.0) if recipe_of(task) == SOFT else 1.0
+    if recipe_of(task) == HARD:
+        certain = np.eye(len(lessons.labels), dtype=np.float32)[lessons.targets.argmax(axis=1)]
+        return replace(lessons, targets=certain)
+    flat = lessons.targets ** np.float32(1.0 / temperature)
+    return replace(lessons, targets=flat / flat.sum(axis=1, keepdims=True)) if temperature != 1.0 else lessons
+
+
+def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
+    """Fit a student on teachable rows; ``None`` when fewer than two labels have enough of them."""
+    torch.set_num_threads(recipe.threads)
+    labels = known_labels(rows)
+    if len(labels) < 2:
+        return None
+    makers = {"compact": _fit_compact, "encoder-head": _fit_head}
+    fitted = makers[recipe.task.student](rows, labels, recipe, progress)
+    lacks = recipe_of(recipe.task) == FEW_SHOT and not recipe.beside.queries
+    return replace(fitted, remark=NO_QUERIES) if lacks else fitted
+
+
+def _lessons(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe) -> Lessons:
+    """What rows teach by the task's recipe; with ``few-shot`` also queries that an ensemble tuned on them labels."""
+    more: Sequence[Record] = ()
+    if recipe_of(recipe.task) == FEW_SHOT:
+        from cloud_worker.training.self_labelling import self_labelled  # peft: seconds
+
+        more = self_labelled([row for row in rows if row.answer in labels], recipe)
+    return targets_of(lessons_of([*rows, *more], labels), recipe.task)
+
+
+def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
+    exported = export_encoder(load_encoder(recipe.encoder), recipe.cache / "encoders")
+    encoder = OnnxEncoder.load(exported / MODEL_FILE, exported / TOKENIZER_FILE, compact_student.MAX_TOKENS)
+    with Features(recipe.cache / "features" / f"{exported.name}.sqlite", encoder.embed) as features:
+        texts = [row.text for row in (*rows, *recipe.beside.queries)]
+        vectors = features.of(texts, lambda share: progress("fitting", 0.6 * share))
+    by_text = dict(zip(texts, vectors, strict=True))
+    held = calibrating(rows)
+    logits = np.zeros((len(held), len(labels)))
+    similarity = np.zeros(len(held))
+    folds = np.array([fold_of(row, FOLDS) for row in held])
+    for fold in range(FOLDS):
+        head = Head.fitted(_lessons([row for row in rows if fold_of(row, FOLDS) != fold], labels, recipe), by_text)
+        places = np.flatnonzero(folds == fold)
+        if len(places):
+            logits[places], similarity[places] = head.read(np.stack([by_text[held[place].text] for place in places]))
+        progress("fitting", 0.6 + 0.3 * (fold + 1) / FOLDS)
+    lessons = _lessons(rows, labels, recipe)
+    head = Head.fitted(lessons, by_text)
+    data = head_model(head.weights, head.bias, head.centroids)
+    spec = StudentSpec(
+        kind="encoder-head",
+        model=MODEL_FILE,
+        tokenizer=TOKENIZER_FILE,
+        head=HEAD_FILE,
+        labels=labels,
+        max_tokens=compact_student.MAX_TOKENS,
+        version=_version(exported.name.encode(), data),
+    )
+    files: dict[str, bytes | Path] = {name: exported / name for name in (MODEL_FILE, TOKENIZER_FILE)}
+    cut = np.array([encoder.cuts(row.text) for row in held], np.bool_)
+    measures = LabelMeasures(labels, Reading(logits, similarity, cut))
+    return Fitted(spec, {**files, HEAD_FILE: data}, held, measures, list(lessons.texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear head: weights (dimensions, labels), bias (labels,), centroids (labels, dimensions)."""
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    centroids: NDArray[np.float32]
+
+    @classmethod
+    def fitted(cls, lessons: Lessons, vectors: dict[str, NDArray[np.float32]]) -> Head:
+        """Multinomial logistic regression on soft labels, by L-BFGS."""
+        features = torch.from_numpy(np.stack([vectors[text] for text in lessons.texts]))
+        targets = torch.from_numpy(lessons.targets)
+        weights = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
+        bias = torch.zeros(targets.shape[1], requires_grad=True)
+        solver = torch.optim.LBFGS([weights, bias], max_iter=80, history_size=10, line_search_fn="strong_wolfe")
+        ridge = RIDGE / (2 * len(features))
+
+        def closure() -> torch.Tensor:
+            solver.zero_grad()
+            loss = functional.cross_entropy(features @ weights + bias, targets) + ridge * weights.square().sum()
+            loss.backward()
+            return loss
+
+        solver.step(closure)
+        centroids = functional.normalize(targets.T @ features, dim=-1)
+        return cls(weights.detach().numpy(), bias.detach().numpy(), centroids.numpy())
+
+    def read(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (rows, labels) and similarity (rows,) of embeddings (rows, dimensions)."""
+        return vectors @ self.weights + self.bias, (vectors @ self.centroids.T).max(axis=1)
+
+
+def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
+    held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])
+    lessons = _lessons([row for row in rows if fold_of(row, FOLDS) != 0], labels, recipe)
+    start = _from_pretrained if starts_from_base(recipe.task) else _from_vectors
+    student, tokenizer = start(lessons, recipe, progress)
+    progress("exporting", 0.0)
+    spec = StudentSpec("compact", MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")
+    texts = [row.text for row in held]
+    files = export_compact(student, spec, tokenizer, texts[:500])
+    spec = replace(spec, version=_version(*files.values()))
+    progress("exporting", 0.5)
+    return Fitted(spec, dict(files), held, LabelMeasures(labels, _read(spec, files, texts)), list(lessons.texts))
+
+
+def _from_vectors(lessons: Lessons, recipe: Recipe, progress: Progress) -> tuple[CompactStudent, Any]:
+    """A taught student that began with a pretrained encoder's word vectors, and its tokenizer."""
+    encoder = load_encoder(recipe.encoder)
+    torch.manual_seed(recipe.seed)
+    vectors = compact_student.reduced_vectors(encoder.model.get_input_embeddings().weight)
+    student = CompactStudent(vectors, len(lessons.labels))
+    compact_student.train(
+        student,
+        compact_student.tokenized(encoder.tokenizer, lessons.texts),
+        lessons.targets,
+        compact_student.Schedule(seed=recipe.seed),
+        encoder.tokenizer.unk_token_id,
+        lambda share: progress("fitting", share),
+    )
+    return student, encoder.tokenizer
+
+
+def _from_pretrained(lessons: Lessons, recipe: Recipe, progress: Progress) -> tuple[PretrainedStudent, Any]:
+    """A taught student that began as the task's ``base``, and its tokenizer."""
+    from cloud_worker.training import pretrained_student
+
+    return pretrained_student.teach(lessons, recipe.task, recipe.seed, lambda share: progress("fitting", share))
+
+
+def _read(spec: StudentSpec, files: dict[str, bytes], texts: Sequence[str]) -> Reading:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, data in files.items():
+            (Path(scratch) / name).write_bytes(data)
+        return Student(Path(scratch), spec).read(texts)
+
+
+def _version(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
