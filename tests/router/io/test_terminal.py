@@ -14,7 +14,7 @@ from rich.text import Text
 from router.core.visible_text import as_json_line, in_line, visible
 from router.io.terminal import LogLines, Screen, say
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEERING = ["\x1b[31m", "\x1b]0;title\x07", "\x9b2J", "\r", "\b", "\x7f", "\u202e", "\u2066", "\u2028", "\0", "\ud800"]
 HOSTILE = "".join(f"a{piece}" for piece in STEERING) + "[red]b[/red][link=http://x]c[/link]:smile:"
 SAFE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]*")

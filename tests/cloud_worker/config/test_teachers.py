@@ -12,7 +12,7 @@ from cloud_worker.config.teachers import KINDS
 from cloud_worker.log.token_codec import MOST_BYTES
 from router.core.errors import ConfigError
 
-PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("\n## Teachers\n")[1].split("\n## ")[0]
 EXAMPLES = [tomllib.loads(block)["teachers"][0] for block in re.findall(r"```toml\n(.*?)```", SECTION, re.DOTALL)]
 TASK = '\n[[tasks]]\nname = "home"\nreference = "{name}"\n'

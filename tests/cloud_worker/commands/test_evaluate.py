@@ -270,7 +270,7 @@ def test_chains_are_named_by_their_models_numbers():
 
 
 def test_the_page_lists_every_option_and_column():
-    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "evaluate.md").read_text(encoding="utf-8")
     app = typer.Typer(add_completion=False)
     app.command()(evaluate)
     options = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
