@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Tests at a time; those that share a Ray cluster stay together.
+# Tests at a time; those of one file come one after the other.
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 STAMP := $(VENV)/.installed
 
 .PHONY: help install demo test test-all check format proto bench clean

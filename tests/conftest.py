@@ -26,14 +26,6 @@ settings.register_profile("headrace", deadline=None)  # a busy machine is no fai
 settings.load_profile("headrace")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Where tests run side by side, one worker takes a whole file, and one all files that share the cluster."""
-    sharing = {item.path for item in items if "cluster" in item.fixturenames}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("cluster" if item.path in sharing else str(item.path)))
-
-
 @dataclass(frozen=True)
 class RunningCluster:
     """The session's cluster: its configuration, its actors, and where it serves."""

@@ -231,7 +231,7 @@ def test_a_key_whose_commit_did_not_reach_the_disk_at_once_is_not_taken_again(lo
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from cloud_worker import distillation_log, drainer, spool
+from cloud_worker.log import distillation_log, drainer, spool
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 

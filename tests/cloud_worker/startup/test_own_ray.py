@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SLOW = """
-from cloud_worker import own_ray
+from cloud_worker.startup import own_ray
 tries = []
 def init(**options):
     tries.append(options)
