@@ -100,7 +100,8 @@ def give_back(connection: sqlite3.Connection, most_pages: int, least_free: int) 
         return
     try:
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == _INCREMENTAL:
-            connection.execute(f"PRAGMA incremental_vacuum({most_pages})").fetchall()
+            # Not ``execute``: it takes one step of a statement without columns, and each step gives back one page.
+            connection.executescript(f"PRAGMA incremental_vacuum({most_pages})")
         elif pages - free <= most_pages:  # some milliseconds, in which nobody else writes
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("VACUUM")
