@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
 from cloud_worker.log.known_keys import KnownKeys, digest_of
 from cloud_worker.log.rows import (
     RECORD_COLUMNS,
@@ -33,7 +34,7 @@ from cloud_worker.log.rows import (
     records_of,
     table_of,
 )
-from cloud_worker.log.table_files import CONFIGURATION, LogFiles, logged_errors
+from cloud_worker.log.table_files import LogFiles
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 from router.io.atomic_write import sync_folder

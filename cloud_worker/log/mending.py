@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
 from cloud_worker.log.refusals import can_be_written
 from cloud_worker.log.rows import SCHEMA
-from cloud_worker.log.table_files import CONFIGURATION, logged_errors
 from cloud_worker.state.sqlite_files import DAMAGED, put_aside
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from cloud_worker.log.delta_table import logged_errors
 from cloud_worker.log.rows import SCHEMA, table_of
-from cloud_worker.log.table_files import logged_errors
 from router.core.domain.record import Record
 
 _ORDINARY = Record("probe", "probe", "probe", "probe", "probe", 1, 1.0, 1.0, "probe", "probe")

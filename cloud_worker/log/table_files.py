@@ -3,26 +3,19 @@
 Rules:
  * Files are joined in two sizes, so that a row is written again a few times, not at every joining.
  * What a joining replaced is dropped before the next one, so a reader has that long, and reads again where it had not.
- * Nothing but errors comes out of the table's library, also where it panics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
+from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
+from cloud_worker.log.mending import mend
 from cloud_worker.state.sqlite_files import Identity, identity_of
-
-CONFIGURATION: dict[str, str | None] = {
-    "delta.checkpointInterval": "50",
-    "delta.logRetentionDuration": "interval 10 minutes",  # nobody reads a former version
-    "delta.deletedFileRetentionDuration": "interval 10 minutes",
-    "delta.enableExpiredLogCleanup": "true",
-}
 
 _SMALL_BYTES = 8 * 1024 * 1024
 _LARGE_BYTES = 128 * 1024 * 1024
@@ -76,8 +69,6 @@ class LogFiles:
 
     def mend(self) -> str:
         """Look for damage, and mend it; says what was done, empty for nothing."""
-        from cloud_worker.log.mending import mend
-
         done = mend(self._path, thoroughly=self.is_suspected())
         with suppress(OSError):
             self._note.unlink(missing_ok=True)
@@ -93,19 +84,3 @@ class LogFiles:
         if any(known.get(key) != value for key, value in CONFIGURATION.items()):
             table.alter.set_table_properties({key: str(value) for key, value in CONFIGURATION.items()})
             table.update_incremental()
-
-
-@contextmanager
-def logged_errors() -> Iterator[None]:
-    """Raise what the table's library says as one line; its panic, which is no ``Exception``, as a ``DeltaError``."""
-    try:
-        yield
-    except DeltaError as error:
-        error.args = (str(error).partition("\n")[0],)
-        raise
-    except Exception:
-        raise
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise DeltaError(f"the table's library failed: {str(error).partition(chr(10))[0]}") from error

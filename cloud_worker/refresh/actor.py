@@ -26,7 +26,7 @@ from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import Store
 from cloud_worker.state.wal_checkpoints import Checkpoints
 from cloud_worker.training.fit import fit_student
-from cloud_worker.training.label_students import Fitted, Recipe
+from cloud_worker.training.spec import Fitted, Recipe
 from router.core.domain.record import Record
 
 log = logging.getLogger(__name__)

@@ -40,8 +40,8 @@ from cloud_worker.state.store import ReleaseRow, TaskState
 from cloud_worker.state.task_figures import Waiting
 from cloud_worker.training.auxiliary_data import beside_of
 from cloud_worker.training.export import GOLDEN_FILE, golden_around, golden_inputs
-from cloud_worker.training.label_students import Fitted, Recipe
 from cloud_worker.training.reviewed_data import taught_of
+from cloud_worker.training.spec import Fitted, Recipe
 from router.core.certification.certificate_validity import OVERTAKEN, why_made_for_another, wished_now
 from router.core.certification.class_gate import figures_of
 from router.core.certification.live_watch import ALARMED

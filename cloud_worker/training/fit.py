@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloud_worker.training.label_students import Fitted, Progress, Recipe, fit
+from cloud_worker.training.label_students import fit
+from cloud_worker.training.spec import Fitted, Progress, Recipe
 from router.core.domain.record import Record
 
 WRITING = ("generator", "served")

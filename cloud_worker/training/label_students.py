@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from torch.nn import functional
 from cloud_worker.config.recipe_needs import recipe_of, starts_from_base
 from cloud_worker.language.encoder import load_encoder
 from cloud_worker.training import compact_student
-from cloud_worker.training.auxiliary_data import Beside
 from cloud_worker.training.compact_student import CompactStudent
 from cloud_worker.training.export import (
     HEAD_FILE,
@@ -33,10 +32,11 @@ from cloud_worker.training.export import (
     export_encoder,
     head_model,
 )
+from cloud_worker.training.spec import FOLDS, Fitted, Progress, Recipe
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record
 from router.core.domain.task import Task
-from router.core.learning.held_out import LabelMeasures, Measures
+from router.core.learning.held_out import LabelMeasures
 from router.core.learning.training_rows import Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.core.release.manifest import StudentSpec
 from router.students.feature_cache import Features
@@ -45,55 +45,7 @@ from router.students.onnx_student import OnnxEncoder, Student
 if TYPE_CHECKING:
     from cloud_worker.training.pretrained_student import PretrainedStudent
 
-FOLDS = 5
 RIDGE = 0.05  # of the head's weights, shared by all lessons: 1 / C in scikit-learn's words
-
-Progress = Callable[[str, float], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a fit needs beside its rows.
-
-    Attributes:
-        task: Whose student it is; names its kind.
-        encoder: Name or folder of the pretrained encoder.
-        cache: Folder for exported encoders and features.
-        seed: Of everything random.
-        threads: For torch.
-        servers: Model and URL of each server at hand, for students that are served.
-        beside: What the student learns from beside the rows.
-    """
-
-    task: Task
-    encoder: str
-    cache: Path
-    seed: int = 0
-    threads: int = 1
-    servers: tuple[tuple[str, str], ...] = ()
-    beside: Beside = field(default_factory=Beside)
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A student that is ready to be calibrated.
-
-    Attributes:
-        spec: How to run it.
-        files: Content of its files, or where they lie.
-        rows: Calibrating rows.
-        measures: What a student that did not train on them says of each.
-        golden: Texts for the golden inputs.
-        remark: What the operator should know of how it was taught; empty for nothing.
-    """
-
-    spec: StudentSpec
-    files: dict[str, bytes | Path]
-    rows: list[Record]
-    measures: Measures
-    golden: list[str]
-    remark: str = ""
-
 
 FEW_SHOT = "few-shot"
 NO_QUERIES = "few-shot found no query without an answer to label; the rows that teach were learned as they are"

@@ -9,7 +9,7 @@ from cloud_worker.language.encoder import place_of
 from cloud_worker.language.recipes.few_shot import Ensemble, few_shot
 from cloud_worker.language.templates import Pattern, Template
 from cloud_worker.language.trainer import Schedule
-from cloud_worker.training.label_students import FOLDS, Recipe
+from cloud_worker.training.spec import FOLDS, Recipe
 from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.learning.training_rows import fold_of

@@ -26,7 +26,7 @@ from cloud_worker.language.examples import Example, Lessons
 from cloud_worker.language.trainer import Fit, Schedule
 from cloud_worker.language.trainer import fit as train
 from cloud_worker.training.curriculum import Curriculum, curriculum_of
-from cloud_worker.training.label_students import FOLDS, Fitted, Progress, Recipe
+from cloud_worker.training.spec import FOLDS, Fitted, Progress, Recipe
 from router.core.domain.generation import Written
 from router.core.domain.plain_text import plain_for
 from router.core.domain.record import Record

@@ -5,7 +5,8 @@ import pytest
 
 from cloud_worker.training import compact_student
 from cloud_worker.training.export import golden_inputs
-from cloud_worker.training.label_students import FOLDS, Recipe, fit, targets_of
+from cloud_worker.training.label_students import fit, targets_of
+from cloud_worker.training.spec import FOLDS, Recipe
 from router.core.domain.task import Task
 from router.core.learning.training_rows import fold_of, lessons_of
 from router.students.feature_cache import Features

@@ -9,7 +9,8 @@ import torch
 from cloud_worker.language.tiny_models import Size, make_model
 from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.training import compact_student, pretrained_student
-from cloud_worker.training.label_students import Recipe, fit, targets_of
+from cloud_worker.training.label_students import fit, targets_of
+from cloud_worker.training.spec import Recipe
 from router.core.domain.task import Task
 from router.core.errors import ModelError
 from router.core.learning.training_rows import known_labels, lessons_of

@@ -8,8 +8,9 @@ import torch
 from cloud_worker.language.tiny_models import Size, make_model
 from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.training.auxiliary_data import Beside
-from cloud_worker.training.label_students import FOLDS, NO_QUERIES, Recipe, fit
+from cloud_worker.training.label_students import NO_QUERIES, fit
 from cloud_worker.training.self_labelling import self_labelled
+from cloud_worker.training.spec import FOLDS, Recipe
 from router.core.domain.task import Task
 from router.core.learning.training_rows import fold_of
 

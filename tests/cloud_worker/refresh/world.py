@@ -8,7 +8,7 @@ from cloud_worker.refresh.refresher import Refresher
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
-from cloud_worker.training.label_students import Fitted
+from cloud_worker.training.spec import Fitted
 from edge_agent.testing import tiny_release
 from router.core.domain.query import Query
 from router.core.domain.record import Source, unit_interval
