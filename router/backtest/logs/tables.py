@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,7 @@ def _object(path: Path, place: int, row: Any) -> Row:
 
 
 def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
-    csv.field_size_limit(MOST_CELL_CHARACTERS)
-    with opened(path, encoding) as file:
+    with _long_cells(), opened(path, encoding) as file:
         header = file.readline()
         said = SAID_SEPARATOR.fullmatch(header)
         before = 1 if said else 0
@@ -129,6 +129,16 @@ def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
                 place = before + reader.line_num
         except csv.Error as error:
             raise DataError(str(path), place + 1, f"is not CSV: {error}") from error
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be long while a log is read; the limit counts for the whole process."""
+    former = csv.field_size_limit(MOST_CELL_CHARACTERS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(former)
 
 
 def _header(path: Path, line: int, cells: list[str]) -> list[str]:

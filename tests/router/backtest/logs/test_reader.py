@@ -1,3 +1,4 @@
+import csv
 import json
 from datetime import UTC, date, datetime
 
@@ -25,6 +26,14 @@ def test_every_format_gives_the_same_queries(write_log, kind):
         ("lights", "lights", 0.25),
         ("music", "music", 0.5),
     ]
+
+
+def test_long_cells_are_let_in_for_a_log_alone(write_log):
+    long = "x" * (csv.field_size_limit() + 1)
+    log = read_log(write_log([{"text": long, "answer": "b"}, {"text": "a", "answer": "b"}], "csv"), Columns())
+    assert log.rows[0].text == long
+    with pytest.raises(csv.Error, match="larger than field limit"):
+        list(csv.reader([long]))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
