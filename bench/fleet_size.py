@@ -28,7 +28,7 @@ from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import ReleaseRow, Store
@@ -156,7 +156,7 @@ def _report(config: CloudConfig, devices: int, tasks: int, seconds: float) -> li
 def _refresh(path: Path, seconds: float, said: Any) -> None:
     """An idle refresher at its pace; says when it is ready, then the share of a core that it took."""
     config = read_config(path)
-    refresher = Refresher(config, lambda task, rows, recipe: None)
+    refresher = RefreshLoop(config, lambda task, rows, recipe: None)
     checkpoints = Checkpoints(Store(config.store_url).engine)
     refresher.step()
     said.put("ready")

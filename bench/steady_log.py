@@ -26,7 +26,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
-from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
@@ -138,7 +138,7 @@ def _writer(path: Path, ready: Barrier, stop: Event) -> None:
 
 def _refresher(path: Path, ready: Barrier, stop: Event) -> None:
     config = read_config(path)
-    refresher = Refresher(config, lambda task, rows, recipe: None)
+    refresher = RefreshLoop(config, lambda task, rows, recipe: None)
     ready.wait()
     while not stop.wait(config.refresh.poll_seconds / PACE):
         refresher.step()

@@ -20,7 +20,7 @@ from sqlalchemy import URL
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.refresh.reask import ask_again
 from cloud_worker.refresh.reask_budget import paying
-from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import Store
@@ -39,16 +39,17 @@ _FIT_NICENESS = 10
 
 def start_refresher(config: CloudConfig) -> Any:
     """Start the actor and return its handle."""
-    actor = ray.remote(_Loop).options(
+    actor = ray.remote(Refresher).options(
         name=ACTOR, num_cpus=_LOOP_CPUS, max_restarts=-1, max_task_retries=-1, namespace="headrace", get_if_exists=True
     )
     return actor.remote(config)
 
 
-class _Loop:
-    """Steps until the actor ends."""
+class Refresher:
+    """The actor: steps until it ends."""
 
     def __init__(self, config: CloudConfig) -> None:
+        """Begin to step, in a thread."""
         self._config = config
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="refresher", daemon=True)
@@ -63,7 +64,7 @@ class _Loop:
         self._stopping.set()
 
     def _run(self) -> None:
-        refresher: Refresher | None = None
+        refresher: RefreshLoop | None = None
         checkpoints: Checkpoints | None = None
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
@@ -74,9 +75,9 @@ class _Loop:
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")
 
-    def _refresher(self) -> Refresher:
+    def _refresher(self) -> RefreshLoop:
         limits = FleetLimits(open_store(self._config))
-        return Refresher(self._config, self._fit, paying(ask_again, limits))
+        return RefreshLoop(self._config, self._fit, paying(ask_again, limits))
 
     def _fit(self, task: str, rows: Sequence[Record], recipe: Recipe) -> Fitted | None:
         remote = ray.remote(**fit_options(ray.get_runtime_context().get_node_id()))(_fit_remotely)

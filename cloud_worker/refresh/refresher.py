@@ -76,7 +76,7 @@ GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where 
 Fit = Callable[[str, Sequence[Record], Recipe], Fitted | None]
 
 
-class Refresher:
+class RefreshLoop:
     """Turns the log into releases. ``fit`` runs a fit, wherever it likes."""
 
     def __init__(self, config: CloudConfig, fit: Fit, ask_again: AskAgain | None = None) -> None:

@@ -24,7 +24,7 @@ from cloud_worker.gateway import actor as gateway
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
-from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
@@ -205,7 +205,7 @@ async def tried(folder, hurt):
     log = DistillationLog(config.log_folder)
     problems("writer", lambda: drained(config, log))
     problems("status after it", lambda: told(path, "status", "--json"))
-    problems("refresher", lambda: Refresher(config, lambda task, rows, recipe: None).step())
+    problems("refresher", lambda: RefreshLoop(config, lambda task, rows, recipe: None).step())
     if not any("writer" in one for one in problems):
         found = problems("reading", lambda: {row["query_id"] for row in log.ask("select query_id from log")}) or set()
         inside = hurt.relative_to(folder).parts

@@ -19,16 +19,16 @@ import gc, sys
 from pathlib import Path
 import psutil
 from cloud_worker.config.cloud import read_config
-from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.refresh.refresher import RefreshLoop
 
 def used():
     gc.collect()
     return psutil.Process().memory_info().rss / 1e6
 
 empty, full = (read_config(Path(path)) for path in sys.argv[1:])
-Refresher(empty, lambda *_: None).step()
+RefreshLoop(empty, lambda *_: None).step()
 before = used()
-refresher = Refresher(full, lambda *_: None)
+refresher = RefreshLoop(full, lambda *_: None)
 started = used()
 for _ in range(20):
     refresher.step()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.refresh.refresher import Refresher
+from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
@@ -54,7 +54,7 @@ class World:
 
     def start(self):
         """As after a kill: everything comes from the store and the folders."""
-        self.refresher = Refresher(self.config, self.fit, self.ask_again)
+        self.refresher = RefreshLoop(self.config, self.fit, self.ask_again)
 
     def ask_again(self, task, records):
         answers = ["else" if self.wavering(record) else record.answer for record in records]
