@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,6 +181,19 @@ class Place:
         if pid:
             os.kill(pid, signal.SIGTERM)
             assert wait_until_ended(self.run_folder, 60)
+
+
+@pytest.fixture
+def let_others_in():
+    """Lets other users into a folder of a test; pytest closes those above it to them."""
+
+    def let_in(folder):
+        for above in (folder, *folder.parents):
+            if above == Path(tempfile.gettempdir()):
+                break
+            above.chmod(0o755)
+
+    return let_in
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
         if as_json:
             say_json({"devices": devices})
         elif devices:
-            show_devices(Screen(highlight=False, markup=False), devices)
+            show_devices(Screen(), devices)
         else:
             say("no device has reported yet")
 

@@ -73,11 +73,10 @@ async def test_a_folder_too_long_for_a_database_is_refused_in_one_line(edge, tmp
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody unknown")
-async def test_it_works_for_a_user_whom_the_system_does_not_know(edge, tmp_path, cloud):
+async def test_it_works_for_a_user_whom_the_system_does_not_know(edge, tmp_path, cloud, let_others_in):
     edge.becoming = SOMEBODY_UNKNOWN
+    let_others_in(tmp_path.parent)
     for path in (tmp_path, edge.config):
         os.chown(path, 4242, 4242)
-    for above in tmp_path.parents[:2]:
-        above.chmod(0o755)
     await assert_works(edge, cloud)
     assert edge.data.stat().st_uid == 4242

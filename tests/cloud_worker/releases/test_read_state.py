@@ -160,10 +160,9 @@ def test_a_file_held_by_one_that_lets_nobody_read_is_told_in_one_line_after_five
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody else")
-def test_another_user_may_look_into_a_folder_that_he_may_read(path):
+def test_another_user_may_look_into_a_folder_that_he_may_read(path, let_others_in):
     declared(path).engine.dispose()
-    for above in (path.parent, *path.parent.parents[:2]):
-        above.chmod(0o755)
+    let_others_in(path.parent)
     script = (
         "import pathlib, sys; from cloud_worker.config.cloud import read_config\n"
         "from cloud_worker.releases.recovered_state import look_into\n"
