@@ -16,7 +16,8 @@ def test_a_failure_in_a_ray_task_is_told_as_its_cause(as_raised):
 
 
 def test_an_error_of_our_own_is_told_in_one_line():
-    assert reason_of(ConfigError("cloud.toml", "base", "is no folder\nwith more")) == "cloud.toml: base: is no folder"
+    said = reason_of(ConfigError("cloud.toml", "base", "is no folder\nwith more"))
+    assert said == r"cloud.toml: base: is no folder\nwith more"
 
 
 @pytest.mark.parametrize(
