@@ -111,6 +111,7 @@ def test_every_command_that_tells_of_rows_bears_odd_ones(place):
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_up_logs_the_odd_rows_of_a_spool_and_counts_those_that_it_cannot(place):

@@ -97,7 +97,7 @@ def test_what_is_kept_is_not_made_again(tmp_path):
     assert (found.teacher, found.base) == (folder / "teacher", folder / "base")
 
 
-CODE = ("making.py", "home.toml", "trainer.py", "families.py", "tokenizing.py", "loading.py")
+CODE = ("making.py", "home.toml", "trainer.py", "tiny_models.py", "tokenizers.py", "transformers_loader.py")
 
 
 @pytest.mark.parametrize("changed", CODE)

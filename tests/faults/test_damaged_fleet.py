@@ -99,6 +99,7 @@ def assert_lost_and_safe(place):
     return report
 
 
+@pytest.mark.slow
 def test_a_state_damaged_before_the_start_and_again_while_it_runs_keeps_nothing_and_answers(place):
     serve_two_releases(place)
     path = place.folder / "data" / "fleet.sqlite"

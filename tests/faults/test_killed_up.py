@@ -28,9 +28,7 @@ def started_and_killed(place, instant):
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize(
-    "instant", [pytest.param(instant, marks=() if instant == "ready" else pytest.mark.slow) for instant in INSTANTS]
-)
+@pytest.mark.parametrize("instant", [pytest.param(instant, marks=pytest.mark.slow) for instant in INSTANTS])
 def test_a_second_up_serves_at_once(place, instant):
     started_and_killed(place, instant)
     up = place.run("up", "--insecure", "--detach")

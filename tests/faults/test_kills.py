@@ -19,6 +19,7 @@ def demo(tmp_path):
     one.end()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_an_agent_the_gateway_and_a_teacher_are_killed(demo):
     demo.until_answered(50)
     kill_and_await_another(demo, lambda: demo.pid_in("edge-1/run/agent.json"))

@@ -29,6 +29,7 @@ MAX_REQUEST_BYTES: Final = 1024 * 1024  # of one request, the attempt left out
 MAX_ATTEMPT_BYTES: Final = 1024 * 1024
 MAX_DEVICE_BYTES: Final = 64
 MAX_NAME_BYTES: Final = 256
+MAX_VERSION_BYTES: Final = 1024  # of what answered
 MAX_TASK_BYTES: Final = 128
 MAX_LABEL_BYTES: Final = 4 * 1024
 MAX_ANSWER_BYTES: Final = 512 * 1024  # 16 for each of the most tokens
@@ -208,7 +209,7 @@ _ANSWERS: Mapping[str, Limit] = {
     "TokenProbability.tail_log_probability": LogProbability(),
     "Provenance.tier": _CHOICE,
     "Provenance.model": _NAME,
-    "Provenance.model_version": Text(_KIB),
+    "Provenance.model_version": Text(MAX_VERSION_BYTES),
     "Provenance.release": _RELEASE,
     "Provenance.reason": _CHOICE,
     "Provenance.degraded": _FLAG,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from router.core.domain.label_confidence import Calibration
+from router.core.domain.limits import MAX_LABEL_BYTES, MAX_VERSION_BYTES
 from router.core.domain.query import GenerationLimits
 from router.core.domain.task import Task
 from router.core.errors import ReleaseError
@@ -87,6 +88,10 @@ class StudentSpec:
             raise ValueError(f"labels holds {len(self.labels)} labels; use {MOST_LABELS} at most")
         if len(set(self.labels)) < len(self.labels) or not all(self.labels):
             raise ValueError("labels holds an empty label, or one of them twice")
+        if any(len(label.encode()) > MAX_LABEL_BYTES for label in self.labels):
+            raise ValueError(f"labels holds a label of more than {MAX_LABEL_BYTES} bytes")
+        if len(self.version.encode()) > MAX_VERSION_BYTES or not self.version.isprintable():
+            raise ValueError(f"version must have {MAX_VERSION_BYTES} bytes at most, and no control characters")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def demo_figures():
 def test_the_figures_have_the_demos_keys(replayed):
     _, _, found = replayed
     demo = demo_figures()
-    assert found.keys() - {"backtest"} == demo.keys()
+    assert found.keys() - {"backtest"} == demo.keys() - {"new_intents_from", "waits"}  # what only the demo knows
     assert found["windows"][0].keys() == demo["windows"][0].keys()
     assert found["disagreement_by_release"]["0"].keys() == demo["disagreement_by_release"]["0"].keys()
 
