@@ -28,7 +28,8 @@ def started_and_killed(place, instant):
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("instant", [pytest.param(instant, marks=pytest.mark.slow) for instant in INSTANTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("instant", INSTANTS)
 def test_a_second_up_serves_at_once(place, instant):
     started_and_killed(place, instant)
     up = place.run("up", "--insecure", "--detach")
