@@ -18,7 +18,7 @@ from demo.workload import Line
 from router.client.grpc_client import AsyncClient
 from router.transport import telemetry_names
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 LINES = (Line("turn on the light", "light_on"), Line("make it warmer", "heat_up"))
 EXPECTED = {
