@@ -17,9 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
-from cloud_worker.commands import devices, operate
-from cloud_worker.commands import feedback as feedback_review
-from cloud_worker.commands import label as truth
+from cloud_worker.commands import devices, feedback, label, operate
 from cloud_worker.commands.audit_judge import audit_verdict
 from cloud_worker.commands.evaluate import evaluate
 from cloud_worker.commands.options import ConfigOption, JsonOption, errors_as_exit_codes
@@ -130,8 +128,8 @@ app.command()(evaluate)
 app.command()(audit_verdict)
 operate.register(app)
 app.add_typer(devices.app, name="devices")
-truth.register(app)
-feedback_review.register(app)
+label.register(app)
+feedback.register(app)
 
 
 def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: int) -> None:

@@ -72,7 +72,7 @@ class Sync:
                 interval = await self.once()
                 pause = FIRST_PAUSE
             except HeadraceError as error:
-                away = isinstance(error, UnavailableError | DeadlineError)  # told by ``reach.py``
+                away = isinstance(error, UnavailableError | DeadlineError)  # told by ``reachability.py``
                 first = pause == FIRST_PAUSE and not away
                 log.log(logging.WARNING if first else logging.DEBUG, "could not sync: %s", error)
                 interval = pause * random.uniform(1.0, 1.5)

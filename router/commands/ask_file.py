@@ -1,6 +1,6 @@
 """Ask a file of questions, and go on where an earlier run stopped.
 
-``questions.py`` reads the file; an answer is its question's line with ``id`` and ``answer`` added.
+``question_file.py`` reads the file; an answer is its question's line with ``id`` and ``answer`` added.
 
 Rules:
  * Answers are appended as they come, each line in one write; a line torn by a power cut is asked again.

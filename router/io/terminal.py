@@ -1,8 +1,8 @@
 """The one way to a terminal: what a command says, shows and logs.
 
 Rules:
- * Whatever a device, a caller or a model wrote comes out as it reads, and steers nothing (``shown.py``): no escapes, no
-   markup, no line of its own in a log.
+ * Whatever a device, a caller or a model wrote comes out as it reads, and steers nothing (``visible_text.py``): no
+   escapes, no markup, no line of its own in a log.
  * Styles are ours alone, put around what was cleaned.
 """
 

@@ -1,9 +1,9 @@
 """The gRPC server that device and cloud both open.
 
 Rules:
- * What a handler raises becomes a status by ``interception.py``, for every service behind the door.
+ * What a handler raises becomes a status by ``error_interceptor.py``, for every service behind the door.
  * A port in use is said at once, and never shared.
- * Idle connections, however many, keep nobody out; see ``crowd.py``.
+ * Idle connections, however many, keep nobody out; see ``connection_limit.py``.
  * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
 """
 

@@ -1,6 +1,6 @@
 """Traces and metrics of one daemon.
 
-Needs opentelemetry-sdk, which the extras ``edge`` and ``cloud`` bring; ``propagation.py`` does without.
+Needs opentelemetry-sdk, which the extras ``edge`` and ``cloud`` bring; ``trace_context.py`` does without.
 
 Rules:
  * Providers are passed on explicitly and never set globally: inside its processes Ray sets the global ones.

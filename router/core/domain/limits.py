@@ -1,7 +1,7 @@
 """How large every field of every message may be: one table, for requests and for what comes back.
 
-``bounds.py`` holds messages against it; ``docs/limits.md`` shows it. A test asks the contract for its fields, so that
-none can be left out.
+``limit_checks.py`` holds messages against it; ``docs/limits.md`` shows it. A test asks the contract for its fields,
+so that none can be left out.
 
 Rules:
  * Every field has its limit here: a length, a count, a range, or the reason why it needs none.

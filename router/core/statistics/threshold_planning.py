@@ -1,4 +1,4 @@
-"""Scores and agreements -> the threshold worth proposing. Proving it is ``watch.py``.
+"""Scores and agreements -> the threshold worth proposing. Proving it is ``e_process.py``.
 
 Rules:
  * A proposal looks at calibrating rows only, never at rows that certify.
