@@ -1,4 +1,4 @@
-"""The operator's hand: ``headrace-cloud observe | serve | escalate-all | freeze | thaw | pin | unpin | audit``.
+"""Operator overrides: ``headrace-cloud observe | serve | escalate-all | freeze | thaw | pin | unpin | audit``.
 
 Rules:
  * A command writes what is wished into the state of the fleet, with who, when and why; it works whether the cluster

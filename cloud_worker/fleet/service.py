@@ -1,7 +1,7 @@
 """The Fleet service: a device reports, and is told what to run.
 
 Rules:
- * A device is told the champion of every task; how much to explore and the operator's hand come along. What may keep
+ * A device is told the champion of every task; how much to explore and the operator override come along. What may keep
    nothing is in ``cloud_worker.fleet.ordering``.
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * Reports are spread by jitter, so that a fleet does not come all at once.

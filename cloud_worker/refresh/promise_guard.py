@@ -1,4 +1,4 @@
-"""Keeps the promise of one task while a release serves: the watch, the way back, the operator's hand.
+"""Keeps the promise of one task while a release serves: the watch, the way back, the operator override.
 
     quiet ◀──rows come as planned── blind        pinned by force: unproven ──unpinned──▶ a former release, or the cloud
       │ ▲                             ▲

@@ -66,7 +66,7 @@ def _why(task: Task, state: TaskState, hand: Hand, manifest: Manifest) -> str:
     if state.watch == ALARMED:
         return "the release that serves broke its promise"
     if hand.mode is not Mode.SERVE:
-        return f"the operator's hand: {hand.mode.value}"
+        return f"operator override: {hand.mode.value}"
     if state.exploration > manifest.task.exploration.floor:
         return f"{state.exploration:.0%} are explored while a challenger waits"
     return "the floor wins" if task.objective.has_floor else "the traffic has changed since the threshold was chosen"

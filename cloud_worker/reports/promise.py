@@ -135,7 +135,7 @@ def standing(known: Known) -> tuple[str, str]:
     if known.state.watch == "unproven":
         return "unproven", "it is pinned without proof"
     if known.hand.mode is not Mode.SERVE:
-        return "escalating", f"the operator's hand: {known.hand.mode.value}"
+        return "escalating", f"operator override: {known.hand.mode.value}"
     if known.state.watch == "blind":
         return "blind", "too few explored rows come to see a break"
     return "proven", ""

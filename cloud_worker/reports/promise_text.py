@@ -182,7 +182,7 @@ def _hand(promise: dict[str, Any]) -> Iterator[str]:
     if hand["pinned"] is not None:
         words.append(f"release {hand['pinned']} pinned{' by force' if hand['forced'] else ''}")
     if words:
-        yield f"operator's hand: {', '.join(words)}"
+        yield f"operator override: {', '.join(words)}"
 
 
 def _share(value: float) -> str:

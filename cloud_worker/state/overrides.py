@@ -1,4 +1,4 @@
-"""The operator's hand over each task, and the record of who moved it.
+"""The operator override of each task, and the record of who set it.
 
 Rules:
  * A change and its record are one transaction; a command that changes nothing records nothing.

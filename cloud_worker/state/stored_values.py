@@ -30,7 +30,7 @@ def read_as(kind: TypeAdapter[Value], text: str | None, what: str) -> Value | No
 
 
 def mode_of(text: str) -> Mode:
-    """The operator's hand; what can't be read asks the cloud until the operator says otherwise."""
+    """The operator override; what can't be read asks the cloud until the operator says otherwise."""
     try:
         return Mode(text)
     except ValueError:

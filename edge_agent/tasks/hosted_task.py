@@ -95,7 +95,7 @@ class HostedTask:
 
     @property
     def mode(self) -> Mode:
-        """The operator's hand; nothing is kept by a release that is newer than what was ordered.
+        """The operator override; nothing is kept by a release that is newer than what was ordered.
 
         Numbers only grow, so an older order comes from a cloud that lost its state: it vouches for no newer release.
         """

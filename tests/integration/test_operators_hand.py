@@ -1,4 +1,4 @@
-"""The operator's hand from the store to a device: the real services, and a real agent, without Ray."""
+"""An operator override from the store to a device: the real services, and a real agent, without Ray."""
 
 import asyncio
 import time

@@ -39,7 +39,7 @@ class Judge(StrEnum):
 
 
 class Mode(StrEnum):
-    """The operator's hand: serve by the policy, ask the cloud always and record, or escalate everything."""
+    """The operator override: serve by the policy, ask the cloud always and record, or escalate everything."""
 
     SERVE = "serve"
     OBSERVE = "observe"

@@ -6,7 +6,7 @@ Rules:
  * A confident answer stays: ``score >= policy.threshold``.
  * An unconfident one is deferred while the next tier can be asked.
  * Otherwise the local answer is kept and marked degraded, with the reason.
- * A local-only query is never deferred; the operator's hand defers everything else that it can.
+ * A local-only query is never deferred; the operator override defers everything else that it can.
  * What a student read only in part is never kept, however sure it is: it is deferred, or else degraded, as cut.
 """
 
@@ -72,7 +72,7 @@ def decide(
         score: The student's score in [0, 1]; ``None`` without a student.
         route: What the caller allows.
         local_only: The task never leaves the device.
-        mode: The operator's hand.
+        mode: The operator override.
         obstacle: Why the next tier can't be asked now (unreachable, deadline, budget, refused), ``None`` when it can.
         cut: The student read only a part of the query.
     """

@@ -96,7 +96,7 @@ class Order:
         release: To run.
         manifest_sha256: Of that release's manifest, in hex.
         exploration: Rate, in [0, 1].
-        mode: The operator's hand.
+        mode: The operator override.
         watch: ``quiet``, ``alarmed``, ``blind`` or ``unproven``.
         threshold: Overrides the release's own where present, in [0, 1].
         threshold_version: Of the policy in force.

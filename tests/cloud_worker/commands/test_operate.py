@@ -186,7 +186,7 @@ def test_status_tells_the_promise_of_each_task(config, fleet):
     words = " ".join(text.split())
     assert "home at most 2 % of answers may differ from big's, 95% sure, as judged by label" in words
     assert "certified on 400 rows, 1 lost, for 2 % (attempt 1)" in words
-    assert "operator's hand: observe" in words
+    assert "operator override: observe" in words
     assert "release 0 no student: everything escalates" in words
     code, text = run(config, "status", "--json")
     promises = {task["task"]: task["promise"] for task in json.loads(text)["tasks"]}

@@ -1,4 +1,4 @@
-"""What the operator's hand and the watch do to a refresher that runs."""
+"""What the operator override and the watch do to a refresher that runs."""
 
 import shutil
 import time

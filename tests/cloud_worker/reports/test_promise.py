@@ -60,7 +60,7 @@ def bends(task=WISHED, manifest=LEAVES_40, **changes):
         ({"task": SHARE_ALONE}, "40.0% should leave, and 30.0% are wished: the traffic has changed"),
         ({"manifest": empty_release(TASK)}, "100.0% should leave, and 30.0% are wished: no student is proven yet"),
         ({"state": replace(STATE, watch="alarmed")}, "100.0% should leave, and 30.0% are wished: the release"),
-        ({"hand": Hand(Mode.OBSERVE)}, "100.0% should leave, and 30.0% are wished: the operator's hand: observe"),
+        ({"hand": Hand(Mode.OBSERVE)}, "100.0% should leave, and 30.0% are wished: operator override: observe"),
         ({"state": replace(STATE, exploration=1.0)}, "100.0% should leave, and 30.0% are wished: 100% are explored"),
     ],
 )
@@ -260,7 +260,7 @@ def test_people_read_every_figure_with_its_rows_on_one_screen():
         "inputs have changed[/]: distance",
         "said 60%, was 50% on 50%",
         "would have kept 80.0%",
-        "operator's hand: observe, frozen, release 3 pinned",
+        "operator override: observe, frozen, release 3 pinned",
     ):
         assert words in text
 
