@@ -17,7 +17,8 @@ from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store
 from cloud_worker.state.task_figures import Drifted, Figures
 from router.core.certification.certificate_validity import content_of
-from router.core.certification.trial import Judging, drawn_of
+from router.core.certification.certifying_rows import drawn_of
+from router.core.certification.trial import Judging
 from router.core.domain.record import Record
 from router.core.domain.task import Mode, Task
 from router.core.errors import HeadraceError

@@ -25,10 +25,11 @@ import numpy as np
 from cloud_worker.pool.policy_store import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
 from cloud_worker.refresh.pool_policy_fit import PRICES, Path, Seen, fit_path
 from router.core.arrays import Array, Bools, Ints
+from router.core.certification.certifying_rows import is_kept_by_thinning
 from router.core.certification.device_shares import heard_lately, shared_fairly
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.refresh_schedule import PATIENCE, PATIENCE_ROWS, Pace
-from router.core.certification.trial import LEAST_TRIED, Judging, is_kept_by_thinning
+from router.core.certification.trial import LEAST_TRIED, Judging
 from router.core.domain.record import Record, may_certify
 from router.core.domain.task import Task
 from router.core.learning.training_rows import Key, would_stay

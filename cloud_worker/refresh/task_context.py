@@ -20,9 +20,10 @@ from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 from router.core.certification.ambiguous_rows import set_apart
+from router.core.certification.certifying_rows import certifying
 from router.core.certification.missing_rows import lines_of, missed, settled
 from router.core.certification.refresh_schedule import Pace
-from router.core.certification.trial import Judging, Trial, certifying
+from router.core.certification.trial import Judging, Trial
 from router.core.domain.believed_times import not_from_the_future
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record

@@ -21,6 +21,7 @@ from router.backtest.history import Event, Life, Released, Served
 from router.backtest.logs.reader import Asked
 from router.backtest.release_state import Release, Standing
 from router.backtest.student import Fitter, ReplayedStudent
+from router.core.certification.certifying_rows import certifying
 from router.core.certification.live_watch import Lookout
 from router.core.certification.refresh_schedule import (
     Pace,
@@ -31,7 +32,7 @@ from router.core.certification.refresh_schedule import (
     situation_of,
     waiting_share,
 )
-from router.core.certification.trial import Next, Trial, certifying
+from router.core.certification.trial import Next, Trial
 from router.core.domain.prediction import score_of
 from router.core.domain.query import Query
 from router.core.domain.record import Record, Source

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from edge_agent.tasks.hosted_task import Tasks
 from edge_agent.tasks.orders import Standing
 from edge_agent.tasks.quota import Purse
+from router.core.certification.certifying_rows import certifying
 from router.core.certification.observations import Look
-from router.core.certification.trial import Trial, certifying
+from router.core.certification.trial import Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.query import Message, Query, Reason, Route
 from router.core.domain.record import Record, Source

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from router.core.certification.certifying_rows import said_by_student
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.missing_rows import Spans, is_within
-from router.core.certification.trial import Judging, said_by_student
+from router.core.certification.trial import Judging
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, had_to_be_asked, may_certify
 from router.core.domain.task import Task

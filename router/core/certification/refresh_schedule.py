@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from router.core.arrays import Array, Bools
 from router.core.certification.budget_trial import FrugalTrial
 from router.core.certification.certificate_validity import why_never_proved
-from router.core.certification.trial import Trial, certifying, champion_share, weight_of
+from router.core.certification.certifying_rows import certifying, weight_of
+from router.core.certification.trial import Trial
 from router.core.domain.record import Record
 from router.core.domain.task import Task
-from router.core.learning.training_rows import Key, calibrating, weights_of
+from router.core.learning.training_rows import Key, calibrating, weights_of, would_stay
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import (
     Point,
@@ -33,6 +34,7 @@ from router.core.statistics.threshold_planning import (
 
 PATIENCE = 2.5  # times the rows that a certificate was expected to take
 PATIENCE_ROWS = 100
+LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 AGAIN = 1.1  # times the rows of a refresh of which nothing serves, before the next: a fit is cheap
 
 
@@ -88,6 +90,25 @@ def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tup
     if most is not None and share > 0:  # what is explored counts too
         rate = max(task.exploration.floor, min(rate, 1.0 - (1.0 - most) / share))
     return share, rate
+
+
+def champion_share(rows: Sequence[Record], champion: int, expected: float) -> float:
+    """Share of covered queries that the champion keeps, by propensity, in [0, 1]; 0 without a student.
+
+    Where nothing is explored the log holds what escalates alone, and says nothing of it.
+
+    Args:
+        rows: Current ones.
+        champion: Its release, 0 for none.
+        expected: What it was expected to keep, believed until it has met ``LEAST_MET`` rows.
+    """
+    if not champion:
+        return 0.0
+    met = [row for row in rows if row.release == champion and row.covered and not row.degraded and row.exploration > 0]
+    if len(met) < LEAST_MET:
+        return expected
+    weights = [1.0 / max(row.propensity, 1e-3) for row in met]
+    return sum(weight for weight, row in zip(weights, met, strict=True) if would_stay(row)) / sum(weights)
 
 
 def why_no_trial(task: Task, rows: Sequence[Record], champion: Champion) -> str:

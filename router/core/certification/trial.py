@@ -1,4 +1,6 @@
-"""Which rows may certify a challenger, what they say of it, and whether it may serve.
+"""A challenger's trial: what the rows looked at say of each threshold, and whether one may serve.
+
+Which rows it may look at, ``certifying_rows`` says.
 
 Rules:
  * A row is looked at once, in the log's order, and is never chosen by its outcome.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
@@ -25,14 +27,13 @@ from typing import Self
 import numpy as np
 
 from router.core.arrays import Array
+from router.core.certification.certifying_rows import is_kept_by_thinning, said_by_student, weight_of
 from router.core.certification.class_gate import spared
-from router.core.certification.device_shares import heard_lately, shared_fairly
 from router.core.certification.observations import Columns, Look, total
 from router.core.domain.prediction import DeviceStudent
-from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, unit_interval
+from router.core.domain.record import Record, may_certify
 from router.core.domain.task import Kind
-from router.core.errors import BadInputError
-from router.core.learning.training_rows import Key, query_of, would_stay
+from router.core.learning.training_rows import Key, would_stay
 from router.core.statistics.e_process import Certificate, log_factors, log_mixture
 from router.core.statistics.threshold_planning import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 
@@ -42,9 +43,7 @@ LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that s
 LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
-LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
-_ROUNDING = 1e-9
 
 
 class Next(StrEnum):
@@ -318,76 +317,3 @@ def is_above_zero(values: Array, weights: Array) -> bool:
     mean = float(np.average(values, weights=weights))
     error = math.sqrt(float((weights**2 * (values - mean) ** 2).sum())) / float(weights.sum())
     return mean > 0 and mean >= BETTER * error
-
-
-def certifying(rows: Sequence[tuple[int, Record]], trial: Trial, spent: set[Key]) -> list[Record]:
-    """The rows that a trial may look at next, in their order.
-
-    Args:
-        rows: Pairs of batch and current record, in the log's order.
-        trial: The challenger's.
-        spent: Keys that a certificate has looked at.
-    """
-    at_hand = [row for batch, row in rows if _may_certify(batch, row, trial, spent)]
-    return shared_fairly(at_hand, trial.counts, heard_lately(row for _, row in reversed(rows)))
-
-
-def _may_certify(batch: int, row: Record, trial: Trial, spent: set[Key]) -> bool:
-    if row.key in spent or row.key in trial.looked:
-        return False
-    if counts_for_certain(row):
-        return batch > trial.freeze and row.exploration >= trial.rate - _ROUNDING
-    if not may_certify(row) or (batch <= trial.freeze and not is_set_aside(row.caller, row.query_id)):
-        return False
-    return is_kept_by_thinning(row, trial.rate)
-
-
-def counts_for_certain(row: Record) -> bool:
-    """Whether a row is looked at without a draw, at a weight of its own: what is set aside goes by the draw alone."""
-    return had_to_be_asked(row) and not is_set_aside(row.caller, row.query_id)
-
-
-def weight_of(row: Record, rate: float) -> float:
-    """What a row counts beside one that was drawn at ``rate``: a row that is always there stands for one query."""
-    return rate if counts_for_certain(row) else 1.0
-
-
-def is_kept_by_thinning(row: Record, rate: float) -> bool:
-    """Whether an explored row stays when rows drawn at a higher rate are thinned to ``rate``, in (0, 1]."""
-    return (
-        row.exploration >= rate - _ROUNDING and unit_interval("thin", row.caller, row.query_id) < rate / row.exploration
-    )
-
-
-def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
-    """Of the rows that a certificate looked at, those drawn, thinned to its rate: they stand for all queries alike."""
-    drawn = [row for row in rows if may_certify(row)]
-    return drawn if proof.rate is None else [row for row in drawn if is_kept_by_thinning(row, proof.rate)]
-
-
-def champion_share(rows: Sequence[Record], champion: int, expected: float) -> float:
-    """Share of covered queries that the champion keeps, by propensity, in [0, 1]; 0 without a student.
-
-    Where nothing is explored the log holds what escalates alone, and says nothing of it.
-
-    Args:
-        rows: Current ones.
-        champion: Its release, 0 for none.
-        expected: What it was expected to keep, believed until it has met ``LEAST_MET`` rows.
-    """
-    if not champion:
-        return 0.0
-    met = [row for row in rows if row.release == champion and row.covered and not row.degraded and row.exploration > 0]
-    if len(met) < LEAST_MET:
-        return expected
-    weights = [1.0 / max(row.propensity, 1e-3) for row in met]
-    return sum(weight for weight, row in zip(weights, met, strict=True) if would_stay(row)) / sum(weights)
-
-
-def said_by_student(student: DeviceStudent, row: Record) -> tuple[float, str]:
-    """The student's score and answer to a row; what it has no score for, or can't read whole, it defers: ``-inf``."""
-    try:
-        judged = student.judge(query_of(row))
-    except BadInputError:
-        return -math.inf, ""
-    return (-math.inf if judged.score is None else judged.score), judged.answer

@@ -11,7 +11,8 @@ from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store
 from cloud_worker.state.task_figures import Figures
 from edge_agent.testing import tiny_release
-from router.core.certification.trial import Trial, certifying
+from router.core.certification.certifying_rows import certifying
+from router.core.certification.trial import Trial
 from router.core.domain.record import Source
 from router.core.domain.task import Task, agree
 from router.core.monitoring.drift import WINDOW_ROWS

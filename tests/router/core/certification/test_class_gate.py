@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.core.certification.certifying_rows import certifying
 from router.core.certification.class_gate import DOUBT, LEAST_ROWS, MOST_OF_CLASS, ClassFigures, figures_of, spared
 from router.core.certification.observations import Look
-from router.core.certification.trial import Trial, certifying
+from router.core.certification.trial import Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.record import Source
 from router.core.domain.task import Kind

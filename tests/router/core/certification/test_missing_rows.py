@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import SLACK_ROWS
 from router.core.certification.missing_rows import (
     LINE,
@@ -20,7 +21,7 @@ from router.core.certification.missing_rows import (
     missed,
     settled,
 )
-from router.core.certification.trial import Trial, certifying
+from router.core.certification.trial import Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.record import Source
 from router.core.statistics.e_process import attempt_alpha

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from router.core.certification.observations import Look
 from router.core.certification.refresh_schedule import (
+    LEAST_MET,
     PATIENCE_ROWS,
     Champion,
     Pace,
@@ -17,7 +18,7 @@ from router.core.certification.refresh_schedule import (
     waiting_share,
     why_no_trial,
 )
-from router.core.certification.trial import LEAST_MET, Next
+from router.core.certification.trial import Next
 from router.core.domain.task import Exploration, Objective, Task
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import Point

@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
-from router.core.certification.trial import (
-    LEAST_MET,
-    Look,
-    Next,
-    Trial,
-    certifying,
-    champion_share,
-)
+from router.core.certification.refresh_schedule import LEAST_MET, champion_share
+from router.core.certification.trial import Look, Next, Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.record import Source, is_set_aside
 from router.core.domain.task import Task, agree
