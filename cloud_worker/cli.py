@@ -2,195 +2,73 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import signal
-import sys
-import threading
-import time
-from types import FrameType
-from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
-from cloud_worker.commands import devices, feedback, label, operate
-from cloud_worker.commands.audit_judge import audit_verdict
-from cloud_worker.commands.evaluate import evaluate
-from cloud_worker.commands.options import ConfigOption, JsonOption, errors_as_exit_codes
-from cloud_worker.config.cloud import CloudConfig, read_config
-from cloud_worker.extra import COMMAND
-from cloud_worker.running.config import keep_running
-from cloud_worker.running.process_lock import Up, announce, sole, wait_until_ended, who_runs
-from cloud_worker.running.ray_environment import make_importable, prepare_environment
-from cloud_worker.startup.base_models import check_bases
-from cloud_worker.startup.detached import start_detached
-from cloud_worker.startup.leftovers import end_leftovers, mark
-from cloud_worker.startup.named_models import check_named_models
-from cloud_worker.startup.preflight import check_data_folder, check_door, check_ray, check_verdict
-from cloud_worker.startup.steps import Steps
-from cloud_worker.teachers.prepare import prepare_teacher
+from cloud_worker.extra import COMMAND, EXTRA
+from router.commands.later import add_later
 from router.commands.program import Program, VersionOption
-from router.core.errors import StartError
-from router.io.terminal import Screen, log_to_stderr, say
+from router.io.terminal import log_to_stderr
 
-app = Program("headrace-cloud", help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.")
-log = logging.getLogger("cloud_worker")
+app = Program(COMMAND, help="Runs the cloud side: gateway, teachers, distillation log, refresh, releases.")
 
-_NOTHING_RUNS = 1
-_DOWN_SECONDS = 60.0
+UP = "up"
+# Each sub-command: where it is, and what `--help` says of it.
+COMMANDS = {
+    UP: ("startup.commands:up", "Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once."),
+    "status": (
+        "commands.status:status",
+        "Show tasks, devices, releases and the log; exit code 1 when nothing runs.",
+    ),
+    "down": ("startup.commands:down", "End the cluster in order: what was answered reaches the log first."),
+    "evaluate": (
+        "commands.evaluate:evaluate",
+        "Say what cascades of several models cost and get wrong, from tables of their answers.",
+    ),
+    "audit-verdict": (
+        "commands.audit_judge:audit_verdict",
+        "Say how far the verdict model agrees with people; it judges only if this says that it may.",
+    ),
+    "observe": (
+        "commands.operate:observe",
+        "Ask the cloud always, and record what would have stayed; `status` then tells the saving.",
+    ),
+    "serve": ("commands.operate:serve", "Serve by the policy again, after `observe` or `escalate-all`."),
+    "escalate-all": ("commands.operate:escalate_all", "Let devices keep nothing: everything escalates."),
+    "freeze": ("commands.operate:freeze", "Fit and promote nothing; what serves goes on, and is watched."),
+    "thaw": ("commands.operate:thaw", "Refresh again, after `freeze`."),
+    "pin": (
+        "commands.operate:pin",
+        "Let one release serve, under a new number if it is an older one, and promote nothing until `unpin`.",
+    ),
+    "unpin": (
+        "commands.operate:unpin",
+        "Promote again, after `pin`; what was pinned serves on until something better is certified, unless by force.",
+    ),
+    "audit": ("commands.operate:audit", "List what operators have done, oldest first."),
+    "devices": ("commands.devices:app", "List the devices of the fleet, or remove one."),
+    "label": (
+        "commands.label:label",
+        "Label drawn rows, blind to every answer: here, or in a file that goes out and comes back.",
+    ),
+    "competence": (
+        "commands.label:competence",
+        "Tell who is right by the gold labels: teacher, student and what is served; and whether escalating pays.",
+    ),
+    "feedback": ("commands.feedback:feedback_app", "What callers said of their answers; review it."),
+}
+
+for name, (where, summary) in COMMANDS.items():
+    add_later(app, name, f"cloud_worker.{where}", summary, extra=EXTRA)
 
 
 @app.callback()
 def main(context: typer.Context, show_version: VersionOption = False) -> None:
     """Run the cloud side: gateway, teachers, distillation log, refresh, releases."""
-    if context.invoked_subcommand != up.__name__:  # a daemon logs; a command says what it has to say itself
+    if context.invoked_subcommand != UP:  # a daemon logs; a command says what it has to say itself
         log_to_stderr(logging.ERROR, f"{COMMAND}: %(message)s")
-
-
-@app.command()
-def up(
-    config: ConfigOption,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Plain transport, between programs on this machine only.")
-    ] = False,
-    address: Annotated[
-        str, typer.Option(help="Join this Ray cluster instead of starting one.", metavar="HOST:PORT")
-    ] = "",
-    detach: Annotated[bool, typer.Option("--detach", help="Return once it serves; `down` ends it.")] = False,
-    tell_to: Annotated[int, typer.Option("--tell-to", hidden=True)] = -1,
-) -> None:
-    """Start the cluster and keep it until Ctrl-C; a second Ctrl-C ends it at once.
-
-    \b
-    Examples:
-      headrace-cloud up --config cloud.toml --insecure
-      headrace-cloud up --config cloud.toml --insecure --detach
-    """  # noqa: D301 - \b keeps the lines of the examples
-    console = Screen(stderr=True)
-    with errors_as_exit_codes():
-        settings = read_config(config, **({"ray": {"address": address}} if address else {}))
-        settings = settings.model_copy(update={"data": settings.data.absolute()})  # the working folder will change
-        make_importable()
-        if detach:
-            start_detached(console, settings, sys.argv[1:])
-            return
-        _Stop().install()
-        log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)-7s %(message)s")
-        _run(console, settings, insecure=insecure, tell_to=tell_to)
-
-
-@app.command()
-def status(
-    config: ConfigOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Show tasks, devices, releases and the log; exit code 1 when nothing runs.
-
-    Example: headrace-cloud status --config cloud.toml
-    """
-    from cloud_worker.reports.status import gather_report, show_report  # pyarrow: half a second
-
-    with errors_as_exit_codes():
-        report = gather_report(read_config(config), screenful=not as_json)
-        if as_json:
-            say(json.dumps(report))
-        else:
-            show_report(Screen(), report)
-        if not report["running"]:
-            raise typer.Exit(_NOTHING_RUNS)
-
-
-@app.command()
-def down(config: ConfigOption) -> None:
-    """End the cluster in order: what was answered reaches the log first.
-
-    Example: headrace-cloud down --config cloud.toml
-    """
-    console = Screen(stderr=True)
-    with errors_as_exit_codes():
-        folder = read_config(config).run_folder
-        pid, _ = who_runs(folder)
-        if not pid:
-            console.print("nothing runs on this data folder")
-            return
-        _interrupt(pid)
-        if not wait_until_ended(folder, _DOWN_SECONDS):
-            console.print(f"process {pid} has not ended after {_DOWN_SECONDS:.0f} s; `kill -9 {pid}` ends it at once")
-            raise typer.Exit(_NOTHING_RUNS)
-        console.print(f"process {pid} has ended")
-
-
-app.command()(evaluate)
-app.command()(audit_verdict)
-operate.register(app)
-app.add_typer(devices.app, name="devices")
-label.register(app)
-feedback.register(app)
-
-
-def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: int) -> None:
-    steps = Steps(console, tell_to)
-    check_data_folder(settings)
-    check_bases(settings)
-    check_named_models(settings)
-    with sole(settings.run_folder):
-        if left := end_leftovers(settings.run_folder):
-            console.print(f"an earlier `up` was killed: {left} processes of it have ended")
-        check_door(settings, insecure=insecure)
-        with_token = check_ray(settings)
-        mark(settings.run_folder)  # before Ray starts, which else imports what lies in the working folder
-        for teacher in settings.teachers:
-            with steps.bar(f"Preparing {teacher.name}") as progress:
-                prepare_teacher(teacher, settings.teachers_folder, progress)
-        check_verdict(settings)
-        prepare_environment(own_cluster=not settings.ray.address, with_token=with_token)
-        with steps.step("Loading Ray"):
-            from cloud_worker.startup.cluster import running  # Ray reads the environment while it is imported
-
-        keep_running(settings.run_folder, settings)
-        with running(settings, insecure=insecure, step=steps.step) as cluster:
-            _Stop().install()  # Ray puts its own handler for SIGTERM
-            announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))
-            console.print(Text("ready", style="bold green"), f"on {cluster.listen}; Ctrl-C ends it")
-            steps.ready()
-            _wait_for_signal()
-            console.print("ending: what was answered goes to the log first; Ctrl-C again ends at once")
-
-
-def _interrupt(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except PermissionError as error:
-        raise StartError(f"process {pid} is another user's; whoever started it can end it, or root") from error
-    except ProcessLookupError:
-        return  # it has ended meanwhile, or runs on another machine
-
-
-def _wait_for_signal() -> None:
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
-
-
-class _Stop:
-    """The first SIGINT or SIGTERM interrupts, the second ends the process at once."""
-
-    asked = False
-
-    def install(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if _Stop.asked:
-            os._exit(128 + number)
-        _Stop.asked = True
-        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Imported first by ``headrace-cloud``: says which extra is missing, before anything else asks for it."""
+"""Imported first by ``headrace-cloud``: says which extra is missing, before anything else asks for it.
+
+A package that is there and can't be imported is told by the command that imports it.
+"""
 
 from __future__ import annotations
 
 from cloud_worker.extra import COMMAND, EXTRA
-from router.io.extras import needing
+from router.io.extras import require_extra
 
 NEEDED = (
     "deltalake",
@@ -32,6 +35,4 @@ NEEDED = (
     "transformers",
 )
 
-with needing(COMMAND, EXTRA, NEEDED):
-    import cloud_worker.commands.label
-    import cloud_worker.commands.operate  # noqa: F401 - with the other, all that the commands begin with
+require_extra(COMMAND, EXTRA, NEEDED)

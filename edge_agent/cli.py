@@ -11,8 +11,6 @@ from typing import Annotated
 import typer
 
 import edge_agent.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
-from edge_agent.config import check_addresses, load_config
-from edge_agent.daemon import serve
 from edge_agent.installed import COMMAND, EXTRA
 from router.commands.program import Program, VersionOption
 from router.core.errors import HeadraceError
@@ -45,6 +43,13 @@ def run(
     """
     _start_logging(as_json=json_logs, level=logging.DEBUG if verbose else logging.INFO)
     try:
+        # Here, so that --help is cheap; and all of it now, not with the first student in the middle of serving.
+        import onnxruntime  # noqa: F401
+        import tokenizers  # noqa: F401
+
+        from edge_agent.config import check_addresses, load_config
+        from edge_agent.daemon import serve
+
         settings = load_config(config)
         check_addresses(settings, str(config), insecure=insecure)
         asyncio.run(serve(settings, insecure=insecure))

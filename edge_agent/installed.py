@@ -1,8 +1,11 @@
-"""Imported first by ``headrace-edge``: says which extra is missing, before anything else asks for it."""
+"""Imported first by ``headrace-edge``: says which extra is missing, before anything else asks for it.
+
+A package that is there and can't be imported is told by the command that imports it.
+"""
 
 from __future__ import annotations
 
-from router.io.extras import needing
+from router.io.extras import require_extra
 
 COMMAND, EXTRA = "headrace-edge", "edge"
 NEEDED = (
@@ -17,8 +20,4 @@ NEEDED = (
     "tokenizers",
 )
 
-with needing(COMMAND, EXTRA, NEEDED):
-    import onnxruntime  # noqa: F401 - here, and not with the first student, in the middle of serving
-    import tokenizers  # noqa: F401
-
-    import edge_agent.daemon  # noqa: F401 - all that runs later
+require_extra(COMMAND, EXTRA, NEEDED)

@@ -37,11 +37,6 @@ from router.io.terminal import Screen, say
 feedback_app = Program("feedback", help="What callers said of their answers; review it.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.add_typer(feedback_app, name="feedback")
-
-
 @feedback_app.command("list")
 def list_feedback(
     task: TaskArgument,

@@ -80,12 +80,6 @@ class Desk:
         return {(row.caller, row.query_id): row for row in self.rows if row.key in drawn}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.command()(label)
-    app.command()(competence)
-
-
 def label(  # noqa: PLR0913 - one argument for each flag
     task: TaskArgument,
     config: ConfigOption,

@@ -107,21 +107,6 @@ class Operator:
         return tasks[name]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    for name, command in (
-        ("observe", observe),
-        ("serve", serve),
-        ("escalate-all", escalate_all),
-        ("freeze", freeze),
-        ("thaw", thaw),
-        ("pin", pin),
-        ("unpin", unpin),
-        ("audit", audit),
-    ):
-        app.command(name)(command)
-
-
 def observe(
     task: TaskArgument, config: ConfigOption, why: WhyOption = "", who: WhoOption = "", as_json: JsonOption = False
 ) -> None:

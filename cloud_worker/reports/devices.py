@@ -1,13 +1,15 @@
 """What is told of devices: whether they are there, and what they did.
 
 Rules:
- * A screen shows a bounded number of lines, those that need somebody first; everything is in the JSON.
- * For a screen only the reports of the devices that it shows are read; of the others, when they were there, and how.
+ * A screen and the JSON of ``status`` show a bounded number, those that need somebody first; every device is in
+   ``devices list --json``.
+ * For them only the reports of the devices that it shows are read; of the others, when they were there, and how.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,10 +82,17 @@ def briefs_of(config: CloudConfig, store: Store, up: Up | None) -> list[Brief]:
     return sorted(briefs, key=lambda brief: _urgency(brief.state, brief.last_seen))
 
 
-def first_of(config: CloudConfig, store: Store, up: Up | None, briefs: Sequence[Brief]) -> list[dict[str, Any]]:
-    """As many whole devices as a screen may have lines for, in the order of ``briefs``; see ``devices_of``."""
+def counted(briefs: Sequence[Brief]) -> dict[str, Any]:
+    """How large the fleet is, and how many of its devices are in which state."""
+    return {"devices": len(briefs), "by_state": dict(Counter(brief.state for brief in briefs))}
+
+
+def first_of(
+    config: CloudConfig, store: Store, up: Up | None, briefs: Sequence[Brief], most: int = MOST_LINES
+) -> list[dict[str, Any]]:
+    """At most ``most`` whole devices, by default what a screen has lines for, as ``briefs`` go; see ``devices_of``."""
     told = _Telling.of(config, up)
-    found = (store.find_device(brief.device) for brief in briefs[:MOST_LINES])
+    found = (store.find_device(brief.device) for brief in briefs[:most])
     return [_device(device, told) for device in found if device is not None]
 
 
@@ -108,7 +117,7 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Se
         console.print(f"{', '.join(twins[:3])}{more}: {ADVICE}", soft_wrap=True)
     left = sum(brief.lines for brief in everyone) - MOST_LINES
     if left > 0:
-        console.print(f"and {left:,} lines more of {len(everyone):,} devices: --json has them all")
+        console.print(f"and {left:,} lines more of {len(everyone):,} devices: `devices list --json` has them all")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.spool_drain import spooled_in
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
-from cloud_worker.reports.devices import briefs_of, devices_of, first_of, show_devices
+from cloud_worker.reports.devices import briefs_of, counted, first_of, show_devices
 from cloud_worker.reports.gold_accuracy import Truths, truth_lines
 from cloud_worker.reports.promise_facts import Promises
 from cloud_worker.reports.promise_text import lines_of
@@ -31,6 +31,7 @@ from router.core.monitoring.reference_consistency import in_words
 from router.core.statistics.intervals import Interval
 from router.io.table import show_table
 
+MOST_DEVICES = 100
 _TASK_HEADS = ("task", "release", "exploration", "mode", "watch", "phase", "rows")
 
 _LOST = (
@@ -39,12 +40,14 @@ _LOST = (
 )
 
 
-def gather_report(config: CloudConfig, *, screenful: bool = False) -> dict[str, Any]:
+def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int = MOST_DEVICES) -> dict[str, Any]:
     """Everything, ready for JSON. Times are Unix seconds, shares in [0, 1].
 
     Args:
         config: As its file has it.
-        screenful: For ``show_report`` alone: of most devices only ``in_brief``, which costs the same in any fleet.
+        screenful: For ``show_report`` alone: as many devices as it has lines for, and all of them ``in_brief``.
+        devices: Otherwise the most devices that are told of one by one, those that need somebody first, so that the
+            report is bounded in any fleet; ``fleet`` counts all.
     """
     pid, up = who_runs(config.run_folder)
     runs = what_runs(config.run_folder) if pid is not None else None
@@ -59,6 +62,7 @@ def gather_report(config: CloudConfig, *, screenful: bool = False) -> dict[str, 
         "config_differs": differs,
         "state_lost": store.losses(),
         "tasks": [],
+        "fleet": {},
         "devices": [],
         "turned_away": {},
     }
@@ -76,11 +80,13 @@ def gather_report(config: CloudConfig, *, screenful: bool = False) -> dict[str, 
         for state in store.task_states()
         if state.name in promises  # a task that was removed is not told of
     ]
+    briefs = briefs_of(config, store, up)
+    report["fleet"] = counted(briefs)
     if screenful:
-        report["in_brief"] = briefs_of(config, store, up)
-        report["devices"] = first_of(config, store, up, report["in_brief"])
+        report["in_brief"] = briefs
+        report["devices"] = first_of(config, store, up, briefs)
     else:
-        report["devices"] = devices_of(config, store, up)
+        report["devices"] = first_of(config, store, up, briefs, devices)
     turned_away = TurnedAway(store.engine).all()
     report["turned_away"] = {what: asdict(turned) for what, turned in turned_away.items()}
     return report

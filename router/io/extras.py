@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from router.core.errors import ConfigError
 
@@ -31,15 +30,10 @@ def check_extra(command: str, extra: str, needed: Sequence[str]) -> None:
         raise ConfigError(command, "", f"needs {', '.join(missing)}: {advice(extra)}")
 
 
-@contextmanager
-def needing(command: str, extra: str, needed: Sequence[str]) -> Iterator[None]:
-    """Import what a command needs in this context; where it is not there, the process ends with a line that says so."""
+def require_extra(command: str, extra: str, needed: Sequence[str]) -> None:
+    """Check as ``check_extra`` does; the process ends with a line that says what is missing."""
     try:
         check_extra(command, extra, needed)
-        try:
-            yield
-        except ImportError as error:
-            raise import_problem(command, extra, error) from error
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - nothing is imported yet that could
         raise SystemExit(error.exit_code) from None

@@ -188,6 +188,16 @@ def test_a_screen_says_the_same_as_the_whole_and_reads_no_report_that_it_does_no
     assert "device-17" in text_of(gather_report(config, screenful=True))
 
 
+def test_the_json_of_a_large_fleet_is_bounded_counts_everybody_and_has_the_lost_first(path):
+    now = time.time()
+    for place in range(6):
+        meet(path, f"device-{place}", now - (18 * 60 if place == 4 else place / 1000))
+    report = json.loads(ran("status", "--json", "--devices", "2", "-c", str(path)).output)
+    assert [device["device"] for device in report["devices"]] == ["device-4", "device-0"]
+    assert report["fleet"] == {"devices": 6, "by_state": {"lost": 1, "ok": 5}}
+    assert len(json.loads(ran("devices", "list", "--json", "-c", str(path)).output)["devices"]) == 6
+
+
 def test_devices_are_a_gauge_by_their_state(path):
     for name, away in (("kitchen", 0), ("hall", 60), ("car", 18 * 60)):
         meet(path, name, time.time() - away)

@@ -12,6 +12,7 @@ from typer.main import get_command
 from cloud_worker.cli import app as cloud
 from edge_agent.cli import app as edge
 from router.cli import app as headrace
+from router.commands.later import Later
 
 BIN = Path(sys.executable).parent
 PROGRAMS = {"headrace": headrace, "headrace-edge": edge, "headrace-cloud": cloud}
@@ -19,6 +20,8 @@ PROGRAMS = {"headrace": headrace, "headrace-edge": edge, "headrace-cloud": cloud
 
 def commands_of(command, words):
     """Each command that does something, with the words that call it."""
+    if isinstance(command, Later):
+        command = command.loaded()
     for name, child in getattr(command, "commands", {}).items():
         yield from commands_of(child, (*words, name))
     if not hasattr(command, "commands"):
@@ -43,6 +46,13 @@ def examples_of(words, command):
 
 def test_there_are_commands_of_all_three_programs():
     assert {words[0] for words, _ in COMMANDS} == set(PROGRAMS)
+
+
+@pytest.mark.parametrize(("name", "command"), get_command(cloud).commands.items())
+def test_what_the_programs_help_lists_is_what_a_command_says_of_itself(name, command):
+    itself = command.loaded()
+    assert itself.name == name
+    assert command.help == itself.help.splitlines()[0]
 
 
 @every_command

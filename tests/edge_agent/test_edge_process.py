@@ -16,7 +16,13 @@ from router.transport.channel import open_channel
 
 OF_AN_AGENT = """
 import sys
-import edge_agent.cli, edge_agent.testing
+import edge_agent.testing
+from edge_agent.cli import app
+sys.argv = ["headrace-edge", "run", "--config", "there is none.toml"]
+try:
+    app()
+except SystemExit:
+    pass
 print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
