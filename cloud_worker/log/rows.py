@@ -17,7 +17,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from cloud_worker.log.token_codec import pack, unpack
 from router.core.domain.record import Record, Source, Tried
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ _TYPES: dict[str, pa.DataType] = {
     "Source": pa.string(),
     "tuple[str, ...]": _LABELS,
     "tuple[float, ...]": pa.list_(pa.float64()),
-    "tuple[TokenProbability, ...]": pa.binary(),
+    "bytes": pa.binary(),
 }
 _TYPES["tuple[Tried, ...]"] = pa.list_(
     pa.struct([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Tried)])
@@ -94,10 +93,7 @@ def partitions_to_search(record: Record) -> list[Partition]:
 
 def table_of(records: Sequence[Record], batch: int) -> pa.Table:
     """Records as rows of the log, in ``batch``."""
-    rows = [
-        {**asdict(record), "tokens": pack(record.tokens), "day": partition_of(record)[1], "batch": batch}
-        for record in records
-    ]
+    rows = [{**asdict(record), "day": partition_of(record)[1], "batch": batch} for record in records]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -136,7 +132,7 @@ def _record(row: dict[str, Any]) -> Record:
     changed = {
         "labels": tuple(map(sys.intern, row["labels"])),
         "log_probabilities": tuple(row["log_probabilities"]),
-        "tokens": unpack(row["tokens"] or b""),
+        "tokens": row["tokens"] or b"",
         "tried": tuple(Tried(**one) for one in row["tried"] or ()),
         "source": Source(row["source"]),
         "place": row["place"] or 0,

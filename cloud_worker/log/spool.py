@@ -114,7 +114,7 @@ class Spool:
             UnavailableError: The disk is full or broken, or another held the file for too long. Nothing of the entry
                 was promised; in the last case it may yet be kept.
         """
-        body = b"" if entry.record is None else to_json(entry.record, inf_nan_mode="constants")  # log(0) is a figure
+        body = b"" if entry.record is None else _as_json(entry.record)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, body, done))
         if self._committing is None:
@@ -264,6 +264,10 @@ def _is_spool(path: Path) -> bool:
     except sqlite3.Error as error:
         return not is_damaged(error)
     return True
+
+
+def _as_json(record: Record) -> bytes:
+    return to_json(record, inf_nan_mode="constants", bytes_mode="base64")  # log(0) is a figure
 
 
 def _columns(answer: StoredAnswer) -> tuple[str, str, str, float, bytes]:

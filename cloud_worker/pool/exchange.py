@@ -36,6 +36,7 @@ from router.core.domain.query import (
 )
 from router.core.domain.record import Record, Source, Tried
 from router.core.domain.task import Judge, Kind, Task
+from router.core.domain.token_codec import pack
 from router.core.policy.exploration import is_explored
 
 _PARSERS: dict[Judge, Callable[[str], object]] = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
@@ -186,7 +187,7 @@ def record_of(asked: Asked, outcome: Outcome) -> Record:
         milliseconds=answer.milliseconds,
         usd=answer.usd,
         rationale=answer.rationale,
-        tokens=answer.tokens,
+        tokens=pack(answer.tokens),
         problem=problem_of(asked.task, answer),
         tried=outcome.tried,
         place=max(attempt.place, 0),

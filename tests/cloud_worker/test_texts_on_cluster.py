@@ -11,6 +11,7 @@ from cloud_worker.testing import edge
 from router.core.domain.chat import messages_from_json
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Query, Wanted
 from router.core.domain.record import may_certify, may_teach
+from router.core.domain.token_codec import unpack
 from router.core.errors import BadInputError, CallerError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -39,8 +40,8 @@ async def test_a_text_its_reason_and_its_tokens_are_in_the_answer_where_wanted_a
     assert set(rows) == {"wished", "plain"}
     for row in rows.values():
         assert (row.answer, row.rationale, row.problem) == ("on", "dark room", "")
-        assert [token.token for token in row.tokens] == ["dark", "room", "the", "answer", "is", "on", "<end>"]
-        for token in row.tokens:
+        assert [token.token for token in unpack(row.tokens)] == ["dark", "room", "the", "answer", "is", "on", "<end>"]
+        for token in unpack(row.tokens):
             assert len(token.alternatives.top) == 5
             shares = [math.exp(value) for _, value in token.alternatives.top] + [math.exp(token.alternatives.tail)]
             assert sum(shares) == pytest.approx(1.0, abs=0.01)

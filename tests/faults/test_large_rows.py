@@ -9,9 +9,11 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
-from router.core.domain.query import MAX_TEXT_BYTES
+from router.core.domain.query import MAX_TEXT_BYTES, Distribution, TokenProbability
+from router.core.domain.token_codec import pack
 
 COMMITS, ROWS = 4, 50  # in each commit
+TOKENS = 400, 2_048  # rows, and tokens of each
 MOST = 2.0  # megabytes kept in memory, of one of text
 
 SCRIPT = """
@@ -59,6 +61,14 @@ reference = "big"
     return config
 
 
+def kept_by_the_refresher(folder):
+    """Megabytes that a refresher has of its rows, and by which it grew later."""
+    paths = [folder / name / "cloud.toml" for name in ("empty", "full")]
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return map(float, done.stdout.split())
+
+
 def test_the_refresher_keeps_what_the_rows_hold_and_little_more(tmp_path, record, capsys):
     configured(tmp_path / "empty", record)
     config = configured(tmp_path / "full", record)
@@ -67,12 +77,32 @@ def test_the_refresher_keeps_what_the_rows_hold_and_little_more(tmp_path, record
         places = range(commit * ROWS, (commit + 1) * ROWS)
         rows = [replace(record(place, f"{place} {text}"), chat=f"{place}{text}") for place in places]
         log.append(rows, "spool", places[-1])
-    paths = [tmp_path / name / "cloud.toml" for name in ("empty", "full")]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *paths], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    kept, grown = map(float, done.stdout.split())
+    kept, grown = kept_by_the_refresher(tmp_path)
     held = COMMITS * ROWS * 2 * MAX_TEXT_BYTES / 1e6
     with capsys.disabled():
         print(f"\n{COMMITS * ROWS} rows of {held:.0f} MB: the refresher holds {kept:.0f} MB, {grown:.0f} more later")
     assert kept < MOST * held
     assert grown < 0.1 * held
+
+
+def test_the_refresher_keeps_token_probabilities_as_small_as_the_log_does(tmp_path, record, capsys):
+    configured(tmp_path / "empty", record)
+    config = configured(tmp_path / "full", record)
+    log, (rows, written) = DistillationLog(config.log_folder), TOKENS
+    for commit in range(COMMITS):
+        places = range(commit * rows // COMMITS, (commit + 1) * rows // COMMITS)
+        log.append(
+            [replace(record(place), tokens=pack(tokens_of(place, written))) for place in places], "spool", commit
+        )
+    kept, grown = kept_by_the_refresher(tmp_path)
+    held = rows * len(pack(tokens_of(0, written))) / 1e6
+    with capsys.disabled():
+        print(f"\n{rows} rows of {written} tokens, packed {held:.0f} MB: the refresher holds {kept:.0f} MB")
+    assert kept < MOST * held
+    assert grown < 0.1 * held
+
+
+def tokens_of(row, count):
+    """What a teacher wrote, each token with the five likeliest."""
+    top = tuple((f"token-{row}-{place}", -1.0 - place) for place in range(5))
+    return [TokenProbability(top[0][0], -1.0, Distribution(top, -3.0))] * count

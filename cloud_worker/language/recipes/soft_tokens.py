@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from cloud_worker.language.examples import Example, Lessons, gather, group_of
 from cloud_worker.language.rationales import anything
 from cloud_worker.language.templates import Template
+from router.core.domain.query import TokenProbability
 from router.core.domain.record import Record
+from router.core.domain.token_codec import unpack
 
 
 def soft_tokens(records: Sequence[Record], template: Template | None = None) -> Lessons[Example]:
@@ -31,9 +33,16 @@ def soft_tokens(records: Sequence[Record], template: Template | None = None) -> 
 
 
 def _example(record: Record, template: Template) -> list[Example] | str:
-    tokens = () if record.rationale else record.tokens
-    alternatives = tuple(token.alternatives for token in tokens)
+    alternatives = tuple(token.alternatives for token in _tokens(record))
     if not all(step.top for step in alternatives):
         alternatives = ()
     made = Example(template.fill(record.text), record.answer, 1.0, group_of(record), alternatives)
     return anything(record) or [made]
+
+
+def _tokens(record: Record) -> Sequence[TokenProbability]:
+    """None where a reason was written too, and where a disk has spoilt them."""
+    try:
+        return () if record.rationale else unpack(record.tokens)
+    except ValueError:
+        return ()

@@ -13,8 +13,6 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from router.core.domain.query import TokenProbability
-
 SET_ASIDE_SHARE = 0.2
 
 
@@ -90,8 +88,8 @@ class Record:
         tokens_out: Tokens that the teacher wrote.
         milliseconds: The teacher's time.
         usd: The teacher's price.
-        tokens: What was written, a reason included, with the likeliest alternatives and their tail; empty where none
-            were asked for.
+        tokens: What was written, a reason included, with the likeliest alternatives and their tail, as
+            ``router.core.domain.token_codec`` packs them; empty where none were asked for.
         problem: Why the answer is no lesson, such as a reason that can't be read; empty where it is one.
         tried: What the task's cheaper teachers said, in the order in which they stand before the reference.
         place: Number of the last drawn query of the task that the first tier had kept, this one included; 0 for none.
@@ -131,10 +129,12 @@ class Record:
     milliseconds: float = 0.0
     usd: float = 0.0
     chat: str = ""
-    tokens: tuple[TokenProbability, ...] = ()
+    tokens: bytes = b""
     problem: str = ""
     tried: tuple[Tried, ...] = ()
     place: int = 0
+
+    __pydantic_config__ = {"val_json_bytes": "base64"}  # noqa: RUF012 - of who reads it from JSON
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from cloud_worker.config.cloud import read_config
 from cloud_worker.config.teachers import KINDS
-from cloud_worker.log.token_codec import MOST_BYTES
+from router.core.domain.token_codec import MOST_BYTES
 from router.core.errors import ConfigError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text(encoding="utf-8")

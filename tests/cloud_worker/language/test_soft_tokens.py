@@ -15,10 +15,10 @@ from cloud_worker.language.recipes.soft_tokens import soft_tokens
 from cloud_worker.language.templates import Template
 from cloud_worker.language.tiny_models import make_model
 from cloud_worker.language.trainer import Schedule, fit
-from cloud_worker.log.token_codec import pack, unpack
 from router.core.domain.query import Distribution, GenerationLimits, TokenProbability
 from router.core.domain.record import Record
 from router.core.domain.task import Kind, Task
+from router.core.domain.token_codec import pack, unpack
 
 Row = Callable[..., Record]
 DOUBT = Distribution((("red", math.log(0.6)), ("green", math.log(0.3))), math.log(0.1))
@@ -27,13 +27,19 @@ TOKENS = (TokenProbability("red", math.log(0.6), DOUBT), TokenProbability("</s>"
 
 
 def test_every_token_is_taught_with_what_else_it_might_have_been(row: Row) -> None:
-    (example,) = soft_tokens([row("light?", "red", tokens=TOKENS)], Template("say {text}")).examples
+    (example,) = soft_tokens([row("light?", "red", tokens=pack(TOKENS))], Template("say {text}")).examples
     assert (example.prompt, example.target) == ("say light?", "red")
-    assert example.alternatives == (DOUBT, SURE)
+    assert example.alternatives == tuple(token.alternatives for token in unpack(pack(TOKENS)))
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tokens": TOKENS, "rationale": "It is."}, {"tokens": (TokenProbability("red", -0.1),)}]
+    "changes",
+    [
+        {},
+        {"tokens": pack(TOKENS), "rationale": "It is."},
+        {"tokens": pack([TokenProbability("red", -0.1)])},
+        {"tokens": pack(TOKENS)[:-3]},
+    ],
 )
 def test_without_probabilities_of_the_answers_tokens_its_text_teaches(row: Row, changes: dict[str, Any]) -> None:
     (example,) = soft_tokens([row("light?", "red", **changes)]).examples
@@ -45,7 +51,7 @@ def test_a_blank_answer_is_kept_out(row: Row) -> None:
 
 
 def test_a_student_learns_the_doubt_that_went_through_the_log(row: Row, words: Any) -> None:
-    logged = unpack(pack(TOKENS))
+    logged = pack(TOKENS)
     lessons = soft_tokens([row("light", "red", tokens=logged)])
     student = make_model("llama", words)
     assert encode(student, lessons.examples).hardened == 0

@@ -22,6 +22,7 @@ from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 from router.core.domain.query import Distribution, TokenProbability
 from router.core.domain.record import Record, Source, Tried
+from router.core.domain.token_codec import pack
 
 DAY = 86_400.0
 NOON = 1_800_014_400.0 + DAY / 2
@@ -63,14 +64,14 @@ def test_a_log_that_is_older_than_a_column_is_read_and_takes_it_in(tmp_path):
     write_deltalake(path, table_of([record(1)], 1).select(old), partition_by=["task", "day"])
     log = DistillationLog(path)
     (known,) = records_of(log.read("home"))
-    assert (known.chat, known.tokens, known.problem, known.tried) == ("", (), "", ())
+    assert (known.chat, known.tokens, known.problem, known.tried) == ("", b"", "", ())
     log.append([record(2, chat="[]", problem="unread")], "spool", 2)
     rows = records_of(DistillationLog(path).read("home"))
     assert sorted((row.chat, row.problem) for row in rows) == [("", ""), ("[]", "unread")]
 
 
 def test_the_tokens_of_an_answer_are_kept(log):
-    tokens = (TokenProbability("on", -0.5, Distribution((("on", -0.5), ("off", -1.0)), -4.0)),)
+    tokens = pack([TokenProbability("on", -0.5, Distribution((("on", -0.5), ("off", -1.0)), -4.0))])
     log.append([record(1, tokens=tokens)], "spool", 1)
     (row,) = records_of(log.read("home"))
     assert row.tokens == tokens

@@ -38,6 +38,13 @@ async def test_an_appended_record_can_be_drained(spool, tmp_path):
     assert drain.read(10) == []
 
 
+async def test_packed_tokens_come_out_as_they_went_in(spool, tmp_path):
+    one = entry(1)
+    await spool.append(replace(one, record=replace(one.record, tokens=bytes(range(256)))))
+    [(_, record)] = SpoolDrain(tmp_path / "gateway-0.sqlite").read(10)
+    assert record.tokens == bytes(range(256)) == spool.record("kitchen", "q1").tokens
+
+
 async def test_what_waits_together_shares_commits(spool):
     commits = []
     spool._connection.set_trace_callback(lambda statement: commits.append(statement))

@@ -33,6 +33,7 @@ from router.core.domain.query import (
 )
 from router.core.domain.record import Source, Tried, may_certify, may_teach
 from router.core.domain.task import Judge, Kind, Task
+from router.core.domain.token_codec import pack
 from router.core.policy.exploration import draw
 from router.transport.wire import answer_from_proto, answer_to_proto
 
@@ -186,7 +187,7 @@ def test_everything_that_was_said_is_in_the_row_and_what_was_wanted_in_the_answe
     said = TeacherAnswer("on", "v1", tokens=TOKENS, rationale="It is dark.", usd=0.25)
     full = asked_text(text_task(), messages=MESSAGES[:1], wanted=Wanted(top_k=2, rationale=True))
     row = record_of(full, Outcome(said, "big", usd=said.usd))
-    assert (row.answer, row.rationale, row.tokens, row.usd) == ("on", "It is dark.", TOKENS, 0.25)
+    assert (row.answer, row.rationale, row.tokens, row.usd) == ("on", "It is dark.", pack(TOKENS), 0.25)
     assert row.chat == messages_as_json(MESSAGES[:1])
     answer = answer_of(full, Outcome(said, "big"), "gateway-0", True, ())
     assert answer.rationale == "It is dark."

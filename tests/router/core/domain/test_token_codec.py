@@ -1,10 +1,11 @@
+import contextlib
 import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.log.token_codec import MOST_ALTERNATIVES, MOST_BYTES, MOST_TEXT_BYTES, pack, unpack
 from router.core.domain.query import Distribution, TokenProbability
+from router.core.domain.token_codec import MOST_ALTERNATIVES, MOST_BYTES, MOST_TEXT_BYTES, pack, unpack
 
 log_probabilities = st.floats(-80, 0)
 texts = st.text(max_size=80)
@@ -47,3 +48,12 @@ def test_what_is_cut_off_goes_into_the_tail():
 def test_a_whole_distribution_has_no_tail():
     (back,) = unpack(pack([TokenProbability("a", 0.0, Distribution((("a", 0.0),), None))]))
     assert back.alternatives.tail is None
+
+
+@given(st.lists(tokens, max_size=3), st.data())
+def test_bytes_that_a_disk_has_spoilt_are_refused_with_one_kind_of_error(given_tokens, data):
+    spoilt = bytearray(pack(given_tokens))
+    if spoilt:
+        spoilt[data.draw(st.integers(0, len(spoilt) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError):
+        unpack(bytes(spoilt[: data.draw(st.integers(0, len(spoilt)))]))

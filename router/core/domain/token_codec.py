@@ -29,7 +29,18 @@ def pack(tokens: Sequence[TokenProbability]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[TokenProbability, ...]:
-    """The tokens that ``pack`` wrote; log-probabilities to three digits."""
+    """The tokens that ``pack`` wrote; log-probabilities to three digits.
+
+    Raises:
+        ValueError: These are no such bytes.
+    """
+    try:
+        return _unpacked(data)
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"these bytes hold no tokens: {error}") from error
+
+
+def _unpacked(data: bytes) -> tuple[TokenProbability, ...]:
     found, place = [], 0
     while place < len(data):
         count, own, tail = struct.unpack_from("<Bee", data, place)
@@ -68,6 +79,8 @@ def _named(text: str) -> bytes:
 
 def _text(data: bytes, place: int) -> tuple[str, int]:
     end = place + 1 + data[place]
+    if end > len(data):
+        raise IndexError("a text is cut")
     return data[place + 1 : end].decode(), end
 
 
