@@ -31,6 +31,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.wal_checkpoints import Checkpoints
 from router.core.release.orders import DeviceReport, TaskReport
@@ -112,7 +113,7 @@ def _prepare(folder: Path, devices: int, tasks: int) -> Path:
     publish_first_releases(config.tasks, store, publisher)
     for task in config.tasks:  # limits bind from the first release that follows on
         digest = publisher.publish(replace(publisher.manifest(task.name, 0), number=1), {})
-        store.add_release(ReleaseRow(task.name, 1, "building", "", 0.0))
+        store.add_release(ReleaseRow(task.name, 1, ReleaseState.BUILDING, "", 0.0))
         store.promote(task.name, 1, digest)
     for device in range(devices):
         store.device(f"device-{device}")

@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
-from cloud_worker.config.cloud import FLEET_FILE, CloudConfig, read_config
+from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.registry import Registry
-from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.releases.recovered_state import file_of, look_into, open_store
 from cloud_worker.reports.devices import devices_of, show_devices
 from cloud_worker.running.config import as_it_runs, what_runs
 from cloud_worker.running.process_lock import who_runs
@@ -73,4 +73,5 @@ def remove(
 
 def _exists(settings: CloudConfig) -> bool:
     """Whether there is a store; else looking would make one."""
-    return bool(settings.store.url) or (settings.data / FLEET_FILE).is_file()
+    file = file_of(settings)
+    return file is None or file.is_file()

@@ -35,6 +35,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into, open_store
 from cloud_worker.releases.rollback import whole_release
 from cloud_worker.state.overrides import Action, Hand, Hands
+from cloud_worker.state.states import ReleaseState
 from router.core.domain.task import Mode, Task
 from router.core.errors import ReleaseError, UnknownTaskError
 from router.io.table import show_table
@@ -94,7 +95,7 @@ class Operator:
         """
         wanted = self._known(task)
         manifest = whole_release(self._store, self._publisher, task, release)
-        if {row.number: row.state for row in self._store.releases(task)}[release] == "building":
+        if {row.number: row.state for row in self._store.releases(task)}[release] is ReleaseState.BUILDING:
             raise ReleaseError(f"release {release} of task {task!r} is not finished")
         return Certificates(self._store, self._publisher).why_fallen(manifest, wanted)
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Connection, Engine, Float, MetaData, String, Table, Text, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
+from cloud_worker.state.schema import LIVES, SPANS
 from cloud_worker.state.store import Device
 from cloud_worker.state.stored_values import read_as
 from router.core.certification.missing_rows import Spans
@@ -34,22 +34,6 @@ MOST_LIVES = 16  # of one device that are remembered
 MARGIN_SECONDS = 60.0  # by which a device's clock may be wrong
 LEAST_TOLD_SECONDS = 60.0
 
-_METADATA = MetaData()
-_LIVES = Table(
-    "device_lives",
-    _METADATA,
-    Column("device", String(200), primary_key=True),
-    Column("life", String(64), primary_key=True),
-    Column("last_seen", Float, nullable=False),
-    Column("report", Text),
-)
-_TWINS = Table(
-    "twins",
-    _METADATA,
-    Column("device", String(200), primary_key=True),
-    Column("began", Float, primary_key=True),
-    Column("until", Float, nullable=False),
-)
 _REPORT = TypeAdapter(DeviceReport)
 
 
@@ -76,12 +60,9 @@ class Lives:
     """Of one fleet, beside the rest of its state."""
 
     def __init__(self, engine: Engine, told_seconds: float = LEAST_TOLD_SECONDS) -> None:
-        """Make the tables that are missing; after a proof twins are told of for ``told_seconds``, a minute at least."""
+        """Keep them in ``engine``; after a proof twins are told of for ``told_seconds``, a minute at least."""
         self._engine = engine
         self._told_seconds = max(told_seconds, LEAST_TOLD_SECONDS)
-        with engine.begin() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
 
     def meet(self, device: Device, report: DeviceReport, now: float) -> Met:
         """Look at a report before it is kept.
@@ -104,7 +85,7 @@ class Lives:
 
     def are_twins(self, device: str, now: float) -> bool:
         """Whether two agents report under a device's name at Unix time ``now`` in seconds."""
-        query = select(_TWINS.c.until).where(_TWINS.c.device == device, _TWINS.c.until > now).limit(1)
+        query = select(SPANS.c.until).where(SPANS.c.device == device, SPANS.c.until > now).limit(1)
         with self._engine.connect() as connection:
             return connection.execute(query).first() is not None
 
@@ -112,21 +93,21 @@ class Lives:
         """From when until when each device had twins, in Unix seconds."""
         found: dict[str, list[tuple[float, float]]] = {}
         with self._engine.connect() as connection:
-            for row in connection.execute(select(_TWINS).order_by(_TWINS.c.began)):
+            for row in connection.execute(select(SPANS).order_by(SPANS.c.began)):
                 found.setdefault(row.device, []).append((row.began, row.until))
         return {device: tuple(spans) for device, spans in found.items()}
 
     def forget(self, device: str) -> None:
         """Forget the lives of a device that was removed; when it had twins stays, for its rows stay."""
         with self._engine.begin() as connection:
-            connection.execute(delete(_LIVES).where(_LIVES.c.device == device))
+            connection.execute(delete(LIVES).where(LIVES.c.device == device))
 
     def _changed(self, device: Device, last: DeviceReport, report: DeviceReport, now: float) -> Met:
         """Another life reports than did before."""
         with self._engine.begin() as connection:
-            mine = _LIVES.c.device == device.id
+            mine = LIVES.c.device == device.id
             _keep(connection, device.id, last.life, device.last_seen, _REPORT.dump_json(last).decode())
-            known = connection.execute(select(_LIVES).where(mine, _LIVES.c.life == report.life)).first()
+            known = connection.execute(select(LIVES).where(mine, LIVES.c.life == report.life)).first()
             if known is None:
                 _keep(connection, device.id, report.life, now, None)
                 _sweep(connection, device.id)
@@ -140,32 +121,32 @@ class Lives:
         return Met(before, now - device.last_seen, self._lasts(connection, device.id, now))
 
     def _lasts(self, connection: Connection, device: str, now: float) -> bool:
-        query = select(_TWINS.c.until).where(_TWINS.c.device == device, _TWINS.c.until > now).limit(1)
+        query = select(SPANS.c.until).where(SPANS.c.device == device, SPANS.c.until > now).limit(1)
         return connection.execute(query).first() is not None
 
     def _proved(self, connection: Connection, device: str, since: float, now: float) -> bool:
         """Keep that two agents were there since Unix time ``since`` in seconds; whether that is told anew."""
         until = now + self._told_seconds
-        mine = (_TWINS.c.device == device, _TWINS.c.until >= since - MARGIN_SECONDS)
-        lasting = connection.execute(select(_TWINS).where(*mine).order_by(_TWINS.c.began.desc()).limit(1)).first()
+        mine = (SPANS.c.device == device, SPANS.c.until >= since - MARGIN_SECONDS)
+        lasting = connection.execute(select(SPANS).where(*mine).order_by(SPANS.c.began.desc()).limit(1)).first()
         if lasting is None:
-            connection.execute(insert(_TWINS).values(device=device, began=since - MARGIN_SECONDS, until=until))
+            connection.execute(insert(SPANS).values(device=device, began=since - MARGIN_SECONDS, until=until))
             return True
-        same = (_TWINS.c.device == device, _TWINS.c.began == lasting.began)
-        connection.execute(update(_TWINS).where(*same).values(until=until))
+        same = (SPANS.c.device == device, SPANS.c.began == lasting.began)
+        connection.execute(update(SPANS).where(*same).values(until=until))
         return bool(lasting.until <= now)
 
 
 def _keep(connection: Connection, device: str, life: str, last_seen: float, report: str | None) -> None:
     """Note what a life reported last, at Unix time ``last_seen`` in seconds."""
     values = {"last_seen": last_seen, "report": report}
-    mine = (_LIVES.c.device == device, _LIVES.c.life == life)
-    if not connection.execute(update(_LIVES).where(*mine).values(**values)).rowcount:
-        connection.execute(insert(_LIVES).values(device=device, life=life, **values))
+    mine = (LIVES.c.device == device, LIVES.c.life == life)
+    if not connection.execute(update(LIVES).where(*mine).values(**values)).rowcount:
+        connection.execute(insert(LIVES).values(device=device, life=life, **values))
 
 
 def _sweep(connection: Connection, device: str) -> None:
     """Forget the lives that were heard longest ago."""
-    kept = select(_LIVES.c.life).where(_LIVES.c.device == device).order_by(_LIVES.c.last_seen.desc()).limit(MOST_LIVES)
+    kept = select(LIVES.c.life).where(LIVES.c.device == device).order_by(LIVES.c.last_seen.desc()).limit(MOST_LIVES)
     lives = [row.life for row in connection.execute(kept)]
-    connection.execute(delete(_LIVES).where(_LIVES.c.device == device, _LIVES.c.life.not_in(lives)))
+    connection.execute(delete(LIVES).where(LIVES.c.device == device, LIVES.c.life.not_in(lives)))

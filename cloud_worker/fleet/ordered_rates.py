@@ -10,24 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from sqlalchemy import Column, Engine, Float, MetaData, String, Table, delete, insert, select
+from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
+from cloud_worker.state.schema import RATES
 from cloud_worker.state.store import Device
 from router.core.policy.exploration import Ordered
 
 MOST_KEPT = 64  # of a device and task
 
-_METADATA = MetaData()
-_RATES = Table(
-    "ordered_rates",
-    _METADATA,
-    Column("device", String(200), primary_key=True),
-    Column("task", String(200), primary_key=True),
-    Column("since", Float, primary_key=True),
-    Column("rate", Float, nullable=False),
-)
 
 Rates = Mapping[str, tuple[Ordered, ...]]  # by task, oldest first
 
@@ -36,17 +27,15 @@ class OrderedRates:
     """These rates, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the table if it is missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_RATES, if_not_exists=True))
 
     def of(self, device: str) -> Rates:
         """What a device was told of each task; of no task where it never reported."""
-        query = select(_RATES.c.task, _RATES.c.since, _RATES.c.rate).where(_RATES.c.device == device)
+        query = select(RATES.c.task, RATES.c.since, RATES.c.rate).where(RATES.c.device == device)
         found: dict[str, list[Ordered]] = {}
         with self._engine.connect() as connection:
-            for task, since, rate in connection.execute(query.order_by(_RATES.c.since)):
+            for task, since, rate in connection.execute(query.order_by(RATES.c.since)):
                 found.setdefault(task, []).append(Ordered(since, rate))
         return {task: tuple(ordered) for task, ordered in found.items()}
 
@@ -66,17 +55,21 @@ class OrderedRates:
         try:
             with self._engine.begin() as connection:
                 rows = [{"device": device, "task": task, "since": at, "rate": rate} for task, rate in new.items()]
-                connection.execute(insert(_RATES), rows)
+                connection.execute(insert(RATES), rows)
                 for task, since in old:
-                    mine = (_RATES.c.device == device, _RATES.c.task == task, _RATES.c.since == since)
-                    connection.execute(delete(_RATES).where(*mine))
+                    mine = (
+                        RATES.c.device == device,
+                        RATES.c.task == task,
+                        RATES.c.since == since,
+                    )
+                    connection.execute(delete(RATES).where(*mine))
         except IntegrityError:
             pass  # another gateway told it in the same moment
 
     def take_over(self, devices: Callable[[], Iterable[Device]]) -> None:
         """Begin with what devices said last, in a store of a version that noted no orders; else ask for none."""
         with self._engine.connect() as connection:
-            if connection.execute(select(_RATES.c.device).limit(1)).first() is not None:
+            if connection.execute(select(RATES.c.device).limit(1)).first() is not None:
                 return
         said = {
             (one.id, task.task): {"since": one.first_seen, "rate": task.exploration}
@@ -88,11 +81,11 @@ class OrderedRates:
         try:
             with self._engine.begin() as connection:
                 if rows:
-                    connection.execute(insert(_RATES), rows)
+                    connection.execute(insert(RATES), rows)
         except IntegrityError:
             pass  # another gateway does the same
 
     def forget(self, device: str) -> None:
         """Drop all that a device was told."""
         with self._engine.begin() as connection:
-            connection.execute(delete(_RATES).where(_RATES.c.device == device))
+            connection.execute(delete(RATES).where(RATES.c.device == device))

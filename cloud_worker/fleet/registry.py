@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import threading
 
-from sqlalchemy import Column, MetaData, String, Table, delete, func, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.ordered_rates import OrderedRates
-from cloud_worker.state.store import DEVICES, Device, Store
+from cloud_worker.state.schema import DEVICES, USED
+from cloud_worker.state.store import Device, Store
 from router.core.errors import BadInputError, NotPossibleError
 from router.core.release.orders import is_device_name
 from router.transport.server import ANONYMOUS
 
 SILENT_SECONDS = 30 * 86_400.0
-
-_METADATA = MetaData()
-_USED = Table("used_devices", _METADATA, Column("device", String(200), primary_key=True))
 
 
 class Registry:
@@ -38,8 +35,6 @@ class Registry:
         self._lives = Lives(store.engine)
         self._known_used: set[str] = set()
         self._joining = threading.Lock()
-        with store.engine.begin() as connection:
-            connection.execute(CreateTable(_USED, if_not_exists=True))
 
     def admit(self, name: str, now: float) -> Device:
         """The device of a name, which joins with its first report, at Unix time ``now`` in seconds.
@@ -65,7 +60,7 @@ class Registry:
             return
         try:
             with self._store.engine.begin() as connection:
-                connection.execute(insert(_USED).values(device=name))
+                connection.execute(insert(USED).values(device=name))
         except IntegrityError:
             pass  # it was in use before
         self._known_used.add(name)
@@ -77,7 +72,7 @@ class Registry:
 
     def in_use_since(self, at: float) -> int:
         """How many devices have reported since Unix time ``at`` in seconds, of those in use."""
-        used = DEVICES.c.id.in_(select(_USED.c.device))
+        used = DEVICES.c.id.in_(select(USED.c.device))
         count = select(func.count()).select_from(DEVICES).where(used, DEVICES.c.last_seen >= at)
         with self._store.engine.connect() as connection:
             return int(connection.execute(count).scalar_one())
@@ -85,7 +80,7 @@ class Registry:
     def _give_place(self, now: float) -> bool:
         """Drop one device for another; whether one could be dropped."""
         oldest = select(DEVICES.c.id).order_by(DEVICES.c.last_seen).limit(1)
-        never_used = oldest.where(DEVICES.c.id.not_in(select(_USED.c.device)))
+        never_used = oldest.where(DEVICES.c.id.not_in(select(USED.c.device)))
         silent = oldest.where(DEVICES.c.last_seen < now - SILENT_SECONDS)
         with self._store.engine.begin() as connection:
             gone = connection.execute(never_used).scalar() or connection.execute(silent).scalar()
@@ -98,7 +93,7 @@ class Registry:
         """Forget a device and all that it was told; whether there was one. If it comes back, it is a new one."""
         found = self._store.remove_device(name)
         with self._store.engine.begin() as connection:
-            connection.execute(delete(_USED).where(_USED.c.device == name))
+            connection.execute(delete(USED).where(USED.c.device == name))
         self._known_used.discard(name)
         self._rates.forget(name)
         self._lives.forget(name)

@@ -13,24 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Engine, Float, MetaData, String, Table, insert, select, update
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Engine, insert, select, update
 
+from cloud_worker.state.schema import TURNED_AWAY
 from router.core.visible_text import in_line
 
 WRITE_SECONDS = 1.0
 _MOST_SHOWN = 64  # characters of a name
-
-_METADATA = MetaData()
-_TURNED_AWAY = Table(
-    "turned_away",
-    _METADATA,
-    Column("what", String(20), primary_key=True),
-    Column("times", BigInteger, nullable=False),
-    Column("last", String(200), nullable=False),
-    Column("at", Float, nullable=False),
-    Column("why", String(200), nullable=False),
-)
 
 
 class What(StrEnum):
@@ -54,13 +43,11 @@ class TurnedAway:
     """Of one fleet, beside the rest of its state."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
-        """Make the table if it is missing; ``clock`` tells Unix time in seconds."""
+        """Keep it in the database of ``engine``; ``clock`` tells Unix time in seconds."""
         self._engine, self._clock = engine, clock
         self._lock = threading.Lock()
         self._waiting: dict[What, Turned] = {}
         self._written_at = 0.0
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_TURNED_AWAY, if_not_exists=True))
 
     def add(self, what: What, name: str, why: str = "", times: int = 1) -> None:
         """Count what was turned away ``times``; the last of them had this name."""
@@ -75,7 +62,7 @@ class TurnedAway:
     def all(self) -> dict[str, Turned]:
         """All that was written down, by what it is."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(_TURNED_AWAY)).all()
+            rows = connection.execute(select(TURNED_AWAY)).all()
         known = {row.what: Turned(row.times, row.last, row.at, row.why) for row in rows}
         return {what.value: known.get(what.value, Turned()) for what in What}
 
@@ -89,11 +76,11 @@ class TurnedAway:
     def _write(self, now: float) -> None:
         with self._engine.begin() as connection:
             for what, turned in self._waiting.items():
-                row, columns = (_TURNED_AWAY.c.what == what.value), _TURNED_AWAY.c
+                row, columns = (TURNED_AWAY.c.what == what.value), TURNED_AWAY.c
                 values = {"last": turned.last, "at": turned.at, "why": turned.why}
-                more = update(_TURNED_AWAY).where(row).values(times=columns.times + turned.times, **values)
+                more = update(TURNED_AWAY).where(row).values(times=columns.times + turned.times, **values)
                 if not connection.execute(more).rowcount:
-                    connection.execute(insert(_TURNED_AWAY).values(what=what.value, times=turned.times, **values))
+                    connection.execute(insert(TURNED_AWAY).values(what=what.value, times=turned.times, **values))
         self._waiting, self._written_at = {}, now
 
 

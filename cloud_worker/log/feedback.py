@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, Text, delete, insert, select
+from sqlalchemy import Engine, delete, insert, select
 
-from cloud_worker.state.engine import make_tables
+from cloud_worker.state.schema import FEEDBACK
 from router.core.domain.feedback import Allowance, Feedback, Opinion, check_feedback, unknown_answer
 from router.core.domain.query import Tier
 from router.core.domain.record import Record, may_certify
@@ -31,28 +31,6 @@ if TYPE_CHECKING:  # pyarrow: half a second, which commands that only read feedb
     from cloud_worker.log.distillation_log import DistillationLog
     from cloud_worker.log.spool import Spool
 
-_METADATA = MetaData()
-_FEEDBACK = Table(
-    "feedback",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("caller", String(200), primary_key=True),
-    Column("query_id", String(64), primary_key=True),
-    Column("teacher_version", String(200), nullable=False),
-    Column("opinion", String(10), nullable=False),
-    Column("correction", Text, nullable=False),
-    Column("comment", Text, nullable=False),
-    Column("tier", String(10), nullable=False),
-    Column("release", Integer, nullable=False),
-    Column("answer", Text, nullable=False),
-    Column("drawn", Boolean, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("given_at", Float, nullable=False),
-    Column("review", String(10), nullable=False),
-    Column("label", Text, nullable=False),
-    Column("reviewed_by", String(200), nullable=False),
-    Column("reviewed_at", Float, nullable=False),
-)
 
 MOST_KEPT = 4096  # characters of an answer that was spoken of
 ACCEPTED, DISMISSED = "accepted", "dismissed"
@@ -105,19 +83,18 @@ class Feedbacks:
     """What was said of every task's answers."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the table if it is missing in the store behind ``engine``."""
+        """Keep it in the database of ``engine``."""
         self._engine = engine
-        make_tables(engine, [_FEEDBACK])
 
     def keep(self, given: Given) -> None:
         """Keep feedback, in place of what the same caller said of the same query."""
         with self._engine.begin() as connection:
-            connection.execute(delete(_FEEDBACK).where(*_is(given.task, given.caller, given.query_id)))
-            connection.execute(insert(_FEEDBACK).values(**asdict(given)))
+            connection.execute(delete(FEEDBACK).where(*_is(given.task, given.caller, given.query_id)))
+            connection.execute(insert(FEEDBACK).values(**asdict(given)))
 
     def of(self, task: str) -> list[Given]:
         """What was said of a task's answers, oldest first."""
-        query = select(_FEEDBACK).where(_FEEDBACK.c.task == task).order_by(_FEEDBACK.c.given_at)
+        query = select(FEEDBACK).where(FEEDBACK.c.task == task).order_by(FEEDBACK.c.given_at)
         with self._engine.connect() as connection:
             return [_given(row) for row in connection.execute(query)]
 
@@ -147,9 +124,9 @@ class Feedbacks:
         """
         if not caller and not subject:
             raise ValueError("name a caller or a subject")
-        which = _FEEDBACK.c.caller == caller if caller else _FEEDBACK.c.subject == subject
+        which = FEEDBACK.c.caller == caller if caller else FEEDBACK.c.subject == subject
         with self._engine.begin() as connection:
-            return int(connection.execute(delete(_FEEDBACK).where(which)).rowcount)
+            return int(connection.execute(delete(FEEDBACK).where(which)).rowcount)
 
 
 class FeedbackTaker:
@@ -242,7 +219,7 @@ def _kept(answer: str) -> str:
 
 
 def _is(task: str, caller: str, query_id: str) -> tuple[Any, ...]:
-    return (_FEEDBACK.c.task == task, _FEEDBACK.c.caller == caller, _FEEDBACK.c.query_id == query_id)
+    return (FEEDBACK.c.task == task, FEEDBACK.c.caller == caller, FEEDBACK.c.query_id == query_id)
 
 
 def _given(row: Any) -> Given:

@@ -18,11 +18,11 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, Text, func, insert, select, update
+from sqlalchemy import Engine, func, insert, select, update
 
 from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.word_features import WordHead
-from cloud_worker.state.engine import make_tables
+from cloud_worker.state.schema import POLICIES
 from cloud_worker.state.store import Store
 from router.core.domain.task import Mode, Task
 from router.core.policy.pool_routing import PoolPolicy
@@ -30,25 +30,6 @@ from router.core.statistics.e_process import attempt_alpha
 
 LOOK_SECONDS = 2.0  # between two looks of a gateway
 
-_METADATA = MetaData()
-_POLICIES = Table(
-    "pool_policies",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, nullable=False),
-    Column("reference_version", String(200), nullable=False),
-    Column("state", String(20), nullable=False),
-    Column("policy", Text, nullable=False),
-    Column("rate", Float, nullable=False),
-    Column("patience", Integer, nullable=False),
-    Column("rows", Integer, nullable=False),
-    Column("freeze", Integer, nullable=False),
-    Column("served_after", Integer, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("figures", Text, nullable=False),
-)
 _POLICY = TypeAdapter(PoolPolicy)
 _ROUNDING = 1e-12
 
@@ -167,19 +148,16 @@ class PoolPolicies:
     def __init__(self, engine: Engine, attempts: PoolAttempts | None = None) -> None:
         """Keep them in ``engine``'s database, and their numbers in ``attempts`` too, as whoever adds any must."""
         self._engine, self._attempts = engine, attempts
-        make_tables(engine, [_POLICIES])
         if attempts is not None:  # a store may be older than they are
             with engine.connect() as connection:
-                last = select(_POLICIES.c.task, func.max(_POLICIES.c.number)).group_by(_POLICIES.c.task)
+                last = select(POLICIES.c.task, func.max(POLICIES.c.number)).group_by(POLICIES.c.task)
                 for task, number in connection.execute(last):
                     attempts.spend(task, number)
 
     def next_number(self, task: Task) -> int:
         """A number that no policy of the task has had, also before the database was lost and made anew."""
         with self._engine.connect() as connection:
-            last = connection.execute(
-                select(func.max(_POLICIES.c.number)).where(_POLICIES.c.task == task.name)
-            ).scalar()
+            last = connection.execute(select(func.max(POLICIES.c.number)).where(POLICIES.c.task == task.name)).scalar()
         return max(int(last or 0), 0 if self._attempts is None else self._attempts.of(task.name)) + 1
 
     def add(self, stored: StoredPolicy) -> None:
@@ -187,33 +165,33 @@ class PoolPolicies:
         if self._attempts is not None:
             self._attempts.spend(stored.task, stored.number)
         with self._engine.begin() as connection:
-            connection.execute(insert(_POLICIES).values(**_columns(stored)))
+            connection.execute(insert(POLICIES).values(**_columns(stored)))
 
     def change(self, stored: StoredPolicy, state: Standing, note: str = "", served_after: int | None = None) -> None:
         """Let a policy stand elsewhere, as ``stored`` is now; one that serves takes the place of the one before."""
         with self._engine.begin() as connection:
             if state is Standing.SERVING:
                 connection.execute(
-                    update(_POLICIES)
-                    .where(_POLICIES.c.task == stored.task, _POLICIES.c.state == Standing.SERVING.value)
+                    update(POLICIES)
+                    .where(POLICIES.c.task == stored.task, POLICIES.c.state == Standing.SERVING.value)
                     .values(state=Standing.RETIRED.value)
                 )
             after = stored.served_after if served_after is None else served_after
             policy = _columns(stored)["policy"]
             values = {"state": state.value, "note": note, "served_after": after, "policy": policy}
-            connection.execute(update(_POLICIES).where(*_is(stored)).values(**values))
+            connection.execute(update(POLICIES).where(*_is(stored)).values(**values))
 
     def tell(self, stored: StoredPolicy, figures: PoolFigures) -> None:
         """Keep what the rows say of a policy now."""
         with self._engine.begin() as connection:
             values = {"figures": TypeAdapter(PoolFigures).dump_json(figures).decode()}
-            connection.execute(update(_POLICIES).where(*_is(stored)).values(**values))
+            connection.execute(update(POLICIES).where(*_is(stored)).values(**values))
 
     def of(self, task: Task) -> list[StoredPolicy]:
         """Those of the task's present version, oldest first."""
-        mine = (_POLICIES.c.task == task.name) & (_POLICIES.c.version == task.version)
+        mine = (POLICIES.c.task == task.name) & (POLICIES.c.version == task.version)
         with self._engine.connect() as connection:
-            rows = connection.execute(select(_POLICIES).where(mine).order_by(_POLICIES.c.number))
+            rows = connection.execute(select(POLICIES).where(mine).order_by(POLICIES.c.number))
             return [_stored(dict(row._mapping)) for row in rows]
 
     def serving(self, task: Task) -> StoredPolicy | None:
@@ -246,7 +224,7 @@ class Serving:
 
 
 def _is(stored: StoredPolicy) -> tuple[Any, Any]:
-    return _POLICIES.c.task == stored.task, _POLICIES.c.number == stored.number
+    return POLICIES.c.task == stored.task, POLICIES.c.number == stored.number
 
 
 def _columns(stored: StoredPolicy) -> dict[str, Any]:

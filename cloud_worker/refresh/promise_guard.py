@@ -51,11 +51,12 @@ from router.core.learning.training_rows import current, version_in_force
 from router.core.monitoring.exploration_check import Hour, expected, is_blind
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import Manifest
+from router.core.release.orders import Watch
 from router.core.statistics.threshold_planning import NEVER
 
 log = logging.getLogger(__name__)
 
-QUIET, BLIND, UNPROVEN = "quiet", "blind", "unproven"
+QUIET, BLIND, UNPROVEN = Watch.QUIET, Watch.BLIND, Watch.UNPROVEN
 LOOK_SECONDS = 30.0  # between two looks when nothing new comes
 HOUR_SECONDS = 3600.0
 ON_THE_WAY_SECONDS = 120.0  # what was drawn since may still come
@@ -267,7 +268,7 @@ class Guard:
         cold = self._task.exploration.cold  # costs nothing now, since everything escalates
         self._around.store.update_task(self._task.name, watch=ALARMED, rows_at_refresh=0, exploration=cold)
 
-    def _roll_back(self, wanted: Manifest, watch: str) -> None:
+    def _roll_back(self, wanted: Manifest, watch: Watch) -> None:
         rate = exploration_at_rest(self._task, Champion(wanted.number if wanted.student is not None else 0))
         around = self._around
         roll_back(around.store, around.publisher, self._task, wanted.number, watch=watch, exploration=rate)
@@ -275,7 +276,7 @@ class Guard:
     def _numbers_of(self, manifest: Manifest) -> frozenset[int]:
         """Every number under which this content served at this threshold."""
         rows = self._around.store.releases(self._task.name)
-        served = [row.number for row in rows if row.state in {"champion", "retired"}]
+        served = [row.number for row in rows if row.state.has_served]
         manifests = [self._manifest(number) for number in served]
         return frozenset(one.number for one in manifests if one is not None and is_same_release(one, manifest))
 

@@ -15,12 +15,11 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,8 +33,8 @@ from cloud_worker.refresh.reference_consistency import AskAgain
 from cloud_worker.refresh.task_context import Room, pace_of, settle_losses
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
-from cloud_worker.releases.rollback import facts_of
 from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.states import Phase, ReleaseState
 from cloud_worker.state.store import ReleaseRow, TaskState
 from cloud_worker.state.task_figures import Waiting
 from cloud_worker.training.auxiliary_data import beside_of
@@ -64,6 +63,7 @@ from router.core.learning.reliability import reliability_curve
 from router.core.learning.training_rows import Key, current, version_in_force, weights_of
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import Golden, Lineage, Manifest
+from router.core.release.orders import Watch
 from router.core.statistics.threshold_planning import NEVER, Point, Situation
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class RefreshLoop:
             log.exception("refresh of task %s failed", name)
             self._store.reject_unfinished(name, UNFINISHED)
             note = {"phase_note": f"{FAILED}{reason_of(error)}"}
-        phase = "idle" if room.trial is None else "waiting"
+        phase = Phase.IDLE if room.trial is None else Phase.WAITING
         self._store.update_task(name, phase=phase, rows_seen=len(room.rows), log_version_seen=version, **note)
 
     def _guard(self, room: Room) -> None:
@@ -181,7 +181,7 @@ class RefreshLoop:
             self._store.update_task(name, phase_note=refusal)
             return
         begun = {"rows_at_refresh": self._pace.in_vain(len(taught)), "refreshed_at": time.time()}
-        self._store.update_task(name, phase="fitting", phase_note="", phase_progress=0.0, **begun)
+        self._store.update_task(name, phase=Phase.FITTING, phase_note="", phase_progress=0.0, **begun)
         self._lineages.hold_judge(room.task, judged_by(room.task, room.judging))
         settings = self._config.refresh
         recipe = Recipe(
@@ -196,7 +196,7 @@ class RefreshLoop:
         if fitted is None or not fitted.rows:
             self._store.update_task(name, phase_note="too few rows to teach a student")
             return
-        self._store.update_task(name, phase="judging", phase_progress=0.0)
+        self._store.update_task(name, phase=Phase.JUDGING, phase_progress=0.0)
         state = self._store.task_state(name)
         manifest, points = self._calibrated(room, fitted, state, len(taught), rows)
         trial = self._trial(room, manifest, points, waiting_share(room.task, rows, self._serving(room.task))[1])
@@ -248,13 +248,12 @@ class RefreshLoop:
         name, number, attempt = room.task.name, manifest.number, manifest.lineage.attempt
         # First what may not happen twice: an attempt spends assurance, and a number is never used again.
         self._store.update_task(name, attempt=attempt)
-        self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
+        self._store.add_release(ReleaseRow(name, number, ReleaseState.BUILDING, "", manifest.created_at))
         drafted = self._draft(room, fitted, manifest)
-        note = {"rate": trial.rate, "patience": trial.patience, "points": [astuple(point) for point in trial.points]}
-        note |= {"remark": fitted.remark}
-        self._store.update_release(name, number, state="waiting", manifest_sha256=drafted, note=json.dumps(note))
+        tried = {"rate": trial.rate, "patience": trial.patience, "points": trial.points, "remark": fitted.remark}
+        self._store.update_release(name, number, state=ReleaseState.WAITING, manifest_sha256=drafted, **tried)
         room.trial, room.remark = trial, fitted.remark
-        self._store.update_task(name, phase="waiting", phase_progress=0.0, exploration=trial.rate)
+        self._store.update_task(name, phase=Phase.WAITING, phase_progress=0.0, exploration=trial.rate)
 
     def _draft(self, room: Room, fitted: Fitted, manifest: Manifest) -> str:
         """Write the challenger's folder, open its student, and return its manifest's SHA-256."""
@@ -302,7 +301,7 @@ class RefreshLoop:
     def _promote(self, room: Room, trial: Trial) -> None:
         """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
         name = room.task.name
-        self._store.update_task(name, phase="publishing")
+        self._store.update_task(name, phase=Phase.PUBLISHING)
         threshold = trial.certified()
         certificate = trial.certificate(self._store.task_state(name).attempt)
         manifest = self._publisher.manifest(name, trial.number)
@@ -313,18 +312,18 @@ class RefreshLoop:
         if trial.has_served or trial.number < self._store.task_state(name).champion:  # devices go by numbers that grow
             number = self._store.next_release(name)
             manifest = replace(manifest, number=number, content=trial.number, created_at=time.time())
-            self._store.add_release(ReleaseRow(name, number, "building", "", manifest.created_at))
+            self._store.add_release(ReleaseRow(name, number, ReleaseState.BUILDING, "", manifest.created_at))
             digest = self._publisher.republish(manifest, trial.number, golden)
             if not trial.has_served:
-                self._store.update_release(name, trial.number, state="retired")
+                self._store.update_release(name, trial.number, state=ReleaseState.RETIRED)
         else:
             number, digest = trial.number, self._publisher.amend(manifest, golden)
         trial.serving = threshold
         trial.rate = rate_once_served(room.task, [record for _, record in room.current()], trial)
-        classes = [asdict(one) for one in figures_of(trial.looks, threshold)]
-        note = json.dumps({"local_share": trial.kept(threshold), "remark": room.remark, "classes": classes})
-        self._store.update_release(name, number, note=note)
-        self._store.promote(name, number, digest, exploration=trial.rate, watch="quiet")
+        classes = figures_of(trial.looks, threshold)
+        kept = trial.kept(threshold)
+        self._store.update_release(name, number, local_share=kept, remark=room.remark, classes=classes)
+        self._store.promote(name, number, digest, exploration=trial.rate, watch=Watch.QUIET)
         self._store.update_task(name, rows_at_refresh=manifest.lineage.rows)
         log.info("task %s: release %d certified on %d rows", name, number, trial.rows)
 
@@ -338,7 +337,7 @@ class RefreshLoop:
 
     def _reject(self, room: Room, trial: Trial, reason: str) -> None:
         name = room.task.name
-        self._store.update_release(name, trial.number, state="rejected", note=reason)
+        self._store.update_release(name, trial.number, state=ReleaseState.REJECTED, reason=reason)
         self._store.update_task(name, phase_note=f"release {trial.number} rejected: {reason}")
         self._rest(room)
 
@@ -353,39 +352,40 @@ class RefreshLoop:
         name = room.task.name
         room.read(self._log, self._log.last_batch())
         releases = self._store.releases(name)
-        waiting = [row for row in releases if row.state == "waiting"]
+        waiting = [row for row in releases if row.state is ReleaseState.WAITING]
         self._store.reject_unfinished(name, UNFINISHED)
         for row in waiting[:-1]:
-            self._store.update_release(name, row.number, state="rejected", note=UNFINISHED)
+            self._store.update_release(name, row.number, state=ReleaseState.REJECTED, reason=UNFINISHED)
         try:
             if waiting:
                 self._go_on(room, waiting[-1])
         except (HeadraceError, OSError, ValueError, KeyError) as error:
             log.exception("release %d of task %s can't be taken up", waiting[-1].number, name)
-            note = f"can't be taken up: {reason_of(error)}"
-            self._store.update_release(name, waiting[-1].number, state="rejected", note=note)
+            reason = f"can't be taken up: {reason_of(error)}"
+            self._store.update_release(name, waiting[-1].number, state=ReleaseState.REJECTED, reason=reason)
             room.trial = None
         if room.trial is None:
             failed = self._store.task_state(name).phase_note.startswith(FAILED)
             again = {"rows_at_refresh": 0, "log_version_seen": -1} if failed else {}  # whoever mended it has waited
-            self._store.update_task(name, phase="idle", phase_progress=0.0, **again)
+            self._store.update_task(name, phase=Phase.IDLE, phase_progress=0.0, **again)
             self._rest(room)
 
     def _go_on(self, room: Room, row: ReleaseRow) -> None:
-        name, number, proved = room.task.name, row.number, json.loads(row.note)
+        name, number = room.task.name, row.number
+        if row.rate is None or row.patience is None or not row.points:
+            raise ReleaseError("what it was to prove is not known")
         manifest = self._publisher.manifest(name, number)
         why = why_made_for_another(manifest, room.task, self._lineages.judge(name, room.task.version))
         if why:
             raise ReleaseError(why)
         room.student = self._publisher.student(name, number, manifest)
-        points = tuple(Point(*point) for point in proved["points"])
-        trial = self._trial(room, manifest, points, proved["rate"])
-        room.trial = replace(trial, freeze=manifest.lineage.log_version, patience=proved["patience"])
-        room.remark = proved.get("remark", "")
+        trial = self._trial(room, manifest, row.points, row.rate)
+        room.trial = replace(trial, freeze=manifest.lineage.log_version, patience=row.patience)
+        room.remark = row.remark
         looked = self._store.spent_by(name, number)
         seen = [record for _, record in room.rows if record.key in looked and record.covered]
         room.trial.take_up(seen, room.student, room.judging)
-        self._store.update_task(name, phase="waiting", exploration=room.trial.rate)
+        self._store.update_task(name, phase=Phase.WAITING, exploration=room.trial.rate)
 
     def _trial(self, room: Room, manifest: Manifest, points: tuple[Point, ...], rate: float) -> Trial:
         attempt = manifest.lineage.attempt
@@ -395,6 +395,6 @@ class RefreshLoop:
         """What serves: nothing while none may keep anything."""
         if self._store.task_state(task.name).watch != ALARMED:
             for row in self._store.releases(task.name):
-                if row.state == "champion" and "local_share" in facts_of(row):
-                    return Champion(row.number, float(facts_of(row)["local_share"]))
+                if row.state is ReleaseState.CHAMPION and row.local_share is not None:
+                    return Champion(row.number, row.local_share)
         return Champion()

@@ -9,8 +9,10 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.rollback import facts_of, is_same_release
+from cloud_worker.releases.rollback import is_same_release
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import ReleaseRow, Store, TaskState
@@ -50,13 +52,13 @@ class Certificates:
         if why or manifest.student is None:
             return why
         rows = self._store.releases(task.name)
-        if self._has(manifest, rows, "alarmed"):
+        if self._is_content_of(manifest, [row for row in rows if row.alarmed]):
             return BROKEN
-        if self._has(manifest, rows, "lost"):
+        if self._is_content_of(manifest, [row for row in rows if row.lost]):
             return LOST
         if teacher_version:
             return OVERTAKEN if self.is_overtaken(manifest, teacher_version) else ""
-        return str(_noted(rows, manifest.number).get("fallen") or "")
+        return next((row.fallen for row in rows if row.number == manifest.number), "")
 
     def why_nothing_is_kept(self, task: Task, state: TaskState, hand: Hand) -> str:
         """Why the release that serves may keep no answer on a device; empty where it may.
@@ -87,7 +89,8 @@ class Certificates:
 
     def has_alarmed(self, manifest: Manifest) -> bool:
         """Whether the watch over this content, at this threshold or a stricter one, has ever alarmed."""
-        return self._has(manifest, self._store.releases(manifest.task.name), "alarmed")
+        rows = self._store.releases(manifest.task.name)
+        return self._is_content_of(manifest, [row for row in rows if row.alarmed])
 
     def manifest(self, task: str, number: int) -> Manifest | None:
         """Of a release; ``None`` where it can't be read."""
@@ -96,15 +99,14 @@ class Certificates:
         except (OSError, ReleaseError):
             return None
 
-    def _has(self, manifest: Manifest, rows: list[ReleaseRow], fact: str) -> bool:
-        """Whether a fact is noted of this content, at this threshold or a stricter one."""
-        for row in rows:
-            if facts_of(row).get(fact):
-                other = self.manifest(row.task, row.number)
-                same = other is not None and content_of(other) == content_of(manifest)
-                if same and other is not None and other.policy.threshold >= manifest.policy.threshold:
-                    return True
-        return False
+    def _is_content_of(self, manifest: Manifest, rows: Iterable[ReleaseRow]) -> bool:
+        """Whether some of ``rows`` are of the same content, at the same threshold or a stricter one."""
+        others = (self.manifest(row.task, row.number) for row in rows)
+        return any(
+            content_of(other) == content_of(manifest) and other.policy.threshold >= manifest.policy.threshold
+            for other in others
+            if other is not None
+        )
 
     def _is_forced(self, manifest: Manifest, hand: Hand) -> bool:
         """Whether the operator has pinned this very release by force."""
@@ -112,8 +114,3 @@ class Certificates:
             return False
         pinned = self.manifest(manifest.task.name, hand.pinned)
         return pinned is not None and is_same_release(pinned, manifest)
-
-
-def _noted(rows: list[ReleaseRow], number: int) -> dict[str, object]:
-    """What the store has noted of a release; empty where nothing."""
-    return next((facts_of(row) for row in rows if row.number == number), {})

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.rollback import facts_of, is_same_release, whole_release
+from cloud_worker.releases.rollback import is_same_release, whole_release
+from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.certification.certificate_validity import OVERTAKEN, content_of
 from router.core.certification.live_watch import MOST_FORMER, MOST_SINCE, evidence_against
@@ -95,7 +96,7 @@ class Search:
         """Releases that have served, the latest first, each content and threshold once."""
         known: list[Manifest] = []
         for row in reversed(self.store.releases(self.task.name)):
-            if row.state != "retired" or not facts_of(row):
+            if row.state is not ReleaseState.RETIRED or row.local_share is None:
                 continue
             manifest = self._manifest(row)
             if manifest is None or manifest.student is None or any(is_same_release(manifest, one) for one in known):

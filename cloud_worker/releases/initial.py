@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.state.attempts import Left, leave, was_left
+from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Task
 from router.core.errors import HeadraceError
@@ -32,7 +33,7 @@ def publish_first_releases(tasks: Iterable[Task], store: Store, publisher: Publi
             continue
         number, now = store.next_release(task.name), time.time()
         sha256 = _publish(Manifest(task, number, now, Policy(NEVER)), publisher)
-        store.add_release(ReleaseRow(task.name, number, "building", sha256, now, "no student"))
+        store.add_release(ReleaseRow(task.name, number, ReleaseState.BUILDING, sha256, now, "no student"))
         store.promote(task.name, number, sha256)
 
 

@@ -2,7 +2,7 @@
 
 Rules:
  * The file is never changed, made or put aside: one that is damaged is told, for ``open_store`` to mend.
- * Tables that it lacks yet are made in memory, empty.
+ * One of an older version is refused, and told what brings it to this one.
  * What others commit meanwhile is seen.
 """
 
@@ -11,11 +11,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.schema import CreateTable
 
 from cloud_worker.state.engine import BUSY_SECONDS, as_text, is_ours, say, told
 from cloud_worker.state.sqlite_files import is_damaged, is_locked
@@ -35,7 +33,6 @@ def open_to_read(path: Path) -> Engine:
     connection = _opened(path)
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
     event.listen(engine, "do_connect", lambda *_: connection)
-    event.listen(engine, "before_cursor_execute", _in_memory, retval=True)
     event.listen(engine, "handle_error", say)
     return engine
 
@@ -74,13 +71,3 @@ def _ways(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     if not log.exists() or not log.stat().st_size:
         yield "mode=ro&immutable=1", ()
     yield "mode=rw", ("locking_mode=EXCLUSIVE",)  # its index of the log lies in memory: sqlite.org/wal.html#noshm
-
-
-def _in_memory(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, __: bool) -> tuple[str, Any]:
-    """Make a table that is missing where nothing is written."""
-    made = context.compiled.statement if context is not None and context.compiled is not None else None
-    if isinstance(made, CreateTable):
-        known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-        if cursor.execute(known, (made.element.name,)).fetchone() is None:
-            statement = statement.replace("CREATE TABLE", "CREATE TEMPORARY TABLE", 1)
-    return statement, parameters

@@ -6,11 +6,11 @@ Rules:
    pins one by force. What served last stays on the devices, for the time without a cloud.
  * Rows that the log holds by then may have been looked at to certify: they certify no more (``settle``).
  * Seeds are lost: a device hears a new one at its next report.
+ * An empty database on a server is taken for a lost one where releases lie.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -18,18 +18,21 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
-from cloud_worker.config.cloud import FLEET_FILE, CloudConfig
+from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.read_state import DamagedStoreError, open_to_read
 from cloud_worker.state.attempts import Left, leave
-from cloud_worker.state.engine import ANEW
+from cloud_worker.state.engine import ANEW, open_engine
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.store import ReleaseRow, Store
-from router.core.certification.live_watch import ALARMED
+from cloud_worker.state.revisions import has_schema
+from cloud_worker.state.sqlite_files import is_damaged
+from cloud_worker.state.states import ReleaseState
+from cloud_worker.state.store import ReleaseRow, Store, migrate_store
 from router.core.errors import HeadraceError, UnavailableError
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest
+from router.core.release.orders import Watch
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +40,33 @@ LOST = "its state was lost with the fleet's database"
 
 
 def open_store(config: CloudConfig) -> Store:
-    """The store that ``config`` names."""
+    """The store that ``config`` names; ``OperatorError`` where another version of Headrace wrote it."""
     return Store(config.store_url, partial(make_anew, config.releases_folder))
+
+
+def open_at_start(config: CloudConfig) -> Store:
+    """The store that ``config`` names, brought to this version's schema first. Only ``up`` opens it so.
+
+    Raises:
+        OperatorError: A newer version of Headrace wrote it.
+    """
+    file = file_of(config)
+    if file is None or file.is_file():
+        try:
+            migrate_store(config.store_url)
+        except UnavailableError as error:
+            if error.__cause__ is None or not is_damaged(error.__cause__):
+                raise
+    store = open_store(config)
+    if file is None and not store.task_states():
+        _take_up_all(store, config.releases_folder)
+    return store
+
+
+def file_of(config: CloudConfig) -> Path | None:
+    """Where the fleet's database lies, ``None`` of one that a server keeps."""
+    url = make_url(config.store_url)
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def look_into(config: CloudConfig) -> Store:
@@ -47,9 +75,10 @@ def look_into(config: CloudConfig) -> Store:
     One that is damaged, or gone from beside its releases, is made anew, as by ``open_store``; before the first start
     there is an empty one, in memory.
     """
-    file = config.data / FLEET_FILE
-    if config.store.url:
-        return open_store(config)
+    file = file_of(config)
+    if file is None:
+        engine = open_engine(config.store_url)
+        return Store.of(engine) if has_schema(engine) else Store("sqlite://")
     if not os.path.lexists(file) and not config.releases_folder.is_dir():
         return Store("sqlite://")
     try:
@@ -65,12 +94,16 @@ def look_into(config: CloudConfig) -> Store:
 def make_anew(releases: Path, path: Path) -> None:
     """Write the state of a fleet at ``path``, as far as the folder of its ``releases`` tells it."""
     store = Store(URL.create("sqlite", database=str(path)))
+    _take_up_all(store, releases)
+    store.engine.dispose()  # what waits in its write-ahead log comes into the file
+
+
+def _take_up_all(store: Store, releases: Path) -> None:
     folders = sorted(folder for folder in releases.iterdir() if folder.is_dir()) if releases.is_dir() else []
     for folder in folders:
         numbers = sorted(int(one.name) for one in folder.iterdir() if one.name.isascii() and one.name.isdigit())
         if numbers:
             _take_up(store, Publisher(releases), folder.name, numbers)
-    store.engine.dispose()  # what waits in its write-ahead log comes into the file
 
 
 def _take_up(store: Store, publisher: Publisher, name: str, numbers: list[int]) -> None:
@@ -81,8 +114,11 @@ def _take_up(store: Store, publisher: Publisher, name: str, numbers: list[int]) 
     for number, manifest in found.items():
         sha256 = "" if manifest is None else _digest(publisher, name, number)
         made = 0.0 if manifest is None else manifest.created_at
-        state, note = ("retired", json.dumps({"lost": True})) if number in served else ("rejected", LOST)
-        store.add_release(ReleaseRow(name, number, state, sha256, made, note))
+        if number in served:
+            row = ReleaseRow(name, number, ReleaseState.RETIRED, sha256, made, lost=True)
+        else:
+            row = ReleaseRow(name, number, ReleaseState.REJECTED, sha256, made, LOST)
+        store.add_release(row)
     if not manifests:
         return
     last = manifests[-1]
@@ -97,7 +133,7 @@ def _take_up(store: Store, publisher: Publisher, name: str, numbers: list[int]) 
     store.update_task(name, attempt=attempts[last.task.version])
     if served:
         champion = found[served[-1]]
-        watch = {} if champion is None or champion.student is None else {"watch": ALARMED}
+        watch = {} if champion is None or champion.student is None else {"watch": Watch.ALARMED}
         store.promote(name, served[-1], _digest(publisher, name, served[-1]), **watch)
     store.note_loss(name, time.time())
     log.error("task %s: the fleet's state was lost; everything escalates until a release is certified anew", name)

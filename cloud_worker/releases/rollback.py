@@ -10,20 +10,17 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from typing import Any
 
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from cloud_worker.state.stored_values import read_object
 from router.core.certification.certificate_validity import content_of, wished_now
 from router.core.domain.task import Task
 from router.core.errors import ReleaseError
 from router.core.release.manifest import Manifest
-
-SERVED = frozenset({"champion", "retired"})
 
 
 def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **changes: Any) -> int:
@@ -44,11 +41,23 @@ def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **cha
     manifest = replace(
         old, task=wished_now(old.task, task), number=new, content=content_of(old), created_at=time.time()
     )
-    facts = {key: value for key, value in facts_of(_row(store, task.name, number)).items() if key != "fallen"}
-    note = json.dumps({**facts, "back_to": number})
-    store.add_release(ReleaseRow(task.name, new, "building", "", manifest.created_at))
+    before = _row(store, task.name, number)  # its fall is not carried over: it serves again because it stands
+    store.add_release(
+        ReleaseRow(
+            task=task.name,
+            number=new,
+            state=ReleaseState.BUILDING,
+            manifest_sha256="",
+            created_at=manifest.created_at,
+            remark=before.remark,
+            local_share=before.local_share,
+            classes=before.classes,
+            back_to=number,
+            alarmed=before.alarmed,
+            lost=before.lost,
+        )
+    )
     digest = publisher.republish(manifest, number)
-    store.update_release(task.name, new, note=note)
     store.promote(task.name, new, digest, **changes)
     return new
 
@@ -76,23 +85,16 @@ def is_same_release(one: Manifest, other: Manifest) -> bool:
     return content_of(one) == content_of(other) and one.policy.threshold == other.policy.threshold
 
 
-def facts_of(row: ReleaseRow) -> dict[str, Any]:
-    """What the store has noted of a release that served or serves; empty for one that never did."""
-    is_noted = row.note.startswith("{") and row.state in SERVED
-    return read_object(row.note, f"what is noted of release {row.number} of {row.task}") if is_noted else {}
-
-
 def mark_alarmed(store: Store, task: str, number: int) -> None:
     """Note that the watch over a release has alarmed, for as long as the release is known."""
-    facts = facts_of(_row(store, task, number))
-    store.update_release(task, number, note=json.dumps({**facts, "alarmed": True}))
+    _row(store, task, number)
+    store.update_release(task, number, alarmed=True)
 
 
 def mark_fallen(store: Store, task: str, number: int, why: str) -> None:
     """Note why the certificate of a release that serves does not stand any more; nothing where it stands again."""
-    facts = facts_of(_row(store, task, number))
-    if facts.get("fallen", "") != why:
-        store.update_release(task, number, note=json.dumps({**facts, "fallen": why}))
+    if _row(store, task, number).fallen != why:
+        store.update_release(task, number, fallen=why)
 
 
 def _row(store: Store, task: str, number: int) -> ReleaseRow:

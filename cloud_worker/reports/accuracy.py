@@ -30,7 +30,6 @@ from router.core.learning.training_rows import would_stay
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.intervals import Interval, share_interval
 
-_SERVED = ("champion", "retired")
 _COLUMNS = (
     *(
         "batch",
@@ -191,7 +190,7 @@ def _counted(rows: Sequence[_Row], drawn: Sequence[Drawn], labels: Sequence[Labe
 
 def _served_before(store: Store, task: Task, champion: int) -> int:
     """How many releases served before the one that serves."""
-    return sum(row.state in _SERVED and 0 < row.number < champion for row in store.releases(task.name))
+    return sum(row.state.has_served and 0 < row.number < champion for row in store.releases(task.name))
 
 
 def _promise(task: Task, here: Sequence[_Row], judged: Mapping[Key, Judged], attempt: int) -> dict[str, Any] | None:

@@ -21,8 +21,9 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.device_lives import ADVICE, TWINS
 from cloud_worker.fleet.presence import LOST, SILENT, Presence
 from cloud_worker.running.process_lock import Up
-from cloud_worker.state.store import DEVICES, Device, Store
-from cloud_worker.state.tallies import SEEN, UNKNOWN
+from cloud_worker.state.schema import DEVICES, SEEN
+from cloud_worker.state.store import Device, Store
+from cloud_worker.state.tallies import UNKNOWN
 from router.io.table import show_table
 
 MOST_LINES = 40

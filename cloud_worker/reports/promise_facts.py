@@ -9,7 +9,6 @@ from typing import Any
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.rollback import facts_of
 from cloud_worker.reports.promise import Known, describe
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.lineages import Lineages
@@ -51,7 +50,7 @@ class Promises:
             manifest=manifest,
             fallen=self._certificates.why_fallen(manifest, task, judged_by) if manifest is not None else "",
             judged_by=judged_by,
-            classes=tuple(ClassFigures(**one) for one in self._facts(task, state.champion).get("classes", ())),
+            classes=self._classes(state),
             figures=self._board.read(state.name, state.version),
             reports=self._tallies.of_task(state.name),
             spent=self._limits.account(state.name).spent,
@@ -59,6 +58,7 @@ class Promises:
             pool=tuple(self._policies.of(task)) if task.cheaper.teachers else (),
         )
 
-    def _facts(self, task: Task, release: int) -> dict[str, Any]:
-        """What the store has noted of a release; empty where nothing."""
-        return next((facts_of(row) for row in self._store.releases(task.name) if row.number == release), {})
+    def _classes(self, state: TaskState) -> tuple[ClassFigures, ...]:
+        """What the rows that certified what serves say of each class."""
+        rows = self._store.releases(state.name)
+        return next((row.classes for row in rows if row.number == state.champion), ())

@@ -25,6 +25,7 @@ from cloud_worker.running.config import as_it_runs, difference_lines, difference
 from cloud_worker.running.process_lock import Up, running_for, who_runs
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.sqlite_files import aside_in
+from cloud_worker.state.states import Phase
 from cloud_worker.state.store import TaskState
 from router.core.errors import HeadraceError, UnavailableError
 from router.core.monitoring.reference_consistency import in_words
@@ -203,7 +204,7 @@ def _lineage_line(task: dict[str, Any]) -> str:
 def _task_rows(tasks: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for task in tasks:
         phase = task["phase"]
-        if phase != "idle":
+        if phase != Phase.IDLE:
             phase = f"{phase} {task['phase_progress']:.0%}"
         phase = f"{phase} {task['phase_note']}".strip()
         told = f"{task['exploration']:.2f}", task["mode"], task["watch"], phase

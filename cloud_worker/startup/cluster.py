@@ -29,7 +29,7 @@ from cloud_worker.pool.serve import application_of, start_teacher
 from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.releases.initial import publish_first_releases, publish_wishes, recall_attempts
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.startup.own_ray import start_own_ray
 from cloud_worker.startup.preflight import check_data_folder, check_ray
 from cloud_worker.teachers.vllm_teacher import (
@@ -89,7 +89,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             address = _connect(config, started)
         check_engines(config.teachers, endowment_of_cluster())
         with step("State and releases"):
-            store = open_store(config)
+            store = open_at_start(config)
             store.declare_tasks(config.tasks)
             publisher = Publisher(config.releases_folder)
             publish_first_releases(config.tasks, store, publisher)

@@ -10,19 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
+from cloud_worker.state.schema import LEFT
 from router.core.domain.task import Mode
-
-METADATA = MetaData()
-_LEFT = Table(
-    "versions_left",
-    METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("attempt", Integer, nullable=False),
-    Column("mode", String(20), nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +26,17 @@ class Left:
 
 def leave(connection: Connection, task: str, version: int, left: Left) -> None:
     """Keep what a version has used up, now that another one comes into force."""
-    connection.execute(delete(_LEFT).where(_LEFT.c.task == task, _LEFT.c.version == version))
-    values = {"attempt": left.attempt, "mode": left.mode.value}
-    connection.execute(insert(_LEFT).values(task=task, version=version, **values))
+    connection.execute(delete(LEFT).where(LEFT.c.task == task, LEFT.c.version == version))
+    values = {"attempt": left.attempt, "mode": left.mode}
+    connection.execute(insert(LEFT).values(task=task, version=version, **values))
 
 
 def come_back(connection: Connection, task: str, version: int) -> Left:
     """What a version had used up when it was left; nothing where it never was in force."""
-    row = connection.execute(select(_LEFT).where(_LEFT.c.task == task, _LEFT.c.version == version)).first()
-    return Left() if row is None else Left(row.attempt, Mode(row.mode))
+    row = connection.execute(select(LEFT).where(LEFT.c.task == task, LEFT.c.version == version)).first()
+    return Left() if row is None else Left(row.attempt, row.mode)
 
 
 def was_left(connection: Connection, task: str, version: int) -> bool:
     """Whether anything was ever kept of a version."""
-    return connection.execute(select(_LEFT).where(_LEFT.c.task == task, _LEFT.c.version == version)).first() is not None
+    return connection.execute(select(LEFT).where(LEFT.c.task == task, LEFT.c.version == version)).first() is not None

@@ -4,48 +4,38 @@ from __future__ import annotations
 
 import math
 
-from sqlalchemy import Column, Engine, Float, MetaData, String, Table, insert, select, update
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Engine, insert, select, update
 
-_METADATA = MetaData()
-_BLIND = Table(
-    "blind",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("began", Float, primary_key=True),
-    Column("ended", Float),
-)
+from cloud_worker.state.schema import BLIND
 
 
 class Blindness:
     """These times, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the table if it is missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_BLIND, if_not_exists=True))
 
     def begin(self, task: str, at: float) -> None:
         """Blind since Unix time ``at`` in seconds; nothing where it is blind already."""
         if self._lasts(task):
             return
         with self._engine.begin() as connection:
-            connection.execute(insert(_BLIND).values(task=task, began=at, ended=None))
+            connection.execute(insert(BLIND).values(task=task, began=at, ended=None))
 
     def end(self, task: str, at: float) -> None:
         """Blind until Unix time ``at`` in seconds; nothing where it is not blind."""
         if not self._lasts(task):
             return
         with self._engine.begin() as connection:
-            connection.execute(update(_BLIND).where(_BLIND.c.task == task, _BLIND.c.ended.is_(None)).values(ended=at))
+            connection.execute(update(BLIND).where(BLIND.c.task == task, BLIND.c.ended.is_(None)).values(ended=at))
 
     def _lasts(self, task: str) -> bool:
         return any(math.isinf(ended) for _, ended in self.of(task))
 
     def of(self, task: str) -> tuple[tuple[float, float], ...]:
         """From when until when, in Unix seconds, oldest first; the end is infinite while it lasts."""
-        query = select(_BLIND.c.began, _BLIND.c.ended).where(_BLIND.c.task == task).order_by(_BLIND.c.began)
+        query = select(BLIND.c.began, BLIND.c.ended).where(BLIND.c.task == task).order_by(BLIND.c.began)
         with self._engine.connect() as connection:
             spans = connection.execute(query).all()
         return tuple((row.began, math.inf if row.ended is None else row.ended) for row in spans)

@@ -3,6 +3,7 @@
 Rules:
  * Who finds it held by another waits a bounded time, and then hears so: nothing was changed.
  * A conflict of keys stays what it is: callers reckon with it.
+ * Of another version's schema it is refused, also where such a file is put in the place of ours.
  * A file of SQLite's that is damaged, gone or no database of ours is put aside and made anew, by one process alone; who
    has the old one open notices before its next use, and goes on with the new one.
 """
@@ -11,18 +12,17 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Engine, Table, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
+from cloud_worker.state.revisions import check_revision, revision_of
 from cloud_worker.state.sqlite_files import guarded, identity_of, is_damaged, is_locked, put_aside
-from router.core.errors import HeadraceError, UnavailableError
+from router.core.errors import HeadraceError, OperatorError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,6 @@ ANEW = "the fleet's database was damaged and has been made anew; try again"
 
 Make = Callable[[Path], None]  # writes a new database where there is none
 
-_MADE: WeakKeyDictionary[Engine, set[str]] = WeakKeyDictionary()  # names of tables that were made, or were there
-
 
 def open_engine(url: str | URL, make: Make | None = None) -> Engine:
     """An engine for ``url``; what fails in an SQLite file is raised as ``UnavailableError``.
@@ -42,10 +40,11 @@ def open_engine(url: str | URL, make: Make | None = None) -> Engine:
         url: Of the database.
         make: Makes the file of a database of SQLite's anew; without it a damaged one is told, and left as it is.
     """
-    engine = create_engine(url)
-    if engine.dialect.name != "sqlite":
-        return engine
-    name = make_url(url).database
+    where = make_url(url)
+    if where.get_backend_name() != "sqlite":
+        return _open_server(where)
+    engine = create_engine(where)
+    name = where.database
     if make is None or name in {None, "", ":memory:"}:
         event.listen(engine, "connect", _tune)
         event.listen(engine, "handle_error", say)
@@ -53,20 +52,34 @@ def open_engine(url: str | URL, make: Make | None = None) -> Engine:
     kept = _Kept(Path(str(name)), make)
     event.listen(engine, "do_connect", kept.connect)
     event.listen(engine, "checkout", kept.check)
-    event.listen(engine, "after_execute", kept.remember)
     event.listen(engine, "handle_error", kept.say)
     return engine
 
 
-def make_tables(engine: Engine, tables: Iterable[Table]) -> None:
-    """Make the tables that are missing in the store behind ``engine``; asked again, it costs nothing."""
-    made = _MADE.setdefault(engine, set())
-    missing = [table for table in tables if table.name not in made]
-    if missing:
-        with engine.begin() as connection:
-            for table in missing:
-                connection.execute(CreateTable(table, if_not_exists=True))
-        made.update(table.name for table in missing)
+def _open_server(url: URL) -> Engine:
+    """An engine for a database that a server keeps; one that can't be reached is raised as ``UnavailableError``.
+
+    Raises:
+        OperatorError: It is no PostgreSQL, or what speaks to one is not installed.
+    """
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise OperatorError(f"store.url: {url.get_backend_name()} is not known; use sqlite or postgresql")
+    if "+" not in url.drivername:
+        url = url.set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(url, pool_pre_ping=True)  # the server may have been started again
+    except ImportError as error:
+        raise OperatorError("store.url needs what speaks to PostgreSQL: pip install 'headrace[postgres]'") from error
+    event.listen(engine, "handle_error", _say_server)
+    return engine
+
+
+def _say_server(context: ExceptionContext) -> None:
+    """Raise what failed between here and the server, and not in a statement, as ours."""
+    if isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)) and not context.is_pre_ping:
+        log.warning("the fleet's database fails: %s", context.original_exception)
+        why = str(context.original_exception).strip().partition("\n")[0]
+        raise UnavailableError(f"the fleet's database can't be used now: {why}") from context.original_exception
 
 
 class _Kept:
@@ -75,7 +88,6 @@ class _Kept:
     def __init__(self, path: Path, make: Make) -> None:
         self._path = path
         self._make = make
-        self._tables: dict[str, str] = {}  # what this process has made in it, which a new one needs, too
 
     def connect(self, dialect: Any, record: Any, arguments: Any, named: Any) -> Any:
         """Open the file, made anew first if need be; it is looked through only when another one lies there."""
@@ -84,23 +96,15 @@ class _Kept:
             if identity is None or not self._path.is_file() or not self._path.stat().st_size:
                 self._renew(identity)
                 identity = identity_of(self._path)
-            connection = None
             try:
-                connection = dialect.connect(*arguments, **named)
-                _set(connection)
-                if is_ours(connection):
-                    for made in self._tables.values():
-                        connection.execute(made)
-                    connection.commit()
-                    record.info["identity"] = identity
-                    return connection
+                connection = _checked(dialect.connect(*arguments, **named))
             except sqlite3.DatabaseError as error:
                 if not is_damaged(error):
-                    if connection is not None:
-                        connection.close()
                     raise told(error) from error
+                connection = None
             if connection is not None:
-                connection.close()
+                record.info["identity"] = identity
+                return connection
             self._renew(identity)
         raise UnavailableError(ANEW)
 
@@ -108,12 +112,6 @@ class _Kept:
         """Use no connection to a file that is not there any more."""
         if record.info.get("identity") != identity_of(self._path):
             raise DisconnectionError("the fleet's database is another file now")
-
-    def remember(self, connection: Any, statement: Any, *_: Any) -> None:
-        """Keep what makes a table, for the file that may come after this one."""
-        if isinstance(statement, (CreateTable, CreateIndex)):
-            made = str(statement.compile(dialect=connection.dialect))
-            self._tables[made] = made
 
     def say(self, context: ExceptionContext) -> None:
         """Tell what failed; a damaged file is made anew at once."""
@@ -158,6 +156,25 @@ def is_ours(connection: Any) -> bool:
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tasks'").fetchone() is None:
         return False
     return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+
+
+def revision_in(connection: Any) -> str | None:
+    """The revision of the schema in an SQLite database."""
+    return revision_of(lambda statement: connection.execute(statement).fetchone(), "sqlite")
+
+
+def _checked(connection: Any) -> Any:
+    """A connection to a database of ours, all of which can be read; ``None`` if it is none. It is closed otherwise."""
+    is_good = False
+    try:
+        _set(connection)
+        if is_ours(connection):
+            check_revision(revision_in(connection))
+            is_good = True
+    finally:
+        if not is_good:
+            connection.close()
+    return connection if is_good else None
 
 
 def _tune(connection: Any, _: object) -> None:

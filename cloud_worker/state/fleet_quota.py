@@ -13,28 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Column, Connection, Float, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
+from cloud_worker.state.schema import ACCOUNTS
 from cloud_worker.state.store import Store
 from router.core.domain.task import Limits, Task
 from router.core.errors import OverloadedError, SpentError
 from router.core.policy.budget import Budget, Spent, allows, settle, spend
 
 MOST_TRIES = 50  # to book beside other gateways
-
-_METADATA = MetaData()
-_ACCOUNTS = Table(
-    "accounts",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("booking", Integer, nullable=False),
-    Column("day", Integer, nullable=False),
-    Column("queries", Integer, nullable=False),
-    Column("usd", Float, nullable=False),
-    Column("costliest", Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +49,6 @@ class FleetLimits:
         """Keep them in ``store``; ``clock`` tells Unix time in seconds."""
         self._store = store
         self._clock = clock
-        with store.engine.begin() as connection:
-            connection.execute(CreateTable(_ACCOUNTS, if_not_exists=True))
 
     def pay(self, task: Task) -> Payment | None:
         """Pay for one query that is about to be asked; ``None`` where nothing limits it.
@@ -112,10 +98,10 @@ class FleetLimits:
         try:
             with self._store.engine.begin() as connection:
                 if not before.booking:
-                    connection.execute(insert(_ACCOUNTS).values(task=task, **values))
+                    connection.execute(insert(ACCOUNTS).values(task=task, **values))
                     return True
-                mine = (_ACCOUNTS.c.task == task) & (_ACCOUNTS.c.booking == before.booking)
-                return connection.execute(update(_ACCOUNTS).where(mine).values(**values)).rowcount == 1
+                mine = (ACCOUNTS.c.task == task) & (ACCOUNTS.c.booking == before.booking)
+                return connection.execute(update(ACCOUNTS).where(mine).values(**values)).rowcount == 1
         except IntegrityError:  # another gateway opened the account
             return False
 
@@ -131,7 +117,7 @@ def share_of_device(limits: Limits, devices: int) -> int | None:
 
 
 def _read(connection: Connection, task: str) -> Account:
-    row = connection.execute(select(_ACCOUNTS).where(_ACCOUNTS.c.task == task)).first()
+    row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.task == task)).first()
     if row is None:
         return Account()
     return Account(row.booking, Spent(day=row.day, queries=row.queries, usd=row.usd), row.costliest)

@@ -18,25 +18,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Engine,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Engine, Table, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from cloud_worker.state.engine import make_tables
+from cloud_worker.state.schema import DRAWS, GOLD, GOLD_SECRETS
 from router.core.domain.record import Record, may_certify, unit_interval
 from router.core.policy.exploration import SEED_BYTES, draw
 
@@ -44,48 +29,6 @@ DOUBLE_SHARE = 0.1  # of the rows, labelled by two people
 HELD_SECONDS = 7 * 86_400.0  # a row that was taken and not labelled is then free again
 
 Key = tuple[str, str, str]  # caller, query id, teacher version
-
-_METADATA = MetaData()
-
-
-def _key_columns() -> list[Column[Any]]:
-    return [
-        Column("task", String(200), primary_key=True),
-        Column("caller", String(200), primary_key=True),
-        Column("query_id", String(64), primary_key=True),
-        Column("teacher_version", String(200), primary_key=True),
-    ]
-
-
-_SECRETS = Table(
-    "gold_secrets",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("secret", LargeBinary(64), nullable=False),
-)
-_DRAWS = Table(
-    "gold_draws",
-    _METADATA,
-    *_key_columns(),
-    Column("place", Float, nullable=False),
-    Column("exploration", Float, nullable=False),
-    Column("release", Integer, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("twice", Boolean, nullable=False),
-    Column("taken_by", String(200), nullable=False),
-    Column("taken_at", Float, nullable=False),
-)
-_GOLD = Table(
-    "gold",
-    _METADATA,
-    *_key_columns(),
-    Column("who", String(200), primary_key=True),
-    Column("subject", Text, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("skipped", Boolean, nullable=False),
-    Column("blind", Boolean, nullable=False),
-    Column("labelled_at", Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +81,9 @@ class Gold:
     """The gold labels of every task, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine, double_share: float = DOUBLE_SHARE) -> None:
-        """Make the tables that are missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
         self._double_share = double_share
-        make_tables(engine, _METADATA.sorted_tables)
 
     def take(self, task: str, who: str, rows: Sequence[Record], most: int, now: float) -> list[Record]:
         """Rows for one person to label, at most ``most``: first what is still open with them, then new ones.
@@ -177,11 +119,11 @@ class Gold:
         changed = 0
         with self._engine.begin() as connection:
             for one in labels:
-                mine = (*_is(_GOLD, task, one.key), _GOLD.c.who == one.who)
-                known = connection.execute(select(_GOLD).where(*mine)).first()
+                mine = (*_is(GOLD, task, one.key), GOLD.c.who == one.who)
+                known = connection.execute(select(GOLD).where(*mine)).first()
                 if known is not None and (known.label, bool(known.skipped)) == (one.label, one.skipped):
                     continue
-                connection.execute(delete(_GOLD).where(*mine))
+                connection.execute(delete(GOLD).where(*mine))
                 values: dict[str, Any] = {
                     "who": one.who,
                     "label": one.label,
@@ -189,19 +131,19 @@ class Gold:
                     "blind": one.blind,
                 }
                 values |= {"subject": one.subject, "labelled_at": one.at}
-                connection.execute(insert(_GOLD).values(**_columns(task, one.key), **values))
+                connection.execute(insert(GOLD).values(**_columns(task, one.key), **values))
                 changed += 1
         return changed
 
     def unlabel(self, task: str, key: Key, who: str) -> None:
         """Take one person's label of one row back."""
         with self._engine.begin() as connection:
-            connection.execute(delete(_GOLD).where(*_is(_GOLD, task, key), _GOLD.c.who == who))
+            connection.execute(delete(GOLD).where(*_is(GOLD, task, key), GOLD.c.who == who))
 
     def drawn(self, task: str) -> list[Drawn]:
         """Every row that was handed out."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(_DRAWS).where(_DRAWS.c.task == task)).all()
+            rows = connection.execute(select(DRAWS).where(DRAWS.c.task == task)).all()
         return [
             Drawn(_key(row), row.place, row.exploration, row.release, bool(row.twice), row.taken_by, row.taken_at)
             for row in rows
@@ -210,7 +152,7 @@ class Gold:
     def labels(self, task: str) -> list[Label]:
         """Every label, skipped rows too, oldest first."""
         with self._engine.connect() as connection:
-            query = select(_GOLD).where(_GOLD.c.task == task).order_by(_GOLD.c.labelled_at)
+            query = select(GOLD).where(GOLD.c.task == task).order_by(GOLD.c.labelled_at)
             return [_label(row) for row in connection.execute(query)]
 
     def forget(self, *, caller: str = "", subject: str = "") -> int:
@@ -221,14 +163,14 @@ class Gold:
         """
         if not caller and not subject:
             raise ValueError("name a caller or a subject")
-        which = _DRAWS.c.caller == caller if caller else _DRAWS.c.subject == subject
+        which = DRAWS.c.caller == caller if caller else DRAWS.c.subject == subject
         with self._engine.begin() as connection:
-            gone = connection.execute(select(_DRAWS).where(which)).all()
+            gone = connection.execute(select(DRAWS).where(which)).all()
             for row in gone:
-                connection.execute(delete(_GOLD).where(*_is(_GOLD, row.task, _key(row))))
-                connection.execute(delete(_DRAWS).where(*_is(_DRAWS, row.task, _key(row))))
-            concerned = _GOLD.c.caller == caller if caller else _GOLD.c.subject == subject
-            connection.execute(delete(_GOLD).where(concerned))
+                connection.execute(delete(GOLD).where(*_is(GOLD, row.task, _key(row))))
+                connection.execute(delete(DRAWS).where(*_is(DRAWS, row.task, _key(row))))
+            concerned = GOLD.c.caller == caller if caller else GOLD.c.subject == subject
+            connection.execute(delete(GOLD).where(concerned))
         return len(gone)
 
     def _said(self, task: str) -> dict[Key, set[str]]:
@@ -240,13 +182,13 @@ class Gold:
 
     def _secret(self, task: str) -> bytes:
         """The key of the task's draw, made once: devices, which choose ids, can't know what will be drawn."""
-        query = select(_SECRETS.c.secret).where(_SECRETS.c.task == task)
+        query = select(GOLD_SECRETS.c.secret).where(GOLD_SECRETS.c.task == task)
         with self._engine.connect() as connection:
             known = connection.execute(query).scalar()
         if known is None:
             try:
                 with self._engine.begin() as connection:
-                    connection.execute(insert(_SECRETS).values(task=task, secret=secrets.token_bytes(SEED_BYTES)))
+                    connection.execute(insert(GOLD_SECRETS).values(task=task, secret=secrets.token_bytes(SEED_BYTES)))
             except IntegrityError:
                 pass  # another process was first
             with self._engine.connect() as connection:
@@ -269,12 +211,12 @@ class Gold:
         ]
         if values:
             with self._engine.begin() as connection:
-                connection.execute(insert(_DRAWS), values)
+                connection.execute(insert(DRAWS), values)
 
     def _retake(self, task: str, who: str, keys: Sequence[Key], now: float) -> None:
         with self._engine.begin() as connection:
             for key in keys:
-                connection.execute(update(_DRAWS).where(*_is(_DRAWS, task, key)).values(taken_by=who, taken_at=now))
+                connection.execute(update(DRAWS).where(*_is(DRAWS, task, key)).values(taken_by=who, taken_at=now))
 
 
 def place_of(secret: bytes, row: Record) -> float:

@@ -9,34 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, func, insert, select
+from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
+from cloud_worker.state.schema import ASKED_TWICE, JUDGES
 from router.core.domain.task import Task
 from router.core.errors import ConfigError
 from router.core.monitoring.reference_consistency import least_promise
 from router.core.statistics.intervals import Interval
-
-_METADATA = MetaData()
-_JUDGES = Table(
-    "judges",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("judge", String(200), nullable=False),
-)
-_ASKED_TWICE = Table(
-    "asked_twice",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("teacher_version", String(200), primary_key=True),
-    Column("caller", String(200), primary_key=True),
-    Column("query_id", String(64), primary_key=True),
-    Column("agreed", Boolean, nullable=False),
-    Column("asked_at", Float, nullable=False),
-)
 
 Key = tuple[str, str, str]  # caller, query id, teacher version
 
@@ -45,11 +25,8 @@ class Lineages:
     """These facts, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the tables that are missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
 
     def hold_judge(self, task: Task, judge: str) -> None:
         """Keep the judge that a lineage began with.
@@ -61,7 +38,7 @@ class Lineages:
         if not known:
             try:
                 with self._engine.begin() as connection:
-                    connection.execute(insert(_JUDGES).values(task=task.name, version=task.version, judge=judge))
+                    connection.execute(insert(JUDGES).values(task=task.name, version=task.version, judge=judge))
             except IntegrityError:  # another process was first
                 pass
             known = self.judge(task.name, task.version)
@@ -75,7 +52,7 @@ class Lineages:
 
     def judge(self, name: str, version: int) -> str:
         """The judge that a task's lineage began with; empty if none is known."""
-        query = select(_JUDGES.c.judge).where(_JUDGES.c.task == name, _JUDGES.c.version == version)
+        query = select(JUDGES.c.judge).where(JUDGES.c.task == name, JUDGES.c.version == version)
         with self._engine.connect() as connection:
             return str(connection.execute(query).scalar() or "")
 
@@ -101,11 +78,11 @@ class Lineages:
         ]
         if rows:
             with self._engine.begin() as connection:
-                connection.execute(insert(_ASKED_TWICE), rows)
+                connection.execute(insert(ASKED_TWICE), rows)
 
     def asked_twice(self, task: Task, teacher_version: str) -> dict[Key, bool]:
         """Keys of the records whose query was asked twice, and whether both answers agreed."""
-        columns = _ASKED_TWICE.c
+        columns = ASKED_TWICE.c
         query = select(columns.caller, columns.query_id, columns.agreed).where(
             columns.task == task.name, columns.version == task.version, columns.teacher_version == teacher_version
         )
@@ -115,7 +92,7 @@ class Lineages:
 
     def least_promise(self, name: str, version: int) -> Interval:
         """How often a task's reference, in the version asked last, differs from itself."""
-        columns = _ASKED_TWICE.c
+        columns = ASKED_TWICE.c
         of_task = (columns.task == name, columns.version == version)
         last = select(columns.teacher_version).where(*of_task).order_by(columns.asked_at.desc()).limit(1)
         query = select(columns.agreed, func.count()).where(*of_task, columns.teacher_version == last.scalar_subquery())

@@ -13,53 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    column,
-    delete,
-    insert,
-    select,
-    table,
-    update,
-)
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from cloud_worker.state.stored_values import mode_of, read_object
+from cloud_worker.state.schema import AUDIT, HANDS, TASKS
+from cloud_worker.state.stored_values import read_object
 from router.core.domain.task import Mode
-
-_METADATA = MetaData()
-_HANDS = Table(
-    "hands",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("frozen", Boolean, nullable=False),
-    Column("pinned", Integer),
-    Column("forced", Boolean, nullable=False),
-    Column("mode_since", Float, nullable=False),
-)
-_AUDIT = Table(
-    "audit",
-    _METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("at", Float, nullable=False),
-    Column("who", String(200), nullable=False),
-    Column("task", String(200), nullable=False),
-    Column("did", String(50), nullable=False),
-    Column("why", Text, nullable=False),
-    Column("before", Text, nullable=False),
-    Column("after", Text, nullable=False),
-)
-_TASKS = table("tasks", column("name"), column("version"), column("mode"))  # the store's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +73,8 @@ class Hands:
     """The hands over all tasks, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the tables that are missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            for made in _METADATA.sorted_tables:
-                connection.execute(CreateTable(made, if_not_exists=True))
 
     def of(self, task: str) -> Hand:
         """The hand over a task in its present version; ``KeyError`` without the task."""
@@ -129,8 +84,8 @@ class Hands:
     def of_all(self) -> dict[str, Hand]:
         """The hand over each task in its present version, by the task's name."""
         with self._engine.connect() as connection:
-            states = connection.execute(select(_TASKS.c.name, _TASKS.c.version, _TASKS.c.mode)).all()
-            laid = {(row.task, row.version): row for row in connection.execute(select(_HANDS))}
+            states = connection.execute(select(TASKS.c.name, TASKS.c.version, TASKS.c.mode)).all()
+            laid = {(row.task, row.version): row for row in connection.execute(select(HANDS))}
         return {state.name: _hand(state.mode, laid.get((state.name, state.version))) for state in states}
 
     def lay(self, action: str, task: str, *, who: str, why: str, now: float, **changes: Any) -> tuple[Hand, Hand]:
@@ -148,16 +103,17 @@ class Hands:
             The hand before, and after; equal where nothing changed and nothing was recorded.
         """
         with self._engine.begin() as connection:
+            connection.execute(select(TASKS.c.name).where(TASKS.c.name == task).with_for_update())  # one at a time
             version, before = _read(connection, task)
             after = replace(before, **changes)
             if after == before:
                 return before, before
             if after.mode is not before.mode:
                 after = replace(after, mode_since=now)
-                connection.execute(update(_TASKS).where(_TASKS.c.name == task).values(mode=after.mode.value))
+                connection.execute(update(TASKS).where(TASKS.c.name == task).values(mode=after.mode))
             _write(connection, task, version, after)
             words = {"before": json.dumps(_said(before)), "after": json.dumps(_said(after))}
-            connection.execute(insert(_AUDIT).values(at=now, who=who, task=task, did=action, why=why, **words))
+            connection.execute(insert(AUDIT).values(at=now, who=who, task=task, did=action, why=why, **words))
         return before, after
 
     def record(self, action: str, *, who: str, why: str, now: float) -> None:
@@ -171,38 +127,38 @@ class Hands:
         """
         with self._engine.begin() as connection:
             values = {"task": "", "did": action, "why": why, "before": "{}", "after": "{}"}
-            connection.execute(insert(_AUDIT).values(at=now, who=who, **values))
+            connection.execute(insert(AUDIT).values(at=now, who=who, **values))
 
     def actions(self, task: str = "") -> list[Action]:
         """What was done, oldest first; to every task where none is named."""
-        query = select(_AUDIT).order_by(_AUDIT.c.number)
+        query = select(AUDIT).order_by(AUDIT.c.number)
         if task:
-            query = query.where(_AUDIT.c.task == task)
+            query = query.where(AUDIT.c.task == task)
         with self._engine.connect() as connection:
             return [_action(row) for row in connection.execute(query)]
 
 
 def _read(connection: Connection, task: str) -> tuple[int, Hand]:
     """The task's version, and the hand over it."""
-    state = connection.execute(select(_TASKS.c.version, _TASKS.c.mode).where(_TASKS.c.name == task)).first()
+    state = connection.execute(select(TASKS.c.version, TASKS.c.mode).where(TASKS.c.name == task)).first()
     if state is None:
         raise KeyError(task)
-    mine = (_HANDS.c.task == task, _HANDS.c.version == state.version)
-    row = connection.execute(select(_HANDS).where(*mine)).first()
+    mine = (HANDS.c.task == task, HANDS.c.version == state.version)
+    row = connection.execute(select(HANDS).where(*mine)).first()
     return state.version, _hand(state.mode, row)
 
 
-def _hand(mode: str, row: Any) -> Hand:
+def _hand(mode: Mode, row: Any) -> Hand:
     """Of what the tables hold; a free one without a row."""
     if row is None:
-        return Hand(mode_of(mode))
-    return Hand(mode_of(mode), bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
+        return Hand(mode)
+    return Hand(mode, bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
 
 
 def _write(connection: Connection, task: str, version: int, hand: Hand) -> None:
-    connection.execute(delete(_HANDS).where(_HANDS.c.task == task, _HANDS.c.version == version))
+    connection.execute(delete(HANDS).where(HANDS.c.task == task, HANDS.c.version == version))
     values = {key: value for key, value in asdict(hand).items() if key != "mode"}
-    connection.execute(insert(_HANDS).values(task=task, version=version, **values))
+    connection.execute(insert(HANDS).values(task=task, version=version, **values))
 
 
 def _said(hand: Hand) -> dict[str, Any]:

@@ -7,30 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, insert, select
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Engine, insert, select
 
+from cloud_worker.state.schema import REPEATS
 from router.core.certification.missing_rows import is_kept_row
 from router.core.domain.record import Record
-
-_METADATA = MetaData()
-_REPEATS = Table(
-    "repeats",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("caller", String(200), primary_key=True),
-    Column("place", BigInteger, primary_key=True, autoincrement=False),
-)
 
 
 class Repeats:
     """Their numbers, beside the rest of the fleet's state. One log writer adds to them."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the table if it is missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_REPEATS, if_not_exists=True))
 
     def note(self, rows: Iterable[Record]) -> None:
         """Remember the numbers of rows that the log has already; those without one of their own are left out."""
@@ -40,10 +29,10 @@ class Repeats:
         if found:
             new = [{"task": task, "caller": caller, "place": place} for task, caller, place in sorted(found)]
             with self._engine.begin() as connection:
-                connection.execute(insert(_REPEATS), new)
+                connection.execute(insert(REPEATS), new)
 
     def of(self, task: str) -> frozenset[tuple[str, int]]:
         """Device and number of each of a task."""
-        query = select(_REPEATS.c.caller, _REPEATS.c.place).where(_REPEATS.c.task == task)
+        query = select(REPEATS.c.caller, REPEATS.c.place).where(REPEATS.c.task == task)
         with self._engine.connect() as connection:
             return frozenset((row.caller, row.place) for row in connection.execute(query))

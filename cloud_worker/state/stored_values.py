@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from router.core.domain.task import Mode
-
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
@@ -27,15 +25,6 @@ def read_as(kind: TypeAdapter[Value], text: str | None, what: str) -> Value | No
     except (ValueError, TypeError, OverflowError) as error:
         log.error("%s can't be read, and is as good as none: %s", what, str(error).partition("\n")[0])
         return None
-
-
-def mode_of(text: str) -> Mode:
-    """The operator override; what can't be read asks the cloud until the operator says otherwise."""
-    try:
-        return Mode(text)
-    except ValueError:
-        log.error("a task's mode %r can't be read: all of it escalates; set it again", text)
-        return Mode.ESCALATE_ALL
 
 
 def read_object(text: str | None, what: str) -> dict[str, Any]:

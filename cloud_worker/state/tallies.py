@@ -3,7 +3,7 @@
 Rules:
  * A tally is written in the transaction of the report that it follows from.
  * The sums of a task are those of every device's latest report; a device that is removed takes its part along.
- * A store that is older than these tables is counted once, when it is opened.
+ * A store that is older than these tables is counted once, when it is migrated.
 """
 
 from __future__ import annotations
@@ -12,42 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    MetaData,
-    String,
-    Table,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from cloud_worker.state.schema import SEEN, SUMS
 from cloud_worker.state.stored_values import read_object
 from router.core.release.orders import DeviceReport, TaskReport
 
-METADATA = MetaData()
-SEEN = Table(
-    "devices_seen",
-    METADATA,
-    Column("device", String(200), primary_key=True),
-    Column("last_seen", Float, nullable=False, index=True),
-    Column("state", String(200), nullable=False),
-    Column("outbox_pending", BigInteger, nullable=False),
-)
-_SUMS = Table(
-    "task_sums",
-    METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("answered", BigInteger, nullable=False),
-    Column("covered", BigInteger, nullable=False),
-    Column("degraded", BigInteger, nullable=False),
-)
 _SUMMED = ("answered", "covered", "degraded")
 UNKNOWN = "unknown"  # what a device says of itself that has not reported
 MOST_COUNTED = 2**53  # of one device's figure: no sum overflows
@@ -118,7 +88,7 @@ class Tallies:
     def of_task(self, task: str) -> tuple[TaskReport, ...]:
         """The sums of a task as one report; none where no device has told of it."""
         with self._engine.connect() as connection:
-            row = connection.execute(select(_SUMS).where(_SUMS.c.task == task)).first()
+            row = connection.execute(select(SUMS).where(SUMS.c.task == task)).first()
         return () if row is None else (TaskReport(**row._mapping),)
 
     def states(self, steps: Iterable[float], now: float) -> list[dict[str, int]]:
@@ -192,6 +162,6 @@ def _add(connection: Connection, grown: _Figures) -> None:
     rows = [{"task": task, **dict(zip(_SUMMED, grown[task], strict=True))} for task in sorted(grown)]
     if not rows:
         return
-    added = make(_SUMS)
-    sums = {key: _SUMS.c[key] + added.excluded[key] for key in _SUMMED}
+    added = make(SUMS)
+    sums = {key: SUMS.c[key] + added.excluded[key] for key in _SUMMED}
     connection.execute(added.on_conflict_do_update(index_elements=["task"], set_=sums), rows)

@@ -10,20 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, delete, insert, select
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Engine, delete, insert, select
 
+from cloud_worker.state.schema import FIGURES
 from cloud_worker.state.stored_values import read_as
 from router.core.monitoring.drift import Comparison
-
-_METADATA = MetaData()
-_FIGURES = Table(
-    "figures",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("figures", Text, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +129,19 @@ class Board:
     """The figures of all tasks, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the table if it is missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_FIGURES, if_not_exists=True))
 
     def post(self, task: str, version: int, figures: Figures) -> None:
         """Put a task's figures in place of the former ones."""
         said = _AS_JSON.dump_json(figures).decode()
         with self._engine.begin() as connection:
-            connection.execute(delete(_FIGURES).where(_FIGURES.c.task == task))
-            connection.execute(insert(_FIGURES).values(task=task, version=version, figures=said))
+            connection.execute(delete(FIGURES).where(FIGURES.c.task == task))
+            connection.execute(insert(FIGURES).values(task=task, version=version, figures=said))
 
     def read(self, task: str, version: int) -> Figures | None:
         """A task's figures, ``None`` before the first look at this version of it."""
-        query = select(_FIGURES.c.figures).where(_FIGURES.c.task == task, _FIGURES.c.version == version)
+        query = select(FIGURES.c.figures).where(FIGURES.c.task == task, FIGURES.c.version == version)
         with self._engine.connect() as connection:
             said = connection.execute(query).scalar()
         return read_as(_AS_JSON, said, f"the figures of task {task}")

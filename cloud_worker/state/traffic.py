@@ -14,35 +14,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Column, Connection, Engine, Float, Integer, MetaData, String, Table, delete, func, select
+from sqlalchemy import Connection, Engine, Table, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
-from sqlalchemy.schema import CreateTable
 
+from cloud_worker.state.schema import DEVICE_TRAFFIC, TRAFFIC
 from router.core.release.orders import DeviceReport, TaskReport
 
 SLOT_SECONDS = 60
 KEPT_SECONDS = 2 * 86_400
 KEPT_ALONE_SECONDS = 2 * 3600
-
-_METADATA = MetaData()
-_TRAFFIC = Table(
-    "traffic",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("slot", Integer, primary_key=True, autoincrement=False),
-    Column("answered", Integer, nullable=False),
-    Column("covered", Integer, nullable=False),
-    Column("planned", Float, nullable=False),
-)
-_ALONE = Table(
-    "device_traffic",
-    _METADATA,
-    Column("task", String(200), primary_key=True),
-    Column("slot", Integer, primary_key=True, autoincrement=False),
-    Column("device", String(200), primary_key=True),
-    Column("planned", Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +53,9 @@ class Traffic:
     """These figures, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
-        """Make the table if it is missing in the store behind ``engine``."""
+        """Keep them in the database of ``engine``."""
         self._engine = engine
         self._swept = -1
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_TRAFFIC, if_not_exists=True))
-            connection.execute(CreateTable(_ALONE, if_not_exists=True))
 
     def add(self, before: DeviceReport | None, now: DeviceReport, at: float) -> None:
         """Count what a device did since its report ``before``, at Unix time ``at`` in seconds."""
@@ -95,16 +73,18 @@ class Traffic:
             if grown[task].planned
         ]
         with self._engine.begin() as connection:  # in the order of the tasks' names: so nobody waits for each other
-            self._add(connection, _TRAFFIC, together)
-            self._add(connection, _ALONE, alone)
+            self._add(connection, TRAFFIC, together)
+            self._add(connection, DEVICE_TRAFFIC, alone)
             if slot > self._swept:
-                connection.execute(delete(_TRAFFIC).where(_TRAFFIC.c.slot < slot - KEPT_SECONDS // SLOT_SECONDS))
-                connection.execute(delete(_ALONE).where(_ALONE.c.slot < slot - KEPT_ALONE_SECONDS // SLOT_SECONDS))
+                connection.execute(delete(TRAFFIC).where(TRAFFIC.c.slot < slot - KEPT_SECONDS // SLOT_SECONDS))
+                connection.execute(
+                    delete(DEVICE_TRAFFIC).where(DEVICE_TRAFFIC.c.slot < slot - KEPT_ALONE_SECONDS // SLOT_SECONDS)
+                )
         self._swept = max(slot, self._swept)
 
     def between(self, task: str, first: float, last: float) -> Passed:
         """What passed from Unix time ``first`` to ``last`` in seconds, in whole minutes."""
-        columns = _TRAFFIC.c
+        columns = TRAFFIC.c
         sums = (func.sum(columns.answered), func.sum(columns.covered), func.sum(columns.planned))
         where = (columns.task == task, columns.slot >= first // SLOT_SECONDS, columns.slot < last // SLOT_SECONDS)
         with self._engine.connect() as connection:
@@ -113,7 +93,7 @@ class Traffic:
 
     def planned(self, task: str, first: float, last: float) -> dict[str, float]:
         """Explored rows that each device's queries of a time should have given; see ``between``."""
-        columns = _ALONE.c
+        columns = DEVICE_TRAFFIC.c
         where = (columns.task == task, columns.slot >= first // SLOT_SECONDS, columns.slot < last // SLOT_SECONDS)
         query = select(columns.device, func.sum(columns.planned)).where(*where).group_by(columns.device)
         with self._engine.connect() as connection:

@@ -46,7 +46,7 @@ def serve_two_releases(place):
     for number in (1, 2):
         manifest, files = tiny_release(settings.task("home"), number, WORDS)
         digest = publisher.publish(replace(manifest, certificate=PROOF), files)
-        store.add_release(ReleaseRow("home", number, "building", "", 0.0, '{"local_share": 0.8}'))
+        store.add_release(ReleaseRow("home", number, "building", "", 0.0, local_share=0.8))
         store.promote("home", number, digest, watch="quiet")
     store.update_task("home", attempt=1)
     store.engine.dispose()

@@ -36,7 +36,7 @@ def fleet(tmp_path):
     store.declare_tasks([TASK])
     for number, words in ((1, WORDS), (2, OTHER)):
         digest = publisher.publish(*tiny_release(TASK, number, words))
-        store.add_release(ReleaseRow("home", number, "building", "", 0.0, '{"local_share": 0.8}'))
+        store.add_release(ReleaseRow("home", number, "building", "", 0.0, local_share=0.8))
         store.promote("home", number, digest, watch="quiet", exploration=0.0)
     return SimpleNamespace(store=store, publisher=publisher, hands=Hands(store.engine), folder=tmp_path)
 

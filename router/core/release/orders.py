@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from router.core.domain.task import Mode
 
@@ -87,6 +88,15 @@ class DeviceReport:
     life: str = ""
 
 
+class Watch(StrEnum):
+    """What the watch over the release that serves says."""
+
+    QUIET = "quiet"
+    BLIND = "blind"  # too few explored rows come to see a break
+    ALARMED = "alarmed"  # it may keep nothing: it broke its promise, or its certificate does not stand
+    UNPROVEN = "unproven"  # it has no certificate that stands, and serves because an operator orders it
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a device shall do with one task.
@@ -97,7 +107,7 @@ class Order:
         manifest_sha256: Of that release's manifest, in hex.
         exploration: Rate, in [0, 1].
         mode: The operator override.
-        watch: ``quiet``, ``alarmed``, ``blind`` or ``unproven``.
+        watch: One of ``Watch``, or what a newer cloud says.
         threshold: Overrides the release's own where present, in [0, 1].
         threshold_version: Of the policy in force.
         queries_per_minute: Most that the device may send, ``None`` for no limit.
@@ -110,7 +120,7 @@ class Order:
     manifest_sha256: str
     exploration: float
     mode: Mode = Mode.SERVE
-    watch: str = "unproven"
+    watch: str = Watch.UNPROVEN
     threshold: float | None = None
     threshold_version: int = 0
     queries_per_minute: int | None = None

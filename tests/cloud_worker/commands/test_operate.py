@@ -54,11 +54,11 @@ def fleet(config):
         manifest, files = tiny_release(Task("home", reference="big"), number, WORDS)
         manifest = replace(manifest, certificate=PROOF if number < 3 else None)
         digest = publisher.publish(manifest, files)
-        store.add_release(ReleaseRow("home", number, "building", "", 0.0, '{"local_share": 0.8}'))
+        store.add_release(ReleaseRow("home", number, "building", "", 0.0, local_share=0.8))
         if number < 3:
             store.promote("home", number, digest, watch="quiet")
         else:
-            store.update_release("home", number, state="rejected", note="no certificate")
+            store.update_release("home", number, state="rejected", reason="no certificate")
     return store, publisher
 
 

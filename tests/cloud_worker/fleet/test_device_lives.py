@@ -21,8 +21,8 @@ A, B, OLD = "a" * 32, "b" * 32, ""
 
 
 @pytest.fixture
-def fleet(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+def fleet(state_url):
+    store = Store(state_url)
     store.declare_tasks([Task("home", reference="big")])
     store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
     store.promote("home", 0, "ab" * 32)

@@ -51,7 +51,7 @@ class Cluster:
         manifest = replace(manifest, certificate=proof_of(task), judged_by=task.judge.value, **changes)
         digest = self.publisher.publish(manifest, files)
         self.store.add_release(ReleaseRow(task.name, number, "building", digest, 1.0))
-        self.store.update_release(task.name, number, note='{"local_share": 0.8}')
+        self.store.update_release(task.name, number, local_share=0.8)
         self.store.promote(task.name, number, digest, watch="quiet", exploration=0.05)
         Lineages(self.store.engine).hold_judge(task, task.judge.value)
 

@@ -17,8 +17,8 @@ from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+def store(state_url):
+    store = Store(state_url)
     store.declare_tasks([Task("home", reference="big")])
     store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
     store.promote("home", 0, "ab" * 32)

@@ -19,8 +19,8 @@ DIGEST = "ab" * 32
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+def store(state_url):
+    store = Store(state_url)
     store.declare_tasks([Task("home", reference="big"), Task("car", reference="big")])
     return store
 

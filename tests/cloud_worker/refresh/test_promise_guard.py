@@ -147,7 +147,7 @@ def broken(world):
     for _ in range(40):
         world.ask(100)
         world.refresher.step()
-        if world.state.champion and world.store.releases("home")[-1].note.find("back_to") >= 0:
+        if world.state.champion and world.store.releases("home")[-1].back_to is not None:
             return
         if world.state.watch == "alarmed":
             return
@@ -163,7 +163,7 @@ def test_after_an_alarm_a_former_release_that_the_rows_since_do_not_speak_agains
     assert manifest.content == world.publisher.manifest("home", first).number
     assert manifest.certificate == world.publisher.manifest("home", first).certificate
     assert world.state.watch == "quiet"
-    marks = {row.number: "alarmed" in row.note for row in world.store.releases("home")}
+    marks = {row.number: row.alarmed for row in world.store.releases("home")}
     assert marks[second] and not marks[back]
     search = Search(
         world.config.task("home"),
@@ -260,7 +260,7 @@ def test_a_challenger_whose_rows_another_version_of_the_reference_answered_is_re
     assert trial.rows
     world.extras = {"teacher_version": "v2"}
     world.ask_and_step(60)
-    states = {row.number: (row.state, row.note) for row in world.store.releases("home")}
+    states = {row.number: (row.state, row.reason) for row in world.store.releases("home")}
     assert states[trial.number] == ("rejected", "its reference has another version now")
 
 

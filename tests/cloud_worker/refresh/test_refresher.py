@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 
 from cloud_worker.releases.initial import publish_first_releases
-from cloud_worker.releases.rollback import facts_of
 from cloud_worker.reports.promise_facts import Promises
 from cloud_worker.state.task_figures import Board
 from router.core.domain.record import unit_interval
@@ -54,7 +53,7 @@ def test_a_release_says_by_which_recipe_it_was_taught_and_what_is_to_be_said_of_
     champion = world.state.champion
     assert world.publisher.manifest("home", champion).lineage.recipe == "soft-labels"
     (row,) = (row for row in world.store.releases("home") if row.number == champion)
-    assert facts_of(row)["remark"] == world.remark
+    assert row.remark == world.remark
 
 
 def test_a_recipe_that_uses_queries_without_an_answer_gets_them_and_no_other_does(world):

@@ -1,6 +1,5 @@
 """What a refresher does when the operator's wish grows stricter, and when it is taken back."""
 
-import json
 from dataclasses import replace
 
 from cloud_worker.fleet.ordering import OrderBook
@@ -38,7 +37,7 @@ def test_a_stricter_promise_escalates_everything_until_a_student_is_certified_fo
     world.refresher.step()
     assert (world.state.champion, world.state.watch, world.state.exploration) == (first, "alarmed", 1.0)
     assert told(world)["state"] == "unproven"
-    assert "alarmed" not in world.store.releases("home")[first].note
+    assert not world.store.releases("home")[first].alarmed
     for _ in range(30):
         world.ask_and_step(300)
         if world.state.champion != first:
@@ -74,7 +73,7 @@ def test_a_release_that_breaks_only_the_stricter_promise_is_not_called_broken(wo
     up(world, objective=Objective(0.002))
     world.refresher.step()
     assert world.state.watch == "alarmed"
-    assert not json.loads(world.store.releases("home")[first].note).get("alarmed")
+    assert not world.store.releases("home")[first].alarmed
     up(world, objective=Objective(0.02))
     world.refresher.step()
     assert (world.state.champion, world.state.watch) == (first, "quiet")
@@ -90,7 +89,7 @@ def test_a_former_release_whose_certificate_speaks_for_the_stricter_promise_serv
     loose = replace(manifest, number=second, content=first, policy=replace(manifest.policy, threshold=0.0))
     digest = world.publisher.republish(loose, first)
     world.store.add_release(ReleaseRow("home", second, "building", "", 1.0))
-    world.store.update_release("home", second, note='{"local_share": 0.9}')
+    world.store.update_release("home", second, local_share=0.9)
     world.store.promote("home", second, digest, watch="quiet")
     up(world, objective=Objective(0.01))
     assert mode(world) is Mode.ESCALATE_ALL

@@ -42,7 +42,7 @@ TELLING = (
 
 @pytest.fixture
 def path(tmp_path):
-    """A configuration, and the fleet's database with none of the tables that come with use."""
+    """A configuration whose data folder may have a disk of its own."""
     (tmp_path / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
     (tmp_path / "disk").mkdir()
     (tmp_path / "cloud.toml").write_text(CONFIG)
@@ -179,7 +179,9 @@ def test_a_file_that_lost_its_end_is_made_anew_and_told(path, beside):
     publish_first_releases(read_config(path).tasks, store, Publisher(read_config(path).releases_folder))
     store.engine.dispose()
     if beside:
-        Hands(store.engine)  # a table that lies in the write-ahead log alone
+        Hands(store.engine).lay(
+            "freeze", "home", who="me", why="", now=1.0, frozen=True
+        )  # in the write-ahead log alone
     file = path.parent / "disk" / "data" / "fleet.sqlite"
     os.truncate(file, max(file.stat().st_size // 2, 512))
     report = json.loads(told(path, "status", "--json"))

@@ -18,8 +18,8 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+def url(state_url):
+    return state_url
 
 
 def limits_of(url, task, *, champion=1, now=NOON):

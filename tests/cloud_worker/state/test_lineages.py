@@ -18,8 +18,8 @@ TASK = Task("home", "big")
 
 
 @pytest.fixture
-def store(tmp_path):
-    return Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+def store(state_url):
+    return Store(state_url)
 
 
 def key(place, version="v1"):

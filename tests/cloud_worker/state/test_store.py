@@ -23,8 +23,8 @@ print(store.device("kitchen").seed.hex())
 
 
 @pytest.fixture
-def store(tmp_path):
-    return Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}")
+def store(state_url):
+    return Store(state_url)
 
 
 def release(number, state="waiting", task="home"):
@@ -138,8 +138,8 @@ def test_a_row_can_not_be_spent_twice(store):
         store.spend("home", 2, [("kitchen", "q1", "v1")])
 
 
-def test_several_processes_open_a_new_store_at_once_and_agree(tmp_path):
-    url = f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+def test_several_processes_open_a_new_store_at_once_and_agree(state_url):
+    url = state_url
     command = [sys.executable, "-c", OPEN_AND_MEET, url]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
 from cloud_worker.state.store import Store
 from cloud_worker.state.tallies import Tallies
@@ -11,8 +10,8 @@ from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+def url(state_url):
+    return state_url
 
 
 def report(store, name, at, pending=0, state="ok", **counts):
@@ -60,18 +59,6 @@ def test_devices_are_counted_by_age_and_by_what_they_say(url):
     for name, at, state in (("a", 99.0, "ok"), ("b", 98.0, "disk_full"), ("c", 80.0, "ok"), ("d", 1.0, "ok")):
         report(store, name, at, state=state)
     assert Tallies(store.engine).states([10.0, 50.0], 100.0) == [{"ok": 1, "disk_full": 1}, {"ok": 1}, {"ok": 1}]
-
-
-def test_an_older_store_is_counted_once(url):
-    store = Store(url)
-    report(store, "kitchen", 1.0, home=10, pending=3)
-    report(store, "hall", 2.0, home=100)
-    with store.engine.begin() as connection:
-        connection.execute(text("DROP TABLE devices_seen"))
-        connection.execute(text("DROP TABLE task_sums"))
-    for _ in range(2):
-        again = Store(url)
-        assert (sums(again), Tallies(again.engine).held_back_since(0.0)) == ([(110, 55, 0)], {"kitchen": 3})
 
 
 def test_a_claim_without_end_counts_no_further_than_can_be_added(url):

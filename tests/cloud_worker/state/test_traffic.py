@@ -10,8 +10,8 @@ from router.core.release.orders import DeviceReport, TaskReport
 
 
 @pytest.fixture
-def traffic(tmp_path):
-    return Traffic(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}").engine)
+def traffic(state_url):
+    return Traffic(Store(state_url).engine)
 
 
 def report(answered, covered=None, exploration=0.1, task="home"):
@@ -70,8 +70,8 @@ def test_old_minutes_are_dropped(traffic):
     assert traffic.between("home", 0.0, 1200.0) == Passed()
 
 
-def test_gateways_count_into_the_same_minute(tmp_path):
-    url = f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+def test_gateways_count_into_the_same_minute(state_url):
+    url = state_url
     gateways = [Traffic(Store(url).engine) for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         done = [pool.submit(gateways[place % 4].add, device(), device(report(5)), 60.0) for place in range(40)]

@@ -1,0 +1,62 @@
+"""Types of columns: what a row holds is a value of ours, and one that a disk has spoilt is as good as none."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import String, Text
+from sqlalchemy.types import TypeDecorator
+
+from cloud_worker.state.stored_values import read_as
+
+log = logging.getLogger(__name__)
+
+Name = TypeVar("Name", bound=StrEnum)
+Item = TypeVar("Item")
+
+
+class Named(TypeDecorator[Name], Generic[Name]):
+    """One of a few names, as text."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[Name], otherwise: Name, length: int = 20) -> None:
+        """Hold one of ``kind``; ``otherwise`` stands for what can't be read, ``length`` in characters."""
+        super().__init__(length)
+        self.kind, self.otherwise, self.length = kind, otherwise, length
+
+    def process_bind_param(self, value: Name | None, dialect: Any) -> str | None:
+        """The text of a name; ``ValueError`` if it is none of the kind."""
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Name | None:
+        """The name of a text."""
+        try:
+            return None if value is None else self.kind(value)
+        except ValueError:
+            log.error("%r is no %s: taken for %s", value, self.kind.__name__, self.otherwise)
+            return self.otherwise
+
+
+class Several(TypeDecorator[tuple[Item, ...]], Generic[Item]):
+    """Values of one dataclass, in their order, as JSON; none at all is NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, adapter: TypeAdapter[tuple[Item, ...]], what: str) -> None:
+        """Hold what ``adapter`` reads; ``what`` they are, for the log."""
+        super().__init__()
+        self.adapter, self.what = adapter, what
+
+    def process_bind_param(self, value: tuple[Item, ...] | None, dialect: Any) -> str | None:
+        """The values as JSON."""
+        return self.adapter.dump_json(value).decode() if value else None
+
+    def process_result_value(self, value: Any, dialect: Any) -> tuple[Item, ...]:
+        """The values in a JSON; none where it can't be read."""
+        return read_as(self.adapter, value, self.what) or ()

@@ -1,0 +1,1 @@
+"""How a fleet's database of an older version becomes one of this version: alembic's environment and revisions."""
