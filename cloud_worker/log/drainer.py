@@ -27,6 +27,7 @@ from cloud_worker.log.spool_drain import Row, read_damaged, salvaged, to_salvage
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.sqlite_files import NO_SPOOL, guarded, is_damaged, put_aside
 from router.core.errors import UnavailableError
+from router.io.sqlite_header import mend_header
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ class Drainer:
                 moved += self._drain_one(self._opened(path))
             except sqlite3.Error as error:
                 self._forget(path)
-                if is_damaged(error):
+                if mend_header(path, error):
+                    failure = failure or error  # drained with the next call
+                elif is_damaged(error):
                     self._put_aside(path, error)
                 else:
                     failure = failure or error

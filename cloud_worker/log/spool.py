@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic_core import to_json
-
+from cloud_worker.log.record_bodies import body_of, record_of
 from cloud_worker.log.spool_drain import SpoolDrain, pending_in, spools_in
 from cloud_worker.log.spool_file import bytes_used, open_or_make, transaction
 from cloud_worker.state.sqlite_files import Watched, guarded, is_damaged, put_aside
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
+from router.io.sealed import seal, unseal
+from router.io.sqlite_header import mend_header, says_of_header
 
 __all__ = [
     "MOST_PATIENCE_SECONDS",
@@ -52,7 +52,6 @@ MOST_PATIENCE_SECONDS = 2.0
 _BUSY_MILLISECONDS = 2_000
 _READING_BUSY_MILLISECONDS = 50  # readers wait on the gateway's loop
 _FORGET_EVERY_SECONDS = 30.0
-_RECORD = TypeAdapter(Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Spool:
             UnavailableError: The disk is full or broken, or another held the file for too long. Nothing of the entry
                 was promised; in the last case it may yet be kept.
         """
-        body = b"" if entry.record is None else _as_json(entry.record)
+        body = b"" if entry.record is None else body_of(entry.record)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, body, done))
         if self._committing is None:
@@ -131,14 +130,16 @@ class Spool:
             "SELECT digest, answered_at, response FROM answers WHERE caller = ? AND query_id = ? AND answered_at > ?",
             (caller, query_id, now - STORED_ANSWER_SECONDS),
         )
-        return None if row is None else StoredAnswer(caller, query_id, *row)
+        with suppress(ValueError):  # one that a disk has spoilt is asked for anew
+            return None if row is None else StoredAnswer(caller, query_id, row[0], row[1], unseal(row[2]))
+        return None
 
     def record(self, caller: str, query_id: str) -> Record | None:
         """The record of a query that waits here for the log."""
         where = "SELECT body FROM records WHERE caller = ? AND query_id = ? ORDER BY position DESC LIMIT 1"
         row = self._row(where, (caller, query_id))
         with suppress(ValueError):  # the log writer tells of one that can't be read
-            return None if row is None else _RECORD.validate_json(row[0])
+            return None if row is None else record_of(row[0])
         return None
 
     def quarantined(self) -> int:
@@ -190,6 +191,8 @@ class Spool:
             try:
                 self._write(self._ready(), entries)
             except sqlite3.Error as error:
+                if self._is_mended(error):
+                    continue
                 if not is_damaged(error):
                     raise
                 log.error("the spool is damaged: %s", error)
@@ -226,6 +229,8 @@ class Spool:
         try:
             return self._open()
         except (sqlite3.Error, OSError) as error:
+            if self._is_mended(error):
+                return self._open()
             if not (is_damaged(error) or self._path.is_dir()):
                 raise
             self._is_suspect = True
@@ -240,6 +245,13 @@ class Spool:
             self._watched = Watched(self._path)
             self._is_suspect = False
         return connection
+
+    def _is_mended(self, error: BaseException) -> bool:
+        """Whether only the header was spoilt, and is right again."""
+        if not says_of_header(error):
+            return False
+        self._close_files()
+        return mend_header(self._path, error)
 
     def _put_aside_damaged(self) -> None:
         """Move what stands in our place and is damaged; another may have moved it, and put a sound one there."""
@@ -266,12 +278,8 @@ def _is_spool(path: Path) -> bool:
     return True
 
 
-def _as_json(record: Record) -> bytes:
-    return to_json(record, inf_nan_mode="constants", bytes_mode="base64")  # log(0) is a figure
-
-
 def _columns(answer: StoredAnswer) -> tuple[str, str, str, float, bytes]:
-    return (answer.caller, answer.query_id, answer.digest, answer.answered_at, answer.response)
+    return (answer.caller, answer.query_id, answer.digest, answer.answered_at, seal(answer.response))
 
 
 def _settle(batch: Iterable[tuple[Entry, bytes, asyncio.Future[None]]], *, failed: bool) -> None:

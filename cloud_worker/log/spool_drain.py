@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from cloud_worker.log.record_bodies import record_of
 from cloud_worker.log.spool_file import QUARANTINE, bytes_used, give_back, open_existing, transaction
 from cloud_worker.state.sqlite_files import aside_in, identity_of
 from router.core.domain.record import Record
@@ -25,7 +26,6 @@ _PAGES_GIVEN_BACK = 2_000  # 8 MB, some milliseconds
 _PAGES_KEPT_FREE = 1_000
 _SALVAGED = ".salvaged"
 _LONGEST_REASON = 300
-_RECORD = TypeAdapter(Record)
 
 Row = tuple[int, Record]
 
@@ -73,9 +73,10 @@ class SpoolDrain:
         for position, body in self._connection.execute(query, (most,)):
             seen, size = seen + 1, size + len(body)
             try:
-                rows.append((position, _RECORD.validate_json(body)))
-            except ValidationError as error:
-                found.append((position, f"can't be read: {error.errors()[0]['msg']}"))
+                rows.append((position, record_of(body)))
+            except ValueError as error:
+                said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+                found.append((position, f"can't be read: {said}"))
             if size >= most_bytes:
                 break
         self.is_full = seen >= most or size >= most_bytes
@@ -170,6 +171,6 @@ def read_damaged(path: Path) -> list[Row]:
             for position, body in connection.execute(query):
                 if position in rows:
                     break
-                with contextlib.suppress(ValidationError):
-                    rows[position] = _RECORD.validate_json(body)
+                with contextlib.suppress(ValueError):
+                    rows[position] = record_of(body)
     return sorted(rows.items())

@@ -23,12 +23,14 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from cloud_worker.state.revisions import check_revision, revision_of
 from cloud_worker.state.sqlite_files import guarded, identity_of, is_damaged, is_locked, put_aside
 from router.core.errors import HeadraceError, OperatorError, UnavailableError
+from router.io.sqlite_header import mend_header, says_of_header
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
 _MOST_JOURNAL_BYTES = 8 * 1024 * 1024  # of SQLite's write-ahead log once its pages are in the database
 ANEW = "the fleet's database was damaged and has been made anew; try again"
+MENDED = "the header of the fleet's database was damaged, and is mended; nothing else of it was: try again"
 
 Make = Callable[[Path], None]  # writes a new database where there is none
 
@@ -99,6 +101,8 @@ class _Kept:
             try:
                 connection = _checked(dialect.connect(*arguments, **named))
             except sqlite3.DatabaseError as error:
+                if mend_header(self._path, error):
+                    continue
                 if not is_damaged(error):
                     raise told(error) from error
                 connection = None
@@ -116,11 +120,15 @@ class _Kept:
     def say(self, context: ExceptionContext) -> None:
         """Tell what failed; a damaged file is made anew at once."""
         error = context.original_exception
-        if is_damaged(error) and context.connection is not None:
+        if context.connection is not None and (says_of_header(error) or is_damaged(error)):
             fairy = context.connection.connection
-            self._renew(fairy.record_info["identity"] if fairy.record_info else None)
-            fairy.invalidate(soft=True)
-            raise UnavailableError(ANEW) from error
+            identity = fairy.record_info["identity"] if fairy.record_info else None
+            fairy.invalidate(soft=not says_of_header(error))
+            if mend_header(self._path, error):
+                raise UnavailableError(MENDED) from error
+            if is_damaged(error):
+                self._renew(identity)
+                raise UnavailableError(ANEW) from error
         say(context)
 
     def _renew(self, damaged: Any) -> None:

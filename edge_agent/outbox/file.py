@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edge_agent.damaged_files import set_aside
+from router.io.sqlite_header import mend_header, says_of_header
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +156,20 @@ class OutboxFile:
             assert self._database is not None
             return work(self._database)
         except sqlite3.Error as error:
-            raise _meaning(error) from error
+            if not self._is_mended(error):
+                raise _meaning(error) from error
+            return self._once(work)
         except OSError as error:
             raise FileTroubleError(UNWRITABLE, error) from error
+
+    def _is_mended(self, error: sqlite3.Error) -> bool:
+        """Whether only the header was spoilt, and is right again."""
+        if not says_of_header(error):
+            return False
+        self.close()
+        mended = mend_header(self.path, error)
+        self.was_damaged = self.was_damaged or mended
+        return mended
 
     def _open(self) -> None:
         for path in (self.path, *_beside(self.path)):

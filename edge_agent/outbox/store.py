@@ -29,6 +29,7 @@ from edge_agent.outbox.file import OK, FileTroubleError, OutboxFile, Row, Writte
 from router.core.certification.missing_rows import LINE
 from router.core.domain.query import Query
 from router.core.errors import CallerError
+from router.io.sealed import seal, unseal
 from router.transport.wire import query_from_proto, query_to_proto
 from router.v1 import cascade_pb2
 
@@ -134,7 +135,7 @@ class Outbox:
         """Add a query to the end of the line, without waiting."""
         if query.id in self._ids:
             return
-        row = Row(query.id, query_to_proto(query).SerializeToString())
+        row = Row(query.id, seal(query_to_proto(query).SerializeToString()))
         self._unwritten[row.id] = row
         self._unwritten_bytes += len(row.query)
         self._ids.add(row.id)
@@ -287,6 +288,6 @@ def _select(
 def _query(data: object) -> Query | None:
     """A query as it was written, ``None`` when it can't be read any more."""
     try:
-        return query_from_proto(cascade_pb2.AnswerRequest.FromString(data)) if isinstance(data, bytes) else None
-    except (DecodeError, CallerError):
+        return query_from_proto(cascade_pb2.AnswerRequest.FromString(unseal(data))) if isinstance(data, bytes) else None
+    except (DecodeError, CallerError, ValueError):
         return None
