@@ -24,7 +24,18 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The cluster's TOML file.", metavar="FILE")]
 TaskArgument = Annotated[str, typer.Argument(help="Name of the task.", metavar="TASK")]
-WhoOption = Annotated[str, typer.Option("--who", help="Who does it; by default the user of this system.")]
+MOST_NAMED = 200  # characters of a name, as many as the audit keeps
+
+
+def _short(name: str) -> str:
+    if len(name) > MOST_NAMED:
+        raise typer.BadParameter(f"has {len(name)} characters; use {MOST_NAMED} at most")
+    return name
+
+
+WhoOption = Annotated[
+    str, typer.Option("--who", help="Who does it; by default the user of this system.", callback=_short)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

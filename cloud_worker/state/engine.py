@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
@@ -58,6 +59,18 @@ def open_engine(url: str | URL, make: Make | None = None) -> Engine:
     return engine
 
 
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes what follows from what it reads: in SQLite nobody else writes in between.
+
+    On a server it locks the rows that it reads (``with_for_update``).
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
 def _open_server(url: URL) -> Engine:
     """An engine for a database that a server keeps; one that can't be reached is raised as ``UnavailableError``.
 
@@ -73,7 +86,19 @@ def _open_server(url: URL) -> Engine:
     except ImportError as error:
         raise OperatorError("store.url needs what speaks to PostgreSQL: pip install 'headrace[postgres]'") from error
     event.listen(engine, "handle_error", _say_server)
+    event.listen(engine, "before_cursor_execute", _without_nul, retval=True)
     return engine
+
+
+def _without_nul(_: Any, __: Any, statement: str, values: Any, *___: Any) -> tuple[str, Any]:
+    """The values of a statement as PostgreSQL keeps them: its texts hold no NUL."""
+    return statement, [_plain(row) for row in values] if isinstance(values, list) else _plain(values)
+
+
+def _plain(row: Any) -> Any:
+    if not isinstance(row, Mapping):
+        return row
+    return {key: value.replace("\0", "\ufffd") if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _say_server(context: ExceptionContext) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
+from cloud_worker.state.engine import writing
 from cloud_worker.state.schema import AUDIT, HANDS, TASKS
 from cloud_worker.state.stored_values import read_object
 from router.core.domain.task import Mode
@@ -102,9 +103,8 @@ class Hands:
         Returns:
             The hand before, and after; equal where nothing changed and nothing was recorded.
         """
-        with self._engine.begin() as connection:
-            connection.execute(select(TASKS.c.name).where(TASKS.c.name == task).with_for_update())  # one at a time
-            version, before = _read(connection, task)
+        with writing(self._engine) as connection:
+            version, before = _read(connection, task, to_write=True)
             after = replace(before, **changes)
             if after == before:
                 return before, before
@@ -138,9 +138,10 @@ class Hands:
             return [_action(row) for row in connection.execute(query)]
 
 
-def _read(connection: Connection, task: str) -> tuple[int, Hand]:
-    """The task's version, and the hand over it."""
-    state = connection.execute(select(TASKS.c.version, TASKS.c.mode).where(TASKS.c.name == task)).first()
+def _read(connection: Connection, task: str, *, to_write: bool = False) -> tuple[int, Hand]:
+    """The task's version, and the hand over it; who is ``to_write`` lets no other do so before the transaction ends."""
+    query = select(TASKS.c.version, TASKS.c.mode).where(TASKS.c.name == task)
+    state = connection.execute(query.with_for_update() if to_write else query).first()
     if state is None:
         raise KeyError(task)
     mine = (HANDS.c.task == task, HANDS.c.version == state.version)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.state import tallies
 from cloud_worker.state.attempts import Left, come_back, leave
-from cloud_worker.state.engine import Make, open_engine
+from cloud_worker.state.engine import Make, open_engine, writing
 from cloud_worker.state.revisions import make_schema, migrate
 from cloud_worker.state.rows import Device, ReleaseRow, TaskState
 from cloud_worker.state.schema import DEVICES, LOSSES, RELEASES, SPENT, TASKS
@@ -60,8 +60,8 @@ class Store:
 
     def declare_tasks(self, tasks: Iterable[Task]) -> None:
         """Make the state of tasks that have none; another version begins a lineage, or goes on with its own."""
-        with self._engine.begin() as connection:
-            known = {row.name: row for row in connection.execute(select(TASKS))}
+        with writing(self._engine) as connection:
+            known = {row.name: row for row in connection.execute(select(TASKS).with_for_update())}
             for task in tasks:
                 fresh = {
                     "version": task.version,
@@ -141,7 +141,7 @@ class Store:
     def save_report(self, report: DeviceReport, now: float) -> None:
         """Keep a device's latest report, and count it in."""
         mine = DEVICES.c.id == report.device
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             said = {"report": _REPORT.dump_json(report).decode(), "last_seen": now}
             before = connection.execute(select(DEVICES.c.report).where(mine).with_for_update()).scalar()
             if connection.execute(update(DEVICES).where(mine).values(**said)).rowcount:
@@ -150,7 +150,7 @@ class Store:
     def remove_device(self, device: str) -> bool:
         """Forget a device and its report; whether there was one."""
         mine = DEVICES.c.id == device
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             before = connection.execute(select(DEVICES.c.report).where(mine).with_for_update()).scalar()
             tallies.forget(connection, device, before)
             return bool(connection.execute(delete(DEVICES).where(mine)).rowcount)

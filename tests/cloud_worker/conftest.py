@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 SECONDS = 60.0  # that a server may take to answer first
 NOBODY = 65534  # PostgreSQL does not run as root
@@ -94,7 +95,7 @@ class Server:
     def database(self):
         """The URL of an empty database, for as long as the context lasts."""
         name = f"fleet_{secrets.token_hex(6)}"
-        engine = create_engine(self.driver_url(), isolation_level="AUTOCOMMIT")
+        engine = create_engine(self.driver_url(), isolation_level="AUTOCOMMIT", poolclass=NullPool)
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql(f"CREATE DATABASE {name}")
