@@ -1,4 +1,4 @@
-"""A wheel and a source distribution hold all that someone needs, the contract's ``.proto`` files too."""
+"""A wheel and a source distribution hold all that someone needs, the contract and the migrations too."""
 
 import importlib.util
 import shutil
@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROTOS = {path.name for path in (ROOT / "proto" / "router" / "v1").glob("*.proto")}
+MIGRATIONS = {str(path.relative_to(ROOT)) for path in (ROOT / "cloud_worker" / "state" / "migrations").rglob("*.py")}
 TAKEN = (
     "router",
     "edge_agent",
@@ -70,6 +71,8 @@ def unpacked(source, tmp_path_factory):
 def assert_whole(wheel):
     assert {f"router/v1/{name}" for name in PROTOS} <= wheel
     assert {"router/py.typed", "router/v1/cascade_pb2.py", "router/v1/cascade_pb2.pyi"} <= wheel
+    assert len(MIGRATIONS) >= 5
+    assert wheel >= MIGRATIONS
     assert {"router/cli.py", "edge_agent/cli.py", "cloud_worker/cli.py"} <= wheel
     assert {name.split("/")[0].split("-")[0] for name in wheel} == {"router", "edge_agent", "cloud_worker", "headrace"}
 
