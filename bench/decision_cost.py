@@ -26,13 +26,14 @@ from router.core.domain.label_confidence import score
 from router.core.domain.prediction import Judgement
 from router.core.domain.query import Query
 from router.core.domain.record import Record
+from router.core.domain.task import StudentKind
 from router.core.learning.label_calibration import fit_calibration
 from router.core.policy.deferral import Policy, decide
 from router.core.policy.exploration import SEED_BYTES, is_explored
 from router.core.release.manifest import StudentSpec
 from router.core.statistics.e_process import Watch, WatchState, attempt_alpha
 from router.core.statistics.threshold_planning import Situation, prospect
-from router.students.onnx_student import COMPACT, Student
+from router.students.onnx_student import Student
 
 LABELS = 150
 PROMISE, RATE, BATCH = 0.02, 0.25, 100
@@ -133,7 +134,9 @@ def cost_of_an_answer() -> float:
         export_torch(student, folder / "full.onnx", ("logits", "similarity"))
         quantize(folder / "full.onnx", folder / MODEL_FILE)
         labels = tuple(str(label) for label in range(LABELS))
-        made = Student(folder, StudentSpec(COMPACT, MODEL_FILE, TOKENIZER_FILE, labels, MAX_TOKENS, version="random"))
+        made = Student(
+            folder, StudentSpec(StudentKind.COMPACT, MODEL_FILE, TOKENIZER_FILE, labels, MAX_TOKENS, version="random")
+        )
         return microseconds(lambda: made.read((TEXT,)), 500)
 
 

@@ -43,11 +43,11 @@ from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.domain.plain_names import why_too_long
+from router.core.domain.task import LABEL_STUDENTS
 from router.core.errors import StartError
 from router.core.release.orders import DeviceReport
 from router.core.visible_text import in_line
 from router.io.atomic_write import write_whole
-from router.students.onnx_student import KINDS
 from router.students.text_student import text_kinds_here
 from router.transport import telemetry_names
 from router.transport.channel import open_bulk_channel, open_channel
@@ -78,7 +78,7 @@ class Daemon:
         """
         self._config = config
         self._life = secrets.token_hex(_LIFE_BYTES)
-        self._formats = (*KINDS, *text_kinds_here())
+        self._formats = (*LABEL_STUDENTS, *text_kinds_here())
         self.opened = asyncio.Event()
         self._door = Door(
             config.door.listen,

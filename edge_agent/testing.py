@@ -19,7 +19,7 @@ from router.core.domain.chat import transcript
 from router.core.domain.feedback import Feedback
 from router.core.domain.label_confidence import Calibration
 from router.core.domain.query import Answer, GenerationLimits, Provenance, Query, Reason, Tier
-from router.core.domain.task import Task
+from router.core.domain.task import StudentKind, Task
 from router.core.errors import SpentError
 from router.core.policy.deferral import Policy
 from router.core.policy.text_confidence import TEXT_SIGNALS, TextCalibration
@@ -298,7 +298,7 @@ def tiny_release(
         number=number,
         created_at=0.0,
         policy=Policy(threshold, number),
-        student=StudentSpec("compact", "model.onnx", "tokenizer.json", labels, 32, f"tiny-{number}"),
+        student=StudentSpec(StudentKind.COMPACT, "model.onnx", "tokenizer.json", labels, 32, f"tiny-{number}"),
         # From the probability alone: 0.9 is the middle, and each 0.05 counts once.
         calibration=Calibration(1.0, (0.9, 0.0, 0.0, 0.0), (0.01, 1.0, 1.0, 1.0), (1.0, 0.0, 0.0, 0.0), 0.0),
         golden=Golden("golden.jsonl", 0.01),
@@ -321,7 +321,9 @@ def tiny_text_release(
     """
     files = tiny_writer_files(words)
     files["golden.jsonl"] = _lines({"text": word, "answer": words[word], "score": 1.0} for word in sorted(words))
-    spec = StudentSpec("generator", "model.safetensors", "tokenizer.json", (), 0, f"tiny-{number}", limits=limits)
+    spec = StudentSpec(
+        StudentKind.GENERATOR, "model.safetensors", "tokenizer.json", (), 0, f"tiny-{number}", limits=limits
+    )
     return _text_manifest(task, number, threshold, spec, files), files
 
 
@@ -338,7 +340,7 @@ def served_release(
         threshold: Least score kept.
     """
     files = {"golden.jsonl": _lines({"text": text, "answer": golden[text], "score": 1.0} for text in golden)}
-    spec = StudentSpec("served", "", "", (), 0, f"served-{number}", limits=TEXT_LIMITS, served_model=model)
+    spec = StudentSpec(StudentKind.SERVED, "", "", (), 0, f"served-{number}", limits=TEXT_LIMITS, served_model=model)
     return _text_manifest(task, number, threshold, spec, files), files
 
 

@@ -37,13 +37,11 @@ from cloud_worker.config.teachers import (
 from router.core.domain.limits import MAX_TASK_BYTES
 from router.core.domain.plain_names import same_name, why_no_folder, why_no_name, why_too_long
 from router.core.domain.query import MAX_TEXT_BYTES, check_limits
-from router.core.domain.task import Judge, Kind, Task
+from router.core.domain.task import LABEL_STUDENTS, WRITING_STUDENTS, Judge, Kind, Task
 from router.core.errors import BadInputError, ConfigError
 from router.io.settings import config_error, merged, read_toml
 from router.students.server_settings import Servers
 
-LABEL_STUDENTS = ("compact", "encoder-head")
-WRITING_STUDENTS = ("generator", "served")
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
 FLEET_FILE = "fleet.sqlite"  # in the data folder
 

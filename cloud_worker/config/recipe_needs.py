@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.core.domain.task import Kind, Task
+from router.core.domain.task import Kind, StudentKind, Task
 
 DEFAULT_RECIPES = {Kind.TEXT: "responses", Kind.LABEL: "soft-labels"}
 LOGGED_ALTERNATIVES = 5  # likeliest tokens logged with each one, where a recipe learns from them
@@ -38,7 +38,7 @@ def wants_queries(task: Task) -> bool:
 
 def starts_from_base(task: Task) -> bool:
     """Whether its student is a label student that begins as the task's ``base``; few-shot's base is its ensemble's."""
-    return task.student == "compact" and bool(task.base) and recipe_of(task) != "few-shot"
+    return task.student == StudentKind.COMPACT and bool(task.base) and recipe_of(task) != "few-shot"
 
 
 def others_of(task: Task) -> tuple[str, ...]:

@@ -14,12 +14,10 @@ from typing import Any
 from cloud_worker.config.recipe_needs import recipe_name, recipe_of, starts_from_base
 from cloud_worker.language.rationales import CHECKS
 from router.core.domain.prompting import FIELD
-from router.core.domain.task import Kind, Task
+from router.core.domain.task import Kind, StudentKind, Task
 from router.core.errors import ConfigError
 
-SERVED = "served"
 FEW_SHOT = "few-shot"
-COMPACT, HEAD = "compact", "encoder-head"
 MIXED = ("steps", "plain", "shown_steps", "shown_plain")
 
 
@@ -174,7 +172,7 @@ def check_recipe(source: str, task: Task, tasks: Sequence[str]) -> None:
 def options_of(task: Task) -> dict[str, Option]:
     """The options that a task may set."""
     if task.kind is Kind.TEXT:
-        taught = {} if task.student == SERVED else {"layers": LAYERS, "training": TRAINING}
+        taught = {} if task.student == StudentKind.SERVED else {"layers": LAYERS, "training": TRAINING}
         return {**TEXT_RECIPES[recipe_of(task)], **LOGGED, **taught}
     started = {"layers": LAYERS, "training": TRAINING} if starts_from_base(task) else {}
     return {**LABEL_RECIPES[recipe_of(task)], **started}
@@ -183,7 +181,7 @@ def options_of(task: Task) -> dict[str, Option]:
 def _check_name(source: str, task: Task) -> None:
     *before, last = recipe_name(task).split("+")
     known = TEXT_RECIPES if task.kind is Kind.TEXT else LABEL_RECIPES
-    practised = task.kind is Kind.TEXT and task.student != SERVED
+    practised = task.kind is Kind.TEXT and task.student != StudentKind.SERVED
     if last in known and (not before or (before == ["denoise"] and practised)):
         return
     whose = "write" if task.kind is Kind.TEXT else "label"
@@ -208,8 +206,9 @@ def _check_base(source: str, task: Task) -> None:
     if recipe_of(task) == FEW_SHOT and not task.base:
         problem = "is missing; name the model that writes and labels queries for few-shot"
         raise ConfigError(source, f"tasks.{task.name}.base", problem)
-    if task.base and task.student == HEAD and recipe_of(task) != FEW_SHOT:
-        problem = f"is {task.base!r}; students of kind {HEAD} read with `encoder`, leave it out or take {COMPACT}"
+    if task.base and task.student == StudentKind.ENCODER_HEAD and recipe_of(task) != FEW_SHOT:
+        better = f"leave it out or take {StudentKind.COMPACT}"
+        problem = f"is {task.base!r}; students of kind {task.student} read with `encoder`, {better}"
         raise ConfigError(source, f"tasks.{task.name}.base", problem)
 
 

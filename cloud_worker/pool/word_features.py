@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.core.arrays import Array, Bools
+from router.core.learning.training_rows import FOLDS
 
 if TYPE_CHECKING:  # sklearn is loaded with the first words: `status` reads none, and it takes a second
     from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import HashingVectorizer
 
 FEATURES = 4096
-FOLDS = 5
 LEAST_OF_EACH = 20  # rows of the rarer outcome; below it, words say no more than how often a teacher agrees
 
 

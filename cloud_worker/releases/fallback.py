@@ -22,10 +22,9 @@ from router.core.certification.live_watch import MOST_FORMER, MOST_SINCE, eviden
 from router.core.certification.trial import Judging
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, may_certify
-from router.core.domain.task import Task
+from router.core.domain.task import LABEL_STUDENTS, Task
 from router.core.errors import HeadraceError
 from router.core.release.manifest import Manifest
-from router.students.onnx_student import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +134,6 @@ def evidence_since(
         judging: Its judge.
     """
     last = manifest.certificate.last_asked_at if manifest.certificate else 0.0
-    most = MOST_SINCE if manifest.student is not None and manifest.student.kind in KINDS else MOST_WRITTEN
+    most = MOST_SINCE if manifest.student is not None and manifest.student.kind in LABEL_STUDENTS else MOST_WRITTEN
     since = [row for row in rows if may_certify(row) and row.asked_at > last][-most:]
     return evidence_against(since, student, manifest.policy.threshold, task, judging)

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud_worker.config.cloud import CloudConfig
-from router.core.domain.task import Task
+from router.core.domain.task import StudentKind, Task
 from router.core.errors import ConfigError
 from router.io.atomic_write import in_home
 
-LOADED = "generator"  # the kind of student that has a base to load
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")  # ByT5 has the last one alone
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -28,7 +27,7 @@ def check_bases(config: CloudConfig) -> None:
         ConfigError: It is a folder that is not there, or that lacks what is needed.
     """
     for task in config.tasks:
-        problem = _problem(task) if task.student == LOADED else ""
+        problem = _problem(task) if task.student == StudentKind.GENERATOR else ""
         if problem:
             raise ConfigError(f"tasks.{task.name}", "base", f"{task.base!r} {problem}")
 

@@ -11,7 +11,7 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.config.recipe_needs import starts_from_base
 from cloud_worker.config.teachers import EncoderSettings, VllmSettings
 from cloud_worker.language.encoder_source import check_encoder_source
-from router.core.domain.task import Kind, Task
+from router.core.domain.task import Kind, StudentKind, Task
 from router.core.errors import ConfigError, ModelError
 
 
@@ -28,7 +28,7 @@ def check_named_models(config: CloudConfig) -> None:
             raise ConfigError(source, key, str(error)) from error
     served = [server.model for server in config.servers]
     for task in config.tasks:
-        if task.student == "served" and task.base not in served:
+        if task.student == StudentKind.SERVED and task.base not in served:
             known = ", ".join(sorted(served)) or "none"
             problem = f"{task.base!r} is at no server that is set up ({known}); add [[servers]] with its model and url"
             raise ConfigError(f"tasks.{task.name}", "base", problem)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from cloud_worker.training.label_students import fit
 from cloud_worker.training.spec import Fitted, Progress, Recipe
 from router.core.domain.record import Record
-
-WRITING = ("generator", "served")
+from router.core.domain.task import WRITING_STUDENTS
 
 
 def fit_student(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
@@ -22,7 +21,7 @@ def fit_student(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> F
     Raises:
         HeadraceError: A model can't be loaded, or a recipe is unknown.
     """
-    if recipe.task.student in WRITING:
+    if recipe.task.student in WRITING_STUDENTS:
         from cloud_worker.training.text_students import fit_writer  # transformers: seconds, and hundreds of megabytes
 
         return fit_writer(rows, recipe, progress)

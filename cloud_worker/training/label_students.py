@@ -32,12 +32,12 @@ from cloud_worker.training.export import (
     export_encoder,
     head_model,
 )
-from cloud_worker.training.spec import FOLDS, Fitted, Progress, Recipe
+from cloud_worker.training.spec import Fitted, Progress, Recipe
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record
-from router.core.domain.task import Task
+from router.core.domain.task import StudentKind, Task
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.core.release.manifest import StudentSpec
 from router.students.feature_cache import Features
 from router.students.onnx_student import OnnxEncoder, Student
@@ -73,8 +73,8 @@ def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | 
     labels = known_labels(rows)
     if len(labels) < 2:
         return None
-    makers = {"compact": _fit_compact, "encoder-head": _fit_head}
-    fitted = makers[recipe.task.student](rows, labels, recipe, progress)
+    makers = {StudentKind.COMPACT: _fit_compact, StudentKind.ENCODER_HEAD: _fit_head}
+    fitted = makers[StudentKind(recipe.task.student)](rows, labels, recipe, progress)
     lacks = recipe_of(recipe.task) == FEW_SHOT and not recipe.beside.queries
     return replace(fitted, remark=NO_QUERIES) if lacks else fitted
 
@@ -110,7 +110,7 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
     head = Head.fitted(lessons, by_text)
     data = head_model(head.weights, head.bias, head.centroids)
     spec = StudentSpec(
-        kind="encoder-head",
+        kind=StudentKind.ENCODER_HEAD,
         model=MODEL_FILE,
         tokenizer=TOKENIZER_FILE,
         head=HEAD_FILE,
@@ -163,7 +163,7 @@ def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe
     start = _from_pretrained if starts_from_base(recipe.task) else _from_vectors
     student, tokenizer = start(lessons, recipe, progress)
     progress("exporting", 0.0)
-    spec = StudentSpec("compact", MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")
+    spec = StudentSpec(StudentKind.COMPACT, MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")
     texts = [row.text for row in held]
     files = export_compact(student, spec, tokenizer, texts[:500])
     spec = replace(spec, version=_version(*files.values()))

@@ -9,10 +9,10 @@ from cloud_worker.language.encoder import place_of
 from cloud_worker.language.recipes.few_shot import Ensemble, few_shot
 from cloud_worker.language.templates import Pattern, Template
 from cloud_worker.language.trainer import Schedule
-from cloud_worker.training.spec import FOLDS, Recipe
+from cloud_worker.training.spec import Recipe
 from router.core.domain.record import Record
 from router.core.domain.task import Task
-from router.core.learning.training_rows import fold_of
+from router.core.learning.training_rows import FOLDS, fold_of
 
 MOST_QUERIES = 2000  # latest ones that are labelled: each costs a row of the model for every pattern and label
 

@@ -12,8 +12,6 @@ from router.core.domain.task import Task
 from router.core.learning.held_out import Measures
 from router.core.release.manifest import StudentSpec
 
-FOLDS = 5
-
 Progress = Callable[[str, float], None]
 
 

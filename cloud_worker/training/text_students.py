@@ -26,22 +26,20 @@ from cloud_worker.language.examples import Example, Lessons
 from cloud_worker.language.trainer import Fit, Schedule
 from cloud_worker.language.trainer import fit as train
 from cloud_worker.training.curriculum import Curriculum, curriculum_of
-from cloud_worker.training.spec import FOLDS, Fitted, Progress, Recipe
+from cloud_worker.training.spec import Fitted, Progress, Recipe
 from router.core.domain.generation import Written
 from router.core.domain.plain_text import plain_for
 from router.core.domain.record import Record
-from router.core.domain.task import Task
+from router.core.domain.task import StudentKind, Task
 from router.core.errors import BadInputError, ModelError
 from router.core.learning.held_out import TextMeasures
-from router.core.learning.training_rows import calibrating, fold_of, query_of
+from router.core.learning.training_rows import FOLDS, calibrating, fold_of, query_of
 from router.core.policy.text_confidence import TEXT_SIGNALS
 from router.core.release.manifest import StudentSpec
 from router.students.text_student import TextStudent
 
 log = logging.getLogger(__name__)
 
-GENERATOR = "generator"
-SERVED = "served"
 SOFT_TOKENS = "soft-tokens"
 LEAST_TAUGHT = 20  # rows that teach, below which no student is tried
 MOST_HELD = 1500  # calibrating rows that are read; more would make a refresh wait
@@ -65,7 +63,7 @@ def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fi
     curriculum = curriculum_of(task, [other for other, _ in recipe.beside.tasks])
     taught = [row for row in rows if fold_of(row, FOLDS) != 0 and row.answer.strip()]
     held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])[-MOST_HELD:]
-    if task.student == SERVED:
+    if task.student == StudentKind.SERVED:
         held = calibrating(rows)[-MOST_HELD:]
         spec = _spec(task, curriculum, f"served-{_short(task.base, task.prompt)}")
         return _measured(TextStudent.served(spec, dict(recipe.servers)), spec, {}, held, progress)
@@ -141,14 +139,14 @@ def _saved(language: LanguageModel, folder: Path) -> Path:
 def _spec(task: Task, curriculum: Curriculum, version: str) -> StudentSpec:
     return StudentSpec(
         kind=task.student,
-        model=WEIGHTS_FILE if task.student == GENERATOR else "",
-        tokenizer="tokenizer.json" if task.student == GENERATOR else "",
+        model=WEIGHTS_FILE if task.student == StudentKind.GENERATOR else "",
+        tokenizer="tokenizer.json" if task.student == StudentKind.GENERATOR else "",
         labels=(),
         max_tokens=0,
         version=version,
         prompt=curriculum.prompt.wording,
         limits=task.limits,
-        served_model=task.base if task.student == SERVED else "",
+        served_model=task.base if task.student == StudentKind.SERVED else "",
         answer_after=curriculum.answer_after,
     )
 

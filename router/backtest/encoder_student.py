@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from router.backtest.minilm_encoder import MINILM, MiniLm
-from router.backtest.student import FOLDS, Fit
+from router.backtest.student import Fit
 from router.core.arrays import Bools, Floats
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record
 from router.core.errors import ConfigError, ModelError
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold_of, known_labels, lessons_of
 from router.students.feature_cache import Features
 from router.students.onnx_student import OnnxEncoder
 

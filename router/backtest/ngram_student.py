@@ -18,12 +18,12 @@ import numpy as np
 from scipy import linalg, sparse
 
 from router.backtest.ngrams import HashedTexts, Matrix, Rarity, cosines
-from router.backtest.student import FOLDS, Fit
+from router.backtest.student import Fit
 from router.core.arrays import Floats
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record, unit_interval
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold_of, known_labels, lessons_of
 
 MOST_LESSONS = 6000
 BEND = 2.0  # how much nearer lessons count more

@@ -20,8 +20,6 @@ from router.core.domain.query import Query
 from router.core.domain.record import Record
 from router.core.learning.held_out import LabelMeasures
 
-FOLDS = 5
-
 
 class Reader(Protocol):
     """A fitted model."""

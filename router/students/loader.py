@@ -10,12 +10,13 @@ from pathlib import Path
 
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.query import Query
+from router.core.domain.task import LABEL_STUDENTS, WRITING_STUDENTS
 from router.core.errors import DataError, ModelError, ReleaseError
 from router.core.release.manifest import Manifest
 from router.io.json_lines import json_lines
 from router.io.library_errors import as_model_error
-from router.students.onnx_student import KINDS, Student
-from router.students.text_student import TEXT_KINDS, TextStudent
+from router.students.onnx_student import Student
+from router.students.text_student import TextStudent
 
 MOST_GOLDEN = 10_000
 
@@ -32,11 +33,11 @@ def open_student(folder: Path, manifest: Manifest, servers: Mapping[str, str] | 
         ModelError: The release has none, or it can't be used.
     """
     with as_model_error(f"the student of release {manifest.number}"):
-        if manifest.student is None or manifest.student.kind in KINDS:
+        if manifest.student is None or manifest.student.kind in LABEL_STUDENTS:
             return Student.load(folder, manifest)
-        if manifest.student.kind in TEXT_KINDS:
+        if manifest.student.kind in WRITING_STUDENTS:
             return TextStudent.of_release(folder, manifest, servers)
-    known = ", ".join((*KINDS, *TEXT_KINDS))
+    known = ", ".join((*LABEL_STUDENTS, *WRITING_STUDENTS))
     raise ModelError(f"student kind {manifest.student.kind!r} is not known here; known are {known}")
 
 

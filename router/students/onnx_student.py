@@ -31,16 +31,13 @@ from router.core.domain.label_confidence import Calibration, Reading, score
 from router.core.domain.plain_text import PlainText
 from router.core.domain.prediction import Judgement
 from router.core.domain.query import Query
+from router.core.domain.task import LABEL_STUDENTS, StudentKind
 from router.core.errors import ModelError
 from router.core.release.manifest import Manifest, StudentSpec
 from router.io.library_errors import as_model_error
 
 if TYPE_CHECKING:  # loaded with the first student, as tokenizers is: most commands open none
     import onnxruntime
-
-COMPACT = "compact"
-ENCODER_HEAD = "encoder-head"
-KINDS = (COMPACT, ENCODER_HEAD)
 
 
 class OnnxEncoder:
@@ -85,12 +82,12 @@ class Student:
         Raises:
             ModelError: A file is missing, can't be used, or does not fit the labels.
         """
-        if spec.kind not in KINDS:
-            raise ModelError(f"student kind {spec.kind!r} is not known here; known are {', '.join(KINDS)}")
+        if spec.kind not in LABEL_STUDENTS:
+            raise ModelError(f"student kind {spec.kind!r} is not known here; known are {', '.join(LABEL_STUDENTS)}")
         self.spec = spec
         self.calibration = calibration
         self._tokens = Tokens(folder / spec.tokenizer, spec.max_tokens)
-        if spec.kind == ENCODER_HEAD:
+        if spec.kind == StudentKind.ENCODER_HEAD:
             self._model = _Session(folder / spec.model, ("embedding",))
             self._head: _Session | None = _Session(folder / spec.head, ("logits", "similarity"))
         else:

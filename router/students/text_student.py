@@ -23,6 +23,7 @@ from router.core.domain.generation import Writer, Written
 from router.core.domain.prediction import Judgement
 from router.core.domain.prompting import Template, limits_of, prompt_of, split_answer
 from router.core.domain.query import FinishReason, Query, Route
+from router.core.domain.task import WRITING_STUDENTS, StudentKind
 from router.core.errors import ConfigError, ModelError, NotPossibleError
 from router.core.policy.text_confidence import TextCalibration, features, text_scores
 from router.core.release.manifest import Manifest, StudentSpec
@@ -32,10 +33,6 @@ from router.students.writers.local_writer import LocalWriter
 from router.students.writers.server_writer import ServedWriter
 from router.students.writers.whole_answer import answer_in, flaw_of
 
-GENERATOR = "generator"
-SERVED = "served"
-TEXT_KINDS = (GENERATOR, SERVED)
-
 
 def text_kinds_here() -> tuple[str, ...]:
     """The kinds that this installation can run: a model in process needs the extra ``edge-torch``."""
@@ -43,8 +40,8 @@ def text_kinds_here() -> tuple[str, ...]:
         for library in ("torch", "transformers", "safetensors"):
             metadata.version(library)
     except metadata.PackageNotFoundError:
-        return (SERVED,)
-    return TEXT_KINDS
+        return (StudentKind.SERVED,)
+    return WRITING_STUDENTS
 
 
 class TextStudent:
@@ -113,11 +110,11 @@ class TextStudent:
             ModelError: The release has none that writes, or this installation can't run it.
         """
         spec = manifest.student
-        if spec is None or spec.kind not in TEXT_KINDS:
+        if spec is None or spec.kind not in WRITING_STUDENTS:
             raise ModelError(f"release {manifest.number} of {manifest.task.name} has no student that writes")
         if spec.kind not in text_kinds_here():
             raise ModelError(f"a student of kind {spec.kind!r} needs torch: {advice('edge-torch')}")
-        writer = SoonWriter(folder) if spec.kind == GENERATOR else cls.served(spec, servers or {}).writer
+        writer = SoonWriter(folder) if spec.kind == StudentKind.GENERATOR else cls.served(spec, servers or {}).writer
         return cls(writer, spec, manifest.text_calibration, local_only=manifest.task.local_only)
 
     @property
@@ -139,7 +136,7 @@ class TextStudent:
                 f"the model for task {query.task!r} is not on this device, and this query may not leave"
             )
         prompt = prompt_of(query, self._template)
-        if self.spec.kind == GENERATOR:
+        if self.spec.kind == StudentKind.GENERATOR:
             prompt = replace(prompt, messages=())
         limits = limits_of(query.limits, self.spec.limits)
         return self._answered(self.writer.write(prompt, limits, query.wanted.top_k))

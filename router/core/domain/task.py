@@ -38,6 +38,19 @@ class Judge(StrEnum):
     VERDICT = "verdict"
 
 
+class StudentKind(StrEnum):
+    """What a student is; the first two label, the others write."""
+
+    COMPACT = "compact"  # a small model of words, trained whole
+    ENCODER_HEAD = "encoder-head"  # a head on a sentence encoder
+    GENERATOR = "generator"  # a language model whose weights are shipped
+    SERVED = "served"  # one that a server beside the device serves
+
+
+LABEL_STUDENTS = (StudentKind.COMPACT, StudentKind.ENCODER_HEAD)
+WRITING_STUDENTS = (StudentKind.GENERATOR, StudentKind.SERVED)
+
+
 class Mode(StrEnum):
     """The operator override: serve by the policy, ask the cloud always and record, or escalate everything."""
 
@@ -201,7 +214,7 @@ class Task:
     version: int = 1
     kind: Kind = Kind.LABEL
     judge: Judge = Judge.LABEL
-    student: str = "compact"
+    student: str = StudentKind.COMPACT
     recipe: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     prompt: str = "{text}"

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from router.core.arrays import Array, Bools
 from router.core.learning.reliability import calibration_error, ranking
+from router.core.learning.training_rows import FOLDS
 
 HEAD_ROWS = 300  # least rows for a head over all signals
 HEAD_EVENTS = 10  # least rows of the rarer outcome for one
 RIDGE = 1.0  # in rows: what the head's weights cost, as against its likelihood
-FOLDS = 5
 LEAST_SCALE = 1e-9  # below it a signal is constant, and standardised by 1
 LEAST_SLOPE = 0.05  # of the last calibration: it may flatten a score, never turn it round
 

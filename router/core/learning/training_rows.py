@@ -22,6 +22,7 @@ from router.core.domain.query import Query
 from router.core.domain.record import Record, Source, may_certify, may_teach, unit_interval
 from router.core.domain.task import Task
 
+FOLDS = 5  # parts of the rows: what is held out of a fit, and each part in turn
 LEAST_ROWS_OF_LABEL = 3
 
 Key = tuple[str, str, str]

@@ -6,9 +6,9 @@ import pytest
 from cloud_worker.training import compact_student
 from cloud_worker.training.export import golden_inputs
 from cloud_worker.training.label_students import fit, targets_of
-from cloud_worker.training.spec import FOLDS, Recipe
+from cloud_worker.training.spec import Recipe
 from router.core.domain.task import Task
-from router.core.learning.training_rows import fold_of, lessons_of
+from router.core.learning.training_rows import FOLDS, fold_of, lessons_of
 from router.students.feature_cache import Features
 from router.students.onnx_student import Student
 

@@ -12,12 +12,12 @@ from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.training.curriculum import curriculum_of
 from cloud_worker.training.fit import fit_student
-from cloud_worker.training.spec import FOLDS, Recipe
+from cloud_worker.training.spec import Recipe
 from cloud_worker.training.text_students import LEAST_TAUGHT, WEIGHTS_FILE
 from router.core.domain.query import Distribution, GenerationLimits, Query, TokenProbability
 from router.core.domain.task import Judge, Kind, Task
 from router.core.errors import ModelError
-from router.core.learning.training_rows import fold_of
+from router.core.learning.training_rows import FOLDS, fold_of
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import Manifest
 from router.students.text_student import TextStudent

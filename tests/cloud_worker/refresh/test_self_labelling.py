@@ -10,9 +10,9 @@ from cloud_worker.language.tokenizers import word_tokenizer
 from cloud_worker.training.auxiliary_data import Beside
 from cloud_worker.training.label_students import NO_QUERIES, fit
 from cloud_worker.training.self_labelling import self_labelled
-from cloud_worker.training.spec import FOLDS, Recipe
+from cloud_worker.training.spec import Recipe
 from router.core.domain.task import Task
-from router.core.learning.training_rows import fold_of
+from router.core.learning.training_rows import FOLDS, fold_of
 
 TRAINING = {"steps": 80, "batch": 8, "rate": 1e-2}
 

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from router.backtest import ngram_student as hashed
 from router.backtest.ngram_student import HashedFitter
 from router.backtest.ngrams import MOST_FEATURES, HashedTexts, Rarity
-from router.backtest.student import FOLDS
 from router.core.domain.record import Record, Source
-from router.core.learning.training_rows import fold_of
+from router.core.learning.training_rows import FOLDS, fold_of
 
 
 def records(rows):
