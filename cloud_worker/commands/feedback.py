@@ -31,7 +31,7 @@ from cloud_worker.reports.feedback import feedback_of, waits, warnings_of
 from cloud_worker.state.gold_labels import Gold, Label
 from cloud_worker.state.store import Store
 from router.commands.program import Program
-from router.core.errors import BadInputError, UnknownTaskError
+from router.core.errors import BadInputError
 from router.io.terminal import Screen, say
 
 feedback_app = Program("feedback", help="What callers said of their answers; review it.")
@@ -126,8 +126,7 @@ def _one(found: list[Given], query_id: str) -> Given:
 
 
 def _with_task(config: CloudConfig, task: str) -> CloudConfig:
-    if task not in {one.name for one in config.tasks}:
-        raise UnknownTaskError(f"no task {task!r} here; tasks here: {', '.join(sorted(t.name for t in config.tasks))}")
+    config.task(task)
     return config
 
 

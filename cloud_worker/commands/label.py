@@ -30,7 +30,6 @@ from router.core.certification.ambiguous_rows import set_apart
 from router.core.domain.believed_times import not_from_the_future
 from router.core.domain.record import Record
 from router.core.domain.task import Kind, Task
-from router.core.errors import UnknownTaskError
 from router.core.learning.training_rows import current
 from router.io.terminal import Screen, say
 
@@ -46,13 +45,10 @@ class Desk:
         Raises:
             UnknownTaskError: There is no such task; names those that there are.
         """
-        tasks = {one.name: one for one in config.tasks}
-        if task not in tasks:
-            raise UnknownTaskError(f"no task {task!r} here; tasks here: {', '.join(sorted(tasks))}")
+        self.task: Task = config.task(task)
         from cloud_worker.log.distillation_log import DistillationLog, records_of  # pyarrow: half a second
 
         config.data.mkdir(parents=True, exist_ok=True)
-        self.task: Task = tasks[task]
         self.store = opened(config)
         self.log = DistillationLog(config.log_folder)
         self.gold = Gold(self.store.engine)

@@ -37,7 +37,7 @@ from cloud_worker.releases.rollback import whole_release
 from cloud_worker.state.overrides import Action, Hand, Hands
 from cloud_worker.state.states import ReleaseState
 from router.core.domain.task import Mode, Task
-from router.core.errors import ReleaseError, UnknownTaskError
+from router.core.errors import ReleaseError
 from router.io.table import show_table
 from router.io.terminal import Screen, say
 
@@ -100,12 +100,10 @@ class Operator:
         return Certificates(self._store, self._publisher).why_fallen(manifest, wanted)
 
     def _known(self, name: str) -> Task:
-        tasks = {task.name: task for task in self._config.tasks}
-        if name not in tasks:
-            raise UnknownTaskError(f"no task {name!r} here; tasks here: {', '.join(sorted(tasks))}")
+        task = self._config.task(name)
         if name not in {state.name for state in self._store.task_states()}:
-            self._store.declare_tasks([tasks[name]])  # before the first start
-        return tasks[name]
+            self._store.declare_tasks([task])  # before the first start
+        return task
 
 
 def observe(

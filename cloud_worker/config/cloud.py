@@ -38,7 +38,7 @@ from router.core.domain.limits import MAX_TASK_BYTES
 from router.core.domain.plain_names import same_name, why_no_folder, why_no_name, why_too_long
 from router.core.domain.query import MAX_TEXT_BYTES, check_limits
 from router.core.domain.task import LABEL_STUDENTS, WRITING_STUDENTS, Judge, Kind, Task
-from router.core.errors import BadInputError, ConfigError
+from router.core.errors import BadInputError, ConfigError, no_such_task
 from router.io.settings import config_error, merged, read_toml
 from router.students.server_settings import Servers
 
@@ -226,8 +226,11 @@ class CloudConfig(BaseSettings):
         return self.data / "run"
 
     def task(self, name: str) -> Task:
-        """The task of that name; ``KeyError`` without one."""
-        return {task.name: task for task in self.tasks}[name]
+        """The task of that name; ``UnknownTaskError`` without one, which names those that there are."""
+        tasks = {task.name: task for task in self.tasks}
+        if name not in tasks:
+            raise no_such_task(name, tasks)
+        return tasks[name]
 
 
 def read_config(path: Path, **changes: Any) -> CloudConfig:

@@ -39,7 +39,7 @@ from router.core.errors import (
     NotPossibleError,
     TooLargeError,
     UnavailableError,
-    UnknownTaskError,
+    no_such_task,
 )
 from router.transport import telemetry_names
 from router.transport.feedback_wire import feedback_from_proto
@@ -137,14 +137,11 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
 
     def _task_of(self, query: Query) -> Task:
         if not query.task:
-            raise BadInputError("task", f"is empty; tasks here: {self._known_tasks()}")
+            raise BadInputError("task", f"is empty; tasks here: {', '.join(sorted(self._parts.tasks))}")
         task = self._parts.tasks.get(query.task)
         if task is None:
-            raise UnknownTaskError(f"no task {query.task!r} here; tasks here: {self._known_tasks()}")
+            raise no_such_task(query.task, self._parts.tasks)
         return task
-
-    def _known_tasks(self) -> str:
-        return ", ".join(sorted(self._parts.tasks))
 
     async def _answer(self, query: Query, caller: str, seconds: float) -> cascade_pb2.AnswerResponse:
         deadline = time.monotonic() + seconds

@@ -17,10 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from cloud_worker.pool.word_features import WordHead, fit_words
 from router.core.arrays import Array, Bools
 from router.core.domain.task import Way
-from router.core.policy.pool_routing import Line, PoolPolicy, Tier, sigmoid, transformed
+from router.core.policy.pool_routing import RIDGE, PoolPolicy, Tier, line_of, sigmoid, transformed
 
 PRICES = tuple(float(price) for price in np.geomspace(0.002, 1.0, 40))  # of one reference answer, in errors
-RIDGE = 1.0  # in rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +101,10 @@ def _policy(
         cost = float(seen.costs[place])
         tier = Tier(seen.teachers[place], seen.versions[place], cost, *chances[place], (0.0, 0.0), (0.0, 0.0))
         chance = tier.chance(odds[:, place], seen.log_confidence[:, place])
-        going_on = _line(chance, value)
+        going_on = line_of(chance, value)
         errs, further = 1.0 - chance, going_on[0] + going_on[1] * chance
         stays = seen.answers[:, place] & ((errs <= further) | (way is Way.ROUTING))
         value = price * cost + np.where(stays, errs, value)
-        entering = (1.0 + price * cost, -1.0) if way is Way.ROUTING else _line(sigmoid(odds[:, place]), value)
+        entering = (1.0 + price * cost, -1.0) if way is Way.ROUTING else line_of(sigmoid(odds[:, place]), value)
         tiers.insert(0, Tier(tier.teacher, tier.version, cost, *chances[place], entering, going_on))
     return PoolPolicy(way, price, tuple(tiers))
-
-
-def _line(feature: Array, target: Array) -> Line:
-    """Intercept and ridge slope of ``target`` over ``feature``."""
-    centred = feature - feature.mean()
-    slope = float(centred @ target / (centred @ centred + RIDGE))
-    return float(target.mean() - slope * feature.mean()), slope

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import socket
 
 import grpc
 
 from cloud_worker.config.cloud import CloudConfig
 from router.core.domain.task import Judge
 from router.core.errors import ConfigError, StartError
-from router.transport.address import Address, plain_address
+from router.transport.address import Address, plain_address, why_not_free
 
 _RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _REACHABLE_SECONDS = 5.0
@@ -81,15 +80,11 @@ def _ray_status(address: str) -> grpc.StatusCode:
 
 
 def _check_free(address: Address) -> None:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            in_use = error.errno == errno.EADDRINUSE
-            todo = "stop what listens there, or set another port" if in_use else "set an address of this machine"
-            raise StartError(f"door.listen: {address}: {os.strerror(error.errno or 0)}; {todo}") from error
+    error = why_not_free(address)
+    if error is not None:
+        in_use = error.errno == errno.EADDRINUSE
+        todo = "stop what listens there, or set another port" if in_use else "set an address of this machine"
+        raise StartError(f"door.listen: {address}: {os.strerror(error.errno or 0)}; {todo}") from error
 
 
 def check_verdict(config: CloudConfig) -> str:

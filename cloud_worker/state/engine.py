@@ -24,6 +24,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from cloud_worker.state.revisions import check_revision, revision_of
 from cloud_worker.state.sqlite_files import guarded, identity_of, is_damaged, is_locked, put_aside
 from router.core.errors import HeadraceError, OperatorError, UnavailableError
+from router.io.extras import advice
 from router.io.sqlite_header import mend_header, says_of_header
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def _open_server(url: URL) -> Engine:
     try:
         engine = create_engine(url, pool_pre_ping=True)  # the server may have been started again
     except ImportError as error:
-        raise OperatorError("store.url needs what speaks to PostgreSQL: pip install 'headrace[postgres]'") from error
+        raise OperatorError(f"store.url needs what speaks to PostgreSQL: {advice('postgres')}") from error
     event.listen(engine, "handle_error", _say_server)
     event.listen(engine, "before_cursor_execute", _without_nul, retval=True)
     return engine

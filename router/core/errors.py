@@ -31,6 +31,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from router.core.visible_text import in_line
@@ -84,6 +85,11 @@ class TooLargeError(CallerError):
     """A message is larger than may be sent or taken, and would be so again."""
 
     exit_code = 71
+
+
+def no_such_task(name: str, known: Iterable[str]) -> UnknownTaskError:
+    """A task that nobody has declared here, with the names of those that were."""
+    return UnknownTaskError(f"no task {name!r} here; tasks here: {', '.join(sorted(known))}")
 
 
 class UnknownTaskError(CallerError):

@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 
 from router.core.errors import ConfigError
@@ -71,3 +72,15 @@ def plain_address(text: str, source: str, key: str, *, insecure: bool) -> Addres
             source, key, f"{text} is not on this machine, and insecure transport leaves it open; use 127.0.0.1"
         )
     return address
+
+
+def why_not_free(address: Address) -> OSError | None:
+    """What keeps a server from listening at an address now; ``None`` where nothing does."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            return error
+    return None

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 from router.core.domain.limits import MAX_DEVICE_BYTES
 from router.core.errors import BadInputError, StartError
 from router.transport import telemetry_names
-from router.transport.address import Address, plain_address
+from router.transport.address import Address, plain_address, why_not_free
 from router.transport.channel import MAX_MESSAGE_BYTES
 from router.transport.connection_limit import Crowd
 from router.transport.error_interceptor import ErrorInterceptor
@@ -131,16 +130,12 @@ def _options(max_sent_bytes: int, max_received_bytes: int) -> list[tuple[str, An
 
 
 def _check_free(address: Address) -> None:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(
-                f"can't listen on {address}: {reason}; stop what listens there, or choose another port"
-            ) from error
+    error = why_not_free(address)
+    if error is not None:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StartError(
+            f"can't listen on {address}: {reason}; stop what listens there, or choose another port"
+        ) from error
 
 
 def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:

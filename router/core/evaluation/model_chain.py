@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.core.arrays import Array
-from router.core.policy.pool_routing import transformed
-
-RIDGE = 1.0  # in rows, of both regressions
+from router.core.policy.pool_routing import RIDGE, line_of, transformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ def fit_chain(log_confidences: Array, correct: Array, costs: Array, prices: Arra
         value = 1 - chances[-1]
         for number in range(len(stages) - 2, -1, -1):
             chance, paid = chances[number], price * float(costs[number + 1])
-            intercept, slope = _line(chance, value)
+            intercept, slope = line_of(chance, value)
             going_on[row, number] = intercept + paid, slope
             value = np.where(intercept + paid + slope * chance < 1 - chance, value + paid, 1 - chance)
     return Chain(stages, going_on)
@@ -118,10 +116,3 @@ def _logistic(feature: Array, correct: Array) -> tuple[float, float]:
 
     slope, intercept = minimize(cost, np.zeros(2), jac=True, method="L-BFGS-B").x
     return float(slope / scale), float(intercept - slope * mean / scale)
-
-
-def _line(feature: Array, target: Array) -> tuple[float, float]:
-    """Intercept and ridge slope of ``target`` over ``feature``."""
-    centred = feature - feature.mean()
-    slope = float(centred @ target / (centred @ centred + RIDGE))
-    return float(target.mean() - slope * feature.mean()), slope

@@ -26,6 +26,7 @@ from router.core.arrays import Array, Bools, Ints
 from router.core.domain.record import Tried
 from router.core.domain.task import Way
 
+RIDGE = 1.0  # in rows: what a slope costs, as against its fit
 CEILING = 8.0  # of a transformed confidence: models that are surer do not differ
 _MOST_ODDS = 60.0
 
@@ -149,3 +150,10 @@ def sigmoid(odds: Array) -> Array:
 
 def _on(line: Line, chance: Array) -> Array:
     return np.asarray(line[0] + line[1] * chance)
+
+
+def line_of(feature: Array, target: Array) -> Line:
+    """Intercept and ridge slope of ``target`` over ``feature``, both (rows,)."""
+    centred = feature - feature.mean()
+    slope = float(centred @ target / (centred @ centred + RIDGE))
+    return float(target.mean() - slope * feature.mean()), slope

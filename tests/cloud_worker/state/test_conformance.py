@@ -5,6 +5,7 @@ The larger ones have files of their own, whose tests run on the same databases.
 
 import concurrent.futures
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +35,7 @@ from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
 from router.core.domain.record import Source
 from router.core.domain.task import Mode, Task, Way
-from router.core.errors import UnavailableError
+from router.core.errors import OperatorError, UnavailableError
 from router.core.monitoring.drift import Comparison
 from router.core.policy import pool_routing
 from router.core.policy.exploration import Ordered
@@ -276,3 +277,11 @@ def test_an_empty_database_of_a_server_is_taken_for_a_lost_one_where_releases_li
         assert [(row.number, row.state) for row in store.releases("home")] == [(4, "rejected")]
         assert store.next_release("home") == 5
         assert [row.number for row in open_at_start(config).releases("home")] == [4]
+
+
+def test_a_url_of_another_database_and_a_missing_driver_are_told(monkeypatch):
+    with pytest.raises(OperatorError, match="use sqlite or postgresql"):
+        Store("mysql://me@localhost/fleet")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(OperatorError, match=r"headrace\[postgres\]"):
+        Store("postgresql://me@localhost/fleet")
