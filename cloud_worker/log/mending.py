@@ -68,6 +68,11 @@ def mend(path: Path, *, thoroughly: bool) -> str:
     return done
 
 
+def data_files_aside(path: Path) -> list[Path]:
+    """Data files of the table at ``path`` that were put aside, whose rows are lost."""
+    return sorted(path.glob(f"{_ASIDE}/*"))
+
+
 def _can_be_judged(path: Path) -> bool:
     """Whether what fails here fails because of what the files hold."""
     try:

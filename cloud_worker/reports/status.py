@@ -13,6 +13,7 @@ from rich.markup import escape
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.turned_away import TurnedAway, turned_lines
 from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.mending import data_files_aside
 from cloud_worker.log.spool_drain import spooled_in
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
@@ -131,11 +132,12 @@ def _show_fleet(console: Console, report: dict[str, Any]) -> None:
 def _log(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
     """The log, its spools, and what is wrong with them."""
     spools = spooled_in(config.spool_folder)
+    aside = [*aside_in(config.data), *data_files_aside(config.log_folder)]
     told: dict[str, Any] = {
         "spool_pending": spools.pending,
         "quarantined": spools.quarantined,
         "unreadable_spools": spools.unreadable,
-        "put_aside": [*spools.put_aside, *(path.name for path in aside_in(config.data))],
+        "put_aside": [*spools.put_aside, *(str(path.relative_to(config.data)) for path in aside)],
         "state": "ok",
     }
     try:

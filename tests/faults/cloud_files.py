@@ -4,25 +4,33 @@ python cloud_files.py FOLDER SEED SECONDS      prints one JSON object, and exits
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
 import shutil
+import sqlite3
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray  # noqa: F401 - all that is imported later is imported by now, and takes no time where time counts
 from damage import damage
 from typer.testing import CliRunner
+from waits import LONGEST_SECONDS, Pulse, Stopwatch
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.gateway import actor as gateway
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
+from cloud_worker.log.record_bodies import record_of
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.initial import publish_first_releases
@@ -33,17 +41,23 @@ from cloud_worker.running.process_lock import Up, announce, sole
 from cloud_worker.startup.preflight import check_data_folder
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.store import ReleaseRow
 from cloud_worker.state.task_figures import Board, Figures
 from cloud_worker.teachers.base import TeacherAnswer
+from edge_agent.testing import WORDS, tiny_release
 from router.client.grpc_client import Client
 from router.core.domain.record import Record
 from router.core.errors import HeadraceError
 from router.core.release.orders import DeviceReport, TaskReport
+from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport.channel import open_channel
 from router.transport.telemetry_names import META_DEVICE
 from router.transport.wire import report_to_proto
-from router.v1 import fleet_pb2_grpc
+from router.v1 import fleet_pb2_grpc, release_pb2, release_pb2_grpc
 
+METADATA = ((META_DEVICE, "kitchen"),)
+LABELS = "labels.jsonl"
+PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 400, 1, 9.0, attempt=1)
 LOGGED, SPOOLED = 55, 20  # rows in the log, the last in a commit after a checkpoint, and beside it
 CONFIG = """
 data = "data"
@@ -64,7 +78,8 @@ queries_per_day = 1000000
 
 def record(number):
     now = time.time()
-    return Record("kitchen", f"q{number}", "big", "v1", "home", 1, now, now, f"text {number}", "on")
+    row = Record("kitchen", f"q{number}", "big", "v1", "home", 1, now, now, f"text {number}", "on")
+    return replace(row, explored=True, local_answer="on", local_score=0.5, release=1)
 
 
 async def prepared(folder):
@@ -75,7 +90,11 @@ async def prepared(folder):
     check_data_folder(config)
     store = open_store(config)
     store.declare_tasks(config.tasks)
-    publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
+    publisher = Publisher(config.releases_folder)
+    publish_first_releases(config.tasks, store, publisher)
+    manifest, files = tiny_release(config.task("home"), 1, WORDS)
+    store.add_release(ReleaseRow("home", 1, "building", "", 0.0, "{}"))
+    store.promote("home", 1, publisher.publish(replace(manifest, certificate=PROOF), files), watch="quiet")
     store.device("kitchen")
     store.save_report(DeviceReport("kitchen", "0.1", tasks=(TaskReport("home", 0, answered=9, kept=2),)), time.time())
     Board(store.engine).post("home", 1, Figures(time.time()))
@@ -93,6 +112,10 @@ async def prepared(folder):
     announce(config.run_folder, Up(1, "127.0.0.1:1", "127.0.0.1:2", time.time()))
     (config.run_folder / "gateway-0.json").write_text('{"pid": 1, "port": 2}')
     store.engine.dispose()
+    exported = told(folder / "cloud.toml", "label", "home", "--export", str(folder / LABELS), "--who", "ada")
+    assert exported.exit_code == 0, exported.output
+    rows = [json.loads(line) | {"label": "on"} for line in (folder / LABELS).read_text().splitlines()]
+    (folder / LABELS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return config
 
 
@@ -103,7 +126,7 @@ class Problems(list):
 
     def __call__(self, what, work):
         """Do some work; an error that is no word to the operator is a problem."""
-        began = time.monotonic()
+        watch = Stopwatch()
         try:
             return work()
         except HeadraceError as error:
@@ -115,7 +138,7 @@ class Problems(list):
         except Exception:  # noqa: BLE001 - that is what is looked for
             self.append(f"{what}: {traceback.format_exc(limit=-5)}")
         finally:
-            self.slowest[what] = max(self.slowest.get(what, 0.0), time.monotonic() - began)
+            self.slowest[what] = max(self.slowest.get(what, 0.0), watch.read()[1])
         return None
 
 
@@ -142,24 +165,31 @@ def drained(config, log):
 
 async def served(config, problems):
     """A gateway opens on what is there, and answers; whether it says that the answer is logged."""
-    one = gateway.Gateway(config, gateway.GATEWAY, True)
+    one, pulse = gateway.Gateway(config, gateway.GATEWAY, True), Pulse()
+    beating = asyncio.create_task(pulse.beat())
     try:
         target = f"127.0.0.1:{await asyncio.wait_for(one.port(), 20)}"
-        began = time.monotonic()
         channel = open_channel(target, insecure=True, attempts=1)
         stub = fleet_pb2_grpc.FleetStub(channel)
         for device in ("kitchen", "hall"):
             with Asking(problems, f"Sync of {device}"):
                 said = report_to_proto(DeviceReport(device, "0.1", tasks=(TaskReport("home", 0, answered=10),)))
                 await stub.Sync(said, metadata=((META_DEVICE, device),), timeout=20)
+        for file in ("manifest.json", "model.onnx", "golden.jsonl"):
+            with Asking(problems, f"Fetch of {file}"):
+                wanted = release_pb2.FetchRequest(task="home", release=1, file=file)
+                stream = release_pb2_grpc.ReleasesStub(channel).Fetch(wanted, metadata=METADATA, timeout=20)
+                async for _ in stream:
+                    pass
         await channel.close(None)
         with Asking(problems, "Answer"):
             client = Client(target, insecure=True)
             answer = await asyncio.to_thread(client.ask, "lamp", "home", deadline=20)
             client.close()
-            problems.slowest["answering"] = max(problems.slowest.get("answering", 0.0), time.monotonic() - began)
             return answer.query_id if answer.provenance.logged else ""
     finally:
+        beating.cancel()
+        problems.slowest["the gateway's loop"] = pulse.longest
         with suppress(HeadraceError, asyncio.CancelledError):
             await one.stop()
     return ""
@@ -184,8 +214,45 @@ class Asking:
         return isinstance(error, Exception)
 
 
+def tells_of_damage(path):
+    """Whether ``status`` says that something was lost or set aside."""
+    log = json.loads(told(path, "status", "--json").stdout)["log"]
+    return log["put_aside"] or log["quarantined"] or log["unreadable_spools"] or log["state"] != "ok"
+
+
+def in_log(path):
+    """Ids of the rows in data files of the log that anybody can still read, one file after another."""
+    found = set()
+    for file in path.rglob("*.parquet"):
+        if "_delta_log" not in file.parts:
+            with suppress(pa.ArrowException, OSError, KeyError):
+                table = pq.ParquetFile(file).read(["query_id", "text"]).to_pylist()
+                found |= {row["query_id"] for row in table if row["text"] == f"text {str(row['query_id'])[1:]}"}
+    return found
+
+
+def in_spool(path):
+    """Ids of the rows of a spool that anybody can still read, one by one, from a copy."""
+    found = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for end in ("", "-wal"):
+            with suppress(OSError):
+                shutil.copy(path.with_name(path.name + end), folder)
+        copy = Path(folder) / path.name
+        if not copy.is_file() or not copy.stat().st_size:
+            return found
+        with suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(copy)) as database:
+            for position in range(1, 2 * SPOOLED):
+                with suppress(sqlite3.Error, ValueError, TypeError, AttributeError):
+                    [row] = database.execute("SELECT body FROM records WHERE position = ?", (position,)).fetchall()
+                    found.add(record_of(row[0]).query_id)
+    return found
+
+
 async def tried(folder, hurt):
     """What does not hold; none where all does."""
+    left = hurt.exists()  # else nothing is there that could tell
+    wanted = in_log(folder / "data" / "log") | in_spool(folder / "data" / "spool" / "gateway-0.sqlite")
     path, problems = folder / "cloud.toml", Problems()
     config = problems("configuration", lambda: read_config(path))
     problems("status", lambda: told(path, "status"))
@@ -193,6 +260,7 @@ async def tried(folder, hurt):
         return problems
     problems("data folder", lambda: check_data_folder(config))
     problems("audit", lambda: told(path, "audit"))
+    problems("labels", lambda: told(path, "label", "home", "--import", str(folder / LABELS), "--who", "ada"))
     logged = ""
     try:
         logged = await served(config, problems)
@@ -209,10 +277,11 @@ async def tried(folder, hurt):
     if not any("writer" in one for one in problems):
         found = problems("reading", lambda: {row["query_id"] for row in log.ask("select query_id from log")}) or set()
         inside = hurt.relative_to(folder).parts
-        wanted = range(LOGGED) if "spool" in inside else range(LOGGED, LOGGED + SPOOLED) if "log" in inside else ()
-        lost = [number for number in wanted if f"q{number}" not in found]
-        if lost:
-            problems.append(f"{len(lost)} acknowledged rows are lost: {lost[:5]}")
+        lost = {f"q{number}" for number in range(LOGGED + SPOOLED)} - found
+        if readably := sorted(lost & wanted):
+            problems.append(f"{len(readably)} acknowledged rows that can be read are lost: {readably[:5]}")
+        if lost - wanted and left and not tells_of_damage(path):
+            problems.append(f"{len(lost)} acknowledged rows are lost, and nothing tells it")
         if logged and logged not in found and "spool" not in inside:
             problems.append("what was answered as logged is not in the log")
     return problems
@@ -222,15 +291,19 @@ async def main(folder, seed, seconds):
     logging.disable(logging.CRITICAL)
     gateway.asker = lambda name: answers
     chance = random.Random(seed)
-    sound = folder / "sound"
-    sound.mkdir(parents=True)
-    await prepared(sound)
+    source = folder / "sound"
+    source.mkdir(parents=True)
+    await prepared(source)
+    shutil.copytree(source, folder / "used", symlinks=True)
+    sound = await tried(folder / "used", folder / "used" / "cloud.toml")
+    assert not sound, sound
+    shutil.rmtree(folder / "used")
     failures, tries, slowest = [], 0, {}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         tries += 1
         used = folder / "used"
-        shutil.copytree(sound, used, symlinks=True)
+        shutil.copytree(source, used, symlinks=True)
         files = sorted(path for path in used.rglob("*") if path.is_file())
         rooms = sorted({path.parent for path in files})
         room = chance.choice(rooms)
@@ -240,6 +313,11 @@ async def main(folder, seed, seconds):
         for what, took in problems.slowest.items():
             slowest[what] = max(slowest.get(what, 0.0), round(took, 2))
         failures += [f"{how}: {problem}" for problem in problems]
+        failures += [
+            f"{how}: {what} takes {took:.1f} s, {sound.slowest.get(what, 0.0):.1f} s where nothing is spoilt"
+            for what, took in problems.slowest.items()
+            if took > sound.slowest.get(what, 0.0) + LONGEST_SECONDS
+        ]
         for path in used.rglob("*"):
             if not path.is_symlink():
                 path.chmod(0o700)

@@ -4,16 +4,21 @@ python edge_files.py FOLDER SEED SECONDS      prints one JSON object, and exits 
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import shutil
+import sqlite3
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
 
 import grpc
 from damage import damage
+from google.protobuf.message import DecodeError
+from waits import LONGEST_SECONDS, Pulse
 
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import Daemon, _hold
@@ -21,14 +26,14 @@ from edge_agent.outbox.store import Outbox
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
 from router.core.domain.query import Attempt, Query, Reason
 from router.core.errors import ConfigError, HeadraceError, StartError
+from router.io.sealed import unseal
 from router.transport.channel import open_channel
-from router.transport.wire import answer_from_proto, query_to_proto
-from router.v1 import cascade_pb2_grpc
+from router.transport.wire import answer_from_proto, query_from_proto, query_to_proto
+from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 ROWS = 40  # that wait in the outbox
 CONFIG = 'device = "device-1"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n[upstream]\ntarget = "{target}"\n'
 SURE = {"INTERNAL", "UNKNOWN", "DATA_LOSS"}
-OUTBOX = ("outbox.sqlite", "outbox.sqlite-wal")
 
 
 async def running(config):
@@ -83,8 +88,28 @@ async def prepared(folder):
     return config.data
 
 
-async def tried(path):
-    """What does not hold; empty where all does."""
+def readable(path):
+    """Ids of the waiting queries that anybody can still read, one by one, from a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        for end in ("", "-wal"):
+            beside = path.with_name(path.name + end)
+            with contextlib.suppress(OSError):
+                shutil.copy(beside, folder)
+        copy, found = Path(folder) / path.name, set()
+        with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(sqlite3.connect(copy)) as database:
+            if not copy.stat().st_size:
+                return found
+            for place in range(1, 2 * ROWS):
+                with contextlib.suppress(sqlite3.Error, ValueError, TypeError, DecodeError, AttributeError):
+                    [row] = database.execute("SELECT query FROM waiting WHERE place = ?", (place,)).fetchall()
+                    query = query_from_proto(cascade_pb2.AnswerRequest.FromString(unseal(row[0])))
+                    if query.text == f"light {query.id[1:]}":
+                        found.add(query.id)
+        return found
+
+
+async def tried(path, wanted, *, gone=False):
+    """What does not hold of an agent in whose outbox the queries ``wanted`` can be read; empty where all does."""
     try:
         config = load_config(path)
         check_addresses(config, str(path), insecure=True)
@@ -94,15 +119,19 @@ async def tried(path):
         with _hold(config.data):
             daemon, stop, task = await running(config)
             said = await asked(daemon.port)
-            waits = daemon.report().outbox_pending
+            state = daemon.report().state
+            waiting = {one.query.id for one in await daemon._outbox.head(2 * ROWS)}
+            dropped = daemon._outbox.dropped
             stop.set()
             await task
     except StartError as error:
         return "" if "\n" not in str(error) else f"says at its start: {error}"
     if said in SURE:
         return f"answers {said}"
-    if waits < ROWS:
-        return f"{waits} of {ROWS} rows wait still"
+    if lost := wanted - waiting:
+        return f"{len(lost)} queries that can be read are lost: {sorted(lost)[:5]}"
+    if len(waiting) < ROWS and not dropped and state == "ok" and not gone:
+        return f"{len(waiting)} of {ROWS} queries wait still, and nothing tells it"
     return ""
 
 
@@ -122,24 +151,28 @@ async def main(folder, seed, seconds):
             files = [used / "edge.toml"]
         hurt = chance.choice(files)
         how = f"{hurt.relative_to(used)}: {damage(hurt, files, chance)}"
-        began = time.monotonic()
+        pulse, wanted = Pulse(), readable(used / "data" / "outbox.sqlite")
+        beating = asyncio.create_task(pulse.beat())
         try:
-            problem = await tried(used / "edge.toml")
-            if hurt.name in OUTBOX and problem.endswith("wait still"):
-                problem = ""
+            gone = not (used / "data" / "outbox.sqlite").exists()  # then nothing is left that could tell
+            problem = await tried(used / "edge.toml", wanted, gone=gone)
         except BaseException as error:  # noqa: BLE001 - that is what is looked for
             inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
             problem = "".join(traceback.format_exception(inner)[-6:])
             if isinstance(inner, HeadraceError):
                 problem = f"ends with {type(inner).__name__}: {inner}"
-        slowest = max(slowest, time.monotonic() - began)
+        finally:
+            beating.cancel()
+        slowest = max(slowest, pulse.longest)
+        if pulse.longest > LONGEST_SECONDS:
+            failures.append(f"{how}: stalls for {pulse.longest:.1f} s")
         if problem:
             failures.append(f"{how}: {problem}")
         for path in used.rglob("*"):
             if not path.is_symlink():
                 path.chmod(0o700)
         shutil.rmtree(used)
-    print(json.dumps({"seed": seed, "tries": tries, "slowest_seconds": round(slowest, 2), "failures": failures}))
+    print(json.dumps({"seed": seed, "tries": tries, "longest_stall_seconds": round(slowest, 2), "failures": failures}))
     sys.exit(1 if failures else 0)
 
 

@@ -1,5 +1,5 @@
 """Every file that a daemon reads, spoilt one at a time: none ends with a traceback, none answers INTERNAL, and nothing
-that was acknowledged and can still be read is lost.
+that was acknowledged and can still be read is lost: what is lost is told. None stalls for longer than a second.
 
 HEADRACE_FUZZ_SECONDS is how long each daemon's files are spoilt, 4 by default; HEADRACE_FUZZ_SEED repeats it.
 """

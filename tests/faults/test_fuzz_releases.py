@@ -119,7 +119,8 @@ class Device:
             while not run_file.exists():
                 assert self.process.returncode is None
                 await asyncio.sleep(0.02)
-        self.channel = open_channel(f"127.0.0.1:{json.loads(run_file.read_text())['port']}", insecure=True, attempts=1)
+        self.target = f"127.0.0.1:{json.loads(run_file.read_text())['port']}"
+        self.channel = open_channel(self.target, insecure=True, attempts=1)
 
     async def ask(self, text):
         stub = cascade_pb2_grpc.CascadeStub(self.channel)
@@ -143,7 +144,7 @@ def said_of(cloud, number):
     return ""
 
 
-async def test_whatever_a_release_holds_the_agent_lives_and_a_good_one_serves(tmp_path):
+async def test_whatever_a_release_holds_the_agent_lives_and_a_good_one_serves(tmp_path, waits):
     print(f"HEADRACE_FUZZ_SEED={SEED}")
     cloud = CloudSimulator(lambda text: WORDS.get(text, "unknown"))
     await cloud.start()
@@ -151,8 +152,10 @@ async def test_whatever_a_release_holds_the_agent_lives_and_a_good_one_serves(tm
     cloud.publish(*tiny_release(TASK, 1, WORDS))
     await device.start()
     counts = {"refused": 0, "active": 0}
+    asking = contextlib.ExitStack()
     try:
         await cloud.until_active(1)
+        honest = asking.enter_context(waits.beats(device.target, device.process.pid, "light"))
         for number, manifest, files in mutants(random.Random(SEED)):
             cloud.offer(Order("home", number, digest(manifest), 0.05), {**files, MANIFEST_FILE: manifest})
             await cloud.until(lambda number=number: said_of(cloud, number), seconds=60)
@@ -163,8 +166,12 @@ async def test_whatever_a_release_holds_the_agent_lives_and_a_good_one_serves(tm
         cloud.publish(*tiny_release(TASK, number + 1, WORDS))
         await cloud.until_active(number + 1, seconds=60)
     finally:
+        await asyncio.to_thread(asking.close)
         await device.stop()
         await cloud.stop()
+    counts["longest_ms"] = round(1000 * max(answer["own_seconds"] for answer in honest.answers))
     print(json.dumps(counts))
+    assert {answer.get("text") for answer in honest.answers} == {"lights"}
+    assert counts["longest_ms"] < 1000 * waits.LONGEST_SECONDS
     assert counts["refused"] > FILES
     assert device.process.returncode == 0

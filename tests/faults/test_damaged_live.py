@@ -1,0 +1,115 @@
+"""Every file of a running cluster spoilt in every way, one after the other: it answers on, tells it, and starts again.
+
+HEADRACE_FUZZ_SEED repeats which bytes are hit; HEADRACE_FUZZ_SECONDS is how long it goes on, 90 by default.
+"""
+
+import json
+import os
+import random
+import time
+
+import pytest
+
+from cloud_worker.running.process_lock import who_runs
+from router import Client, HeadraceError
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+SEED = int(os.environ.get("HEADRACE_FUZZ_SEED", random.randrange(2**32)))
+SECONDS = float(os.environ.get("HEADRACE_FUZZ_SECONDS", "90"))
+ANSWER_SECONDS = 60.0  # machines are shared, and a gateway may have to come back
+OF_SOMEBODY_ELSE = {"lock"}  # held by `up`: who removes that has two clusters in one folder
+
+
+def flip(path, chance):
+    data = bytearray(path.read_bytes())
+    for _ in range(chance.randint(1, 8)):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    write(path, bytes(data))
+
+
+def write(path, data):
+    """Into the file that is there, as a disk does: whoever has it open sees it."""
+    with path.open("r+b") as file:
+        file.write(data)
+
+
+WAYS = {
+    "cut": lambda path, chance: os.truncate(path, chance.randrange(path.stat().st_size)),
+    "overwritten": lambda path, chance: write(path, chance.randbytes(min(path.stat().st_size, 40_000))),
+    "flipped": flip,
+    "garbage": lambda path, chance: path.write_bytes(chance.randbytes(5_000)),
+    "deleted": lambda path, _: path.unlink(),
+}
+
+
+def files_of(data):
+    return sorted(
+        path
+        for path in data.rglob("*")
+        if path.is_file() and path.stat().st_size and path.name not in OF_SOMEBODY_ELSE and "damaged-" not in str(path)
+    )
+
+
+class Asking:
+    """One caller, who counts what was acknowledged."""
+
+    def __init__(self, place):
+        self._client = Client(f"127.0.0.1:{place.port}", insecure=True, device="caller", deadline=ANSWER_SECONDS)
+        self.logged = []
+        self.longest = 0.0
+
+    def ask(self):
+        """The text; a refusal that says "try again" is tried again."""
+        began = time.monotonic()
+        while True:
+            try:
+                answer = self._client.ask("lights on", "home")
+                break
+            except HeadraceError as error:
+                assert time.monotonic() - began < ANSWER_SECONDS, error
+        self.longest = max(self.longest, time.monotonic() - began)
+        if answer.provenance.logged:
+            self.logged.append(answer.query_id)
+        return answer.text
+
+
+def status(place):
+    done = place.run("status", "--json")
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def test_whatever_file_is_spoilt_under_it_a_cluster_answers_on_and_starts_again(place, capsys):
+    chance = random.Random(SEED)
+    data, tried = place.folder / "data", []
+    with capsys.disabled():
+        print(f"\nHEADRACE_FUZZ_SEED={SEED}")
+    up = place.run("up", "--insecure", "--detach")
+    assert up.returncode == 0, up.stderr
+    caller = Asking(place)
+    assert [caller.ask() for _ in range(20)] == ["light_on"] * 20
+    pid, _ = who_runs(place.run_folder)
+    work = [(way, path) for way in WAYS for path in files_of(data)]
+    chance.shuffle(work)
+    until = time.monotonic() + SECONDS
+    for way, path in work:
+        if time.monotonic() > until:
+            break
+        if not path.is_file() or not path.stat().st_size:
+            continue
+        WAYS[way](path, chance)
+        tried.append(f"{path.relative_to(data)} {way}")
+        assert [caller.ask() for _ in range(3)] == ["light_on"] * 3, tried[-1]
+        os.kill(pid, 0)  # `up` lives
+    code, said, in_words = status(place)
+    assert code in {0, 1, 75}, (tried, in_words)
+    with capsys.disabled():
+        print(json.dumps({"tried": len(tried), "longest_wait_s": round(caller.longest, 1), "log": said.get("log")}))
+    place.run("down")
+    place.end()
+    again = place.run("up", "--insecure", "--detach")
+    assert again.returncode == 0, (tried, again.stderr)
+    assert caller.ask() == "light_on"
+    code, said, in_words = status(place)
+    assert (code, said["ready"]) == (0, True), in_words
