@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import shutil
+import socket
 import sqlite3
 import sys
 import tempfile
@@ -82,6 +83,13 @@ def record(number):
     return replace(row, explored=True, local_answer="on", local_score=0.5, release=1)
 
 
+def free_port():
+    """One of this world alone: its gateways take it over, one after the other."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 async def prepared(folder):
     """A cloud's folder after some life."""
     (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
@@ -110,7 +118,7 @@ async def prepared(folder):
         pass
     keep_running(config.run_folder, config)
     announce(config.run_folder, Up(1, "127.0.0.1:1", "127.0.0.1:2", time.time()))
-    (config.run_folder / "gateway-0.json").write_text('{"pid": 1, "port": 2}')
+    (config.run_folder / "gateway-0.json").write_text(json.dumps({"pid": 1, "port": free_port()}))
     store.engine.dispose()
     exported = told(folder / "cloud.toml", "label", "home", "--export", str(folder / LABELS), "--who", "ada")
     assert exported.exit_code == 0, exported.output
