@@ -31,7 +31,7 @@ from bench.soft_labels_clinc import logged
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.pool.word_features import vectors_of
 from cloud_worker.refresh.pool_policy_fit import Seen, fit_path
-from cloud_worker.refresh.pool_policy_loop import Tiering
+from cloud_worker.refresh.pool_policy_loop import PoolPolicyLoop
 from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import Question
 from cloud_worker.teachers.encoder_teacher import load_encoder_teacher
@@ -105,13 +105,15 @@ def live(stream: Stream, way: Way, seed: int) -> tuple[float, float] | None:
         store = Store(f"sqlite:///{folder}/fleet.sqlite")
         store.declare_tasks([task])
         policies = PoolPolicies(store.engine)
-        tiering = Tiering(task, lambda _, one, other: agree(task.judge, one, other), policies, Pace())
-        rows: list[tuple[int, Record]] = []
+        tiering = PoolPolicyLoop(task, lambda _, one, other: agree(task.judge, one, other), policies, Pace())
+        rows: list[tuple[int, Record]] = []  # of one batch
         for place, number in enumerate(draw.integers(len(stream.rows), size=ROWS)):
             changed = replace(stream.rows[number], caller=f"d{draw.integers(DEVICES)}", query_id=str(place))
             rows.append((place // BATCH, changed))
             if (place + 1) % BATCH == 0:
-                tiering.look(rows, 1.0, held=False)
+                tiering.take(rows)
+                tiering.look(1.0, held=False)
+                rows.clear()
         serving = policies.serving(task)
         store.engine.dispose()
     if serving is None:

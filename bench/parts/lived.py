@@ -8,8 +8,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from bench.parts.recorded_scores import OTHERS, SEEDS, SIZES, Recorded
 from router.backtest.history import Life
 from router.backtest.logs.reader import Asked
-from router.backtest.release_state import Release
 from router.backtest.replay import Replay
 from router.backtest.student import Fit, ReplayedStudent
+from router.core.certification.live_watch import Lookout
+from router.core.certification.missing_rows import Spans
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.label_confidence import Reading
 from router.core.domain.query import Query
@@ -27,6 +29,7 @@ from router.core.domain.record import Record
 from router.core.domain.task import Objective, Task
 from router.core.learning.held_out import Calibrated, LabelMeasures
 from router.core.learning.training_rows import calibrating
+from router.core.refresh import actions
 from router.core.statistics.threshold_planning import NEVER
 
 Array = NDArray[np.float64]
@@ -168,20 +171,32 @@ class LivedReplay(Replay):
         super().__init__(world.stream(), world.answers(), task, fitter, Pace())
         self.stood: list[Serving] = []
 
-    def _serve(self, queries: int, release: Release) -> None:
-        super()._serve(queries, release)
-        self.stood.append(Serving(queries, release.student, release.threshold))
+    def do(self, action: actions.Action) -> Any:
+        """Do it, and keep what stands from then on."""
+        outcome = super().do(action)
+        if isinstance(action, actions.Promote | actions.ServeAgain):
+            self.stood.append(Serving(self.queries, self.student(action.number), outcome.manifest.policy.threshold))
+        elif isinstance(action, actions.EscalateAll):
+            self.stood.append(Serving(self.queries, None, NEVER))
+        return outcome
 
-    def _give_way(self, queries: int) -> None:
-        self.stood.append(Serving(queries, None, NEVER))
-        super()._give_way(queries)
+
+class _Unwatched(Lookout):
+    """A watch that sees nothing."""
+
+    def look(self, rows: Iterable[Record], blind: Spans = ()) -> bool:
+        """Never alarm."""
+        del rows, blind
+        return False
 
 
 class UnwatchedReplay(LivedReplay):
     """The loop without its watch."""
 
-    def _watch(self, queries: int) -> None:
-        del queries
+    def __init__(self, world: World, fitter: RecordedFitter, promise: float) -> None:
+        """Start with nothing known, and nothing watched."""
+        super().__init__(world, fitter, promise)
+        self.loop.watch_over = _Unwatched.over
 
 
 @dataclass(frozen=True, slots=True)

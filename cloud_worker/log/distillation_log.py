@@ -140,13 +140,22 @@ class DistillationLog:
         return self._reading(look, [])
 
     def read(
-        self, task: str, after_batch: int = -1, columns: Sequence[str] | None = None, since_day: str = ""
+        self,
+        task: str,
+        after_batch: int = -1,
+        columns: Sequence[str] | None = None,
+        since_day: str = "",
+        *,
+        until_batch: int | None = None,
+        only: pc.Expression | None = None,
     ) -> pa.Table:
         """The records of one task, oldest batch first.
 
         Args:
             task: The task.
             after_batch: Only batches after this one.
+            until_batch: Only batches up to this one; ``None`` for all.
+            only: Only rows of which this holds; it may name columns that every row has had from the first version on.
             columns: Which ones; ``None`` for all of ``SCHEMA``.
             since_day: Only days from this one on, as ``2026-01-31``.
 
@@ -157,6 +166,10 @@ class DistillationLog:
         wanted = (pc.field("task") == task) & (pc.field("batch") > after_batch)
         if since_day:
             wanted &= pc.field("day") >= since_day
+        if until_batch is not None:
+            wanted &= pc.field("batch") <= until_batch
+        if only is not None:
+            wanted &= only
 
         def look(table: DeltaTable) -> pa.Table:
             data = table.to_pyarrow_dataset()

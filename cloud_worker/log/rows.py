@@ -11,7 +11,7 @@ import datetime
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -103,10 +103,14 @@ def records_of(table: pa.Table) -> list[Record]:
 
 
 def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
-    """Pairs of a row's place in ``table`` and its record, without those that can't be read."""
+    """Pairs of a row's place in ``table`` and its record, without those that can't be read.
+
+    Where the table was read without a column, the records have what a record has that says nothing of it.
+    """
     found: list[tuple[int, Record]] = []
     odd = ""
-    for place, row in enumerate(table.select(list(RECORD_COLUMNS)).to_pylist()):
+    known = [name for name in RECORD_COLUMNS if name in table.column_names]
+    for place, row in enumerate(table.select(known).to_pylist()):
         try:
             record = _record(row)
             why = why_unfit(record)
@@ -128,17 +132,20 @@ def give_back_memory() -> None:
 
 
 def _record(row: dict[str, Any]) -> Record:
-    later = {name: row[name] or "" for name in _LATER_TEXTS}  # empty in rows that are older than their column
-    changed = {
-        "labels": tuple(map(sys.intern, row["labels"])),
-        "log_probabilities": tuple(row["log_probabilities"]),
-        "tokens": row["tokens"] or b"",
-        "tried": tuple(Tried(**one) for one in row["tried"] or ()),
-        "source": Source(row["source"]),
-        "place": row["place"] or 0,
-    }
-    few = {name: sys.intern(row[name]) for name in _FEW if row[name] is not None}  # rows are kept by the million
-    return Record(**{**row, **few, **later, **changed})
+    few = {name: sys.intern(row[name]) for name in _FEW if row.get(name) is not None}  # rows are kept by the million
+    read = {name: read(row[name]) for name, read in _READ.items() if name in row}
+    return Record(**{**row, **few, **read})
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "labels": lambda value: tuple(map(sys.intern, value)),
+    "log_probabilities": tuple,
+    "tokens": lambda value: value or b"",
+    "tried": lambda value: tuple(Tried(**one) for one in value or ()),
+    "source": Source,
+    "place": lambda value: value or 0,
+    **dict.fromkeys(_LATER_TEXTS, lambda value: value or ""),  # empty in rows that are older than their column
+}
 
 
 def _asked_at(record: Record) -> float:

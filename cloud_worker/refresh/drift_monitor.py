@@ -1,13 +1,15 @@
 """Looks at the inputs of a release that serves, window after window, beside the rows that certified it.
 
 Rules:
- * A window is looked at once, when it is whole.
+ * A window is looked at once, when it is whole; of several that became whole together, the latest.
+ * Held are the rows of the window that fills, and of the latest whole one.
  * Whatever comes of it is told, and decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from cloud_worker.state.task_figures import Drifted
 from router.core.domain.prediction import DeviceStudent
@@ -19,42 +21,58 @@ from router.students.onnx_student import Student
 MOST_BEFORE = 500  # latest of the rows that certified
 
 
-class Inputs:
+@dataclass(slots=True)
+class Windows:
+    """The drawn rows that one release met, thinned to one rate.
+
+    Attributes:
+        rate: In [0, 1].
+        count: Windows that have become whole.
+        whole: The rows of the latest of them.
+        filling: Those of the next.
+    """
+
+    rate: float
+    count: int = 0
+    whole: list[Record] = field(default_factory=list)
+    filling: list[Record] = field(default_factory=list)
+
+    def take(self, row: Record) -> None:
+        """Take in the next row that met the release."""
+        self.filling += at_one_rate([row], self.rate)
+        if len(self.filling) == WINDOW_ROWS:
+            self.count, self.whole, self.filling = self.count + 1, self.filling, []
+
+
+class InputMonitor:
     """Of one release.
 
     Attributes:
         figures: Of the last look.
     """
 
-    def __init__(self, release: int, rate: float, threshold: float, student: DeviceStudent) -> None:
-        """Look for a release; rows of unequal exploration are thinned to ``rate``, in [0, 1]."""
+    def __init__(self, release: int, threshold: float, student: DeviceStudent) -> None:
+        """Look for a release that keeps what its student scores at a threshold or above."""
         self.figures = Drifted(release, 0)
-        self._rate = rate
         self._threshold = threshold
         self._student = student
         self._before: Sample | None = None
 
-    def has_new(self, since: Sequence[Record]) -> bool:
-        """Whether a window has become whole; ``since`` are the rows of its life, in the log's order."""
-        return self._windows(since) > self.figures.windows
-
-    def look(self, certified: Sequence[Record], since: Sequence[Record]) -> Drifted:
+    def look(self, windows: Windows, certified: Callable[[], Sequence[Record]]) -> Drifted:
         """Look at the latest whole window, if it has not been looked at.
 
         Args:
-            certified: Drawn rows that certified it, of one rate.
-            since: The rows of its life, in the log's order.
+            windows: Of its life.
+            certified: Gives the drawn rows that certified it, of one rate.
         """
-        windows = self._windows(since)
-        if windows > self.figures.windows and certified:
-            self._before = self._before or self._sample(certified[-MOST_BEFORE:], self._would_keep)
-            window = at_one_rate(since, self._rate)[(windows - 1) * WINDOW_ROWS : windows * WINDOW_ROWS]
-            found = compare(self._before, self._sample(window, would_stay))
-            self.figures = Drifted(self.figures.release, windows, found)
+        if windows.count > self.figures.windows:
+            if self._before is None:
+                rows = certified()[-MOST_BEFORE:]
+                self._before = self._sample(rows, self._would_keep) if rows else None
+            if self._before is not None:
+                found = compare(self._before, self._sample(windows.whole, would_stay))
+                self.figures = Drifted(self.figures.release, windows.count, found)
         return self.figures
-
-    def _windows(self, since: Sequence[Record]) -> int:
-        return len(at_one_rate(since, self._rate)) // WINDOW_ROWS
 
     def _sample(self, rows: Sequence[Record], keeps: Callable[[Record], bool]) -> Sample:
         """The rows as a sample; one that writes takes seconds for each row, and tells no distance."""

@@ -61,7 +61,7 @@ class _Walked:
     spent: Array
 
 
-class Tiering:
+class PoolPolicyLoop:
     """Of one task."""
 
     def __init__(self, task: Task, judging: Judging, policies: PoolPolicies, pace: Pace) -> None:
@@ -71,23 +71,20 @@ class Tiering:
         self._policies = policies
         self._pace = pace
         self._rows: list[_Row] = []
-        self._seen = 0
         self._version = ""
         self._fitted_rows = 0
         self._watched: tuple[int, int, FleetWatch] | None = None
         self._known: dict[int, dict[Key, tuple[bool, bool, float]]] = {}  # by policy and row: stood, lost, spent
 
-    def look(self, rows: Sequence[tuple[int, Record]], rate: float, held: bool) -> None:
-        """Take what is new, and do what follows.
+    def look(self, rate: float, held: bool) -> None:
+        """Do what follows from the rows taken in.
 
         Args:
-            rows: Pairs of batch and record, all of the task, in the log's order.
             rate: Exploration rate in force, in [0, 1].
             held: Nothing is to be fitted or to begin to serve now.
         """
         if not self._task.cheaper.teachers:
             return
-        self._take(rows)
         known = self._policies.of(self._task)
         serving = _last(known, Standing.SERVING)
         if serving is not None and (serving.why_fallen(self._task) or self._breaks(serving)):
@@ -102,12 +99,17 @@ class Tiering:
 
     def begin_again(self) -> None:
         """Look anew from the log's first row on: some rows count no longer."""
-        self._seen, self._rows, self._known, self._watched = 0, [], {}, None
+        self._rows, self._known, self._watched = [], {}, None
 
-    def _take(self, rows: Sequence[tuple[int, Record]]) -> None:
-        """Keep the new rows that speak of cheaper teachers; another version of the reference forgets the old ones."""
-        new, self._seen = rows[self._seen :], len(rows)
-        for batch, record in new:
+    def take(self, rows: Sequence[tuple[int, Record]]) -> None:
+        """Keep those of the next rows that speak of cheaper teachers; another version of the reference forgets the old.
+
+        Args:
+            rows: Pairs of batch and record, of the task, in the log's order.
+        """
+        if not self._task.cheaper.teachers:
+            return
+        for batch, record in rows:
             if not (may_certify(record) and self._is_mine(record)):
                 continue
             if record.teacher_version != self._version:

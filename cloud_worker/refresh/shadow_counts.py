@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from statistics import median_low
 
@@ -18,25 +18,23 @@ from router.core.learning.training_rows import would_stay
 from router.core.monitoring.exploration_check import MOST_MEDIANS
 
 
-class Observing:
+class ShadowCounts:
     """Counts the rows of one release since one moment, each once."""
 
     def __init__(self, release: int, since: float, judging: Judging) -> None:
         """Count for ``release`` from Unix time ``since`` in seconds."""
-        self.seen = 0
         self.figures = Observed(release, since)
         self._judging = judging
         self._rows: Counter[str] = Counter()
         self._disagreed: Counter[str] = Counter()
 
-    def look(self, rows: Sequence[Record]) -> Observed:
+    def look(self, rows: Iterable[Record]) -> Observed:
         """Look at the rows that came since.
 
         Args:
-            rows: All of the task, in the log's order.
+            rows: Of the task, each once.
         """
-        new, self.seen = rows[self.seen :], len(rows)
-        for row in new:
+        for row in rows:
             if row.release == self.figures.release and row.received_at >= self.figures.since and _is_observed(row):
                 self._count(row)
         self.figures = replace(self.figures, disagreed_by_devices=self._by_devices())

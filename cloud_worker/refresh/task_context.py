@@ -1,153 +1,161 @@
-"""What the refresher has in mind of one task."""
+"""What the refresher holds of one task between two steps."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.judging.task_judge import agreeing
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.log.rows import give_back_memory, numbered_records_of
 from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.policy_store import PoolPolicies
-from cloud_worker.refresh.pool_policy_loop import Tiering
-from cloud_worker.refresh.promise_guard import Around, Guard
+from cloud_worker.refresh.blindness import BlindnessCheck
+from cloud_worker.refresh.figures import PastRows, ReleaseFigures
+from cloud_worker.refresh.pool_policy_loop import PoolPolicyLoop
 from cloud_worker.refresh.reference_consistency import AskAgain, SecondAnswers, draws
+from cloud_worker.refresh.release_snapshot import ReleaseSnapshot
+from cloud_worker.refresh.task_log import Rows, TaskLog
+from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.repeated_rows import Repeats
+from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store
-from router.core.certification.ambiguous_rows import set_apart
-from router.core.certification.certifying_rows import certifying
-from router.core.certification.missing_rows import lines_of, missed, settled
+from router.core.certification.missing_rows import Spans
 from router.core.certification.refresh_schedule import Pace
-from router.core.certification.trial import Judging, Trial
-from router.core.domain.believed_times import not_from_the_future
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record
 from router.core.domain.task import Task
-from router.core.learning.training_rows import Key, current
+from router.core.learning.training_rows import Key
+from router.core.refresh.loop_state import LoopState
+from router.core.refresh.task_rows import TaskRows
 
 
 @dataclass(slots=True)
-class Room:
+class TaskContext:
     """Of one task.
 
     Attributes:
-        task: The task.
-        judging: Its judge.
+        loop: What decides.
+        log: Its rows.
         second: What the reference says when it is asked again.
-        guard: Keeps its promise.
-        tiering: Keeps its pool's policy.
-        repeats: What came, and the log had before.
-        lives: When devices had twins.
-        rows: Pairs of batch and record, all of the task, in the log's order.
-        known: How many of the rows have been looked at for twins.
-        held: Why nothing is to be fitted or promoted now; empty when nothing holds it.
-        last_batch: Of the rows.
-        read_version: Version of the log that was read last; -2 before the first time.
-        trial: Of the challenger that waits.
-        student: The challenger.
+        blindness: Whether as many rows come as were planned.
+        policies: Keeps its pool's policy.
+        figures: What is told of the release that serves.
+        snapshot: Reads where its releases stand.
+        hand: The operator's override, as read last.
+        looked_at: Unix time in seconds of the last step.
+        read_batch: Last batch of the log that was there when it was read last; -2 before the first time.
+        student: That of the challenger that waits.
         remark: What the operator should know of how the challenger was taught; empty for nothing.
     """
 
-    task: Task
-    judging: Judging
+    loop: LoopState
+    log: TaskLog
     second: SecondAnswers
-    guard: Guard
-    tiering: Tiering
-    repeats: Repeats
-    lives: Lives
-    rows: list[tuple[int, Record]] = field(default_factory=list)
-    held: str = ""
-    known: int = 0
-    last_batch: int = -1
-    read_version: int = -2
-    trial: Trial | None = None
+    blindness: BlindnessCheck
+    policies: PoolPolicyLoop
+    figures: ReleaseFigures
+    snapshot: ReleaseSnapshot
+    hand: Hand = field(default_factory=Hand)
+    looked_at: float = 0.0
+    read_batch: int = -2
     student: DeviceStudent | None = None
     remark: str = ""
 
     @classmethod
     def of(
-        cls, task: Task, config: CloudConfig, around: Around, lineages: Lineages, ask_again: AskAgain | None
-    ) -> Room:
-        """An empty one of ``task``; ``ask_again`` asks the pool a second time."""
-        judging = agreeing(task, config)
+        cls,
+        task: Task,
+        config: CloudConfig,
+        store: Store,
+        publisher: Publisher,
+        log: DistillationLog,
+        ask_again: AskAgain | None,
+    ) -> TaskContext:
+        """Of ``task``, without any row; ``ask_again`` asks the pool a second time."""
+        judging, engine, pace = agreeing(task, config), store.engine, pace_of(config)
+        snapshot, task_log = ReleaseSnapshot(task.name, store, publisher), TaskLog(log, task)
+        loop = LoopState(task, judging, pace, snapshot.read(), config.refresh.max_seconds)
+        past = PastRows(
+            lambda keys: task_log.of_keys(keys, loop.rows.last_batch),
+            lambda release, since: task_log.of_release(release, since, loop.rows.last_batch),
+        )
         reference = next(teacher for teacher in config.teachers if teacher.name == task.reference)
-        second = SecondAnswers(task, judging, lineages, ask_again, draws(task, reference))
-        policies = PoolPolicies(around.store.engine, PoolAttempts(config.releases_folder))
-        tiering = Tiering(task, judging, policies, pace_of(config))
-        guard, engine = Guard(task, judging, around), around.store.engine
-        return cls(task, judging, second, guard, tiering, Repeats(engine), Lives(engine))
+        policies = PoolPolicies(engine, PoolAttempts(config.releases_folder))
+        return cls(
+            loop=loop,
+            log=task_log,
+            second=SecondAnswers(task, judging, Lineages(engine), ask_again, draws(task, reference)),
+            blindness=BlindnessCheck(task, store),
+            policies=PoolPolicyLoop(task, judging, policies, pace),
+            figures=ReleaseFigures(task, judging, store, publisher, past),
+            snapshot=snapshot,
+        )
 
-    def read(self, log: DistillationLog, version: int) -> None:
-        """Take in what is new in the log, which has been at ``version`` at least, and of which devices had twins."""
-        if version != self.read_version:
-            self._read(log, version)
-        self._set_apart()
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.loop.task
 
-    def _read(self, log: DistillationLog, version: int) -> None:
-        self.read_version = version
-        table = log.read(self.task.name, after_batch=self.last_batch)
-        batches = table.column("batch").to_pylist()
-        found = numbered_records_of(table)
-        sound = not_from_the_future([record for _, record in found], time.time())
-        self.rows.extend((batches[place], record) for (place, _), record in zip(found, sound, strict=True))
-        self.last_batch = max([self.last_batch, *batches])
-        del table
-        give_back_memory()
+    def read_new(self, last_batch: int) -> None:
+        """Take in what came to the log, which has a batch ``last_batch`` by now."""
+        if last_batch != self.read_batch:
+            rows = self.log.new(max(self.loop.rows.last_batch, self.read_batch), last_batch)
+            self.read_batch = last_batch
+            self.loop.take(rows)
+            self._tell(rows)
 
-    def _set_apart(self) -> None:
-        """Leave out of every proof what devices with twins asked; what was counted by then is counted anew."""
-        twins = self.lives.spans()
-        apart = [(batch, set_apart(record, twins)) for batch, record in self.rows] if twins else self.rows
-        known = self.known
-        late = any(new is not old for (_, new), (_, old) in zip(apart[:known], self.rows[:known], strict=True))
-        self.rows, self.known = apart, len(apart)
-        if not late:
+    def read_all(self, spent: Set[Key], looked: Set[Key] = frozenset()) -> list[Record]:
+        """Take in the whole log anew; return the covered rows of the keys ``looked``, which a trial had looked at.
+
+        Args:
+            spent: Keys that a certificate has looked at.
+            looked: Some of them.
+        """
+        freeze = self.loop.trial.freeze if self.loop.trial is not None else None
+        self.loop.rows, self.loop.unwatched, self.loop.lookout = TaskRows(self.task), [], None
+        if freeze is not None:
+            self.loop.rows.begin_trial(freeze)
+        for part in (self.blindness, self.policies, self.figures):
+            part.begin_again()
+        found: list[Record] = []
+        for rows in self.log.pieces():
+            self.loop.rows.take(rows, spent)
+            self._tell(rows)
+            found += (record for _, record in rows if record.key in looked and record.covered)
+        return found
+
+    def _tell(self, rows: Rows) -> None:
+        """Let the others look at rows that were read."""
+        self.policies.take(rows)
+        records = [record for _, record in rows]
+        self.blindness.take(records)
+        self.figures.take(records)
+
+    def hear_of_twins(self, twins: Mapping[str, Spans], spent: Set[Key]) -> None:
+        """Leave out of every proof what devices with twins asked; what was counted by then is counted anew.
+
+        Args:
+            twins: When each device had twins.
+            spent: Keys that a certificate has looked at.
+        """
+        before, self.log.twins = self.log.twins, twins
+        if not any(self._may_have_come(device, before.get(device, ()), spans) for device, spans in twins.items()):
             return
-        self.guard.begin_again()
-        self.tiering.begin_again()
-        if self.trial is not None and self.student is not None:
-            looked = [record for _, record in self.rows if record.key in self.trial.looked and record.covered]
-            self.trial = self.trial.begun_again()
-            self.trial.take_up(looked, self.student, self.judging)
+        trial = self.loop.trial
+        if trial is None or self.student is None:
+            self.read_all(spent)
+            return
+        self.loop.trial = trial.begun_again()
+        self.loop.trial.take_up(self.read_all(spent, trial.looked), self.student, self.loop.judging)
 
-    def begin_anew(self, log: DistillationLog, store: Store) -> None:
-        """Certify on rows to come alone, after the state of the task was lost: which have certified is not known."""
-        self.trial = self.student = None
-        self.read(log, log.last_batch())
-        store.settle_loss(self.task.name, (row.key for row in self.records()), time.time())
-
-    def records(self) -> list[Record]:
-        """All of the task, in the log's order."""
-        return [record for _, record in self.rows]
-
-    def look(self, trial: Trial, student: DeviceStudent, spent: set[Key]) -> list[Record]:
-        """Let a trial look at the rows before which nothing is awaited, and at how many never came."""
-        blind = self.guard.blind
-        lines = lines_of(self.rows, trial.freeze, blind, self.repeats.of(self.task.name), self.lives.spans())
-        rows = certifying(settled(self.current(), lines, blind), trial, spent)
-        seen = trial.look(rows, student, self.judging)
-        trial.miss(missed(self.rows, lines, trial.counts))
-        return seen
-
-    def current(self) -> list[tuple[int, Record]]:
-        """Pairs of batch and record, of the task's present version and reference."""
-        keep = {record.key for record in current(self.records(), self.task)}
-        return [(batch, record) for batch, record in self.rows if record.key in keep]
+    def _may_have_come(self, device: str, before: Spans, spans: Spans) -> bool:
+        """Whether rows of a device may have been read that lie within its spans, and not within those of before."""
+        known = dict(before)
+        latest = self.loop.rows.latest_of(device)
+        return any(latest >= known.get(began, began) for began, until in spans if known.get(began) != until)
 
 
 def pace_of(config: CloudConfig) -> Pace:
     """How often a student is fitted."""
     return Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)
-
-
-def settle_losses(rooms: Iterable[Room], log: DistillationLog, store: Store) -> None:
-    """Begin anew with the tasks whose state was lost since the last look."""
-    lost = store.losses_to_settle()
-    for room in rooms:
-        if room.task.name in lost:
-            room.begin_anew(log, store)

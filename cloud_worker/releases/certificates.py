@@ -1,28 +1,30 @@
-"""Does the certificate of a release stand? The one rule for devices' orders, ``status``, pins and the refresher.
+"""Does the certificate of a release stand, by what the store and its manifests say?
 
 Rules:
- * It stands while it speaks for the task as it is now, neither its content nor the same at a stricter threshold has
-   ever alarmed, and the reference has the version that its rows were answered by.
+ * What decides it is ``served_releases.why_uncertified``, for devices' orders, ``status``, pins and the refresher.
  * A release keeps answers while its certificate stands, or while the operator has pinned this very release by force.
  * What is wished may change back, and what fell with a wish stands again; an alarm stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.rollback import is_same_release
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import ReleaseRow, Store, TaskState
-from router.core.certification.certificate_validity import OVERTAKEN, content_of, why_fallen
+from router.core.certification.certificate_validity import content_of
+from router.core.certification.served_releases import (
+    ServedRelease,
+    is_same_release,
+    speaks_against,
+    why_uncertified,
+)
 from router.core.domain.task import Task
 from router.core.errors import ReleaseError
 from router.core.release.manifest import Manifest
 
-BROKEN = "it broke its promise"
-LOST = "what its watch had seen was lost with the fleet's database"
 UNREADABLE = "the manifest of what serves can't be read"
 
 
@@ -48,17 +50,14 @@ class Certificates:
         """
         if judged_by is None:
             judged_by = self._lineages.judge(task.name, task.version)
-        why = why_fallen(manifest, task, judged_by)
-        if why or manifest.student is None:
-            return why
         rows = self._store.releases(task.name)
-        if self._is_content_of(manifest, [row for row in rows if row.alarmed]):
-            return BROKEN
-        if self._is_content_of(manifest, [row for row in rows if row.lost]):
-            return LOST
-        if teacher_version:
-            return OVERTAKEN if self.is_overtaken(manifest, teacher_version) else ""
-        return next((row.fallen for row in rows if row.number == manifest.number), "")
+
+        def is_overtaken() -> bool:
+            if teacher_version:
+                return self.is_overtaken(manifest, teacher_version)
+            return any(row.fallen for row in rows if row.number == manifest.number)
+
+        return why_uncertified(manifest, self._fallen(rows), task, judged_by, is_overtaken)
 
     def why_nothing_is_kept(self, task: Task, state: TaskState, hand: Hand) -> str:
         """Why the release that serves may keep no answer on a device; empty where it may.
@@ -89,8 +88,8 @@ class Certificates:
 
     def has_alarmed(self, manifest: Manifest) -> bool:
         """Whether the watch over this content, at this threshold or a stricter one, has ever alarmed."""
-        rows = self._store.releases(manifest.task.name)
-        return self._is_content_of(manifest, [row for row in rows if row.alarmed])
+        fallen = self._fallen(self._store.releases(manifest.task.name))
+        return any(one.alarmed and speaks_against(one.manifest, manifest) for one in fallen)
 
     def manifest(self, task: str, number: int) -> Manifest | None:
         """Of a release; ``None`` where it can't be read."""
@@ -99,14 +98,12 @@ class Certificates:
         except (OSError, ReleaseError):
             return None
 
-    def _is_content_of(self, manifest: Manifest, rows: Iterable[ReleaseRow]) -> bool:
-        """Whether some of ``rows`` are of the same content, at the same threshold or a stricter one."""
-        others = (self.manifest(row.task, row.number) for row in rows)
-        return any(
-            content_of(other) == content_of(manifest) and other.policy.threshold >= manifest.policy.threshold
-            for other in others
-            if other is not None
-        )
+    def _fallen(self, rows: Iterable[ReleaseRow]) -> Iterator[ServedRelease]:
+        """The releases of which it is noted that they alarmed, or that what was seen of them is lost."""
+        for row in rows:
+            manifest = self.manifest(row.task, row.number) if row.alarmed or row.lost else None
+            if manifest is not None:
+                yield ServedRelease(manifest, alarmed=row.alarmed, lost=row.lost)
 
     def _is_forced(self, manifest: Manifest, hand: Hand) -> bool:
         """Whether the operator has pinned this very release by force."""

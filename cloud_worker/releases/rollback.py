@@ -80,11 +80,6 @@ def whole_release(store: Store, publisher: Publisher, task: str, number: int) ->
     return manifest
 
 
-def is_same_release(one: Manifest, other: Manifest) -> bool:
-    """Whether two numbers stand for the same content at the same threshold."""
-    return content_of(one) == content_of(other) and one.policy.threshold == other.policy.threshold
-
-
 def mark_alarmed(store: Store, task: str, number: int) -> None:
     """Note that the watch over a release has alarmed, for as long as the release is known."""
     _row(store, task, number)

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cloud_worker.pool.policy_store import StoredPolicy
-from cloud_worker.releases.certificates import BROKEN
 from cloud_worker.reports.escalation import leaving, why_exceeded
 from cloud_worker.reports.pool import describe_pool
 from cloud_worker.reports.quota import describe_limits
@@ -25,6 +24,7 @@ from cloud_worker.state.task_figures import Drifted, Figures, Observed, Waiting,
 from router.core.certification.certificate_validity import why_never_proved, why_unwatched
 from router.core.certification.class_gate import ClassFigures
 from router.core.certification.live_watch import ALARMED
+from router.core.certification.served_releases import BROKEN
 from router.core.domain.task import NO_FLOOR, Mode, Task
 from router.core.monitoring.drift import CHANCE, WINDOW_ROWS
 from router.core.policy.budget import Spent

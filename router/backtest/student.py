@@ -81,6 +81,11 @@ class ReplayedStudent:
         for text, place, score, is_cut in zip(new, places, confidence, cut.tolist(), strict=True):
             self.known[text] = Judgement(self.labels[int(place)], None if is_cut else float(score), cut=is_cut)
 
+    def answers(self, texts: Sequence[str]) -> list[Judgement]:
+        """The likeliest label of each text, with its score."""
+        self.prepare(texts)
+        return [self.known[text] for text in texts]
+
     def judge(self, query: Query) -> Judgement:
         """The likeliest label, with its score."""
         self.prepare((query.text,))

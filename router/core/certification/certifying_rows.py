@@ -9,10 +9,14 @@ Rules:
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence, Set
+from typing import Protocol, Self
 
+import numpy as np
+
+from router.core.arrays import Bools
 from router.core.certification.device_shares import heard_lately, shared_fairly
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, unit_interval
@@ -39,30 +43,89 @@ class Trying(Protocol):
         """How many rows of each device it has looked at."""
 
     @property
-    def looked(self) -> set[Key]:
+    def looked(self) -> Set[Key]:
         """The keys of the rows looked at."""
 
 
-def certifying(rows: Sequence[tuple[int, Record]], trial: Trying, spent: set[Key]) -> list[Record]:
-    """The rows that a trial may look at next, in their order.
+class CertifyingRows:
+    """Rows that a trial may still look at, in the log's order, with what chooses among them as columns.
+
+    It holds the latest ``most`` of them. Which ones are forgotten depends on their age alone, never on what they say,
+    so that those which stay are as good a sample as all were.
+    """
+
+    def __init__(self, most: int = sys.maxsize) -> None:
+        """None yet, and never more than ``most``."""
+        self._most = most
+        self._rows: list[tuple[int, Record]] = []
+        self._facts = np.empty(0, _FACTS)
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, Record]]) -> Self:
+        """All of some pairs of batch and record."""
+        held = cls()
+        held.add(rows)
+        return held
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._rows)
+
+    def add(self, rows: Iterable[tuple[int, Record]]) -> None:
+        """Hold more rows; what may certify no trial is left out.
+
+        Args:
+            rows: Pairs of batch and current record that no certificate has looked at, in the log's order.
+        """
+        new = [(batch, row) for batch, row in rows if may_certify(row) or counts_for_certain(row)]
+        if new:
+            facts = np.array([_facts_of(batch, row) for batch, row in new], _FACTS)
+            self._rows = (self._rows + new)[-self._most :]
+            self._facts = np.concatenate([self._facts, facts])[-self._most :]
+
+    def remove(self, keys: Set[Key]) -> None:
+        """Forget rows that a certificate has looked at."""
+        self._keep(np.array([row.key not in keys for _, row in self._rows], np.bool_))
+
+    def only_set_aside(self) -> None:
+        """Forget the rows that no later trial may look at: those that teach it."""
+        self._keep(self._facts["set_aside"] & ~self._facts["certain"])
+
+    def _keep(self, stays: Bools) -> None:
+        if not stays.all():
+            self._rows = [pair for pair, stay in zip(self._rows, stays.tolist(), strict=True) if stay]
+            self._facts = self._facts[stays]
+
+    def at_hand(self, trial: Trying) -> list[tuple[int, Record]]:
+        """Pairs of batch and record that a trial may look at, whatever its devices' shares."""
+        facts = self._facts
+        is_late, is_drawn_enough = facts["batch"] > trial.freeze, facts["exploration"] >= trial.rate - _ROUNDING
+        thinned = facts["thin"] < trial.rate / np.maximum(facts["exploration"], _ROUNDING)
+        drawn = (is_late | facts["set_aside"]) & thinned
+        chosen = is_drawn_enough & np.where(facts["certain"], is_late, drawn)
+        return [self._rows[place] for place in np.flatnonzero(chosen)]
+
+
+_FACTS = np.dtype(
+    [("batch", np.int64), ("exploration", np.float64), ("thin", np.float64), ("certain", "?"), ("set_aside", "?")]
+)
+
+
+def _facts_of(batch: int, row: Record) -> tuple[int, float, float, bool, bool]:
+    return batch, row.exploration, _thin(row), counts_for_certain(row), is_set_aside(row.caller, row.query_id)
+
+
+def certifying(rows: Sequence[tuple[int, Record]], trial: Trying, spent: Set[Key]) -> list[Record]:
+    """The rows of a list that a trial may look at next, such that no device gives more than its share.
 
     Args:
         rows: Pairs of batch and current record, in the log's order.
         trial: The challenger's.
         spent: Keys that a certificate has looked at.
     """
-    at_hand = [row for batch, row in rows if _may_certify(batch, row, trial, spent)]
-    return shared_fairly(at_hand, trial.counts, heard_lately(row for _, row in reversed(rows)))
-
-
-def _may_certify(batch: int, row: Record, trial: Trying, spent: set[Key]) -> bool:
-    if row.key in spent or row.key in trial.looked:
-        return False
-    if counts_for_certain(row):
-        return batch > trial.freeze and row.exploration >= trial.rate - _ROUNDING
-    if not may_certify(row) or (batch <= trial.freeze and not is_set_aside(row.caller, row.query_id)):
-        return False
-    return is_kept_by_thinning(row, trial.rate)
+    held = CertifyingRows.of((batch, row) for batch, row in rows if row.key not in trial.looked | spent)
+    heard = heard_lately(row for _, row in reversed(rows))
+    return shared_fairly([row for _, row in held.at_hand(trial)], trial.counts, heard)
 
 
 def counts_for_certain(row: Record) -> bool:
@@ -77,9 +140,12 @@ def weight_of(row: Record, rate: float) -> float:
 
 def is_kept_by_thinning(row: Record, rate: float) -> bool:
     """Whether an explored row stays when rows drawn at a higher rate are thinned to ``rate``, in (0, 1]."""
-    return (
-        row.exploration >= rate - _ROUNDING and unit_interval("thin", row.caller, row.query_id) < rate / row.exploration
-    )
+    return row.exploration >= rate - _ROUNDING and _thin(row) < rate / max(row.exploration, _ROUNDING)
+
+
+def _thin(row: Record) -> float:
+    """A row's draw in [0, 1) that thins rows of one rate to a lower one."""
+    return unit_interval("thin", row.caller, row.query_id)
 
 
 def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
@@ -95,3 +161,14 @@ def said_by_student(student: DeviceStudent, row: Record) -> tuple[float, str]:
     except BadInputError:
         return -math.inf, ""
     return (-math.inf if judged.score is None else judged.score), judged.answer
+
+
+def within_patience(rows: Iterable[Record], rate: float, weight: float) -> list[Record]:
+    """The first of some rows, until they are worth ``weight`` drawn at ``rate``."""
+    found: list[Record] = []
+    for row in rows:
+        if weight <= 0:
+            break
+        found.append(row)
+        weight -= weight_of(row, rate)
+    return found

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -39,7 +39,6 @@ class Lookout:
         task: Its task.
         judging: Its judge.
         watch: The bets against the promise being kept.
-        seen: How many rows of the log have been looked at.
         also: Other numbers under which the same content served at the same threshold.
     """
 
@@ -47,7 +46,6 @@ class Lookout:
     task: Task
     judging: Judging
     watch: FleetWatch
-    seen: int = 0
     also: frozenset[int] = frozenset()
 
     @classmethod
@@ -64,16 +62,15 @@ class Lookout:
         watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
         return cls(release, task, judging, watch, also=also)
 
-    def look(self, rows: Sequence[Record], blind: Spans = ()) -> bool:
+    def look(self, rows: Iterable[Record], blind: Spans = ()) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
 
         Args:
-            rows: All of the task, in the log's order.
+            rows: Of the task, in the log's order, each of them once: all that came before are to be looked at first.
             blind: When too few rows came to see anything: those asked then, as far as it is known yet, say nothing.
         """
-        new, self.seen = rows[self.seen :], len(rows)
         alarmed = False
-        for row in new:
+        for row in rows:
             if may_certify(row) or had_to_be_asked(row):
                 self.watch.meet(row.caller, row.received_at)
             if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):

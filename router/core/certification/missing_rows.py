@@ -12,7 +12,8 @@ Rules:
  * The same holds for one device while two agents report under its name.
  * A number whose query the log had before has come, though its row was not taken in again.
  * Rows without a number, those of older agents, are looked at as they come.
- * A number is a claim: how many rows are missing is counted, whatever the size of a gap, and bounded by ``missed``.
+ * A number is a claim: how many rows are missing is counted, whatever the size of a gap, and bounded by
+   ``DeviceLines.missed``.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import Self
 
-from router.core.certification.device_shares import heard_lately, room_of
+from router.core.certification.device_shares import room_of
 from router.core.domain.record import Record, Source
 
 WAIT_SECONDS = 3600.0
@@ -67,37 +68,148 @@ class _Place:
     asked_at: float
     came: bool
 
+    def joined(self, other: _Place) -> _Place:
+        """The same number, named twice."""
+        earliest = min(self.received_at, other.received_at)
+        came = self.came or other.came
+        return replace(self, batch=min(self.batch, other.batch), received_at=earliest, came=came)
 
-_Gap = tuple[int, int, _Place]
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Numbers from ``first`` on that have not come, and the place that shows it."""
+
+    first: int
+    behind: _Place
+
+    @property
+    def last(self) -> int:
+        """Of these numbers; below the first where none is missing."""
+        return self.behind.number - self.behind.came
+
+    def stretches(self, repeated: Set[int]) -> Iterator[tuple[int, int]]:
+        """First and last number of each stretch between numbers that the log had before."""
+        first = self.first
+        for number in sorted(one for one in repeated if first <= one <= self.last):
+            if number > first:
+                yield first, number - 1
+            first = number + 1
+        if self.last >= first:
+            yield first, self.last
 
 
-def lines_of(
-    rows: Rows,
-    freeze: int,
-    blind: Spans = (),
-    repeats: Set[tuple[str, int]] = frozenset(),
-    twins: Mapping[str, Spans] = _NO_TWINS,
-) -> dict[LineKey, Line]:
-    """The lines of the devices that number their rows.
+@dataclass(slots=True)
+class _OpenLine:
+    """One line of a device: the last number named, and what is missing before it, in order."""
 
-    Args:
-        rows: All of the task, whatever its version: a line goes on over versions.
-        freeze: Last batch that the challenger may have learned from.
-        blind: When the watch was blind.
-        repeats: Devices and numbers of kept rows that the log had before.
-        twins: When each device had twins, which is as if the watch had been blind to it.
-    """
-    newest = max((row.received_at for _, row in rows), default=0.0)
-    lines: dict[LineKey, dict[int, _Place]] = {}
-    for batch, row in rows:
+    last: int
+    gaps: list[_Gap] = field(default_factory=list)
+
+    def name(self, place: _Place) -> None:
+        """A row names a number. What lies between two gaps has come, and needs no memory."""
+        if place.number > self.last:
+            at, parts = len(self.gaps), [_Gap(self.last + 1, place)]
+            self.last = place.number
+        else:
+            at = bisect_left(self.gaps, place.number, key=lambda gap: gap.behind.number)
+            if at == len(self.gaps) or self.gaps[at].first > place.number:
+                return
+            gap = self.gaps[at]
+            if place.number == gap.behind.number:
+                parts = [_Gap(gap.first, gap.behind.joined(place))]
+            else:
+                parts = [_Gap(gap.first, place), _Gap(place.number + 1, gap.behind)]
+        self.gaps[at : at + 1] = [part for part in parts if part.last >= part.first]
+
+
+class DeviceLines:
+    """The lines of the devices that number their rows. What it holds grows with what is missing, not with the log."""
+
+    def __init__(self) -> None:
+        """No row has come yet."""
+        self._lines: dict[LineKey, _OpenLine] = {}
+        self._times: dict[str, tuple[float, float]] = {}  # of each device: received first, and last
+        self._newest = -math.inf
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        """The lines of all of a task's rows, whatever their version."""
+        found = cls()
+        for batch, row in rows:
+            found.take(batch, row)
+        return found
+
+    def take(self, batch: int, row: Record) -> None:
+        """Take in the next row of the task, whatever its version: a line goes on over versions."""
+        at = row.received_at
+        self._newest = max(self._newest, at)
+        first, last = self._times.get(row.caller, (at, at))
+        self._times[row.caller] = (min(first, at), max(last, at))
         if row.place:
-            places = lines.setdefault(_line_of(row), {})
-            places[row.place] = _named(places.get(row.place), batch, row)
-    again: dict[LineKey, set[int]] = {}
-    for caller, place in repeats:
-        again.setdefault((caller, place // LINE), set()).add(place)
-    gaps = {key: _gaps(places, again.get(key, set())) for key, places in lines.items()}
-    return {key: _line(found, freeze, newest, (*blind, *twins.get(key[0], ()))) for key, found in gaps.items()}
+            key = _line_of(row)
+            line = self._lines.setdefault(key, _OpenLine(key[1] * LINE))
+            line.name(_Place(row.place, batch, at, row.asked_at, is_kept_row(row)))
+
+    def latest_of(self, device: str) -> float:
+        """The latest Unix time in seconds at which a row of a device was received, ``-inf`` without any."""
+        return self._times.get(device, (-math.inf, -math.inf))[1]
+
+    def lines(
+        self,
+        freeze: int,
+        blind: Spans = (),
+        repeats: Set[tuple[str, int]] = frozenset(),
+        twins: Mapping[str, Spans] = _NO_TWINS,
+    ) -> dict[LineKey, Line]:
+        """Where each line stands for a challenger.
+
+        Args:
+            freeze: Last batch that the challenger may have learned from.
+            blind: When the watch was blind.
+            repeats: Devices and numbers of kept rows that the log had before.
+            twins: When each device had twins, which is as if the watch had been blind to it.
+        """
+        again: dict[LineKey, set[int]] = {}
+        for caller, place in repeats:
+            again.setdefault((caller, place // LINE), set()).add(place)
+        return {
+            key: self._line(line, freeze, again.get(key, set()), (*blind, *twins.get(key[0], ())))
+            for key, line in self._lines.items()
+        }
+
+    def _line(self, open_line: _OpenLine, freeze: int, repeated: Set[int], blind: Spans) -> Line:
+        line = Line()
+        for gap in open_line.gaps:
+            if is_within(blind, gap.behind.asked_at):
+                continue
+            for first, last in gap.stretches(repeated):
+                if gap.behind.batch <= freeze:
+                    line = replace(line, restart=last)
+                elif self._newest - gap.behind.received_at < WAIT_SECONDS:
+                    return replace(line, horizon=first)
+                else:
+                    line = replace(line, missing=line.missing + last - first + 1)
+        return line
+
+    def missed(self, lines: Mapping[LineKey, Line], looked_at: Counter[str], heard: frozenset[str]) -> int:
+        """How many rows that never came count as lost.
+
+        Of a device no more than it can have kept since its first row came, and no more than its share of what is looked
+        at: beyond that its rows would not be looked at either.
+
+        Args:
+            lines: Where they stand.
+            looked_at: Rows of each device that were.
+            heard: The devices heard of lately.
+        """
+        missing: Counter[str] = Counter()
+        for (device, _), line in lines.items():
+            missing[device] += line.missing
+        found = 0
+        for device, count in (+missing).items():
+            first, last = self._times[device]
+            found += min(count, most_kept(last - first), room_of(device, looked_at, heard))
+        return found
 
 
 def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[tuple[int, Record]]:
@@ -108,34 +220,6 @@ def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> lis
         for batch, row in rows
         if lines.get(_line_of(row), free).has_settled(row.place) and not is_within(blind, row.asked_at)
     ]
-
-
-def missed(rows: Rows, lines: Mapping[LineKey, Line], looked_at: Counter[str]) -> int:
-    """How many rows that never came count as lost.
-
-    Of a device no more than it can have kept since its first row came, and no more than its share of what is looked at:
-    beyond that its rows would not be looked at either.
-
-    Args:
-        rows: All of the task.
-        lines: Their lines.
-        looked_at: Rows of each device that were.
-    """
-    missing: Counter[str] = Counter()
-    for (device, _), line in lines.items():
-        missing[device] += line.missing
-    missing = +missing
-    if not missing:
-        return 0
-    heard = heard_lately(row for _, row in reversed(rows))
-    times: dict[str, list[float]] = {device: [] for device in missing}
-    for _, row in rows:
-        if row.caller in times:
-            times[row.caller].append(row.received_at)
-    return sum(
-        min(count, most_kept(max(times[device]) - min(times[device])), room_of(device, looked_at, heard))
-        for device, count in missing.items()
-    )
 
 
 def most_kept(seconds: float) -> int:
@@ -155,36 +239,3 @@ def is_within(spans: Spans, at: float) -> bool:
 def is_kept_row(row: Record) -> bool:
     """Whether a row is that of a drawn query that was kept: its number is its own, not that of the one before."""
     return row.source is Source.TAUGHT and row.kept and not row.degraded
-
-
-def _named(known: _Place | None, batch: int, row: Record) -> _Place:
-    came = is_kept_row(row)
-    if known is None:
-        return _Place(row.place, batch, row.received_at, row.asked_at, came)
-    earliest = min(known.received_at, row.received_at)
-    return replace(known, batch=min(known.batch, batch), received_at=earliest, came=known.came or came)
-
-
-def _line(gaps: Iterable[_Gap], freeze: int, newest: float, blind: Spans) -> Line:
-    line = Line()
-    for first, last, behind in gaps:
-        if is_within(blind, behind.asked_at):
-            continue
-        if behind.batch <= freeze:
-            line = replace(line, restart=last)
-        elif newest - behind.received_at < WAIT_SECONDS:
-            return replace(line, horizon=first)
-        else:
-            line = replace(line, missing=line.missing + last - first + 1)
-    return line
-
-
-def _gaps(places: Mapping[int, _Place], repeated: Set[int]) -> Iterator[_Gap]:
-    """First and last number of each stretch that has not come, and the place that shows it."""
-    named = sorted(places)
-    numbers = sorted({*named, *(number for number in repeated if number < named[-1])})
-    for before, number in pairwise([named[0] // LINE * LINE, *numbers]):
-        behind = places[named[bisect_left(named, number)]]
-        last = number - (number in repeated or behind.came)
-        if last > before:
-            yield before + 1, last, behind

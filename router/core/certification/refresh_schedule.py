@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from router.core.arrays import Array, Bools
 from router.core.certification.budget_trial import FrugalTrial
 from router.core.certification.certificate_validity import why_never_proved
-from router.core.certification.certifying_rows import certifying, weight_of
+from router.core.certification.certifying_rows import weight_of
+from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record
 from router.core.domain.task import Task
-from router.core.learning.training_rows import Key, calibrating, weights_of, would_stay
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import (
     Point,
@@ -74,17 +74,17 @@ def exploration_at_rest(task: Task, champion: Champion) -> float:
     return task.exploration.floor if champion.number else task.exploration.cold
 
 
-def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tuple[float, float]:
+def waiting_share(task: Task, sums: RowSums, champion: Champion) -> tuple[float, float]:
     """The champion's local share, and the exploration rate while a challenger waits; each in [0, 1].
 
     Args:
         task: The task.
-        rows: Its current ones.
+        sums: Over its current rows.
         champion: What serves.
     """
     if not champion.number:
         return 0.0, task.exploration.cold
-    share = champion_share(rows, champion.number, champion.expected)
+    share = champion_share(sums, champion.number, champion.expected)
     rate = waiting_rate(task.exploration.waiting, task.exploration.floor, share)
     most = task.objective.max_escalation
     if most is not None and share > 0:  # what is explored counts too
@@ -92,34 +92,31 @@ def waiting_share(task: Task, rows: Sequence[Record], champion: Champion) -> tup
     return share, rate
 
 
-def champion_share(rows: Sequence[Record], champion: int, expected: float) -> float:
+def champion_share(sums: RowSums, champion: int, expected: float) -> float:
     """Share of covered queries that the champion keeps, by propensity, in [0, 1]; 0 without a student.
 
     Where nothing is explored the log holds what escalates alone, and says nothing of it.
 
     Args:
-        rows: Current ones.
+        sums: Over the current rows.
         champion: Its release, 0 for none.
         expected: What it was expected to keep, believed until it has met ``LEAST_MET`` rows.
     """
     if not champion:
         return 0.0
-    met = [row for row in rows if row.release == champion and row.covered and not row.degraded and row.exploration > 0]
-    if len(met) < LEAST_MET:
-        return expected
-    weights = [1.0 / max(row.propensity, 1e-3) for row in met]
-    return sum(weight for weight, row in zip(weights, met, strict=True) if would_stay(row)) / sum(weights)
+    met = sums.met.get(champion)
+    return expected if met is None or met.rows < LEAST_MET else met.kept / met.weight
 
 
-def why_no_trial(task: Task, rows: Sequence[Record], champion: Champion) -> str:
+def why_no_trial(task: Task, sums: RowSums, champion: Champion) -> str:
     """Why no challenger may wait for a certificate now; empty when one may.
 
     Args:
         task: The task.
-        rows: Its current ones.
+        sums: Over its current rows.
         champion: What serves.
     """
-    if waiting_share(task, rows, champion)[1] > 0:
+    if waiting_share(task, sums, champion)[1] > 0:
         return ""
     beside = "it may not explore beside a release that serves: exploration gives no room for it"
     return beside if champion.number else why_never_proved(task)
@@ -169,53 +166,51 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
     )
 
 
-def rate_once_served(task: Task, rows: Sequence[Record], trial: Trial) -> float:
+def rate_once_served(task: Task, sums: RowSums, trial: Trial, threshold: float) -> float:
     """The exploration rate while a release that serves goes on to a looser threshold: never above that of its trial.
 
     Args:
         task: The task.
-        rows: Its current ones.
-        trial: Of the release; its own threshold serves.
+        sums: Over its current rows.
+        trial: Of the release.
+        threshold: That serves.
     """
-    champion = Champion(trial.number, trial.kept(trial.serving))
-    return min(trial.rate, waiting_share(task, rows, champion)[1])
+    champion = Champion(trial.number, trial.kept(threshold))
+    return min(trial.rate, waiting_share(task, sums, champion)[1])
 
 
-def situation_of(task: Task, rows: Sequence[Record], trial: Trial, champion: Champion) -> Situation:
+def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion) -> Situation:
     """What further rows cost a challenger and bring it.
 
     Args:
         task: The task.
-        rows: Its current ones.
+        sums: Over its current rows.
         trial: The challenger's.
         champion: What serves.
     """
     return Situation(
         alpha=trial.alpha,
         rows_at_hand=trial.weight,
-        queries=float(weights_of(calibrating(rows)).sum()),
+        queries=sums.queries,
         rate=trial.rate,
         floor=task.exploration.floor if champion.number else trial.rate,
-        champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, rows, champion)[0],
+        champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, sums, champion)[0],
     )
 
 
-def patience_of(
-    rows: Sequence[tuple[int, Record]], spent: set[Key], trial: Trial, situation: Situation, pace: Pace
-) -> int:
+def patience_of(at_hand: Sequence[Record], trial: Trial, situation: Situation, pace: Pace) -> int:
     """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate.
 
     Args:
-        rows: Pairs of batch and current record, in the log's order.
-        spent: Keys that a certificate has looked at.
+        at_hand: The rows that it may look at now.
         trial: The challenger's.
         situation: As ``situation_of`` gives it.
         pace: Holds the most rows that any challenger may look at.
     """
     if trial.rate <= 0:
         return 0
-    at_hand = math.fsum(weight_of(row, trial.rate) for row in certifying(rows, trial, spent))
-    found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=at_hand)))
+    weight = math.fsum(weight_of(row, trial.rate) for row in at_hand)
+    found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=weight)))
     if not found.is_worth_proving:
         return 0
     return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.least_rows), pace.patience_rows))

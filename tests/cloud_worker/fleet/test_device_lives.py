@@ -12,7 +12,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
 from router.core.certification.ambiguous_rows import set_apart
-from router.core.certification.missing_rows import LINE, lines_of
+from router.core.certification.missing_rows import LINE, DeviceLines
 from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
 from router.core.domain.task import Task
 from router.core.release.orders import DeviceReport, TaskReport
@@ -150,6 +150,6 @@ def test_numbers_that_twins_leave_open_are_no_lost_rows():
         for at, place in ((50, 1), (150, 40), (151, 3), (201, 41))
     ]
     later = (8, replace(row(9000.0), caller="hall"))
-    assert lines_of([*numbered, later], 0)["kitchen", 1].missing > 0
+    assert DeviceLines.of([*numbered, later]).lines(0)["kitchen", 1].missing > 0
     twins = {"kitchen": ((100.0, 200.0),)}
-    assert lines_of([*numbered, later], 0, twins=twins)["kitchen", 1].missing == 0
+    assert DeviceLines.of([*numbered, later]).lines(0, twins=twins)["kitchen", 1].missing == 0

@@ -2,9 +2,8 @@
 
 from cloud_worker.config.cloud import Fleet
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.refresh.promise_guard import Around, Guard
+from cloud_worker.refresh.blindness import BlindnessCheck
 from cloud_worker.state.traffic import Traffic
-from router.core.domain.task import agree
 from router.core.release.orders import DeviceReport, TaskReport
 
 
@@ -28,15 +27,15 @@ def test_what_a_challenger_saw_of_twins_is_taken_back_and_stays_out_after_a_rest
         if world.state.phase == "waiting":
             break
     world.ask_and_step(100)
-    trial = world.refresher._rooms[0].trial
+    trial = world.refresher.contexts["home"].loop.trial
     assert callers_of(trial) == {"device-0", "device-1"}
     before = trial.rows
     prove_twins(world, "device-0", 1.0, 1e9)
     world.ask_and_step(10)
-    after = world.refresher._rooms[0].trial
+    after = world.refresher.contexts["home"].loop.trial
     assert callers_of(after) == {"device-1"} and after.rows < before
     world.start()
-    assert callers_of(world.refresher._rooms[0].trial) == {"device-1"}
+    assert callers_of(world.refresher.contexts["home"].loop.trial) == {"device-1"}
 
 
 def test_a_watch_forgets_what_twins_lost_and_raises_no_alarm_by_it(world):
@@ -47,7 +46,7 @@ def test_a_watch_forgets_what_twins_lost_and_raises_no_alarm_by_it(world):
     for _ in range(5):
         world.ask_and_step(1000)
     assert world.state.watch != "alarmed"
-    assert world.refresher._rooms[0].guard._lookout.watch.freeze().rows == 0
+    assert world.refresher.contexts["home"].loop.lookout.watch.freeze().rows == 0
 
 
 def test_without_twins_the_same_losses_alarm(world):
@@ -66,8 +65,7 @@ def test_what_twins_planned_is_not_missed(world):
     Traffic(world.store.engine).add(DeviceReport("device-0"), said, now - 600)
 
     def look():
-        around = Around.of(world.store, world.publisher)
-        Guard(task, agree, around, lambda: now).look([], "label")
+        BlindnessCheck(task, world.store).look(now)
         return world.state.watch
 
     prove_twins(world, "device-0", now - 700, now - 500)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.refresh.figures import Telling
+from cloud_worker.refresh.figures import PastRows, ReleaseFigures
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store
@@ -81,16 +81,17 @@ def second(tmp_path, record):
     store.spend("home", NUMBER, [row.key for row in seen])
     assert trial.weight < 0.8 * trial.rows
     manifest = replace(manifest, certificate=trial.certificate(1), policy=Policy(trial.certified()))
-    return Telling(TASK, judging, store, publisher), manifest, rows, fleet
+    past = PastRows(lambda keys: [row for row in rows if row.key in keys], lambda release, since: [])
+    return ReleaseFigures(TASK, judging, store, publisher, past), manifest, fleet
 
 
 def warnings(second, usual, windows=3):
     """What each window of the second release's life warns of."""
-    telling, manifest, rows, fleet = second
+    telling, manifest, fleet = second
     found = []
     while len(found) < windows:
-        rows = rows + fleet.ask(round(WINDOW_ROWS / FLOOR / 4), NUMBER, set(SAID), FLOOR, usual)
-        drifted = telling.complete(Figures(0.0), Hand(), manifest, rows).drifted
+        telling.take(fleet.ask(round(WINDOW_ROWS / FLOOR / 4), NUMBER, set(SAID), FLOOR, usual))
+        drifted = telling.complete(Figures(0.0), Hand(), manifest).drifted
         if drifted.windows > len(found):
             assert min(drifted.comparisons[0].rows_before, drifted.comparisons[0].rows_now) >= WINDOW_ROWS
             found.append({one.what for one in drifted.comparisons if one.warns})
@@ -106,15 +107,15 @@ def test_changed_queries_of_a_second_release_are_warned_of(second):
 
 
 def test_rows_of_a_release_without_a_certificate_are_compared_with_nothing(second):
-    telling, manifest, rows, fleet = second
-    rows = rows + fleet.ask(round(2 * WINDOW_ROWS / FLOOR), NUMBER, set(SAID), FLOOR, USUAL)
-    told = telling.complete(Figures(0.0), Hand(), replace(manifest, certificate=None), rows)
+    telling, manifest, fleet = second
+    telling.take(fleet.ask(round(2 * WINDOW_ROWS / FLOOR), NUMBER, set(SAID), FLOOR, USUAL))
+    told = telling.complete(Figures(0.0), Hand(), replace(manifest, certificate=None))
     assert told.drifted.comparisons == ()
 
 
 def test_a_certificate_that_names_no_rate_stands_on_drawn_rows_alone(second):
-    telling, manifest, rows, fleet = second
-    rows = rows + fleet.ask(round(2 * WINDOW_ROWS / FLOOR), NUMBER, set(SAID), FLOOR, USUAL)
+    telling, manifest, fleet = second
+    telling.take(fleet.ask(round(2 * WINDOW_ROWS / FLOOR), NUMBER, set(SAID), FLOOR, USUAL))
     unnamed = replace(manifest, certificate=replace(manifest.certificate, rate=None))
-    told = telling.complete(Figures(0.0), Hand(), unnamed, rows)
+    told = telling.complete(Figures(0.0), Hand(), unnamed)
     assert told.drifted.comparisons

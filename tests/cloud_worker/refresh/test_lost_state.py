@@ -6,11 +6,12 @@ import sqlite3
 import pytest
 
 from cloud_worker.log.distillation_log import records_of
-from cloud_worker.releases.certificates import LOST, Certificates
+from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.reports.status import gather_report
 from cloud_worker.state.attempts import was_left
 from cloud_worker.state.overrides import Hands
+from router.core.certification.served_releases import LOST
 from router.core.domain.task import Mode
 from router.core.errors import UnavailableError
 

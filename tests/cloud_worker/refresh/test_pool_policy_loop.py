@@ -7,7 +7,7 @@ import pytest
 
 from cloud_worker.pool.attempts import UNREADABLE, PoolAttempts
 from cloud_worker.pool.policy_store import PoolPolicies, Serving, Standing
-from cloud_worker.refresh.pool_policy_loop import LEAST_ROWS, Tiering
+from cloud_worker.refresh.pool_policy_loop import LEAST_ROWS, PoolPolicyLoop
 from cloud_worker.reports.pool import describe_pool, pool_lines
 from cloud_worker.state.store import Store
 from router.core.certification.refresh_schedule import Pace
@@ -31,6 +31,7 @@ class World:
     rows: list = field(default_factory=list)
     draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     batch: int = 0
+    told: int = 0
     version: str = "v1"
     wrong_when_sure: float = 0.001
     wrong_when_unsure: float = 0.5
@@ -42,7 +43,7 @@ class World:
 
     def restart(self):
         judging = lambda asked, answer, reference: agree(self.task.judge, answer, reference)  # noqa: E731
-        self.tiering = Tiering(self.task, judging, self.policies, PACE)
+        self.tiering = PoolPolicyLoop(self.task, judging, self.policies, PACE)
 
     def ask(self, count, rate=1.0, held=False):
         """So many explored rows, in batches, each looked at."""
@@ -50,7 +51,9 @@ class World:
             self.batch += 1
             for place in range(start, min(start + 50, count)):
                 self.rows.append((self.batch, self._row(self.batch * 100 + place % 50, rate)))
-            self.tiering.look(self.rows, rate, held)
+            self.tiering.take(self.rows[self.told :])
+            self.told = len(self.rows)
+            self.tiering.look(rate, held)
         return self.policies.serving(self.task)
 
     def _row(self, place, rate):
@@ -124,7 +127,8 @@ def test_after_a_restart_the_same_rows_say_the_same(world):
     world.ask(700)
     before = world.policies.of(TASK)
     world.restart()
-    world.tiering.look(world.rows, 1.0, held=False)
+    world.tiering.take(world.rows)
+    world.tiering.look(1.0, held=False)
     after = world.policies.of(TASK)
     assert [(one.number, one.state, one.figures) for one in after] == [
         (one.number, one.state, one.figures) for one in before

@@ -8,13 +8,13 @@ import pytest
 
 from cloud_worker.config.cloud import Fleet
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.refresh.promise_guard import Around, Guard
-from cloud_worker.releases.fallback import Search
+from cloud_worker.refresh.blindness import BlindnessCheck
+from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.reports.promise_facts import Promises
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.traffic import Traffic
-from router.core.domain.task import Mode, agree
+from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, TaskReport
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
@@ -60,7 +60,7 @@ def test_a_challenger_waits_while_the_task_is_frozen_and_explores_no_more_than_a
     world.ask_and_step(3000)
     assert world.state.phase == "waiting"
     waiting = world.state.exploration
-    trial = world.refresher._rooms[0].trial
+    trial = world.refresher.contexts["home"].loop.trial
     lay(world, frozen=True)
     world.refresher.step()
     rows = trial.rows
@@ -165,18 +165,11 @@ def test_after_an_alarm_a_former_release_that_the_rows_since_do_not_speak_agains
     assert world.state.watch == "quiet"
     marks = {row.number: row.alarmed for row in world.store.releases("home")}
     assert marks[second] and not marks[back]
-    search = Search(
-        world.config.task("home"),
-        lambda asked, answer, reference: agree(world.config.task("home").judge, answer, reference),
-        "label",
-        world.store,
-        world.publisher,
-    )
-    assert search.why_fallen(world.publisher.manifest("home", second)) == "it broke its promise"
-    assert search.why_fallen(world.publisher.manifest("home", first)) == ""
-    assert (
-        search.why_fallen(world.publisher.manifest("home", first), "another") == "its reference has another version now"
-    )
+    certificates, task = Certificates(world.store, world.publisher), world.config.task("home")
+    one, other = (world.publisher.manifest("home", number) for number in (first, second))
+    assert certificates.why_fallen(other, task) == "it broke its promise"
+    assert certificates.why_fallen(one, task) == ""
+    assert certificates.why_fallen(one, task, None, "another") == "its reference has another version now"
 
 
 def test_a_former_release_that_the_same_rows_speak_against_does_not_serve_again(world):
@@ -256,7 +249,7 @@ def test_another_version_of_the_reference_unmakes_the_certificate_of_what_serves
 
 def test_a_challenger_whose_rows_another_version_of_the_reference_answered_is_rejected(world):
     world.ask_and_step(200)
-    trial = world.refresher._rooms[0].trial
+    trial = world.refresher.contexts["home"].loop.trial
     assert trial.rows
     world.extras = {"teacher_version": "v2"}
     world.ask_and_step(60)
@@ -268,9 +261,9 @@ def test_a_certificate_without_a_version_is_held_to_those_of_its_rows(world):
     world.until_certified()
     manifest = world.publisher.manifest("home", world.state.champion)
     unnoted = replace(manifest, certificate=replace(manifest.certificate, teacher_version=""))
-    search = Search(world.config.task("home"), None, "", world.store, world.publisher)
-    assert not search.is_overtaken(unnoted, "v1")
-    assert search.is_overtaken(unnoted, "v2")
+    certificates = Certificates(world.store, world.publisher)
+    assert not certificates.is_overtaken(unnoted, "v1")
+    assert certificates.is_overtaken(unnoted, "v2")
 
 
 class Clock:
@@ -281,12 +274,13 @@ class Clock:
         return self.now
 
 
-def a_guard(world):
-    task, clock = world.config.task("home"), Clock()
-    guard = Guard(
-        task, lambda asked, answer, reference: answer == reference, Around.of(world.store, world.publisher), clock
-    )
-    return guard, clock
+def a_check(world):
+    return BlindnessCheck(world.config.task("home"), world.store), Clock()
+
+
+def look(check, clock, rows=()):
+    check.take(rows)
+    check.look(clock.now)
 
 
 def rows_of(world, count, at):
@@ -296,14 +290,14 @@ def rows_of(world, count, at):
 @pytest.mark.parametrize(("came", "blind"), [(60, True), (185, False)])
 def test_fewer_rows_than_planned_for_an_hour_is_blind_and_holds_promotions_until_they_come(world, came, blind):
     world.until_certified()
-    guard, clock = a_guard(world)
+    check, clock = a_check(world)
     report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=4000, covered=4000, exploration=0.05),))
     Traffic(world.store.engine).add(DeviceReport("kitchen"), report, clock.now - 600)
-    guard.look(rows_of(world, came, clock.now - 300), "label")
-    assert (world.state.watch, bool(guard.holds)) == (("blind", True) if blind else ("quiet", False))
+    look(check, clock, rows_of(world, came, clock.now - 300))
+    assert (world.state.watch, check.last_hour.is_blind) == (("blind", True) if blind else ("quiet", False))
     clock.now += 3600
-    guard.look([], "label")
-    assert (world.state.watch, guard.holds) == ("quiet", "")  # nobody asks, and nothing is planned
+    look(check, clock)
+    assert (world.state.watch, check.last_hour.is_blind) == ("quiet", False)  # nobody asks, and nothing is planned
 
 
 def hold_back(world, at, seen_at, pending=150):
@@ -322,28 +316,28 @@ def quiet_home(world):
 
 def test_what_devices_still_hold_back_makes_nobody_blind(world):
     quiet_home(world)
-    guard, clock = a_guard(world)
+    check, clock = a_check(world)
     hold_back(world, clock.now - 600, clock.now)
-    guard.look(rows_of(world, 60, clock.now - 300), "label")
+    look(check, clock, rows_of(world, 60, clock.now - 300))
     assert world.state.watch == "quiet"
 
 
 def test_what_a_device_held_back_that_is_long_gone_hides_nothing(world):
     quiet_home(world)
-    guard, clock = a_guard(world)
+    check, clock = a_check(world)
     hold_back(world, clock.now - 600, clock.now - 60 * 86_400)
-    guard.look(rows_of(world, 60, clock.now - 300), "label")
+    look(check, clock, rows_of(world, 60, clock.now - 300))
     assert world.state.watch == "blind"
 
 
 def test_a_backlog_that_never_drains_hides_nothing_for_longer_than_an_hour(world):
     quiet_home(world)
-    guard, clock = a_guard(world)
+    check, clock = a_check(world)
     seen = []
     for _ in range(9):
         clock.now += 600
         hold_back(world, clock.now - 200, clock.now, pending=5000)
-        guard.look(rows_of(world, 60, clock.now - 300), "label")
+        look(check, clock, rows_of(world, 60, clock.now - 300))
         seen.append(world.state.watch)
     assert seen[:6] == ["quiet"] * 6
     assert seen[-1] == "blind"
@@ -351,16 +345,16 @@ def test_a_backlog_that_never_drains_hides_nothing_for_longer_than_an_hour(world
 
 def test_when_it_was_blind_is_known_after_a_restart_and_ends_when_rows_come(world):
     quiet_home(world)
-    guard, clock = a_guard(world)
+    check, clock = a_check(world)
     hold_back(world, clock.now - 600, clock.now, pending=0)
-    guard.look(rows_of(world, 60, clock.now - 300), "label")
-    ((began, ended),) = guard.blind
+    look(check, clock, rows_of(world, 60, clock.now - 300))
+    ((began, ended),) = check.spans
     assert clock.now - 3660 <= began <= clock.now - 3600
     assert ended == float("inf")
-    again, later = a_guard(world)
+    again, later = a_check(world)
     later.now = clock.now + 7200
-    again.look([], "label")  # nobody asks
-    assert again.blind == ((began, later.now),)
+    look(again, later)  # nobody asks
+    assert again.spans == ((began, later.now),)
 
 
 def test_a_refresher_does_not_promote_while_it_is_blind(world):
@@ -421,7 +415,7 @@ def test_a_waiting_challenger_tells_how_many_rows_it_still_needs(world):
     world.ask_and_step(600)
     assert world.state.phase == "waiting"
     told = promise(world)
-    missing, trial = told["missing"], world.refresher._rooms[0].trial
+    missing, trial = told["missing"], world.refresher.contexts["home"].loop.trial
     assert (missing["for"], missing["release"], missing["have"]) == ("certificate", trial.number, trial.rows)
     assert missing["rows"] == missing["expected"] - trial.rows > 0
     assert missing["queries"] == missing["rows"]  # without a student every query is explored
@@ -458,7 +452,7 @@ def synced(world, clock, device, answered, **fields):
 @pytest.mark.parametrize(("came", "watch"), [(198, "quiet"), (60, "blind")])
 def test_a_device_that_claims_ten_million_answers_neither_blinds_a_fleet_nor_hides_that_it_is(world, came, watch):
     quiet_home(world)
-    guard, clock = a_guard(world)
+    check, clock = a_check(world)
     for place in range(3):
         synced(world, clock, f"device-{place}", 4000)
     synced(world, clock, "liar", 10_000_000, outbox_pending=2**63 - 1)
@@ -466,9 +460,9 @@ def test_a_device_that_claims_ten_million_answers_neither_blinds_a_fleet_nor_hid
     rows += [
         replace(row, caller="liar", query_id=f"f{n}") for n, row in enumerate(rows_of(world, 2000, clock.now - 300))
     ]
-    guard.look(rows, "label")
+    look(check, clock, rows)
     assert world.state.watch == watch
-    other, later = a_guard(world)
+    other, later = a_check(world)
     later.now = clock.now
-    other.look([row for row in rows if row.caller != "liar"], "label")
+    look(other, later, [row for row in rows if row.caller != "liar"])
     assert world.state.watch == watch

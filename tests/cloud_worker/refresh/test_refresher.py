@@ -12,6 +12,8 @@ from cloud_worker.reports.promise_facts import Promises
 from cloud_worker.state.task_figures import Board
 from router.core.domain.record import unit_interval
 from router.core.domain.task import Exploration, Judge
+from router.core.refresh.proving import close
+from router.core.refresh.step import carry_out
 from router.core.release.manifest import read_manifest
 from router.core.statistics.e_process import attempt_alpha
 from router.students.loader import check_golden
@@ -120,9 +122,9 @@ def test_a_challenger_beside_a_champion_survives_a_kill_with_its_weights(world):
     wait_beside_a_champion(world)
     for _ in range(4):
         world.ask_and_step(100)
-    before = world.refresher._rooms[0].trial
+    before = world.refresher.contexts["home"].loop.trial
     world.start()
-    after = world.refresher._rooms[0].trial
+    after = world.refresher.contexts["home"].loop.trial
     assert 0 < after.weight < after.rows  # what had to be asked is among them
     assert Counter(after.looks) == Counter(before.looks)
     assert replace(after, looks=[]) == replace(before, looks=[])
@@ -228,9 +230,9 @@ def wait(world):
 def test_a_waiting_challenger_survives_a_kill_with_its_evidence(world):
     wait(world)
     world.ask_and_step(40)
-    before = world.refresher._rooms[0].trial
+    before = world.refresher.contexts["home"].loop.trial
     world.start()
-    after = world.refresher._rooms[0].trial
+    after = world.refresher.contexts["home"].loop.trial
     looks = Counter(before.looks)
     assert replace(after, looks=[]) == replace(before, looks=[])
     assert Counter(after.looks) == looks
@@ -241,15 +243,15 @@ def test_a_waiting_challenger_survives_a_kill_with_its_evidence(world):
 
 def test_a_looser_threshold_serves_as_a_new_release_of_the_same_content(world):
     wait(world)
-    room = world.refresher._rooms[0]
-    trial = room.trial
+    context = world.refresher.contexts["home"]
+    loop, trial = context.loop, context.loop.trial
     world.until_certified()
     first = world.state.champion
     assert first == trial.number
     assert world.publisher.manifest("home", first).policy.threshold == trial.serving
-    room.trial = trial  # as if it had gone on, and more rows had come
+    loop.begin_trial(trial, loop.taught)  # as if it had gone on, and more rows had come
     trial.serving = 2.0 - 1e-9
-    world.refresher._promote(room, trial)
+    carry_out(close(loop), partial(world.refresher.do, context))
     looser = world.publisher.manifest("home", world.state.champion)
     assert looser.number > first
     assert looser.content == first
@@ -286,7 +288,7 @@ def test_a_half_made_challenger_is_made_anew_under_a_new_number(world):
 
 def test_a_challenger_whose_files_are_lost_is_given_up(world):
     wait(world)
-    number = world.refresher._rooms[0].trial.number
+    number = world.refresher.contexts["home"].loop.trial.number
     shutil.rmtree(world.publisher.path("home", number))
     world.start()
     (row,) = [row for row in world.store.releases("home") if row.number == number]

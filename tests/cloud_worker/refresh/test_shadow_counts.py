@@ -1,10 +1,10 @@
 import pytest
 
-from cloud_worker.refresh.shadow_counts import Observing
+from cloud_worker.refresh.shadow_counts import ShadowCounts
 
 
 def test_what_one_device_says_moves_the_reading_by_devices_by_no_more_than_its_part(record):
-    observing = Observing(3, 0.0, lambda asked, answer, reference: answer == reference)
+    observing = ShadowCounts(3, 0.0, lambda asked, answer, reference: answer == reference)
     stays = {"release": 3, "local_score": 0.9, "threshold": 0.5}
     rows = [record(n, caller=f"d{n % 4}", local_answer="lights", **stays) for n in range(40)]
     rows += [record(100 + n, caller="liar", local_answer="music", **stays) for n in range(1000)]

@@ -48,13 +48,13 @@ def test_what_the_large_model_answers_never_differs_from_it(lived):
 
 def test_the_log_has_what_escalated_or_was_explored_and_nothing_else(lived):
     one, life = lived
-    logged = {record.query_id for _, record in one._log}
+    logged = {record.query_id for _, record in one.log}
     assert logged == {query_id(0, row.place) for row in life.served if row.cloud}
 
 
 def test_exploration_is_the_keyed_draw(lived):
     one, life = lived
-    records = {record.query_id: record for _, record in one._log}
+    records = {record.query_id: record for _, record in one.log}
     for row in life.served:
         query = query_id(0, row.place)
         drawn = draw(device_seed(0, row.place % 2 + 1), query)
@@ -65,7 +65,7 @@ def test_exploration_is_the_keyed_draw(lived):
 
 
 def test_a_propensity_is_one_unless_the_student_kept_the_query(lived):
-    for _, record in lived[0]._log:
+    for _, record in lived[0].log:
         assert record.propensity == (record.exploration if record.kept else 1.0)
 
 
@@ -81,8 +81,8 @@ def test_no_row_certifies_what_it_taught():
     one, life = replay(rows, fitter=Watching([row["text"] for row in rows]))
     assert life.releases
     first = life.releases[0]
-    assert len(one._spent) >= first.rows
-    spent_after_first = {key[1] for key in one._spent}
+    assert len(one.spent) >= first.rows
+    spent_after_first = {key[1] for key in one.spent}
     assert not seen[0] & spent_after_first
 
 

@@ -18,6 +18,7 @@ from router.core.certification.refresh_schedule import (
     points_of,
     waiting_share,
 )
+from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Next
 from router.core.domain.task import NO_FLOOR, Exploration, Objective, Task
 from router.core.statistics.e_process import attempt_alpha, is_certified
@@ -87,7 +88,7 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     trial = trial_of(task, points)
     assert isinstance(trial, FrugalTrial)
     assert trial.allowance == NO_FLOOR
-    trial.patience = patience_of([], set(), trial, SITUATION, Pace())
+    trial.patience = patience_of([], trial, SITUATION, Pace())
     assert trial.patience >= PROVING_ROWS
     trial.looks = looks(PROVING_ROWS - 1, wrong=30)
     assert trial.next(0, SITUATION) is Next.WAIT
@@ -147,16 +148,16 @@ def test_within_the_share_a_student_that_disagrees_less_replaces_one_that_disagr
 def test_within_the_share_a_challenger_that_keeps_no_more_is_worth_its_rows():
     trial = trial_of(wishing(max_escalation=0.3), (Point(0.5, 0.8, 0.05),))
     served = replace(SITUATION, champion_share=0.8, floor=0.05)
-    assert patience_of([], set(), trial, served, Pace()) >= PROVING_ROWS
+    assert patience_of([], trial, served, Pace()) >= PROVING_ROWS
     plain = trial_of(wishing(max_disagreement=0.1), (Point(0.5, 0.8, 0.05),))
-    assert patience_of([], set(), plain, served, Pace()) == 0
+    assert patience_of([], plain, served, Pace()) == 0
 
 
 def test_what_is_explored_while_a_challenger_waits_counts_in_the_share():
     free, bound = wishing(), wishing(max_escalation=0.3)
     share = 0.8
-    assert waiting_share(free, [], Champion(1, share))[1] == pytest.approx(0.25)
-    rate = waiting_share(bound, [], Champion(1, share))[1]
+    assert waiting_share(free, RowSums(), Champion(1, share))[1] == pytest.approx(0.25)
+    rate = waiting_share(bound, RowSums(), Champion(1, share))[1]
     assert escalation_of(share, rate) == pytest.approx(0.3)
 
 

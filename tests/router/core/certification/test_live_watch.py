@@ -74,11 +74,13 @@ def test_only_rows_that_speak_of_the_promise_are_watched(record, fields):
     assert watch_of(lookout).rows == 0
 
 
-def test_each_row_is_watched_once_however_often_the_log_is_read(record):
-    lookout = Lookout.over(3, TASK, same)
+def test_rows_that_come_in_pieces_are_watched_as_if_they_came_together(record):
+    lookout, together = Lookout.over(3, TASK, same), Lookout.over(3, TASK, same)
     rows = [wrong(record, place, 3, kept=True) for place in range(3)]
-    for end in (1, 2, 2, 3):
-        lookout.look(rows[:end])
+    for piece in (rows[:1], rows[1:1], rows[1:]):
+        lookout.look(piece)
+    together.look(rows)
+    assert watch_of(lookout) == watch_of(together)
     assert (watch_of(lookout).rows, watch_of(lookout).losses) == (3, 3)
 
 
@@ -86,4 +88,4 @@ def test_a_broken_promise_alarms_over_all_devices_together(record):
     lookout = Lookout.over(3, TASK, same)
     rows = [wrong(record, place, 3, kept=True, caller=f"device-{place}") for place in range(20)]
     assert not lookout.look(rows[:1])
-    assert lookout.look(rows)
+    assert lookout.look(rows[1:])

@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.certification.certifying_rows import certifying
-from router.core.certification.device_shares import SLACK_ROWS
+from router.core.certification.device_shares import SLACK_ROWS, heard_lately
 from router.core.certification.missing_rows import (
     LINE,
     MOST_AT_ONCE,
     MOST_PER_SECOND,
     WAIT_SECONDS,
-    lines_of,
-    missed,
+    DeviceLines,
     settled,
 )
 from router.core.certification.trial import Trial
@@ -31,6 +30,14 @@ START = 3 * LINE
 KITCHEN = ("kitchen", 3)
 FREEZE = 10
 ALPHA = attempt_alpha(0.95, 1)
+
+
+def lines_of(rows, freeze, blind=(), repeats=frozenset()):
+    return DeviceLines.of(rows).lines(freeze, blind, repeats)
+
+
+def missed(rows, lines, looked_at):
+    return DeviceLines.of(rows).missed(lines, looked_at, heard_lately(row for _, row in reversed(rows)))
 
 
 def numbered(row, number, at):
@@ -177,7 +184,7 @@ def life(record, generator, lost):
         if place % 30 == 29:
             lines = lines_of(rows, FREEZE)
             same = lambda asked, answer, reference: answer == reference  # noqa: E731
-            one.look(certifying(settled(rows, lines), one, set()), Sure(), same)
+            one.look(certifying(settled(rows, lines), one, one.looked), Sure(), same)
             one.miss(sum(line.missing for line in lines.values()))
             if one.certified() < 1.0:
                 return True
@@ -208,7 +215,7 @@ def test_a_gap_costs_the_same_however_large_it_is(record):
     began = time.process_time()
     lines = lines_of(rows, FREEZE)
     assert sum(line.missing for line in lines.values()) > 25_000_000
-    one.look(certifying(settled(rows, lines), one, set()), Sure(), lambda asked, answer, reference: True)
+    one.look(certifying(settled(rows, lines), one, one.looked), Sure(), lambda asked, answer, reference: True)
     one.miss(sum(line.missing for line in lines.values()))
     assert one.rows > 25_000_000
     assert one.certified() == 2.0 and one.evidence(0.9) < 0 and one.losses(0.9) == one.missing
@@ -237,3 +244,47 @@ def test_a_device_alone_misses_no_more_than_it_can_have_kept(record):
 def test_an_honest_loss_counts_in_full(kept, left):
     rows = after(left(0), kept(1), left(4, at=5.0), kept(1, 2 * WAIT_SECONDS, caller="hall"))
     assert missed(rows, lines_of(rows, FREEZE), Counter(kitchen=50, hall=50)) == 3
+
+
+def plainly(rows, freeze, repeated):
+    """Where a line stands, from all its numbers at once: restart, horizon, missing."""
+    came, named = set(repeated), {}
+    for batch, row in rows:
+        came |= {row.place} if row.kept else set()
+        before = named.get(row.place, (batch, row.received_at))
+        named[row.place] = (min(before[0], batch), min(before[1], row.received_at))
+    newest = max(row.received_at for _, row in rows)
+    restart, horizon, missing = 0, float("inf"), 0
+    for number in range(START + 1, max(named) + 1):
+        if number in came:
+            continue
+        batch, received_at = named[min(one for one in named if one >= number)]
+        if batch <= freeze:
+            restart = number
+        elif newest - received_at < WAIT_SECONDS:
+            return restart, number, missing
+        else:
+            missing += 1
+    return restart, horizon, missing
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.integers(0, 3)), min_size=1, max_size=25),
+    st.sets(st.integers(1, 12), max_size=4),
+    st.integers(0, 25),
+)
+def test_what_is_remembered_of_a_line_is_all_that_its_rows_say_of_it(named, repeated, freeze):
+    from router.core.domain.record import Record
+
+    def row(place, number, kept, hours):
+        fields = {"source": Source.TAUGHT if kept else Source.ESCALATED, "kept": kept, "place": START + number}
+        at = 0.7 * hours * WAIT_SECONDS
+        return Record("kitchen", f"q{place}", "big", "v1", "home", 1, at, at, "lamp", "lights", **fields)
+
+    rows = [
+        (place, row(place, number, kept and number > 0, hours)) for place, (number, kept, hours) in enumerate(named)
+    ]
+    repeats = {("kitchen", START + number) for number in repeated}
+    line = lines_of(rows, freeze, repeats=repeats)[KITCHEN]
+    expected = plainly(rows, freeze, {START + number for number in repeated})
+    assert (line.restart, line.horizon, line.missing) == expected

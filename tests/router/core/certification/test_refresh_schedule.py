@@ -18,6 +18,7 @@ from router.core.certification.refresh_schedule import (
     waiting_share,
     why_no_trial,
 )
+from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Next
 from router.core.domain.task import Exploration, Objective, Task
 from router.core.statistics.e_process import attempt_alpha
@@ -47,12 +48,12 @@ def test_the_next_refresh_waits_for_growth():
 
 def test_without_a_champion_the_cold_rate_holds():
     assert exploration_at_rest(TASK, Champion()) == TASK.exploration.cold
-    assert waiting_share(TASK, [], Champion()) == (0.0, TASK.exploration.cold)
+    assert waiting_share(TASK, RowSums(), Champion()) == (0.0, TASK.exploration.cold)
 
 
 def test_a_champion_lowers_the_rate_to_what_waiting_may_cost():
     assert exploration_at_rest(TASK, Champion(2, 0.5)) == TASK.exploration.floor
-    assert waiting_share(TASK, [], Champion(2, 0.5)) == (0.5, 0.5)
+    assert waiting_share(TASK, RowSums(), Champion(2, 0.5)) == (0.5, 0.5)
 
 
 def test_a_later_attempt_spends_less_of_the_assurance():
@@ -65,7 +66,7 @@ def test_a_later_attempt_spends_less_of_the_assurance():
 def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(record):
     one = trial()
     rows = [record(place) for place in range(2000)]
-    patience = patience_of([(1, row) for row in rows], set(), one, situation_of(TASK, rows, one, Champion()), Pace())
+    patience = patience_of(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()), Pace())
     assert PATIENCE_ROWS < patience <= Pace().patience_rows
 
 
@@ -73,7 +74,7 @@ def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(
 def test_a_challenger_that_keeps_nothing_gets_no_patience(record, points):
     one = trial(points=points)
     rows = [record(place) for place in range(500)]
-    assert patience_of([(1, row) for row in rows], set(), one, situation_of(TASK, rows, one, Champion()), Pace()) == 0
+    assert patience_of(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()), Pace()) == 0
 
 
 def served(task, kept, rate=1.0):
@@ -87,17 +88,17 @@ def served(task, kept, rate=1.0):
 
 @pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (0.8, 0.25), (1.0, 0.05), (0.1, 1.0), (0.0, 1.0)])
 def test_once_a_release_serves_its_trial_goes_on_at_the_rate_that_waiting_may_cost(kept, rate):
-    assert rate_once_served(TASK, [], served(TASK, kept)) == pytest.approx(rate)
+    assert rate_once_served(TASK, RowSums(), served(TASK, kept), 0.9) == pytest.approx(rate)
 
 
 def test_once_a_release_serves_its_trial_goes_on_at_no_higher_rate_than_before():
-    assert rate_once_served(TASK, [], served(TASK, 0.5, rate=0.3)) == 0.3
+    assert rate_once_served(TASK, RowSums(), served(TASK, 0.5, rate=0.3), 0.9) == 0.3
 
 
 def test_once_a_release_serves_the_rate_goes_by_what_its_rows_kept_when_enough_have_met_it(record):
     escalated = [record(place, release=3) for place in range(LEAST_MET)]
-    assert rate_once_served(TASK, escalated, served(TASK, 0.5)) == 1.0
-    assert rate_once_served(TASK, escalated[1:], served(TASK, 0.5)) == 0.5
+    assert rate_once_served(TASK, RowSums.of(escalated), served(TASK, 0.5), 0.9) == 1.0
+    assert rate_once_served(TASK, RowSums.of(escalated[1:]), served(TASK, 0.5), 0.9) == 0.5
 
 
 UNEXPLORED = replace(TASK, exploration=Exploration(floor=0.0, waiting=0.0))
@@ -105,16 +106,16 @@ UNEXPLORED = replace(TASK, exploration=Exploration(floor=0.0, waiting=0.0))
 
 def test_a_release_that_may_not_explore_beside_itself_ends_its_trial():
     one = served(UNEXPLORED, 0.4)
-    one.rate = rate_once_served(UNEXPLORED, [], one)
+    one.rate = rate_once_served(UNEXPLORED, RowSums(), one, one.serving)
     assert one.rate == 0.0
-    assert one.next(3, situation_of(UNEXPLORED, [], one, Champion(3, 0.4))) is Next.END
+    assert one.next(3, situation_of(UNEXPLORED, RowSums(), one, Champion(3, 0.4))) is Next.END
 
 
 def test_a_challenger_that_may_not_explore_gets_no_patience(record):
-    rows = [(1, record(place, exploration=0.0, release=2, local_answer="lights")) for place in range(50)]
+    rows = [record(place, exploration=0.0, release=2, local_answer="lights") for place in range(50)]
     one = begin_trial(UNEXPLORED, 3, 1, POINTS, rate=0.0, freeze=0)
-    situation = situation_of(UNEXPLORED, [row for _, row in rows], one, Champion(2, 0.5))
-    assert patience_of(rows, set(), one, situation, Pace()) == 0
+    situation = situation_of(UNEXPLORED, RowSums.of(rows), one, Champion(2, 0.5))
+    assert patience_of(rows, one, situation, Pace()) == 0
 
 
 @pytest.mark.parametrize(
@@ -128,17 +129,19 @@ def test_a_challenger_that_may_not_explore_gets_no_patience(record):
     ],
 )
 def test_nothing_is_tried_where_nothing_may_be_explored(exploration, champion, words):
-    why = why_no_trial(replace(TASK, exploration=exploration), [], champion)
+    why = why_no_trial(replace(TASK, exploration=exploration), RowSums(), champion)
     assert (words in why, bool(why)) == (True, bool(words))
 
 
 def test_nothing_is_tried_where_the_share_of_escalations_leaves_no_room_to_explore():
     task = replace(TASK, objective=Objective(max_escalation=0.3), exploration=Exploration(floor=0.0))
-    assert "no room" in why_no_trial(task, [], Champion(2, 0.7))
-    assert why_no_trial(task, [], Champion(2, 0.8)) == ""
+    assert "no room" in why_no_trial(task, RowSums(), Champion(2, 0.7))
+    assert why_no_trial(task, RowSums(), Champion(2, 0.8)) == ""
 
 
 def test_what_serves_already_counts_as_what_a_looser_threshold_must_beat(record):
     one = replace(trial(), serving=0.5)
-    assert situation_of(TASK, [record(0)], one, Champion(3, 0.9)).champion_share == 0.0  # of no rows looked at
-    assert situation_of(TASK, [record(0)], trial(), Champion(3, 0.9)).champion_share == 0.9
+    assert (
+        situation_of(TASK, RowSums.of([record(0)]), one, Champion(3, 0.9)).champion_share == 0.0
+    )  # of no rows looked at
+    assert situation_of(TASK, RowSums.of([record(0)]), trial(), Champion(3, 0.9)).champion_share == 0.9

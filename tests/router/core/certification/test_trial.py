@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
 from router.core.certification.refresh_schedule import LEAST_MET, champion_share
+from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Look, Next, Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.record import Source, is_set_aside
@@ -382,14 +383,14 @@ def test_the_champions_share_is_reckoned_by_propensity_once_it_has_met_enough_ro
         for number in range(100, 100 + LEAST_MET)
     ]
     share = 4 * LEAST_MET / (4 * LEAST_MET + 100)
-    assert champion_share(escalated + kept, 2, expected=0.1) == pytest.approx(share)
-    assert champion_share(escalated, 2, expected=0.1) == 0.1
-    assert champion_share(escalated, 0, expected=0.1) == 0.0
+    assert champion_share(RowSums.of(escalated + kept), 2, expected=0.1) == pytest.approx(share)
+    assert champion_share(RowSums.of(escalated), 2, expected=0.1) == 0.1
+    assert champion_share(RowSums.of(escalated), 0, expected=0.1) == 0.0
 
 
 def test_rows_of_a_champion_that_explores_nothing_do_not_tell_its_share(record):
     escalated = [record(number, release=2, explored=False, exploration=0.0) for number in range(LEAST_MET)]
-    assert champion_share(escalated, 2, expected=0.9) == 0.9
+    assert champion_share(RowSums.of(escalated), 2, expected=0.9) == 0.9
 
 
 @pytest.mark.parametrize("honest", [1, 3])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from router.core.certification.missing_rows import LINE, WAIT_SECONDS, lines_of
+from router.core.certification.missing_rows import LINE, WAIT_SECONDS, DeviceLines
 from router.core.domain.believed_times import OLDEST_SECONDS, SKEW_SECONDS, not_from_the_future, with_believed_time
 from router.core.domain.query import Attempt, Query
 from router.core.domain.record import may_certify
@@ -49,7 +49,7 @@ def test_one_row_from_a_clock_ten_years_ahead_pins_no_version_and_makes_none_lat
     waits = replace(record(2, received_at=NOW, asked_at=NOW, teacher_version="v2"), place=7 * LINE + 3)
     rows = list(not_from_the_future([record(0, received_at=NOW - 9), ahead, waits], NOW))
     assert version_in_force(rows, task) == "v2"
-    (line,) = [line for key, line in lines_of(list(enumerate(rows)), -1).items() if key[1] == 7]
+    (line,) = [line for key, line in DeviceLines.of(list(enumerate(rows))).lines(-1).items() if key[1] == 7]
     assert line.missing == 0, "what it waits for is not given up before an hour has passed"
     assert not math.isinf(line.horizon)
     assert not may_certify(rows[1])

@@ -1,0 +1,117 @@
+"""Lets students answer the rows that prove them, and publishes what is certified.
+
+Rules:
+ * Which rows a challenger has looked at is in the store, so that none certifies twice, and a kill loses no evidence.
+ * A release's files are published before the store says that it serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from cloud_worker.refresh.task_context import TaskContext
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.states import Phase, ReleaseState
+from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.training.export import golden_around
+from router.core.certification.certificate_validity import content_of, wished_now
+from router.core.certification.served_releases import ServedRelease
+from router.core.domain.prediction import DeviceStudent, Judgement
+from router.core.domain.record import Record
+from router.core.errors import BadInputError, HeadraceError
+from router.core.learning.training_rows import query_of
+from router.core.policy.deferral import Policy
+from router.core.refresh import actions
+from router.core.release.orders import Watch
+
+log = logging.getLogger(__name__)
+
+
+class ProveAndPromote:
+    """Of every task."""
+
+    def __init__(self, store: Store, publisher: Publisher) -> None:
+        """Write to ``store``, and releases by ``publisher``."""
+        self._store = store
+        self._publisher = publisher
+
+    def do(self, context: TaskContext, action: actions.Action) -> Any:
+        """Do it, and answer what the loop needs to know."""
+        name = context.task.name
+        match action:
+            case actions.ReadAgain():
+                return context.log.drawn_or_certain(context.loop.rows.last_batch)
+            case actions.Predict(number, rows):
+                return self._predict(context, number, rows)
+            case actions.Spend(number, keys):
+                self._store.spend(name, number, keys)
+            case actions.Report():
+                self._report(context, action)
+            case actions.Promote():
+                return self._promote(context, action)
+            case actions.Reject(number, why):
+                self._store.update_release(name, number, state=ReleaseState.REJECTED, reason=why)
+                self._store.update_task(name, phase_note=f"release {number} rejected: {why}")
+            case actions.Explore(rate):
+                self._store.update_task(name, exploration=rate)
+            case actions.Say(what):
+                self._store.update_task(name, phase_note=what)
+        return None
+
+    def _predict(self, context: TaskContext, number: int, rows: Sequence[Record]) -> list[Judgement | None] | None:
+        trial = context.loop.trial
+        if trial is not None and trial.number == number and context.student is not None:
+            return [_said(context.student, row) for row in rows]
+        try:
+            manifest = context.loop.releases.served[number].manifest
+            student = self._publisher.student(context.task.name, content_of(manifest), manifest)
+            return [_said(student, row) for row in rows]
+        except (HeadraceError, OSError) as error:
+            log.warning("task %s: release %d can't be tried again: %s", context.task.name, number, error)
+            return None
+
+    def _report(self, context: TaskContext, action: actions.Report) -> None:
+        note = f"release {action.release}: {action.rows} rows, {action.losses} lost"
+        note += f", {action.missing} of them kept on devices and never sent" if action.missing else ""
+        note += f"; {context.remark}" if context.remark else ""
+        self._store.update_task(context.task.name, phase_progress=float(action.progress), phase_note=note)
+
+    def _promote(self, context: TaskContext, action: actions.Promote) -> ServedRelease:
+        """As the release that waited, or as a new one of its content."""
+        task, name = context.task, context.task.name
+        self._store.update_task(name, phase=Phase.PUBLISHING)
+        manifest = self._publisher.manifest(name, action.release)
+        golden = golden_around(context.student, [row.text for row in context.loop.rows.drawn], action.threshold)
+        manifest = replace(
+            manifest,
+            task=wished_now(manifest.task, task),
+            escalation=action.escalation,
+            certificate=action.certificate,
+            policy=Policy(action.threshold),
+        )
+        if action.number != action.release:
+            manifest = replace(manifest, number=action.number, content=action.release, created_at=time.time())
+            self._store.add_release(ReleaseRow(name, action.number, ReleaseState.BUILDING, "", manifest.created_at))
+            digest = self._publisher.republish(manifest, action.release, golden)
+            if not action.has_served:
+                self._store.update_release(name, action.release, state=ReleaseState.RETIRED)
+        else:
+            digest = self._publisher.amend(manifest, golden)
+        facts = {"local_share": action.local_share, "remark": context.remark, "classes": action.classes}
+        self._store.update_release(name, action.number, **facts)
+        changes = {"exploration": action.exploration, "watch": Watch.QUIET}
+        self._store.promote(name, action.number, digest, **changes, rows_at_refresh=action.rows_at_refresh)
+        log.info("task %s: release %d certified on %d rows", name, action.number, action.certificate.rows)
+        return ServedRelease(self._publisher.manifest(name, action.number), action.local_share)
+
+
+def _said(student: DeviceStudent, row: Record) -> Judgement | None:
+    """What a student says of a row, ``None`` where it can't read it."""
+    try:
+        return student.judge(query_of(row))
+    except BadInputError:
+        return None

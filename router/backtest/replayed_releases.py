@@ -1,0 +1,116 @@
+"""The releases of a replay, in memory: their students, what serves, and what an operator would be told of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from router.backtest.history import Event, Life, Released
+from router.backtest.student import Fit, ReplayedStudent
+from router.core.certification.certificate_validity import content_of
+from router.core.certification.served_releases import ServedRelease
+from router.core.certification.trial import Judging
+from router.core.domain.task import Task
+from router.core.policy.deferral import Policy
+from router.core.refresh import actions
+from router.core.refresh.assessed_fit import assess
+from router.core.refresh.proving import NOT_WORTH
+from router.core.release.manifest import Manifest, StudentSpec
+from router.core.statistics.e_process import Certificate
+
+_SPEC = StudentSpec("replayed", "", "", (), 0, "")  # its labels are the log's, and need not fit a manifest
+
+
+class ReplayedReleases:
+    """Of one life, which is told of them."""
+
+    def __init__(self, task: Task, life: Life) -> None:
+        """None but release 0, which has no student."""
+        self._life = life
+        self._task = task
+        self._students: dict[int, ReplayedStudent] = {}  # by the number of their content
+        self._served: dict[int, ServedRelease] = {}
+        self._fitted: ReplayedStudent | None = None
+        self._said = ""  # of the student fitted last
+
+    def student(self, number: int) -> ReplayedStudent | None:
+        """That of a release, ``None`` of release 0."""
+        served = self._served.get(number)
+        return self._students.get(number if served is None else content_of(served.manifest))
+
+    def assess(self, fit: Fit | None, action: actions.Fit, judging: Judging) -> actions.FitResult | None:
+        """What a fitted student is worth; it is kept until the loop decides what becomes of it."""
+        if fit is None or not fit.rows:
+            return None
+        calibrated, result = assess(fit.rows, fit.measures, judging)
+        assert calibrated.label is not None
+        self._fitted = ReplayedStudent(fit.labels, fit.reader, calibrated.label)
+        right = float(np.average(result.agrees, weights=result.weights))
+        self._said = f"a student of {len(fit.labels)} labels from {action.taught:,} rows agrees on {right:.1%}"
+        return result
+
+    def serve(self, action: actions.Promote | actions.ServeAgain, queries: int) -> ServedRelease:
+        """Let a challenger or a former release serve, after so many queries."""
+        if isinstance(action, actions.Promote):
+            served = self._promoted(action)
+        else:
+            old = self._served[action.release]
+            content = content_of(old.manifest)
+            served = replace(old, manifest=replace(old.manifest, number=action.number, content=content), alarmed=False)
+        self._served[action.number] = served
+        proof = served.manifest.certificate
+        assert proof is not None
+        self._life.releases.append(
+            Released(
+                number=action.number,
+                at_query=queries,
+                threshold=served.manifest.policy.threshold,
+                rows=proof.rows,
+                weight=_weight(proof),
+                losses=proof.losses,
+                attempt=proof.attempt,
+            )
+        )
+        self.tell(action, queries)
+        return served
+
+    def _promoted(self, action: actions.Promote) -> ServedRelease:
+        manifest = Manifest(
+            task=self._task,
+            number=action.number,
+            created_at=0.0,
+            policy=Policy(action.threshold),
+            student=_SPEC,
+            certificate=action.certificate,
+            content=action.release,
+        )
+        return ServedRelease(manifest, action.local_share)
+
+    def tell(self, action: actions.Action, queries: int) -> None:
+        """Keep what an operator would be told of an action, after so many queries."""
+        match action:
+            case actions.Stage(trial):
+                assert self._fitted is not None
+                self._students[trial.number] = self._fitted
+                words = f"{self._said}: release {trial.number} waits for its certificate"
+            case actions.Promote(number=number, certificate=proof):
+                weight = _weight(proof)
+                worth = f" that are worth {weight:.0f} drawn ones" if round(weight) != proof.rows else ""
+                words = f"release {number} serves, certified on {proof.rows} rows{worth}, {proof.losses} of them lost"
+            case actions.Reject(number, why):
+                words = f"release {number} is rejected: {why}"
+            case actions.Alarm(number):
+                self._life.alarms += 1
+                words = f"release {number} breaks its promise: everything escalates"
+            case actions.ServeAgain(former, number):
+                words = f"release {former} serves again, as release {number}"
+            case actions.Say(what) if what:
+                words = f"{self._said}: {what}" if what == NOT_WORTH else what
+            case _:
+                return
+        self._life.events.append(Event(queries, words))
+
+
+def _weight(proof: Certificate) -> float:
+    return float(proof.rows) if proof.weight is None else proof.weight

@@ -1,0 +1,156 @@
+"""Keeps the promise while a release serves: the operator override, the certificate, the watch, the way back.
+
+    quiet ◀──rows come as planned── blind        pinned by force: unproven ──unpinned──▶ a former release, or the cloud
+      │ ▲                             ▲
+      │ └──────too few rows for an hour
+      └──the promise breaks──▶ alarmed ──a former release's certificate stands──▶ quiet, under a new number
+                                  └──none does: everything escalates until another one is certified
+
+Rules:
+ * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
+ * What keeps answers has a certificate that stands: where a wish grows stricter, or another version of the reference
+   answers, everything escalates as after an alarm. Where the wish is taken back, the same release serves again.
+ * What was never promised can't be broken: the certificate is looked at before the watch.
+ * An alarm is told to the devices first; only then a former release is looked for.
+ * A release that serves without proof is not watched for an alarm: the operator wants it so.
+"""
+
+from __future__ import annotations
+
+from router.core.certification.refresh_schedule import Champion, exploration_at_rest
+from router.core.certification.served_releases import ServedRelease, is_same_release
+from router.core.refresh.actions import (
+    Alarm,
+    EscalateAll,
+    Explore,
+    Find,
+    NoteOvertaken,
+    ReadAgain,
+    ServeAgain,
+    ServeUnproven,
+    StandAgain,
+    Step,
+)
+from router.core.refresh.loop_state import LoopState, StepInputs
+from router.core.refresh.way_back import way_back
+from router.core.release.manifest import Manifest
+from router.core.release.orders import Watch
+
+
+def keep_promise(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Obey the operator, watch what serves, and give way where it may not."""
+    before = (loop.releases.champion, loop.releases.is_alarmed)
+    yield from _obey(loop, inputs)
+    yield from _hold_to_certificate(loop, inputs)
+    yield from _watch(loop, inputs)
+    yield from _give_way(loop, inputs)
+    changed = before != (loop.releases.champion, loop.releases.is_alarmed)
+    if changed and loop.trial is not None and loop.trial.has_served:
+        loop.end_trial()
+    was_held, loop.is_held = loop.is_held, inputs.is_held or inputs.is_blind
+    if (changed or was_held != loop.is_held) and not loop.releases.is_alarmed:
+        waits = loop.trial is not None and not inputs.is_held
+        resting = exploration_at_rest(loop.task, loop.champion)
+        yield from explore(loop, loop.trial.rate if loop.trial is not None and waits else resting)
+
+
+def explore(loop: LoopState, rate: float) -> Step[None]:
+    """Explore at a rate in [0, 1] from now on."""
+    yield Explore(rate)
+    loop.change(exploration=rate)
+
+
+def _obey(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Let the pinned release serve."""
+    if inputs.pinned is None:
+        return
+    wanted: Manifest | None = yield Find(inputs.pinned)
+    if wanted is None:
+        return
+    serving = loop.releases.serving
+    if serving is None or not is_same_release(wanted, serving.manifest):
+        unproven = inputs.forced or wanted.student is None
+        yield from _serve_again(loop, wanted, Watch.UNPROVEN if unproven else Watch.QUIET)
+    elif inputs.forced and loop.releases.watch is not Watch.UNPROVEN:
+        yield ServeUnproven(loop.releases.champion)
+        loop.change(watch=Watch.UNPROVEN)
+
+
+def _hold_to_certificate(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Let nothing stay whose certificate does not stand; what fell with a wish that is gone serves again."""
+    serving, releases = loop.releases.serving, loop.releases
+    if serving is None or not serving.has_student or releases.watch is Watch.UNPROVEN:
+        return
+    if loop.rows.version:
+        yield NoteOvertaken(releases.champion, inputs.is_overtaken(serving.manifest, loop.rows.version))
+    why = loop.why_uncertified(serving.manifest, inputs)
+    if why and not releases.is_alarmed:
+        yield from _escalate_all(loop, why)
+    elif not why and releases.is_alarmed:
+        yield StandAgain(releases.champion)
+        loop.change(watch=Watch.QUIET)
+
+
+def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Look at what the champion kept; when that breaks the promise, everything escalates."""
+    new, loop.unwatched = loop.unwatched, []
+    serving, releases = loop.releases.serving, loop.releases
+    if serving is None or not serving.has_student:
+        loop.lookout = None
+        return
+    if loop.lookout is None or loop.lookout.release != serving.number:
+        lookout = loop.watch_over(serving.number, loop.task, loop.judging, _numbers_of(loop, serving))
+        new = yield ReadAgain()
+        loop.lookout = lookout
+    loop.lookout.look(new, inputs.blind)
+    spared = {Watch.ALARMED, Watch.UNPROVEN}
+    if loop.lookout.watch.freeze().alarmed and releases.watch not in spared:
+        yield Alarm(serving.number)
+        alarmed = ServedRelease(serving.manifest, serving.local_share, alarmed=True, lost=serving.lost)
+        loop.change(served={**releases.served, serving.number: alarmed})
+        yield from _escalate_all(loop, "")
+
+
+def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:
+    """Every number under which this content served at this threshold."""
+    served = loop.releases.served.values()
+    return frozenset(one.number for one in served if is_same_release(one.manifest, serving.manifest))
+
+
+def _give_way(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """From what has alarmed, or was pinned without proof until now, back to a release whose proof stands."""
+    serving, releases = loop.releases.serving, loop.releases
+    fallen = serving is not None and serving.has_student and (releases.is_alarmed or _is_unproven(loop))
+    if not fallen or inputs.pinned is not None or loop.tried == releases.champion:
+        return
+    loop.tried = releases.champion
+    if _is_unproven(loop):
+        yield from _escalate_all(loop, "it is pinned no more")
+    former = yield from way_back(loop, inputs)
+    if former is not None:
+        yield from _serve_again(loop, former.manifest, Watch.QUIET)
+
+
+def _is_unproven(loop: LoopState) -> bool:
+    return loop.releases.watch is Watch.UNPROVEN
+
+
+def _escalate_all(loop: LoopState, why: str) -> Step[None]:
+    """Let nothing be kept; to explore costs nothing now, since everything escalates."""
+    rate = loop.task.exploration.cold
+    yield EscalateAll(loop.releases.champion, rate, why)
+    loop.change(watch=Watch.ALARMED, rows_at_refresh=0, exploration=rate)
+
+
+def _serve_again(loop: LoopState, wanted: Manifest, watch: Watch) -> Step[None]:
+    number = loop.releases.last_release + 1
+    rate = exploration_at_rest(loop.task, Champion(wanted.number if wanted.student is not None else 0))
+    served: ServedRelease | None = yield ServeAgain(wanted.number, number, watch, rate)
+    if served is not None:
+        loop.change(
+            champion=served.number,
+            watch=watch,
+            exploration=rate,
+            last_release=served.number,
+            served={**loop.releases.served, served.number: served},
+        )

@@ -1,0 +1,166 @@
+"""From a fitted student to a certificate, or to the reason why there is none.
+
+Rules:
+ * An attempt and a number are taken before anything else of a challenger: neither may happen twice.
+ * A challenger looks at the rows at hand, and is then promoted, waits for more, or is given up with a reason.
+ * One that serves goes on to a looser threshold while that is worth its rows, until a better student is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+
+from router.core.certification.certificate_validity import OVERTAKEN
+from router.core.certification.certifying_rows import within_patience
+from router.core.certification.class_gate import figures_of
+from router.core.certification.missing_rows import Line, LineKey
+from router.core.certification.refresh_schedule import (
+    begin_trial,
+    exploration_at_rest,
+    patience_of,
+    points_of,
+    rate_once_served,
+    waiting_share,
+    why_no_trial,
+)
+from router.core.certification.served_releases import ServedRelease
+from router.core.certification.trial import Next, Trial
+from router.core.refresh.actions import (
+    AskReferenceAgain,
+    BeginFit,
+    Fit,
+    FitResult,
+    Predict,
+    Promote,
+    Reject,
+    Report,
+    Say,
+    Spend,
+    Stage,
+    Step,
+)
+from router.core.refresh.loop_state import LoopState, StepInputs
+from router.core.refresh.predicted import Predicted
+from router.core.refresh.promise_keeping import explore
+from router.core.release.orders import Watch
+from router.core.statistics.threshold_planning import Situation
+
+TOO_FEW = "too few rows to teach a student"
+NOT_WORTH = "no threshold is worth a certificate yet"
+
+
+def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Fit a student, and let it wait for a certificate where one of its thresholds is worth that."""
+    task, rows, releases = loop.task, loop.rows, loop.releases
+    why: str = why_no_trial(task, rows.sums, loop.champion) or (yield AskReferenceAgain())
+    if why:
+        yield Say(why)
+        return
+    taught = rows.taught
+    begun = BeginFit(loop.pace.in_vain(taught), inputs.now)
+    yield begun
+    loop.change(rows_at_refresh=begun.rows_at_refresh, refreshed_at=begun.at)
+    fit: FitResult | None = yield Fit(taught, rows.last_batch)
+    if fit is None:
+        yield Say(TOO_FEW)
+        return
+    attempt, number = releases.attempt + 1, releases.last_release + 1
+    points = points_of(task, fit.scores, fit.agrees, fit.weights)
+    rate = waiting_share(task, rows.sums, loop.champion)[1]
+    trial = begin_trial(task, number, attempt, points, rate=rate, freeze=rows.last_batch)
+    at_hand = rows.certifying(trial, _lines_of(loop, trial, inputs), inputs.blind)
+    trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace)
+    if not trial.patience:
+        yield Say(NOT_WORTH)
+        return
+    yield Stage(trial, attempt, taught)
+    loop.change(attempt=attempt, last_release=number, exploration=rate)
+    loop.begin_trial(trial, taught)
+    yield from prove(loop, inputs)
+
+
+def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Let the challenger look at the rows at hand, and do what follows."""
+    trial, rows = loop.trial, loop.rows
+    assert trial is not None
+    if trial.is_overtaken(rows.version):
+        yield from _end(loop, trial, OVERTAKEN)
+        return
+    lines = _lines_of(loop, trial, inputs)
+    at_hand = rows.certifying(trial, lines, inputs.blind)
+    chosen = tuple(within_patience(at_hand, trial.rate, trial.patience - trial.weight))
+    if chosen:
+        seen = trial.look(chosen, Predicted(chosen, (yield Predict(trial.number, chosen))), loop.judging)
+        rows.spend(seen)
+        yield Spend(trial.number, tuple(row.key for row in seen))
+    trial.miss(rows.lines.missed(lines, trial.counts, rows.heard))
+    situation = loop.situation(trial)
+    yield _report(trial, situation)
+    found = trial.next(loop.champion.number, situation)
+    if found is Next.PROMOTE:
+        yield from _promote(loop, trial)
+        found = trial.next(loop.champion.number, loop.situation(trial))
+    if found is Next.END:
+        yield from _end(loop, trial, f"{trial.outcome()}: {trial.rows} rows")
+
+
+def close(loop: LoopState) -> Step[None]:
+    """Take what is certified of a challenger that serves, and wait for no more."""
+    trial = loop.trial
+    if trial is None:
+        return
+    trial.patience = trial.weight
+    if trial.next(loop.champion.number, loop.situation(trial)) is Next.PROMOTE:
+        yield from _promote(loop, trial)
+    yield from rest(loop)
+
+
+def rest(loop: LoopState) -> Step[None]:
+    """No challenger waits: explore as then."""
+    yield from explore(loop, exploration_at_rest(loop.task, loop.champion))
+    loop.end_trial()
+
+
+def _lines_of(loop: LoopState, trial: Trial, inputs: StepInputs) -> dict[LineKey, Line]:
+    return loop.rows.lines.lines(trial.freeze, inputs.blind, inputs.repeats, inputs.twins)
+
+
+def _report(trial: Trial, situation: Situation) -> Report:
+    after = trial.outlook(situation).threshold
+    progress = min(1.0, max(0.0, trial.evidence(after) / -math.log(trial.alpha)))
+    return Report(trial.number, progress, trial.rows, trial.losses(after), trial.missing)
+
+
+def _promote(loop: LoopState, trial: Trial) -> Step[None]:
+    """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
+    releases, threshold = loop.releases, trial.certified()
+    is_new = trial.has_served or trial.number < releases.champion  # devices go by numbers that grow
+    number = releases.last_release + 1 if is_new else trial.number
+    rate = rate_once_served(loop.task, loop.rows.sums, trial, threshold)
+    served: ServedRelease = yield Promote(
+        release=trial.number,
+        number=number,
+        threshold=threshold,
+        certificate=trial.certificate(releases.attempt),
+        local_share=trial.kept(threshold),
+        escalation=trial.escalation(threshold, loop.task.exploration.floor),
+        exploration=rate,
+        rows_at_refresh=loop.taught,
+        has_served=trial.has_served,
+        classes=figures_of(trial.looks, threshold),
+    )
+    trial.serving, trial.rate = threshold, rate
+    loop.change(
+        champion=number,
+        watch=Watch.QUIET,
+        exploration=rate,
+        last_release=max(number, releases.last_release),
+        rows_at_refresh=loop.taught,
+        served={**releases.served, number: served},
+    )
+
+
+def _end(loop: LoopState, trial: Trial, why: str) -> Step[None]:
+    """Wait no longer, for a reason."""
+    yield Say("") if trial.has_served else Reject(trial.number, why)
+    yield from rest(loop)

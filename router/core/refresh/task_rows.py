@@ -1,0 +1,172 @@
+"""The rows of one task's log as the loop holds them: sums over all, and the few that are still to be looked at.
+
+Rules:
+ * A row is taken in once, in the log's order; whether in one piece or in many changes nothing.
+ * Held are only rows that a trial may still look at, the latest ``most`` of them, and the latest drawn ones, on which a
+   former release is looked at. All others are counted and forgotten: which ones depends on their draw, device, batch
+   and age, never on what they say, so that what a proof looks at stays a fair sample.
+ * What teaches is read from the log anew when a fit is due.
+ * Rows are held of the reference's latest version, and of the one before: while two gateways change over, both answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from router.core.certification.certifying_rows import CertifyingRows, counts_for_certain
+from router.core.certification.device_shares import LATELY_SECONDS, Presence, shared_fairly
+from router.core.certification.live_watch import MOST_SINCE
+from router.core.certification.missing_rows import DeviceLines, Line, LineKey, Spans, settled
+from router.core.certification.row_sums import RowSums
+from router.core.certification.trial import Trial
+from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, may_teach
+from router.core.domain.task import Task
+from router.core.learning.training_rows import Key
+
+MOST_HELD = 20_000  # rows that a trial may still look at: several times what the most patient one does
+
+
+@dataclass(slots=True)
+class _Current:
+    """The rows of the task's present version that one version of the reference answered."""
+
+    sums: RowSums = field(default_factory=RowSums)
+    taught: int = 0
+    drawn: deque[Record] = field(default_factory=lambda: deque(maxlen=MOST_SINCE))
+    certifying: CertifyingRows = field(default_factory=lambda: CertifyingRows(MOST_HELD))
+
+    def forget(self) -> None:
+        """Hold no row any more."""
+        if self.drawn or len(self.certifying):
+            self.drawn.clear()
+            self.certifying = CertifyingRows(MOST_HELD)
+
+
+class TaskRows:
+    """Of one task.
+
+    Attributes:
+        seen: How many rows there are, whatever their version.
+        last_batch: The last one of them; -1 before the first.
+        version: The reference's latest version, empty before its first row.
+        lines: What devices have kept and not sent.
+    """
+
+    def __init__(self, task: Task) -> None:
+        """No row of ``task`` has come yet."""
+        self._task = task
+        self._by_version: dict[str, _Current] = {}
+        self._newest = -math.inf
+        self._presence = Presence(LATELY_SECONDS)
+        self._freeze: int | None = None
+        self.seen = 0
+        self.last_batch = -1
+        self.version = self._before = ""
+        self.lines = DeviceLines()
+
+    @property
+    def _current(self) -> _Current:
+        return self._by_version.setdefault(self.version, _Current())
+
+    @property
+    def sums(self) -> RowSums:
+        """Over the current rows: those of the task's present version and reference, in the latest version of that."""
+        return self._current.sums
+
+    @property
+    def taught(self) -> int:
+        """How many of the current rows may teach."""
+        return self._current.taught
+
+    @property
+    def drawn(self) -> Sequence[Record]:
+        """The latest current rows that were drawn, ``MOST_SINCE`` at most, in the log's order."""
+        return self._current.drawn
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """The devices heard of lately."""
+        return self._presence.heard()
+
+    def latest_of(self, device: str) -> float:
+        """The latest Unix time in seconds at which a row of a device was received, ``-inf`` without any."""
+        return self.lines.latest_of(device)
+
+    def take(self, rows: Iterable[tuple[int, Record]], spent: Set[Key] = frozenset()) -> None:
+        """Take in the next rows of the log.
+
+        Args:
+            rows: Pairs of batch and record, all of the task.
+            spent: Keys that a certificate has looked at.
+        """
+        held: dict[str, list[tuple[int, Record]]] = {}
+        for batch, row in rows:
+            self.seen += 1
+            self.last_batch = max(self.last_batch, batch)
+            self.lines.take(batch, row)
+            is_drawn, is_certain = may_certify(row), had_to_be_asked(row)
+            if is_drawn or is_certain:
+                self._presence.meet(row.caller, row.received_at)
+            if not self._is_of_reference(row):
+                continue
+            if row.received_at > self._newest and row.teacher_version != self.version:
+                self._before, self.version = self.version, row.teacher_version
+            self._newest = max(self._newest, row.received_at)
+            current = self._by_version.setdefault(row.teacher_version, _Current())
+            current.sums.take(row)
+            is_spent = row.key in spent
+            current.taught += may_teach(row) or (is_spent and _is_lesson(row))
+            if is_drawn:
+                current.drawn.append(row)
+            if (is_drawn or is_certain) and not is_spent and self._may_be_looked_at(batch, row, is_drawn=is_drawn):
+                held.setdefault(row.teacher_version, []).append((batch, row))
+        for version, new in held.items():
+            self._by_version[version].certifying.add(new)
+        for version, known in self._by_version.items():
+            if version not in {self.version, self._before}:
+                known.forget()
+
+    def _is_of_reference(self, row: Record) -> bool:
+        task = self._task
+        return row.task_version == task.version and row.teacher == task.reference and row.is_reference
+
+    def _may_be_looked_at(self, batch: int, row: Record, *, is_drawn: bool) -> bool:
+        """By the trial that waits, or if it was set aside by a later one."""
+        if is_drawn and is_set_aside(row.caller, row.query_id):
+            return True
+        return self._freeze is not None and batch > self._freeze and (is_drawn or counts_for_certain(row))
+
+    def begin_trial(self, freeze: int) -> None:
+        """A challenger waits that may have learned from batches up to ``freeze``: later rows are held for it."""
+        self._freeze = freeze
+
+    def end_trial(self) -> None:
+        """No challenger waits: held are only the rows that are set aside."""
+        if self._freeze is not None:
+            self._freeze = None
+            for known in self._by_version.values():
+                known.certifying.only_set_aside()
+
+    def certifying(self, trial: Trial, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[Record]:
+        """The rows that a trial may look at next, such that no device gives more than its share.
+
+        Args:
+            trial: The challenger's.
+            lines: Where the devices' lines stand for it.
+            blind: When too few rows came to see anything.
+        """
+        at_hand = settled(self._current.certifying.at_hand(trial), lines, blind)
+        return shared_fairly([row for _, row in at_hand], trial.counts, self.heard)
+
+    def spend(self, rows: Sequence[Record]) -> None:
+        """A certificate has looked at some rows: they may teach from now on, and certify nothing more."""
+        if rows:
+            self._current.taught += sum(_is_lesson(row) and not may_teach(row) for row in rows)
+            self._current.certifying.remove({row.key for row in rows})
+
+
+def _is_lesson(row: Record) -> bool:
+    return bool(row.answer) and not row.problem

@@ -1,0 +1,60 @@
+"""The way back: which former release serves in the place of one that may no longer.
+
+Rules:
+ * Its certificate stands, and so it has broken no promise, neither at its threshold nor at a stricter one.
+ * The rows drawn since its certificate, those that spoke against its successor among them, do not speak against it: the
+   watch that goes on over them stands at 1 or below. Not to have alarmed yet is not enough.
+ * Releases of the same content and threshold are one; the latest few are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from router.core.certification.live_watch import MOST_FORMER, MOST_SINCE, evidence_against
+from router.core.certification.served_releases import ServedRelease, is_same_release
+from router.core.domain.record import Record
+from router.core.refresh.actions import Predict, Step
+from router.core.refresh.loop_state import LoopState, StepInputs
+from router.core.refresh.predicted import Predicted
+from router.core.release.manifest import Manifest
+
+MOST_WRITTEN = 100  # latest rows that a student that writes answers once more
+
+
+def way_back(loop: LoopState, inputs: StepInputs) -> Step[ServedRelease | None]:
+    """The latest former release that may serve at once; ``None`` where none may, and everything escalates."""
+    tried = 0
+    for former in _former(loop):
+        if loop.why_uncertified(former.manifest, inputs):
+            tried += 1
+        else:
+            rows = _since(loop, former)
+            said = yield Predict(former.number, rows)
+            if said is None:
+                continue
+            tried += 1
+            student, threshold = Predicted(rows, said), former.manifest.policy.threshold
+            if evidence_against(rows, student, threshold, loop.task, loop.judging) <= 0:
+                return former
+        if tried == MOST_FORMER:
+            break
+    return None
+
+
+def _former(loop: LoopState) -> Iterator[ServedRelease]:
+    """Releases that have served, the latest first, each content and threshold once, without that of the champion."""
+    serving = loop.releases.serving
+    known: list[Manifest] = [] if serving is None else [serving.manifest]
+    for one in reversed([*loop.releases.served.values()]):
+        if one.has_student and not any(is_same_release(one.manifest, other) for other in known):
+            known.append(one.manifest)
+            yield one
+
+
+def _since(loop: LoopState, former: ServedRelease) -> tuple[Record, ...]:
+    """The latest drawn rows that were asked after those of its certificate."""
+    proof = former.manifest.certificate
+    last = proof.last_asked_at if proof else 0.0
+    most = MOST_SINCE if former.manifest.text_calibration is None else MOST_WRITTEN
+    return tuple(row for row in loop.rows.drawn if row.asked_at > last)[-most:]
