@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from bench.parts.lived import (
     ASSURANCE,
@@ -36,6 +35,7 @@ from bench.parts.lived import (
     spans,
 )
 from bench.parts.recorded_scores import Recorded, data_folder, generated, record
+from router.backtest.one_thread import one_thread
 from router.core.certification.refresh_schedule import Pace
 from router.core.statistics.intervals import share_interval
 from router.core.statistics.threshold_planning import cautious_loss, propose
@@ -145,7 +145,7 @@ _scores: list[Recorded] = []  # of this process
 
 def _begin(recorded: Recorded) -> None:
     _scores.append(recorded)
-    threadpool_limits(1)
+    one_thread()
 
 
 def run(job: Job) -> Outcome:

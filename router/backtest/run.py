@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from router.backtest.history import Life, Served
 from router.backtest.labels import Answers, answers_of
 from router.backtest.logs.reader import Log
 from router.backtest.metrics import disagreement, figures, labelled, quarters, release_intervals, share
+from router.backtest.one_thread import one_thread
 from router.backtest.replay import Replay
 from router.backtest.student import Fitter
 from router.core.certification.refresh_schedule import Pace
@@ -103,7 +102,7 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
         for again in range(plan.repeat):
             replay = Replay(log.rows, answers.labels, task, fitter, pace_of(len(log.rows)))
             before = number * plan.repeat + again
-            with threadpool_limits(1):  # the many small steps lose more by waiting for threads than the few large gain
+            with one_thread():
                 lives.append(replay.run(plan.devices, plan.seed + again, _part(progress, plan, before, len(log.rows))))
         results.append(_result(log, plan, answers, task, lives, time.monotonic() - began))
     return results

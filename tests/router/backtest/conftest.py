@@ -5,7 +5,8 @@ import json
 import random
 
 import pytest
-from threadpoolctl import threadpool_limits
+
+from router.backtest.one_thread import one_thread
 
 WORDS = {
     "lights": ("lamp", "bulb", "bright", "dark", "glow"),
@@ -29,9 +30,9 @@ def spoken(count, seed=0, words=None):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def limited_to_one_thread():
     """Small matrices are not worth the threads that a busy machine makes them wait for."""
-    with threadpool_limits(1):
+    with one_thread():
         yield
 
 
