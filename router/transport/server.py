@@ -125,7 +125,7 @@ def _options(max_sent_bytes: int, max_received_bytes: int) -> list[tuple[str, An
         ("grpc.max_receive_message_length", max_received_bytes),
         # Callers ping every 200 s, also between calls, so that NATs keep the connection.
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 100_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 100_000),
     ]
 
 
