@@ -4,11 +4,12 @@ Rules:
  * Its key comes from an environment variable: the one that the configuration names, else the provider's usual one.
  * litellm asks once; whoever waits for the answer asks again. Nothing is fetched while it is imported.
  * A redirect is never followed: a key goes to its own host alone.
- * A price that litellm does not know is 0.
+ * A price that litellm does not know is 0, which is told once.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from router.students.writers.server_dialects import Habits
 from router.students.writers.server_refusals import refusal
 from router.students.writers.server_writer import MOST_ALTERNATIVES, response_format
 from router.students.writers.told_once import Once
+
+log = logging.getLogger(__name__)
 
 _SHOWN_CHARACTERS = 300
 
@@ -59,9 +62,13 @@ class HostedWriter:
         self._once = Once()
         try:
             known = self._litellm.get_supported_openai_params(model=model) or []
-            _, provider, *_ = self._litellm.get_llm_provider(model, api_base=url or None)
+            named, provider, *_ = self._litellm.get_llm_provider(model, api_base=url or None)
         except self._litellm.exceptions.BadRequestError as error:
             raise ModelError(f"hosted model {model!r}: {_first_line(error)}") from error
+        if not {model, named, f"{provider}/{named}"} & self._litellm.model_cost.keys():
+            log.warning(
+                "litellm knows no price of hosted model %r: figures and limits in USD count its answers as free", model
+            )
         self._gives_probabilities = "logprobs" in known
         self._client = _client_without_redirects(self._litellm, provider, seconds)
 

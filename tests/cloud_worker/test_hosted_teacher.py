@@ -55,6 +55,12 @@ def test_it_is_asked_greedily_with_everything_and_says_its_price(settings, serve
     assert reply.usd == pytest.approx(7 * 0.15e-6 + 3 * 0.6e-6)
 
 
+@pytest.mark.parametrize(("model", "told"), [("openai/a-model-of-ours", True), (PRICED, False)])
+def test_a_price_that_is_not_known_is_told_before_a_limit_in_usd_counts_on_it(model, told, server, caplog):
+    HostedWriter(model, key="secret", url=server.url)
+    assert ("count its answers as free" in caplog.text and model in caplog.text) is told
+
+
 def test_tokens_come_where_they_are_wanted_with_a_tail(settings, server, tmp_path):
     reply = ask(settings, tmp_path, wanted=Wanted(top_k=2))
     assert server.requests[0]["top_logprobs"] == 2
