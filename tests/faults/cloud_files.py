@@ -174,9 +174,10 @@ def drained(config, log):
 async def served(config, problems):
     """A gateway opens on what is there, and answers; whether it says that the answer is logged."""
     one, pulse = gateway.Gateway(config, gateway.GATEWAY, True), Pulse()
-    beating = asyncio.create_task(pulse.beat())
+    beating = None
     try:
         target = f"127.0.0.1:{await asyncio.wait_for(one.port(), 20)}"
+        beating = asyncio.create_task(pulse.beat())  # before that nobody is served, and nobody waits
         channel = open_channel(target, insecure=True, attempts=1)
         stub = fleet_pb2_grpc.FleetStub(channel)
         for device in ("kitchen", "hall"):
@@ -196,7 +197,8 @@ async def served(config, problems):
             client.close()
             return answer.query_id if answer.provenance.logged else ""
     finally:
-        beating.cancel()
+        if beating is not None:
+            beating.cancel()
         problems.slowest["the gateway's loop"] = pulse.longest
         with suppress(HeadraceError, asyncio.CancelledError):
             await one.stop()
