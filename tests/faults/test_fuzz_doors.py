@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,9 +28,10 @@ from cloud_worker.log.drainer import Drainer
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from router.client.grpc_client import Client
 from router.core.domain.limits import LIMITS, Many
 from router.transport.telemetry_names import META_DEVICE
-from router.v1 import cascade_pb2, fleet_pb2, release_pb2
+from router.v1 import cascade_pb2, cascade_pb2_grpc, fleet_pb2, release_pb2
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -364,3 +366,32 @@ def fields_in(message):
         if described.type == _MESSAGE and not hasattr(value, "GetEntryClass"):
             for inner in value[:1] if described.is_repeated else [value]:
                 yield from fields_in(inner)
+
+
+GREETINGS = (
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    bytes.fromhex("1603010200010001fc0303") + b"x" * 500,  # TLS, to a door in plain
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff\xff\xff\x04" + bytes(5),  # a frame of 16 MB that never comes
+    b"\0" * 3_000,
+)
+
+
+def test_scanners_impatient_callers_and_packed_messages_do_no_harm_to_others(gateway):
+    _, process, target = gateway
+    host, port = target.rsplit(":", 1)
+    before = psutil.Process(process.pid).num_fds()
+    for greeting in GREETINGS * 30:
+        with socket.create_connection((host, int(port))) as scanner:
+            scanner.sendall(greeting)
+    with grpc.insecure_channel(target, options=[("grpc.max_send_message_length", -1)]) as channel:
+        stub = cascade_pb2_grpc.CascadeStub(channel)
+        for number in range(1_000):
+            stub.Answer.future(cascade_pb2.AnswerRequest(query_id=f"r{number}", task="home", text="text 5")).cancel()
+        packed = cascade_pb2.AnswerRequest(query_id="packed", task="home", text="a" * 100_000_000)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Answer(packed, timeout=60, compression=grpc.Compression.Gzip)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    with Client(target, insecure=True, deadline=60.0) as client:
+        assert client.ask("text 5", "home").text == "label 5"
+    wait_for(lambda: psutil.Process(process.pid).num_fds() < before + 20)
+    assert psutil.Process(process.pid).memory_info().rss < MOST_GROWTH * 3
