@@ -25,10 +25,11 @@ from cloud_worker.commands.options import (
     user_name,
 )
 from cloud_worker.config.cloud import CloudConfig, read_config
-from cloud_worker.log.feedback import ACCEPTED, DISMISSED, Feedbacks, Given
 from cloud_worker.releases.recovered_state import look_into, open_store
 from cloud_worker.reports.feedback import feedback_of, waits, warnings_of
+from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold, Label
+from cloud_worker.state.states import Review
 from cloud_worker.state.store import Store
 from router.commands.program import Program
 from router.core.errors import BadInputError
@@ -102,7 +103,7 @@ def _review(store: Store, given: Given, right: str, who: str, *, accept: bool) -
         gold.unlabel(given.task, key, _by_feedback(given))
     if accept and given.drawn:
         gold.label(given.task, [Label(key, _by_feedback(given), right, blind=False, at=now, subject=given.subject)])
-    return feedbacks.review(given, ACCEPTED if accept else DISMISSED, right if accept else "", who, now)
+    return feedbacks.review(given, Review.ACCEPTED if accept else Review.DISMISSED, right if accept else "", who, now)
 
 
 def _by_feedback(given: Given) -> str:
@@ -110,7 +111,7 @@ def _by_feedback(given: Given) -> str:
 
 
 def _becomes(given: Given) -> str:
-    if given.review != ACCEPTED:
+    if given.review is not Review.ACCEPTED:
         return ""
     if given.drawn:
         return "; a gold label that is not blind, which no accuracy counts"

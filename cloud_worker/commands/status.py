@@ -8,7 +8,7 @@ import typer
 
 from cloud_worker.commands.options import ConfigOption, JsonOption, errors_as_exit_codes
 from cloud_worker.config.cloud import read_config
-from cloud_worker.reports.status import MOST_DEVICES, gather_report, show_report
+from cloud_worker.reports.status import MOST_DEVICES, gather_report, ready_for_json, show_report
 from router.io.terminal import Screen, say_json
 
 NOTHING_RUNS = 1
@@ -28,7 +28,7 @@ def status(
     with errors_as_exit_codes():
         report = gather_report(read_config(config), screenful=not as_json, devices=devices)
         if as_json:
-            say_json(report)
+            say_json(ready_for_json(report))
         else:
             show_report(Screen(), report)
         if not report["running"]:

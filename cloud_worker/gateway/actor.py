@@ -30,20 +30,22 @@ from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.cascade_service import CascadeParts, CascadeServicer
 from cloud_worker.gateway.draws import Draws
+from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.gateway.metrics import GatewayMetrics
+from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.gateway.turns import Turn
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.log.feedback import Feedbacks, FeedbackTaker
 from cloud_worker.log.spool import Spool
 from cloud_worker.pool.batcher import Gatherer, NotReachedError
 from cloud_worker.pool.policy_store import Serving
 from cloud_worker.pool.serve import asker
 from cloud_worker.pool.tiered_pool import TieredPool
-from cloud_worker.releases.publisher import Publisher, ReleasesServicer
+from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.reports.promise_facts import Promises
 from cloud_worker.reports.promise_metrics import PromiseMetrics
 from cloud_worker.running.ray_environment import dial_directly
+from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.tallies import Tallies
 from router.core.domain.limits import MAX_ATTEMPT_BYTES

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cloud_worker.gateway.draws import Draws, Verified
+from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.gateway.metrics import GatewayMetrics
-from cloud_worker.log.feedback import FeedbackTaker
 from cloud_worker.log.rows import why_unfit
 from cloud_worker.log.spool import MOST_PATIENCE_SECONDS, Entry, Spool, StoredAnswer
 from cloud_worker.pool.exchange import Asked, Outcome, answer_of, question_of, record_of

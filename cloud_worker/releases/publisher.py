@@ -1,4 +1,4 @@
-"""Releases as folders, written whole, and served piece by piece.
+"""Releases as folders, written whole.
 
 Rules:
  * A release's folder appears complete or not at all, and nothing in it changes once a device has been told of it.
@@ -11,28 +11,21 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from router.core.domain.prediction import DeviceStudent
-from router.core.errors import BadInputError, UnknownTaskError
 from router.core.release.manifest import (
     MANIFEST_FILE,
     File,
     Manifest,
     digest,
-    is_plain_name,
     read_manifest,
     write_manifest,
 )
 from router.io.atomic_write import sync_folder, write_whole
 from router.students.loader import open_student
-from router.transport.limit_checks import check_message
-from router.v1 import release_pb2, release_pb2_grpc
-
-CHUNK_BYTES = 16 * 1024  # so that on a slow line a query has little to wait for
 
 
 class Publisher:
@@ -106,42 +99,6 @@ class Publisher:
     def manifest(self, task: str, number: int) -> Manifest:
         """A release's manifest."""
         return read_manifest((self.path(task, number) / MANIFEST_FILE).read_bytes())
-
-
-class ReleasesServicer(release_pb2_grpc.ReleasesServicer):
-    """Serves the files of releases."""
-
-    def __init__(self, folder: Path) -> None:
-        """Serve what lies under ``folder``."""
-        self._folder = folder
-
-    async def Fetch(  # noqa: N802 - the contract's name
-        self, request: Any, context: Any
-    ) -> AsyncIterator[release_pb2.FetchChunk]:
-        """Stream a file from an offset."""
-        check_message(request)
-        path = self._find(request.task, request.release, request.file)
-        total = path.stat().st_size
-        if request.offset > total:
-            raise BadInputError("offset", f"is {request.offset}, past the file's {total} bytes")
-        end = min(total, request.offset + request.length) if request.length else total
-        with path.open("rb") as stream:
-            stream.seek(request.offset)
-            position = request.offset
-            while True:
-                data = stream.read(min(CHUNK_BYTES, end - position))
-                yield release_pb2.FetchChunk(data=data, offset=position, total=total)
-                position += len(data)
-                if position >= end or not data:
-                    return
-
-    def _find(self, task: str, number: int, name: str) -> Path:
-        if not is_plain_name(task) or not is_plain_name(name):
-            raise BadInputError("file", "and task must be plain names")
-        path = self._folder / task / str(number) / name
-        if not path.is_file():
-            raise UnknownTaskError(f"no file {name!r} in release {number} of task {task!r}")
-        return path
 
 
 def _place(target: Path, content: bytes | Path) -> File:

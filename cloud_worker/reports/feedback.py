@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from cloud_worker.log.feedback import Feedbacks, Given
+from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.store import Store
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier

@@ -11,25 +11,41 @@ Rules:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from cloud_worker.pool.policy_store import StoredPolicy
 from cloud_worker.reports.escalation import leaving, why_exceeded
 from cloud_worker.reports.pool import describe_pool
+from cloud_worker.reports.promise_values import (
+    Believed,
+    Bin,
+    ClassLoss,
+    Covered,
+    Found,
+    Hour,
+    Inputs,
+    MissingProof,
+    MissingRows,
+    Ordered,
+    Promise,
+    PromiseState,
+    Proof,
+    Used,
+    WouldStay,
+)
 from cloud_worker.reports.quota import describe_limits
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import TaskState
 from cloud_worker.state.task_figures import Drifted, Figures, Observed, Waiting, Watched
 from router.core.certification.certificate_validity import why_never_proved, why_unwatched
 from router.core.certification.class_gate import ClassFigures
-from router.core.certification.live_watch import ALARMED
 from router.core.certification.served_releases import BROKEN
 from router.core.domain.task import NO_FLOOR, Mode, Task
 from router.core.monitoring.drift import CHANCE, WINDOW_ROWS
 from router.core.policy.budget import Spent
 from router.core.release.manifest import Manifest
-from router.core.release.orders import TaskReport
+from router.core.release.orders import TaskReport, Watch
 from router.core.statistics.detection_delay import detection_delay
 from router.core.statistics.e_process import WORSE, Certificate
 from router.core.statistics.intervals import share_interval
@@ -37,7 +53,6 @@ from router.core.statistics.intervals import share_interval
 RATIOS = (1.5, 2.0, 3.0)  # of the promise, whose finding is told
 NO_STUDENT = "everything escalates: the reference answers"
 _ROUNDING = 1e-9
-STATES = ("no_student", "proven", "blind", "unproven", "alarmed", "escalating")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,38 +88,37 @@ class Known:
     now: float = 0.0
 
 
-def describe(known: Known) -> dict[str, Any]:
-    """The promise of one task, ready for JSON; ``docs/cluster.md`` says what the keys mean."""
+def describe(known: Known) -> Promise:
+    """The promise of one task."""
     figures = _of_champion(known.figures or Figures(0.0), known.state.champion)
     state, why = standing(known)
     manifest, objective = known.manifest, known.task.objective
-    return {
-        "max_disagreement": objective.max_disagreement,
-        "max_escalation": objective.max_escalation,
-        "escalation": leaving(known.state, known.hand, manifest),
-        "bends": why_exceeded(known.task, known.state, known.hand, manifest),
-        "assurance": objective.assurance,
-        "reference": known.task.reference,
-        "judged_by": known.judged_by or known.task.judge.value,
-        "state": state,
-        "why": why,
-        "as_of": figures.at or None,
-        "certificate": _certificate(manifest.certificate) if manifest and manifest.certificate else None,
-        "classes": [_class(one) for one in known.classes],
-        "used": _used(figures.watched, known.task.at_device.max_disagreement),
-        "missing": _missing(known, figures),
-        "exploration": known.state.exploration,
-        "delays": _delays(known, figures),
-        "covered": _covered(known.reports),
-        "hour": {"rows": figures.hour_rows, "planned": figures.hour_planned, "blind": figures.blind},
-        "inputs": _inputs(figures.drifted),
-        "calibration": _calibration(manifest),
-        "limits": describe_limits(known.task.budget, known.spent, known.now),
-        "pool": describe_pool(known.task, known.pool),
-        "observed": _observed(figures.observed, known.task) if known.hand.mode is Mode.OBSERVE else None,
-        "hand": {"mode": known.hand.mode.value, "frozen": known.hand.frozen, "pinned": known.hand.pinned,
-                 "forced": known.hand.forced},
-    }  # fmt: skip
+    return Promise(
+        max_disagreement=objective.max_disagreement,
+        max_escalation=objective.max_escalation,
+        escalation=leaving(known.state, known.hand, manifest),
+        bends=why_exceeded(known.task, known.state, known.hand, manifest),
+        assurance=objective.assurance,
+        reference=known.task.reference,
+        judged_by=known.judged_by or known.task.judge.value,
+        state=state,
+        why=why,
+        as_of=figures.at or None,
+        certificate=_proof(manifest.certificate) if manifest and manifest.certificate else None,
+        classes=tuple(_class(one) for one in known.classes),
+        used=_used(figures.watched, known.task.at_device.max_disagreement),
+        missing=_missing(known, figures),
+        exploration=known.state.exploration,
+        delays=tuple(_delays(known, figures)),
+        covered=_covered(known.reports),
+        hour=Hour(figures.hour_rows, figures.hour_planned, figures.blind),
+        inputs=_inputs(figures.drifted),
+        calibration=_believed(manifest),
+        limits=describe_limits(known.task.budget, known.spent, known.now),
+        pool=describe_pool(known.task, known.pool),
+        observed=_would_stay(figures.observed, known.task) if known.hand.mode is Mode.OBSERVE else None,
+        hand=Ordered(known.hand.mode, known.hand.frozen, known.hand.pinned, known.hand.forced),
+    )
 
 
 def _of_champion(figures: Figures, champion: int) -> Figures:
@@ -118,82 +132,73 @@ def _of_champion(figures: Figures, champion: int) -> Figures:
     )
 
 
-def standing(known: Known) -> tuple[str, str]:
-    """One of ``STATES``, and why it is no better."""
+def standing(known: Known) -> tuple[PromiseState, str]:
+    """How far the promise holds, and why it is no better."""
     rows = known.figures.watched.rows if known.figures and known.figures.watched else 0
     if known.manifest is None:
-        return "unproven", "the manifest of what serves can't be read"
+        return PromiseState.UNPROVEN, "the manifest of what serves can't be read"
     if known.manifest.student is None:
         return _without_student(known.task)
-    if known.fallen and known.fallen != BROKEN and known.state.watch != "unproven":
-        return "unproven", f"{known.fallen}; everything escalates"
-    if known.state.watch == ALARMED:
-        return "alarmed", f"release {known.state.champion} broke its promise; everything escalates"
+    if known.fallen and known.fallen != BROKEN and known.state.watch != Watch.UNPROVEN:
+        return PromiseState.UNPROVEN, f"{known.fallen}; everything escalates"
+    if known.state.watch == Watch.ALARMED:
+        return PromiseState.ALARMED, f"release {known.state.champion} broke its promise; everything escalates"
     why = known.fallen or why_unwatched(known.task, rows)
     if why:
-        return "unproven", why
-    if known.state.watch == "unproven":
-        return "unproven", "it is pinned without proof"
+        return PromiseState.UNPROVEN, why
+    if known.state.watch == Watch.UNPROVEN:
+        return PromiseState.UNPROVEN, "it is pinned without proof"
     if known.hand.mode is not Mode.SERVE:
-        return "escalating", f"operator override: {known.hand.mode.value}"
-    if known.state.watch == "blind":
-        return "blind", "too few explored rows come to see a break"
-    return "proven", ""
+        return PromiseState.ESCALATING, f"operator override: {known.hand.mode.value}"
+    if known.state.watch == Watch.BLIND:
+        return PromiseState.BLIND, "too few explored rows come to see a break"
+    return PromiseState.PROVEN, ""
 
 
-def _without_student(task: Task) -> tuple[str, str]:
+def _without_student(task: Task) -> tuple[PromiseState, str]:
     if task.local_only:
-        return "no_student", "nothing may leave: queries are refused"
+        return PromiseState.NO_STUDENT, "nothing may leave: queries are refused"
     why = why_never_proved(task)
-    return ("unproven", why) if why else ("no_student", NO_STUDENT)
+    return (PromiseState.UNPROVEN, why) if why else (PromiseState.NO_STUDENT, NO_STUDENT)
 
 
-def _certificate(proof: Certificate) -> dict[str, Any]:
-    return {
-        "rows": proof.rows,
-        "losses": proof.losses,
-        "weight": proof.rows if proof.weight is None else proof.weight,
-        "allowance": proof.allowance,
-        "attempt": proof.attempt,
-        "first_asked_at": proof.first_asked_at,
-        "last_asked_at": proof.last_asked_at,
-    }
+def _proof(proof: Certificate) -> Proof:
+    return Proof(
+        rows=proof.rows,
+        losses=proof.losses,
+        weight=proof.rows if proof.weight is None else proof.weight,
+        allowance=proof.allowance,
+        attempt=proof.attempt,
+        first_asked_at=proof.first_asked_at,
+        last_asked_at=proof.last_asked_at,
+    )
 
 
-def _class(one: ClassFigures) -> dict[str, Any]:
+def _class(one: ClassFigures) -> ClassLoss:
     loss = share_interval(one.losses, one.rows)
-    return {
-        "label": one.label,
-        "rows": one.rows,
-        "kept": one.kept / one.rows,
-        "losses": one.losses,
-        "loss": loss.share,
-        "loss_low": loss.low,
-        "loss_high": loss.high,
-    }
+    return ClassLoss(one.label, one.rows, one.kept / one.rows, one.losses, loss.share, loss.low, loss.high)
 
 
-def _used(watched: Watched | None, promise: float) -> dict[str, Any] | None:
-    """The loss of the release that serves, and the share of the allowance that it is, where there is one."""
+def _used(watched: Watched | None, promise: float) -> Used | None:
     if watched is None:
         return None
     loss = share_interval(watched.losses, watched.rows)
     has_floor = promise < NO_FLOOR
-    return {
-        "release": watched.release,
-        "rows": watched.rows,
-        "losses": watched.losses,
-        "loss": loss.share if watched.rows else None,
-        "loss_low": loss.low,
-        "loss_high": loss.high,
-        "of_allowance": loss.share / promise if watched.rows and has_floor else None,
-        "of_allowance_low": loss.low / promise if has_floor else None,
-        "of_allowance_high": loss.high / promise if has_floor else None,
-        "evidence_of_break": watched.evidence,
-    }
+    return Used(
+        release=watched.release,
+        rows=watched.rows,
+        losses=watched.losses,
+        loss=loss.share if watched.rows else None,
+        loss_low=loss.low,
+        loss_high=loss.high,
+        of_allowance=loss.share / promise if watched.rows and has_floor else None,
+        of_allowance_low=loss.low / promise if has_floor else None,
+        of_allowance_high=loss.high / promise if has_floor else None,
+        evidence_of_break=watched.evidence,
+    )
 
 
-def _missing(known: Known, figures: Figures) -> dict[str, Any] | None:
+def _missing(known: Known, figures: Figures) -> MissingRows | MissingProof | None:
     """What the next step waits for: a certificate, or the rows of the next fit."""
     if figures.waiting is not None:
         return _missing_proof(figures.waiting, known.state.exploration)
@@ -202,17 +207,10 @@ def _missing(known: Known, figures: Figures) -> dict[str, Any] | None:
     more = max(figures.needed - figures.taught, 0)
     serves = known.manifest is not None and known.manifest.student is not None
     # Without a student every query gives a row; with one it depends on what escalates.
-    return {
-        "for": "fit",
-        "release": None,
-        "have": figures.taught,
-        "expected": figures.needed,
-        "rows": more,
-        "queries": None if serves else more,
-    }
+    return MissingRows(None, figures.taught, figures.needed, more, None if serves else more)
 
 
-def _missing_proof(waiting: Waiting, exploration: float) -> dict[str, Any]:
+def _missing_proof(waiting: Waiting, exploration: float) -> MissingProof:
     """What a certificate waits for, in drawn rows.
 
     At an exploration rate below the trial's no row counts; at a higher one they are thinned to it.
@@ -220,80 +218,63 @@ def _missing_proof(waiting: Waiting, exploration: float) -> dict[str, Any]:
     have, expected = int(waiting.weight), math.ceil(waiting.expected_rows) or None
     more = None if expected is None else max(expected - have, 0)
     comes = 0 < waiting.rate <= exploration + _ROUNDING
-    queries = math.ceil(more / waiting.rate) if more is not None and comes else None
-    return {
-        "for": "certificate",
-        "release": waiting.release,
-        "looked_at": waiting.rows,
-        "have": have,
-        "losses": waiting.losses,
-        "expected": expected,
-        "patience": waiting.patience,
-        "rate": waiting.rate,
-        "rows": more,
-        "queries": queries,
-    }
+    return MissingProof(
+        release=waiting.release,
+        looked_at=waiting.rows,
+        have=have,
+        losses=waiting.losses,
+        expected=expected,
+        patience=waiting.patience,
+        rate=waiting.rate,
+        rows=more,
+        queries=math.ceil(more / waiting.rate) if more is not None and comes else None,
+    )
 
 
-def _delays(known: Known, figures: Figures) -> list[dict[str, Any]]:
+def _delays(known: Known, figures: Figures) -> Iterator[Found]:
     promise, alpha = known.task.at_device.max_disagreement, 1.0 - known.task.at_device.assurance
     quiet = figures.watched.rows if figures.watched else 0
-    found = []
     for ratio in RATIOS:
         if WORSE[0] <= ratio < 1 / promise:
-            said = asdict(detection_delay(promise, alpha, known.state.exploration, ratio, quiet))
-            found.append({**said, "queries": said["queries"] if math.isfinite(said["queries"]) else None})
-    return found
+            delay = detection_delay(promise, alpha, known.state.exploration, ratio, quiet)
+            queries = delay.queries if math.isfinite(delay.queries) else None
+            yield Found(delay.ratio, delay.rows, queries, delay.least_rows)
 
 
-def _covered(reports: tuple[TaskReport, ...]) -> dict[str, Any]:
-    """Since each device's start."""
+def _covered(reports: tuple[TaskReport, ...]) -> Covered:
     answered = sum(report.answered for report in reports)
     covered = sum(report.covered for report in reports)
     degraded = sum(report.degraded for report in reports)
-    share = covered / answered if answered else None
-    return {"answered": answered, "covered": covered, "degraded": degraded, "share": share}
+    return Covered(answered, covered, degraded, covered / answered if answered else None)
 
 
-def _inputs(drifted: Drifted | None) -> dict[str, Any] | None:
+def _inputs(drifted: Drifted | None) -> Inputs | None:
     if drifted is None or not drifted.comparisons:
         return None
-    return {
-        "window_rows": WINDOW_ROWS,
-        "windows": drifted.windows,
-        "chance_of_a_false_warning": CHANCE,
-        "comparisons": [asdict(comparison) for comparison in drifted.comparisons],
-        "warnings": [comparison.what for comparison in drifted.comparisons if comparison.warns],
-    }
+    warnings = tuple(comparison.what for comparison in drifted.comparisons if comparison.warns)
+    return Inputs(WINDOW_ROWS, drifted.windows, CHANCE, drifted.comparisons, warnings)
 
 
-def _calibration(manifest: Manifest | None) -> dict[str, Any] | None:
-    """How far the scores of the release that serves can be believed, on its calibrating rows.
-
-    The error is that of scores fitted without the row; the bins are those of the score as it serves.
-    """
+def _believed(manifest: Manifest | None) -> Believed | None:
     known = manifest and (manifest.calibration or manifest.text_calibration)
     if manifest is None or not manifest.reliability or not known:
         return None
-    bins = [{"share": share, "said": said, "was": was} for share, said, was in manifest.reliability]
-    return {"error": known.error, "taught_rows": manifest.lineage.rows, "bins": bins}
+    return Believed(known.error, manifest.lineage.rows, tuple(Bin(*one) for one in manifest.reliability))
 
 
-def _observed(observed: Observed | None, task: Task) -> dict[str, Any] | None:
-    """What would have stayed, and what that would have saved: explored queries would have been paid all the same."""
+def _would_stay(observed: Observed | None, task: Task) -> WouldStay | None:
+    """Explored queries would have been paid all the same."""
     if observed is None:
         return None
-    kept = share_interval(observed.kept, observed.rows)
-    lost = share_interval(observed.disagreed, observed.rows)
     paid_no_more = 1.0 - task.exploration.floor
-    return {
-        "release": observed.release,
-        "since": observed.since,
-        "rows": observed.rows,
-        "kept": asdict(kept),
-        "disagreement": asdict(lost),
-        "disagreement_by_devices": observed.disagreed_by_devices,
-        "saved_usd": observed.usd * paid_no_more,
-        "saved_seconds": observed.seconds * paid_no_more,
-        "saved_tokens": observed.tokens * paid_no_more,
-    }
+    return WouldStay(
+        release=observed.release,
+        since=observed.since,
+        rows=observed.rows,
+        kept=share_interval(observed.kept, observed.rows),
+        disagreement=share_interval(observed.disagreed, observed.rows),
+        disagreement_by_devices=observed.disagreed_by_devices,
+        saved_usd=observed.usd * paid_no_more,
+        saved_seconds=observed.seconds * paid_no_more,
+        saved_tokens=observed.tokens * paid_no_more,
+    )

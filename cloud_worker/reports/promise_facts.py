@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.reports.promise import Known, describe
+from cloud_worker.reports.promise_values import Promise
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hands
@@ -35,8 +35,8 @@ class Promises:
         self._limits = FleetLimits(store)
         self._tallies = Tallies(store.engine)
 
-    def gather(self) -> dict[str, dict[str, Any]]:
-        """Each configured task's promise, ready for JSON, by the task's name."""
+    def gather(self) -> dict[str, Promise]:
+        """Each configured task's promise, by the task's name."""
         states = [state for state in self._store.task_states() if state.name in self._tasks]
         return {state.name: describe(self._known(state)) for state in states}
 

@@ -2,7 +2,7 @@
 
     headrace.promise.used          share of the allowance that the live loss is
     headrace.promise.rows          explored rows that it is measured on
-    headrace.promise.state         1 for the state in force, of STATES, else 0
+    headrace.promise.state         1 for the state in force, of PromiseState, else 0
     headrace.promise.missing_rows  that the waiting challenger's certificate should still take
     headrace.promise.covered_share covered answers of all, since the devices' start
     headrace.exploration           rate in force
@@ -20,12 +20,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud_worker.reports.promise import STATES
+from cloud_worker.reports.promise_values import MissingProof, Promise, PromiseState
 from router.core.errors import HeadraceError
 from router.transport import telemetry_names
 
@@ -33,8 +32,8 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
 
-Gather = Callable[[], dict[str, dict[str, Any]]]
-_Read = Callable[[dict[str, Any]], Iterator[tuple[float, dict[str, str]]]]
+Gather = Callable[[], dict[str, Promise]]
+_Read = Callable[[Promise], Iterator[tuple[float, dict[str, str]]]]
 
 
 class PromiseMetrics:
@@ -45,7 +44,7 @@ class PromiseMetrics:
         self._gather = gather
         self._clock = clock
         self._lock = threading.Lock()
-        self._gathered: dict[str, dict[str, Any]] = {}
+        self._gathered: dict[str, Promise] = {}
         self._until = -1.0
         for name, read in _GAUGES.items():
             meter.create_observable_gauge(name, [self._gauge(read)])
@@ -60,7 +59,7 @@ class PromiseMetrics:
 
         return observe
 
-    def _fresh(self) -> dict[str, dict[str, Any]]:
+    def _fresh(self) -> dict[str, Promise]:
         with self._lock:
             if self._clock() >= self._until:
                 try:
@@ -72,44 +71,44 @@ class PromiseMetrics:
             return self._gathered
 
 
-def _used(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    if promise["used"] and promise["used"]["of_allowance"] is not None:
-        yield promise["used"]["of_allowance"], {}
+def _used(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    if promise.used and promise.used.of_allowance is not None:
+        yield promise.used.of_allowance, {}
 
 
-def _rows(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    if promise["used"]:
-        yield promise["used"]["rows"], {}
+def _rows(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    if promise.used:
+        yield promise.used.rows, {}
 
 
-def _state(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    for state in STATES:
-        yield float(promise["state"] == state), {"state": state}
+def _state(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    for state in PromiseState:
+        yield float(promise.state == state), {"state": state}
 
 
-def _missing(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    missing = promise["missing"]
-    if missing and missing["for"] == "certificate" and missing["rows"] is not None:
-        yield missing["rows"], {}
+def _missing(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    missing = promise.missing
+    if missing and isinstance(missing, MissingProof) and missing.rows is not None:
+        yield missing.rows, {}
 
 
-def _covered(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    if promise["covered"]["share"] is not None:
-        yield promise["covered"]["share"], {}
+def _covered(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    if promise.covered.share is not None:
+        yield promise.covered.share, {}
 
 
-def _exploration(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    yield promise["exploration"], {}
+def _exploration(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    yield promise.exploration, {}
 
 
-def _warnings(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    if promise["inputs"]:
-        yield len(promise["inputs"]["warnings"]), {}
+def _warnings(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    if promise.inputs:
+        yield len(promise.inputs.warnings), {}
 
 
-def _distances(promise: dict[str, Any]) -> Iterator[tuple[float, dict[str, str]]]:
-    for comparison in promise["inputs"]["comparisons"] if promise["inputs"] else ():
-        yield comparison["size"], {"comparison": comparison["what"]}
+def _distances(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    for comparison in promise.inputs.comparisons if promise.inputs else ():
+        yield comparison.size, {"comparison": comparison.what}
 
 
 _GAUGES: dict[str, _Read] = {

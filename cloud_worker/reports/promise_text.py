@@ -3,184 +3,189 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.markup import escape
 
 from cloud_worker.reports.pool import pool_lines
+from cloud_worker.reports.promise_values import MissingProof, Promise, PromiseState
 from cloud_worker.reports.quota import limit_lines
 from router.core.domain.task import NO_FLOOR
 
 _BARS = "▁▂▃▄▅▆▇█"
-_COLOURS = {"proven": "green", "alarmed": "bold red", "blind": "bold yellow", "unproven": "bold yellow"}
+_COLOURS = {
+    PromiseState.PROVEN: "green",
+    PromiseState.ALARMED: "bold red",
+    PromiseState.BLIND: "bold yellow",
+    PromiseState.UNPROVEN: "bold yellow",
+}
 
 
-def lines_of(name: str, release: int, promise: dict[str, Any]) -> list[str]:
+def lines_of(name: str, release: int, promise: Promise) -> list[str]:
     """Lines in rich's markup.
 
     Args:
         name: Of the task.
         release: That serves.
-        promise: As ``promise_report.describe`` gives it.
+        promise: Of it.
     """
-    colour = _COLOURS.get(promise["state"], "cyan")
-    why = f": {escape(promise['why'])}" if promise["why"] else ""
+    colour = _COLOURS.get(promise.state, "cyan")
+    why = f": {escape(promise.why)}" if promise.why else ""
     wishes = "; ".join(_wishes(promise))
-    head = f"[bold]{escape(name)}[/]  {escape(wishes)}, as judged by {escape(promise['judged_by'])}"
-    state = promise["state"].replace("_", " ")
+    head = f"[bold]{escape(name)}[/]  {escape(wishes)}, as judged by {escape(promise.judged_by)}"
+    state = promise.state.replace("_", " ")
     parts = (_bends, _proved, _used, _missing, _delays, _limits, _pool, _inputs, _calibration, _observed, _hand)
     lines = [f"[{colour}]release {release} {state}[/]{why}", *(line for part in parts for line in part(promise))]
     return [head, *(f"  {line}" for line in lines)]
 
 
-def _wishes(promise: dict[str, Any]) -> Iterator[str]:
-    if promise["max_escalation"] is not None:
-        yield f"at most {_share(promise['max_escalation'])} of queries are wished to leave the device"
-    if promise["max_disagreement"] < NO_FLOOR:
+def _wishes(promise: Promise) -> Iterator[str]:
+    if promise.max_escalation is not None:
+        yield f"at most {_share(promise.max_escalation)} of queries are wished to leave the device"
+    if promise.max_disagreement < NO_FLOOR:
         yield (
-            f"at most {_share(promise['max_disagreement'])} of answers may differ from "
-            f"{promise['reference']}'s, {promise['assurance']:.0%} sure"
+            f"at most {_share(promise.max_disagreement)} of answers may differ from "
+            f"{promise.reference}'s, {promise.assurance:.0%} sure"
         )
     else:
-        yield f"no disagreement from {promise['reference']} is promised"
+        yield f"no disagreement from {promise.reference} is promised"
 
 
-def _bends(promise: dict[str, Any]) -> Iterator[str]:
-    if promise["bends"]:
-        yield f"[bold yellow]wish exceeded[/]: {escape(promise['bends'])}"
+def _bends(promise: Promise) -> Iterator[str]:
+    if promise.bends:
+        yield f"[bold yellow]wish exceeded[/]: {escape(promise.bends)}"
 
 
-def _proved(promise: dict[str, Any]) -> Iterator[str]:
-    proof, covered = promise["certificate"], promise["covered"]
+def _proved(promise: Promise) -> Iterator[str]:
+    proof, covered = promise.certificate, promise.covered
     words = []
     if proof:
-        worth = f" worth {proof['weight']:,.0f} drawn ones" if round(proof["weight"]) != proof["rows"] else ""
+        worth = f" worth {proof.weight:,.0f} drawn ones" if round(proof.weight) != proof.rows else ""
         words.append(
-            f"certified on {proof['rows']:,} rows{worth}, {proof['losses']} lost, "
-            f"for {_share(proof['allowance'])} (attempt {proof['attempt']})"
+            f"certified on {proof.rows:,} rows{worth}, {proof.losses} lost, "
+            f"for {_share(proof.allowance)} (attempt {proof.attempt})"
         )
-    if covered["share"] is not None:
-        words.append(f"covers {covered['share']:.1%} of {covered['answered']:,} answers")
+    if covered.share is not None:
+        words.append(f"covers {covered.share:.1%} of {covered.answered:,} answers")
     if words:
         yield "; ".join(words)
     yield from _worst_class(promise)
 
 
-def _worst_class(promise: dict[str, Any]) -> Iterator[str]:
+def _worst_class(promise: Promise) -> Iterator[str]:
     """The class that surely loses most, on the rows that certified."""
-    if promise["classes"]:
-        worst = max(promise["classes"], key=lambda one: (one["loss_low"], one["losses"], one["rows"]))
+    if promise.classes:
+        worst = max(promise.classes, key=lambda one: (one.loss_low, one.losses, one.rows))
         yield (
-            f"worst of {len(promise['classes'])} classes: {escape(worst['label'])}, {worst['losses']} of "
-            f"{worst['rows']:,} drawn rows lost ({worst['loss_low']:.1%} to {worst['loss_high']:.1%}), "
-            f"{worst['kept']:.0%} kept"
+            f"worst of {len(promise.classes)} classes: {escape(worst.label)}, {worst.losses} of "
+            f"{worst.rows:,} drawn rows lost ({worst.loss_low:.1%} to {worst.loss_high:.1%}), "
+            f"{worst.kept:.0%} kept"
         )
 
 
-def _used(promise: dict[str, Any]) -> Iterator[str]:
-    used, hour = promise["used"], promise["hour"]
-    if used and used["rows"] and used["of_allowance"] is None:
+def _used(promise: Promise) -> Iterator[str]:
+    used, hour = promise.used, promise.hour
+    if used and used.rows and used.of_allowance is None:
         yield (
-            f"{used['losses']} of {used['rows']:,} explored rows differ from the reference's: {used['loss']:.2%} "
-            f"({used['loss_low']:.2%} to {used['loss_high']:.2%}), of which nothing is promised"
+            f"{used.losses} of {used.rows:,} explored rows differ from the reference's: {used.loss:.2%} "
+            f"({used.loss_low:.2%} to {used.loss_high:.2%}), of which nothing is promised"
         )
-    elif used and used["rows"]:
+    elif used and used.rows:
         yield (
-            f"allowance used {used['of_allowance']:.0%} ({used['of_allowance_low']:.0%} to "
-            f"{used['of_allowance_high']:.0%}): {used['losses']} of {used['rows']:,} explored rows lost"
+            f"allowance used {used.of_allowance:.0%} ({used.of_allowance_low:.0%} to "
+            f"{used.of_allowance_high:.0%}): {used.losses} of {used.rows:,} explored rows lost"
         )
     elif used:
         yield "allowance used: no explored row of this release yet"
-    if hour["blind"]:
-        yield f"[bold yellow]blind[/]: {hour['rows']:,} explored rows in an hour, {hour['planned']:,.0f} planned"
+    if hour.blind:
+        yield f"[bold yellow]blind[/]: {hour.rows:,} explored rows in an hour, {hour.planned:,.0f} planned"
 
 
-def _missing(promise: dict[str, Any]) -> Iterator[str]:
-    missing = promise["missing"]
+def _missing(promise: Promise) -> Iterator[str]:
+    missing = promise.missing
     if not missing:
         return
-    if missing["for"] == "certificate":
-        yield _missing_proof(missing, promise["exploration"])
-    elif missing["rows"]:
-        yield f"next fit: {missing['have']:,} of {missing['expected']:,} rows, {missing['rows']:,} missing"
+    if isinstance(missing, MissingProof):
+        yield _missing_proof(missing, promise.exploration)
+    elif missing.rows:
+        yield f"next fit: {missing.have:,} of {missing.expected:,} rows, {missing.rows:,} missing"
 
 
-def _missing_proof(missing: dict[str, Any], exploration: float) -> str:
-    worth = f", worth {missing['have']:,} drawn ones" if missing["have"] != missing["looked_at"] else ""
-    have = f"release {missing['release']} waits: {missing['looked_at']:,} rows, {missing['losses']} lost{worth}"
-    if missing["rows"] is None:
+def _missing_proof(missing: MissingProof, exploration: float) -> str:
+    worth = f", worth {missing.have:,} drawn ones" if missing.have != missing.looked_at else ""
+    have = f"release {missing.release} waits: {missing.looked_at:,} rows, {missing.losses} lost{worth}"
+    if missing.rows is None:
         return f"{have}; no threshold of it is worth more rows"
-    come = f"none counts at {exploration:.0%} explored, below {missing['rate']:.0%}"
-    if missing["queries"] is not None:
-        come = f"about {missing['queries']:,} queries at {missing['rate']:.0%} explored"
-    return f"{have}; {missing['rows']:,} of about {missing['expected']:,} missing, {come}"
+    come = f"none counts at {exploration:.0%} explored, below {missing.rate:.0%}"
+    if missing.queries is not None:
+        come = f"about {missing.queries:,} queries at {missing.rate:.0%} explored"
+    return f"{have}; {missing.rows:,} of about {missing.expected:,} missing, {come}"
 
 
-def _delays(promise: dict[str, Any]) -> Iterator[str]:
+def _delays(promise: Promise) -> Iterator[str]:
     parts = []
-    for delay in promise["delays"]:
-        asked = "never: nothing is explored" if delay["queries"] is None else f"{delay['queries']:,.0f} queries"
-        parts.append(f"{delay['ratio']:g}x {delay['rows']:,} rows ({asked})")
+    for delay in promise.delays:
+        asked = "never: nothing is explored" if delay.queries is None else f"{delay.queries:,.0f} queries"
+        parts.append(f"{delay.ratio:g}x {delay.rows:,} rows ({asked})")
     if parts:
         yield f"a break is found after about: {', '.join(parts)}"
 
 
-def _limits(promise: dict[str, Any]) -> Iterator[str]:
-    yield from limit_lines(promise["limits"])
+def _limits(promise: Promise) -> Iterator[str]:
+    yield from limit_lines(promise.limits)
 
 
-def _pool(promise: dict[str, Any]) -> Iterator[str]:
-    yield from map(escape, pool_lines(promise["pool"]))
+def _pool(promise: Promise) -> Iterator[str]:
+    yield from map(escape, pool_lines(promise.pool))
 
 
-def _inputs(promise: dict[str, Any]) -> Iterator[str]:
-    inputs = promise["inputs"]
+def _inputs(promise: Promise) -> Iterator[str]:
+    inputs = promise.inputs
     if not inputs:
         return
-    first = inputs["comparisons"][0]
-    sizes = ", ".join(f"{one['what']} {one['size']:.2f}" for one in inputs["comparisons"])
-    rows = f"{first['rows_now']:,} rows beside {first['rows_before']:,} certifying ones"
-    chance = f"{inputs['chance_of_a_false_warning']:.0%} of looks warn by chance"
-    if inputs["warnings"]:
-        warnings = escape(", ".join(inputs["warnings"]))
+    first = inputs.comparisons[0]
+    sizes = ", ".join(f"{one.what} {one.size:.2f}" for one in inputs.comparisons)
+    rows = f"{first.rows_now:,} rows beside {first.rows_before:,} certifying ones"
+    chance = f"{inputs.chance_of_a_false_warning:.0%} of looks warn by chance"
+    if inputs.warnings:
+        warnings = escape(", ".join(inputs.warnings))
         yield f"[bold yellow]inputs have changed[/]: {warnings} ({sizes}; {rows}; {chance})"
     else:
         yield f"inputs as they were ({sizes}; {rows}; {chance})"
 
 
-def _calibration(promise: dict[str, Any]) -> Iterator[str]:
-    found = promise["calibration"]
+def _calibration(promise: Promise) -> Iterator[str]:
+    found = promise.calibration
     if not found:
         return
-    bars = "".join(_BARS[min(int(one["was"] * len(_BARS)), len(_BARS) - 1)] for one in found["bins"])
-    worst = max(found["bins"], key=lambda one: one["share"] * abs(one["said"] - one["was"]))
+    bars = "".join(_BARS[min(int(one.was * len(_BARS)), len(_BARS) - 1)] for one in found.bins)
+    worst = max(found.bins, key=lambda one: one.share * abs(one.said - one.was))
     yield (
-        f"score: off by {found['error']:.1%} on average (ECE); agreement by bin {bars}; "
-        f"worst: said {worst['said']:.0%}, was {worst['was']:.0%} on {worst['share']:.0%} of the calibrating rows"
+        f"score: off by {found.error:.1%} on average (ECE); agreement by bin {bars}; "
+        f"worst: said {worst.said:.0%}, was {worst.was:.0%} on {worst.share:.0%} of the calibrating rows"
     )
 
 
-def _observed(promise: dict[str, Any]) -> Iterator[str]:
-    seen = promise["observed"]
+def _observed(promise: Promise) -> Iterator[str]:
+    seen = promise.observed
     if not seen:
         return
-    if not seen["rows"]:
+    if not seen.rows:
         yield "observed: no query of this release yet"
         return
-    kept, lost = seen["kept"], seen["disagreement"]
+    kept, lost = seen.kept, seen.disagreement
     yield (
-        f"would have kept {kept['share']:.1%} ({kept['low']:.1%} to {kept['high']:.1%}) of {seen['rows']:,} queries, "
-        f"saving ${seen['saved_usd']:,.2f} and {seen['saved_seconds']:,.1f} s of the reference; "
-        f"disagreement {lost['share']:.2%} ({lost['low']:.2%} to {lost['high']:.2%})"
+        f"would have kept {kept.share:.1%} ({kept.low:.1%} to {kept.high:.1%}) of {seen.rows:,} queries, "
+        f"saving ${seen.saved_usd:,.2f} and {seen.saved_seconds:,.1f} s of the reference; "
+        f"disagreement {lost.share:.2%} ({lost.low:.2%} to {lost.high:.2%})"
     )
 
 
-def _hand(promise: dict[str, Any]) -> Iterator[str]:
-    hand = promise["hand"]
-    words = [] if hand["mode"] == "serve" else [hand["mode"].replace("_", "-")]
-    words += ["frozen"] if hand["frozen"] else []
-    if hand["pinned"] is not None:
-        words.append(f"release {hand['pinned']} pinned{' by force' if hand['forced'] else ''}")
+def _hand(promise: Promise) -> Iterator[str]:
+    hand = promise.hand
+    words = [] if hand.mode == "serve" else [hand.mode.replace("_", "-")]
+    words += ["frozen"] if hand.frozen else []
+    if hand.pinned is not None:
+        words.append(f"release {hand.pinned} pinned{' by force' if hand.forced else ''}")
     if words:
         yield f"operator override: {', '.join(words)}"
 

@@ -7,14 +7,25 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from router.core.domain.task import Limits
 from router.core.policy.budget import DAY_SECONDS, Spent
 
 
-def describe_limits(limits: Limits, spent: Spent, now: float) -> dict[str, Any] | None:
-    """Ready for JSON; ``None`` where nothing is limited.
+@dataclass(frozen=True, slots=True)
+class LimitsTold:
+    """The limits of a task, ``None`` for none, and what the fleet has spent of those of a day."""
+
+    queries_per_minute: int | None
+    queries_per_day: int | None
+    usd_per_day: float | None
+    queries: int
+    usd: float
+
+
+def describe_limits(limits: Limits, spent: Spent, now: float) -> LimitsTold | None:
+    """What is limited and spent; ``None`` where nothing is limited.
 
     Args:
         limits: Of the task.
@@ -24,24 +35,18 @@ def describe_limits(limits: Limits, spent: Spent, now: float) -> dict[str, Any] 
     if limits == Limits():
         return None
     today = spent if spent.day == int(now // DAY_SECONDS) else Spent()
-    return {
-        "queries_per_minute": limits.queries_per_minute,
-        "queries_per_day": limits.queries_per_day,
-        "usd_per_day": limits.usd_per_day,
-        "queries": today.queries,
-        "usd": today.usd,
-    }
+    return LimitsTold(limits.queries_per_minute, limits.queries_per_day, limits.usd_per_day, today.queries, today.usd)
 
 
-def limit_lines(said: dict[str, Any] | None) -> Iterator[str]:
+def limit_lines(said: LimitsTold | None) -> Iterator[str]:
     """A line for people; ``said`` as ``describe_limits`` gives it."""
     if said is None:
         return
     parts = []
-    if said["queries_per_day"] is not None:
-        parts.append(f"{said['queries']:,} of {said['queries_per_day']:,} queries")
-    if said["usd_per_day"] is not None:
-        parts.append(f"${said['usd']:,.2f} of ${said['usd_per_day']:,.2f}")
+    if said.queries_per_day is not None:
+        parts.append(f"{said.queries:,} of {said.queries_per_day:,} queries")
+    if said.usd_per_day is not None:
+        parts.append(f"${said.usd:,.2f} of ${said.usd_per_day:,.2f}")
     today = [f"{' and '.join(parts)} today"] if parts else []
-    minute = [f"{said['queries_per_minute']:,} queries a minute each"] if said["queries_per_minute"] is not None else []
+    minute = [f"{said.queries_per_minute:,} queries a minute each"] if said.queries_per_minute is not None else []
     yield f"limits: {'; '.join(today + minute)}"

@@ -43,7 +43,7 @@ _LOST = (
 
 
 def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int = MOST_DEVICES) -> dict[str, Any]:
-    """Everything, ready for JSON. Times are Unix seconds, shares in [0, 1].
+    """Everything; promises are values (``ready_for_json``). Times are Unix seconds, shares in [0, 1].
 
     Args:
         config: As its file has it.
@@ -75,7 +75,7 @@ def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int 
         _task(state)
         | _lineage(state, lineages)
         | {
-            "promise": promises.get(state.name),
+            "promise": promises[state.name],
             "no_lessons": None if lessons is None else lessons.get(state.name, NONE),
         }
         | truths.of(state.name)
@@ -92,6 +92,11 @@ def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int 
     turned_away = TurnedAway(store.engine).all()
     report["turned_away"] = {what: asdict(turned) for what, turned in turned_away.items()}
     return report
+
+
+def ready_for_json(report: dict[str, Any]) -> dict[str, Any]:
+    """A report with its promises as JSON holds them."""
+    return {**report, "tasks": [{**task, "promise": task["promise"].as_json()} for task in report["tasks"]]}
 
 
 def show_report(console: Console, report: dict[str, Any]) -> None:
@@ -113,7 +118,7 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     if report["tasks"]:
         show_table(console, _TASK_HEADS, _task_rows(report["tasks"]), title="tasks")
         for task in report["tasks"]:
-            promised = lines_of(task["task"], task["release"], task["promise"]) if task["promise"] else []
+            promised = lines_of(task["task"], task["release"], task["promise"])
             for line in filter(None, (*promised, escape(_lineage_line(task)), *truth_lines(task))):
                 console.print(line, highlight=False, soft_wrap=True, markup=True)
             for line in no_lesson_lines(task["task"], task["no_lessons"]):

@@ -27,8 +27,10 @@ from sqlalchemy import (
 )
 
 from cloud_worker.state.column_types import Named, Several
-from cloud_worker.state.states import Phase, ReleaseState
+from cloud_worker.state.states import Phase, ReleaseState, Review
 from router.core.certification.class_gate import ClassFigures
+from router.core.domain.feedback import Opinion
+from router.core.domain.query import Tier
 from router.core.domain.task import Mode
 from router.core.release.orders import Watch
 from router.core.statistics.threshold_planning import Point
@@ -313,16 +315,16 @@ FEEDBACK = Table(
     _name("caller", key=True),
     Column("query_id", String(64), primary_key=True),
     _name("teacher_version"),
-    Column("opinion", String(10), nullable=False),
+    Column("opinion", Named(Opinion, Opinion.WRONG, 10), nullable=False),
     Column("correction", Text, nullable=False),
     Column("comment", Text, nullable=False),
-    Column("tier", String(10), nullable=False),
+    Column("tier", Named(Tier, Tier.CLUSTER, 10), nullable=False),
     Column("release", Integer, nullable=False),
     Column("answer", Text, nullable=False),
     Column("drawn", Boolean, nullable=False),
     Column("subject", Text, nullable=False),
     Column("given_at", Float, nullable=False),
-    Column("review", String(10), nullable=False),
+    Column("review", Named(Review, Review.NONE, 10), nullable=False),
     Column("label", Text, nullable=False),
     _name("reviewed_by"),
     Column("reviewed_at", Float, nullable=False),

@@ -1,4 +1,4 @@
-"""In which states a release and a task's refresh stand in the fleet's database; the watch's are in ``orders``."""
+"""In which states releases, refreshes and feedback stand in the fleet's database; the watch's are in ``orders``."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ class Phase(StrEnum):
     JUDGING = "judging"
     WAITING = "waiting"  # a challenger waits for its certificate
     PUBLISHING = "publishing"
+
+
+class Review(StrEnum):
+    """What an operator made of feedback."""
+
+    NONE = ""
+    ACCEPTED = "accepted"  # with the right answer
+    DISMISSED = "dismissed"

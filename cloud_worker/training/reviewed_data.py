@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloud_worker.log.feedback import Feedbacks
+from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.store import Store
 from router.core.domain.record import Record
 from router.core.learning.training_rows import teachable, with_reviewed

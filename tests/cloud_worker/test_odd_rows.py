@@ -13,8 +13,8 @@ import pytest
 from cloud_worker.config.cloud import read_config
 from cloud_worker.log.distillation_log import DistillationLog, records_of
 from cloud_worker.log.drainer import Drainer
-from cloud_worker.log.feedback import Feedbacks, Given
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
+from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 from router.core.domain.feedback import Opinion

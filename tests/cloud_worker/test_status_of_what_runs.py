@@ -70,7 +70,7 @@ def test_what_runs_is_told_and_each_key_in_which_the_file_differs(path, runs):
     path.write_text(faster + "[tasks.objective]\nmax_disagreement = 0.01\n")
     report = gather_report(read_config(path))
     assert [task["task"] for task in report["tasks"]] == ["car", "home"]  # both still run
-    assert report["tasks"][1]["promise"]["max_disagreement"] == 0.02
+    assert report["tasks"][1]["promise"].max_disagreement == 0.02
     differs = {one["key"]: (one["runs"], one["file"]) for one in report["config_differs"]}
     assert differs["tasks.home.objective.max_disagreement"] == (0.02, 0.01)
     assert differs["fleet.sync_seconds"] == (10.0, 3.0)

@@ -9,7 +9,8 @@ import pytest
 
 from cloud_worker.config.cloud import Fleet
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.releases.publisher import Publisher, ReleasesServicer
+from cloud_worker.gateway.releases_service import ReleasesServicer
+from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.store import ReleaseRow, Store

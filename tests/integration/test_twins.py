@@ -14,8 +14,9 @@ from rich.console import Console
 from cloud_worker.config.cloud import Fleet
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.releases.initial import publish_first_releases
-from cloud_worker.releases.publisher import Publisher, ReleasesServicer
+from cloud_worker.releases.publisher import Publisher
 from cloud_worker.reports.devices import show_devices
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task

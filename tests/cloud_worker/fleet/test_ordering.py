@@ -81,7 +81,7 @@ class Cluster:
             await self.door.stop(0.1)
 
     def promise(self, task):
-        return Promises([task], self.store, self.publisher).gather()[task.name]
+        return Promises([task], self.store, self.publisher).gather()[task.name].as_json()
 
     def lay(self, **changes):
         Hands(self.store.engine).lay("test", "home", who="me", why="", now=1.0, **changes)

@@ -193,13 +193,13 @@ def test_status_tells_what_serves_what_waits_and_why_nothing_does(world):
     assert "no policy of small is proved" in told()[1]
     world.ask(400)
     pool, line = told()
-    assert (pool["serving"], pool["waiting"]["number"], pool["waiting"]["rows"]) == (None, 1, 100)
+    assert (pool.serving, pool.waiting.number, pool.waiting.rows) == (None, 1, 100)
     assert "policy 1 waits for its certificate: 100 of at most" in line
     world.ask(50, rate=0.05)
     assert "policy 1 rejected, the exploration rate has fallen" in told()[1]
     assert world.ask(3000) is not None
     pool, line = told()
-    assert pool["serving"]["saved"] > 0.4
+    assert pool.serving.saved > 0.4
     assert "small answer " in line
     assert "2 % allowed" in line
     assert describe_pool(replace(TASK, cheaper=Cheaper()), ()) is None
@@ -237,15 +237,15 @@ def test_a_policy_serves_nothing_once_its_certificate_does_not_speak_for_the_tas
     stricter = replace(TASK, **changes)
     assert Serving(served.store).of(stricter) is None  # from the first look of a gateway on
     said = describe_pool(stricter, served.policies.of(stricter))
-    assert said["serving"] is None
-    assert "no policy of" in next(pool_lines(said)) or said["waiting"]
+    assert said.serving is None
+    assert "no policy of" in next(pool_lines(said)) or said.waiting
     assert Serving(served.store).of(TASK) is not None  # and where the wish is taken back it serves again
 
 
 def test_a_looser_promise_keeps_a_policy(served):
     looser = replace(TASK, objective=Objective(0.08, 0.8))
     assert Serving(served.store).of(looser) is not None
-    assert describe_pool(looser, served.policies.of(looser))["serving"] is not None
+    assert describe_pool(looser, served.policies.of(looser)).serving is not None
 
 
 def test_a_policy_that_did_not_note_what_it_was_certified_for_proves_nothing(served):

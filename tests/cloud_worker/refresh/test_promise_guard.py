@@ -26,7 +26,7 @@ def lay(world, **changes):
 
 
 def promise(world):
-    return Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+    return Promises(world.config.tasks, world.store, world.publisher).gather()["home"].as_json()
 
 
 def teach_more(world):
@@ -390,7 +390,7 @@ def test_a_stricter_wish_unmakes_a_certificate(world):
     world.until_certified()
     task = world.config.task("home")
     stricter = replace(task, objective=replace(task.objective, max_disagreement=0.01))
-    told = Promises([stricter], world.store, world.publisher).gather()["home"]
+    told = Promises([stricter], world.store, world.publisher).gather()["home"].as_json()
     assert told["state"] == "unproven"
     assert "2.00%" in told["why"] and "1.00%" in told["why"]
 

@@ -42,7 +42,7 @@ def test_the_first_release_is_proved_and_serves(world):
     assert 200 <= certificate.rows <= 500
     assert state.exploration == world.config.task("home").exploration.floor
     check_golden(world.publisher.path("home", state.champion), manifest)
-    told = Promises(world.config.tasks, world.store, world.publisher).gather()["home"]["classes"]
+    told = Promises(world.config.tasks, world.store, world.publisher).gather()["home"].as_json()["classes"]
     assert {one["label"]: one["kept"] for one in told} == {"lights": 1.0, "music": 1.0, "clock": 1.0, "weather": 0.0}
     assert sum(one["rows"] for one in told) == certificate.rows
 
@@ -314,7 +314,7 @@ def test_a_release_that_may_not_explore_beside_itself_serves_and_ends_its_trial(
     assert (state.champion, state.phase, state.exploration) == (first, "idle", 0.0)
     assert state.phase_note == "it may not explore beside a release that serves: exploration gives no room for it"
     assert len(world.fitted_rows) == 1  # none is fitted in vain
-    promise = Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+    promise = Promises(world.config.tasks, world.store, world.publisher).gather()["home"].as_json()
     assert (promise["state"], promise["why"]) == ("unproven", "it may not explore: exploration.floor is 0")
     assert promise["missing"] is None
 
@@ -323,7 +323,7 @@ def test_a_task_that_may_not_explore_at_all_fits_nothing_and_says_so(world):
     explore(world, cold=0.0)
     world.ask_and_step(600)
     assert (world.fitted_rows, world.state.phase) == ([], "idle")
-    promise = Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+    promise = Promises(world.config.tasks, world.store, world.publisher).gather()["home"].as_json()
     assert (promise["state"], promise["why"]) == ("unproven", "it may not explore: exploration.cold is 0")
     assert promise["missing"] is None
 

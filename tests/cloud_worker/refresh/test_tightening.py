@@ -26,7 +26,7 @@ def mode(world):
 
 
 def told(world):
-    return Promises(world.config.tasks, world.store, world.publisher).gather()["home"]
+    return Promises(world.config.tasks, world.store, world.publisher).gather()["home"].as_json()
 
 
 def test_a_stricter_promise_escalates_everything_until_a_student_is_certified_for_it(world):

@@ -3,7 +3,8 @@ import os
 import grpc
 import pytest
 
-from cloud_worker.releases.publisher import CHUNK_BYTES, Publisher, ReleasesServicer
+from cloud_worker.gateway.releases_service import CHUNK_BYTES, ReleasesServicer
+from cloud_worker.releases.publisher import Publisher
 from router.core.domain.task import Task
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest, read_manifest

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.reports.promise import STATES, Known, describe
+from cloud_worker.reports.promise import Known, describe
 from cloud_worker.reports.promise_metrics import FRESH_SECONDS, PromiseMetrics
 from cloud_worker.reports.promise_text import lines_of
+from cloud_worker.reports.promise_values import Bin, Covered, MissingRows, PromiseState
+from cloud_worker.reports.quota import LimitsTold
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store, TaskState
 from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, Waiting, Watched
@@ -50,7 +52,7 @@ LEAVES_40 = replace(RELEASE, escalation=0.4)  # at a floor of 5 % explored
 
 
 def bends(task=WISHED, manifest=LEAVES_40, **changes):
-    return describe(replace(KNOWN, task=task, manifest=manifest, **changes))["bends"]
+    return describe(replace(KNOWN, task=task, manifest=manifest, **changes)).bends
 
 
 @pytest.mark.parametrize(
@@ -81,14 +83,14 @@ def test_a_wish_that_is_kept_is_not_told_as_exceeded():
 
 def test_what_leaves_now_counts_what_is_explored_now():
     told = describe(replace(KNOWN, manifest=LEAVES_40, state=replace(STATE, exploration=0.24)))
-    assert told["escalation"] == pytest.approx(1 - 0.6 / 0.95 * 0.76)
-    assert describe(replace(KNOWN, manifest=LEAVES_40))["escalation"] == pytest.approx(0.4)
-    assert describe(replace(KNOWN, manifest=None))["escalation"] is None
+    assert told.escalation == pytest.approx(1 - 0.6 / 0.95 * 0.76)
+    assert describe(replace(KNOWN, manifest=LEAVES_40)).escalation == pytest.approx(0.4)
+    assert describe(replace(KNOWN, manifest=None)).escalation is None
 
 
 def test_without_a_floor_no_allowance_is_told_as_used():
     told = describe(replace(KNOWN, task=SHARE_ALONE))
-    assert (told["used"]["loss"], told["used"]["of_allowance"]) == (0.008, None)
+    assert (told.used.loss, told.used.of_allowance) == (0.008, None)
     text = "\n".join(lines_of("home", 3, told))
     assert "8 of 1,000 explored rows differ from the reference's: 0.80%" in text
     assert "no disagreement from big is promised" in text
@@ -116,15 +118,15 @@ def test_without_a_floor_no_allowance_is_told_as_used():
 )
 def test_the_state_of_a_promise_is_no_better_than_what_is_known(known, state, words):
     told = describe(known)
-    assert told["state"] == state
-    assert words in told["why"]
+    assert told.state == state
+    assert words in told.why
 
 
 def test_the_allowance_used_says_its_rows_and_its_interval():
-    used = describe(KNOWN)["used"]
+    used = describe(KNOWN).used
     loss = share_interval(8, 1000)
-    assert (used["rows"], used["losses"], used["of_allowance"]) == (1000, 8, pytest.approx(0.4))
-    assert (used["of_allowance_low"], used["of_allowance_high"]) == (loss.low / 0.02, loss.high / 0.02)
+    assert (used.rows, used.losses, used.of_allowance) == (1000, 8, pytest.approx(0.4))
+    assert (used.of_allowance_low, used.of_allowance_high) == (loss.low / 0.02, loss.high / 0.02)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_the_allowance_used_says_its_rows_and_its_interval():
 )
 def test_rows_that_count_less_than_drawn_ones_are_told_with_their_weight(weight, words):
     told = describe(replace(KNOWN, manifest=replace(RELEASE, certificate=replace(PROOF, weight=weight))))
-    assert told["certificate"]["weight"] == (weight or 412)
+    assert told.certificate.weight == (weight or 412)
     assert words in "\n".join(lines_of("home", 3, told))
 
 
@@ -141,9 +143,9 @@ def test_classes_are_told_with_their_rows_and_the_worst_is_named():
     classes = (ClassFigures("lights", 200, 180, 0), ClassFigures("mu[sic]", 50, 40, 4), ClassFigures("clock", 2, 1, 1))
     told = describe(replace(KNOWN, classes=classes))
     loss = share_interval(4, 50)
-    found = told["classes"][1]
-    assert (found["label"], found["rows"], found["kept"], found["losses"]) == ("mu[sic]", 50, 0.8, 4)
-    assert (found["loss"], found["loss_low"], found["loss_high"]) == (0.08, loss.low, loss.high)
+    found = told.classes[1]
+    assert (found.label, found.rows, found.kept, found.losses) == ("mu[sic]", 50, 0.8, 4)
+    assert (found.loss, found.loss_low, found.loss_high) == (0.08, loss.low, loss.high)
     text = "\n".join(lines_of("home", 3, told))
     assert r"worst of 3 classes: mu\[sic], 4 of 50 drawn rows lost (2.2% to 19.2%), 80% kept" in text
     assert "worst of" not in "\n".join(lines_of("home", 3, describe(KNOWN)))
@@ -151,7 +153,7 @@ def test_classes_are_told_with_their_rows_and_the_worst_is_named():
 
 def test_figures_of_a_release_that_served_before_are_not_told_of_this_one():
     told = describe(replace(KNOWN, state=replace(STATE, champion=5)))
-    assert told["used"] is None
+    assert told.used is None
 
 
 def missing_of(rows, weight, exploration, rate=0.25, expected=421.0):
@@ -161,15 +163,15 @@ def missing_of(rows, weight, exploration, rate=0.25, expected=421.0):
 
 @given(rows=st.integers(0, 2000), share=st.floats(0.05, 1), rate=st.sampled_from([0.05, 0.25, 1.0]))
 def test_missing_rows_are_counted_at_their_weight_and_in_queries_at_the_rate_of_the_trial(rows, share, rate):
-    missing = missing_of(rows, rows * share, rate, rate)["missing"]
-    assert (missing["looked_at"], missing["have"]) == (rows, int(rows * share))
-    assert missing["rows"] == max(missing["expected"] - missing["have"], 0)
-    assert missing["queries"] == math.ceil(missing["rows"] / rate)
+    missing = missing_of(rows, rows * share, rate, rate).missing
+    assert (missing.looked_at, missing.have) == (rows, int(rows * share))
+    assert missing.rows == max(missing.expected - missing.have, 0)
+    assert missing.queries == math.ceil(missing.rows / rate)
 
 
 def test_many_rows_of_little_weight_are_not_told_as_enough():
     told = missing_of(428, 192.4, 0.25)
-    assert (told["missing"]["rows"], told["missing"]["queries"]) == (229, 916)
+    assert (told.missing.rows, told.missing.queries) == (229, 916)
     assert (
         "release 4 waits: 428 rows, 1 lost, worth 192 drawn ones; 229 of about 421 missing, about 916 queries at 25%"
         in "\n".join(lines_of("home", 3, told))
@@ -179,41 +181,35 @@ def test_many_rows_of_little_weight_are_not_told_as_enough():
 @pytest.mark.parametrize(("exploration", "queries"), [(1.0, 916), (0.25, 916), (0.05, None), (0.0, None)])
 def test_rows_count_at_the_rate_of_the_trial_and_not_at_all_below_it(exploration, queries):
     told = missing_of(428, 192.4, exploration)
-    assert told["missing"]["queries"] == queries
+    assert told.missing.queries == queries
     assert ("none counts at" in "\n".join(lines_of("home", 3, told))) is (queries is None)
 
 
 def test_without_a_challenger_the_next_fit_is_what_is_missing():
-    missing = describe(KNOWN)["missing"]
-    assert (missing["for"], missing["rows"], missing["queries"]) == ("fit", 180, None)
+    missing = describe(KNOWN).missing
+    assert missing == MissingRows(None, 800, 980, 180, None)
 
 
 def test_what_is_spent_of_the_limits_stands_beside_them():
-    assert describe(KNOWN)["limits"] is None
+    assert describe(KNOWN).limits is None
     today = 20_000 * 86_400.0
     limited = replace(TASK, budget=Limits(30, 20_000, 25.0))
     told = describe(replace(KNOWN, task=limited, spent=Spent(day=20_000, queries=12_030, usd=3.1), now=today + 5))
-    assert told["limits"] == {
-        "queries_per_minute": 30,
-        "queries_per_day": 20_000,
-        "usd_per_day": 25.0,
-        "queries": 12_030,
-        "usd": 3.1,
-    }
+    assert told.limits == LimitsTold(30, 20_000, 25.0, 12_030, 3.1)
     text = "\n".join(lines_of("home", 3, told))
     assert "limits: 12,030 of 20,000 queries and $3.10 of $25.00 today; 30 queries a minute each" in text
     tomorrow = describe(replace(KNOWN, task=limited, spent=Spent(day=20_000, queries=12_030), now=today + 86_400.0))
-    assert tomorrow["limits"]["queries"] == 0
+    assert tomorrow.limits.queries == 0
     of_devices = describe(replace(KNOWN, task=replace(TASK, budget=Limits(30))))
     assert "limits: 30 queries a minute each" in "\n".join(lines_of("home", 3, of_devices))
 
 
 def test_the_delays_of_1_5_2_and_3_times_the_promise_stand_beside_it_in_queries():
     told = describe(replace(KNOWN, figures=None))
-    found = {delay["ratio"]: (delay["rows"], delay["least_rows"]) for delay in told["delays"]}
+    found = {delay.ratio: (delay.rows, delay.least_rows) for delay in told.delays}
     assert {ratio: least for ratio, (_, least) in found.items()} == {1.5: 1353, 2.0: 378, 3.0: 113}
     assert all(least <= rows < 2 * least for rows, least in found.values())
-    assert all(delay["queries"] == pytest.approx(delay["rows"] / 0.05, rel=0.01) for delay in told["delays"])
+    assert all(delay.queries == pytest.approx(delay.rows / 0.05, rel=0.01) for delay in told.delays)
     text = "\n".join(lines_of("home", 3, told))
     assert "a break is found after about: 1.5x 2,1" in text
     assert "2x 618 rows (12,354 queries)" in text
@@ -222,28 +218,28 @@ def test_the_delays_of_1_5_2_and_3_times_the_promise_stand_beside_it_in_queries(
 
 
 def test_covered_answers_are_pooled_over_the_devices():
-    assert describe(FULL)["covered"] == {"answered": 200, "covered": 190, "degraded": 7, "share": 0.95}
-    assert describe(KNOWN)["covered"]["share"] is None
+    assert describe(FULL).covered == Covered(200, 190, 7, 0.95)
+    assert describe(KNOWN).covered.share is None
 
 
 def test_nothing_explored_finds_no_break():
-    delays = describe(replace(KNOWN, state=replace(STATE, exploration=0.0)))["delays"]
-    assert [delay["queries"] for delay in delays] == [None, None, None]
-    assert all(delay["rows"] > 0 for delay in delays)
+    delays = describe(replace(KNOWN, state=replace(STATE, exploration=0.0))).delays
+    assert [delay.queries for delay in delays] == [None, None, None]
+    assert all(delay.rows > 0 for delay in delays)
 
 
 def test_what_is_saved_leaves_out_what_would_be_explored_all_the_same():
-    seen = describe(FULL)["observed"]
-    assert seen["saved_usd"] == pytest.approx(0.95 * 8.0)
-    assert (seen["kept"]["share"], seen["disagreement"]["share"]) == (0.8, 0.01)
-    assert describe(replace(FULL, hand=Hand()))["observed"] is None
+    seen = describe(FULL).observed
+    assert seen.saved_usd == pytest.approx(0.95 * 8.0)
+    assert (seen.kept.share, seen.disagreement.share) == (0.8, 0.01)
+    assert describe(replace(FULL, hand=Hand())).observed is None
 
 
 def test_a_release_tells_how_far_its_score_can_be_believed():
     calibration = replace(RELEASE.calibration, error=0.09)  # of scores that were fitted without the row
-    told = describe(replace(KNOWN, manifest=replace(RELEASE, calibration=calibration)))["calibration"]
-    assert told["error"] == 0.09
-    assert told["bins"][0] == {"share": 0.5, "said": 0.6, "was": 0.5}
+    told = describe(replace(KNOWN, manifest=replace(RELEASE, calibration=calibration))).calibration
+    assert told.error == 0.09
+    assert told.bins[0] == Bin(0.5, 0.6, 0.5)
 
 
 def test_people_read_every_figure_with_its_rows_on_one_screen():
@@ -275,8 +271,8 @@ def test_people_read_every_figure_with_its_rows_on_one_screen():
 def test_any_figures_can_be_told_and_shown(losses, more, taught, rate, watch):
     figures = replace(SEEN, taught=taught, watched=Watched(3, losses + more, losses))
     told = describe(replace(KNOWN, figures=figures, state=replace(STATE, exploration=rate, watch=watch)))
-    assert told["state"] in STATES
-    assert told["used"]["of_allowance_low"] <= told["used"]["of_allowance_high"]
+    assert told.state in PromiseState
+    assert told.used.of_allowance_low <= told.used.of_allowance_high
     assert lines_of("home", 3, told)
 
 
@@ -331,7 +327,7 @@ def test_promises_are_gauges_and_one_gathering_serves_them_all():
     assert found["headrace.inputs.warnings",] == 1
     assert found["headrace.inputs.distance", "distance"] == 0.4
     assert {name[1]: value for name, value in found.items() if name[0] == "headrace.promise.state"} == {
-        state: float(state == "escalating") for state in STATES
+        state: float(state == "escalating") for state in PromiseState
     }
     assert read.asked == 1
     now[0] = FRESH_SECONDS

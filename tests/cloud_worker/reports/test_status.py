@@ -1,6 +1,7 @@
 """What ``status`` prints of words that come from outside."""
 
 import os
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -53,7 +54,7 @@ def test_what_is_said_of_a_promise_is_printed_as_it_is_and_in_our_colours(path):
     report = gather_report(read_config(path))
     (task,) = report["tasks"]
     task |= {"task": "[/c]", "judged_by": "[/d]"}
-    task["promise"] |= {"why": "[/e]", "judged_by": "[/f]", "reference": "[/g]"}
+    task["promise"] = replace(task["promise"], why="[/e]", judged_by="[/f]", reference="[/g]")
     console = Console(file=StringIO(), width=200, markup=False)
     show_report(console, report)
     said = console.file.getvalue()

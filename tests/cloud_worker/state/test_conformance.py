@@ -14,7 +14,6 @@ from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.turned_away import TurnedAway, What
-from cloud_worker.log.feedback import Feedbacks, Given
 from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.policy_store import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
 from cloud_worker.pool.word_features import FEATURES, WordHead
@@ -22,6 +21,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.state.attempts import Left, come_back, leave, was_left
 from cloud_worker.state.blind_spans import Blindness
+from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold, Label
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.repeated_rows import Repeats

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.gateway.cascade_service import CascadeServicer
+from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.log.feedback import Feedbacks, FeedbackTaker, Given
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
 from cloud_worker.reports.feedback import feedback_of, warnings_of
+from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.store import Store
 from cloud_worker.training.reviewed_data import taught_of
