@@ -18,6 +18,7 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.spool import pending_in
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.states import Phase
 from cloud_worker.state.store import Device, Store, TaskState
 from cloud_worker.state.task_figures import Board, Figures
 from demo.setting import TASK
@@ -26,7 +27,7 @@ from router.core.release.orders import TaskReport
 
 SETTLE_SECONDS = 1800.0
 POLL_SECONDS = 0.03
-QUIET_PHASES = ("idle", "waiting")
+QUIET_PHASES = (Phase.IDLE, Phase.WAITING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cloud_worker.state.states import Phase
 from cloud_worker.state.store import TaskState
 from cloud_worker.state.task_figures import Figures, Waiting
 from demo.measure import WINDOW
-from router.core.certification.live_watch import ALARMED
+from router.core.release.orders import Watch
 from router.core.statistics.intervals import share_interval
 
 ONE_SIDED = 0.90  # a two-sided interval at 90 % has a lower end that holds at 95 %
@@ -46,11 +47,11 @@ class Newcomers:
 
 def next_release(state: TaskState, figures: Figures | None) -> str:
     """What the next release waits for, or what came of the last; empty where there is nothing to say."""
-    if state.watch == ALARMED:
+    if state.watch == Watch.ALARMED:
         return f"release {state.champion} broke its promise on the queries that are explored: everything escalates"
-    if state.phase == "waiting" and figures is not None and figures.waiting is not None:
+    if state.phase == Phase.WAITING and figures is not None and figures.waiting is not None:
         return _proof(figures.waiting, state.champion)
-    if state.phase != "idle" or figures is None or figures.taught >= figures.needed:
+    if state.phase != Phase.IDLE or figures is None or figures.taught >= figures.needed:
         return state.phase_note
     rows = f"the next student is trained at {figures.needed:,} rows that teach, {figures.taught:,} are there"
     return f"{state.phase_note}; {rows}" if state.phase_note else rows

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cloud_worker.state.states import Phase
 from demo.standing import Observer, Standing
 from demo.story import Newcomers, newcomers, next_release
 from demo.stream import Asked, is_local
@@ -23,12 +24,12 @@ PLAIN_SECONDS = 10.0
 RECENT = 500
 
 _PHASES = {
-    "idle": "waits for more rows",
-    "fitting": "trains a student",
-    "exporting": "writes the device's format",
-    "judging": "looks for a threshold",
-    "waiting": "collects proof",
-    "publishing": "publishes",
+    Phase.IDLE: "waits for more rows",
+    Phase.FITTING: "trains a student",
+    Phase.EXPORTING: "writes the device's format",
+    Phase.JUDGING: "looks for a threshold",
+    Phase.WAITING: "collects proof",
+    Phase.PUBLISHING: "publishes",
 }
 
 

@@ -1,10 +1,20 @@
-"""What the fleet's door counts: who reports, and what of it is not taken."""
+"""What the fleet's door counts, and its devices by their state (``headrace.devices``), read when somebody looks."""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from sqlalchemy.exc import SQLAlchemyError
+
+from cloud_worker.fleet.presence import LOST, SILENT, Presence
+from cloud_worker.state.tallies import Tallies
+from router.core.errors import HeadraceError
+
+log = logging.getLogger(__name__)
 
 UNDECLARED_TASKS = "headrace.fleet.undeclared_tasks"
 REFUSED_DEVICES = "headrace.fleet.refused_devices"
@@ -27,6 +37,27 @@ class FleetMetrics:
     def refused(self) -> None:
         """Count a report of whoever may not join."""
         self._refused.add(1)
+
+
+class PresenceMetrics:
+    """The devices of one fleet as a gauge."""
+
+    def __init__(
+        self, meter: Meter, tallies: Tallies, presence: Presence, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Make the gauge; ``clock`` tells Unix time in seconds."""
+        self._tallies, self._presence, self._clock = tallies, presence, clock
+        meter.create_observable_gauge("headrace.devices", [self._read])
+
+    def _read(self, _: CallbackOptions) -> list[Observation]:
+        steps = (self._presence.silent_after, self._presence.lost_after)
+        try:
+            here, silent, lost = self._tallies.states(steps, self._clock())
+        except (HeadraceError, SQLAlchemyError) as error:
+            log.warning("the devices can't be counted: %s", error)
+            return []
+        counts = Counter(here) + Counter({SILENT: sum(silent.values()), LOST: sum(lost.values())})
+        return [Observation(count, {"state": state}) for state, count in sorted(counts.items())]
 
 
 def _reading(read: Callable[[], int]) -> Callable[[CallbackOptions], list[Observation]]:

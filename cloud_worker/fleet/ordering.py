@@ -20,9 +20,8 @@ from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand, Hands
 from cloud_worker.state.store import Store, TaskState
-from router.core.certification.live_watch import ALARMED
 from router.core.domain.task import Mode, Task
-from router.core.release.orders import Order
+from router.core.release.orders import Order, Watch
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class OrderBook:
     def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
         """What a device is told of those of its tasks that are configured no more."""
         gone = sorted(name for name in reported if not self.knows(name))
-        return tuple(Order(name, 0, "", 0.0, Mode.ESCALATE_ALL, "unproven") for name in gone)
+        return tuple(Order(name, 0, "", 0.0, Mode.ESCALATE_ALL, Watch.UNPROVEN) for name in gone)
 
     def knows(self, task: str) -> bool:
         """Whether a task is configured."""
@@ -80,14 +79,14 @@ class OrderBook:
 
     def _order(self, state: TaskState, hand: Hand) -> Order:
         task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, hand)
-        alarmed = state.watch == ALARMED
+        alarmed = state.watch == Watch.ALARMED
         return Order(
             task=state.name,
             release=state.champion,
             manifest_sha256=state.manifest_sha256,
             exploration=max(state.exploration, task.exploration.floor if task is not None else 0.0),
             mode=Mode.ESCALATE_ALL if (alarmed or why) and state.mode is Mode.SERVE else state.mode,
-            watch="unproven" if why and not alarmed else state.watch,
+            watch=Watch.UNPROVEN if why and not alarmed else state.watch,
         )
 
     def _why_nothing_is_kept(self, state: TaskState, hand: Hand) -> str:

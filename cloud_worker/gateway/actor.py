@@ -23,9 +23,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.fleet.metrics import FleetMetrics
+from cloud_worker.fleet.metrics import FleetMetrics, PresenceMetrics
 from cloud_worker.fleet.presence import Presence
-from cloud_worker.fleet.presence_metrics import PresenceMetrics
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.cascade_service import CascadeParts, CascadeServicer

@@ -14,10 +14,10 @@ import math
 
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import TaskState
-from router.core.certification.live_watch import ALARMED
 from router.core.certification.trial import BETTER
 from router.core.domain.task import Mode, Task
 from router.core.release.manifest import Manifest
+from router.core.release.orders import Watch
 
 
 def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | None:
@@ -30,7 +30,7 @@ def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | 
     """
     if manifest is None or manifest.task.local_only:
         return None
-    if manifest.student is None or state.watch == ALARMED or hand.mode is not Mode.SERVE:
+    if manifest.student is None or state.watch == Watch.ALARMED or hand.mode is not Mode.SERVE:
         return 1.0
     at_rest = manifest.task.exploration.floor
     if manifest.escalation is None or at_rest >= 1.0:
@@ -63,7 +63,7 @@ def _chance(most: float, manifest: Manifest) -> float:
 def _why(task: Task, state: TaskState, hand: Hand, manifest: Manifest) -> str:
     if manifest.student is None:
         return "no student is proven yet" if not manifest.number else "a release without a student serves"
-    if state.watch == ALARMED:
+    if state.watch == Watch.ALARMED:
         return "the release that serves broke its promise"
     if hand.mode is not Mode.SERVE:
         return f"operator override: {hand.mode.value}"

@@ -26,8 +26,8 @@ from sqlalchemy import (
     Text,
 )
 
-from cloud_worker.state.column_types import Named, Several
 from cloud_worker.state.states import Phase, ReleaseState, Review
+from cloud_worker.state.stored_values import Named, Several
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import Fleet, read_config
+from cloud_worker.fleet.metrics import PresenceMetrics
 from cloud_worker.fleet.presence import Presence
-from cloud_worker.fleet.presence_metrics import PresenceMetrics
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.reports.devices import MOST_LINES
 from cloud_worker.reports.status import gather_report, show_report

@@ -6,8 +6,8 @@ from cloud_worker.state.store import TaskState
 from cloud_worker.state.task_figures import Figures, Waiting
 from demo.measure import WINDOW, Row, figures
 from demo.story import Newcomers, newcomers, next_release, told
-from router.core.certification.live_watch import ALARMED
 from router.core.domain.task import Mode
+from router.core.release.orders import Watch
 
 WAITING = Waiting(release=3, rows=230, losses=2, expected_rows=369.2, rate=0.4, patience=1025, weight=210.4)
 
@@ -58,7 +58,7 @@ def test_where_nothing_is_to_be_trained_no_rows_are_promised():
 
 
 def test_a_broken_promise_goes_before_everything_else():
-    said = next_release(state(phase="waiting", champion=2, watch=ALARMED), seen(waiting=WAITING))
+    said = next_release(state(phase="waiting", champion=2, watch=Watch.ALARMED), seen(waiting=WAITING))
     assert "release 2 broke its promise" in said
     assert "everything escalates" in said
 

@@ -23,9 +23,7 @@ from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, had_to_be_asked, may_certify
 from router.core.domain.task import Task
 from router.core.learning.training_rows import would_stay
-from router.core.release.orders import Watch
 
-ALARMED = Watch.ALARMED
 MOST_SINCE = 1000  # latest rows that a former release is looked at on
 MOST_FORMER = 3  # former releases that are tried
 
