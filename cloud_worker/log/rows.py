@@ -61,6 +61,16 @@ def why_unfit(record: Record) -> str:
     for name in _INTEGERS:
         if not -_INT64 <= getattr(record, name) < _INT64:
             return f"{name} is {getattr(record, name)}, beyond 64 bits"
+    for name in _TEXTS:
+        try:
+            (getattr(record, name) or "").encode()
+        except UnicodeEncodeError:
+            return f"{name} is no text of Unicode"
+    return _why_senseless(record)
+
+
+def _why_senseless(record: Record) -> str:
+    """Why a record says nothing that can be reckoned with; empty where it does."""
     for name in _FLOATS:
         value = getattr(record, name)
         if value is not None and not math.isfinite(value) and not name.endswith("log_probability"):
@@ -70,11 +80,6 @@ def why_unfit(record: Record) -> str:
             return f"{name} is {getattr(record, name)}, which is no time"
     if not 0 < record.propensity <= 1:
         return f"propensity is {record.propensity}, and not in (0, 1]"
-    for name in _TEXTS:
-        try:
-            (getattr(record, name) or "").encode()
-        except UnicodeEncodeError:
-            return f"{name} is no text of Unicode"
     return ""
 
 
@@ -113,7 +118,7 @@ def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
     for place, row in enumerate(table.select(known).to_pylist()):
         try:
             record = _record(row)
-            why = why_unfit(record)
+            why = _why_senseless(record)  # what the table holds fits its columns
         except (ValueError, TypeError, KeyError) as error:  # of a newer version
             odd = str(error)
         else:

@@ -13,7 +13,6 @@ Rules:
 from __future__ import annotations
 
 import logging
-import math
 import time
 from functools import partial
 from typing import Any
@@ -21,8 +20,10 @@ from typing import Any
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.refresh.beside_rows import BesideRows
 from cloud_worker.refresh.blindness import LOOK_SECONDS
 from cloud_worker.refresh.failure_reason import reason_of
+from cloud_worker.refresh.figure_posts import FigurePosts
 from cloud_worker.refresh.fit_and_stage import FitAndStage, RunFit
 from cloud_worker.refresh.promise_guard import PromiseGuard
 from cloud_worker.refresh.prove_and_promote import ProveAndPromote
@@ -31,19 +32,10 @@ from cloud_worker.refresh.take_up import FAILED, UNFINISHED, begin_anew, take_up
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
-from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hand, Hands
-from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.states import Phase
-from cloud_worker.state.task_figures import Board, Figures, Waiting, Watched
-from router.core.domain.task import Task
-from router.core.policy.deferral import Policy
 from router.core.refresh import actions
-from router.core.refresh.fit_due import rows_needed
-from router.core.refresh.loop_state import StepInputs
 from router.core.refresh.step import carry_out, step
-from router.core.release.manifest import Manifest
-from router.core.statistics.threshold_planning import NEVER
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +59,8 @@ class RefreshLoop:
         self._log = DistillationLog(config.log_folder)
         publisher, engine = Publisher(config.releases_folder, config.server_urls), self._store.engine
         self._publisher = publisher
-        self._hands, self._lives, self._repeats = Hands(engine), Lives(engine), Repeats(engine)
-        self._lineages, self._board = Lineages(engine), Board(engine)
+        self._hands, self._lives = Hands(engine), Lives(engine)
+        self._beside_rows, self._figures = BesideRows(engine), FigurePosts(engine)
         self._fit = FitAndStage(config, self._store, publisher, fit)
         self._prove = ProveAndPromote(self._store, publisher)
         self.contexts = {
@@ -108,10 +100,10 @@ class RefreshLoop:
         try:
             context.second.look(loop.rows.drawn)
             context.blindness.look(now)
-            carry_out(step(loop, self._inputs(context, now)), partial(self.do, context))
+            carry_out(step(loop, self._beside_rows.inputs(context, now)), partial(self.do, context))
             context.student = None if loop.trial is None else context.student
             context.policies.look(loop.releases.exploration, held=loop.is_held)
-            self._tell(context)
+            self._figures.post(context)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
             self._store.reject_unfinished(name, UNFINISHED)
@@ -124,88 +116,17 @@ class RefreshLoop:
         if twins != context.log.twins:
             context.hear_of_twins(twins, self._store.spent(context.task.name))
 
-    def _inputs(self, context: TaskContext, now: float) -> StepInputs:
-        """What there is beside the rows."""
-        task, hand = context.task, context.hand
-        return StepInputs(
-            now=now,
-            releases=context.snapshot.read(),
-            pinned=hand.pinned,
-            forced=hand.forced,
-            is_held=bool(hand.holds),
-            is_blind=context.blindness.last_hour.is_blind,
-            judged_by=self._lineages.judge(task.name, task.version),
-            blind=context.blindness.spans,
-            repeats=self._repeats.of(task.name),
-            twins=context.log.twins,
-            is_overtaken=context.snapshot.is_overtaken,
-        )
-
     def do(self, context: TaskContext, action: actions.Action) -> Any:
         """Do what the loop decided for a task, and answer what it needs to know."""
         match action:
             case actions.AskReferenceAgain() | actions.BeginFit() | actions.Fit() | actions.Stage():
                 return self._fit.do(context, action)
-            case (
-                actions.ReadAgain()
-                | actions.Predict()
-                | actions.Spend()
-                | actions.Report()
-                | actions.Promote()
-                | actions.Reject()
-                | actions.Explore()
-                | actions.Say()
-            ):
-                return self._prove.do(context, action)
+            case actions.Find() | actions.Alarm() | actions.EscalateAll() | actions.StandAgain():
+                return self._guard_of(context).do(action)
+            case actions.NoteOvertaken() | actions.ServeUnproven() | actions.ServeAgain():
+                return self._guard_of(context).do(action)
             case _:
-                return PromiseGuard(context.task, self._store, self._publisher, context.snapshot).do(action)
+                return self._prove.do(context, action)
 
-    def _tell(self, context: TaskContext) -> None:
-        """What ``status`` and the metrics are to say."""
-        loop, hour = context.loop, context.blindness.last_hour
-        told = Figures(
-            at=time.time(),
-            taught=loop.rows.taught,
-            needed=rows_needed(loop),
-            hour_rows=hour.came,
-            hour_planned=hour.planned,
-            blind=hour.is_blind,
-            watched=_watched(context),
-            waiting=_waiting(context),
-        )
-        serving = loop.releases.serving
-        champion = _nothing(context.task, loop.releases.champion) if serving is None else serving.manifest
-        told = context.figures.complete(told, context.hand, champion)
-        self._board.post(context.task.name, context.task.version, told)
-
-
-def _watched(context: TaskContext) -> Watched | None:
-    """What the watch saw of the release that serves."""
-    lookout, serving = context.loop.lookout, context.loop.releases.serving
-    if lookout is None or serving is None or not serving.has_student:
-        return None
-    seen = lookout.watch.freeze()
-    evidence = max(0.0, lookout.watch.log_evidence / -math.log(seen.alpha))
-    return Watched(lookout.release, seen.rows, seen.losses, evidence)
-
-
-def _waiting(context: TaskContext) -> Waiting | None:
-    """How far the challenger is."""
-    trial = context.loop.trial
-    if trial is None:
-        return None
-    after = trial.outlook(context.loop.situation(trial))
-    return Waiting(
-        release=trial.number,
-        rows=trial.rows,
-        losses=trial.losses(after.threshold),
-        expected_rows=after.expected_rows,
-        rate=trial.rate,
-        patience=int(trial.patience),
-        weight=trial.weight,
-    )
-
-
-def _nothing(task: Task, number: int) -> Manifest:
-    """In the place of a manifest that is lost: nothing is kept."""
-    return Manifest(task, number, 0.0, Policy(NEVER))
+    def _guard_of(self, context: TaskContext) -> PromiseGuard:
+        return PromiseGuard(context.task, self._store, self._publisher, context.snapshot)

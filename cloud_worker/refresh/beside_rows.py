@@ -1,0 +1,36 @@
+"""What the loop is told beside the rows: of releases, of the operator override, of devices."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from cloud_worker.refresh.task_context import TaskContext
+from cloud_worker.state.lineages import Lineages
+from cloud_worker.state.repeated_rows import Repeats
+from router.core.refresh.loop_state import StepInputs
+
+
+class BesideRows:
+    """Of one fleet, in one snapshot a step."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Read from the store behind ``engine``."""
+        self._lineages = Lineages(engine)
+        self._repeats = Repeats(engine)
+
+    def inputs(self, context: TaskContext, now: float) -> StepInputs:
+        """What there is at Unix time ``now`` in seconds."""
+        task, hand = context.task, context.hand
+        return StepInputs(
+            now=now,
+            releases=context.snapshot.read(),
+            pinned=hand.pinned,
+            forced=hand.forced,
+            is_held=bool(hand.holds),
+            is_blind=context.blindness.last_hour.is_blind,
+            judged_by=self._lineages.judge(task.name, task.version),
+            blind=context.blindness.spans,
+            repeats=self._repeats.of(task.name),
+            twins=context.log.twins,
+            is_overtaken=context.snapshot.is_overtaken,
+        )

@@ -1,0 +1,74 @@
+"""What ``status`` and the metrics are to say of a task, put down after each step."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from sqlalchemy import Engine
+
+from cloud_worker.refresh.task_context import TaskContext
+from cloud_worker.state.task_figures import Board, Figures, Waiting, Watched
+from router.core.domain.task import Task
+from router.core.policy.deferral import Policy
+from router.core.refresh.fit_due import rows_needed
+from router.core.release.manifest import Manifest
+from router.core.statistics.threshold_planning import NEVER
+
+
+class FigurePosts:
+    """Of one fleet."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Put them into the store behind ``engine``."""
+        self._board = Board(engine)
+
+    def post(self, context: TaskContext) -> None:
+        """Say where a task stands after a step."""
+        loop, hour = context.loop, context.blindness.last_hour
+        told = Figures(
+            at=time.time(),
+            taught=loop.rows.taught,
+            needed=rows_needed(loop),
+            hour_rows=hour.came,
+            hour_planned=hour.planned,
+            blind=hour.is_blind,
+            watched=_watched(context),
+            waiting=_waiting(context),
+        )
+        serving = loop.releases.serving
+        champion = _nothing(context.task, loop.releases.champion) if serving is None else serving.manifest
+        told = context.figures.complete(told, context.hand, champion)
+        self._board.post(context.task.name, context.task.version, told)
+
+
+def _watched(context: TaskContext) -> Watched | None:
+    """What the watch saw of the release that serves."""
+    lookout, serving = context.loop.lookout, context.loop.releases.serving
+    if lookout is None or serving is None or not serving.has_student:
+        return None
+    seen = lookout.watch.freeze()
+    evidence = max(0.0, lookout.watch.log_evidence / -math.log(seen.alpha))
+    return Watched(lookout.release, seen.rows, seen.losses, evidence)
+
+
+def _waiting(context: TaskContext) -> Waiting | None:
+    """How far the challenger is."""
+    trial = context.loop.trial
+    if trial is None:
+        return None
+    after = trial.outlook(context.loop.situation(trial))
+    return Waiting(
+        release=trial.number,
+        rows=trial.rows,
+        losses=trial.losses(after.threshold),
+        expected_rows=after.expected_rows,
+        rate=trial.rate,
+        patience=int(trial.patience),
+        weight=trial.weight,
+    )
+
+
+def _nothing(task: Task, number: int) -> Manifest:
+    """In the place of a manifest that is lost: nothing is kept."""
+    return Manifest(task, number, 0.0, Policy(NEVER))
