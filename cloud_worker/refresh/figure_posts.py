@@ -49,7 +49,9 @@ def _watched(context: TaskContext) -> Watched | None:
         return None
     seen = lookout.watch.freeze()
     evidence = max(0.0, lookout.watch.log_evidence / -math.log(seen.alpha))
-    return Watched(lookout.release, seen.rows, seen.losses, evidence)
+    doubt = lookout.suspicion if context.loop.is_suspected else None
+    since, left = (doubt.since, doubt.rows_left) if doubt is not None else (0.0, 0)
+    return Watched(lookout.release, seen.rows, seen.losses, evidence, since, left)
 
 
 def _waiting(context: TaskContext) -> Waiting | None:

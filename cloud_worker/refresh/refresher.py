@@ -102,7 +102,8 @@ class RefreshLoop:
             context.blindness.look(now)
             carry_out(step(loop, self._beside_rows.inputs(context, now)), partial(self.do, context))
             context.student = None if loop.trial is None else context.student
-            context.policies.look(loop.releases.exploration, held=loop.is_held)
+            rate = loop.rate_at_ease(bool(context.hand.holds)) if loop.is_suspected else loop.releases.exploration
+            context.policies.look(rate, held=loop.is_held)
             self._figures.post(context)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
@@ -125,6 +126,11 @@ class RefreshLoop:
                 return self._guard_of(context).do(action)
             case actions.NoteOvertaken() | actions.ServeUnproven() | actions.ServeAgain():
                 return self._guard_of(context).do(action)
+            case actions.SuspectChange(number, is_suspected):
+                doubt = "seems to lose more than it may: everything is explored for a while"
+                said = doubt if is_suspected else "is suspected no more"
+                log.warning("task %s: release %d %s", context.task.name, number, said)
+                return None
             case _:
                 return self._prove.do(context, action)
 

@@ -39,7 +39,9 @@ def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | 
     return 1.0 - kept * (1.0 - state.exploration)
 
 
-def why_exceeded(task: Task, state: TaskState, hand: Hand, manifest: Manifest | None) -> str:
+def why_exceeded(
+    task: Task, state: TaskState, hand: Hand, manifest: Manifest | None, *, is_suspected: bool = False
+) -> str:
     """Why more leaves than is wished, with both shares; empty where it does not.
 
     Args:
@@ -47,11 +49,12 @@ def why_exceeded(task: Task, state: TaskState, hand: Hand, manifest: Manifest | 
         state: Where it stands.
         hand: The operator's.
         manifest: Of the release that serves, ``None`` if it can't be read.
+        is_suspected: It seems to lose more than it may.
     """
     most, now = task.objective.max_escalation, leaving(state, hand, manifest)
     if most is None or now is None or manifest is None or now <= most + _chance(most, manifest):
         return ""
-    return f"{now:.1%} should leave, and {most:.1%} are wished: {_why(task, state, hand, manifest)}"
+    return f"{now:.1%} should leave, and {most:.1%} are wished: {_why(task, state, hand, manifest, is_suspected)}"
 
 
 def _chance(most: float, manifest: Manifest) -> float:
@@ -60,13 +63,15 @@ def _chance(most: float, manifest: Manifest) -> float:
     return BETTER * math.sqrt(most * (1.0 - most) / rows) if rows else 0.0
 
 
-def _why(task: Task, state: TaskState, hand: Hand, manifest: Manifest) -> str:
+def _why(task: Task, state: TaskState, hand: Hand, manifest: Manifest, is_suspected: bool) -> str:
     if manifest.student is None:
         return "no student is proven yet" if not manifest.number else "a release without a student serves"
     if state.watch == Watch.ALARMED:
         return "the release that serves broke its promise"
     if hand.mode is not Mode.SERVE:
         return f"operator override: {hand.mode.value}"
+    if is_suspected:
+        return "everything is explored, since the watch suspects a change"
     if state.exploration > manifest.task.exploration.floor:
         return f"{state.exploration:.0%} are explored while a challenger waits"
     return "the floor wins" if task.objective.has_floor else "the traffic has changed since the threshold was chosen"

@@ -31,6 +31,7 @@ from cloud_worker.reports.promise_values import (
     Promise,
     PromiseState,
     Proof,
+    Suspected,
     Used,
     WouldStay,
 )
@@ -97,7 +98,7 @@ def describe(known: Known) -> Promise:
         max_disagreement=objective.max_disagreement,
         max_escalation=objective.max_escalation,
         escalation=leaving(known.state, known.hand, manifest),
-        bends=why_exceeded(known.task, known.state, known.hand, manifest),
+        bends=why_exceeded(known.task, known.state, known.hand, manifest, is_suspected=_is_suspected(figures)),
         assurance=objective.assurance,
         reference=known.task.reference,
         judged_by=known.judged_by or known.task.judge.value,
@@ -119,6 +120,10 @@ def describe(known: Known) -> Promise:
         observed=_would_stay(figures.observed, known.task) if known.hand.mode is Mode.OBSERVE else None,
         hand=Ordered(known.hand.mode, known.hand.frozen, known.hand.pinned, known.hand.forced),
     )
+
+
+def _is_suspected(figures: Figures) -> bool:
+    return figures.watched is not None and figures.watched.suspected_rows > 0
 
 
 def _of_champion(figures: Figures, champion: int) -> Figures:
@@ -195,6 +200,7 @@ def _used(watched: Watched | None, promise: float) -> Used | None:
         of_allowance_low=loss.low / promise if has_floor else None,
         of_allowance_high=loss.high / promise if has_floor else None,
         evidence_of_break=watched.evidence,
+        suspected=Suspected(watched.suspected_since, watched.suspected_rows) if watched.suspected_rows else None,
     )
 
 

@@ -3,6 +3,7 @@
     headrace.promise.used          share of the allowance that the live loss is
     headrace.promise.rows          explored rows that it is measured on
     headrace.promise.state         1 for the state in force, of PromiseState, else 0
+    headrace.promise.suspected     1 while everything is explored since the watch suspects a change, else 0
     headrace.promise.missing_rows  that the waiting challenger's certificate should still take
     headrace.promise.covered_share covered answers of all, since the devices' start
     headrace.exploration           rate in force
@@ -86,6 +87,11 @@ def _state(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
         yield float(promise.state == state), {"state": state}
 
 
+def _suspected(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    if promise.used:
+        yield float(promise.used.suspected is not None), {}
+
+
 def _missing(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
     missing = promise.missing
     if missing and isinstance(missing, MissingProof) and missing.rows is not None:
@@ -115,6 +121,7 @@ _GAUGES: dict[str, _Read] = {
     "headrace.promise.used": _used,
     "headrace.promise.rows": _rows,
     "headrace.promise.state": _state,
+    "headrace.promise.suspected": _suspected,
     "headrace.promise.missing_rows": _missing,
     "headrace.promise.covered_share": _covered,
     "headrace.exploration": _exploration,

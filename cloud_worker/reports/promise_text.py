@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from rich.markup import escape
@@ -96,6 +97,12 @@ def _used(promise: Promise) -> Iterator[str]:
         )
     elif used:
         yield "allowance used: no explored row of this release yet"
+    if used and used.suspected:
+        since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(used.suspected.since))
+        yield (
+            f"[bold yellow]a change is suspected[/] since {since}: everything is explored until "
+            f"{used.suspected.rows_left:,} rows more look well, or the watch alarms"
+        )
     if hour.blind:
         yield f"[bold yellow]blind[/]: {hour.rows:,} explored rows in an hour, {hour.planned:,.0f} planned"
 

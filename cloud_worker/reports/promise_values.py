@@ -54,6 +54,14 @@ class ClassLoss:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspected:
+    """Since which Unix time in seconds everything is explored, and how many rows without suspicion end that."""
+
+    since: float
+    rows_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Used:
     """The loss of the release that serves, and the share of the allowance that it is, where there is one."""
 
@@ -67,6 +75,7 @@ class Used:
     of_allowance_low: float | None
     of_allowance_high: float | None
     evidence_of_break: float
+    suspected: Suspected | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,16 @@ class Watched:
         rows: Explored ones looked at.
         losses: Of them, those that it lost, or would have lost while the operator had everything escalated.
         evidence: That the promise is broken: the bet's logarithm as a share of that of an alarm, at least 0.
+        suspected_since: Unix time in seconds since when everything is explored, 0 while nothing is suspected.
+        suspected_rows: How many rows without suspicion end that; 0 while nothing is suspected.
     """
 
     release: int
     rows: int = 0
     losses: int = 0
     evidence: float = 0.0
+    suspected_since: float = 0.0
+    suspected_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,10 @@ class ReplayedReleases:
             case actions.Alarm(number):
                 self._life.alarms += 1
                 words = f"release {number} breaks its promise: everything escalates"
+            case actions.SuspectChange(number, is_suspected):
+                doubt = "seems to lose more than it may" if is_suspected else "is suspected no more"
+                words = f"release {number} {doubt}: " + ("everything is" if is_suspected else "as much as before is")
+                words += " explored"
             case actions.ServeAgain(former, number):
                 words = f"release {former} serves again, as release {number}"
             case actions.Say(what) if what:

@@ -13,7 +13,7 @@ DATA = Path(os.environ.get("HEADRACE_DATA", ROOT / "../shared/data"))
 
 REDUCED = [
     (("lives", "--lives", "2", "--queries", "2000", "--generated"), {"lives", "queries", "scores", "rows", "drift"}),
-    (("watch_delay", "--lives", "60", "--rows", "7000"), {"false_alarms", "bound", "cases"}),
+    (("watch_delay", "--lives", "60", "--rows", "7000", "--queries", "4000"), {"false_alarms", "cases", "in_queries"}),
     (("forged_rows", "--lives", "1", "--rows", "90"), {"lives", "cases"}),
 ]
 READING = [

@@ -23,6 +23,7 @@ from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, had_to_be_asked, may_certify
 from router.core.domain.task import Task
 from router.core.learning.training_rows import would_stay
+from router.core.statistics.suspicion import Suspicion
 
 MOST_SINCE = 1000  # latest rows that a former release is looked at on
 MOST_FORMER = 3  # former releases that are tried
@@ -37,6 +38,7 @@ class Lookout:
         task: Its task.
         judging: Its judge.
         watch: The bets against the promise being kept.
+        suspicion: Of the same rows, whether to look closer.
         also: Other numbers under which the same content served at the same threshold.
     """
 
@@ -44,6 +46,7 @@ class Lookout:
     task: Task
     judging: Judging
     watch: FleetWatch
+    suspicion: Suspicion
     also: frozenset[int] = frozenset()
 
     @classmethod
@@ -58,7 +61,7 @@ class Lookout:
         """
         objective = task.at_device
         watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
-        return cls(release, task, judging, watch, also=also)
+        return cls(release, task, judging, watch, Suspicion(objective.max_disagreement), also=also)
 
     def look(self, rows: Iterable[Record], blind: Spans = ()) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
@@ -72,7 +75,9 @@ class Lookout:
             if may_certify(row) or had_to_be_asked(row):
                 self.watch.meet(row.caller, row.received_at)
             if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):
-                alarmed = self.watch.update(row.caller, self._lost(row))
+                lost = self._lost(row)
+                alarmed = self.watch.update(row.caller, lost)
+                self.suspicion.update(lost, row.received_at)
         return alarmed
 
     def _is_mine(self, row: Record) -> bool:

@@ -119,6 +119,19 @@ class ServeAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectChange:
+    """A release seems to lose more than it may: everything is explored until that is clear, or no more.
+
+    Attributes:
+        release: That serves.
+        is_suspected: From now on; else no more.
+    """
+
+    release: int
+    is_suspected: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Explore:
     """Explore at a rate in [0, 1] from now on."""
 
@@ -251,6 +264,7 @@ Action = (
     | NoteOvertaken
     | ServeUnproven
     | ServeAgain
+    | SuspectChange
     | Explore
     | Say
     | AskReferenceAgain

@@ -14,7 +14,7 @@ from typing import Any
 
 from router.core.certification.live_watch import Lookout
 from router.core.certification.missing_rows import Spans
-from router.core.certification.refresh_schedule import Champion, Pace, situation_of
+from router.core.certification.refresh_schedule import Champion, Pace, exploration_at_rest, situation_of
 from router.core.certification.served_releases import ServedRelease, why_uncertified
 from router.core.certification.trial import Judging, Trial
 from router.core.domain.record import Record
@@ -113,6 +113,7 @@ class LoopState:
         lookout: The watch over what serves.
         tried: The champion for which a former release was looked for already; -1 for none.
         is_held: Nothing is to be fitted or promoted.
+        is_suspected: Everything is explored, since the watch suspects a change.
         watch_over: Begins a watch.
     """
 
@@ -128,6 +129,7 @@ class LoopState:
     lookout: Lookout | None = None
     tried: int = -1
     is_held: bool = False
+    is_suspected: bool = False
     watch_over: Callable[..., Lookout] = Lookout.over
 
     def __post_init__(self) -> None:
@@ -141,6 +143,12 @@ class LoopState:
         if self.releases.is_alarmed or serving is None or serving.local_share is None:
             return Champion()
         return Champion(serving.number, serving.local_share)
+
+    def rate_at_ease(self, is_held: bool) -> float:
+        """The exploration rate in [0, 1] while nothing is suspected; the operator may hold the task."""
+        if self.trial is not None and not is_held:
+            return self.trial.rate
+        return exploration_at_rest(self.task, self.champion)
 
     def take(self, rows: list[tuple[int, Record]]) -> None:
         """Take in the next rows of the log: pairs of batch and record."""

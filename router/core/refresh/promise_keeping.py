@@ -13,6 +13,8 @@ Rules:
  * What was never promised can't be broken: the certificate is looked at before the watch.
  * An alarm is told to the devices first; only then a former release is looked for.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
+ * While the watch suspects a change everything is explored, and then as much as it would be otherwise. Spared is what
+   promises nothing, serves without proof or may not explore; while too few rows come, more would not help.
 """
 
 from __future__ import annotations
@@ -30,11 +32,14 @@ from router.core.refresh.actions import (
     ServeUnproven,
     StandAgain,
     Step,
+    SuspectChange,
 )
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.refresh.way_back import way_back
 from router.core.release.manifest import Manifest
 from router.core.release.orders import Watch
+
+EVERYTHING = 1.0  # of the queries
 
 
 def keep_promise(loop: LoopState, inputs: StepInputs) -> Step[None]:
@@ -49,15 +54,39 @@ def keep_promise(loop: LoopState, inputs: StepInputs) -> Step[None]:
         loop.end_trial()
     was_held, loop.is_held = loop.is_held, inputs.is_held or inputs.is_blind
     if (changed or was_held != loop.is_held) and not loop.releases.is_alarmed:
-        waits = loop.trial is not None and not inputs.is_held
-        resting = exploration_at_rest(loop.task, loop.champion)
-        yield from explore(loop, loop.trial.rate if loop.trial is not None and waits else resting)
+        yield from explore(loop, loop.rate_at_ease(inputs.is_held))
+    yield from look_closer(loop, inputs)
 
 
 def explore(loop: LoopState, rate: float) -> Step[None]:
     """Explore at a rate in [0, 1] from now on."""
     yield Explore(rate)
     loop.change(exploration=rate)
+
+
+def look_closer(loop: LoopState, inputs: StepInputs) -> Step[None]:
+    """Explore everything while the watch suspects a change, and no longer."""
+    if loop.releases.is_alarmed:
+        loop.is_suspected = False
+        return
+    rate = loop.rate_at_ease(inputs.is_held)
+    suspected = _is_suspected(loop, inputs) and 0.0 < rate < EVERYTHING
+    if suspected != loop.is_suspected:
+        loop.is_suspected = suspected
+        yield SuspectChange(loop.releases.champion, suspected)
+    if suspected:
+        rate = EVERYTHING
+    elif loop.releases.exploration < EVERYTHING:
+        return
+    if loop.releases.exploration != rate:
+        yield from explore(loop, rate)
+
+
+def _is_suspected(loop: LoopState, inputs: StepInputs) -> bool:
+    lookout, releases = loop.lookout, loop.releases
+    if lookout is None or lookout.release != releases.champion or releases.watch is Watch.UNPROVEN:
+        return False
+    return lookout.suspicion.is_on and loop.task.objective.has_floor and not inputs.is_blind
 
 
 def _obey(loop: LoopState, inputs: StepInputs) -> Step[None]:

@@ -18,7 +18,7 @@ from typing import Any
 from router.core.refresh.actions import Action, Step
 from router.core.refresh.fit_due import is_due
 from router.core.refresh.loop_state import LoopState, StepInputs
-from router.core.refresh.promise_keeping import keep_promise
+from router.core.refresh.promise_keeping import keep_promise, look_closer
 from router.core.refresh.proving import close, prove, refresh
 
 
@@ -31,6 +31,7 @@ def step(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if is_due(loop, inputs.now):
         yield from close(loop)
         yield from refresh(loop, inputs)
+    yield from look_closer(loop, inputs)
 
 
 def carry_out(steps: Step[None], do: Callable[[Action], Any]) -> None:

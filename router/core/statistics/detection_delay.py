@@ -3,6 +3,7 @@
 Rules:
  * A delay is reckoned at the mean pace of the evidence; chance makes single ones shorter or longer.
  * The least delay that any watch could have stands beside it.
+ * Once the release is suspected all queries are explored (``suspicion``), and each gives a row.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from router.core.statistics.e_process import RESTART_ROWS, WORSE, log_add, log_gains, log_restart_weight
+from router.core.statistics.suspicion import rows_to_light
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class Delay:
     Attributes:
         ratio: The loss has become so many times the promise.
         rows: Explored rows until the alarm, about.
-        queries: Queries until then at the task's exploration rate, about; infinite at rate 0.
+        queries: Queries until then, about: at the task's exploration rate until the release is suspected, and then at
+            1; infinite at rate 0.
         least_rows: What no watch with this chance of a false alarm can beat on average.
     """
 
@@ -48,7 +51,8 @@ def detection_delay(promise: float, alpha: float, exploration: float, ratio: flo
     loss = ratio * promise
     rows = _rows_to_alarm(promise, alpha, loss, quiet_rows)
     least = -math.log(alpha) / divergence(loss, promise)
-    queries = rows / exploration if exploration else math.inf
+    slow = min(float(rows_to_light(promise, loss)), rows)
+    queries = slow / exploration + rows - slow if exploration else math.inf
     return Delay(ratio, math.ceil(rows), queries, math.ceil(least))
 
 

@@ -105,7 +105,7 @@ def test_the_watch_finds_a_break_about_when_it_says(quiet, ratio):
         delays.append(row + 1 - quiet)
     said = detection_delay(0.02, 0.05, 0.05, ratio, quiet)
     assert 0.4 * said.rows < np.mean(delays) < 1.3 * said.rows
-    assert said.queries == pytest.approx(said.rows / 0.05, rel=0.01)
+    assert said.rows < said.queries < 0.3 * said.rows / 0.05  # once it is suspected, each query gives a row
 
 
 @given(lost=st.lists(st.booleans(), max_size=3 * RESTART_ROWS), cut=st.integers(0, 3 * RESTART_ROWS))
@@ -176,7 +176,7 @@ def test_a_ratio_that_the_watch_does_not_bet_on_is_refused():
 
 
 def test_the_delays_are_told_in_rows_and_queries():
-    assert "2x: 618 explored rows (12,354 queries)" in describe_delays(0.02, 0.05, 0.05)
+    assert "2x: 618 explored rows (2,005 queries)" in describe_delays(0.02, 0.05, 0.05)
     assert "never" in describe_delays(0.02, 0.05, 0.0)
 
 

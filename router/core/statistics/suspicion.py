@@ -1,0 +1,106 @@
+"""A yellow light: does the release that serves seem to lose more than it may? While it does, all queries are explored.
+
+It makes the watch quicker and decides nothing. The watch bets on rows, and at a low exploration rate rows come slowly;
+where a few of them look bad, many are fetched at once, and the watch then alarms or the light goes out.
+
+The statistic is a mixture of Shiryaev-Roberts statistics, one for each alternative that the watch bets on: each row
+multiplies it, after one is added, by the likelihood ratio of that alternative against a loss of exactly the promise
+(Shin, Ramdas and Rinaldo 2023, "E-detectors"). Minus the number of rows it is a supermartingale while the loss is at
+most the promise, so that the light comes on no sooner than after ``LIGHT / promise`` rows on average.
+
+Rules:
+ * The light comes on when the statistic reaches its bound, and stays until so many rows in a row were below it. Then
+   the statistic begins anew.
+ * Rows looked at while it is on are paid for: by rows looked at while it is off, one for one, and by a stake that each
+   release has once. Whatever devices say, it costs no more; unpaid it goes out until a whole look is paid for.
+ * It depends on rows that were looked at before, never on the row whose rate it sets: the watch's bound is untouched.
+ * Nothing is stored: the same rows give the same light.
+
+All numbers are in rows that the promise would lose one of: at 2 %, fifty.
+"""
+
+from __future__ import annotations
+
+import math
+
+from router.core.statistics.e_process import log_gains
+
+# At a loss of half the promise the statistic is 1.85 / promise on average; the bound stands above that, and far below
+# the evidence that an alarm needs.
+LIGHT = 3.0
+LOOK = 2.0  # rows without suspicion that put the light out: at the promise they lose two
+# Evidence for 1.5 times the promise grows by 0.108 a loss that is allowed. The watch needs about 11 after a long quiet
+# life: ln(1 / alpha) = 3, ln 4 for its mixture, and what its restarts cost.
+STAKE = 100.0
+
+
+class Suspicion:
+    """Of one release.
+
+    Attributes:
+        since: Unix time in seconds at which the light came on, 0 while it is off.
+    """
+
+    def __init__(self, promise: float) -> None:
+        """Nothing is suspected yet of a release that may lose ``promise``, in (0, 1)."""
+        self._factors = [(math.exp(kept), math.exp(lost)) for kept, lost in log_gains(promise)]
+        self._bound = LIGHT / promise
+        self._look, self._most = math.ceil(LOOK / promise), math.ceil(STAKE / promise)
+        self._paid = self._most
+        self._left = 0
+        self.since = 0.0
+        self._terms = [0.0] * len(self._factors)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether everything is to be explored."""
+        return self._left > 0
+
+    @property
+    def rows_left(self) -> int:
+        """How many rows without suspicion put the light out; 0 while it is off."""
+        return self._left
+
+    @property
+    def statistic(self) -> float:
+        """The mixture, in rows: at most the rows looked at, on average, while the promise is kept."""
+        return math.fsum(self._terms) / len(self._terms)
+
+    def update(self, lost: bool, at: float = 0.0) -> bool:
+        """Look at one more explored row; say whether the light is on.
+
+        Args:
+            lost: The release lost it.
+            at: Unix time in seconds at which it came.
+        """
+        was_on = self.is_on
+        self._paid = self._paid - 1 if was_on else min(self._paid + 1, self._most)
+        self._terms = [(term + 1.0) * factors[lost] for term, factors in zip(self._terms, self._factors, strict=True)]
+        self._left = max(self._left - 1, 0)
+        if self.statistic >= self._bound and (was_on or self._paid >= self._look):
+            self._left = self._look
+            self.since = self.since or at
+        if was_on and (not self._left or not self._paid):
+            self._left, self.since = 0, 0.0
+            self._terms = [0.0] * len(self._factors)
+        return self.is_on
+
+
+def rows_to_light(promise: float, loss: float) -> int:
+    """About how many rows put the light on once a release that lost half of the promise loses more than it may.
+
+    The statistic moves at its mean pace, from half of where it stands on average before: its law has a long tail.
+
+    Args:
+        promise: Largest loss allowed, in (0, 1).
+        loss: From now on, at least as often as the first alternative of the watch.
+    """
+    gains, half = log_gains(promise), promise / 2.0
+    quiet = [half * math.exp(lost) + (1.0 - half) * math.exp(kept) for kept, lost in gains]
+    terms = [mean / (1.0 - mean) / 2.0 for mean in quiet]
+    paces = [math.exp(loss * lost + (1.0 - loss) * kept) for kept, lost in gains]
+    rows = 0
+    while math.fsum(terms) < len(terms) * LIGHT / promise:
+        terms = [(term + 1.0) * pace for term, pace in zip(terms, paces, strict=True)]
+        rows += 1
+    return rows

@@ -1,0 +1,169 @@
+"""While the watch suspects a change, the loop has everything explored: when, for how long, and what comes of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from router.core.certification.live_watch import Lookout
+from router.core.certification.refresh_schedule import Pace
+from router.core.certification.served_releases import ServedRelease
+from router.core.domain.record import Source, unit_interval
+from router.core.domain.task import Exploration, Objective, Task, agree
+from router.core.policy.deferral import Policy
+from router.core.refresh import actions
+from router.core.refresh.loop_state import LoopState, StepInputs, TaskReleases
+from router.core.refresh.step import carry_out, step
+from router.core.release.manifest import Manifest, StudentSpec
+from router.core.release.orders import Watch
+from router.core.statistics.e_process import Certificate, attempt_alpha
+
+STRIDE = 100
+TASK = Task("home", reference="big", objective=Objective(0.02))
+SPEC = StudentSpec("compact", "model", "tokenizer", (), 0, "1")
+
+
+class NeverSuspicious(Lookout):
+    """The watch as it would be without the light."""
+
+    def look(self, rows, blind=()):
+        alarmed = super().look(rows, blind)
+        self.suspicion.update = lambda lost, at=0.0: False
+        return alarmed
+
+
+class Fleet:
+    """Ten devices that ask, and a loop over what reaches the log; every answer is kept."""
+
+    def __init__(self, record, task=TASK, watch=Watch.QUIET, kind=Lookout):
+        allowance = task.objective.max_disagreement
+        proof = Certificate(allowance, attempt_alpha(0.95, 1), 800, 4, 4.0, 1)
+        served = ServedRelease(Manifest(task, 1, 0.0, Policy(0.5), student=SPEC, certificate=proof), 0.9)
+        floor = task.exploration.floor
+        self.loop = LoopState(task, self.judging, Pace(min_rows=10**9), TaskReleases(floor, 1, watch, 1, 1))
+        self.loop.change(served={1: served})
+        self.loop.watch_over = kind.over
+        self.record, self.asked, self.log, self.did = record, 0, [], []
+        self.inputs = {}
+
+    @staticmethod
+    def judging(asked, answer, reference):
+        return agree(TASK.judge, answer, reference)
+
+    def ask(self, loss, strides=1):
+        """Ask, of which the release loses a share, and let the log be looked at after each stride."""
+        for _ in range(strides):
+            rate, rows = self.loop.releases.exploration, []
+            for place in range(self.asked, self.asked + STRIDE):
+                if unit_interval("draw", str(place)) < rate:
+                    rows.append(self.row(place, rate, unit_interval("lost", str(place)) < loss))
+            self.asked += STRIDE
+            self.log += rows
+            self.loop.take([(self.asked, row) for row in rows])
+            self.step()
+
+    def row(self, place, rate, lost):
+        facts = {"kept": True, "explored": True, "exploration": rate, "propensity": rate, "release": 1}
+        said = {"local_answer": "music" if lost else "lights", "local_score": 0.9, "threshold": 0.5}
+        caller = f"device-{place % 10}"
+        return self.record(place, answer="lights", caller=caller, source=Source.TAUGHT, **facts, **said)
+
+    def step(self):
+        carry_out(step(self.loop, StepInputs(float(self.asked), self.loop.releases, **self.inputs)), self.do)
+
+    def do(self, action):
+        self.did.append(action)
+        return self.log if isinstance(action, actions.ReadAgain) else None
+
+    def until_suspected(self, loss=0.2):
+        for _ in range(40):
+            self.ask(loss)
+            if self.loop.is_suspected:
+                return
+        raise AssertionError("nothing was suspected")
+
+    def kinds(self, kind):
+        return [action for action in self.did if isinstance(action, kind)]
+
+
+def test_a_suspected_change_has_everything_explored_and_the_base_rate_comes_back(record):
+    fleet = Fleet(record)
+    fleet.ask(0.0, 20)
+    assert not fleet.kinds(actions.Explore)
+    fleet.until_suspected()
+    assert fleet.loop.releases.exploration == 1.0
+    for _ in range(30):
+        fleet.ask(0.0)
+        if not fleet.loop.is_suspected:
+            break
+    assert fleet.loop.releases.exploration == pytest.approx(0.05)
+    assert fleet.kinds(actions.SuspectChange) == [actions.SuspectChange(1, True), actions.SuspectChange(1, False)]
+    assert [action.rate for action in fleet.kinds(actions.Explore)] == [1.0, 0.05]
+    assert not fleet.kinds(actions.Alarm)
+
+
+def test_a_change_is_noticed_in_fewer_queries_at_no_more_exploration_before(record):
+    found = {}
+    for kind in (Lookout, NeverSuspicious):
+        fleet = Fleet(record, kind=kind)
+        fleet.ask(0.005, 50)
+        before = len(fleet.log)
+        for _ in range(400):
+            fleet.ask(0.06)
+            if fleet.kinds(actions.Alarm):
+                break
+        found[kind] = before, fleet.asked - 5000
+    assert found[Lookout][0] <= 1.3 * found[NeverSuspicious][0]
+    assert found[Lookout][1] < found[NeverSuspicious][1] / 2
+    assert len(fleet.kinds(actions.Alarm)) == 1
+
+
+def test_after_a_restart_the_same_rows_give_the_same_light_and_rate(record):
+    fleet = Fleet(record)
+    fleet.ask(0.0, 20)
+    fleet.until_suspected()
+    light = fleet.loop.lookout.suspicion
+    for rows, lit in ((fleet.log, True), (fleet.log + [fleet.row(10**6 + n, 1.0, False) for n in range(900)], False)):
+        again = Fleet(record)
+        again.log = list(rows)
+        again.loop.change(exploration=1.0 if not lit else 0.05)
+        again.step()
+        assert again.loop.is_suspected is lit
+        assert again.loop.releases.exploration == (1.0 if lit else 0.05)
+        if lit:
+            known = again.loop.lookout.suspicion
+            assert (known.since, known.rows_left) == (light.since, light.rows_left)
+
+
+def test_while_too_few_rows_come_nothing_more_is_explored(record):
+    fleet = Fleet(record)
+    fleet.until_suspected()
+    fleet.inputs = {"is_blind": True}
+    fleet.step()
+    assert fleet.loop.releases.exploration == pytest.approx(0.05)
+    fleet.inputs = {}
+    fleet.step()
+    assert fleet.loop.releases.exploration == 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "watch"),
+    [
+        (replace(TASK, objective=Objective(max_escalation=0.5)), Watch.QUIET),
+        (TASK, Watch.UNPROVEN),
+        (replace(TASK, exploration=Exploration(floor=1.0)), Watch.QUIET),
+    ],
+)
+def test_what_promises_nothing_serves_unproven_or_explores_all_is_spared(record, task, watch):
+    fleet = Fleet(record, task, watch)
+    fleet.ask(0.5, 30)
+    assert not fleet.kinds(actions.SuspectChange)
+    assert fleet.loop.releases.exploration == task.exploration.floor or fleet.loop.releases.is_alarmed
+
+
+def test_an_alarm_ends_the_suspicion(record):
+    fleet = Fleet(record)
+    fleet.ask(0.5, 30)
+    assert fleet.kinds(actions.Alarm)
+    assert fleet.loop.releases.is_alarmed
+    assert not fleet.loop.is_suspected
+    assert fleet.loop.releases.exploration == TASK.exploration.cold
