@@ -3,8 +3,9 @@
 Quiet is exactly the promise, the hardest quiet there is. Change is to 1.5, 2 and 3 times the promise, after 0 and after
 5,000 quiet rows. Beside each mean delay: what the product prints, and what no watch with this bound can beat.
 
-Then in queries: how many are asked from a change to the alarm, after 50,000 at half of the promise, and what was explored
-in all until then; with the yellow light of ``router.core.statistics.suspicion`` and without, at several rates at rest.
+Then in queries: how many are asked from a change to the alarm, after 50,000 at half of the promise, and what was
+explored in all until then; with the yellow light of ``router.core.statistics.suspicion`` and without, at several rates
+at rest.
 Beside them what the light costs a release that loses 0.6 times the promise (the worst that a certificate bets on) and
 exactly the promise, and how often that one is alarmed.
 """

@@ -30,7 +30,7 @@ class Watches:
         mixed = np.logaddexp.reduce(self._bets, axis=0) - math.log(len(WORSE))
         evidence = np.logaddexp(mixed, -math.log(self._rows // RESTART_ROWS + 2))
         self._rows += 1
-        return evidence >= self._limit
+        return np.asarray(evidence >= self._limit)
 
     def keep(self, lives: np.ndarray) -> None:
         """Go on with some lives."""
