@@ -2,13 +2,16 @@
 
 Rules:
  * What decides is ``router.backtest.replay``: here is only the world around it.
- * A text is asked by its number. The reference's answer to it is ``RIGHT``, and after a change of meaning ``CHANGED``.
- * A release's loss is that of its law, over all commands by their frequency: nothing of it is estimated.
+ * A text is asked by its number. The reference's answer to it is ``RIGHT``, and ``CHANGED`` where it means something
+   that no head has learned.
+ * A release's loss is that of a law, over all its cases by their chance: nothing of it is estimated from queries.
+ * A student that memorises answers rightly what it was taught, word by word; what it says of calibrating rows, by which
+   it is calibrated, is what it would say had it been taught the other folds alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,88 +19,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.parts.recorded_scores import OTHERS, SEEDS, SIZES, Recorded
+from bench.parts.traffic import Ints, Law, World
 from router.backtest.history import Life
 from router.backtest.logs.reader import Asked
 from router.backtest.replay import Replay
 from router.backtest.student import Fit, ReplayedStudent
-from router.core.certification.live_watch import Lookout
-from router.core.certification.missing_rows import Spans
+from router.core.arrays import Array, Bools
 from router.core.certification.refresh_schedule import Pace
-from router.core.domain.label_confidence import Reading
-from router.core.domain.query import Query
+from router.core.domain.label_confidence import Reading, scores
 from router.core.domain.record import Record
 from router.core.domain.task import Objective, Task
 from router.core.learning.held_out import Calibrated, LabelMeasures
-from router.core.learning.training_rows import calibrating
+from router.core.learning.training_rows import FOLDS, calibrating, fold_of
 from router.core.refresh import actions
 from router.core.statistics.threshold_planning import NEVER
 
-Array = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int_]
-
 RIGHT, CHANGED = "right", "changed"
-LABELS = (RIGHT, *(f"wrong {number}" for number in range(1, OTHERS + 1)))
-COMMANDS, ZIPF_OFFSET, DEVICES = 4_000, 20.0, 10
-DRIFT_SHARE = 1 / 15  # of the traffic changes its meaning
+LABELS = (RIGHT, *(f"wrong {number}" for number in range(1, OTHERS + 1)), CHANGED)
+UNKNOWN, CERTAIN = -30.0, 30.0  # logits of a label that no head has learned, and of what was memorised
 ASSURANCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """What may be asked, and what is.
+class RecordedReader:
+    """One head, and what is memorised beside it.
 
     Attributes:
-        texts: (commands,) their places among the recorded ones.
-        frequency: (commands,) chance of each to be asked; sums to 1.
-        asked: (queries,) which command each query is.
-        changed: (commands,) which change their meaning.
-        change_at: The first query after the change; none where it is the number of queries.
+        logits: (texts, 1 + OTHERS) of texts that the head has not seen.
+        similarity: (texts,) in [-1, 1].
+        taught: Place of the label of each memorised text.
     """
-
-    texts: Ints
-    frequency: Array
-    asked: Ints
-    changed: Bools
-    change_at: int
-
-    @classmethod
-    def of(cls, seed: int, texts: int, queries: int, change_at: int) -> World:
-        """Commands by Zipf, drawn from so many recorded texts."""
-        random = np.random.default_rng(seed)
-        commands = min(COMMANDS, texts)
-        frequency: Array = 1.0 / (np.arange(commands, dtype=np.float64) + ZIPF_OFFSET)
-        frequency /= frequency.sum()
-        changed = np.zeros(commands, np.bool_)
-        shuffled = random.permutation(commands)
-        changed[shuffled[np.cumsum(frequency[shuffled]) <= DRIFT_SHARE]] = True
-        asked = random.choice(commands, queries, p=frequency)
-        return cls(random.permutation(texts)[:commands], frequency, asked, changed, change_at)
-
-    def stream(self) -> list[Asked]:
-        """The queries as a log has them."""
-        return [
-            Asked(str(self.texts[command]), answer, asked_at=float(place))
-            for place, (command, answer) in enumerate(zip(self.asked, self.answers(), strict=True))
-        ]
-
-    def answers(self) -> list[str]:
-        """The reference's answer to each query."""
-        turned = self.changed[self.asked] & (np.arange(len(self.asked)) >= self.change_at)
-        return [CHANGED if one else RIGHT for one in turned.tolist()]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedReader:
-    """One head: (texts, labels) logits, and (texts,) similarity, of texts that it has not seen."""
 
     logits: NDArray[np.float32]
     similarity: NDArray[np.float32]
+    taught: Mapping[int, int] = field(default_factory=dict)
 
     def read(self, texts: Sequence[str]) -> Reading:
         """Logits and similarity of each text."""
-        places = [int(text) for text in texts]
-        return Reading(self.logits[places].astype(np.float64), self.similarity[places].astype(np.float64))
+        return self.of(np.array([int(text) for text in texts]), [self.taught.get(int(text)) for text in texts])
+
+    def of(self, numbers: Ints, known: Sequence[int | None] = ()) -> Reading:
+        """Logits and similarity of texts by number, where ``known`` is what is memorised of each; empty for nothing."""
+        logits = np.full((len(numbers), len(LABELS)), UNKNOWN)
+        logits[:, :-1] = self.logits[numbers]
+        similarity = self.similarity[numbers].astype(np.float64)
+        memorised = {row: place for row, place in enumerate(known) if place is not None}
+        if memorised:
+            rows = list(memorised)
+            logits[rows] = UNKNOWN
+            logits[rows, list(memorised.values())] = CERTAIN
+            similarity[rows] = 1.0
+        return Reading(logits, similarity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +91,52 @@ class Calibrating:
 
 @dataclass(slots=True)
 class RecordedFitter:
-    """Takes the head that learned from as many rows, and keeps what each refresh calibrates with."""
+    """Takes the head that learned from as many rows, and keeps what each refresh calibrates with.
+
+    Attributes:
+        recorded: The heads.
+        random: Draws which of those that learned from as many rows.
+        memorises: The student also knows by heart what it was taught.
+        queries: How many have been asked by now.
+        seen: What each refresh calibrated with.
+    """
 
     recorded: Recorded
     random: np.random.Generator
+    memorises: bool = False
+    queries: int = 0
     seen: list[Calibrating] = field(default_factory=list)
 
     def fit(self, rows: Sequence[Record]) -> Fit:
         """A head for the release, and another of fewer rows that speaks of the calibrating ones."""
-        reader, held = self._head(len(rows)), calibrating(rows)
-        reading = self._head(round(len(rows) * 0.8)).read([row.text for row in held])
-        last = round(max(row.asked_at for row in rows))
-        return Fit(LABELS, reader, held, _Kept(LABELS, reading, self.seen, reader, last))
+        held = calibrating(rows)
+        known = taught_by_fold(rows) if self.memorises else {}
+        reader = self._head(len(rows), {text: list(places.values())[-1] for text, places in known.items()})
+        others = [_known_elsewhere(row, known) for row in held] if self.memorises else []
+        reading = self._head(round(len(rows) * (FOLDS - 1) / FOLDS)).of(
+            np.array([int(row.text) for row in held]), others
+        )
+        return Fit(LABELS, reader, held, _Kept(LABELS, reading, self.seen, reader, self.queries))
 
-    def _head(self, rows: int) -> RecordedReader:
+    def _head(self, rows: int, taught: Mapping[int, int] | None = None) -> RecordedReader:
         size = max(0, int(np.searchsorted(SIZES, rows, side="right")) - 1)
         seed = int(self.random.integers(SEEDS))
-        return RecordedReader(self.recorded.logits[size, seed], self.recorded.similarity[size, seed])
+        return RecordedReader(self.recorded.logits[size, seed], self.recorded.similarity[size, seed], taught or {})
+
+
+def taught_by_fold(rows: Sequence[Record]) -> dict[int, dict[int, int]]:
+    """Of each text, the place of the label that each fold with it teaches last."""
+    known: dict[int, dict[int, int]] = {}
+    for row in rows:
+        places, fold = known.setdefault(int(row.text), {}), fold_of(row, FOLDS)
+        places.pop(fold, None)
+        places[fold] = LABELS.index(row.answer)
+    return known
+
+
+def _known_elsewhere(row: Record, known: Mapping[int, Mapping[int, int]]) -> int | None:
+    own = fold_of(row, FOLDS)
+    return next((place for fold, place in known[int(row.text)].items() if fold != own), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,12 @@ class _Kept(LabelMeasures):
 
     seen: list[Calibrating]
     reader: RecordedReader
-    last: int
+    queries: int
 
     def calibrate(self, agrees: Bools, weights: Array) -> Calibrated:
         """Fit the score, and keep it beside its rows."""
         calibrated = LabelMeasures.calibrate(self, agrees, weights)
-        self.seen.append(Calibrating(self.last + 1, self.reader, calibrated, agrees, weights))
+        self.seen.append(Calibrating(self.queries, self.reader, calibrated, agrees, weights))
         return calibrated
 
 
@@ -168,35 +169,20 @@ class LivedReplay(Replay):
     def __init__(self, world: World, fitter: RecordedFitter, promise: float) -> None:
         """Start with nothing known, at the product's own pace."""
         task = Task("lives", "reference", objective=Objective(promise, ASSURANCE))
-        super().__init__(world.stream(), world.answers(), task, fitter, Pace())
+        rows = stream(world)
+        super().__init__(rows, [row.answer for row in rows], task, fitter, Pace())
+        self._recorded = fitter
         self.stood: list[Serving] = []
 
     def do(self, action: actions.Action) -> Any:
         """Do it, and keep what stands from then on."""
+        self._recorded.queries = self.queries
         outcome = super().do(action)
         if isinstance(action, actions.Promote | actions.ServeAgain):
             self.stood.append(Serving(self.queries, self.student(action.number), outcome.manifest.policy.threshold))
         elif isinstance(action, actions.EscalateAll):
             self.stood.append(Serving(self.queries, None, NEVER))
         return outcome
-
-
-class _Unwatched(Lookout):
-    """A watch that sees nothing."""
-
-    def look(self, rows: Iterable[Record], blind: Spans = ()) -> bool:
-        """Never alarm."""
-        del rows, blind
-        return False
-
-
-class UnwatchedReplay(LivedReplay):
-    """The loop without its watch."""
-
-    def __init__(self, world: World, fitter: RecordedFitter, promise: float) -> None:
-        """Start with nothing known, and nothing watched."""
-        super().__init__(world, fitter, promise)
-        self.loop.watch_over = _Unwatched.over
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,36 +197,47 @@ class Lived:
 
 def live(recorded: Recorded, world: World, seed: int, promise: float, kind: type[LivedReplay] = LivedReplay) -> Lived:
     """One life."""
-    fitter = RecordedFitter(recorded, np.random.default_rng(seed))
+    fitter = RecordedFitter(recorded, np.random.default_rng(seed), world.memorises)
     replay = kind(world, fitter, promise)
-    life = replay.run(DEVICES, seed)
+    life = replay.run(seed=seed)
     return Lived(world, life, tuple(replay.stood), tuple(fitter.seen))
 
 
-def loss_of(serving: Serving, world: World, *, changed: bool) -> float:
-    """True loss over the world's commands, before the change of meaning or after it, in [0, 1]."""
-    kept, right = _said(serving, world)
-    wrong = ~right | (world.changed if changed else np.zeros_like(right))
-    return float(world.frequency[kept & wrong].sum())
+def stream(world: World) -> list[Asked]:
+    """The queries as a log has them."""
+    columns = (world.texts.tolist(), world.changed.tolist(), world.asked_at.tolist(), world.devices.tolist())
+    return [
+        Asked(str(text), CHANGED if changed else RIGHT, asked_at=at, device=f"device-{device + 1}")
+        for text, changed, at, device in zip(*columns, strict=True)
+    ]
 
 
-def share_kept(serving: Serving, world: World) -> float:
-    """Share of the world's queries that stay on the device, in [0, 1]."""
-    return float(world.frequency[_said(serving, world)[0]].sum())
+def loss_of(serving: Serving, law: Law) -> float:
+    """True loss under a law, in [0, 1]."""
+    kept, label = _said(serving, law)
+    return float(law.chances[kept & (label != np.where(law.changed, len(LABELS) - 1, 0))].sum())
 
 
-def _said(serving: Serving, world: World) -> tuple[Bools, Bools]:
-    """Of each command: whether its answer is kept, and whether it is right."""
-    if serving.student is None:
-        return np.zeros(len(world.texts), np.bool_), np.ones(len(world.texts), np.bool_)
-    texts = [str(text) for text in world.texts]
-    serving.student.prepare(texts)
-    judged = [serving.student.judge(Query("", "lives", text)) for text in texts]
-    score = np.array([one.score for one in judged], np.float64)
-    return score >= serving.threshold, np.array([one.answer == RIGHT for one in judged])
+def share_kept(serving: Serving, law: Law) -> float:
+    """Share of the queries of a law that stay on the device, in [0, 1]."""
+    return float(law.chances[_said(serving, law)[0]].sum())
+
+
+def _said(serving: Serving, law: Law) -> tuple[Bools, Ints]:
+    """Of each case: whether its answer is kept, and the place of its label."""
+    student = serving.student
+    if student is None:
+        return np.zeros(len(law.texts), np.bool_), np.zeros(len(law.texts), np.int_)
+    reader = student.reader
+    assert isinstance(reader, RecordedReader)
+    taught = reader.taught
+    known = [taught.get(text) for text in law.texts.tolist()] if taught and not law.are_new else ()
+    reading = reader.of(law.texts, known)
+    score = scores(student.calibration, reading.logits, reading.similarity)
+    return score >= serving.threshold, reading.logits.argmax(axis=1)
 
 
 def spans(stood: Sequence[Serving], queries: int) -> list[tuple[Serving, int, int]]:
     """Each of them, with its first query and the one after its last."""
-    ends = [*(one.queries for one in stood[1:]), queries]
+    ends = [*(one.queries for one in stood), queries][1:]
     return [(one, one.queries, end) for one, end in zip(stood, ends, strict=True)]

@@ -70,17 +70,19 @@ class Replay:
         self._seed = self.queries = 0
 
     def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> Life:
-        """Live: ask every query of one of ``devices`` in turn, with draws by ``seed``.
+        """Live: ask every query of the device that it names, or of one of ``devices`` in turn, with draws by ``seed``.
 
         Raises:
             ModelError: A student failed.
         """
         self._seed = seed
         fleet = [(f"device-{number}", device_seed(seed, number)) for number in range(1, devices + 1)]
+        named = {row.device: (row.device, device_seed(seed, row.device)) for row in self._asked if row.device}
         for start in range(0, len(self._asked), STRIDE):
             stride = range(start, min(start + STRIDE, len(self._asked)))
             self._ahead(stride)
-            answered = [self._answer(position, *fleet[position % devices]) for position in stride]
+            callers = [named.get(self._asked[position].device, fleet[position % devices]) for position in stride]
+            answered = [self._answer(position, *caller) for position, caller in zip(stride, callers, strict=True)]
             self.consider([(start // STRIDE, record) for record in answered if record is not None], stride.stop)
             progress(stride.stop)
         return self._life
@@ -198,6 +200,6 @@ def query_id(seed: int, position: int) -> str:
     return f"{seed}-{position:06d}"
 
 
-def device_seed(seed: int, number: int) -> bytes:
-    """The secret of device ``number`` under a replay's seed."""
-    return hashlib.sha256(f"{seed} {number}".encode()).digest()[:SEED_BYTES]
+def device_seed(seed: int, device: int | str) -> bytes:
+    """The secret of a device, by its number or its name, under a replay's seed."""
+    return hashlib.sha256(f"{seed} {device}".encode()).digest()[:SEED_BYTES]

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HEADRACE_DATA", ROOT / "../shared/data"))
 
 REDUCED = [
-    (("lives", "--lives", "2", "--queries", "2000", "--generated"), {"lives", "queries", "scores", "rows", "drift"}),
+    (("threshold_rules", "--lives", "1", "--queries", "2000", "--generated"), {"lives", "scores", "rows", "drift"}),
     (("watch_delay", "--lives", "60", "--rows", "7000", "--queries", "4000"), {"false_alarms", "cases", "in_queries"}),
     (("forged_rows", "--lives", "1", "--rows", "90"), {"lives", "cases"}),
 ]
@@ -63,7 +63,9 @@ def test_without_its_data_a_bench_says_that_it_was_skipped(name, tmp_path):
 def test_lives_are_lived_on_recorded_scores_and_drift(tmp_path):
     if not (DATA / "clinc150").is_dir():
         pytest.skip(f"{DATA / 'clinc150'} is absent; HEADRACE_DATA names the data folder")
-    figures = last_line("lives", "--lives", "3", "--queries", "3000", "--scores", str(tmp_path / "scores.npz"))
+    figures = last_line(
+        "threshold_rules", "--lives", "3", "--queries", "3000", "--scores", str(tmp_path / "scores.npz")
+    )
     assert figures["scores"] == "recorded"
     assert [row["rule"] for row in figures["rows"]] == ["certified", "point", "clopper-pearson"] * 3
     assert [row["watched"] for row in figures["drift"]] == [True, False]

@@ -68,6 +68,7 @@ class Asked:
         label: The truth, ``None`` where it is not known.
         cost: What the answer cost, in the log's currency, 0 where it does not say.
         asked_at: Unix time in seconds, or the place in the log.
+        device: Who asked; empty where that is not known.
     """
 
     text: str
@@ -75,6 +76,7 @@ class Asked:
     label: str | None = None
     cost: float = 0.0
     asked_at: float = 0.0
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

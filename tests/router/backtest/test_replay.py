@@ -64,6 +64,16 @@ def test_exploration_is_the_keyed_draw(lived):
             assert drawn >= records[query].exploration
 
 
+def test_a_query_that_names_its_device_is_asked_by_it_with_draws_of_its_own():
+    asked = [Asked(f"text {place}", "yes", device="kitchen" if place % 3 else "") for place in range(30)]
+    one = Replay(asked, ["yes"] * 30, Task("backtest", "log"), HashedFitter([row.text for row in asked]), Pace())
+    one.run(devices=2)
+    assert [record.caller for _, record in one.log] == [
+        "kitchen" if place % 3 else f"device-{place % 2 + 1}" for place in range(30)
+    ]
+    assert device_seed(0, "kitchen") != device_seed(0, "hall")
+
+
 def test_a_propensity_is_one_unless_the_student_kept_the_query(lived):
     for _, record in lived[0].log:
         assert record.propensity == (record.exploration if record.kept else 1.0)

@@ -1,0 +1,29 @@
+"""The loop without its watch, to tell what the watch is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.parts.lived import LivedReplay, RecordedFitter
+from bench.parts.traffic import World
+from router.core.certification.live_watch import Lookout
+from router.core.certification.missing_rows import Spans
+from router.core.domain.record import Record
+
+
+class _Unwatched(Lookout):
+    """A watch that sees nothing."""
+
+    def look(self, rows: Iterable[Record], blind: Spans = ()) -> bool:
+        """Never alarm."""
+        del rows, blind
+        return False
+
+
+class UnwatchedReplay(LivedReplay):
+    """The loop without its watch."""
+
+    def __init__(self, world: World, fitter: RecordedFitter, promise: float) -> None:
+        """Start with nothing known, and nothing watched."""
+        super().__init__(world, fitter, promise)
+        self.loop.watch_over = _Unwatched.over

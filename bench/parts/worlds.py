@@ -1,0 +1,242 @@
+"""Worlds to live in: how real traffic departs from independent queries of one population, one departure each.
+
+``bench.parts.traffic`` tells what a world is and how to add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from bench.parts.traffic import (
+    DEVICES,
+    GAP_SECONDS,
+    KINDS,
+    Ints,
+    Law,
+    Maker,
+    Texts,
+    World,
+    anyone,
+    in_a_row,
+    steadily,
+    zipf,
+)
+from router.core.arrays import Array, Bools
+
+Random = np.random.Generator
+
+COMMANDS, ZIPF_OFFSET = 4_000, 19.0
+ASKED_AGAIN = 3  # most times, by who was answered wrongly
+LIVE_TEXTS, TIMES_ASKED = 40, 8  # of a local repertoire: each text for 320 queries
+OWN_SHARE = 0.08  # of the loud device's traffic means something of its own
+CHANGED_SHARE = 1 / 15  # of the traffic changes its meaning
+DRIFT_STEPS = 40
+DAY_SECONDS, DAY_PARTS, DAY_GAP_SECONDS, SWING = 86_400.0, 48, 40.0, 0.9
+SESSION_LENGTH = 8.0
+LOAD_LENGTH, LOAD_GAP_SECONDS = 30.0, 0.2
+
+
+def independent(
+    texts: Texts, queries: int, random: Random, commands: int = COMMANDS, exponent: float = 1.0, offset: float = 0.0
+) -> World:
+    """Commands by Zipf, each query drawn for itself."""
+    numbers, chances = _commands(texts, random, commands, exponent, offset)
+    asked = random.choice(numbers, queries, p=chances)
+    return World(asked, anyone(queries, random), steadily(queries, random), ((0, Law(numbers, chances)),))
+
+
+def bursts(texts: Texts, queries: int, random: Random, mean: float) -> World:
+    """Each command is asked several times in a row by one device; how often is geometric with this mean."""
+    return _in_bursts(texts, queries, random, random.geometric(1 / mean, queries))
+
+
+def constant_bursts(texts: Texts, queries: int, random: Random, length: int = 8) -> World:
+    """Each command is asked so many times in a row by one device."""
+    return _in_bursts(texts, queries, random, np.full(queries, length))
+
+
+def retries(texts: Texts, queries: int, random: Random) -> World:
+    """What heads answer wrongly is asked again, up to three times: the longer a burst, the likelier its loss.
+
+    How often a text is asked again depends on the text alone, also where the cloud answers: else the law would depend
+    on the release that serves.
+    """
+    numbers, chances = _commands(texts, random)
+    first = random.choice(numbers, queries, p=chances)
+    lengths = 1 + np.where(texts.hard[first], random.integers(1, ASKED_AGAIN + 1, queries), 0)
+    often = chances * (1 + texts.hard[numbers] * (1 + ASKED_AGAIN) / 2)
+    return _runs(queries, random, first, lengths, Law(numbers, often / often.sum()))
+
+
+def interleaved(texts: Texts, queries: int, random: Random, mean: float = 5.0) -> World:
+    """Each device asks its command several times, with the others' queries in between."""
+    numbers, chances = _commands(texts, random)
+    devices, asked = anyone(queries, random), np.empty(queries, np.int_)
+    for device in range(DEVICES):
+        mine = np.flatnonzero(devices == device)
+        first = random.choice(numbers, len(mine), p=chances)
+        asked[mine] = in_a_row(first, random.geometric(1 / mean, len(mine)), len(mine))
+    return World(asked, devices, steadily(queries, random), ((0, Law(numbers, chances)),))
+
+
+def repertoire(texts: Texts, queries: int, random: Random) -> World:
+    """Each text is asked about 8 times within 320 queries and never again, of a student that memorises.
+
+    In the long run all that is asked is new to a student: its loss is that on texts which it was not taught.
+    """
+    order = random.permutation(texts.count)
+    place = np.arange(queries) // TIMES_ASKED + random.integers(LIVE_TEXTS, size=queries)
+    if place.max() >= texts.count:
+        raise ValueError(f"{queries} queries need {place.max() + 1} texts, and there are {texts.count}")
+    law = Law(order, np.full(texts.count, 1 / texts.count), are_new=True)
+    devices, times = anyone(queries, random), steadily(queries, random)
+    return World(order[place], devices, times, ((0, law),), memorises=True)
+
+
+def own_meaning(texts: Texts, queries: int, random: Random) -> World:
+    """One device of ten asks half of the queries, and 8 % of what it asks means something of its own."""
+    numbers, chances = _commands(texts, random)
+    own = _some(chances, OWN_SHARE, random)
+    asked = random.choice(len(numbers), queries, p=chances)
+    devices = np.where(random.random(queries) < 0.5, 0, random.integers(1, DEVICES, queries))
+    law = Law(
+        np.concatenate([numbers, numbers]),
+        np.concatenate([chances * np.where(own, 0.5, 1.0), chances * np.where(own, 0.5, 0.0)]),
+        np.repeat([False, True], len(numbers)),
+    )
+    changed = own[asked] & (devices == 0)
+    return World(numbers[asked], devices, steadily(queries, random), ((0, law),), changed)
+
+
+def habits(texts: Texts, queries: int, random: Random) -> World:
+    """What is asked swings with the time of day: each kind has its hour, the hardest at midnight."""
+    numbers, chances = _commands(texts, random)
+    times = steadily(queries, random, DAY_GAP_SECONDS)
+    hours = (np.arange(DAY_PARTS) + 0.5) / DAY_PARTS
+    swing = 1 + SWING * np.cos(2 * np.pi * (hours[:, None] - texts.kinds[numbers][None, :] / KINDS))
+    by_part = chances * swing
+    by_part /= by_part.sum(axis=1, keepdims=True)
+    part = (times % DAY_SECONDS / DAY_SECONDS * DAY_PARTS).astype(np.int_)
+    asked = np.empty(queries, np.int_)
+    for one in np.unique(part):
+        now = part == one
+        asked[now] = random.choice(numbers, int(now.sum()), p=by_part[one])
+    return World(asked, anyone(queries, random), times, ((0, Law(numbers, by_part.mean(axis=0))),))
+
+
+def sessions(texts: Texts, queries: int, random: Random) -> World:
+    """A device asks several different texts of one kind after each other, then another device of another kind."""
+    often = random.permutation(zipf(KINDS))
+    members = [random.permutation(np.flatnonzero(texts.kinds == kind))[: COMMANDS // KINDS] for kind in range(KINDS)]
+    lengths = np.minimum(random.geometric(1 / SESSION_LENGTH, queries), min(len(one) for one in members))
+    runs = int(np.searchsorted(np.cumsum(lengths), queries)) + 1
+    kinds = random.choice(KINDS, runs, p=often)
+    asked = [random.permutation(members[kind])[:length] for kind, length in zip(kinds, lengths[:runs], strict=True)]
+    devices = in_a_row(anyone(runs, random), lengths[:runs], queries)
+    chances = np.concatenate([np.full(len(one), often[kind] / len(one)) for kind, one in enumerate(members)])
+    law = Law(np.concatenate(members), chances)
+    return World(np.concatenate(asked)[:queries], devices, steadily(queries, random), ((0, law),))
+
+
+def load(texts: Texts, queries: int, random: Random) -> World:
+    """Uneven devices, each with its own mix of kinds; every now and then one asks thirty times within seconds."""
+    numbers, chances = _commands(texts, random)
+    loudness = zipf(DEVICES)
+    mixes = chances * random.lognormal(size=(DEVICES, KINDS))[:, texts.kinds[numbers]]
+    mixes /= mixes.sum(axis=1, keepdims=True)
+    bursting = random.random(queries) < 1 / LOAD_LENGTH
+    lengths = np.where(bursting, random.geometric(1 / LOAD_LENGTH, queries), 1)
+    devices = in_a_row(random.choice(DEVICES, queries, p=loudness), lengths, queries)
+    is_first = np.zeros(queries, np.bool_)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    is_first[starts[starts < queries]] = True
+    gaps = random.exponential(np.where(is_first, 2 * GAP_SECONDS, LOAD_GAP_SECONDS))
+    asked = np.empty(queries, np.int_)
+    for device in range(DEVICES):
+        mine = devices == device
+        asked[mine] = random.choice(numbers, int(mine.sum()), p=mixes[device])
+    return World(asked, devices, np.cumsum(gaps), ((0, Law(numbers, loudness @ mixes)),))
+
+
+def slow_drift(texts: Texts, queries: int, random: Random) -> World:
+    """Over the second half a fifteenth of the traffic changes its meaning, one command after the other."""
+    steps = np.arange(1, DRIFT_STEPS + 1)
+    moments = queries // 2 + (steps - 1) * (queries - queries // 2) // DRIFT_STEPS
+    return _changing(texts, queries, random, [*zip(moments.tolist(), (steps / DRIFT_STEPS).tolist(), strict=True)])
+
+
+def change(texts: Texts, queries: int, random: Random) -> World:
+    """Half way a fifteenth of the traffic changes its meaning, for good: no former release is right again."""
+    return _changing(texts, queries, random, [(queries // 2, 1.0)])
+
+
+def change_back(texts: Texts, queries: int, random: Random) -> World:
+    """Half way a fifteenth of the traffic changes its meaning, and at three quarters it means what it meant."""
+    return _changing(texts, queries, random, [(queries // 2, 1.0), (queries * 3 // 4, 0.0)])
+
+
+def _changing(texts: Texts, queries: int, random: Random, moments: list[tuple[int, float]]) -> World:
+    """From each moment on, so large a part of the changing commands means something else."""
+    numbers, chances = _commands(texts, random)
+    turning = _some(chances, CHANGED_SHARE, random)
+    rank = np.full(len(numbers), np.inf)  # in which order they turn, in (0, 1]
+    rank[turning] = (random.permutation(int(turning.sum())) + 1) / turning.sum()
+    parts = [(0, 0.0), *moments]
+    asked = random.choice(len(numbers), queries, p=chances)
+    part = np.zeros(queries)
+    for start, share in parts:
+        part[start:] = share
+    laws = tuple((start, Law(numbers, chances, rank <= share)) for start, share in parts)
+    changed = rank[asked] <= part
+    return World(numbers[asked], anyone(queries, random), steadily(queries, random), laws, changed)
+
+
+def _commands(
+    texts: Texts, random: Random, commands: int = COMMANDS, exponent: float = 1.0, offset: float = ZIPF_OFFSET
+) -> tuple[Ints, Array]:
+    """Numbers of the texts that are asked at all, and the chance of each."""
+    commands = min(commands, texts.count)
+    return random.permutation(texts.count)[:commands], zipf(commands, exponent, offset)
+
+
+def _some(chances: Array, share: float, random: Random) -> Bools:
+    """(commands,) some, drawn, that make up so large a share of the traffic."""
+    order = random.permutation(len(chances))
+    some = np.zeros(len(chances), np.bool_)
+    some[order[np.cumsum(chances[order]) <= share]] = True
+    return some
+
+
+def _in_bursts(texts: Texts, queries: int, random: Random, lengths: Ints) -> World:
+    numbers, chances = _commands(texts, random)
+    return _runs(queries, random, random.choice(numbers, queries, p=chances), lengths, Law(numbers, chances))
+
+
+def _runs(queries: int, random: Random, first: Ints, lengths: Ints, law: Law) -> World:
+    """Runs of one text by one device each."""
+    devices = in_a_row(anyone(queries, random), lengths, queries)
+    return World(in_a_row(first, lengths, queries), devices, steadily(queries, random), ((0, law),))
+
+
+WORLDS: Mapping[str, Maker] = {
+    "independent": partial(independent, offset=ZIPF_OFFSET),
+    "zipf-20": partial(independent, commands=20, exponent=1.2),
+    "zipf-100": partial(independent, commands=100, exponent=1.2),
+    "bursts-2": partial(bursts, mean=2.0),
+    "bursts-5": partial(bursts, mean=5.0),
+    "bursts-20": partial(bursts, mean=20.0),
+    "constant-bursts": constant_bursts,
+    "interleaved": interleaved,
+    "repertoire": repertoire,
+    "own-meaning": own_meaning,
+    "retries": retries,
+    "habits": habits,
+    "sessions": sessions,
+    "load": load,
+    "slow-drift": slow_drift,
+    "change": change,
+    "change-back": change_back,
+}
