@@ -133,6 +133,21 @@ def test_a_change_of_meaning_raises_the_alarm_and_everything_escalates():
     assert all(row.explored for row in after)
 
 
+def test_a_small_change_is_suspected_before_the_alarm_and_told_with_everything_explored():
+    rows = _utterances(1200)
+    for row in _utterances(1800, seed=5):
+        changes = "tune" in row["text"] and row["answer"] == "music"
+        rows.append(row | {"answer": "lights"} if changes else row)
+    one, life = replay(rows, least=900)
+    said = [(event.queries, event.what) for event in life.events]
+    suspected = next(queries for queries, what in said if "seems to lose more than it may" in what)
+    alarm = next(queries for queries, what in said if "breaks its promise" in what)
+    assert 1200 < suspected < alarm
+    between = life.served[suspected:alarm]
+    assert all(row.explored for row in between)
+    assert all(record.exploration == 1.0 for _, record in one.log if suspected <= record.asked_at < alarm)
+
+
 def test_an_answer_that_is_new_escalates_until_it_is_known():
     rows = _utterances(1000)
     new = {"doors": ("gate", "lock", "hinge", "knob", "porch")}
