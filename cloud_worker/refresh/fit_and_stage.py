@@ -16,6 +16,7 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.config.recipe_needs import others_of, recipe_name, wants_queries
 from cloud_worker.judging.task_judge import judged_by
 from cloud_worker.log.rows import give_back_memory
+from cloud_worker.refresh.take_up import waiting_of
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.lineages import Lineages
@@ -123,10 +124,8 @@ class FitAndStage:
             trial.number,
             state=ReleaseState.WAITING,
             manifest_sha256=drafted,
-            rate=trial.rate,
-            patience=trial.patience,
-            points=trial.points,
             remark=fitted.remark,
+            **waiting_of(trial, action.attempt),
         )
         context.remark = fitted.remark
         self._store.update_task(name, phase=Phase.WAITING, phase_progress=0.0, exploration=trial.rate)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from cloud_worker.refresh.take_up import waiting_of
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import Phase, ReleaseState
@@ -47,6 +48,8 @@ class ProveAndPromote:
                 return context.log.drawn_or_certain(context.loop.rows.last_batch)
             case actions.Predict(number, rows):
                 return self._predict(context, number, rows)
+            case actions.TryAgain():
+                return self._try_again(context, action)
             case actions.Spend(number, keys):
                 self._store.spend(name, number, keys)
             case actions.Report():
@@ -54,7 +57,8 @@ class ProveAndPromote:
             case actions.Promote():
                 return self._promote(context, action)
             case actions.Reject(number, why):
-                self._store.update_release(name, number, state=ReleaseState.REJECTED, reason=why)
+                state = ReleaseState.RETIRED if self._has_served(name, number) else ReleaseState.REJECTED
+                self._store.update_release(name, number, state=state, reason=why)
                 self._store.update_task(name, phase_note=f"release {number} rejected: {why}")
             case actions.Explore(rate):
                 self._store.update_task(name, exploration=rate)
@@ -73,6 +77,25 @@ class ProveAndPromote:
         except (HeadraceError, OSError) as error:
             log.warning("task %s: release %d can't be tried again: %s", context.task.name, number, error)
             return None
+
+    def _has_served(self, name: str, number: int) -> bool:
+        return self._publisher.manifest(name, number).certificate is not None
+
+    def _try_again(self, context: TaskContext, action: actions.TryAgain) -> bool:
+        """Let a former release wait for a new certificate; whether its student can be opened."""
+        name, trial = context.task.name, action.trial
+        manifest = context.loop.releases.served[trial.number].manifest
+        try:
+            context.student = self._publisher.student(name, trial.number, manifest)
+        except (HeadraceError, OSError) as error:
+            log.warning("task %s: release %d can't be tried again: %s", name, trial.number, error)
+            return False
+        log.warning("task %s: release %d waits for a certificate once more", name, trial.number)
+        self._store.update_task(name, attempt=action.attempt, phase=Phase.WAITING, phase_progress=0.0)
+        waiting = waiting_of(trial, action.attempt)
+        self._store.update_release(name, trial.number, state=ReleaseState.WAITING, **waiting)
+        context.remark = ""
+        return True
 
     def _report(self, context: TaskContext, action: actions.Report) -> None:
         note = f"release {action.release}: {action.rows} rows, {action.losses} lost"
@@ -94,7 +117,7 @@ class ProveAndPromote:
             policy=Policy(action.threshold),
         )
         if action.number != action.release:
-            manifest = replace(manifest, number=action.number, content=action.release, created_at=time.time())
+            manifest = replace(manifest, number=action.number, content=content_of(manifest), created_at=time.time())
             self._store.add_release(ReleaseRow(name, action.number, ReleaseState.BUILDING, "", manifest.created_at))
             digest = self._publisher.republish(manifest, action.release, golden)
             if not action.has_served:

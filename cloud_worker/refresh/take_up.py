@@ -9,7 +9,9 @@ Rules:
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
+from typing import Any
 
 from cloud_worker.refresh.failure_reason import reason_of
 from cloud_worker.refresh.task_context import TaskContext
@@ -19,7 +21,9 @@ from cloud_worker.state.states import Phase, ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.certification.certificate_validity import why_made_for_another
 from router.core.certification.refresh_schedule import begin_trial, exploration_at_rest
+from router.core.certification.trial import Trial
 from router.core.errors import HeadraceError, ReleaseError
+from router.core.statistics.dependence import INDEPENDENT
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +71,27 @@ def _open(context: TaskContext, row: ReleaseRow, store: Store, publisher: Publis
     if why:
         raise ReleaseError(why)
     student, made = publisher.student(task.name, row.number, manifest), manifest.lineage
-    trial = begin_trial(task, row.number, made.attempt, row.points, rate=row.rate, freeze=made.log_version)
+    attempt = made.attempt if row.attempt is None else row.attempt
+    freeze = made.log_version if row.freeze is None else row.freeze
+    trial = begin_trial(task, row.number, attempt, row.points, rate=row.rate, freeze=freeze)
+    trial.known = row.dependence[0] if row.dependence else INDEPENDENT
+    trial.earliest = -math.inf if row.earliest is None else row.earliest
+    trial.bound = -math.inf if manifest.certificate is None else manifest.policy.threshold
     context.loop.begin_trial(replace(trial, patience=row.patience), made.rows)
     context.student, context.remark = student, row.remark
+
+
+def waiting_of(trial: Trial, attempt: int) -> dict[str, Any]:
+    """What a store keeps of a release while it waits, so that its trial can be taken up."""
+    return {
+        "rate": trial.rate,
+        "patience": trial.patience,
+        "points": trial.points,
+        "attempt": attempt,
+        "freeze": trial.freeze,
+        "earliest": None if trial.earliest == -math.inf else trial.earliest,
+        "dependence": (trial.known,),
+    }
 
 
 def begin_anew(context: TaskContext, store: Store, now: float) -> None:

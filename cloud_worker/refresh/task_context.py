@@ -106,12 +106,13 @@ class TaskContext:
             self._tell(rows)
 
     def read_all(self, spent: Set[Key], looked: Set[Key] = frozenset()) -> list[Record]:
-        """Take in the whole log anew; return the covered rows of the keys ``looked``, which a trial had looked at.
+        """Take in the whole log anew; return the covered rows that the trial that waits had looked at.
 
         Args:
             spent: Keys that a certificate has looked at.
-            looked: Some of them.
+            looked: Of them, those of the release that waits: by this trial, or by one before an alarm.
         """
+        after = -1 if self.loop.trial is None else self.loop.trial.after
         freeze = self.loop.trial.freeze if self.loop.trial is not None else None
         self.loop.rows, self.loop.unwatched, self.loop.lookout = TaskRows(self.task), [], None
         if freeze is not None:
@@ -122,7 +123,7 @@ class TaskContext:
         for rows in self.log.pieces():
             self.loop.rows.take(rows, spent)
             self._tell(rows)
-            found += (record for _, record in rows if record.key in looked and record.covered)
+            found += (record for batch, record in rows if batch > after and record.key in looked and record.covered)
         return found
 
     def _tell(self, rows: Rows) -> None:

@@ -14,10 +14,10 @@ import math
 
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import TaskState
-from router.core.certification.trial import BETTER
 from router.core.domain.task import Mode, Task
 from router.core.release.manifest import Manifest
 from router.core.release.orders import Watch
+from router.core.statistics.intervals import BETTER
 
 
 def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | None:

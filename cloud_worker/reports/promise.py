@@ -172,6 +172,7 @@ def _proof(proof: Certificate) -> Proof:
         rows=proof.rows,
         losses=proof.losses,
         weight=proof.rows if proof.weight is None else proof.weight,
+        distinct=proof.distinct,
         allowance=proof.allowance,
         attempt=proof.attempt,
         first_asked_at=proof.first_asked_at,

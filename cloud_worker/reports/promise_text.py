@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
 from rich.markup import escape
 
 from cloud_worker.reports.pool import pool_lines
-from cloud_worker.reports.promise_values import MissingProof, Promise, PromiseState
+from cloud_worker.reports.promise_values import MissingProof, Promise, PromiseState, Proof
 from cloud_worker.reports.quota import limit_lines
 from router.core.domain.task import NO_FLOOR
 
@@ -62,7 +63,7 @@ def _proved(promise: Promise) -> Iterator[str]:
     if proof:
         worth = f" worth {proof.weight:,.0f} drawn ones" if round(proof.weight) != proof.rows else ""
         words.append(
-            f"certified on {proof.rows:,} rows{worth}, {proof.losses} lost, "
+            f"certified on {proof.rows:,} rows{_kinds(proof)}{worth}, {proof.losses} lost, "
             f"for {_share(proof.allowance)} (attempt {proof.attempt})"
         )
     if covered.share is not None:
@@ -70,6 +71,17 @@ def _proved(promise: Promise) -> Iterator[str]:
     if words:
         yield "; ".join(words)
     yield from _worst_class(promise)
+
+
+def _kinds(proof: Proof) -> str:
+    """Of how many different queries its rows are, and in which time."""
+    if proof.distinct is None:
+        return ""
+    hours = max(proof.last_asked_at - proof.first_asked_at, 0.0) / 3600.0
+    count, unit = (
+        (hours / 24.0, "days") if hours > 72.0 else (hours, "hours") if hours > 2.0 else (hours * 60.0, "minutes")
+    )
+    return f" of {proof.distinct:,} distinct queries in {math.ceil(count):,} {unit}"
 
 
 def _worst_class(promise: Promise) -> Iterator[str]:

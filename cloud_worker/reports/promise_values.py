@@ -29,11 +29,23 @@ class PromiseState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The certificate of the release that serves; ``weight`` is how many drawn rows its rows are worth."""
+    """The certificate of the release that serves.
+
+    Attributes:
+        rows: Looked at, or missed.
+        losses: Of them.
+        weight: How many independent drawn rows they are worth.
+        distinct: How many different texts they ask; ``None`` where it was not noted.
+        allowance: Largest loss that they speak against, in (0, 1).
+        attempt: Which of its lineage, from 1.
+        first_asked_at: Unix time in seconds of the first row.
+        last_asked_at: Unix time in seconds of the last row.
+    """
 
     rows: int
     losses: int
     weight: float
+    distinct: int | None
     allowance: float
     attempt: int
     first_asked_at: float

@@ -8,6 +8,7 @@ from cloud_worker.state.states import Phase, ReleaseState
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, Watch
+from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
 
@@ -59,6 +60,10 @@ class ReleaseRow:
         rate: Lowest exploration rate whose rows may certify it, in (0, 1]; ``None`` before it waits.
         patience: Most rows that its trial may look at, as many as they are worth of drawn ones.
         points: Thresholds that its trial is to prove, strict to loose.
+        attempt: Which of its lineage that trial is, from 1.
+        freeze: Last batch of the log that its student may have learned from, or that came before an alarm.
+        earliest: Unix time in seconds: rows asked before it say nothing of it; ``None`` for no such time.
+        dependence: How rows depended on each other before its trial.
         local_share: Share of queries that it was expected to keep when it was certified, in [0, 1].
         classes: What the rows that certified it say of each class.
         back_to: Number of the former release whose content it brings back.
@@ -77,6 +82,10 @@ class ReleaseRow:
     rate: float | None = None
     patience: float | None = None
     points: tuple[Point, ...] = ()
+    attempt: int | None = None
+    freeze: int | None = None
+    earliest: float | None = None
+    dependence: tuple[Dependence, ...] = ()
     local_share: float | None = None
     classes: tuple[ClassFigures, ...] = ()
     back_to: int | None = None

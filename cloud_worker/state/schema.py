@@ -33,6 +33,7 @@ from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
 from router.core.domain.task import Mode
 from router.core.release.orders import Watch
+from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
 REVISION = "0002"
@@ -107,6 +108,10 @@ RELEASES = Table(
     Column("rate", Float),
     Column("patience", Float),
     Column("points", Several(TypeAdapter(tuple[Point, ...]), "the thresholds that a challenger was to prove")),
+    Column("attempt", Integer),
+    Column("freeze", Integer),
+    Column("earliest", Float),
+    Column("dependence", Several(TypeAdapter(tuple[Dependence, ...]), "how a challenger's rows depend on each other")),
     Column("local_share", Float),
     Column("classes", Several(TypeAdapter(tuple[ClassFigures, ...]), "the figures of a release's classes")),
     Column("back_to", Integer),

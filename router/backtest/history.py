@@ -37,6 +37,7 @@ class Released:
     threshold: float
     rows: int
     weight: float
+    distinct: int
     losses: int
     attempt: int
 

@@ -89,7 +89,7 @@ def disagreement(rows: Sequence[Served]) -> float:
 
 def _releases(life: Life) -> list[dict[str, Any]]:
     met = Counter(row.release for row in life.served)
-    rows = {"certifying_rows": 0, "certifying_weight": 0.0}
+    rows = {"certifying_rows": 0, "certifying_weight": 0.0, "certifying_queries": 0}
     start = {"number": 0, "at_query": 0, "threshold": None, **rows, "losses": 0, "attempt": 0}
     return [start] + [
         {
@@ -98,6 +98,7 @@ def _releases(life: Life) -> list[dict[str, Any]]:
             "threshold": release.threshold,
             "certifying_rows": release.rows,
             "certifying_weight": round(release.weight, 2),
+            "certifying_queries": release.distinct,
             "losses": release.losses,
             "attempt": release.attempt,
         }

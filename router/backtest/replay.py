@@ -184,6 +184,9 @@ class Replay:
                 self.spent.update(action.keys)
             case actions.AskReferenceAgain():
                 return ""
+            case actions.TryAgain():
+                self._releases.tell(action, self.queries)
+                return True
             case actions.Promote() | actions.ServeAgain():
                 served = self._releases.serve(action, self.queries)
                 student = self.student(served.number)

@@ -68,6 +68,7 @@ class ReplayedReleases:
                 threshold=served.manifest.policy.threshold,
                 rows=proof.rows,
                 weight=_weight(proof),
+                distinct=proof.distinct or 0,
                 losses=proof.losses,
                 attempt=proof.attempt,
             )
@@ -76,6 +77,7 @@ class ReplayedReleases:
         return served
 
     def _promoted(self, action: actions.Promote) -> ServedRelease:
+        known = self._served.get(action.release)
         manifest = Manifest(
             task=self._task,
             number=action.number,
@@ -83,7 +85,7 @@ class ReplayedReleases:
             policy=Policy(action.threshold),
             student=_SPEC,
             certificate=action.certificate,
-            content=action.release,
+            content=action.release if known is None else content_of(known.manifest),
         )
         return ServedRelease(manifest, action.local_share)
 
@@ -94,10 +96,13 @@ class ReplayedReleases:
                 assert self._fitted is not None
                 self._students[trial.number] = self._fitted
                 words = f"{self._said}: release {trial.number} waits for its certificate"
+            case actions.TryAgain(trial):
+                words = f"release {trial.number} waits for a certificate once more"
             case actions.Promote(number=number, certificate=proof):
                 weight = _weight(proof)
                 worth = f" that are worth {weight:.0f} drawn ones" if round(weight) != proof.rows else ""
-                words = f"release {number} serves, certified on {proof.rows} rows{worth}, {proof.losses} of them lost"
+                rows = f"{proof.rows} rows of {proof.distinct} distinct queries{worth}"
+                words = f"release {number} serves, certified on {rows}, {proof.losses} of them lost"
             case actions.Reject(number, why):
                 words = f"release {number} is rejected: {why}"
             case actions.Alarm(number):

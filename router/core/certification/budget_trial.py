@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from router.core.certification.trial import Next, Trial, is_above_zero
+from router.core.certification.trial import Next, Trial
 from router.core.domain.task import NO_FLOOR
+from router.core.statistics.intervals import is_above_zero
 from router.core.statistics.threshold_planning import NEVER, Proposal, Situation, least_where
 
 PROVING_ROWS = 300  # drawn ones that prove without a floor: 1.6 % on the first attempt, where nothing is lost

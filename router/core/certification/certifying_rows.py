@@ -39,6 +39,10 @@ class Trying(Protocol):
         """Last batch of the log that the challenger may have learned from."""
 
     @property
+    def earliest(self) -> float:
+        """Unix time in seconds: rows asked before it say nothing."""
+
+    @property
     def counts(self) -> Counter[str]:
         """How many rows of each device it has looked at."""
 
@@ -96,23 +100,43 @@ class CertifyingRows:
             self._rows = [pair for pair, stay in zip(self._rows, stays.tolist(), strict=True) if stay]
             self._facts = self._facts[stays]
 
+    @property
+    def rows(self) -> list[Record]:
+        """All of them, in the log's order."""
+        return [row for _, row in self._rows]
+
     def at_hand(self, trial: Trying) -> list[tuple[int, Record]]:
         """Pairs of batch and record that a trial may look at, whatever its devices' shares."""
         facts = self._facts
         is_late, is_drawn_enough = facts["batch"] > trial.freeze, facts["exploration"] >= trial.rate - _ROUNDING
         thinned = facts["thin"] < trial.rate / np.maximum(facts["exploration"], _ROUNDING)
         drawn = (is_late | facts["set_aside"]) & thinned
-        chosen = is_drawn_enough & np.where(facts["certain"], is_late, drawn)
+        is_apart = facts["asked_at"] >= trial.earliest
+        chosen = is_apart & is_drawn_enough & np.where(facts["certain"], is_late, drawn)
         return [self._rows[place] for place in np.flatnonzero(chosen)]
 
 
 _FACTS = np.dtype(
-    [("batch", np.int64), ("exploration", np.float64), ("thin", np.float64), ("certain", "?"), ("set_aside", "?")]
+    [
+        ("batch", np.int64),
+        ("asked_at", np.float64),
+        ("exploration", np.float64),
+        ("thin", np.float64),
+        ("certain", "?"),
+        ("set_aside", "?"),
+    ]
 )
 
 
-def _facts_of(batch: int, row: Record) -> tuple[int, float, float, bool, bool]:
-    return batch, row.exploration, _thin(row), counts_for_certain(row), is_set_aside(row.caller, row.query_id)
+def _facts_of(batch: int, row: Record) -> tuple[int, float, float, float, bool, bool]:
+    return (
+        batch,
+        row.asked_at,
+        row.exploration,
+        _thin(row),
+        counts_for_certain(row),
+        is_set_aside(row.caller, row.query_id),
+    )
 
 
 def certifying(rows: Sequence[tuple[int, Record]], trial: Trying, spent: Set[Key]) -> list[Record]:

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import heapq
 import math
 import sys
 from collections import Counter, deque
@@ -99,18 +100,33 @@ def shared_fairly(rows: Sequence[Record], before: Counter[str], heard: frozenset
         before: How many rows each device has given already.
         heard: The devices heard of lately; whoever's rows are at hand shares too.
     """
-    queues: dict[str, deque[Record]] = {}
-    for row in rows:
-        queues.setdefault(row.caller, deque()).append(row)
-    counts = Counter(before)
-    chosen: list[Record] = []
-    while queues:
-        caller = min(queues, key=lambda name: (counts[name], name))
-        share = max(DEVICE_SHARE, 1.0 / len(heard.union(queues)))
-        if counts[caller] >= share * sum(counts.values()) + SLACK_ROWS:
+    return [rows[place] for place in fair_places([row.caller for row in rows], before, heard)]
+
+
+def fair_places(callers: Sequence[str], before: Counter[str], heard: frozenset[str]) -> list[int]:
+    """The places of the rows that may be looked at, in that order, such that no device gives more than its share.
+
+    Args:
+        callers: Who gave each row, in the log's order.
+        before: How many rows each device has given already.
+        heard: The devices heard of lately; whoever's rows are at hand shares too.
+    """
+    queues: dict[str, deque[int]] = {}
+    for place, caller in enumerate(callers):
+        queues.setdefault(caller, deque()).append(place)
+    counts, given = Counter(before), before.total()
+    chosen: list[int] = []
+    next_ones = [(counts[caller], caller) for caller in queues]
+    heapq.heapify(next_ones)
+    waiting = len(heard.difference(queues))
+    while next_ones:
+        count, caller = heapq.heappop(next_ones)
+        if count >= max(DEVICE_SHARE, 1.0 / (waiting + len(next_ones) + 1)) * given + SLACK_ROWS:
             break
         chosen.append(queues[caller].popleft())
-        counts[caller] += 1
-        if not queues[caller]:
-            del queues[caller]
+        given += 1
+        if queues[caller]:
+            heapq.heappush(next_ones, (count + 1, caller))
+        else:
+            waiting += caller in heard
     return chosen

@@ -9,14 +9,21 @@ Rules:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.core.arrays import Array, Bools
+from router.core.statistics.dependence import Ints
 from router.core.statistics.threshold_planning import NEVER
+
+KINDS = 3  # of likeness: text, answer, conversation
+_WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,9 @@ class Look:
         lost: Of those kept: that answer differs from the reference's.
         weight: What it counts beside a row that was drawn at the trial's rate, in (0, 1].
         label: The reference's, of a row drawn at that rate whose answers are labels; else empty.
+        caller: Who asked.
+        alike: Numbers of what the row may share with others: its text, its answer, its conversation; 0 for nothing.
+            Empty where nothing is known: it is like no other.
     """
 
     score: float
@@ -40,6 +50,8 @@ class Look:
     lost: bool = False
     weight: float = 1.0
     label: str = ""
+    caller: str = ""
+    alike: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,8 @@ class Columns:
         wrong: Whether the challenger's answer differs.
         releases: What served when each was asked.
         kept: Whether that release's answer stayed.
+        callers: Who asked each, as numbers.
+        alike: Of each kind of likeness, equal numbers where rows are alike.
         weight: The sum of the weights.
         weight_came: Of them, those of rows that came.
     """
@@ -63,6 +77,8 @@ class Columns:
     wrong: Bools
     releases: NDArray[np.int_]
     kept: Bools
+    callers: Ints
+    alike: tuple[Ints, ...]
     weight: float = 0.0
     weight_came: float = 0.0
 
@@ -76,7 +92,8 @@ class Columns:
         """The columns of a list; ``known`` are those made of it before, when it was not longer."""
         if known is None or known.source is not looks or len(known.scores) > len(looks):
             none = np.empty(0, np.bool_)
-            known = cls(looks, np.empty(0), np.empty(0), none, np.empty(0, np.int_), none)
+            whole = np.empty(0, np.int64)
+            known = cls(looks, np.empty(0), np.empty(0), none, np.empty(0, np.int_), none, whole, (whole,) * KINDS)
         return known if len(known.scores) == len(looks) else known._with(looks[len(known.scores) :])
 
     def _with(self, new: Sequence[Look]) -> Columns:
@@ -89,6 +106,11 @@ class Columns:
             wrong=np.append(self.wrong, [look.wrong for look in new]),
             releases=np.append(self.releases, [look.release for look in new]),
             kept=np.append(self.kept, [look.kept for look in new]),
+            callers=np.append(self.callers, [number_of(look.caller) for look in new]),
+            alike=tuple(
+                np.append(known, [_alike(look, kind, -1 - row) for row, look in enumerate(new, len(known))])
+                for kind, known in enumerate(self.alike)
+            ),
             weight=total(weights),
             weight_came=total(weights[scores < NEVER]),
         )
@@ -100,6 +122,22 @@ class Columns:
     def share(self, threshold: float) -> float:
         """The weight of the rows kept at a threshold as a share of those that came, in [0, 1]; 0 without rows."""
         return total(self.weights[self.came & (self.scores >= threshold)]) / (self.weight_came or 1.0)
+
+
+def likeness(text: str, answer: str, conversation: str) -> tuple[int, ...]:
+    """Numbers of what a row may share with others: the words of its text, its answer, its conversation."""
+    words = " ".join(_WORDS.findall(text.casefold()))
+    return tuple(number_of(part) if part else 0 for part in (words or text, answer, conversation))
+
+
+@lru_cache(maxsize=4096)
+def number_of(text: str) -> int:
+    """A positive number that depends on a text alone, the same in every process."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest()) + 1
+
+
+def _alike(look: Look, kind: int, alone: int) -> int:
+    return look.alike[kind] or alone if look.alike else alone
 
 
 def total(weights: Array) -> float:

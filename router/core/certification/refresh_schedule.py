@@ -194,6 +194,7 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion) ->
         queries=sums.queries,
         rate=trial.rate,
         floor=task.exploration.floor if champion.number else trial.rate,
+        piece=trial.readings.dependence.piece,
         champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, sums, champion)[0],
     )
 
@@ -202,14 +203,14 @@ def patience_of(at_hand: Sequence[Record], trial: Trial, situation: Situation, p
     """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate.
 
     Args:
-        at_hand: The rows that it may look at now.
+        at_hand: The rows that it may look at now, no device ahead of its share.
         trial: The challenger's.
         situation: As ``situation_of`` gives it.
         pace: Holds the most rows that any challenger may look at.
     """
     if trial.rate <= 0:
         return 0
-    weight = math.fsum(weight_of(row, trial.rate) for row in at_hand)
+    weight = math.fsum(weight_of(row, trial.rate) for row in at_hand) / situation.piece
     found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=weight)))
     if not found.is_worth_proving:
         return 0

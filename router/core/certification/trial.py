@@ -6,7 +6,9 @@ Rules:
  * A row is looked at once, in the log's order, and is never chosen by its outcome.
  * All rows are answers of one version of the reference; another one ends the trial.
  * What a device drew, kept and never sent counts as lost.
- * No device gives more than its share of the rows.
+ * Two readings must both certify: by traffic, each row as it came, and by devices, where none gives more than its
+   share. So neither one loud device nor many quiet ones hide a loss.
+ * Rows that repeat what others near them asked are one piece of evidence together; see ``statistics.dependence``.
  * Rows drawn at a higher rate are thinned to the rate in force while the challenger waits; lower ones stay out.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
  * One alpha covers every threshold of a challenger. A stricter one loses no more, so that on the same rows its evidence
@@ -29,12 +31,16 @@ import numpy as np
 from router.core.arrays import Array
 from router.core.certification.certifying_rows import is_kept_by_thinning, said_by_student, weight_of
 from router.core.certification.class_gate import spared
-from router.core.certification.observations import Columns, Look, total
+from router.core.certification.device_shares import fair_places
+from router.core.certification.observations import Columns, Look, likeness, total
+from router.core.certification.readings import Readings
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, may_certify
 from router.core.domain.task import Kind
 from router.core.learning.training_rows import Key, would_stay
-from router.core.statistics.e_process import Certificate, log_factors, log_mixture
+from router.core.statistics.dependence import Dependence
+from router.core.statistics.e_process import Certificate
+from router.core.statistics.intervals import is_above_zero
 from router.core.statistics.threshold_planning import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
@@ -43,7 +49,6 @@ LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that s
 LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
-BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
 
 
 class Next(StrEnum):
@@ -73,6 +78,12 @@ class Trial:
         teacher_version: The reference's, as of the rows looked at; empty before the first.
         missing: Rows that never came, beside the looks: lost at every threshold, and counted, never listed.
         kind: Of its task: labels make classes, texts none.
+        earliest: Unix time in seconds: rows asked before it say nothing, being too near to what the challenger learned.
+        bound: No threshold below it may serve.
+        known: How rows depended on each other before the trial began.
+        apart: Of the looks, those that the reading by devices does not take yet, in their order.
+        counts: Rows of each device that it takes.
+        looked: Keys of the rows looked at.
     """
 
     number: int
@@ -89,15 +100,36 @@ class Trial:
     teacher_version: str = ""
     missing: int = 0
     kind: Kind = Kind.LABEL
+    earliest: float = -math.inf
+    bound: float = -math.inf
+    known: Dependence = field(default_factory=Dependence)
+    apart: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     looked: set[Key] = field(default_factory=set)
-    _known: Columns | None = field(default=None, init=False, repr=False, compare=False)
+    _columns: Columns | None = field(default=None, init=False, repr=False, compare=False)
+    _readings: Readings | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def columns(self) -> Columns:
         """The rows looked at, as arrays."""
-        self._known = Columns.of(self.looks, self._known)
-        return self._known
+        self._columns = Columns.of(self.looks, self._columns)
+        return self._columns
+
+    @property
+    def readings(self) -> Readings:
+        """What the rows say, by traffic and by devices."""
+        self._readings = Readings.of(self.columns, self.apart, self.known, self.missing, self._readings)
+        return self._readings
+
+    @property
+    def distinct(self) -> int:
+        """How many different texts it has looked at."""
+        return len(np.unique(self.columns.alike[0]))
+
+    @property
+    def after(self) -> int:
+        """Batch of the log after which all its rows came: a former release proves itself anew; else -1."""
+        return self.freeze if self.bound > -math.inf else -1
 
     @property
     def rows(self) -> int:
@@ -106,8 +138,8 @@ class Trial:
 
     @property
     def weight(self) -> float:
-        """How many rows drawn at its rate those looked at, or missed, are worth."""
-        return self.columns.weight + self.missing
+        """How many independent rows drawn at its rate those looked at, or missed, are worth, in the weaker reading."""
+        return self.readings.weight
 
     @property
     def has_served(self) -> bool:
@@ -132,19 +164,7 @@ class Trial:
 
     def loosest(self) -> float:
         """The loosest threshold that is certified, whatever its classes say, ``NEVER`` where none is."""
-        columns = self.columns
-        scores, wrong = columns.scores, columns.wrong
-        order = np.argsort(-scores[wrong], kind="stable")
-        kept, lost = log_factors(self.allowance, columns.weights)
-        worse = np.cumsum((lost - kept)[:, wrong][:, order], axis=1)  # (alternatives, losses): the highest scores first
-        terms = kept.sum(axis=1, keepdims=True) + np.concatenate([np.zeros((len(kept), 1)), worse], axis=1)
-        terms += self._log_missed(self.allowance)[:, None]
-        most = int((log_mixture(terms) >= -math.log(self.alpha)).sum()) - 1  # evidence falls with each loss
-        if most < 0:
-            return NEVER
-        ranked = scores[wrong][order]
-        bound = float(ranked[most]) if most < len(ranked) else -math.inf
-        return float(np.min(scores[scores > bound], initial=NEVER))
+        return max(self.readings.loosest(self.allowance, self.alpha), self.bound)  # a stricter one loses no more
 
     def outcome(self) -> str:
         """Why it does not serve, in words."""
@@ -156,15 +176,7 @@ class Trial:
 
     def evidence(self, threshold: float, allowance: float | None = None) -> float:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
-        columns = self.columns
-        allowance = self.allowance if allowance is None else allowance
-        kept, lost = log_factors(allowance, columns.weights)
-        terms = np.where(columns.lost(threshold), lost, kept).sum(axis=1)
-        return float(log_mixture(terms + self._log_missed(allowance)))
-
-    def _log_missed(self, allowance: float) -> Array:
-        """(alternatives,) what the missing rows add to the logarithm of each bet against a loss of ``allowance``."""
-        return np.asarray(self.missing * log_factors(allowance, np.ones(1))[1][:, 0])
+        return self.readings.at(threshold, self.allowance if allowance is None else allowance)
 
     @property
     def least_rows(self) -> int:
@@ -191,6 +203,7 @@ class Trial:
             teacher_version=self.teacher_version,
             rate=self.rate,
             weight=self.weight,
+            distinct=self.distinct,
         )
 
     def escalation(self, threshold: float, exploration: float) -> float:
@@ -201,16 +214,32 @@ class Trial:
         """What its thresholds are weighed against."""
         return situation
 
-    def look(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> list[Record]:
-        """Look at rows as far as patience goes; return those that were looked at."""
-        seen, worth = [], self.weight
+    def look(
+        self, rows: Iterable[Record], student: DeviceStudent, judging: Judging, heard: frozenset[str] = frozenset()
+    ) -> list[Record]:
+        """Look at rows as far as patience goes; return those that were looked at.
+
+        Args:
+            rows: In the log's order.
+            student: The challenger.
+            judging: Its judge.
+            heard: The devices heard of lately: what each of them may give goes by how many they are.
+        """
+        seen, worth, piece = [], self.weight, self.readings.dependence.piece
         for row in rows:
             if worth >= self.patience:
                 break
             self._look_at(row, student, judging)
-            worth += self.looks[-1].weight
+            worth += self.looks[-1].weight / piece
             seen.append(row)
+        self.share(heard)
         return seen
+
+    def share(self, heard: frozenset[str]) -> None:
+        """Let the reading by devices take what brings no device ahead of its share, of the devices heard of lately."""
+        taken = set(fair_places([self.looks[row].caller for row in self.apart], self.counts, heard))
+        self.counts.update(self.looks[self.apart[place]].caller for place in taken)
+        self.apart = [row for place, row in enumerate(self.apart) if place not in taken]
 
     def miss(self, missing: int) -> None:
         """Count rows that were drawn and kept and never came, all in all, as lost at every threshold."""
@@ -220,12 +249,14 @@ class Trial:
         """Look again at all that it had looked at before a restart, in any order: patience was counted in another."""
         for row in rows:
             self._look_at(row, student, judging)
+        self.share(frozenset())
 
     def begun_again(self) -> Self:
         """The same before it has looked at anything; it takes up what of its rows still counts."""
         return replace(
             self,
             looks=[],
+            apart=[],
             counts=Counter(),
             looked=set(),
             missing=0,
@@ -239,8 +270,20 @@ class Trial:
         kept = would_stay(row)
         lost = kept and not judging(row.text, row.local_answer or "", row.answer)
         wrong = not judging(row.text, answer, row.answer)
-        self.looks.append(Look(score, wrong, row.release, kept, lost, weight_of(row, self.rate), self._label_of(row)))
-        self.counts[row.caller] += 1
+        self.apart.append(len(self.looks))
+        self.looks.append(
+            Look(
+                score=score,
+                wrong=wrong,
+                release=row.release,
+                kept=kept,
+                lost=lost,
+                weight=weight_of(row, self.rate),
+                label=self._label_of(row),
+                caller=row.caller,
+                alike=likeness(row.text, row.answer if self.kind is Kind.LABEL else "", row.conversation),
+            )
+        )
         self.looked.add(row.key)
         self.teacher_version = self.teacher_version or row.teacher_version
         self.first_asked_at = min(self.first_asked_at, row.asked_at)
@@ -277,7 +320,9 @@ class Trial:
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
-        return plan(self._seen(), self.allowance, replace(situation, alpha=self.alpha, rows_at_hand=self.weight))
+        piece = self.readings.dependence.piece
+        known = replace(situation, alpha=self.alpha, rows_at_hand=self.weight, piece=piece)
+        return plan(self._seen(), self.allowance, known)
 
     def keeps_more(self, threshold: float, champion: int) -> bool:
         """Whether a threshold keeps more than the champion, paired, one-sided at 90 %.
@@ -295,10 +340,10 @@ class Trial:
 
     def _seen(self) -> tuple[Point, ...]:
         """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
-        columns = self.columns
-        scores, weights, wrong, came = columns.scores, columns.weights, columns.wrong, columns.came
+        columns, traffic = self.columns, self.readings.traffic
+        scores, weights, wrong, came = columns.scores, traffic.stakes, columns.wrong, columns.came
         kept, lost = self._at_least(scores[came], weights[came]), self._at_least(scores[wrong], weights[wrong])
-        seen, whole = PRIOR_ROWS + columns.weight_came, PRIOR_ROWS + self.weight
+        seen, whole = PRIOR_ROWS + total(weights[came]), PRIOR_ROWS + traffic.weight
         return tuple(
             Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / seen, (point.loss * PRIOR_ROWS + loses) / whole)
             for point, keeps, loses in zip(self.points, kept, lost + self.missing, strict=True)
@@ -310,10 +355,3 @@ class Trial:
         below = np.concatenate([[0.0], np.cumsum(weights[order])])
         thresholds = [point.threshold for point in self.points]
         return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])
-
-
-def is_above_zero(values: Array, weights: Array) -> bool:
-    """Whether the mean of differences (rows,), each with its weight, is above 0, one-sided at 90 %."""
-    mean = float(np.average(values, weights=weights))
-    error = math.sqrt(float((weights**2 * (values - mean) ** 2).sum())) / float(weights.sum())
-    return mean > 0 and mean >= BETTER * error

@@ -186,8 +186,16 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class TryAgain:
+    """A former release waits for a new certificate. Answered with whether it can."""
+
+    trial: Trial
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spend:
-    """A trial has looked at rows: they certify nothing more."""
+    """A trial has looked at rows, or an alarm came after them: they certify nothing more."""
 
     release: int
     keys: tuple[Key, ...]
@@ -271,6 +279,7 @@ Action = (
     | BeginFit
     | Fit
     | Stage
+    | TryAgain
     | Spend
     | Report
     | Promote

@@ -3,15 +3,16 @@
     quiet ◀──rows come as planned── blind        pinned by force: unproven ──unpinned──▶ a former release, or the cloud
       │ ▲                             ▲
       │ └──────too few rows for an hour
-      └──the promise breaks──▶ alarmed ──a former release's certificate stands──▶ quiet, under a new number
-                                  └──none does: everything escalates until another one is certified
+      └──the promise breaks──▶ alarmed: everything escalates ──one is certified on rows after the alarm──▶ quiet
 
 Rules:
  * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
  * What keeps answers has a certificate that stands: where a wish grows stricter, or another version of the reference
    answers, everything escalates as after an alarm. Where the wish is taken back, the same release serves again.
  * What was never promised can't be broken: the certificate is looked at before the watch.
- * An alarm is told to the devices first; only then a former release is looked for.
+ * An alarm is told to the devices first; only then a former release is looked for, and it proves itself again before it
+   serves: that nothing speaks against it is no proof. No row of before an alarm certifies anything any more.
+ * Where nothing broke, a wish changed or a pin went, a former release whose certificate stands serves at once.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
  * While the watch suspects a change everything is explored, and then as much as it would be otherwise. Spared is what
    promises nothing, serves without proof or may not explore; while too few rows come, more would not help.
@@ -28,18 +29,21 @@ from router.core.refresh.actions import (
     Find,
     NoteOvertaken,
     ReadAgain,
+    Reject,
     ServeAgain,
     ServeUnproven,
+    Spend,
     StandAgain,
     Step,
     SuspectChange,
 )
 from router.core.refresh.loop_state import LoopState, StepInputs
-from router.core.refresh.way_back import way_back
+from router.core.refresh.way_back import prove_again, way_back
 from router.core.release.manifest import Manifest
 from router.core.release.orders import Watch
 
 EVERYTHING = 1.0  # of the queries
+OUTDATED = "the promise broke while it waited: its rows are of before"
 
 
 def keep_promise(loop: LoopState, inputs: StepInputs) -> Step[None]:
@@ -138,6 +142,10 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
         alarmed = ServedRelease(serving.manifest, serving.local_share, alarmed=True, lost=serving.lost)
         loop.change(served={**releases.served, serving.number: alarmed})
         yield from _escalate_all(loop, "")
+        yield Spend(serving.number, loop.rows.spend_held())
+        if loop.trial is not None and not loop.trial.has_served:
+            yield Reject(loop.trial.number, OUTDATED)
+            loop.end_trial()
 
 
 def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:
@@ -156,7 +164,11 @@ def _give_way(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if _is_unproven(loop):
         yield from _escalate_all(loop, "it is pinned no more")
     former = yield from way_back(loop, inputs)
-    if former is not None:
+    if former is None:
+        return
+    if serving is not None and serving.alarmed:
+        yield from prove_again(loop, former)
+    else:
         yield from _serve_again(loop, former.manifest, Watch.QUIET)
 
 

@@ -13,6 +13,7 @@ import math
 from router.core.certification.certificate_validity import OVERTAKEN
 from router.core.certification.certifying_rows import within_patience
 from router.core.certification.class_gate import figures_of
+from router.core.certification.device_shares import shared_fairly
 from router.core.certification.missing_rows import Line, LineKey
 from router.core.certification.refresh_schedule import (
     begin_trial,
@@ -67,8 +68,12 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     attempt, number = releases.attempt + 1, releases.last_release + 1
     points = points_of(task, fit.scores, fit.agrees, fit.weights)
     rate = waiting_share(task, rows.sums, loop.champion)[1]
+    known, earliest = rows.repeats.before_trial(rate)
     trial = begin_trial(task, number, attempt, points, rate=rate, freeze=rows.last_batch)
-    at_hand = rows.certifying(trial, _lines_of(loop, trial, inputs), inputs.blind)
+    trial.known, trial.earliest = known, earliest
+    at_hand = shared_fairly(
+        rows.certifying(trial, _lines_of(loop, trial, inputs), inputs.blind), trial.counts, rows.heard
+    )
     trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace)
     if not trial.patience:
         yield Say(NOT_WORTH)
@@ -88,11 +93,15 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
         return
     lines = _lines_of(loop, trial, inputs)
     at_hand = rows.certifying(trial, lines, inputs.blind)
-    chosen = tuple(within_patience(at_hand, trial.rate, trial.patience - trial.weight))
+    more = (trial.patience - trial.weight) * trial.readings.dependence.piece
+    chosen = tuple(within_patience(at_hand, trial.rate, more))
     if chosen:
-        seen = trial.look(chosen, Predicted(chosen, (yield Predict(trial.number, chosen))), loop.judging)
+        said = Predicted(chosen, (yield Predict(trial.number, chosen)))
+        seen = trial.look(chosen, said, loop.judging, rows.heard)
         rows.spend(seen)
         yield Spend(trial.number, tuple(row.key for row in seen))
+    else:
+        trial.share(rows.heard)
     trial.miss(rows.lines.missed(lines, trial.counts, rows.heard))
     situation = loop.situation(trial)
     yield _report(trial, situation)

@@ -17,13 +17,14 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from router.core.certification.certifying_rows import CertifyingRows, counts_for_certain
-from router.core.certification.device_shares import LATELY_SECONDS, Presence, shared_fairly
+from router.core.certification.device_shares import LATELY_SECONDS, Presence
 from router.core.certification.live_watch import MOST_SINCE
 from router.core.certification.missing_rows import DeviceLines, Line, LineKey, Spans, settled
+from router.core.certification.recent_repeats import RecentRepeats
 from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, may_teach
-from router.core.domain.task import Task
+from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import Key
 
 MOST_HELD = 20_000  # rows that a trial may still look at: several times what the most patient one does
@@ -36,7 +37,15 @@ class _Current:
     sums: RowSums = field(default_factory=RowSums)
     taught: int = 0
     drawn: deque[Record] = field(default_factory=lambda: deque(maxlen=MOST_SINCE))
+    repeats: RecentRepeats = field(default_factory=RecentRepeats)
     certifying: CertifyingRows = field(default_factory=lambda: CertifyingRows(MOST_HELD))
+
+    def remember(self, row: Record, *, is_drawn: bool, is_certain: bool, kind: Kind) -> None:
+        """Hold what is asked of the latest rows."""
+        if is_drawn:
+            self.drawn.append(row)
+        if is_drawn or is_certain:
+            self.repeats.take(row, is_label=kind is Kind.LABEL)
 
     def forget(self) -> None:
         """Hold no row any more."""
@@ -87,6 +96,11 @@ class TaskRows:
         return self._current.drawn
 
     @property
+    def repeats(self) -> RecentRepeats:
+        """How the latest current rows repeat each other."""
+        return self._current.repeats
+
+    @property
     def heard(self) -> frozenset[str]:
         """The devices heard of lately."""
         return self._presence.heard()
@@ -119,8 +133,7 @@ class TaskRows:
             current.sums.take(row)
             is_spent = row.key in spent
             current.taught += may_teach(row) or (is_spent and _is_lesson(row))
-            if is_drawn:
-                current.drawn.append(row)
+            current.remember(row, is_drawn=is_drawn, is_certain=is_certain, kind=self._task.kind)
             if (is_drawn or is_certain) and not is_spent and self._may_be_looked_at(batch, row, is_drawn=is_drawn):
                 held.setdefault(row.teacher_version, []).append((batch, row))
         for version, new in held.items():
@@ -151,15 +164,20 @@ class TaskRows:
                 known.certifying.only_set_aside()
 
     def certifying(self, trial: Trial, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[Record]:
-        """The rows that a trial may look at next, such that no device gives more than its share.
+        """The rows that a trial may look at next, in the log's order.
 
         Args:
             trial: The challenger's.
             lines: Where the devices' lines stand for it.
             blind: When too few rows came to see anything.
         """
-        at_hand = settled(self._current.certifying.at_hand(trial), lines, blind)
-        return shared_fairly([row for _, row in at_hand], trial.counts, self.heard)
+        return [row for _, row in settled(self._current.certifying.at_hand(trial), lines, blind)]
+
+    def spend_held(self) -> tuple[Key, ...]:
+        """Let no row of until now certify anything; return their keys."""
+        rows = self._current.certifying.rows
+        self.spend(rows)
+        return tuple(row.key for row in rows)
 
     def spend(self, rows: Sequence[Record]) -> None:
         """A certificate has looked at some rows: they may teach from now on, and certify nothing more."""

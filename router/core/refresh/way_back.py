@@ -1,9 +1,11 @@
-"""The way back: which former release serves in the place of one that may no longer.
+"""The way back: which former release may serve in the place of one that may no longer.
 
 Rules:
+ * After an alarm it proves itself again, on rows asked since, as any challenger does, at its own threshold or a
+   stricter one: it spends the next attempt. Until then everything escalates, and all is explored.
  * Its certificate stands, and so it has broken no promise, neither at its threshold nor at a stricter one.
  * The rows drawn since its certificate, those that spoke against its successor among them, do not speak against it: the
-   watch that goes on over them stands at 1 or below. Not to have alarmed yet is not enough.
+   watch that goes on over them stands at 1 or below. Not to have alarmed yet is not enough to be tried.
  * Releases of the same content and threshold are one; the latest few are tried.
 """
 
@@ -12,18 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.core.certification.live_watch import MOST_FORMER, MOST_SINCE, evidence_against
+from router.core.certification.refresh_schedule import begin_trial, patience_of
 from router.core.certification.served_releases import ServedRelease, is_same_release
 from router.core.domain.record import Record
-from router.core.refresh.actions import Predict, Step
+from router.core.refresh.actions import Predict, Step, TryAgain
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.refresh.predicted import Predicted
 from router.core.release.manifest import Manifest
+from router.core.statistics.threshold_planning import Point
 
 MOST_WRITTEN = 100  # latest rows that a student that writes answers once more
 
 
 def way_back(loop: LoopState, inputs: StepInputs) -> Step[ServedRelease | None]:
-    """The latest former release that may serve at once; ``None`` where none may, and everything escalates."""
+    """The latest former release that nothing speaks against; ``None`` where there is none."""
     tried = 0
     for former in _former(loop):
         if loop.why_uncertified(former.manifest, inputs):
@@ -40,6 +44,20 @@ def way_back(loop: LoopState, inputs: StepInputs) -> Step[ServedRelease | None]:
         if tried == MOST_FORMER:
             break
     return None
+
+
+def prove_again(loop: LoopState, former: ServedRelease) -> Step[None]:
+    """Let a former release wait for a new certificate, if it is worth that."""
+    releases, proof, threshold = loop.releases, former.manifest.certificate, former.manifest.policy.threshold
+    assert proof is not None
+    attempt, rate = releases.attempt + 1, loop.task.exploration.cold
+    expected = Point(threshold, former.local_share or 0.0, proof.losses / max(proof.rows, 1))
+    trial = begin_trial(loop.task, former.number, attempt, (expected,), rate=rate, freeze=loop.rows.last_batch)
+    trial.bound = threshold
+    trial.patience = patience_of([], trial, loop.situation(trial), loop.pace)
+    if trial.patience and (yield TryAgain(trial, attempt)):
+        loop.change(attempt=attempt)
+        loop.begin_trial(trial, loop.pace.in_vain(loop.rows.taught))
 
 
 def _former(loop: LoopState) -> Iterator[ServedRelease]:

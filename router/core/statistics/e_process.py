@@ -43,7 +43,9 @@ class Certificate:
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of all its rows; empty where it was not noted.
         rate: Lowest exploration rate whose rows counted, in (0, 1]; ``None`` in an old one, where all were drawn at it.
-        weight: How many rows drawn at that rate they are worth; ``None`` in an old one, where each counted as one.
+        weight: How many independent rows drawn at that rate they are worth; ``None`` in an old one, where each counted
+            as one.
+        distinct: How many different texts they ask; ``None`` where it was not noted.
     """
 
     allowance: float
@@ -57,6 +59,7 @@ class Certificate:
     teacher_version: str = ""
     rate: float | None = None
     weight: float | None = None
+    distinct: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -66,6 +69,7 @@ class Certificate:
         check_range("losses", self.losses, 0, self.rows)
         check_range("attempt", self.attempt, 0)
         check_range("weight", self.weight, 0)
+        check_range("distinct", self.distinct, 0)
 
 
 def attempt_alpha(assurance: float, attempt: int) -> float:

@@ -1,4 +1,4 @@
-"""Intervals of shares. Called in the cloud only.
+"""Intervals of shares, and whether a mean is above 0. Called in the cloud only.
 
 Rules:
  * Exact: Clopper and Pearson 1934. No row gives the whole of [0, 1].
@@ -6,7 +6,14 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
+
+from router.core.arrays import Array
+
+BETTER = 1.2816  # standard normal quantile of a one-sided 90 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +47,10 @@ def share_interval(hits: int, rows: int, assurance: float = 0.95) -> Interval:
     low = float(betaincinv(hits, rows - hits + 1, edge)) if hits else 0.0
     high = float(betaincinv(hits + 1, rows - hits, 1 - edge)) if hits < rows else 1.0
     return Interval(hits / rows, low, high, rows)
+
+
+def is_above_zero(values: Array, weights: Array) -> bool:
+    """Whether the mean of differences (rows,), each with its weight, is above 0, one-sided at 90 %."""
+    mean = float(np.average(values, weights=weights))
+    error = math.sqrt(float((weights**2 * (values - mean) ** 2).sum())) / float(weights.sum())
+    return mean > 0 and mean >= BETTER * error

@@ -66,6 +66,7 @@ class Situation:
         rate: Exploration rate while a challenger waits, in [0, 1]; at 0 nothing is worth proving.
         floor: Exploration rate otherwise, in [0, rate].
         champion_share: Local share of what serves now, in [0, 1]; 0 without a student.
+        piece: Rows that come for each one that is independent of the others, >= 1.
     """
 
     alpha: float
@@ -74,6 +75,7 @@ class Situation:
     rate: float = 1.0
     floor: float = 1.0
     champion_share: float = 0.0
+    piece: float = 1.0
 
 
 def propose(scores: Array, agrees: Bools, weights: Array, allowance: float, aim: float = 0.35) -> Proposal:
@@ -196,7 +198,7 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
     if not points or situation.rate <= 0:
         return Proposal(NEVER, 0.0, 0.0)
     rows = _rows_of(allowance, np.array([point.loss for point in points]), situation)
-    wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate
+    wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate * situation.piece
     more = np.array([point.kept for point in points]) - situation.champion_share
     price = (situation.rate - situation.floor) * situation.champion_share
     gain = np.maximum(HORIZON * situation.queries - wait, 0.0) * more - wait * price

@@ -16,6 +16,7 @@ from cloud_worker.training.spec import Recipe
 from cloud_worker.training.text_students import LEAST_TAUGHT, WEIGHTS_FILE
 from router.core.domain.query import Distribution, GenerationLimits, Query, TokenProbability
 from router.core.domain.task import Judge, Kind, Task
+from router.core.domain.token_codec import pack
 from router.core.errors import ModelError
 from router.core.learning.training_rows import FOLDS, fold_of
 from router.core.policy.deferral import Policy
@@ -206,8 +207,8 @@ def test_a_base_with_too_few_layers_is_named(rows, base, tmp_path):
 
 def test_soft_tokens_that_became_plain_text_are_told(rows, base, tmp_path, caplog):
     foreign = TokenProbability("\u0120lights", -0.1, Distribution((("\u0120lights", -0.1),), -2.3))
-    rows = [replace(row, rationale="", tokens=(foreign, foreign)) for row in rows]
-    rows = [*rows[:60], replace(rows[60], tokens=())]
+    rows = [replace(row, rationale="", tokens=pack((foreign, foreign))) for row in rows]
+    rows = [*rows[:60], replace(rows[60], tokens=b"")]
     task = replace(TASK, recipe="soft-tokens", options={"training": {"steps": 2}})
     fitted = fit_student(rows, recipe(task, base, tmp_path), quietly)
     taught = [row for row in rows if fold_of(row, FOLDS) != 0]

@@ -153,15 +153,27 @@ def broken(world):
             return
 
 
-def test_after_an_alarm_a_former_release_that_the_rows_since_do_not_speak_against_serves_again_and_for_good(world):
+def test_after_an_alarm_a_former_release_proves_itself_on_rows_asked_since_and_serves_again(world):
     first, second = until_two_have_served(world)
     assert world.publisher.manifest("home", second).student is not None
     broken(world)
+    attempt = world.state.attempt
+    assert (world.state.champion, world.state.watch, world.state.phase) == (second, "alarmed", "waiting")
+    assert world.state.exploration == 1.0
+    fits, alarmed_at = len(world.fitted_rows), world.asked
+    world.start()  # it goes on after a kill
+    assert world.refresher.contexts["home"].loop.trial.number == first
+    for _ in range(20):
+        assert len(world.fitted_rows) == fits  # no other student meanwhile
+        world.ask_and_step(100)
+        if world.state.watch == "quiet":
+            break
     back = world.state.champion
-    manifest = world.publisher.manifest("home", back)
+    manifest, old = world.publisher.manifest("home", back), world.publisher.manifest("home", first)
     assert back > second
-    assert manifest.content == world.publisher.manifest("home", first).number
-    assert manifest.certificate == world.publisher.manifest("home", first).certificate
+    assert (manifest.content, manifest.policy.threshold >= old.policy.threshold) == (first, True)
+    assert manifest.certificate.attempt == attempt == world.state.attempt
+    assert manifest.certificate.first_asked_at >= alarmed_at > old.certificate.last_asked_at
     assert world.state.watch == "quiet"
     marks = {row.number: row.alarmed for row in world.store.releases("home")}
     assert marks[second] and not marks[back]
@@ -249,6 +261,7 @@ def test_another_version_of_the_reference_unmakes_the_certificate_of_what_serves
 
 def test_a_challenger_whose_rows_another_version_of_the_reference_answered_is_rejected(world):
     world.ask_and_step(200)
+    world.ask_and_step(50)
     trial = world.refresher.contexts["home"].loop.trial
     assert trial.rows
     world.extras = {"teacher_version": "v2"}
@@ -416,8 +429,8 @@ def test_a_waiting_challenger_tells_how_many_rows_it_still_needs(world):
     assert world.state.phase == "waiting"
     told = promise(world)
     missing, trial = told["missing"], world.refresher.contexts["home"].loop.trial
-    assert (missing["for"], missing["release"], missing["have"]) == ("certificate", trial.number, trial.rows)
-    assert missing["rows"] == missing["expected"] - trial.rows > 0
+    assert (missing["for"], missing["release"], missing["have"]) == ("certificate", trial.number, int(trial.weight))
+    assert missing["rows"] == missing["expected"] - missing["have"] > 0
     assert missing["queries"] == missing["rows"]  # without a student every query is explored
     assert told["state"] == "no_student"
 

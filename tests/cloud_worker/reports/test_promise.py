@@ -139,6 +139,13 @@ def test_rows_that_count_less_than_drawn_ones_are_told_with_their_weight(weight,
     assert words in "\n".join(lines_of("home", 3, told))
 
 
+@pytest.mark.parametrize(("hours", "words"), [(1.5, "90 minutes"), (40.2, "41 hours"), (100.0, "5 days")])
+def test_rows_are_told_with_their_distinct_queries_and_their_time(hours, words):
+    proof = replace(PROOF, distinct=312, first_asked_at=1000.0, last_asked_at=1000.0 + hours * 3600.0)
+    told = "\n".join(lines_of("home", 3, describe(replace(KNOWN, manifest=replace(RELEASE, certificate=proof)))))
+    assert f"on 412 rows of 312 distinct queries in {words}" in told
+
+
 def test_classes_are_told_with_their_rows_and_the_worst_is_named():
     classes = (ClassFigures("lights", 200, 180, 0), ClassFigures("mu[sic]", 50, 40, 4), ClassFigures("clock", 2, 1, 1))
     told = describe(replace(KNOWN, classes=classes))

@@ -50,7 +50,16 @@ def test_the_figures_have_the_demos_keys(replayed):
 
 
 def test_a_release_has_the_demos_keys(replayed):
-    released = {"number", "at_query", "threshold", "certifying_rows", "certifying_weight", "losses", "attempt"}
+    released = {
+        "number",
+        "at_query",
+        "threshold",
+        "certifying_rows",
+        "certifying_weight",
+        "certifying_queries",
+        "losses",
+        "attempt",
+    }
     assert all(release.keys() == released for release in replayed[2]["releases"])
     assert len(replayed[2]["releases"]) > 1
 
