@@ -16,7 +16,7 @@ import numpy as np
 
 from router.core.certification.certifying_rows import counts_for_certain
 from router.core.certification.observations import likeness, number_of
-from router.core.domain.record import Record
+from router.core.domain.record import Record, may_certify
 from router.core.statistics.dependence import Dependence, dependence
 
 LATEST = 2000  # rows: four times the longest reach that is looked at
@@ -31,9 +31,12 @@ class RecentRepeats:
     _facts: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=LATEST))
 
     def take(self, row: Record, *, is_label: bool) -> None:
-        """Take in the next row of the log; answers of tasks without labels are like no other."""
+        """Take in the next row of the log, if a trial might look at it; answers without labels are like no other."""
+        is_certain = counts_for_certain(row)
+        if not (is_certain or may_certify(row)):
+            return
         alike = likeness(row.text, row.answer if is_label else "", row.conversation)
-        drawn_at = 0.0 if counts_for_certain(row) else row.exploration
+        drawn_at = 0.0 if is_certain else row.exploration
         self._taken += 1
         self._alike.append(tuple(one or -self._taken for one in alike))
         self._facts.append((number_of(row.caller), row.asked_at, drawn_at))

@@ -41,6 +41,7 @@ from router.core.policy import pool_routing
 from router.core.policy.exploration import Ordered
 from router.core.policy.pool_routing import PoolPolicy
 from router.core.release.orders import DeviceReport, TaskReport
+from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
 HOME = Task("home", reference="big")
@@ -56,8 +57,9 @@ def store(state_url):
 def test_a_release_comes_back_with_all_that_was_noted_of_it(store):
     points = (Point(0.95, 0.25, 0.005), Point(0.5, 0.75, 0.0125))
     whole = ReleaseRow(
-        *("home", 3, "waiting", "ab" * 32, 1.5, "why", "música", 0.2, 1500.5, points, 0.5),
-        *((ClassFigures("lights", 8, 6, 1),), 1, "it fell", True, True),
+        *("home", 3, "waiting", "ab" * 32, 1.5, "why", "música", 0.2, 1500.5, points),
+        *(4, 17, 1.7e9, (Dependence(6.5, 32.0, 1),)),
+        *(0.5, (ClassFigures("lights", 8, 6, 1),), 1, "it fell", True, True),
     )
     store.add_release(ReleaseRow("home", 1, "building", "", 1.0))
     store.add_release(whole)

@@ -26,7 +26,7 @@ from cloud_worker.state.engine import open_engine
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.overrides import Hands
-from cloud_worker.state.schema import METADATA, OLDER, REVISION
+from cloud_worker.state.schema import METADATA, OLDER, RELEASES, REVISION
 from cloud_worker.state.store import Store, migrate_store
 from cloud_worker.state.tallies import Tallies
 from router.core.certification.class_gate import ClassFigures
@@ -243,10 +243,9 @@ def test_a_database_of_a_server_from_before_revisions_goes_on(state_url):
     with engine.begin() as connection:
         revisions._upgrade(connection)
         connection.execute(text("ALTER TABLE releases ADD COLUMN note TEXT"))
-        for name in ("reason", "remark", "rate", "patience", "points", "local_share", "classes", "back_to", "fallen"):
-            connection.execute(text(f"ALTER TABLE releases DROP COLUMN {name}"))
-        connection.execute(text("ALTER TABLE releases DROP COLUMN alarmed"))
-        connection.execute(text("ALTER TABLE releases DROP COLUMN lost"))
+        old = {"task", "number", "state", "manifest_sha256", "created_at"}
+        for name in sorted({column.name for column in RELEASES.columns} - old):
+            connection.execute(text(f'ALTER TABLE releases DROP COLUMN "{name}"'))
         connection.execute(text("DROP TABLE alembic_version"))
         said = json.dumps({"local_share": 0.5, "alarmed": True, "classes": []})
         row = {"note": said, "state": "retired", "number": 1}
