@@ -287,9 +287,10 @@ def test_what_certifies_was_asked_at_the_rate_of_the_trial_or_above_and_counts_i
 def test_the_same_log_certifies_the_same_way_after_a_restart(log, ends, patience, rate):
     trial = trial_of(1, -1, patience, rate)
     trial.allowance, trial.alpha = 0.3, 0.2
-    again = replace(trial, looks=[], counts=Counter(), looked=set())
+    again = trial.begun_again()
     for end in (*sorted(ends), len(log)):
         trial.look(certifying(list(enumerate(log[:end])), trial, set()), Mixed(), judging)
+    trial.share(frozenset())  # as a new start does: the reading by devices takes what it may at once
     again.take_up([row for row in log if row.key in trial.looked], Mixed(), judging)
     assert Counter(again.looks) == Counter(trial.looks)
     assert (again.looked, again.counts) == (trial.looked, trial.counts)
