@@ -98,3 +98,36 @@ def test_texts_are_alike_by_their_words():
     assert likeness("turn on the lights", "", "")[0] != likeness("turn off the lights", "", "")[0]
     assert likeness("?!", "", "")[0] != likeness("!!", "", "")[0]
     assert likeness("a", "", "")[1:] == (0, 0)
+
+
+def bursts(random, rows, mean):
+    """Commands by Zipf, each repeated in a row."""
+    frequency = 1.0 / np.arange(1, 101) ** 1.2
+    asked = random.choice(100, rows, p=frequency / frequency.sum())
+    again = random.random(rows) < 1.0 - 1.0 / mean
+    for row in range(1, rows):
+        if again[row]:
+            asked[row] = asked[row - 1]
+    return asked, frequency / frequency.sum()
+
+
+def is_falsely_certified(seed, mean, count_pieces):
+    """Whether a student whose loss is just above the allowance is ever certified, on looks after 100 rows each."""
+    random = np.random.default_rng(seed)
+    asked, frequency = bursts(random, 1500, mean)
+    order = random.permutation(100)
+    lossy = order[: int(np.searchsorted(np.cumsum(frequency[order]), 1.05 * ALLOWANCE)) + 1]
+    looks = looks_of([(text, 9, bool(np.isin(text, lossy))) for text in asked.tolist()])
+    known = None
+    for count in range(100, 1501, 100):
+        known = readings_of(looks[:count], known=known)
+        rows = Evidence.of(Columns.of(looks[:count]), np.ones(count, np.bool_), INDEPENDENT, 0)
+        if (known if count_pieces else rows).loosest(ALLOWANCE, ALPHA) < NEVER:
+            return True
+    return False
+
+
+def test_bursts_falsely_certify_no_more_often_than_promised():
+    lives = 60
+    assert sum(is_falsely_certified(seed, 5, count_pieces=False) for seed in range(lives)) > 3 * ALPHA * lives
+    assert sum(is_falsely_certified(seed, 5, count_pieces=True) for seed in range(lives)) <= 2 * ALPHA * lives
