@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -23,6 +22,7 @@ from router.core.statistics.dependence import Ints
 from router.core.statistics.threshold_planning import NEVER
 
 KINDS = 3  # of likeness: text, answer, conversation
+LONG = 4_096  # characters: longer texts are alike where they are equal
 _WORDS = re.compile(r"\w+")
 
 
@@ -126,11 +126,10 @@ class Columns:
 
 def likeness(text: str, answer: str, conversation: str) -> tuple[int, ...]:
     """Numbers of what a row may share with others: the words of its text, its answer, its conversation."""
-    words = " ".join(_WORDS.findall(text.casefold()))
+    words = " ".join(_WORDS.findall(text.casefold())) if len(text) <= LONG else text
     return tuple(number_of(part) if part else 0 for part in (words or text, answer, conversation))
 
 
-@lru_cache(maxsize=4096)
 def number_of(text: str) -> int:
     """A positive number that depends on a text alone, the same in every process."""
     return int.from_bytes(blake2b(text.encode(), digest_size=7).digest()) + 1

@@ -53,6 +53,7 @@ def start(world):
 
 def test_a_waiting_challenger_is_certified_on_the_rows_of_before_and_after(world):
     world.ask_and_step(200)
+    world.ask_and_step(50)
     (waiting,) = (row for row in world.store.releases("home") if row.state == "waiting")
     looked = world.store.spent_by("home", waiting.number)
     assert looked
