@@ -17,8 +17,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from router.core.arrays import Array, Bools
-from router.core.statistics.dependence import Ints
+from router.core.arrays import Array, Bools, Ints
 from router.core.statistics.threshold_planning import NEVER
 
 KINDS = 3  # of likeness: text, answer, conversation

@@ -138,14 +138,19 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     loop.lookout.look(new, inputs.blind)
     spared = {Watch.ALARMED, Watch.UNPROVEN}
     if loop.lookout.watch.freeze().alarmed and releases.watch not in spared:
+        yield from _leave_behind(loop, serving.number)
         yield Alarm(serving.number)
         alarmed = ServedRelease(serving.manifest, serving.local_share, alarmed=True, lost=serving.lost)
         loop.change(served={**releases.served, serving.number: alarmed})
         yield from _escalate_all(loop, "")
-        yield Spend(serving.number, loop.rows.spend_held())
-        if loop.trial is not None and not loop.trial.has_served:
-            yield Reject(loop.trial.number, OUTDATED)
-            loop.end_trial()
+
+
+def _leave_behind(loop: LoopState, broken: int) -> Step[None]:
+    """Let no row of until now certify anything: first of all, since after a kill an alarm is not raised anew."""
+    yield Spend(broken, loop.rows.spend_held())
+    if loop.trial is not None and not loop.trial.has_served:
+        yield Reject(loop.trial.number, OUTDATED)
+        loop.end_trial()
 
 
 def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:

@@ -22,14 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from router.core.arrays import Array, Bools
-
-Ints = NDArray[np.int64]
+from router.core.arrays import Array, Bools, Ints
 
 SURE = 4.0  # standard errors: about a hundred comparisons are made
 LEAST_EXCESS = 0.05  # rows beside a row, of all rows; below it nothing is at stake
 LEAST_PART = 0.1  # of what chance brings: where few commands make most of the traffic its scatter has long tails
-LEAST_WRONG = 20  # rows that tell anything; wrong ones are looked at apart where there are as many,
+LEAST_ROWS = 20  # that tell anything; wrong ones are looked at apart where there are as many,
 LEAST_WRONG_EXCESS = 0.25  # and what they show at least
 SLACK = 0.85  # of the design effect
 LONGEST_REACH = 512.0  # rows of weight 1
@@ -89,7 +87,7 @@ def dependence(keys: Sequence[Ints], devices: Ints, weights: Array, wrong: Bools
         return found
     order, every = np.argsort(devices, kind="stable"), np.ones(len(wrong), np.bool_)
     least, marks = float(weights.min()), [(every, LEAST_EXCESS)]
-    if wrong.sum() >= LEAST_WRONG:
+    if wrong.sum() >= LEAST_ROWS:
         marks.append((wrong, LEAST_WRONG_EXCESS))
     for kind, key in enumerate(keys):
         longest = LONGEST_REACH if kind in EXACT else LONGEST_REACH_OF_COMMON
@@ -185,7 +183,7 @@ class _Alike:
         counted = (room > span) & marked[self._order]
         weights = self._weights * counted
         total = float(weights.sum())
-        if counted.sum() < LEAST_WRONG:
+        if counted.sum() < LEAST_ROWS:
             return 0.0, 0.0, 0.0
         chance = others / np.maximum(room, _ROUNDING) * span
         own = float((weights * self._weights).sum()) / total

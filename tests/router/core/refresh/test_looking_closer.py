@@ -167,3 +167,15 @@ def test_an_alarm_ends_the_suspicion(record):
     assert fleet.loop.releases.is_alarmed
     assert not fleet.loop.is_suspected
     assert fleet.loop.releases.exploration == TASK.exploration.cold
+
+
+def test_before_an_alarm_is_raised_no_row_of_until_then_may_certify_any_more(record):
+    """A kill between the two then leaves an alarm that is raised anew, never one whose old rows certify."""
+    fleet = Fleet(record)
+    for _ in range(100):
+        fleet.ask(0.3)
+        if fleet.loop.releases.is_alarmed:
+            break
+    kinds = [type(action) for action in fleet.did]
+    assert kinds.index(actions.Spend) < kinds.index(actions.Alarm) < kinds.index(actions.EscalateAll)
+    assert fleet.did[kinds.index(actions.Spend)].keys
