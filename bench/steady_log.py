@@ -1,11 +1,11 @@
 """Do files, memory and descriptors stay flat under steady load?
 
-Answers come at a rate, at ten times the pace of a cloud that drains once a second; the real spool takes them in this
-process, a writer and a refresher work on them in processes of their own. Looked at all along: files and bytes of the
-log and of the spool, memory and descriptors of each process. Told of what comes after eleven minutes, when what is kept
-for ten has filled (of a shorter run, after its first third): the slope of each for 10,000 answers, the median of the
-slopes between any two looks, with its 95 % interval (Sen 1968, "Estimates of the regression coefficient based on
-Kendall's tau").
+Answers come at a rate; the real spool takes them in this process, a writer and a refresher work on them in processes of
+their own, as often as in life or so many times as often (``--pace``). Looked at all along: files and bytes of the log
+and of the spool, memory and descriptors of each process. Told of what comes after eleven minutes, when what is kept for
+ten has filled (of a shorter run, after its first third): the slope of each for 10,000 answers, the median of the slopes
+between any two looks, with its 95 % interval (Sen 1968, "Estimates of the regression coefficient based on Kendall's
+tau").
 
     python -m bench.steady_log --seconds 3600 --rate 100
 """
@@ -38,7 +38,6 @@ from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.repeated_rows import Repeats
 from router.core.domain.record import Record
 
-PACE = 10  # as fast as in life
 LOOKS = 120
 FILLED_SECONDS = 660.0  # commits, and answers that may be asked for again, stay for ten minutes
 CONFIG = """
@@ -58,12 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--rate", type=float, default=500.0, help="answers a second")
+    parser.add_argument(
+        "--pace", type=float, default=10.0, help="how many times as often as in life the log is drained"
+    )
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
-        print(json.dumps(_measured(Path(name), chosen.seconds, chosen.rate)))
+        print(json.dumps(_measured(Path(name), chosen.seconds, chosen.rate, chosen.pace)))
 
 
-def _measured(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
+def _measured(folder: Path, seconds: float, rate: float, pace: float) -> dict[str, Any]:
     (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
     (folder / "cloud.toml").write_text(CONFIG)
     config = read_config(folder / "cloud.toml")
@@ -74,20 +76,21 @@ def _measured(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
     spawn = multiprocessing.get_context("spawn")
     stop, ready = spawn.Event(), spawn.Barrier(3)
     parts = {
-        part.__name__.strip("_"): spawn.Process(target=part, args=(folder / "cloud.toml", ready, stop))
+        part.__name__.strip("_"): spawn.Process(target=part, args=(folder / "cloud.toml", pace, ready, stop))
         for part in (_writer, _refresher)
     }
     for process in parts.values():
         process.start()
     ready.wait()
     pids = {"gateway": os.getpid()} | {name: one.pid for name, one in parts.items()}
-    answers, looks = asyncio.run(_load(config, seconds, rate, pids))
+    answers, looks = asyncio.run(_load(config, seconds, rate, pace, pids))
     stop.set()
     for process in parts.values():
         process.join()
     rows = DistillationLog(config.log_folder).rows()
     return {
         "seconds": seconds,
+        "pace": pace,
         "answers": answers,
         "rows": rows,
         "end": looks[-1][1],
@@ -96,7 +99,7 @@ def _measured(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
 
 
 async def _load(
-    config: CloudConfig, seconds: float, rate: float, pids: dict[str, int | None]
+    config: CloudConfig, seconds: float, rate: float, pace: float, pids: dict[str, int | None]
 ) -> tuple[int, list[tuple[int, dict[str, float]]]]:
     """How many answers were given, and what was there after so many of them, again and again."""
     spool = Spool(config.spool_folder / "gateway-0.sqlite")
@@ -107,7 +110,7 @@ async def _load(
         given += due
         if passed > seconds * len(looks) / LOOKS:
             looks.append((given, _seen(config, pids)))
-        await asyncio.sleep(1 / PACE)
+        await asyncio.sleep(1 / pace)
     looks.append((given, _seen(config, pids)))
     await spool.close()
     return given, looks
@@ -147,22 +150,22 @@ def _seen(config: CloudConfig, pids: dict[str, int | None]) -> dict[str, float]:
     return {key: round(value, 2) for key, value in found.items()}
 
 
-def _writer(path: Path, ready: Barrier, stop: Event) -> None:
+def _writer(path: Path, pace: float, ready: Barrier, stop: Event) -> None:
     config = read_config(path)
     log = DistillationLog(config.log_folder)
     config.spool_folder.mkdir(exist_ok=True)
     drainer = Drainer(config.spool_folder, log, Repeats(open_store(config).engine))
     ready.wait()
-    while not stop.wait(config.log.drain_seconds / PACE):
+    while not stop.wait(config.log.drain_seconds / pace):
         drainer.drain()
     drainer.drain()
 
 
-def _refresher(path: Path, ready: Barrier, stop: Event) -> None:
+def _refresher(path: Path, pace: float, ready: Barrier, stop: Event) -> None:
     config = read_config(path)
     refresher = RefreshLoop(config, lambda task, rows, recipe: None)
     ready.wait()
-    while not stop.wait(config.refresh.poll_seconds / PACE):
+    while not stop.wait(config.refresh.poll_seconds / pace):
         refresher.step()
 
 

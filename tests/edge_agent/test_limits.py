@@ -193,6 +193,7 @@ async def test_what_was_spent_survives_a_restart(warm, cloud):
     await warm.stop()
     assert load_spent(warm.folder / "spent.json")["home"].queries == 1
     await warm.start()
+    await warm.until_serving()  # the door opens before the student is loaded
     assert (await warm.ask("novel")).provenance.reason is Reason.BUDGET
 
 
