@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.gateway.turns import Turn
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.spool import Spool
-from cloud_worker.pool.batcher import Gatherer, NotReachedError
+from cloud_worker.pool.batcher import Ask, Gatherer, NotReachedError
 from cloud_worker.pool.policy_store import Serving
 from cloud_worker.pool.serve import asker
 from cloud_worker.pool.tiered_pool import TieredPool
@@ -71,16 +71,24 @@ _LAST_PID, _LAST_PORT = 2**31, 2**16
 class Gateway:
     """Serves devices and clients. All of it runs on the actor's event loop."""
 
-    def __init__(self, config: CloudConfig, name: str, insecure: bool) -> None:
-        """Begin to open the door; ``port`` says when it is open."""
+    def __init__(self, config: CloudConfig, name: str, insecure: bool, ask: Callable[[str], Ask] = asker) -> None:
+        """Begin to open the door; ``port`` says when it is open.
+
+        Args:
+            config: All that is set.
+            name: Its own.
+            insecure: Plain transport on this machine.
+            ask: How a teacher is asked, by its name.
+        """
         log_to_stderr(logging.INFO)
         dial_directly(_addresses())  # the pool's copies are there
         self._config = config
         self._name = name
         self._insecure = insecure
+        self._ask = ask
         self._gatherers = {teacher.name: self._gatherer(teacher.name) for teacher in config.teachers}
         self._turn = Turn(config.run_folder / f"{name}.lock")
-        self._background = asyncio.gather(*(_warm(teacher.name) for teacher in config.teachers))
+        self._background = asyncio.gather(*(_warm(ask(teacher.name)) for teacher in config.teachers))
         self._opened = asyncio.get_running_loop().create_task(self._serve())
 
     async def port(self) -> int:
@@ -211,7 +219,7 @@ class Gateway:
         settings = next(teacher for teacher in self._config.teachers if teacher.name == name)
         return Gatherer(
             name,
-            asker(name),
+            self._ask(name),
             max_batch=settings.max_batch,
             max_calls=settings.replicas * settings.calls_of_a_copy,
             max_waiting=self._config.door.max_waiting,
@@ -251,10 +259,10 @@ def _told(run_file: Path) -> tuple[int, int] | None:
     return (pid, port) if 0 < pid < _LAST_PID and 0 < port < _LAST_PORT else None
 
 
-async def _warm(teacher: str) -> None:
+async def _warm(ask: Ask) -> None:
     """Connect to the copies of a teacher, so that the first question needs not."""
     with contextlib.suppress(UnavailableError, NotReachedError):
-        async for _ in asker(teacher)([]):
+        async for _ in ask([]):
             pass
 
 

@@ -173,7 +173,7 @@ def drained(config, log):
 
 async def served(config, problems):
     """A gateway opens on what is there, and answers; whether it says that the answer is logged."""
-    one, pulse = gateway.Gateway(config, gateway.GATEWAY, True), Pulse()
+    one, pulse = gateway.Gateway(config, gateway.GATEWAY, True, lambda name: answers), Pulse()
     beating = None
     try:
         target = f"127.0.0.1:{await asyncio.wait_for(one.port(), 20)}"
@@ -299,7 +299,6 @@ async def tried(folder, hurt):
 
 async def main(folder, seed, seconds):
     logging.disable(logging.CRITICAL)
-    gateway.asker = lambda name: answers
     chance = random.Random(seed)
     source = folder / "sound"
     source.mkdir(parents=True)
