@@ -9,6 +9,7 @@ from cloud_worker.extra import COMMAND, EXTRA
 from router.io.extras import require_extra
 
 NEEDED = (
+    "cryptography",
     "deltalake",
     "fastapi",
     "grpc_health.v1",

@@ -9,6 +9,7 @@ from router.io.extras import require_extra
 
 COMMAND, EXTRA = "headrace-edge", "edge"
 NEEDED = (
+    "cryptography",
     "grpc_health.v1",
     "grpc_reflection.v1alpha",
     "httpx",

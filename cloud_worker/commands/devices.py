@@ -1,8 +1,9 @@
-"""``headrace-cloud devices [list | remove NAME]``: who is in the fleet, and who is no longer.
+"""``headrace-cloud devices [list | remove NAME | revoke NAME]``: who is in the fleet, and who is no longer.
 
 Rules:
  * A device that is removed is forgotten: its seed, its report, what it was told. What it sent stays in the log.
  * One that comes back is new, with another seed.
+ * One that is revoked may come no more, until it enrols with a new token.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from cloud_worker.commands.clients import revoke_identity
 from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.registry import Registry
@@ -21,9 +23,10 @@ from cloud_worker.running.config import as_it_runs, what_runs
 from cloud_worker.running.process_lock import who_runs
 from cloud_worker.state.overrides import Hands
 from router.core.errors import UnknownTaskError
+from router.identity.names import Identity, Role
 from router.io.terminal import Screen, say, say_json
 
-app = typer.Typer(help="List the devices of the fleet, or remove one.", no_args_is_help=True)
+app = typer.Typer(help="List the devices of the fleet, remove or revoke one.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -69,6 +72,22 @@ def remove(
             say_json({"device": name, "removed": True})
         else:
             say(f"{name}: removed; its next report, if one comes, makes it a new device")
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="Name of the device.", metavar="NAME")],
+    config: ConfigOption,
+    why: Annotated[str, typer.Option("--why", help="Reason, kept in the audit.", metavar="TEXT")] = "",
+    who: WhoOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Void every certificate of a device, as of a stolen one. It joins again with a new token alone.
+
+    Example: headrace-cloud devices revoke kitchen -c cloud.toml --why stolen
+    """
+    with errors_as_exit_codes():
+        revoke_identity(read_config(config), Identity(Role.DEVICE, name), who, why, as_json)
 
 
 def _exists(settings: CloudConfig) -> bool:

@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 from sqlalchemy import URL
 
+from cloud_worker.config.identity import IdentitySettings
 from cloud_worker.config.recipe_needs import instruction_of, wants_rationales
 from cloud_worker.config.recipes import check_recipe
 from cloud_worker.config.teachers import (
@@ -64,13 +65,22 @@ def _refuse_unknown_keys(value: Any, kind: type[Any] = Task) -> Any:
 
 
 class Door(BaseModel):
-    """The address that devices and clients dial. ``max_waiting`` is in queries, ``max_message_bytes`` in bytes."""
+    """The address that devices and clients dial.
+
+    Attributes:
+        listen: ``host:port``.
+        reflection: Serve gRPC reflection, to operators.
+        max_waiting: Most queries that wait for a teacher.
+        max_message_bytes: Largest message.
+        max_connection_seconds: A connection is closed in order after this time, so that new certificates are shown.
+    """
 
     model_config = _FROZEN
     listen: str = "127.0.0.1:7700"
     reflection: bool = False
     max_waiting: int = Field(2000, ge=1)
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    max_connection_seconds: float = Field(600.0, ge=1)
 
 
 class Ray(BaseModel):
@@ -161,6 +171,7 @@ class CloudConfig(BaseSettings):
     )
     data: Path
     door: Door = Door()
+    identity: IdentitySettings = IdentitySettings()
     ray: Ray = Ray()
     store: StoreSettings = StoreSettings()
     log: Log = Log()
@@ -194,6 +205,11 @@ class CloudConfig(BaseSettings):
     def server_urls(self) -> dict[str, str]:
         """URL by model, where served students are measured."""
         return {server.model: server.url for server in self.servers}
+
+    @property
+    def ca_folder(self) -> Path:
+        """The certificate authority."""
+        return self.identity.folder or self.data / "ca"
 
     @property
     def log_folder(self) -> Path:
@@ -260,6 +276,10 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(content.get("data"), str):
         content["data"] = folder / content["data"]
     _anchor_folder(content, "encoder", folder)
+    identity = content.get("identity")
+    for key in ("folder", "passphrase_file"):
+        if isinstance(identity, dict) and isinstance(identity.get(key), str):
+            identity[key] = str(folder / identity[key])
     verdict = content.get("verdict")
     model = verdict.get("model") if isinstance(verdict, dict) else None
     if isinstance(verdict, dict) and isinstance(model, str) and model and (folder / model).is_dir():

@@ -36,8 +36,8 @@ from router.core.release.orders import Watch
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
-REVISION = "0002"
-OLDER = frozenset({"0001"})  # revisions before it
+REVISION = "0003"
+OLDER = frozenset({"0001", "0002"})  # revisions before it
 
 METADATA = MetaData()
 
@@ -333,4 +333,51 @@ FEEDBACK = Table(
     Column("label", Text, nullable=False),
     _name("reviewed_by"),
     Column("reviewed_at", Float, nullable=False),
+)
+
+# Who may come, and who may no longer.
+TOKENS = Table(
+    "tokens",
+    METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("secret_sha256", String(64), nullable=False),
+    _name("device"),
+    Column("labels", Text, nullable=False),
+    _name("made_by"),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    Column("used_at", Float),
+    _name("used_by"),
+    Column("key_sha256", String(64), nullable=False),
+)
+IDENTITIES = Table(
+    "identities",
+    METADATA,
+    Column("role", String(10), primary_key=True),
+    _name("name", key=True),
+    Column("labels", Text, nullable=False),
+    Column("enrolled_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+CERTIFICATES = Table(
+    "certificates",
+    METADATA,
+    Column("role", String(10), primary_key=True),
+    _name("name", key=True),
+    Column("serial", String(40), primary_key=True),
+    Column("key_sha256", String(64), nullable=False),
+    Column("issued_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("chain", Text, nullable=False),
+)
+REVOCATIONS = Table(
+    "revocations",
+    METADATA,
+    Column("serial", String(40), primary_key=True),
+    Column("role", String(10), nullable=False),
+    _name("name"),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=False),
 )

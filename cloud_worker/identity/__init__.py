@@ -1,0 +1,1 @@
+"""The certificate authority, enrolment tokens, certificates, and who has been revoked."""
