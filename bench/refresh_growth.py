@@ -34,7 +34,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow
-from edge_agent.testing import tiny_release
+from edge_agent.testing.tiny_releases import tiny_release
 from router.core.domain.record import Record, Source, unit_interval
 from router.core.policy.deferral import Policy
 from router.core.release.orders import Watch

@@ -12,7 +12,7 @@ from cloud_worker.releases.rollback import mark_alarmed
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.store import ReleaseRow, Store
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Mode, Task
 from router.core.release.manifest import Lineage
 from router.core.statistics.e_process import Certificate, attempt_alpha

@@ -15,7 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
-from edge_agent.testing import TASK, WORDS, CloudSimulator, empty_release, tiny_release
+from edge_agent.testing.cloud_simulator import CloudSimulator
+from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Query
 from router.transport.channel import open_channel
 from router.transport.wire import answer_from_proto, query_to_proto

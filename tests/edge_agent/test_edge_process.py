@@ -10,13 +10,14 @@ import sys
 import grpc
 import pytest
 
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Tier
 from router.transport.channel import open_channel
 
 OF_AN_AGENT = """
 import sys
-import edge_agent.testing
+import edge_agent.testing.cloud_simulator
+import edge_agent.testing.tiny_releases
 from edge_agent.cli import app
 sys.argv = ["headrace-edge", "run", "--config", "there is none.toml"]
 try:

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.tasks.quota import SHUT_SECONDS, Permit, Purse
 from edge_agent.tasks.quota_store import load_spent
-from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Reason, Route, Tier
 from router.core.domain.task import Task
 from router.core.errors import SpentError

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from tests.edge_agent.conftest import EdgeProcess
 
 LONG = "long" * 50

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Attempt, Consent, Reason, Route, Tier
 from router.core.domain.task import Task
 from router.core.policy.exploration import is_explored

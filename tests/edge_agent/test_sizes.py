@@ -3,7 +3,8 @@
 import pytest
 from grpc import aio
 
-from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from edge_agent.testing.cloud_simulator import CloudSimulator
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Reason, Tier, Tool
 from router.core.errors import BadInputError, NotPossibleError, TooLargeError
 from router.core.release.orders import DeviceReport, TaskReport

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from edge_agent.testing import TASK, served_release, tiny_release, tiny_text_release
+from edge_agent.testing.tiny_releases import TASK, served_release, tiny_release, tiny_text_release
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Reason, Route, Tier, Wanted
 from router.core.domain.task import Judge, Kind
 from router.students.writers.local_writer import LocalWriter

@@ -45,7 +45,7 @@ from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import ReleaseRow
 from cloud_worker.state.task_figures import Board, Figures
 from cloud_worker.teachers.base import TeacherAnswer
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.client.grpc_client import Client
 from router.core.domain.record import Record
 from router.core.errors import HeadraceError

@@ -23,7 +23,8 @@ from waits import LONGEST_SECONDS, Pulse
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import Daemon, _hold
 from edge_agent.outbox.store import Outbox
-from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from edge_agent.testing.cloud_simulator import CloudSimulator
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Attempt, Query, Reason
 from router.core.errors import ConfigError, HeadraceError, StartError
 from router.io.sealed import unseal

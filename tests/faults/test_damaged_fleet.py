@@ -13,7 +13,7 @@ from cloud_worker.config.cloud import read_config
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import ReleaseRow, Store
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport
 from router.core.statistics.e_process import Certificate, attempt_alpha

@@ -27,7 +27,8 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
-from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from edge_agent.testing.cloud_simulator import CloudSimulator
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.client.grpc_client import Client
 from router.core.domain.limits import LIMITS, Many
 from router.transport.telemetry_names import META_DEVICE

@@ -11,7 +11,8 @@ import random
 import sys
 from dataclasses import replace
 
-from edge_agent.testing import TASK, WORDS, CloudSimulator, tiny_release
+from edge_agent.testing.cloud_simulator import CloudSimulator
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Query
 from router.core.release.manifest import MANIFEST_FILE, digest, write_manifest
 from router.core.release.orders import Order

@@ -17,7 +17,7 @@ from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.query import Query, Tier
 from router.core.domain.task import Mode, Task
 from router.core.release.orders import DeviceReport

@@ -13,7 +13,7 @@ from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed
 from cloud_worker.state.store import ReleaseRow, Store
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Mode, Task
 from router.core.errors import ConfigError, ReleaseError, UnknownTaskError
 from router.core.statistics.e_process import Certificate, attempt_alpha

@@ -14,7 +14,7 @@ from cloud_worker.reports.promise_facts import Promises
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hand, Hands
 from cloud_worker.state.store import ReleaseRow, Store
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import OVERTAKEN, wished_now
 from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Task
 from router.core.policy.exploration import SEED_BYTES

@@ -17,7 +17,7 @@ from cloud_worker.training.export import (
     golden_inputs,
     head_model,
 )
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.query import Query
 from router.core.domain.task import Task
 from router.core.release.manifest import StudentSpec

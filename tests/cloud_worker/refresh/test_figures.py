@@ -10,7 +10,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store
 from cloud_worker.state.task_figures import Figures
-from edge_agent.testing import tiny_release
+from edge_agent.testing.tiny_releases import tiny_release
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.trial import Trial
 from router.core.domain.record import Source

@@ -9,7 +9,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
 from cloud_worker.training.spec import Fitted
-from edge_agent.testing import tiny_release
+from edge_agent.testing.tiny_releases import tiny_release
 from router.core.domain.query import Query
 from router.core.domain.record import Source, unit_interval
 from router.core.domain.task import Mode, Task

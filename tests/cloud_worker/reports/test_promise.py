@@ -13,7 +13,7 @@ from cloud_worker.reports.quota import LimitsTold
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store, TaskState
 from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, Waiting, Watched
-from edge_agent.testing import WORDS, empty_release, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, empty_release, tiny_release
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import Exploration, Limits, Mode, Objective, Task
 from router.core.monitoring.drift import Comparison

@@ -29,7 +29,7 @@ from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.tallies import Tallies
 from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, Waiting, Watched
 from cloud_worker.state.traffic import Traffic
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier

@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Attempt, Consent, Query, Reason, Route, Tier, Wanted
 from router.core.domain.task import Mode, Task
 from router.core.policy.exploration import is_explored

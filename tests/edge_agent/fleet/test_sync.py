@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from edge_agent.tasks.orders import Standing, load_standing, save_standing
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Tier
 from router.core.release.orders import Order, Orders
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from edge_agent.outbox import sender as teaching
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Task
 
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.releases.trial import try_release
 from edge_agent.tasks.slots import Slot
-from edge_agent.testing import TASK, WORDS, empty_release, served_release, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, served_release, tiny_release
 from router.core.errors import ReleaseError, UnavailableError
 from router.core.release.manifest import MANIFEST_FILE, File, digest, write_manifest
 

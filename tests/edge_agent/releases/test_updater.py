@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.releases import updater
 from edge_agent.releases.updater import check_order
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Reason, Tier
 from router.core.errors import ReleaseError
 from router.core.release.manifest import File, digest

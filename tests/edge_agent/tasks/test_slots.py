@@ -3,7 +3,7 @@
 import pytest
 
 from edge_agent.tasks.slots import Slots
-from edge_agent.testing import TASK, WORDS, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, File, digest, write_manifest
 

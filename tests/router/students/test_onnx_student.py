@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from edge_agent.testing import TASK, WORDS, empty_release, tiny_release
+from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Query
 from router.core.errors import ModelError, ReleaseError
 from router.core.release.manifest import Golden

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.testing import served_release, tiny_text_release
+from edge_agent.testing.tiny_releases import served_release, tiny_text_release
 from router.core.domain.generation import Prompt, Written
 from router.core.domain.prediction import Judgement
 from router.core.domain.prompting import Template, limits_of, prompt_of

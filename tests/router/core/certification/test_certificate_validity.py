@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.testing import WORDS, tiny_release
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import content_of, why_fallen, why_never_proved, why_unwatched
 from router.core.domain.task import Exploration, Objective, Task
 from router.core.statistics.e_process import Certificate, attempt_alpha
