@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.state.states import Phase
 from demo.setting import TASK
 from demo.standing import Observer
 
@@ -61,8 +62,16 @@ class RunningDemo:
     def until_answered(self, count: int) -> None:
         """Wait until the agents have answered that many queries, all together."""
         self.until(lambda: (self.folder / "edge-1" / "run" / "agent.json").exists())
-        observer = Observer(read_config(self.folder / "cloud.toml"))
+        observer = self._observer()
         self.until(lambda: answered(observer) >= count)
+
+    def until_refresh_is(self, phases: Container[Phase]) -> None:
+        """Wait until the refresh of the demo's task is in one of ``phases``; the agents have begun to answer."""
+        observer = self._observer()
+        self.until(lambda: observer.look().state.phase in phases)
+
+    def _observer(self) -> Observer:
+        return Observer(read_config(self.folder / "cloud.toml"))
 
     def until(self, told: Callable[[], Told], seconds: float = SECONDS) -> Told:
         """Wait until ``told`` gives something true, and give it back."""

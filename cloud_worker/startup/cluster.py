@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.releases.initial import publish_first_releases, publish_wishes, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
-from cloud_worker.startup.own_ray import start_own_ray
+from cloud_worker.startup.own_ray import ended_head, start_own_ray
 from cloud_worker.startup.preflight import check_data_folder, check_ray
 from cloud_worker.teachers.vllm_teacher import (
     check_engines,
@@ -61,6 +61,7 @@ class Cluster:
         gateway: The gateway's actor.
         log_writer: The log writer's actor.
         refresher: The refresher's actor.
+        ended_head: Tells which head processes of Ray have ended; of a cluster that was joined, nothing.
     """
 
     listen: str
@@ -68,6 +69,7 @@ class Cluster:
     gateway: Any
     log_writer: Any
     refresher: Any
+    ended_head: Callable[[], Sequence[str]]
 
 
 @contextmanager
@@ -109,7 +111,13 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             refresher = start_refresher(config)
             started.callback(ray.kill, refresher)
         host = config.door.listen.rpartition(":")[0]
-        yield Cluster(f"{host}:{port}", address, gateways[0], log_writer, refresher)
+        told = _nothing if config.ray.address else ended_head
+        yield Cluster(f"{host}:{port}", address, gateways[0], log_writer, refresher, told)
+
+
+def _nothing() -> Sequence[str]:
+    """Of a cluster that was joined: whoever started its head brings it back."""
+    return ()
 
 
 def _connect(config: CloudConfig, started: ExitStack) -> str:

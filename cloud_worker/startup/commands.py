@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.running.config import keep_running
 from cloud_worker.running.process_lock import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.running.ray_environment import make_importable, prepare_environment
+from cloud_worker.startup.anew import Anew
 from cloud_worker.startup.base_models import check_bases
 from cloud_worker.startup.detached import start_detached
 from cloud_worker.startup.leftovers import end_leftovers, mark
@@ -34,6 +36,7 @@ log = logging.getLogger("cloud_worker")
 
 _NOTHING_RUNS = 1
 _DOWN_SECONDS = 60.0
+_HEAD_SECONDS = 0.5
 
 
 def up(
@@ -64,7 +67,7 @@ def up(
             return
         _Stop().install()
         log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)-7s %(message)s")
-        _run(console, settings, insecure=insecure, tell_to=tell_to)
+        _run(console, settings, Anew.from_here(tell_to), insecure=insecure, tell_to=tell_to)
 
 
 def down(config: ConfigOption) -> None:
@@ -86,7 +89,8 @@ def down(config: ConfigOption) -> None:
         console.print(f"process {pid} has ended")
 
 
-def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: int) -> None:
+def _run(console: Console, settings: CloudConfig, begin_anew: Anew, *, insecure: bool, tell_to: int) -> None:
+    """Serve until a signal comes; begin anew where Ray's head is gone."""
     steps = Steps(console, tell_to)
     check_data_folder(settings)
     check_bases(settings)
@@ -111,7 +115,10 @@ def _run(console: Console, settings: CloudConfig, *, insecure: bool, tell_to: in
             announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))
             console.print(Text("ready", style="bold green"), f"on {cluster.listen}; Ctrl-C ends it")
             steps.ready()
-            _wait_for_signal()
+            gone = _wait_for_signal(cluster.ended_head)
+            if gone:
+                log.error("Ray's %s has ended, and brings back nothing that ends; everything begins anew", gone)
+                begin_anew()
             console.print("ending: what was answered goes to the log first; Ctrl-C again ends at once")
 
 
@@ -124,11 +131,15 @@ def _interrupt(pid: int) -> None:
         return  # it has ended meanwhile, or runs on another machine
 
 
-def _wait_for_signal() -> None:
+def _wait_for_signal(ended_head: Callable[[], Sequence[str]]) -> str:
+    """Wait for a signal, or until something of Ray's head has ended; says what."""
+    never = threading.Event()
     try:
-        threading.Event().wait()
+        while not (gone := ended_head()):
+            never.wait(_HEAD_SECONDS)
     except KeyboardInterrupt:
-        return
+        return ""
+    return " and ".join(gone)
 
 
 class _Stop:

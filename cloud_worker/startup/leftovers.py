@@ -53,6 +53,31 @@ def end_leftovers(folder: Path) -> int:
     return len(found)
 
 
+def end_children() -> None:
+    """End every process below this one, at once, and take leave of those that are its own."""
+    until = time.monotonic() + _KILLED_SECONDS
+    while (below := _below()) and time.monotonic() < until:
+        _kill(below)
+        time.sleep(_LOOK_SECONDS)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _below() -> set[int]:
+    parents: dict[int, int] = {}
+    for pid in _pids():
+        with contextlib.suppress(OSError, ValueError):
+            state, parents[pid] = _state(pid)
+            if state in "ZX":
+                del parents[pid]
+    below, level = set[int](), {os.getpid()}
+    while level:
+        level = {pid for pid, parent in parents.items() if parent in level} - below
+        below |= level
+    return below
+
+
 def _kill(pids: set[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -6,6 +6,7 @@ Rules:
  * Ray's files lie in a folder that is short enough for the names of its sockets.
  * Nothing of the working folder is imported in Ray's processes.
  * A machine that is too busy for Ray's own patience is waited for, and told about.
+ * Of its head processes none is brought back by Ray: ``ended_head`` tells that one is gone, before what runs on it is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import services
+from ray._private import services, worker
 from ray._private.node import Node
 
 from router.core.errors import StartError
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MOST_STARTS = 2
 LEAST_DESCRIPTORS = 1024
+_HEAD = ("gcs_server", "raylet")
 _REGISTER_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
 _LEAST_FREE_BYTES = 64_000_000
@@ -73,6 +75,16 @@ def start_own_ray(cpus: int, namespace: str) -> Any:
                 raise StartError(f"Ray can't start here: {_first_line(error)}; its logs are in {folder}") from error
             log.warning("Ray did not start in time; this machine is busy, and it is tried again")
     raise AssertionError
+
+
+def ended_head() -> list[str]:
+    """Which head processes of the Ray that was started here have ended; none while all is well.
+
+    What runs on Ray lives on for up to a minute then, but nothing is started or brought back any more.
+    """
+    node: Any = worker._global_node
+    dead = [] if node is None else [str(kind) for kind, _ in node.dead_processes()]
+    return [kind for kind in dead if kind in _HEAD]
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""``up`` begins anew, in its own place: the same process id, command, folder and environment, a fresh program.
+
+Rules:
+ * Every process below it is killed first, as by a kill of ``up`` itself: without Ray's head none of them can be told to
+   end, and Ray's own library ends this process when it tries. What was acknowledged lies on the disk by then.
+ * What was held ends with the old program: locks and open files are not handed over.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from cloud_worker.startup.leftovers import end_children
+
+TELL_TO = "--tell-to"
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """How this process was started, from before anything changed. Called, it replaces the process.
+
+    Attributes:
+        command: The program and its arguments.
+        folder: Its working folder, which relative paths of the command are relative to.
+        environment: Its environment.
+    """
+
+    command: tuple[str, ...]
+    folder: Path
+    environment: dict[str, str]
+
+    @classmethod
+    def from_here(cls, tell_to: int) -> Anew:
+        """As this process is now; whoever hears the steps at the descriptor ``tell_to`` has heard enough."""
+        arguments = sys.argv[1:]
+        if tell_to >= 0:
+            at = arguments.index(TELL_TO)
+            del arguments[at : at + 2]
+        command = (sys.executable, "-P", "-m", "cloud_worker.cli", *arguments)
+        return cls(command, Path.cwd(), dict(os.environ))
+
+    def __call__(self) -> NoReturn:
+        """Replace this process."""
+        end_children()
+        os.chdir(self.folder)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(self.command[0], self.command, self.environment)
