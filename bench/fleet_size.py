@@ -37,8 +37,8 @@ from cloud_worker.state.wal_checkpoints import Checkpoints
 from router.core.release.orders import DeviceReport, TaskReport
 from router.transport import telemetry_names
 from router.transport.channel import open_channel
+from router.transport.fleet_wire import report_to_proto
 from router.transport.server import Door
-from router.transport.wire import report_to_proto
 from router.v1 import fleet_pb2_grpc
 
 _CONFIG = """

@@ -17,8 +17,9 @@ from router.core.domain.query import Answer, Attempt, Query
 from router.core.policy.exploration import is_explored
 from router.core.release.orders import DeviceReport, Orders
 from router.transport.channel import call_error, open_channel
+from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.telemetry_names import META_DEVICE
-from router.transport.wire import answer_from_proto, orders_from_proto, query_to_proto, report_to_proto
+from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2_grpc
 
 

@@ -19,7 +19,7 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.state.store import ReleaseRow
 from demo.setting import TASK, Places, Setting
 from demo.stream import Asked, is_local, query_id
-from router.client.grpc_client import AsyncClient
+from router.client.async_client import AsyncClient
 from router.core.domain.query import Consent, Route
 from router.core.domain.task import agree
 from router.core.release.manifest import Manifest

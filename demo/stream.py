@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from demo.setting import TASK, Places, Setting
-from router.client.grpc_client import AsyncClient
+from router.client.async_client import AsyncClient
 from router.core.domain.query import Answer, Tier
 from router.core.errors import CallerError, DeadlineError, HeadraceError
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from router.io.quiet_libraries import keep_libraries_quiet
 
 if TYPE_CHECKING:
-    from router.client.grpc_client import AsyncClient, Client
+    from router.client.async_client import AsyncClient
+    from router.client.blocking_client import Client
     from router.core.domain.query import Answer, Consent, Message, Provenance, Query, Route, Tier
     from router.core.errors import CallerError, HeadraceError, ServiceError
 
@@ -36,7 +37,8 @@ __all__ = [
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _HOMES = {
-    "router.client.grpc_client": ("AsyncClient", "Client"),
+    "router.client.async_client": ("AsyncClient",),
+    "router.client.blocking_client": ("Client",),
     "router.core.errors": ("CallerError", "HeadraceError", "ServiceError"),
     "router.core.domain.query": ("Answer", "Consent", "Message", "Provenance", "Query", "Route", "Tier"),
 }

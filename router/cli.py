@@ -15,7 +15,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from router.backtest.command import backtest
-from router.client.grpc_client import DEFAULT_DEADLINE_SECONDS, AsyncClient, Client
+from router.client.async_client import AsyncClient
+from router.client.blocking_client import Client
+from router.client.request import DEFAULT_DEADLINE_SECONDS
 from router.commands.ask_file import AnswerFile, Tally, answer_as_json, ask_all
 from router.commands.chat import chat
 from router.commands.feedback import feedback

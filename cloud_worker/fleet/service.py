@@ -36,9 +36,9 @@ from router.core.errors import BadInputError, HeadraceError, NotServedError
 from router.core.policy.budget import DAY_SECONDS
 from router.core.release.orders import DeviceReport, Orders
 from router.core.release.plausible_reports import plausible
+from router.transport.fleet_wire import orders_to_proto, report_from_proto
 from router.transport.limit_checks import check_message
 from router.transport.server import caller_of
-from router.transport.wire import orders_to_proto, report_from_proto
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 
 log = logging.getLogger(__name__)

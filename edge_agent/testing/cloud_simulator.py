@@ -35,8 +35,9 @@ from router.transport import telemetry_names
 from router.transport.connection_limit import Crowd
 from router.transport.error_interceptor import NO_RETRY, ErrorInterceptor
 from router.transport.feedback_wire import feedback_from_proto
+from router.transport.fleet_wire import orders_to_proto, report_from_proto
 from router.transport.server import caller_of
-from router.transport.wire import answer_to_proto, orders_to_proto, query_from_proto, report_from_proto
+from router.transport.wire import answer_to_proto, query_from_proto
 from router.v1 import (
     cascade_pb2,
     cascade_pb2_grpc,

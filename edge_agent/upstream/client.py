@@ -45,10 +45,11 @@ from router.core.errors import (
 from router.core.release.orders import DeviceReport, Orders
 from router.transport.channel import call_error
 from router.transport.feedback_wire import feedback_to_proto
+from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.limit_checks import check_message
 from router.transport.telemetry_names import META_DEVICE, META_ERROR
 from router.transport.trace_context import inject
-from router.transport.wire import answer_from_proto, orders_from_proto, query_to_proto, report_to_proto
+from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2_grpc
 
 T = TypeVar("T")

@@ -33,6 +33,8 @@ from router.transport.trace_context import inject
 from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2
 
+DEFAULT_DEADLINE_SECONDS = 30.0
+
 
 class AskOptions(TypedDict, total=False):
     """What may be said with a question.

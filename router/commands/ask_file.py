@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from router.client.grpc_client import AsyncClient
+from router.client.async_client import AsyncClient
 from router.commands.output import check_said
 from router.commands.question_file import ANSWER, ID, Question, read_object
 from router.core.domain.query import Answer

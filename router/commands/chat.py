@@ -18,7 +18,8 @@ from typing import Annotated
 
 import typer
 
-from router.client.grpc_client import DEFAULT_DEADLINE_SECONDS, Client
+from router.client.blocking_client import Client
+from router.client.request import DEFAULT_DEADLINE_SECONDS
 from router.commands.ask_file import answer_as_json
 from router.commands.output import INTERRUPTED, check_said, reporting, say_error, who_answered
 from router.core.domain.query import Answer, Consent, GenerationLimits, Message, Query, Route

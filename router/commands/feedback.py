@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from router.client.grpc_client import DEFAULT_DEADLINE_SECONDS, Client
+from router.client.blocking_client import Client
+from router.client.request import DEFAULT_DEADLINE_SECONDS
 from router.commands.output import reporting
 from router.core.domain.feedback import Opinion
 from router.io.terminal import say

@@ -9,7 +9,7 @@ from router.core.domain.query import Reason, Tier, Tool
 from router.core.errors import BadInputError, NotPossibleError, TooLargeError
 from router.core.release.orders import DeviceReport, TaskReport
 from router.transport.channel import call_error
-from router.transport.wire import report_to_proto
+from router.transport.fleet_wire import report_to_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 HUGE = 5 * 1024 * 1024

@@ -46,14 +46,14 @@ from cloud_worker.state.store import ReleaseRow
 from cloud_worker.state.task_figures import Board, Figures
 from cloud_worker.teachers.base import TeacherAnswer
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
-from router.client.grpc_client import Client
+from router.client.blocking_client import Client
 from router.core.domain.record import Record
 from router.core.errors import HeadraceError
 from router.core.release.orders import DeviceReport, TaskReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport.channel import open_channel
+from router.transport.fleet_wire import report_to_proto
 from router.transport.telemetry_names import META_DEVICE
-from router.transport.wire import report_to_proto
 from router.v1 import fleet_pb2_grpc, release_pb2, release_pb2_grpc
 
 METADATA = ((META_DEVICE, "kitchen"),)

@@ -18,7 +18,7 @@ from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport import telemetry_names
-from router.transport.wire import orders_from_proto, report_to_proto
+from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.v1 import fleet_pb2_grpc
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

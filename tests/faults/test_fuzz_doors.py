@@ -29,7 +29,7 @@ from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 from edge_agent.testing.cloud_simulator import CloudSimulator
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
-from router.client.grpc_client import Client
+from router.client.blocking_client import Client
 from router.core.domain.limits import LIMITS, Many
 from router.transport.telemetry_names import META_DEVICE
 from router.v1 import cascade_pb2, cascade_pb2_grpc, fleet_pb2, release_pb2

@@ -1,4 +1,4 @@
-"""``kill -9`` of Ray's head, which Ray itself never brings back: ``up`` begins anew, and what was acknowledged stays."""
+"""``kill -9`` of Ray's head, which Ray never brings back: ``up`` begins anew, and what was acknowledged stays."""
 
 import time
 

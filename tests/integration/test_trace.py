@@ -15,7 +15,7 @@ from rich.console import Console
 from demo.setting import TASK, Setting, write_configs
 from demo.starting import running
 from demo.workload import Line
-from router.client.grpc_client import AsyncClient
+from router.client.async_client import AsyncClient
 from router.transport import telemetry_names
 
 pytestmark = pytest.mark.timeout(600)

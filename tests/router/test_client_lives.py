@@ -11,7 +11,8 @@ import warnings
 
 import pytest
 
-from router.client.grpc_client import AsyncClient, Client
+from router.client.async_client import AsyncClient
+from router.client.blocking_client import Client
 from router.core.errors import HeadraceError, NotPossibleError
 
 SECONDS = 60

@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from router.cli import app
-from router.client.grpc_client import AsyncClient, Client
+from router.client.async_client import AsyncClient
+from router.client.blocking_client import Client
 from router.core.domain.feedback import Feedback, Opinion, unknown_answer
 from router.core.errors import BadInputError, UnavailableError, UnknownTaskError
 from router.transport.feedback_wire import feedback_from_proto

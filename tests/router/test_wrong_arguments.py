@@ -7,7 +7,8 @@ import socket
 import numpy as np
 import pytest
 
-from router.client.grpc_client import AsyncClient, Client
+from router.client.async_client import AsyncClient
+from router.client.blocking_client import Client
 from router.core.domain.query import Consent, GenerationLimits, Message, Query, Route, Tool, Wanted
 from router.core.errors import BadInputError, ConfigError
 

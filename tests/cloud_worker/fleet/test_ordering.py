@@ -22,8 +22,8 @@ from router.core.release.orders import DeviceReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport import telemetry_names
 from router.transport.channel import open_channel
+from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.server import Door
-from router.transport.wire import orders_from_proto, report_to_proto
 from router.v1 import fleet_pb2_grpc
 
 LABELS = tuple(sorted(set(WORDS.values())))

@@ -11,8 +11,8 @@ from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport, TaskReport
 from router.transport import telemetry_names
 from router.transport.channel import open_channel
+from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.server import Door
-from router.transport.wire import orders_from_proto, report_to_proto
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 
 DIGEST = "ab" * 32

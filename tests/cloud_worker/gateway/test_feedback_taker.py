@@ -18,7 +18,7 @@ from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.store import Store
 from cloud_worker.training.reviewed_data import taught_of
-from router.client.grpc_client import AsyncClient
+from router.client.async_client import AsyncClient
 from router.core.domain.feedback import UNKNOWN_ANSWER, Feedback, Opinion
 from router.core.domain.query import Answer, Attempt, Provenance, Tier
 from router.core.domain.record import Record, Source

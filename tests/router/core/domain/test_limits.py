@@ -22,8 +22,9 @@ from router.core.domain.limits import (
 )
 from router.core.errors import BadInputError
 from router.transport.feedback_wire import feedback_from_proto
+from router.transport.fleet_wire import orders_from_proto, report_from_proto
 from router.transport.limit_checks import check_message
-from router.transport.wire import answer_from_proto, orders_from_proto, query_from_proto, report_from_proto
+from router.transport.wire import answer_from_proto, query_from_proto
 from router.v1 import cascade_pb2, fleet_pb2, release_pb2
 
 PAGE = Path(__file__).parents[4] / "docs" / "limits.md"

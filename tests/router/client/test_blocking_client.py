@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from router.client.grpc_client import AsyncClient, Client
+from router.client.async_client import AsyncClient
+from router.client.blocking_client import Client
 from router.core.domain.query import Message, Query, Route, Tier
 from router.core.errors import (
     BadInputError,
@@ -242,6 +243,6 @@ def test_the_client_needs_neither_the_sdk_nor_pydantic():
 import sys
 for name in ("opentelemetry.sdk", "pydantic", "grpc_health", "grpc_reflection", "torch", "ray", "onnxruntime"):
     sys.modules[name] = None
-import router.client.grpc_client, router.cli, router.transport.channel, router.transport.wire
+import router.client.blocking_client, router.cli, router.transport.channel, router.transport.wire
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

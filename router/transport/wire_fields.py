@@ -1,0 +1,61 @@
+"""One field of a message at a time: set with an error that names it, read with its default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
+
+from router.core.errors import BadInputError
+
+_E = TypeVar("_E", bound=StrEnum)
+
+
+def put(message: ProtoMessage, field: str, value: object, place: str = "") -> None:
+    """Set a field unless the value is absent; what protobuf refuses is said with the field's name."""
+    if value is None:
+        return
+    try:
+        setattr(message, field, value)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
+
+
+def extend(message: ProtoMessage, field: str, texts: Iterable[str], place: str) -> None:
+    """Add texts to a repeated field, as ``put`` sets one."""
+    try:
+        getattr(message, field).extend(texts)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
+
+
+def put_all(message: ProtoMessage, value: object, fields: Iterable[str], place: str = "") -> None:
+    """Set the fields of these names from the attributes of the same names."""
+    for field in fields:
+        put(message, field, getattr(value, field), place)
+
+
+def same(message: ProtoMessage, fields: Iterable[str]) -> dict[str, Any]:
+    """The values of these fields, by name."""
+    return {field: getattr(message, field) for field in fields}
+
+
+def optional(message: ProtoMessage, field: str) -> Any:
+    """The value of a field that may be absent, else ``None``."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E) -> _E:
+    """The member that a number of the contract stands for, ``default`` where it is unknown here."""
+    if number not in wrapper.values():
+        return default
+    return members.__members__.get(wrapper.Name(number).removeprefix(prefix), default)
+
+
+def wish(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
+    """As ``enum``, but a number unknown here is refused: a caller's wish is never weakened in silence."""
+    if number not in wrapper.values():
+        raise BadInputError(field, f"has the number {number}, unknown to this version; update it or send a known one")
+    return enum(members, wrapper, f"{field.upper()}_", number, default)
