@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_worker.config.cloud import VerdictSettings, read_config
+from cloud_worker.config.cloud import read_config
+from cloud_worker.config.sections import VerdictSettings
 from router.core.errors import ConfigError, DataError, HeadraceError
 from router.io.json_lines import json_lines
 from router.io.terminal import say

@@ -9,12 +9,12 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,22 +24,16 @@ from pydantic_settings import (
 )
 from sqlalchemy import URL
 
+from cloud_worker.config.cross_checks import check_data_path, check_tasks, check_teachers
 from cloud_worker.config.identity import IdentitySettings
-from cloud_worker.config.recipe_needs import instruction_of, wants_rationales
-from cloud_worker.config.recipes import check_recipe
+from cloud_worker.config.sections import Door, Fleet, Log, Ray, Refresh, StoreSettings, TelemetryTable, VerdictSettings
 from cloud_worker.config.teachers import (
     KINDS,
     LOADED_KINDS,
     AnyTeacher,
-    TeacherSettings,
-    VllmSettings,
-    WritingSettings,
 )
-from router.core.domain.limits import MAX_TASK_BYTES
-from router.core.domain.plain_names import same_name, why_no_folder, why_no_name, why_too_long
-from router.core.domain.query import MAX_TEXT_BYTES, check_limits
-from router.core.domain.task import LABEL_STUDENTS, WRITING_STUDENTS, Judge, Kind, Task
-from router.core.errors import BadInputError, ConfigError, no_such_task
+from router.core.domain.task import Task
+from router.core.errors import ConfigError, no_such_task
 from router.io.settings import config_error, merged, read_toml
 from router.students.server_settings import Servers
 
@@ -47,8 +41,6 @@ ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
 FLEET_FILE = "fleet.sqlite"  # in the data folder
 
 _PLACE_OF_TEACHER = re.compile(r"teachers\.(\d+)(.*)")
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 def _refuse_unknown_keys(value: Any, kind: type[Any] = Task) -> Any:
@@ -62,105 +54,6 @@ def _refuse_unknown_keys(value: Any, kind: type[Any] = Task) -> Any:
         if is_dataclass(known[key]):
             _refuse_unknown_keys(inner, type(known[key]))
     return value
-
-
-class Door(BaseModel):
-    """The address that devices and clients dial.
-
-    Attributes:
-        listen: ``host:port``.
-        reflection: Serve gRPC reflection, to operators.
-        max_waiting: Most queries that wait for a teacher.
-        max_message_bytes: Largest message.
-        max_connection_seconds: A connection is closed in order after this time, so that new certificates are shown.
-    """
-
-    model_config = _FROZEN
-    listen: str = "127.0.0.1:7700"
-    reflection: bool = False
-    max_waiting: int = Field(2000, ge=1)
-    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024)
-    max_connection_seconds: float = Field(600.0, ge=1)
-
-
-class Ray(BaseModel):
-    """The cluster: an ``address`` to join, or empty for one of our own with ``cpus`` logical processors."""
-
-    model_config = _FROZEN
-    address: str = ""
-    cpus: int = Field(2, ge=1)
-
-
-class StoreSettings(BaseModel):
-    """Where fleet state lies: an SQLAlchemy URL, or empty for a file in the data folder."""
-
-    model_config = _FROZEN
-    url: str = ""
-
-
-class Log(BaseModel):
-    """The spool and the log: seconds between drains, most bytes of a spool before answers go unlogged."""
-
-    model_config = _FROZEN
-    drain_seconds: float = Field(1.0, gt=0)
-    spool_max_bytes: int = Field(1024**3, ge=1024**2)
-
-
-class Fleet(BaseModel):
-    """The devices.
-
-    Attributes:
-        sync_seconds: Between two reports of a device.
-        jitter: How far these are spread, as a share.
-        max_devices: Most of them.
-    """
-
-    model_config = _FROZEN
-    sync_seconds: float = Field(10.0, gt=0)
-    jitter: float = Field(0.2, ge=0, lt=1)
-    max_devices: int = Field(10_000, ge=1, le=1_000_000)
-
-
-class Refresh(BaseModel):
-    """When to make a new student.
-
-    ``min_rows`` teachable rows start the first refresh, ``growth`` times the rows of the last one start the next, and
-    ``max_seconds`` after the last one any new row does. ``patience_rows`` is the most certifying rows that a challenger
-    may look at.
-    """
-
-    model_config = _FROZEN
-    min_rows: int = Field(1000, ge=10)
-    growth: float = Field(1.4, gt=1)
-    max_seconds: float = Field(86_400.0, gt=0)
-    patience_rows: int = Field(3000, ge=50)
-    poll_seconds: float = Field(0.2, gt=0)
-    seed: int = 0
-
-
-class TelemetryTable(BaseModel):
-    """Where traces and metrics go; empty for nowhere."""
-
-    model_config = _FROZEN
-    otlp: str = ""
-    prometheus_port: int = Field(0, ge=0, le=65535)
-
-
-class VerdictSettings(BaseModel):
-    """The model that judges tasks whose ``judge`` is ``verdict``.
-
-    ``model`` is a name or a folder; an empty ``wording`` takes the one in ``model_judge``. ``yes`` and ``no`` are
-    what it may say, ``threshold`` the least share of yes that is agreement. It judges only while even the upper end of
-    its audited false agreement is at most ``most_false_agreement``.
-    """
-
-    model_config = _FROZEN
-    model: str = ""
-    wording: str = ""
-    yes: tuple[str, ...] = Field(("yes",), min_length=1)
-    no: tuple[str, ...] = Field(("no",), min_length=1)
-    threshold: float = Field(0.5, gt=0, lt=1)
-    most_false_agreement: float = Field(0.1, gt=0, le=1)
 
 
 class CloudConfig(BaseSettings):
@@ -268,7 +161,9 @@ def read_config(path: Path, **changes: Any) -> CloudConfig:
         raise ConfigError("environment", "", f"{error}; write lists and tables as JSON") from error
     except ValidationError as error:
         raise _by_name(config_error(path, ENVIRONMENT_PREFIX, error, CloudConfig), content) from error
-    _check_names(path, config)
+    check_data_path(path, config.data)
+    check_teachers(path, config.teachers)
+    check_tasks(path, config.tasks, config.teachers, config.verdict.model)
     return config
 
 
@@ -321,93 +216,3 @@ def _anchor_folder(table: dict[str, Any], key: str, folder: Path) -> None:
     """Take a name for a folder beside the file where there is one."""
     if isinstance(table.get(key), str) and table[key] and (folder / table[key]).is_dir():
         table[key] = str(folder / table[key])
-
-
-def _check_names(path: Path, config: CloudConfig) -> None:
-    teachers = [teacher.name for teacher in config.teachers]
-    problem = why_no_folder(str(config.data)) or why_too_long(str(config.data.resolve()))
-    if problem:
-        raise ConfigError(str(path), "data", problem)
-    for key, names in (("teachers", teachers), ("tasks", [task.name for task in config.tasks])):
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ConfigError(str(path), key, f"{sorted(twice)} is named twice")
-        _check_plain(path, key, names)
-    for task in config.tasks:
-        if task.judge is Judge.VERDICT and not config.verdict.model:
-            raise ConfigError(str(path), "verdict.model", f"is missing; task {task.name} has the judge verdict")
-        if task.reference not in teachers:
-            raise ConfigError(
-                str(path), f"tasks.{task.name}.reference", f"{task.reference!r} is no teacher; known: {teachers}"
-            )
-        _check_limits(path, task)
-        _check_cheaper(path, task, teachers)
-        _check_student(path, task)
-        check_recipe(str(path), task, [other.name for other in config.tasks])
-        _check_reference(path, task, next(teacher for teacher in config.teachers if teacher.name == task.reference))
-    for teacher in config.teachers:
-        _check_files(path, teacher)
-    ports = {teacher.port for teacher in config.teachers if isinstance(teacher, VllmSettings)}
-    if len(ports) > 1:
-        raise ConfigError(str(path), "teachers.port", f"is {sorted(ports)}; all teachers of kind vllm share one")
-
-
-def _check_plain(path: Path, key: str, names: Sequence[str]) -> None:
-    """Check names that become folders and actors."""
-    for place, name in enumerate(names):
-        problem = why_no_name(name)
-        if problem:
-            raise ConfigError(str(path), f"{key}.{place}.name", f"{name!r} {problem}")
-        alike = [other for other in names if other != name and same_name(other) == same_name(name)]
-        if alike:
-            raise ConfigError(str(path), f"{key}.{place}.name", f"{name!r} is {alike[0]!r} to some file systems")
-
-
-def _check_limits(path: Path, task: Task) -> None:
-    if not 1 <= task.max_text_bytes <= MAX_TEXT_BYTES:
-        problem = f"is {task.max_text_bytes}; use 1 to {MAX_TEXT_BYTES}, which is what one message takes"
-        raise ConfigError(str(path), f"tasks.{task.name}.max_text_bytes", problem)
-    if len(task.name.encode()) > MAX_TASK_BYTES:
-        raise ConfigError(str(path), "tasks.name", f"has {len(task.name.encode())} bytes; use {MAX_TASK_BYTES} at most")
-    try:
-        check_limits(task.limits)
-    except BadInputError as error:
-        problem = str(error).removeprefix(f"{error.field} ")
-        raise ConfigError(str(path), f"tasks.{task.name}.{error.field}", problem) from error
-
-
-def _check_cheaper(path: Path, task: Task, teachers: Sequence[str]) -> None:
-    unknown = [name for name in task.cheaper.teachers if name not in teachers]
-    if unknown:
-        raise ConfigError(
-            str(path), f"tasks.{task.name}.cheaper.teachers", f"{unknown[0]!r} is no teacher; known: {teachers}"
-        )
-
-
-def _check_files(path: Path, teacher: TeacherSettings) -> None:
-    for key in teacher.FILES:
-        file = getattr(teacher, key)
-        if (file or key in teacher.NEEDED) and not Path(file).is_file():
-            raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", f"no such file: {file!r}")
-
-
-def _check_reference(path: Path, task: Task, reference: TeacherSettings) -> None:
-    if instruction_of(task) and not isinstance(reference, WritingSettings):
-        problem = f"gives an instruction, and teacher {reference.name!r} follows none; set one that writes"
-        raise ConfigError(str(path), f"tasks.{task.name}.options.rich", problem)
-    gives = isinstance(reference, WritingSettings) and bool(reference.rationale_prompt)
-    if wants_rationales(task) and not gives:
-        problem = (
-            f"learns from reasons, and teacher {reference.name!r} gives none; set another, or its rationale_prompt"
-        )
-        raise ConfigError(str(path), f"tasks.{task.name}.recipe", problem)
-
-
-def _check_student(path: Path, task: Task) -> None:
-    kinds = WRITING_STUDENTS if task.kind is Kind.TEXT else LABEL_STUDENTS
-    if task.student not in kinds:
-        known = f"a task of kind {task.kind.value} takes {' or '.join(kinds)}"
-        raise ConfigError(str(path), f"tasks.{task.name}.student", f"{task.student!r} is unknown; {known}")
-    if task.kind is Kind.TEXT and not task.base:
-        problem = "is missing; name the model that its students start from, or that devices serve"
-        raise ConfigError(str(path), f"tasks.{task.name}.base", problem)

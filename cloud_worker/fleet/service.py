@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from typing import Any
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.device_lives import ADVICE, TWINS, Lives, Met
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.ordered_rates import OrderedRates

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from cloud_worker.config.cloud import VerdictSettings
+from cloud_worker.config.sections import VerdictSettings
 from cloud_worker.language.architectures import Form, LanguageModel, load_model
 from cloud_worker.language.encoder import weights_digest
 from cloud_worker.language.generation import write_ids

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cloud_worker.config.cloud import CloudConfig, Door
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.config.sections import Door
 from cloud_worker.config.teachers import RecordedSettings
 from cloud_worker.gateway.actor import GATEWAY, Gateway
 from cloud_worker.pool.batcher import Ask

@@ -13,7 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
-from cloud_worker.config.cloud import Fleet, read_config
+from cloud_worker.config.cloud import read_config
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.metrics import PresenceMetrics
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.service import FleetServicer

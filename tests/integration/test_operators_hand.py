@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.releases.publisher import Publisher

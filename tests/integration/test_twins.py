@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.releases_service import ReleasesServicer

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.device_lives import ADVICE, MOST_LIVES, Lives
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer

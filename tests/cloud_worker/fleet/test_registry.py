@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.registry import SILENT_SECONDS, Registry
 from cloud_worker.fleet.service import FleetServicer

@@ -1,7 +1,7 @@
 import grpc
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.fleet_quota import FleetLimits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.ordered_rates import MOST_KEPT, OrderedRates
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.draws import CLOCK_SECONDS, Draws

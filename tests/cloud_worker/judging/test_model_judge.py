@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.commands.audit_judge import Labelled, read_pairs
-from cloud_worker.config.cloud import CloudConfig, VerdictSettings, read_config
+from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.config.sections import VerdictSettings
 from cloud_worker.judging.model_judge import Verdicts, check_audit, keep_audit, open_judge
 from cloud_worker.judging.task_judge import agreeing, judged_by
 from cloud_worker.language.examples import Example

@@ -1,6 +1,6 @@
 """Rows of a device with twins count for nothing in a refresher that runs, also those that were looked at by then."""
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.blindness import BlindnessCheck
 from cloud_worker.state.traffic import Traffic

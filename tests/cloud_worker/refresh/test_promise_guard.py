@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.blindness import BlindnessCheck
 from cloud_worker.releases.certificates import Certificates

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cloud_worker.config.cloud import Fleet
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.fleet_quota import FleetLimits, share_of_device

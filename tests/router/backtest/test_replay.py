@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_worker.config.cloud import Refresh
+from cloud_worker.config.sections import Refresh
 from router.backtest.logs.reader import Asked
 from router.backtest.ngram_student import HashedFitter
 from router.backtest.replay import STRIDE, Replay, device_seed, query_id
