@@ -31,9 +31,9 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.database.wal_checkpoints import Checkpoints
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from cloud_worker.state.wal_checkpoints import Checkpoints
 from router.core.release.orders import DeviceReport, TaskReport
 from router.transport import telemetry_names
 from router.transport.channel import open_channel

@@ -20,7 +20,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.identity.authority import open_issuer
 from cloud_worker.identity.register import Enrolled, Register, enrol, keep
 from cloud_worker.releases.recovered_state import look_into, open_store
-from cloud_worker.state.engine import writing
+from cloud_worker.state.database.engine import writing
 from cloud_worker.state.overrides import Hands
 from router.core.errors import ConfigError, UnknownTaskError
 from router.identity.bundle import Bundle, write_bundle

@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from cloud_worker.extra import COMMAND, EXTRA
-from cloud_worker.state.sqlite_files import needs_a_hand
+from cloud_worker.state.database.sqlite_files import needs_a_hand
 from router.commands.program import output_is_stuck
 from router.core.errors import HeadraceError, OperatorError, UnavailableError
 from router.io.extras import import_problem

@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from cloud_worker.state.columns import read_as
 from cloud_worker.state.schema import LIVES, SPANS
 from cloud_worker.state.store import Device
-from cloud_worker.state.stored_values import read_as
 from router.core.certification.missing_rows import Spans
 from router.core.release.orders import DeviceReport
 

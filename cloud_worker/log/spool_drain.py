@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from cloud_worker.log.record_bodies import record_of
 from cloud_worker.log.spool_file import QUARANTINE, bytes_used, give_back, open_existing, transaction
-from cloud_worker.state.sqlite_files import aside_in, identity_of
+from cloud_worker.state.database.sqlite_files import aside_in, identity_of
 from router.core.domain.record import Record
 
 MOST_BYTES_READ = 64 * 1024 * 1024

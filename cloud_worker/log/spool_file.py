@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloud_worker.state.sqlite_files import DAMAGED, guarded, is_damaged, put_aside
+from cloud_worker.state.database.sqlite_files import DAMAGED, guarded, is_damaged, put_aside
 from router.io.atomic_write import sync_folder
 
 log = logging.getLogger(__name__)

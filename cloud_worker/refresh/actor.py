@@ -22,9 +22,9 @@ from cloud_worker.refresh.reask import ask_again
 from cloud_worker.refresh.reask_budget import paying
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.state.database.wal_checkpoints import Checkpoints
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import Store
-from cloud_worker.state.wal_checkpoints import Checkpoints
 from cloud_worker.training.fit import fit_student
 from cloud_worker.training.spec import Fitted, Recipe
 from router.core.domain.record import Record

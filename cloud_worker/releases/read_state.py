@@ -15,8 +15,8 @@ from pathlib import Path
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from cloud_worker.state.engine import BUSY_SECONDS, as_text, is_ours, say, told
-from cloud_worker.state.sqlite_files import is_damaged, is_locked
+from cloud_worker.state.database.engine import BUSY_SECONDS, as_text, is_ours, say, told
+from cloud_worker.state.database.sqlite_files import is_damaged, is_locked
 
 
 class DamagedStoreError(Exception):

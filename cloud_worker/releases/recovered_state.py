@@ -24,10 +24,10 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.read_state import DamagedStoreError, open_to_read
 from cloud_worker.state.attempts import Left, leave
-from cloud_worker.state.engine import ANEW, open_engine
+from cloud_worker.state.database.engine import ANEW, open_engine
+from cloud_worker.state.database.revisions import has_schema
+from cloud_worker.state.database.sqlite_files import is_damaged
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.revisions import has_schema
-from cloud_worker.state.sqlite_files import is_damaged
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store, migrate_store
 from router.core.errors import HeadraceError, UnavailableError

@@ -24,8 +24,8 @@ from cloud_worker.reports.promise_text import lines_of
 from cloud_worker.reports.unusable_answers import NONE, no_lesson_lines, no_lessons
 from cloud_worker.running.config import as_it_runs, difference_lines, differences, what_runs
 from cloud_worker.running.process_lock import Up, running_for, who_runs
+from cloud_worker.state.database.sqlite_files import aside_in
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.sqlite_files import aside_in
 from cloud_worker.state.states import Phase
 from cloud_worker.state.store import TaskState
 from router.core.errors import HeadraceError, UnavailableError

@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from cloud_worker.state.engine import writing
+from cloud_worker.state.columns import read_object
+from cloud_worker.state.database.engine import writing
 from cloud_worker.state.schema import AUDIT, HANDS, TASKS
-from cloud_worker.state.stored_values import read_object
 from router.core.domain.task import Mode
 
 

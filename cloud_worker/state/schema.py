@@ -9,8 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import TypeAdapter
 from sqlalchemy import (
     BigInteger,
@@ -26,8 +24,8 @@ from sqlalchemy import (
     Text,
 )
 
+from cloud_worker.state.columns import Named, Several, name_column, needed, number_column, row_key
 from cloud_worker.state.states import Phase, ReleaseState, Review
-from cloud_worker.state.stored_values import Named, Several
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
@@ -45,20 +43,6 @@ _MODE = Named(Mode, Mode.ESCALATE_ALL)  # what can't be read asks the cloud unti
 _WATCH = Named(Watch, Watch.ALARMED)
 
 
-def _name(column: str, *, key: bool = False) -> Column[str]:
-    return Column(column, String(200), primary_key=True) if key else Column(column, String(200), nullable=False)
-
-
-def _number(column: str) -> Column[int]:
-    return Column(column, Integer, primary_key=True, autoincrement=False)
-
-
-def _row_key() -> list[Column[Any]]:
-    """Key of a row of the log, of one task."""
-    query = Column("query_id", String(64), primary_key=True)
-    return [_name("task", key=True), _name("caller", key=True), query, _name("teacher_version", key=True)]
-
-
 VERSION = Table(  # as alembic makes it
     "alembic_version",
     METADATA,
@@ -70,7 +54,7 @@ VERSION = Table(  # as alembic makes it
 TASKS = Table(
     "tasks",
     METADATA,
-    _name("name", key=True),
+    name_column("name", key=True),
     Column("version", Integer, nullable=False),
     Column("mode", _MODE, nullable=False),
     Column("exploration", Float, nullable=False),
@@ -79,9 +63,7 @@ TASKS = Table(
     Column("phase", Named(Phase, Phase.IDLE), nullable=False),
     Column("phase_note", Text, nullable=False),
     Column("phase_progress", Float, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("rows_seen", Integer, nullable=False),
-    Column("rows_at_refresh", Integer, nullable=False),
+    *needed(Integer, "attempt", "rows_seen", "rows_at_refresh"),
     Column("refreshed_at", Float, nullable=False),
     Column("log_version_seen", Integer, nullable=False),
     Column("watch", _WATCH, nullable=False),
@@ -90,21 +72,20 @@ TASKS = Table(
 LEFT = Table(
     "versions_left",
     METADATA,
-    _name("task", key=True),
-    _number("version"),
+    name_column("task", key=True),
+    number_column("version"),
     Column("attempt", Integer, nullable=False),
     Column("mode", _MODE, nullable=False),
 )
 RELEASES = Table(
     "releases",
     METADATA,
-    _name("task", key=True),
-    _number("number"),
+    name_column("task", key=True),
+    number_column("number"),
     Column("state", Named(ReleaseState, ReleaseState.REJECTED), nullable=False),
     Column("manifest_sha256", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("remark", Text, nullable=False),
+    *needed(Text, "reason", "remark"),
     Column("rate", Float),
     Column("patience", Float),
     Column("points", Several(TypeAdapter(tuple[Point, ...]), "the thresholds that a challenger was to prove")),
@@ -116,21 +97,20 @@ RELEASES = Table(
     Column("classes", Several(TypeAdapter(tuple[ClassFigures, ...]), "the figures of a release's classes")),
     Column("back_to", Integer),
     Column("fallen", Text, nullable=False),
-    Column("alarmed", Boolean, nullable=False),
-    Column("lost", Boolean, nullable=False),
+    *needed(Boolean, "alarmed", "lost"),
 )
-SPENT = Table("spent_rows", METADATA, *_row_key(), Column("number", Integer, nullable=False))
+SPENT = Table("spent_rows", METADATA, *row_key(), Column("number", Integer, nullable=False))
 LOSSES = Table(
-    "losses", METADATA, _name("task", key=True), Column("at", Float, nullable=False), Column("settled", Float)
+    "losses", METADATA, name_column("task", key=True), Column("at", Float, nullable=False), Column("settled", Float)
 )
-JUDGES = Table("judges", METADATA, _name("task", key=True), _number("version"), _name("judge"))
+JUDGES = Table("judges", METADATA, name_column("task", key=True), number_column("version"), name_column("judge"))
 ASKED_TWICE = Table(
     "asked_twice",
     METADATA,
-    _name("task", key=True),
-    _number("version"),
-    _name("teacher_version", key=True),
-    _name("caller", key=True),
+    name_column("task", key=True),
+    number_column("version"),
+    name_column("teacher_version", key=True),
+    name_column("caller", key=True),
     Column("query_id", String(64), primary_key=True),
     Column("agreed", Boolean, nullable=False),
     Column("asked_at", Float, nullable=False),
@@ -138,42 +118,38 @@ ASKED_TWICE = Table(
 FIGURES = Table(
     "figures",
     METADATA,
-    _name("task", key=True),
+    name_column("task", key=True),
     Column("version", Integer, nullable=False),
     Column("figures", Text, nullable=False),
 )
 BLIND = Table(
     "blind",
     METADATA,
-    _name("task", key=True),
+    name_column("task", key=True),
     Column("began", Float, primary_key=True),
     Column("ended", Float),
 )
 POLICIES = Table(
     "pool_policies",
     METADATA,
-    _name("task", key=True),
-    _number("number"),
+    name_column("task", key=True),
+    number_column("number"),
     Column("version", Integer, nullable=False),
-    _name("reference_version"),
+    name_column("reference_version"),
     Column("state", String(20), nullable=False),
     Column("policy", Text, nullable=False),
     Column("rate", Float, nullable=False),
-    Column("patience", Integer, nullable=False),
-    Column("rows", Integer, nullable=False),
-    Column("freeze", Integer, nullable=False),
-    Column("served_after", Integer, nullable=False),
+    *needed(Integer, "patience", "rows", "freeze", "served_after"),
     Column("created_at", Float, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("figures", Text, nullable=False),
+    *needed(Text, "note", "figures"),
 )
 
 # What operators order.
 HANDS = Table(
     "hands",
     METADATA,
-    _name("task", key=True),
-    _number("version"),
+    name_column("task", key=True),
+    number_column("version"),
     Column("frozen", Boolean, nullable=False),
     Column("pinned", Integer),
     Column("forced", Boolean, nullable=False),
@@ -184,37 +160,34 @@ AUDIT = Table(
     METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("at", Float, nullable=False),
-    _name("who"),
-    _name("task"),
+    name_column("who"),
+    name_column("task"),
     Column("did", String(50), nullable=False),
-    Column("why", Text, nullable=False),
-    Column("before", Text, nullable=False),
-    Column("after", Text, nullable=False),
+    *needed(Text, "why", "before", "after"),
 )
 
 # Devices, and what they report.
 DEVICES = Table(
     "devices",
     METADATA,
-    _name("id", key=True),
+    name_column("id", key=True),
     Column("seed", LargeBinary(64), nullable=False),
-    Column("first_seen", Float, nullable=False),
-    Column("last_seen", Float, nullable=False),
+    *needed(Float, "first_seen", "last_seen"),
     Column("report", Text),
 )
 SEEN = Table(
     "devices_seen",
     METADATA,
-    _name("device", key=True),
+    name_column("device", key=True),
     Column("last_seen", Float, nullable=False, index=True),
-    _name("state"),
+    name_column("state"),
     Column("outbox_pending", BigInteger, nullable=False),
 )
-USED = Table("used_devices", METADATA, _name("device", key=True))
+USED = Table("used_devices", METADATA, name_column("device", key=True))
 LIVES = Table(
     "device_lives",
     METADATA,
-    _name("device", key=True),
+    name_column("device", key=True),
     Column("life", String(64), primary_key=True),
     Column("last_seen", Float, nullable=False),
     Column("report", Text),
@@ -222,15 +195,15 @@ LIVES = Table(
 SPANS = Table(
     "twins",
     METADATA,
-    _name("device", key=True),
+    name_column("device", key=True),
     Column("began", Float, primary_key=True),
     Column("until", Float, nullable=False),
 )
 RATES = Table(
     "ordered_rates",
     METADATA,
-    _name("device", key=True),
-    _name("task", key=True),
+    name_column("device", key=True),
+    name_column("task", key=True),
     Column("since", Float, primary_key=True),
     Column("rate", Float, nullable=False),
 )
@@ -239,90 +212,80 @@ TURNED_AWAY = Table(
     METADATA,
     Column("what", String(20), primary_key=True),
     Column("times", BigInteger, nullable=False),
-    _name("last"),
+    name_column("last"),
     Column("at", Float, nullable=False),
-    _name("why"),
+    name_column("why"),
 )
 SUMS = Table(
     "task_sums",
     METADATA,
-    _name("task", key=True),
-    Column("answered", BigInteger, nullable=False),
-    Column("covered", BigInteger, nullable=False),
-    Column("degraded", BigInteger, nullable=False),
+    name_column("task", key=True),
+    *needed(BigInteger, "answered", "covered", "degraded"),
 )
 TRAFFIC = Table(
     "traffic",
     METADATA,
-    _name("task", key=True),
-    _number("slot"),
-    Column("answered", BigInteger, nullable=False),
-    Column("covered", BigInteger, nullable=False),
+    name_column("task", key=True),
+    number_column("slot"),
+    *needed(BigInteger, "answered", "covered"),
     Column("planned", Float, nullable=False),
 )
 DEVICE_TRAFFIC = Table(
     "device_traffic",
     METADATA,
-    _name("task", key=True),
-    _number("slot"),
-    _name("device", key=True),
+    name_column("task", key=True),
+    number_column("slot"),
+    name_column("device", key=True),
     Column("planned", Float, nullable=False),
 )
 ACCOUNTS = Table(
     "accounts",
     METADATA,
-    _name("task", key=True),
-    Column("booking", Integer, nullable=False),
-    Column("day", Integer, nullable=False),
-    Column("queries", Integer, nullable=False),
-    Column("usd", Float, nullable=False),
-    Column("costliest", Float, nullable=False),
+    name_column("task", key=True),
+    *needed(Integer, "booking", "day", "queries"),
+    *needed(Float, "usd", "costliest"),
 )
 REPEATS = Table(
     "repeats",
     METADATA,
-    _name("task", key=True),
-    _name("caller", key=True),
+    name_column("task", key=True),
+    name_column("caller", key=True),
     Column("place", BigInteger, primary_key=True, autoincrement=False),
 )
 
 # What people say.
 GOLD_SECRETS = Table(
-    "gold_secrets", METADATA, _name("task", key=True), Column("secret", LargeBinary(64), nullable=False)
+    "gold_secrets", METADATA, name_column("task", key=True), Column("secret", LargeBinary(64), nullable=False)
 )
 DRAWS = Table(
     "gold_draws",
     METADATA,
-    *_row_key(),
-    Column("place", Float, nullable=False),
-    Column("exploration", Float, nullable=False),
+    *row_key(),
+    *needed(Float, "place", "exploration"),
     Column("release", Integer, nullable=False),
     Column("subject", Text, nullable=False),
     Column("twice", Boolean, nullable=False),
-    _name("taken_by"),
+    name_column("taken_by"),
     Column("taken_at", Float, nullable=False),
 )
 GOLD = Table(
     "gold",
     METADATA,
-    *_row_key(),
-    _name("who", key=True),
-    Column("subject", Text, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("skipped", Boolean, nullable=False),
-    Column("blind", Boolean, nullable=False),
+    *row_key(),
+    name_column("who", key=True),
+    *needed(Text, "subject", "label"),
+    *needed(Boolean, "skipped", "blind"),
     Column("labelled_at", Float, nullable=False),
 )
 FEEDBACK = Table(
     "feedback",
     METADATA,
-    _name("task", key=True),
-    _name("caller", key=True),
+    name_column("task", key=True),
+    name_column("caller", key=True),
     Column("query_id", String(64), primary_key=True),
-    _name("teacher_version"),
+    name_column("teacher_version"),
     Column("opinion", Named(Opinion, Opinion.WRONG, 10), nullable=False),
-    Column("correction", Text, nullable=False),
-    Column("comment", Text, nullable=False),
+    *needed(Text, "correction", "comment"),
     Column("tier", Named(Tier, Tier.CLUSTER, 10), nullable=False),
     Column("release", Integer, nullable=False),
     Column("answer", Text, nullable=False),
@@ -331,7 +294,7 @@ FEEDBACK = Table(
     Column("given_at", Float, nullable=False),
     Column("review", Named(Review, Review.NONE, 10), nullable=False),
     Column("label", Text, nullable=False),
-    _name("reviewed_by"),
+    name_column("reviewed_by"),
     Column("reviewed_at", Float, nullable=False),
 )
 
@@ -341,35 +304,32 @@ TOKENS = Table(
     METADATA,
     Column("id", String(16), primary_key=True),
     Column("secret_sha256", String(64), nullable=False),
-    _name("device"),
+    name_column("device"),
     Column("labels", Text, nullable=False),
-    _name("made_by"),
-    Column("created_at", Float, nullable=False),
-    Column("expires_at", Float, nullable=False),
+    name_column("made_by"),
+    *needed(Float, "created_at", "expires_at"),
     Column("revoked_at", Float),
     Column("used_at", Float),
-    _name("used_by"),
+    name_column("used_by"),
     Column("key_sha256", String(64), nullable=False),
 )
 IDENTITIES = Table(
     "identities",
     METADATA,
     Column("role", String(10), primary_key=True),
-    _name("name", key=True),
+    name_column("name", key=True),
     Column("labels", Text, nullable=False),
-    Column("enrolled_at", Float, nullable=False),
-    Column("expires_at", Float, nullable=False),
+    *needed(Float, "enrolled_at", "expires_at"),
     Column("revoked_at", Float),
 )
 CERTIFICATES = Table(
     "certificates",
     METADATA,
     Column("role", String(10), primary_key=True),
-    _name("name", key=True),
+    name_column("name", key=True),
     Column("serial", String(40), primary_key=True),
     Column("key_sha256", String(64), nullable=False),
-    Column("issued_at", Float, nullable=False),
-    Column("expires_at", Float, nullable=False),
+    *needed(Float, "issued_at", "expires_at"),
     Column("chain", Text, nullable=False),
 )
 REVOCATIONS = Table(
@@ -377,7 +337,6 @@ REVOCATIONS = Table(
     METADATA,
     Column("serial", String(40), primary_key=True),
     Column("role", String(10), nullable=False),
-    _name("name"),
-    Column("expires_at", Float, nullable=False),
-    Column("revoked_at", Float, nullable=False),
+    name_column("name"),
+    *needed(Float, "expires_at", "revoked_at"),
 )

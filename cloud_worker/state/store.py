@@ -18,12 +18,12 @@ from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.state import tallies
 from cloud_worker.state.attempts import Left, come_back, leave
-from cloud_worker.state.engine import Make, open_engine, writing
-from cloud_worker.state.revisions import make_schema, migrate
+from cloud_worker.state.columns import read_as
+from cloud_worker.state.database.engine import Make, open_engine, writing
+from cloud_worker.state.database.revisions import make_schema, migrate
 from cloud_worker.state.rows import Device, ReleaseRow, TaskState
 from cloud_worker.state.schema import DEVICES, LOSSES, RELEASES, SPENT, TASKS
 from cloud_worker.state.states import Phase, ReleaseState
-from cloud_worker.state.stored_values import read_as
 from router.core.domain.task import Mode, Task
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport, Watch

@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from cloud_worker.state.columns import read_object
 from cloud_worker.state.schema import SEEN, SUMS
-from cloud_worker.state.stored_values import read_object
 from router.core.release.orders import DeviceReport, TaskReport
 
 _SUMMED = ("answered", "covered", "degraded")

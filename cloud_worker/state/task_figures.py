@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 from sqlalchemy import Engine, delete, insert, select
 
+from cloud_worker.state.columns import read_as
 from cloud_worker.state.schema import FIGURES
-from cloud_worker.state.stored_values import read_as
 from router.core.monitoring.drift import Comparison
 
 

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROTOS = {path.name for path in (ROOT / "proto" / "router" / "v1").glob("*.proto")}
-MIGRATIONS = {str(path.relative_to(ROOT)) for path in (ROOT / "cloud_worker" / "state" / "migrations").rglob("*.py")}
+MIGRATIONS = {
+    str(path.relative_to(ROOT)) for path in (ROOT / "cloud_worker" / "state" / "database" / "migrations").rglob("*.py")
+}
 TAKEN = (
     "router",
     "edge_agent",

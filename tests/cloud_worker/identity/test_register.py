@@ -1,7 +1,7 @@
 import pytest
 
 from cloud_worker.identity.register import RENEWABLE_SECONDS, Register, chain_of, enrol, is_revoked, keep
-from cloud_worker.state.engine import writing
+from cloud_worker.state.database.engine import writing
 from cloud_worker.state.store import Store
 from router.identity.certificates import Certificate
 from router.identity.names import Identity, Role

@@ -1,7 +1,7 @@
 import pytest
 
 from cloud_worker.identity.tokens import Tokens, TokenState, find_token, use_token
-from cloud_worker.state.engine import writing
+from cloud_worker.state.database.engine import writing
 from cloud_worker.state.store import Store
 from router.core.errors import DeniedError
 from router.identity.join_token import JoinToken, read_token

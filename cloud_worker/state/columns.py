@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import String, Text
+from sqlalchemy import Column, Integer, String, Text
 from sqlalchemy.types import TypeDecorator
 
 log = logging.getLogger(__name__)
@@ -86,3 +86,29 @@ class Several(TypeDecorator[tuple[Item, ...]], Generic[Item]):
     def process_result_value(self, value: Any, dialect: Any) -> tuple[Item, ...]:
         """The values in a JSON; none where it can't be read."""
         return read_as(self.adapter, value, self.what) or ()
+
+
+def name_column(column: str, *, key: bool = False) -> Column[str]:
+    """The name of a task, a device, a caller or a judge."""
+    return Column(column, String(200), primary_key=True) if key else Column(column, String(200), nullable=False)
+
+
+def number_column(column: str) -> Column[int]:
+    """A number that is part of the key, and that nobody counts up but us."""
+    return Column(column, Integer, primary_key=True, autoincrement=False)
+
+
+def row_key() -> list[Column[Any]]:
+    """Key of a row of the log, of one task."""
+    query = Column("query_id", String(64), primary_key=True)
+    return [
+        name_column("task", key=True),
+        name_column("caller", key=True),
+        query,
+        name_column("teacher_version", key=True),
+    ]
+
+
+def needed(kind: Any, *names: str) -> list[Column[Any]]:
+    """Columns of one kind that always hold something."""
+    return [Column(name, kind, nullable=False) for name in names]

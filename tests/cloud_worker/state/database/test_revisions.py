@@ -21,8 +21,8 @@ from cloud_worker.config.cloud import read_config
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.releases.recovered_state import open_at_start, open_store
-from cloud_worker.state import revisions
-from cloud_worker.state.engine import open_engine
+from cloud_worker.state.database import revisions
+from cloud_worker.state.database.engine import open_engine
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.overrides import Hands

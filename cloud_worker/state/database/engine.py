@@ -21,9 +21,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 
-from cloud_worker.state.postgresql import open_server
-from cloud_worker.state.revisions import check_revision, revision_of
-from cloud_worker.state.sqlite_files import guarded, identity_of, is_damaged, is_locked, put_aside
+from cloud_worker.state.database.postgresql import open_server
+from cloud_worker.state.database.revisions import check_revision, revision_of
+from cloud_worker.state.database.sqlite_files import guarded, identity_of, is_damaged, is_locked, put_aside
 from router.core.errors import HeadraceError, UnavailableError
 from router.io.sqlite_header import mend_header, says_of_header
 

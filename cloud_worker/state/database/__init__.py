@@ -1,0 +1,1 @@
+"""How the fleet's state lies on a database: SQLite files or a PostgreSQL, and the revisions of its schema."""
