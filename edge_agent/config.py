@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -23,10 +23,11 @@ from pydantic_settings import (
 
 from router.core.errors import ConfigError
 from router.core.release.orders import DEVICE_NAME, MOST_NAME_CHARACTERS
+from router.identity.names import ANONYMOUS
 from router.io.settings import config_error, merged, read_toml
 from router.students.server_settings import Servers
-from router.transport.address import plain_address
-from router.transport.server import ANONYMOUS
+from router.transport.address import plain_address, read_address
+from router.transport.channel import check_target
 from router.transport.telemetry import TelemetrySettings
 
 ENVIRONMENT_PREFIX = "HEADRACE_EDGE_"
@@ -42,13 +43,17 @@ class DoorSettings(_Section):
     """Where the agent listens.
 
     Attributes:
-        listen: ``host:port``; port 0 takes a free one, written to ``<data>/run/agent.json``.
+        listen: ``host:port``; port 0 takes a free one, written to ``<data>/run/agent.json``. Or ``unix:`` and a path.
+        callers: What callers show where it listens beyond this machine: a certificate of the fleet, or a token.
+        max_connection_seconds: Such a connection is closed in order after this time.
         reflection: Serve gRPC reflection.
         max_message_bytes: Largest message read or written.
         tiers: Names of the devices below, which ask through this one: they alone may send what they did with a query.
     """
 
     listen: str = "127.0.0.1:7701"
+    callers: Literal["certificate", "token"] = "certificate"
+    max_connection_seconds: float = Field(default=600.0, ge=1)
     reflection: bool = False
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
     tiers: tuple[DeviceName, ...] = Field(default=(), max_length=1000)
@@ -62,7 +67,7 @@ class DoorSettings(_Section):
 
 
 class UpstreamSettings(_Section):
-    """The next tier: ``target`` is its ``host:port``."""
+    """The next tier: ``target`` is ``host:port`` of a gateway, or ``name@host:port`` of another device's agent."""
 
     target: str = Field(min_length=1)
 
@@ -178,5 +183,8 @@ def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
     Raises:
         ConfigError: Names the key, and what would do.
     """
-    plain_address(config.door.listen, source, "door.listen", insecure=insecure)
-    plain_address(config.upstream.target, source, "upstream.target", insecure=insecure)
+    if insecure:
+        plain_address(config.door.listen, source, "door.listen", insecure=True)
+    else:
+        read_address(config.door.listen, source, "door.listen")
+    check_target(config.upstream.target, source, "upstream.target", insecure=insecure, secured=True)

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edge_agent.answering.agent import Agent
 from edge_agent.answering.answer_cache import RecentAnswers
@@ -33,6 +34,11 @@ from edge_agent.config import Config
 from edge_agent.damaged_files import forsake
 from edge_agent.fleet.sync import Sync
 from edge_agent.gauges import add_gauges
+from edge_agent.identity.clock import Clock, by_offset
+from edge_agent.identity.condition import Facts
+from edge_agent.identity.links import Links
+from edge_agent.identity.renewal import Renewal
+from edge_agent.identity.status_writer import StatusWriter
 from edge_agent.outbox.sender import Teaching
 from edge_agent.outbox.store import Outbox
 from edge_agent.releases.updater import AGENT_VERSION, Updater
@@ -41,17 +47,15 @@ from edge_agent.tasks.orders import load_standing
 from edge_agent.tasks.quota_store import Ledger, load_spent
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
-from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.domain.plain_names import why_too_long
 from router.core.domain.task import LABEL_STUDENTS
-from router.core.errors import StartError
+from router.core.errors import RevokedError, StartError
 from router.core.release.orders import DeviceReport
 from router.core.visible_text import in_line
 from router.io.atomic_write import write_whole
 from router.students.text_student import text_kinds_here
 from router.transport import telemetry_names
-from router.transport.channel import open_bulk_channel, open_channel
-from router.transport.server import Door, listen_for_stop
+from router.transport.server import listen_for_stop
 from router.transport.telemetry import Telemetry
 from router.v1 import cascade_pb2_grpc
 
@@ -80,19 +84,8 @@ class Daemon:
         self._life = secrets.token_hex(_LIFE_BYTES)
         self._formats = (*LABEL_STUDENTS, *text_kinds_here())
         self.opened = asyncio.Event()
-        self._door = Door(
-            config.door.listen,
-            insecure=insecure,
-            reflection=config.door.reflection,
-            max_message_bytes=config.door.max_message_bytes,
-            services=[SERVICE],
-        )
-        self._channel = open_channel(
-            config.upstream.target,
-            insecure=insecure,
-            max_message_bytes=config.door.max_message_bytes,
-            room_for_attempt=MAX_ATTEMPT_BYTES,
-        )
+        self._links = Links(config, insecure=insecure)
+        self._door = self._links.door(SERVICE)
         self._exporters = Telemetry.start(telemetry_names.SERVICE_EDGE, config.telemetry.settings)
         telemetry = EdgeTelemetry(self._exporters)
         self._tasks = Tasks(
@@ -103,10 +96,17 @@ class Daemon:
         )
         self._ledger = Ledger(config.data / "spent.json", self._tasks)
         self._outbox = Outbox(config.data / "outbox.sqlite", config.outbox.max_rows)
-        self._bulk = open_bulk_channel(
-            config.upstream.target, insecure=insecure, max_message_bytes=config.door.max_message_bytes
+        upstream = Upstream(
+            self._links.open_channel(),
+            config.device,
+            target=config.upstream.target,
+            bulk=self._links.open_bulk_channel(),
         )
-        upstream = Upstream(self._channel, config.device, target=config.upstream.target, bulk=self._bulk)
+        self._upstream = upstream
+        self._renewal: Renewal | None = None
+        if self._links.secured:
+            self._renewal = Renewal(self._links.folder, self._links.rotate, lambda: upstream.reach.is_away)
+        self._status = StatusWriter(config.data, self._facts, self._more)
         self._thinker = Thinker(config.device, telemetry.tracer)
         self._teaching = Teaching(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
         self._updater = Updater(self._tasks, upstream, changed=self._changed)
@@ -117,7 +117,7 @@ class Daemon:
         tiers = config.door.tiers
         servicer = CascadeServicer(agent, self._tasks, recent, telemetry, feedback, insecure=insecure, tiers=tiers)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
-        add_gauges(self._exporters.meter, self._tasks, self._outbox, upstream)
+        add_gauges(self._exporters.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop``.
@@ -131,7 +131,7 @@ class Daemon:
             self.opened.set()
             await asyncio.to_thread(self._write_run_file, port)
             async with asyncio.TaskGroup() as group:
-                parts = (self._outbox.write_loop, self._ledger.run, self._work)
+                parts = (self._outbox.write_loop, self._ledger.run, self._status.run, self._work)
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 await stop.wait()
                 await self._door.stop(GRACE_SECONDS)
@@ -145,13 +145,16 @@ class Daemon:
         await self._tasks.load()
         await self._door.ready()
         self._updater.look()
+        parts = [self._sync.run, self._updater.run, self._teaching.run]
+        if self._renewal is not None:
+            parts.append(self._renewal.run)
         async with asyncio.TaskGroup() as group:
-            for part in (self._sync.run, self._updater.run, self._teaching.run):
+            for part in parts:
                 group.create_task(part(), name=part.__qualname__)
 
     def report(self) -> DeviceReport:
         """What the fleet is told of this device."""
-        hindrances = [state for state in (self._outbox.state, self._updater.state) if state != "ok"]
+        self._status.look()
         return DeviceReport(
             device=self._config.device,
             agent_version=AGENT_VERSION,
@@ -163,9 +166,39 @@ class Daemon:
             outbox_pending=self._outbox.pending,
             outbox_dropped=self._outbox.dropped,
             free_disk_bytes=_free_bytes(self._config.data),
-            state=hindrances[0] if hindrances else "ok",
+            state=self._status.states[0].value,
             life=self._life,
         )
+
+    def _facts(self) -> Facts:
+        renewal = self._renewal
+        refusal = self._upstream.refusal or (renewal.refusal if renewal is not None else None)
+        clock = renewal.clock if renewal is not None else Clock.RIGHT
+        return Facts(
+            away=self._upstream.reach.is_away,
+            refused=refusal is not None,
+            revoked=isinstance(refusal, RevokedError),
+            certificate_ends=renewal.certificate.ends if renewal is not None else None,
+            now=time.time(),
+            clock=by_offset(self._sync.clock_ahead) if clock is Clock.RIGHT else clock,
+            storage=(self._outbox.state, self._updater.state),
+        )
+
+    def _more(self) -> dict[str, Any]:
+        """What the status tells beside the states."""
+        refusal = self._upstream.refusal
+        return {
+            "device": self._config.device,
+            "upstream": self._config.upstream.target,
+            "refusal": "" if refusal is None else str(refusal),
+            "certificate_ends": self._facts().certificate_ends,
+            "outbox_pending": self._outbox.pending,
+            "outbox_dropped": self._outbox.dropped,
+            "tasks": [
+                {"task": hosted.name, "release": hosted.serving.manifest.number if hosted.serving else 0}
+                for hosted in self._tasks
+            ],
+        }
 
     @property
     def port(self) -> int:
@@ -199,8 +232,7 @@ class Daemon:
         await self._outbox.close()
         await self._ledger.write()
         self._thinker.close()
-        await self._channel.close(None)
-        await self._bulk.close(None)
+        await self._links.close()
         await asyncio.to_thread(self._exporters.stop)
         self._forget_run_file()
 

@@ -6,17 +6,23 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from edge_agent.identity.condition import State
 from edge_agent.outbox.store import Outbox
 from edge_agent.tasks.hosted_task import Tasks
 from edge_agent.upstream.client import Upstream
 from router.transport import telemetry_names
 
 
-def add_gauges(meter: Meter, tasks: Tasks, outbox: Outbox, upstream: Upstream) -> None:
-    """Report releases, outbox and reach through ``meter``."""
+def add_gauges(
+    meter: Meter, tasks: Tasks, outbox: Outbox, upstream: Upstream, states: Callable[[], Iterable[State]]
+) -> None:
+    """Report releases, outbox, reach, and what is the matter through ``meter``."""
     meter.create_observable_gauge(telemetry_names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
     meter.create_observable_gauge(
         telemetry_names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
+    )
+    meter.create_observable_gauge(
+        telemetry_names.AGENT_STATE, [_observe(lambda: [Observation(1, {"state": state.value}) for state in states()])]
     )
     meter.create_observable_gauge(telemetry_names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
     meter.create_observable_counter(telemetry_names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])

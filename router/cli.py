@@ -23,7 +23,7 @@ from router.commands.chat import chat
 from router.commands.feedback import feedback
 from router.commands.output import check_said, reporting, who_answered
 from router.commands.piped_question import piped_question
-from router.commands.program import Program, VersionOption
+from router.commands.program import IdentityOption, Program, VersionOption
 from router.commands.question_file import check_questions, read_questions
 from router.core.domain.query import MAX_TOP_K, Answer, Consent, Query, Route, Wanted
 from router.core.errors import HeadraceError
@@ -70,6 +70,7 @@ def ask(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
     ] = False,
+    identity: IdentityOption = None,
     deadline: Annotated[
         float, typer.Option(help="Seconds that a question may take.", metavar="SECONDS", envvar="HEADRACE_DEADLINE")
     ] = DEFAULT_DEADLINE_SECONDS,
@@ -106,12 +107,12 @@ def ask(
             if concurrency is not None:
                 raise typer.BadParameter("--concurrency is for --file; leave it out, or give --file with --out")
             log_to_stderr(logging.INFO, "headrace: %(message)s")
-            with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
+            with Client(target, insecure=insecure, identity=identity, device=device, deadline=deadline) as client:
                 said = piped_question() if text == PIPED else text
                 _show(client.answer(replace(template, text=said)), as_json)
         elif text is None and file is not None and out is not None:
             _ask_file(
-                AsyncClient(target, insecure=insecure, device=device, deadline=deadline),
+                AsyncClient(target, insecure=insecure, identity=identity, device=device, deadline=deadline),
                 template,
                 file,
                 out,

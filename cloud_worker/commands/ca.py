@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from cloud_worker.commands.options import ConfigOption, JsonOption, errors_as_exit_codes
-from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.config.cloud import read_config
 from cloud_worker.identity.authority import Trust, days_left, make_authority, read_trust, renew_issuing
-from cloud_worker.identity.passphrases import ROOT_VARIABLE, VARIABLE, read_passphrase
+from cloud_worker.identity.passphrases import ROOT_VARIABLE, VARIABLE, passphrase_of, read_passphrase
 from router.io.terminal import say, say_json
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def init(
         trust = make_authority(
             settings.ca_folder,
             root,
-            issuing_passphrase(settings, passphrase_file),
+            passphrase_of(settings, passphrase_file),
             _of_root(root_passphrase_file),
             time.time(),
         )
@@ -95,20 +95,11 @@ def renew(
     """
     with errors_as_exit_codes():
         settings = read_config(config)
-        words = issuing_passphrase(settings, passphrase_file)
+        words = passphrase_of(settings, passphrase_file)
         trust = renew_issuing(
             settings.ca_folder, root, words, _of_root(root_passphrase_file), time.time(), distrust=distrust
         )
         _tell(trust, as_json)
-
-
-def issuing_passphrase(settings: CloudConfig, file: Path | None = None) -> bytes:
-    """The passphrase of the issuing key: from a file, from the configured one, or from the environment.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    return read_passphrase(file or settings.identity.passphrase_file, VARIABLE, "identity.passphrase_file")
 
 
 def _of_root(file: Path | None) -> bytes:

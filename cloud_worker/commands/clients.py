@@ -14,10 +14,11 @@ from typing import Annotated
 
 import typer
 
-from cloud_worker.commands.ca import PassphraseOption, issuing_passphrase
+from cloud_worker.commands.ca import PassphraseOption
 from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.identity.authority import open_issuer
+from cloud_worker.identity.passphrases import passphrase_of
 from cloud_worker.identity.register import Enrolled, Register, enrol, keep
 from cloud_worker.releases.recovered_state import look_into, open_store
 from cloud_worker.state.database.engine import writing
@@ -64,7 +65,7 @@ def create(
         if not is_name(name):
             raise ConfigError("NAME", "", "is no name; use letters, digits, '.', '_' and '-', up to 64")
         settings, now = read_config(config), time.time()
-        issuer = open_issuer(settings.ca_folder, issuing_passphrase(settings, passphrase_file))
+        issuer = open_issuer(settings.ca_folder, passphrase_of(settings, passphrase_file))
         settings.data.mkdir(parents=True, exist_ok=True)
         store = open_store(settings)
         identity, key = Identity(Role(role.value), name), new_key()

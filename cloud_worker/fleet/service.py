@@ -32,12 +32,11 @@ from cloud_worker.state.fleet_quota import FleetLimits, share_of_device
 from cloud_worker.state.store import Device, Store
 from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Limits, Task
-from router.core.errors import BadInputError, HeadraceError, NotServedError
+from router.core.errors import BadInputError, HeadraceError
 from router.core.policy.budget import DAY_SECONDS
 from router.core.release.orders import DeviceReport, Orders
 from router.core.release.plausible_reports import plausible
 from router.transport.fleet_wire import orders_to_proto, report_from_proto
-from router.transport.limit_checks import check_message
 from router.transport.server import caller_of
 from router.v1 import fleet_pb2, fleet_pb2_grpc
 
@@ -47,7 +46,7 @@ COUNT_SECONDS = 5.0  # between two counts of the devices
 
 
 class FleetServicer(fleet_pb2_grpc.FleetServicer):
-    """Serves ``Sync``; enrolment comes with mutual TLS."""
+    """Serves ``Sync``."""
 
     def __init__(
         self,
@@ -102,16 +101,6 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._told(caller)
         return orders_to_proto(orders)
 
-    async def Enroll(self, request: Any, context: Any) -> fleet_pb2.EnrollResponse:  # noqa: N802
-        """Not served yet."""
-        check_message(request)
-        raise NotServedError("enrolment comes with mutual TLS; start both sides with --insecure on one machine")
-
-    async def Renew(self, request: Any, context: Any) -> fleet_pb2.RenewResponse:  # noqa: N802
-        """Not served yet."""
-        check_message(request)
-        raise NotServedError("renewal comes with mutual TLS; start both sides with --insecure on one machine")
-
     def _answer(self, report: DeviceReport, came: float | None = None) -> Orders:
         now = self._clock() if came is None else came
         self._turned_away.flush()
@@ -135,6 +124,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
             message=ADVICE if met.twins else "",
+            now=now,
         )
 
     def _count(self, report: DeviceReport, met: Met, now: float) -> None:

@@ -4,7 +4,7 @@ Rules:
  * Two actors, one turn: whoever has it opens the door. The other has imported everything and waits, so that a killed
    gateway is replaced at once; Ray brings the killed one back, and then that one waits (docs/decisions/0101).
  * Whoever takes over opens the same port and goes on with the same spool.
- * ``<data>/run/<gateway>.json`` tells its process id and port from the moment that it serves.
+ * ``<data>/run/<gateway>.json`` tells its process id and ports from the moment that it serves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.cascade_service import CascadeParts, CascadeServicer
+from cloud_worker.gateway.doors import Doors
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.gateway.metrics import GatewayMetrics
@@ -47,19 +49,16 @@ from cloud_worker.running.ray_environment import dial_directly
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.tallies import Tallies
-from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.errors import HeadraceError, StartError, UnavailableError
 from router.io.atomic_write import write_whole
 from router.io.terminal import log_to_stderr
 from router.transport import telemetry_names
-from router.transport.server import Door
 from router.transport.telemetry import Telemetry, TelemetrySettings
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
 
 log = logging.getLogger(__name__)
 
 GATEWAY = "gateway-0"
-SERVICES = ("headrace.v1.Cascade", "headrace.v1.Fleet", "headrace.v1.Releases")
 STOP_GRACE_SECONDS = 5.0
 
 _CPUS = 0.1
@@ -117,15 +116,15 @@ class Gateway:
         if not self._turn.is_mine:
             self._opened.cancel()
             return
-        door, _ = await self._opened
-        await door.stop(STOP_GRACE_SECONDS)
+        doors, _ = await self._opened
+        await doors.stop(STOP_GRACE_SECONDS)
         for gatherer in self._gatherers.values():
             await gatherer.close()
         await self._spool.close()
         self._telemetry.stop()
         self._turn.end()
 
-    async def _serve(self) -> tuple[Door, int]:
+    async def _serve(self) -> tuple[Doors, int]:
         takes_over = self._run_file.exists()
         await self._turn.taken()
         until = time.monotonic() + _PORT_SECONDS
@@ -141,9 +140,8 @@ class Gateway:
                     os._exit(1)  # the other one tries, and Ray brings this one back
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _open(self) -> tuple[Door, int]:
+    async def _open(self) -> tuple[Doors, int]:
         config = self._config
-        settings = config.door
         self._store = open_store(config)
         self._registry = Registry(self._store, config.fleet.max_devices)
         self._telemetry = Telemetry.start(
@@ -156,15 +154,14 @@ class Gateway:
         PromiseMetrics(self._telemetry.meter, promises.gather)
         presence = Presence.of(config.fleet.sync_seconds, config.fleet.jitter)
         PresenceMetrics(self._telemetry.meter, Tallies(self._store.engine), presence)
-        door = Door(
-            reopened(settings.listen, self._run_file),
+        doors = Doors(
+            config,
+            self._name,
+            self._store.engine,
+            lambda listen, which: reopened(listen, self._run_file, which),
             insecure=self._insecure,
-            reflection=settings.reflection,
-            max_message_bytes=settings.max_message_bytes,
-            room_for_attempt=MAX_ATTEMPT_BYTES,
-            services=SERVICES,
         )
-        cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), door.server)
+        cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(self._parts()), doors.server)
         fleet_pb2_grpc.add_FleetServicer_to_server(
             FleetServicer(
                 self._store,
@@ -175,20 +172,20 @@ class Gateway:
                 metrics=FleetMetrics(self._telemetry.meter, self._registry.count, config.fleet.max_devices),
                 publisher=Publisher(config.releases_folder),
             ),
-            door.server,
+            doors.server,
         )
-        release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(config.releases_folder), door.server)
+        release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(config.releases_folder), doors.server)
         try:
-            port = await door.start()
+            ports = await doors.start()
         except StartError:
             self._telemetry.stop()
             await self._spool.close()
             raise
         try:
-            write_whole(self._run_file, json.dumps({"pid": os.getpid(), "port": port}).encode())
+            write_whole(self._run_file, json.dumps({"pid": os.getpid(), **asdict(ports)}).encode())
         except OSError as error:
-            log.error("%s can't be written; the port is %d: %s", self._run_file, port, error)
-        return door, port
+            log.error("%s can't be written; the port is %d: %s", self._run_file, ports.port, error)
+        return doors, ports.port
 
     @property
     def _run_file(self) -> Path:
@@ -226,10 +223,10 @@ class Gateway:
         )
 
 
-def reopened(listen: str, run_file: Path) -> str:
+def reopened(listen: str, run_file: Path, which: str = "port") -> str:
     """Where to listen: as configured, but on the port of the life before where that was a free one."""
     host, _, port = listen.rpartition(":")
-    before = _told(run_file) if port == "0" else None
+    before = _told(run_file, which) if port == "0" else None
     return f"{host}:{before[1]}" if before else listen
 
 
@@ -249,11 +246,11 @@ def _port_told(run_file: Path) -> int | None:
     return None
 
 
-def _told(run_file: Path) -> tuple[int, int] | None:
+def _told(run_file: Path, which: str = "port") -> tuple[int, int] | None:
     """Process and port that a run file tells, ``None`` where it tells none: a disk may have spoilt it."""
     try:
         told = json.loads(run_file.read_bytes())
-        pid, port = int(told["pid"]), int(told["port"])
+        pid, port = int(told["pid"]), int(told[which])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return (pid, port) if 0 < pid < _LAST_PID and 0 < port < _LAST_PORT else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cloud_worker.config.cloud import CloudConfig
 from router.core.errors import ConfigError
 
 VARIABLE, ROOT_VARIABLE = "HEADRACE_CA_PASSPHRASE", "HEADRACE_CA_ROOT_PASSPHRASE"
@@ -37,6 +38,15 @@ def read_passphrase(file: Path | None, variable: str, option: str) -> bytes:
     if not first:
         raise ConfigError(option, str(file), "is empty; its first line is the passphrase")
     return first
+
+
+def passphrase_of(config: CloudConfig, file: Path | None = None) -> bytes:
+    """The passphrase of the issuing key: from ``file``, from the one that is configured, or from the environment.
+
+    Raises:
+        ConfigError: There is none, or others can read the file.
+    """
+    return read_passphrase(file or config.identity.passphrase_file, VARIABLE, "identity.passphrase_file")
 
 
 def check_strength(passphrase: bytes) -> None:

@@ -9,9 +9,11 @@ import shutil
 import grpc
 
 from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.identity.authority import open_issuer
+from cloud_worker.identity.passphrases import passphrase_of
 from router.core.domain.task import Judge
 from router.core.errors import ConfigError, StartError
-from router.transport.address import Address, plain_address, why_not_free
+from router.transport.address import Address, plain_address, read_address, why_not_free
 
 _RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _REACHABLE_SECONDS = 5.0
@@ -41,13 +43,18 @@ def check_data_folder(config: CloudConfig) -> None:
 
 
 def check_door(config: CloudConfig, *, insecure: bool) -> None:
-    """Check that the door can be opened.
+    """Check that the doors can be opened.
 
     Raises:
-        ConfigError: It may not be opened there.
-        StartError: The port is in use.
+        ConfigError: One may not be opened there, or there is no certificate authority, or its passphrase is wrong.
+        StartError: A port is in use.
     """
-    _check_free(plain_address(config.door.listen, "door", "listen", insecure=insecure))
+    if insecure:
+        _check_free(plain_address(config.door.listen, "door", "listen", insecure=True), "door.listen")
+        return
+    open_issuer(config.ca_folder, passphrase_of(config))
+    for key, listen in (("door.listen", config.door.listen), ("identity.listen", config.identity.listen)):
+        _check_free(read_address(listen, "cloud.toml", key), key)
 
 
 def check_ray(config: CloudConfig) -> bool:
@@ -79,12 +86,12 @@ def _ray_status(address: str) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def _check_free(address: Address) -> None:
+def _check_free(address: Address, key: str) -> None:
     error = why_not_free(address)
     if error is not None:
         in_use = error.errno == errno.EADDRINUSE
         todo = "stop what listens there, or set another port" if in_use else "set an address of this machine"
-        raise StartError(f"door.listen: {address}: {os.strerror(error.errno or 0)}; {todo}") from error
+        raise StartError(f"{key}: {address}: {os.strerror(error.errno or 0)}; {todo}") from error
 
 
 def check_verdict(config: CloudConfig) -> str:

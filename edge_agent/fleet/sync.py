@@ -14,6 +14,7 @@ import asyncio
 import logging
 import math
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Sync:
         self._path = path
         self._poked = asyncio.Event()
         self._told = ""
+        self.clock_ahead = 0.0  # seconds that this device's clock is ahead of the cloud's, as it was told last
 
     def poke(self) -> None:
         """Report soon: something has changed."""
@@ -86,6 +88,7 @@ class Sync:
             HeadraceError: The fleet can't be reached, or refuses.
         """
         orders = await self._upstream.sync(self._report())
+        self.clock_ahead = time.time() - orders.now if orders.now else 0.0
         standing = self._tasks.standing.after(orders)
         if standing != self._tasks.standing:
             self._tasks.obey(standing)

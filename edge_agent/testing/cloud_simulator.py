@@ -305,12 +305,6 @@ class _Fleet(fleet_pb2_grpc.FleetServicer):
         await cloud.note()
         return orders_to_proto(Orders(tuple(cloud.orders.values()), cloud.interval, cloud.seed))
 
-    def Enroll(self, request: Any, context: Any) -> Any:  # noqa: N802
-        raise NotImplementedError
-
-    def Renew(self, request: Any, context: Any) -> Any:  # noqa: N802
-        raise NotImplementedError
-
 
 class _Releases(release_pb2_grpc.ReleasesServicer):
     def __init__(self, cloud: CloudSimulator) -> None:

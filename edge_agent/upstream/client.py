@@ -83,6 +83,7 @@ class Upstream:
         self._clock = clock
         self.breaker = Breaker()
         self.reach = Reach(target, clock)
+        self.refusal: DeniedError | None = None  # what the tier said when it refused this device last
         self._on_their_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -247,8 +248,11 @@ class Upstream:
             result = await call
         except grpc.aio.AioRpcError as error:
             self._note(error)
-            raise call_error(error) from error
+            meant = call_error(error)
+            self.refusal = meant if isinstance(meant, DeniedError) else self.refusal
+            raise meant from error
         self.reach.replied()
+        self.refusal = None
         return result
 
     def _note(self, error: grpc.aio.AioRpcError) -> None:

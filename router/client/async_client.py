@@ -10,20 +10,22 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Literal, NoReturn, Self, Unpack
+from typing import Any, Literal, NoReturn, Self, Unpack
 
 import grpc
 from grpc import aio
 from opentelemetry.trace import Tracer
 
 from router.client.failover import Wait
+from router.client.identity import ClientIdentity
 from router.client.lifetime import Lifetime
 from router.client.request import DEFAULT_DEADLINE_SECONDS, AskOptions, caller, first_to_tell, opinion_of, query_of
 from router.core.domain.feedback import Feedback
 from router.core.domain.query import Answer, Query
 from router.core.errors import HeadraceError, NotPossibleError
-from router.transport.channel import call_error, open_channel
+from router.transport.channel import call_error
 from router.v1 import cascade_pb2_grpc
 
 _log = logging.getLogger(__name__)
@@ -40,15 +42,17 @@ class AsyncClient:
         targets: str | Sequence[str],
         *,
         insecure: bool = False,
+        identity: str | Path | None = None,
         device: str = "",
         deadline: float = DEFAULT_DEADLINE_SECONDS,
         tracer: Tracer | None = None,
     ) -> None:
-        self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._identity = ClientIdentity(identity)
+        self._caller = caller(targets, insecure, device, deadline, tracer, self._identity.is_there)
         self._life = Lifetime("AsyncClient")
         self._insecure = insecure
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._channels: list[aio.Channel] = []
+        self._channels: list[Any] = []
         self._stubs: list[cascade_pb2_grpc.CascadeAsyncStub] = []
 
     async def ask(self, text: str, task: str, **options: Unpack[AskOptions]) -> Answer:
@@ -138,10 +142,10 @@ class AsyncClient:
         self._life.check()
         self._enter_loop()
         if not self._channels:
-            self._channels = [
-                open_channel(target, insecure=self._insecure, attempts=1) for target in self._caller.targets
-            ]
+            open_one = self._identity.open
+            self._channels = [open_one(target, insecure=self._insecure) for target in self._caller.targets]
             self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
+        self._identity.show_to(self._channels)
         try:
             yield
         except asyncio.CancelledError:  # what gRPC raises when the channel is closed, and asyncio when the task is

@@ -18,6 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, NoReturn, Self, Unpack
 
@@ -25,12 +26,13 @@ import grpc
 from opentelemetry.trace import Tracer
 
 from router.client.failover import Wait
+from router.client.identity import ClientIdentity
 from router.client.lifetime import Lifetime
 from router.client.request import DEFAULT_DEADLINE_SECONDS, AskOptions, caller, first_to_tell, opinion_of, query_of
 from router.core.domain.feedback import Feedback
 from router.core.domain.query import Answer, Query
 from router.core.errors import HeadraceError
-from router.transport.channel import call_error, open_sync_channel
+from router.transport.channel import call_error
 from router.v1 import cascade_pb2_grpc
 
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"  # an empty request asks for the whole server
@@ -41,8 +43,10 @@ class Client:
     """Asks over gRPC, without an event loop. Threads may share one.
 
     Args:
-        targets: ``HOST:PORT``, one or several in order of preference.
+        targets: ``HOST:PORT`` of a gateway, ``NAME@HOST:PORT`` of a device's agent, or ``unix:PATH``; one or several in
+            order of preference.
         insecure: Plain transport, on this machine only.
+        identity: Folder of the certificate or token that this client was given.
         device: Who asks, where an insecure door believes it.
         deadline: Seconds that a query may take if it says nothing else.
         tracer: Makes the client's spans; the application's global one by default.
@@ -57,13 +61,15 @@ class Client:
         targets: str | Sequence[str],
         *,
         insecure: bool = False,
+        identity: str | Path | None = None,
         device: str = "",
         deadline: float = DEFAULT_DEADLINE_SECONDS,
         tracer: Tracer | None = None,
     ) -> None:
-        self._caller = caller(targets, insecure, device, deadline, tracer)
+        self._identity = ClientIdentity(identity)
+        self._caller = caller(targets, insecure, device, deadline, tracer, self._identity.is_there)
         self._life = Lifetime("Client")
-        self._channels = [open_sync_channel(target, insecure=insecure, attempts=1) for target in self._caller.targets]
+        self._channels = [self._identity.open_sync(target, insecure=insecure) for target in self._caller.targets]
         self._stubs = [cascade_pb2_grpc.CascadeStub(channel) for channel in self._channels]
         self._checks = [channel.unary_unary(_HEALTH_CHECK, bytes, bytes) for channel in self._channels]
 
@@ -152,6 +158,7 @@ class Client:
     def _alive(self) -> Iterator[None]:
         """Check that the client lives, and say so when it is closed meanwhile."""
         self._life.check()
+        self._identity.show_to(self._channels)
         try:
             yield
         except ValueError:  # what gRPC raises on a closed channel
@@ -172,7 +179,7 @@ class Client:
             check.add_done_callback(lambda _: back.set())
         back.wait(step.seconds)
         for check in checks:
-            check.cancel()  # type: ignore[no-untyped-call] # in the stubs alone
+            check.cancel()
 
     def close(self) -> None:
         """Close the channels; calls in flight end. A second time does nothing, nor does it in a forked child."""

@@ -26,7 +26,7 @@ from router.core.domain.limits import MAX_DEVICE_BYTES
 from router.core.domain.query import Answer, Consent, Query, Route, Wanted, check_query
 from router.core.errors import BadInputError, ConfigError, HeadraceError, ServiceError, UnknownTaskError
 from router.transport import telemetry_names
-from router.transport.address import plain_address
+from router.transport.channel import check_target
 from router.transport.feedback_wire import feedback_to_proto
 from router.transport.limit_checks import check_message
 from router.transport.trace_context import inject
@@ -216,9 +216,14 @@ def opinion_of(verdict: str) -> Opinion:
 
 
 def caller(
-    targets: str | Sequence[str], insecure: bool, device: str, deadline: float, tracer: trace.Tracer | None
+    targets: str | Sequence[str],
+    insecure: bool,
+    device: str,
+    deadline: float,
+    tracer: trace.Tracer | None,
+    secured: bool = False,
 ) -> Caller:
-    """Check what a client is made with.
+    """Check what a client is made with; ``secured`` says that it has an identity.
 
     Raises:
         ConfigError: Names the argument, and what would do.
@@ -231,7 +236,7 @@ def caller(
         raise ConfigError("client", "tracer", f"is {shown(tracer)}; give an OpenTelemetry tracer, or leave it out")
     targets = _checked_targets(targets)
     for target in targets:
-        plain_address(target, "client", "targets", insecure=insecure)
+        check_target(target, "client", "targets", insecure=insecure, secured=secured)
     if not (device.isascii() and (device.isprintable() or not device)):
         raise ConfigError("client", "device", f"{device!r} has other characters than printable ASCII")
     if len(device) > MAX_DEVICE_BYTES:

@@ -22,6 +22,7 @@ from router.client.blocking_client import Client
 from router.client.request import DEFAULT_DEADLINE_SECONDS
 from router.commands.ask_file import answer_as_json
 from router.commands.output import INTERRUPTED, check_said, reporting, say_error, who_answered
+from router.commands.program import IdentityOption
 from router.core.domain.query import Answer, Consent, GenerationLimits, Message, Query, Route
 from router.core.errors import DataError, HeadraceError
 from router.io.terminal import say, say_json
@@ -90,6 +91,7 @@ def chat(  # noqa: PLR0913 - the flags of a command
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
     ] = False,
+    identity: IdentityOption = None,
     deadline: Annotated[
         float, typer.Option(help="Seconds that an answer may take.", metavar="SECONDS", envvar="HEADRACE_DEADLINE")
     ] = DEFAULT_DEADLINE_SECONDS,
@@ -113,7 +115,10 @@ def chat(  # noqa: PLR0913 - the flags of a command
     """  # noqa: D301 - \b keeps the lines of the examples
     limits = GenerationLimits(max_tokens, temperature)
     talk = Conversation(Query(id="", task=task, limits=limits, route=route, consent=consent), system)
-    with reporting(as_json), Client(target, insecure=insecure, device=device, deadline=deadline) as client:
+    with (
+        reporting(as_json),
+        Client(target, insecure=insecure, identity=identity, device=device, deadline=deadline) as client,
+    ):
         if sys.stdin.isatty():
             _at_a_terminal(client, talk, as_json)
         else:

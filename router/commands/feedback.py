@@ -10,6 +10,7 @@ import typer
 from router.client.blocking_client import Client
 from router.client.request import DEFAULT_DEADLINE_SECONDS
 from router.commands.output import reporting
+from router.commands.program import IdentityOption
 from router.core.domain.feedback import Opinion
 from router.io.terminal import say
 
@@ -25,6 +26,7 @@ def feedback(  # noqa: PLR0913 - one argument for each flag
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
     ] = False,
+    identity: IdentityOption = None,
     deadline: Annotated[
         float, typer.Option(help="Seconds that it may take.", metavar="SECONDS", envvar="HEADRACE_DEADLINE")
     ] = DEFAULT_DEADLINE_SECONDS,
@@ -44,6 +46,6 @@ def feedback(  # noqa: PLR0913 - one argument for each flag
         raise typer.BadParameter("give either --right or --wrong")
     opinion = Opinion.RIGHT if right else Opinion.WRONG
     with reporting(as_json):
-        with Client(target, insecure=insecure, device=device, deadline=deadline) as client:
+        with Client(target, insecure=insecure, identity=identity, device=device, deadline=deadline) as client:
             client.feedback(query_id, task, opinion.value, correction=correction, comment=comment)
         say(json.dumps({"query_id": query_id, "verdict": opinion.value}) if as_json else "taken")

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -89,6 +90,14 @@ def _show_version(ctx: typer.Context, wanted: bool) -> None:
 
 VersionOption = Annotated[
     bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+]
+
+
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity", help="Folder of your certificate or token.", metavar="FOLDER", envvar="HEADRACE_IDENTITY"
+    ),
 ]
 
 

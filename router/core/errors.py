@@ -16,6 +16,7 @@
      │   │   └─ SpentError             a limit of its task is spent for today
      │   ├─ DeadlineError             DEADLINE_EXCEEDED
      │   └─ DeniedError               PERMISSION_DENIED
+     │       └─ RevokedError            its certificate was revoked
      └─ OperatorError                whoever set this up must change something
          ├─ ConfigError               names file, key, value and what would do
          ├─ DataError                 names file and line
@@ -23,6 +24,7 @@
          │   └─ DeclinedError          its server declines one question, and answers others
          ├─ ReleaseError              a release that may not be used, and why
          └─ StartError                port in use, cluster unreachable
+             └─ WrongClockError         the clock of this machine is wrong
 
 Rules:
  * ``str(error)`` is public: it may reach a caller. What is private is logged where it happens.
@@ -169,6 +171,12 @@ class DeniedError(ServiceError):
     exit_code = 78
 
 
+class RevokedError(DeniedError):
+    """This caller's certificate was revoked: it must enrol again."""
+
+    exit_code = 87
+
+
 class OperatorError(HeadraceError):
     """Whoever set this up must change something."""
 
@@ -223,6 +231,17 @@ class StartError(OperatorError):
     """A daemon can't start here."""
 
     exit_code = 85
+
+
+class WrongClockError(StartError):
+    """The clock of this machine is wrong, so that no certificate holds."""
+
+    exit_code = 88
+
+    def __init__(self, message: str, *, is_ahead: bool) -> None:
+        """Say what it says and what is right, and which way it is off."""
+        super().__init__(message)
+        self.is_ahead = is_ahead
 
 
 def error_for_status(status: str, message: str) -> HeadraceError:

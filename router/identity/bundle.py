@@ -2,6 +2,7 @@
 
     <folder>/identity.pem       key and certificate chain, readable by its owner alone
     <folder>/authorities.pem    the root of the fleet
+    <folder>/bearer             in place of the first: a token for one agent, readable by its owner alone
 
 Rules:
  * Key and certificate lie in one file, written whole: they always belong together.
@@ -17,7 +18,7 @@ from pathlib import Path
 from router.core.errors import ConfigError
 from router.io.atomic_write import write_whole
 
-IDENTITY_FILE, AUTHORITIES_FILE = "identity.pem", "authorities.pem"
+IDENTITY_FILE, AUTHORITIES_FILE, BEARER_FILE = "identity.pem", "authorities.pem", "bearer"
 _OTHERS = 0o077
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----\n?", re.DOTALL)
 
@@ -30,11 +31,13 @@ class Bundle:
         key: The private key, in plain.
         chain: Its certificate first, then its issuer's.
         authorities: Whom it trusts.
+        bearer: A token in place of key and chain, empty without.
     """
 
     key: bytes
     chain: bytes
     authorities: bytes
+    bearer: str = ""
 
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:
@@ -45,7 +48,10 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(folder / AUTHORITIES_FILE, bundle.authorities)
-    write_whole(folder / IDENTITY_FILE, bundle.key + bundle.chain)  # made with mode 600
+    if bundle.bearer:
+        write_whole(folder / BEARER_FILE, f"{bundle.bearer}\n".encode())
+    else:
+        write_whole(folder / IDENTITY_FILE, bundle.key + bundle.chain)  # made with mode 600
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -54,13 +60,16 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         ConfigError: There is none, it can't be read, or others can read its key.
     """
-    path = folder / IDENTITY_FILE
+    has_bearer = (folder / BEARER_FILE).exists() and not (folder / IDENTITY_FILE).exists()
+    path = folder / (BEARER_FILE if has_bearer else IDENTITY_FILE)
     try:
         if path.stat().st_mode & _OTHERS:
-            raise ConfigError(str(path), "", "holds a key that others can read; chmod 600 it")
+            raise ConfigError(str(path), "", "holds a secret that others can read; chmod 600 it")
         both, authorities = path.read_bytes(), (folder / AUTHORITIES_FILE).read_bytes()
     except OSError as error:
         raise ConfigError(str(error.filename or path), "", f"can't be read: {error.strerror}") from error
+    if has_bearer:
+        return Bundle(b"", b"", authorities, both.decode(errors="replace").strip())
     blocks = {match[1]: match[0] for match in _BLOCK.finditer(both)}
     chain = b"".join(match[0] for match in _BLOCK.finditer(both) if match[1] == b"CERTIFICATE")
     key = next((block for kind, block in blocks.items() if kind.endswith(b"PRIVATE KEY")), b"")

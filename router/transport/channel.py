@@ -22,13 +22,16 @@ from router.core.errors import (
     BadInputError,
     HeadraceError,
     OverloadedError,
+    RevokedError,
     SpentError,
     TooLargeError,
     UnavailableError,
     error_for_status,
 )
+from router.identity.bundle import Bundle
 from router.transport import telemetry_names
-from router.transport.address import plain_address
+from router.transport.address import SOCKET, plain_address, read_target
+from router.transport.tls.credentials import channel_credentials
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_ATTEMPTS = 5  # gRPC itself takes no more
@@ -41,13 +44,15 @@ _BULK = (
     ("grpc.http2.lookahead_bytes", BULK_WINDOW_BYTES),
     ("grpc.http2.bdp_probe", 0),  # which would widen the window
 )
+_BY_NAME = {error.__name__: error for error in (SpentError, RevokedError)}
 _log = logging.getLogger(__name__)
 
 
 def open_channel(
     target: str,
     *,
-    insecure: bool,
+    insecure: bool = False,
+    identity: Bundle | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     room_for_attempt: int = 0,
     attempts: int = MAX_ATTEMPTS,
@@ -55,8 +60,9 @@ def open_channel(
     """A channel to ``target`` for the running event loop; nothing is sent yet.
 
     Args:
-        target: ``HOST:PORT``.
+        target: ``[NAME@]HOST:PORT`` or ``unix:PATH``.
         insecure: Plain transport, on this machine only.
+        identity: Who asks, by TLS.
         max_message_bytes: Largest message in bytes, either way.
         room_for_attempt: Bytes that a question may have on top, for what this tier adds to it.
         attempts: How often gRPC may send one call, 1 to 5.
@@ -64,33 +70,73 @@ def open_channel(
     Raises:
         ConfigError: The target is no address, or may not be spoken to in plain.
     """
-    address = plain_address(target, "channel", "target", insecure=insecure)
     options = _options(max_message_bytes + room_for_attempt, max_message_bytes, attempts)
-    return aio.insecure_channel(str(address), options=options)
+    channel: aio.Channel = _open(aio, target, insecure, identity, options)
+    return channel
 
 
-def open_bulk_channel(target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES) -> aio.Channel:
+def open_bulk_channel(
+    target: str,
+    *,
+    insecure: bool = False,
+    identity: Bundle | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> aio.Channel:
     """A channel for what takes long and is in no hurry: its own connection, and little of it on the line at a time.
 
     Args:
-        target: ``HOST:PORT``.
+        target: ``[NAME@]HOST:PORT`` or ``unix:PATH``.
         insecure: Plain transport, on this machine only.
+        identity: Who asks, by TLS.
         max_message_bytes: Largest message in bytes, either way.
 
     Raises:
         ConfigError: The target is no address, or may not be spoken to in plain.
     """
-    address = plain_address(target, "channel", "target", insecure=insecure)
     options = _options(max_message_bytes, max_message_bytes, MAX_ATTEMPTS)
-    return aio.insecure_channel(str(address), options=[*options, *_BULK])
+    channel: aio.Channel = _open(aio, target, insecure, identity, [*options, *_BULK])
+    return channel
 
 
 def open_sync_channel(
-    target: str, *, insecure: bool, max_message_bytes: int = MAX_MESSAGE_BYTES, attempts: int = MAX_ATTEMPTS
+    target: str,
+    *,
+    insecure: bool = False,
+    identity: Bundle | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    attempts: int = MAX_ATTEMPTS,
 ) -> grpc.Channel:
     """As ``open_channel``, for callers without an event loop; threads may share it."""
-    address = plain_address(target, "channel", "target", insecure=insecure)
-    return grpc.insecure_channel(str(address), options=_options(max_message_bytes, max_message_bytes, attempts))
+    options = _options(max_message_bytes, max_message_bytes, attempts)
+    channel: grpc.Channel = _open(grpc, target, insecure, identity, options)
+    return channel
+
+
+def check_target(target: str, source: str, key: str, *, insecure: bool, secured: bool) -> None:
+    """Check that ``target`` can be read, and spoken to so.
+
+    Raises:
+        ConfigError: It is no address, or may not be spoken to in plain.
+    """
+    if secured and not insecure and not target.startswith(SOCKET):
+        read_target(target, source, key)
+    else:
+        plain_address(target, source, key, insecure=insecure)
+
+
+def _open(kind: Any, target: str, insecure: bool, identity: Bundle | None, options: list[tuple[str, Any]]) -> Any:
+    directly = ("grpc.enable_http_proxy", 0)  # no proxy is on the way to this machine
+    if insecure or identity is None or target.startswith(SOCKET):
+        address = plain_address(target, "channel", "target", insecure=insecure)
+        return kind.insecure_channel(str(address), options=[*options, directly])
+    address, who = read_target(target, "channel", "target")
+    named: list[tuple[str, Any]] = [
+        ("grpc.ssl_target_name_override", who.server),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if address.is_loopback:
+        named.append(directly)
+    return kind.secure_channel(str(address), channel_credentials(identity), options=[*options, *named])
 
 
 def _options(max_sent_bytes: int, max_received_bytes: int, attempts: int) -> list[tuple[str, Any]]:
@@ -105,7 +151,6 @@ def _options(max_sent_bytes: int, max_received_bytes: int, attempts: int) -> lis
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 2_000),  # also the least time that one attempt to connect is given
         ("grpc.max_reconnect_backoff_ms", 2_000),
-        ("grpc.enable_http_proxy", 0),  # plain transport is for this machine; a proxy is not on the way
         ("grpc.service_config", json.dumps(_service_config(attempts))),
     ]
 
@@ -139,8 +184,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
         details = _own_words(status, details, target)
     if status == "CANCELLED":  # by the other side, as it stopped: another target, or it again, can answer
         return UnavailableError(details)
-    if kind == SpentError.__name__:
-        return SpentError(details)
+    if kind in _BY_NAME:
+        return _BY_NAME[kind](details)
     if kind == TooLargeError.__name__ or (kind is None and _says_too_large(status, error.details() or "")):
         return TooLargeError(details)
     if status == "RESOURCE_EXHAUSTED":

@@ -3,6 +3,8 @@
 Rules:
  * What a handler raises becomes a status by ``error_interceptor.py``, for every service behind the door.
  * A port in use is said at once, and never shared.
+ * Plain text is spoken on this machine alone; with TLS, ``access_interceptor.py`` says who may call what.
+ * A socket in the file system is its owner's alone.
  * Idle connections, however many, keep nobody out; see ``connection_limit.py``.
  * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
 """
@@ -10,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -25,13 +28,16 @@ from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from router.core.domain.limits import MAX_DEVICE_BYTES
 from router.core.errors import BadInputError, StartError
+from router.identity.names import ANONYMOUS
 from router.transport import telemetry_names
-from router.transport.address import Address, plain_address, why_not_free
+from router.transport.address import Address, plain_address, read_address, why_not_free
 from router.transport.channel import MAX_MESSAGE_BYTES
 from router.transport.connection_limit import Crowd
 from router.transport.error_interceptor import ErrorInterceptor
+from router.transport.tls.access_interceptor import AccessInterceptor, calling
+from router.transport.tls.door_tls import DoorTls, server_credentials
 
-ANONYMOUS = "anonymous"
+CONNECTION_GRACE_SECONDS = 60.0  # that calls under way have when their connection is closed for its age
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +54,7 @@ class Door:
         listen: str,
         *,
         insecure: bool = False,
+        tls: DoorTls | None = None,
         reflection: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         room_for_attempt: int = 0,
@@ -58,6 +65,7 @@ class Door:
         Args:
             listen: ``HOST:PORT``; port 0 takes any free one.
             insecure: Plain transport, on this machine only.
+            tls: Serve with TLS, at any address.
             reflection: Tell callers which services there are.
             max_message_bytes: Largest message in bytes, either way.
             room_for_attempt: Bytes that a question from another tier may have on top.
@@ -66,16 +74,26 @@ class Door:
         Raises:
             ConfigError: The address can't be read, or may not be opened in plain.
         """
-        self._address = plain_address(listen, "door", "listen", insecure=insecure)
+        self._tls = tls
+        if tls is None:
+            self._address = plain_address(listen, "door", "listen", insecure=insecure)
+        else:
+            self._address = read_address(listen, "door", "listen")
         self._services = tuple(services)
         self._health = health.HealthServicer()
         self._crowd = Crowd()
         self._keeping: asyncio.Task[None] | None = None
         self.port = 0
-        self.server = aio.server(
-            interceptors=(ErrorInterceptor(max_message_bytes, self._crowd),),
-            options=_options(max_message_bytes, max_message_bytes + room_for_attempt),
-        )
+        errors = ErrorInterceptor(max_message_bytes, self._crowd)
+        options = _options(max_message_bytes, max_message_bytes + room_for_attempt)
+        guards: list[aio.ServerInterceptor[Any, Any]] = [errors]
+        if tls is not None:
+            guards.append(AccessInterceptor(tls.who))
+            options += [
+                ("grpc.max_connection_age_ms", round(1000 * tls.max_connection_seconds)),
+                ("grpc.max_connection_age_grace_ms", round(1000 * CONNECTION_GRACE_SECONDS)),
+            ]
+        self.server = aio.server(interceptors=guards, options=options)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         if reflection:
             enable_server_reflection((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE), self.server)
@@ -91,16 +109,30 @@ class Door:
         """
         _check_free(self._address)  # before gRPC, which would write its own lines about it
         try:
-            self.port = self.server.add_insecure_port(str(self._address))
+            self.port = self._bind()
         except RuntimeError as error:
             raise StartError(f"can't listen on {self._address}: it was taken just now; choose another port") from error
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self.server.start()
-        self._keeping = asyncio.create_task(self._crowd.keep_room(self.port), name="keep_room")
+        if not self._address.socket:
+            self._keeping = asyncio.create_task(self._crowd.keep_room(self.port), name="keep_room")
         if ready:
             await self.ready()
         _log.info("listening on %s", Address(self._address.host, self.port))
         return self.port
+
+    def _bind(self) -> int:
+        where = str(self._address)
+        if self._tls is not None:
+            return self.server.add_secure_port(where, server_credentials(self._tls))
+        if not self._address.socket:
+            return self.server.add_insecure_port(where)
+        before = os.umask(0o177)  # of the whole process, for as long as the socket takes to be made
+        try:
+            self.server.add_insecure_port(where)
+        finally:
+            os.umask(before)
+        return 0
 
     async def ready(self) -> None:
         """Say SERVING."""
@@ -116,6 +148,9 @@ class Door:
             self._keeping.cancel()
         await self._health.enter_graceful_shutdown()
         await self.server.stop(grace_seconds)
+        if self._address.socket:
+            with contextlib.suppress(OSError):
+                os.unlink(self._address.socket)  # noqa: PTH108
 
 
 def _options(max_sent_bytes: int, max_received_bytes: int) -> list[tuple[str, Any]]:
@@ -139,15 +174,14 @@ def _check_free(address: Address) -> None:
 
 
 def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:
-    """Who calls: on an insecure door whoever it says it is, or ``anonymous``.
-
-    Behind mutual TLS it will be the name in the client's certificate, and the metadata will not be believed.
+    """Who calls: by certificate or token, and on an insecure door whoever it says it is; else ``anonymous``.
 
     Raises:
         BadInputError: The name is too long.
     """
     if not insecure:
-        return ANONYMOUS
+        known = calling()
+        return ANONYMOUS if known is None else known.caller
     for key, value in context.invocation_metadata() or ():
         if key == telemetry_names.META_DEVICE and isinstance(value, str) and value:
             if len(value) > MAX_DEVICE_BYTES:

@@ -37,6 +37,7 @@ FAILURES: Final = "headrace.failures"
 LATENCY: Final = "headrace.latency"  # histogram, milliseconds
 ACTIVE_RELEASE: Final = "headrace.active_release"  # gauge
 UPSTREAM_REACHED: Final = "headrace.upstream_reached"  # gauge: 1, or 0 while nothing answers
+AGENT_STATE: Final = "headrace.agent_state"  # gauge: 1 for each state that holds
 OUTBOX_PENDING: Final = "headrace.outbox_pending"  # gauge
 OUTBOX_DROPPED: Final = "headrace.outbox_dropped"
 RECORDS_LOGGED: Final = "headrace.records_logged"

@@ -34,16 +34,6 @@ class FleetStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.Enroll = channel.unary_unary(
-                '/headrace.v1.Fleet/Enroll',
-                request_serializer=router_dot_v1_dot_fleet__pb2.EnrollRequest.SerializeToString,
-                response_deserializer=router_dot_v1_dot_fleet__pb2.EnrollResponse.FromString,
-                _registered_method=True)
-        self.Renew = channel.unary_unary(
-                '/headrace.v1.Fleet/Renew',
-                request_serializer=router_dot_v1_dot_fleet__pb2.RenewRequest.SerializeToString,
-                response_deserializer=router_dot_v1_dot_fleet__pb2.RenewResponse.FromString,
-                _registered_method=True)
         self.Sync = channel.unary_unary(
                 '/headrace.v1.Fleet/Sync',
                 request_serializer=router_dot_v1_dot_fleet__pb2.SyncRequest.SerializeToString,
@@ -53,20 +43,6 @@ class FleetStub(object):
 
 class FleetServicer(object):
     """Missing associated documentation comment in .proto file."""
-
-    def Enroll(self, request, context):
-        """Turns a join token and a signing request into a client certificate. Served on the door without client certificates.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Renew(self, request, context):
-        """Renews a certificate before or shortly after it expires.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def Sync(self, request, context):
         """Reports what the device runs and did; answers what it shall run.
@@ -78,16 +54,6 @@ class FleetServicer(object):
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Enroll': grpc.unary_unary_rpc_method_handler(
-                    servicer.Enroll,
-                    request_deserializer=router_dot_v1_dot_fleet__pb2.EnrollRequest.FromString,
-                    response_serializer=router_dot_v1_dot_fleet__pb2.EnrollResponse.SerializeToString,
-            ),
-            'Renew': grpc.unary_unary_rpc_method_handler(
-                    servicer.Renew,
-                    request_deserializer=router_dot_v1_dot_fleet__pb2.RenewRequest.FromString,
-                    response_serializer=router_dot_v1_dot_fleet__pb2.RenewResponse.SerializeToString,
-            ),
             'Sync': grpc.unary_unary_rpc_method_handler(
                     servicer.Sync,
                     request_deserializer=router_dot_v1_dot_fleet__pb2.SyncRequest.FromString,
@@ -103,60 +69,6 @@ def add_FleetServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Fleet(object):
     """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def Enroll(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/headrace.v1.Fleet/Enroll',
-            router_dot_v1_dot_fleet__pb2.EnrollRequest.SerializeToString,
-            router_dot_v1_dot_fleet__pb2.EnrollResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Renew(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/headrace.v1.Fleet/Renew',
-            router_dot_v1_dot_fleet__pb2.RenewRequest.SerializeToString,
-            router_dot_v1_dot_fleet__pb2.RenewResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def Sync(request,

@@ -95,10 +95,11 @@ def test_addresses_are_checked_before_anything_starts(file, section, key, addres
         check_addresses(load_config(file), str(file), insecure=True)
 
 
-def test_plain_transport_has_to_be_asked_for(file):
-    with pytest.raises(ConfigError, match="--insecure"):
-        check_addresses(load_config(file), str(file), insecure=False)
-    check_addresses(load_config(file), str(file), insecure=True)
+def test_other_machines_are_reached_unless_plain_transport_was_asked_for(file):
+    file.write_text(GOOD.replace("127.0.0.1:7700", "cloud.example:7700") + '[door]\nlisten = "0.0.0.0:7701"\n')
+    check_addresses(load_config(file), str(file), insecure=False)
+    with pytest.raises(ConfigError, match="not on this machine"):
+        check_addresses(load_config(file), str(file), insecure=True)
 
 
 def test_the_devices_below_are_listed_by_name(file):

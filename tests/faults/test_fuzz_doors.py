@@ -32,7 +32,7 @@ from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.client.blocking_client import Client
 from router.core.domain.limits import LIMITS, Many
 from router.transport.telemetry_names import META_DEVICE
-from router.v1 import cascade_pb2, cascade_pb2_grpc, fleet_pb2, release_pb2
+from router.v1 import cascade_pb2, cascade_pb2_grpc, enrolment_pb2, fleet_pb2, release_pb2
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -40,11 +40,8 @@ SECONDS = float(os.environ.get("HEADRACE_FUZZ_SECONDS", "8"))
 SEED = int(os.environ.get("HEADRACE_FUZZ_SEED", random.randrange(2**32)))
 CASCADE = {"Cascade/Answer": cascade_pb2.AnswerRequest, "Cascade/Feedback": cascade_pb2.FeedbackRequest}
 STREAMS = {"Cascade/AnswerStream": cascade_pb2.AnswerRequest}
-FLEET = {
-    "Fleet/Sync": fleet_pb2.SyncRequest,
-    "Fleet/Enroll": fleet_pb2.EnrollRequest,
-    "Fleet/Renew": fleet_pb2.RenewRequest,
-}
+FLEET = {"Fleet/Sync": fleet_pb2.SyncRequest}
+ENROLMENT = {"Enrolment/Enroll": enrolment_pb2.EnrollRequest, "Enrolment/Renew": enrolment_pb2.RenewRequest}
 FETCH = {"Releases/Fetch": release_pb2.FetchRequest}
 HONEST = {"task": "home", "text": "text 5", "verdict": 1, "file": "manifest.json", "device": "fuzz", "query_id": "q"}
 FAULTS_OF_OURS = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED"}
@@ -357,7 +354,16 @@ def test_the_storm_reaches_every_field_that_has_a_limit():
 
 ANSWERED = (
     *("AnswerResponse", "AnswerChunk", "Distribution", "LabelProbability", "TokenProbability", "Provenance", "Usage"),
-    *("StageTime", "EnrollResponse", "RenewResponse", "TaskOrder", "SyncResponse", "FetchChunk", "TagsEntry"),
+    *(
+        "StageTime",
+        "AuthoritiesResponse",
+        "EnrollResponse",
+        "RenewResponse",
+        "TaskOrder",
+        "SyncResponse",
+        "FetchChunk",
+        "TagsEntry",
+    ),
 )
 
 

@@ -227,19 +227,6 @@ _ANSWERS: Mapping[str, Limit] = {
 }
 
 _FLEET: Mapping[str, Limit] = {
-    "EnrollRequest.token": Text(4 * _KIB),
-    "EnrollRequest.certificate_request": Bytes(64 * _KIB),
-    "EnrollRequest.device": Text(MAX_DEVICE_BYTES),
-    "EnrollRequest.info": _INNER,
-    "EnrollResponse.certificate": Bytes(64 * _KIB),
-    "EnrollResponse.authorities": Bytes(256 * _KIB),
-    "EnrollResponse.root_metadata": Bytes(256 * _KIB),
-    "EnrollResponse.seed": Bytes(32),
-    "RenewRequest.certificate": Bytes(64 * _KIB),
-    "RenewRequest.certificate_request": Bytes(64 * _KIB),
-    "RenewRequest.proof": Bytes(4 * _KIB),
-    "RenewResponse.certificate": Bytes(64 * _KIB),
-    "RenewResponse.authorities": Bytes(256 * _KIB),
     "DeviceInfo.agent_version": _NAME,
     "DeviceInfo.platform": _NAME,
     "DeviceInfo.processor": _NAME,
@@ -292,6 +279,23 @@ _FLEET: Mapping[str, Limit] = {
     "SyncResponse.interval_seconds": Real(1e9),
     "SyncResponse.seed": Bytes(32),
     "SyncResponse.message": Text(MAX_REASON_BYTES, Characters.ANY),
+    "SyncResponse.now": Real(1e12),
+}
+
+_ENROLMENT: Mapping[str, Limit] = {
+    "AuthoritiesResponse.authorities": Bytes(256 * _KIB),
+    "EnrollRequest.token": Text(4 * _KIB),
+    "EnrollRequest.certificate_request": Bytes(64 * _KIB),
+    "EnrollRequest.device": Text(MAX_DEVICE_BYTES),
+    "EnrollResponse.certificate": Bytes(64 * _KIB),
+    "EnrollResponse.authorities": Bytes(256 * _KIB),
+    "EnrollResponse.root_metadata": Bytes(256 * _KIB),
+    "EnrollResponse.port": Whole(65_535),
+    "RenewRequest.certificate": Bytes(64 * _KIB),
+    "RenewRequest.certificate_request": Bytes(64 * _KIB),
+    "RenewRequest.proof": Bytes(4 * _KIB),
+    "RenewResponse.certificate": Bytes(64 * _KIB),
+    "RenewResponse.authorities": Bytes(256 * _KIB),
 }
 
 _RELEASES: Mapping[str, Limit] = {
@@ -305,7 +309,7 @@ _RELEASES: Mapping[str, Limit] = {
     "FetchChunk.total": _POSITION,
 }
 
-LIMITS: Final[Mapping[str, Limit]] = {**_QUESTIONS, **_ANSWERS, **_FLEET, **_RELEASES}
+LIMITS: Final[Mapping[str, Limit]] = {**_QUESTIONS, **_ANSWERS, **_FLEET, **_ENROLMENT, **_RELEASES}
 
 
 def in_words(limit: Limit) -> str:

@@ -135,9 +135,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """The answer to a report: orders, seconds until the next report, and the device's seed where it has none."""
+    """The answer to a report: orders, seconds until the next report, and the device's seed where it has none.
+
+    ``now`` is the cloud's Unix time in seconds, 0 where it does not say.
+    """
 
     tasks: tuple[Order, ...] = ()
     interval_seconds: float = 10.0
     seed: bytes = b""
     message: str = ""
+    now: float = 0.0

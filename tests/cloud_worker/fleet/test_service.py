@@ -13,7 +13,7 @@ from router.transport import telemetry_names
 from router.transport.channel import open_channel
 from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.server import Door
-from router.v1 import fleet_pb2, fleet_pb2_grpc
+from router.v1 import fleet_pb2_grpc
 
 DIGEST = "ab" * 32
 
@@ -91,16 +91,6 @@ async def test_a_device_can_not_report_for_another(store, stub):
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "kitchen" in caught.value.details()
     assert store.devices() == []
-
-
-@pytest.mark.parametrize(
-    ("method", "request_message"), [("Enroll", fleet_pb2.EnrollRequest()), ("Renew", fleet_pb2.RenewRequest())]
-)
-async def test_enrolment_says_when_it_comes(stub, method, request_message):
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(stub, method)(request_message, timeout=10)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "mutual TLS" in caught.value.details()
 
 
 async def test_devices_of_an_alarmed_task_escalate_everything(store, stub):

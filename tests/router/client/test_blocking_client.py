@@ -216,7 +216,7 @@ async def test_the_first_target_is_asked_again_once_it_is_back(spawn, tier):
 
 
 def test_without_insecure_the_client_says_what_to_do():
-    with pytest.raises(ConfigError, match=r"mutual TLS .* insecure=True"):
+    with pytest.raises(ConfigError, match=r"identity=FOLDER.*insecure=True"):
         Client("127.0.0.1:7600")
 
 

@@ -126,7 +126,7 @@ def test_a_synchronous_channel_speaks_to_the_same_door(tier):
 
 @pytest.mark.parametrize("opens", [open_channel, open_sync_channel])
 async def test_no_channel_is_opened_to_elsewhere_or_without_asking(opens):
-    with pytest.raises(ConfigError, match="mutual TLS"):
+    with pytest.raises(ConfigError, match="needs an identity"):
         opens("127.0.0.1:7600", insecure=False)
     with pytest.raises(ConfigError, match="not on this machine"):
         opens("10.0.0.1:7600", insecure=True)

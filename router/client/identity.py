@@ -1,0 +1,85 @@
+"""What a client shows of itself: the folder that it was given, read again when another certificate lies there.
+
+Rules:
+ * Another certificate is shown from the next call on, and calls under way end as they began.
+ * One that can't be read is told once, and the one before is shown on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from router.client.argument_types import shown
+from router.core.errors import ConfigError, HeadraceError
+from router.identity.bundle import Bundle, changed_at, read_bundle
+from router.transport.channel import open_channel, open_sync_channel
+from router.transport.tls.rotating_channel import RotatingChannel, RotatingSyncChannel
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+
+
+class ClientIdentity:
+    """Of one client; without a folder it shows nothing, and its channels are plain ones."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        """Read the folder.
+
+        Raises:
+            ConfigError: It is no path, or holds no identity that can be used.
+        """
+        if folder is not None and not isinstance(folder, str | Path):
+            raise ConfigError("client", "identity", f"is {shown(folder)}; give the path of a folder")
+        self._folder = None if folder in (None, "") else Path(str(folder))
+        self._bundle: Bundle | None = None
+        self._stamp, self._looked_at = 0, time.monotonic()
+        self._rotating: set[asyncio.Task[None]] = set()
+        if self._folder is not None:
+            self._stamp, self._bundle = changed_at(self._folder), read_bundle(self._folder)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to show."""
+        return self._bundle is not None
+
+    def open(self, target: str, *, insecure: bool) -> Any:
+        """A channel for the running event loop, which asks once."""
+        make = self._making(open_channel, target, insecure)
+        return RotatingChannel(make) if self.is_there else make()
+
+    def open_sync(self, target: str, *, insecure: bool) -> Any:
+        """The same for callers without an event loop."""
+        make = self._making(open_sync_channel, target, insecure)
+        return RotatingSyncChannel(make) if self.is_there else make()
+
+    def show_to(self, channels: Iterable[Any]) -> None:
+        """Let channels show another certificate if there is one; looked at once a second at most."""
+        now = time.monotonic()
+        if self._folder is None or now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        stamp = changed_at(self._folder)
+        if stamp in (0, self._stamp):
+            return
+        self._stamp = stamp
+        try:
+            self._bundle = read_bundle(self._folder)
+        except HeadraceError as error:
+            _log.error("the certificate that was put in place can't be used: %s", error)
+            return
+        for channel in channels:
+            if isinstance(channel, RotatingSyncChannel):
+                channel.rotate()
+            elif isinstance(channel, RotatingChannel):
+                task = asyncio.ensure_future(channel.rotate())
+                self._rotating.add(task)
+                task.add_done_callback(self._rotating.discard)
+
+    def _making(self, kind: Callable[..., Any], target: str, insecure: bool) -> Callable[[], Any]:
+        return lambda: kind(target, insecure=insecure, identity=self._bundle, attempts=1)

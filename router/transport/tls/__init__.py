@@ -1,0 +1,1 @@
+"""TLS: what doors and channels show, who calls, and who may."""

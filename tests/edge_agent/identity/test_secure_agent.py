@@ -1,0 +1,166 @@
+"""An enrolled agent before a gateway with mutual TLS: how it is asked, and what it says of itself."""
+
+import socket
+import time
+
+import pytest
+
+from edge_agent.identity.bearers import Bearers
+from edge_agent.identity.condition import State
+from edge_agent.identity.enrolling import enrol
+from router.client.async_client import AsyncClient
+from router.core.errors import ConfigError, DeniedError, ServiceError, StartError, UnavailableError
+from router.identity.bundle import IDENTITY_FILE, Bundle, write_bundle
+from router.identity.names import Identity, Role
+from router.transport.server import Door
+
+DAY = 86_400.0
+KITCHEN = Identity(Role.DEVICE, "kitchen")
+
+
+async def ask(target, **options):
+    async with AsyncClient(target, deadline=options.pop("deadline", 10.0), **options) as client:
+        return (await client.ask("x", "home")).text
+
+
+async def test_an_agent_asks_in_the_name_of_its_certificate_and_is_asked_on_this_machine_without_any(agent, fleet):
+    await agent.start()
+    assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True, device="garage") == "kitchen"
+    assert set(fleet.callers.heard) == {"kitchen"}
+    assert fleet.store.find_device("kitchen") is not None
+    said = await agent.until_state("ok")
+    assert (said["device"], said["upstream"]) == ("kitchen", fleet.target)
+
+
+async def test_a_socket_is_its_owners_alone_and_needs_nothing_else(agent, tmp_path):
+    path = tmp_path / "agent.sock"
+    await agent.start(listen=f"unix:{path}")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert await ask(f"unix:{path}") == "kitchen"
+    await agent.stop()
+    assert not path.exists()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))  # and nobody listens at it any more
+    await agent.start(listen=f"unix:{path}")
+    with pytest.raises(StartError, match="in use"):
+        await Door(f"unix:{path}").start()
+    await agent.stop()
+    path.write_text("a file")
+    with pytest.raises(StartError, match="can't listen"):
+        await Door(f"unix:{path}").start()
+    assert path.read_text() == "a file"
+
+
+async def test_beyond_this_machine_callers_show_a_certificate_and_know_whom_they_ask(agent, fleet, tmp_path):
+    await agent.start(listen="0.0.0.0:0")
+    write_bundle(tmp_path / "app", fleet.bundle(Role.CLIENT, "app"))
+    where = f"127.0.0.1:{agent.daemon.port}"
+    assert await ask(f"kitchen@{where}", identity=tmp_path / "app") == "kitchen"
+    for target in (where, f"garage@{where}"):
+        with pytest.raises(ServiceError):
+            await ask(target, identity=tmp_path / "app", deadline=1.0)
+    with pytest.raises(ServiceError):
+        await ask(where, insecure=True, deadline=1.0)
+
+
+async def test_beyond_this_machine_a_token_does_where_it_is_configured(agent, tmp_path):
+    await agent.start(listen="0.0.0.0:0", callers="token")
+    where = f"kitchen@127.0.0.1:{agent.daemon.port}"
+    authorities = agent.identity.bundle().authorities
+    bearers = Bearers(agent.identity.path)
+    write_bundle(tmp_path / "panel", Bundle(b"", b"", authorities, bearers.add("panel")))
+    write_bundle(tmp_path / "guess", Bundle(b"", b"", authorities, "guess"))
+    assert await ask(where, identity=tmp_path / "panel") == "kitchen"
+    with pytest.raises(DeniedError):
+        await ask(where, identity=tmp_path / "guess")
+    assert bearers.names() == ["panel"]
+    assert bearers.remove("panel")
+    with pytest.raises(DeniedError):
+        await ask(where, identity=tmp_path / "panel")
+    assert (agent.identity.path / "callers.json").stat().st_mode & 0o777 == 0o600
+    assert "panel" not in (agent.identity.path / "callers.json").read_text().replace('"panel"', "")
+
+
+async def test_without_enrolment_or_under_another_name_no_agent_starts(agent, fleet):
+    await agent.start()
+    await agent.stop()
+    with pytest.raises(ConfigError, match="is not whom its certificate names"):
+        await agent.start(device="garage")
+    (agent.identity.path / IDENTITY_FILE).unlink()
+    agent.identity = type(agent.identity)(agent.folder.parent / "nobody")
+    from edge_agent.config import Config
+    from edge_agent.daemon import Daemon
+
+    with pytest.raises(StartError, match="headrace-edge enroll"):
+        Daemon(Config(device="x", data=agent.folder, upstream={"target": fleet.target}), insecure=False)
+
+
+async def test_a_revoked_agent_says_so_and_goes_on_once_it_has_enrolled_again(agent, fleet):
+    await agent.start()
+    await agent.until_state("ok")
+    fleet.register.revoke(KITCHEN, time.time())
+    said = await agent.until_state("revoked")
+    assert "token" in said["states"][0]["remedy"]
+    await enrol(agent.identity, fleet.enrolment, fleet.token("kitchen"))
+    agent.daemon._sync.poke()
+    await agent.until_state("ok")
+
+
+async def test_an_agent_that_slept_for_sixty_days_rejoins_by_itself(agent, fleet):
+    await agent.start()
+    await agent.stop()
+    asleep = fleet.bundle(Role.DEVICE, "kitchen", days=30, now=time.time() - 60 * DAY)
+    (agent.identity.path / IDENTITY_FILE).write_bytes(asleep.key + asleep.chain)
+    await agent.start()
+    await agent.until_state("ok")
+    assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
+    assert agent.identity.certificate().ends > time.time() + 29 * DAY
+
+
+async def test_an_expired_certificate_is_told_while_nobody_renews_it(agent, fleet):
+    await agent.start()
+    await agent.stop()
+    asleep = fleet.bundle(Role.DEVICE, "kitchen", days=30, now=time.time() - 60 * DAY)
+    (agent.identity.path / IDENTITY_FILE).write_bytes(asleep.key + asleep.chain)
+    (agent.identity.path / "cloud").write_text("127.0.0.1:1\n")
+    await agent.start()
+    await agent.until_state("certificate_expired")
+
+
+@pytest.mark.parametrize(("years", "state"), [(10, "clock_ahead"), (-10, "clock_behind")])
+async def test_a_clock_ten_years_off_is_told_either_way(agent, fleet, monkeypatch, years, state):
+    await agent.start(target="127.0.0.1:1")
+    off = years * 365 * DAY
+    monkeypatch.setattr(agent.daemon._renewal, "_now", lambda: time.time() + off)
+    await agent.until_state(state)
+    monkeypatch.setattr(agent.daemon._renewal, "_now", time.time)
+    monkeypatch.setattr(agent.daemon._renewal, "_look_at_clock", 0.0)
+    await agent.until_state("offline")
+
+
+async def test_a_clock_minutes_off_is_told_by_what_the_cloud_says(agent, monkeypatch):
+    await agent.start()
+    await agent.until_state("ok")
+    monkeypatch.setattr("cloud_worker.fleet.service.time.time", lambda: 0.0)
+    agent.daemon._sync.clock_ahead = 300.0
+    await agent.until_state("clock_ahead")
+    agent.daemon._sync.clock_ahead = -300.0
+    await agent.until_state("clock_behind")
+
+
+async def test_offline_is_told_and_ends(agent, fleet):
+    await agent.start(target="127.0.0.1:1")
+    said = await agent.until_state("offline")
+    assert said["state"] == "offline"
+    with pytest.raises(UnavailableError):
+        await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True, deadline=2.0)
+
+
+async def test_a_full_disk_is_told_with_what_would_do(agent):
+    await agent.start()
+    await agent.until_state("ok")
+    agent.daemon._updater.state = "disk_full"
+    said = await agent.until_state("disk_full")
+    assert "make room" in said["states"][0]["remedy"]
+    agent.daemon._updater.state = "ok"
+    await agent.until_state(State.OK)
