@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from router.backtest.history import Life, Served
 from router.core.statistics.intervals import Interval, share_interval
 
@@ -64,6 +66,34 @@ def quarters(rows: Sequence[Served]) -> list[dict[str, float]]:
         {"local_share": share(part, "local"), "cloud_share": share(part, "cloud"), "disagreement": disagreement(part)}
         for part in parts
     ]
+
+
+def net_saving(rows: Sequence[Served]) -> dict[str, float | None]:
+    """Share of the queries that never asked the large model, whatever it would have been asked for.
+
+    Returns:
+        Of ``all`` queries, of the ``last_quarter``, and ``since_first_release``: ``None`` where none served. ``least``
+        is that of the poorest ``WINDOW`` queries in a row since then.
+    """
+    first = next((row.place for row in rows if row.release), len(rows))
+    since = rows[first:]
+    return {
+        "all": _saved(rows),
+        "last_quarter": _saved(rows[len(rows) * 3 // 4 :]),
+        "since_first_release": _saved(since) if since else None,
+        "least": _least_saved(since) if since else None,
+    }
+
+
+def _least_saved(rows: Sequence[Served]) -> float:
+    """Of any ``WINDOW`` rows in a row, or of all where they are fewer."""
+    width = min(WINDOW, len(rows))
+    kept = np.cumsum([0, *(not row.cloud for row in rows)])
+    return round(float((kept[width:] - kept[:-width]).min()) / width, 6)
+
+
+def _saved(rows: Sequence[Served]) -> float:
+    return round(1 - share(rows, "cloud"), 6)
 
 
 def release_intervals(rows: Sequence[Served], assurance: float) -> dict[int, Interval]:

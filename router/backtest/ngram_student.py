@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from router.backtest.ngrams import HashedTexts, Matrix, Rarity, cosines
+from router.backtest.ngrams import HashedTexts, Matrix, Neighbours, Rarity
 from router.backtest.student import Fit
 from router.core.arrays import Floats
 from router.core.domain.label_confidence import Reading
@@ -28,6 +29,7 @@ from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold
 MOST_LESSONS = 6000
 BEND = 2.0  # how much nearer lessons count more
 RIDGE = 0.1
+BLOCK = 512  # rows that are mirrored together
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,14 @@ class HashedReader:
     Attributes:
         texts: Counts of the log's texts.
         rarity: Of n-grams among the lessons.
-        lessons: Their vectors.
+        lessons: Their vectors, to be held against others.
         votes: (lessons, labels).
         centroids: (lessons, labels): each label's share in its centroid, which has length 1.
     """
 
     texts: HashedTexts
     rarity: Rarity
-    lessons: Matrix
+    lessons: Neighbours
     votes: Floats
     centroids: Matrix
 
@@ -54,7 +56,7 @@ class HashedReader:
 
     def near(self, texts: Sequence[str]) -> Floats:
         """Cosine of each text to each lesson."""
-        return cosines(self.rarity.features(self.texts.counts(texts)), self.lessons)
+        return self.lessons.cosines(self.rarity.features(self.texts.counts(texts)))
 
 
 class HashedFitter:
@@ -73,10 +75,11 @@ class HashedFitter:
         counts = self._texts.counts(lessons.texts)
         rarity = Rarity.of(counts)
         vectors = rarity.features(counts)
-        likeness = cosines(vectors, vectors)
+        known = Neighbours.of(vectors)
+        likeness = known.cosines(vectors)
         inverse = _inverse(likeness)
         targets = sparse.csr_matrix(lessons.targets)
-        reader = HashedReader(self._texts, rarity, vectors, _product(targets, inverse), _centroids(targets, likeness))
+        reader = HashedReader(self._texts, rarity, known, _product(targets, inverse), _centroids(targets, likeness))
         held = calibrating(rows)
         measured = _cross_fitted(rows, held, lessons, reader, (likeness, inverse))
         return Fit(labels, reader, held, LabelMeasures(labels, measured))
@@ -94,16 +97,23 @@ def _cross_fitted(
     places = {text: place for place, text in enumerate(lessons.texts)}
     logits = np.zeros((len(held), len(lessons.labels)))
     similarity = np.zeros(len(held))
-    folds = np.array([fold_of(row, FOLDS) for row in held])
+    fold_of_row = [fold_of(row, FOLDS) for row in rows]
+    folds = {row.key: fold for row, fold in zip(rows, fold_of_row, strict=True)}
+    held_folds = np.array([folds[row.key] for row in held])
+    stands = np.array([places.get(row.text, -1) for row in held])
     for fold in range(FOLDS):
-        own = np.flatnonzero(folds == fold).tolist()
-        if not own:
-            continue
-        targets = _targets([row for row in rows if fold_of(row, FOLDS) != fold], lessons, places)
-        votes = _votes_without(targets, inverse)
-        near = _near([held[place].text for place in own], places, likeness, reader)
-        reading = _read(near, votes, _centroids(targets, likeness))
-        logits[own], similarity[own] = reading.logits, reading.similarity
+        taught = [row for row, other in zip(rows, fold_of_row, strict=True) if other != fold]
+        targets = _targets(taught, lessons, places)
+        left = _LeftOut.of(targets, inverse)
+        centroids = _centroids(targets, likeness)
+        known = np.flatnonzero((held_folds == fold) & (stands >= 0))
+        if len(known):
+            logits[known] = left.logits(stands[known])
+            similarity[known] = _similarity(likeness[:, stands[known]], centroids)
+        new = np.flatnonzero((held_folds == fold) & (stands < 0))
+        if len(new):
+            reading = _read(reader.near([held[place].text for place in new.tolist()]), left.votes, centroids)
+            logits[new], similarity[new] = reading.logits, reading.similarity
     return Reading(logits, similarity)
 
 
@@ -118,35 +128,53 @@ def _targets(rows: Sequence[Record], lessons: Lessons, places: dict[str, int]) -
     return sparse.csr_matrix(result)
 
 
-def _votes_without(targets: Matrix, inverse: Floats) -> Floats:
-    """The weights of a fit on those lessons alone that have a target."""
-    votes = _product(targets, inverse)
-    out = np.flatnonzero(np.diff(targets.indptr) == 0)
-    if len(out):
-        inner = linalg.cho_solve(linalg.cho_factor(inverse[np.ix_(out, out)], lower=True), votes[out])
-        votes -= inverse[:, out] @ inner
-        votes[out] = 0.0
-    return votes
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """A fit on those lessons alone that have a target.
 
+    Attributes:
+        targets: (lessons, labels), zeros where a lesson is left out.
+        votes: (lessons, labels), zeros there too.
+        inner: (lessons, labels) ``B_SS^-1 B_SR Y_R``, zeros where a lesson is not left out.
+    """
 
-def _near(texts: Sequence[str], places: dict[str, int], likeness: Floats, reader: HashedReader) -> Floats:
-    """Cosine of each text to each lesson, looked up where the text is a lesson."""
-    result = np.empty((len(texts), likeness.shape[1]), np.float32)
-    known = np.array([places.get(text, -1) for text in texts])
-    result[known >= 0] = likeness[known[known >= 0]]
-    new = np.flatnonzero(known < 0).tolist()
-    if new:
-        result[new] = reader.near([texts[place] for place in new])
-    return result
+    targets: Matrix
+    votes: Floats
+    inner: Floats
+
+    @classmethod
+    def of(cls, targets: Matrix, inverse: Floats) -> _LeftOut:
+        votes = _product(targets, inverse)
+        inner = np.zeros_like(votes)
+        out = np.flatnonzero(np.diff(targets.indptr) == 0)
+        if len(out):
+            inner[out] = linalg.cho_solve(linalg.cho_factor(inverse[np.ix_(out, out)], lower=True), votes[out])
+            votes -= inverse[:, out] @ inner[out]
+            votes[out] = 0.0
+        return cls(targets, votes, inner)
+
+    def logits(self, places: NDArray[np.int_]) -> NDArray[np.float64]:
+        """What it says of some lessons, left out or not.
+
+        The regularised kernel times the votes is ``Y_R - inner``, so the kernel itself need not be multiplied.
+        """
+        said = self.targets[places].toarray() - self.inner[places] - np.float32(RIDGE) * self.votes[places]
+        return np.asarray(said, np.float64)
 
 
 def _read(near: Floats, votes: Floats, centroids: Matrix) -> Reading:
-    similarity = (centroids.T @ near.T).max(axis=0)
-    return Reading(np.asarray(_kernel(near) @ votes, np.float64), np.asarray(similarity, np.float64))
+    return Reading(np.asarray(_kernel(near) @ votes, np.float64), _similarity(near.T, centroids))
+
+
+def _similarity(near: Floats, centroids: Matrix) -> NDArray[np.float64]:
+    """Cosine of each text to the nearest centroid; ``near`` is (lessons, texts)."""
+    return np.asarray((centroids.T @ near).max(axis=0), np.float64)
 
 
 def _kernel(cosine: Floats) -> Floats:
-    return np.asarray(np.exp(np.float32(BEND) * (cosine - np.float32(1.0))))
+    result = cosine - np.float32(1.0)
+    result *= np.float32(BEND)
+    return np.asarray(np.exp(result, out=result))  # in place: a large matrix takes longer to get than to fill
 
 
 def _inverse(likeness: Floats) -> Floats:
@@ -155,9 +183,13 @@ def _inverse(likeness: Floats) -> Floats:
     matrix[np.diag_indices_from(matrix)] += np.float32(RIDGE)
     factor, _ = linalg.lapack.spotrf(matrix.T, lower=1, overwrite_a=1)
     lower, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    result = np.tril(lower)
-    result += np.tril(lower, -1).T
-    return np.ascontiguousarray(result)
+    result = np.ascontiguousarray(lower.T)  # its upper half is right
+    for start in range(0, len(result), BLOCK):
+        end = start + BLOCK
+        corner = result[start:end, start:end]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        result[end:, start:end] = result[start:end, end:].T
+    return result
 
 
 def _product(targets: Matrix, symmetric: Floats) -> Floats:

@@ -20,6 +20,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 BUCKETS = 2**17  # of words, and as many of characters
 MOST_CHARACTERS = 2000  # of a text, half from its beginning and half from its end
 MOST_FEATURES = 256  # of a text, the heaviest
+MOST_COMMON = 256  # columns that are multiplied as a dense matrix
 
 Matrix = Any  # scipy.sparse.csr_matrix, which has no types
 
@@ -62,13 +63,50 @@ class Rarity:
         return _unit(sparse.hstack(halves, format="csr"))
 
 
-def cosines(some: Matrix, others: Matrix, rows_at_once: int = 1000) -> NDArray[np.float32]:
-    """Cosine similarity of vectors of length 1: (some, others)."""
-    turned = others.T.tocsr()
-    result = np.empty((some.shape[0], others.shape[0]), np.float32)
-    for start in range(0, some.shape[0], rows_at_once):
-        (some[start : start + rows_at_once] @ turned).toarray(out=result[start : start + rows_at_once])
-    return result
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Vectors of length 1 that others are held against, in the form in which that is fast.
+
+    Most of what two texts share are few n-grams that many texts have: those are multiplied as a dense matrix.
+
+    Attributes:
+        common: Columns that most of the vectors have.
+        dense: (vectors, common columns).
+        rare: All other columns, (2 * BUCKETS, vectors).
+    """
+
+    common: NDArray[np.int_]
+    dense: NDArray[np.float32]
+    rare: Matrix
+
+    @classmethod
+    def of(cls, vectors: Matrix) -> Neighbours:
+        """Set some vectors out, (vectors, 2 * BUCKETS)."""
+        having = np.bincount(vectors.indices, minlength=vectors.shape[1])
+        most = np.argsort(-having, kind="stable")[:MOST_COMMON]
+        common = np.sort(most[having[most] > 1])
+        return cls(common, _dense(vectors, common), _without(vectors, common).T.tocsr())
+
+    def cosines(self, some: Matrix, rows_at_once: int = 1000) -> NDArray[np.float32]:
+        """Cosine similarity of other vectors of length 1 to each of these: (some, vectors)."""
+        result = _dense(some, self.common) @ self.dense.T
+        rest = _without(some, self.common)
+        for start in range(0, some.shape[0], rows_at_once):
+            result[start : start + rows_at_once] += (rest[start : start + rows_at_once] @ self.rare).toarray()
+        return np.asarray(result)
+
+
+def _dense(vectors: Matrix, columns: NDArray[np.int_]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(vectors[:, columns].toarray())
+
+
+def _without(vectors: Matrix, columns: NDArray[np.int_]) -> Matrix:
+    """The vectors with zeros in some columns."""
+    out = np.zeros(vectors.shape[1], np.bool_)
+    out[columns] = True
+    kept = ~out[vectors.indices]
+    starts = np.append(0, np.cumsum(kept))[vectors.indptr]
+    return sparse.csr_matrix((vectors.data[kept], vectors.indices[kept], starts), shape=vectors.shape)
 
 
 def _counted(texts: Sequence[str]) -> Matrix:

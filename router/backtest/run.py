@@ -1,7 +1,7 @@
 """A log and a plan -> what Headrace would have done under each promise.
 
 Rules:
- * Every promise is replayed from nothing, on the same queries and with the same draws.
+ * Every promise is replayed from nothing, on the same queries and with the same draws; equal fits are made once.
  * With several seeds the figures are the first seed's, and beside them stands how far the seeds spread.
 """
 
@@ -16,9 +16,10 @@ from typing import Any
 from router.backtest.history import Life, Served
 from router.backtest.labels import Answers, answers_of
 from router.backtest.logs.reader import Log
-from router.backtest.metrics import disagreement, figures, labelled, quarters, release_intervals, share
+from router.backtest.metrics import disagreement, figures, labelled, net_saving, quarters, release_intervals, share
 from router.backtest.one_thread import one_thread
 from router.backtest.replay import Replay
+from router.backtest.shared_fits import SharedFits
 from router.backtest.student import Fitter
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.task import Judge, Objective, Task, agree
@@ -93,19 +94,25 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
         raise DataError(str(log.path), 0, problem)
     answers = answers_of(log, plan.judge)
     fitter = _fitter(log, plan, progress)
-    results = []
-    for number, promise in enumerate(plan.promises):
-        objective = Objective(promise, plan.assurance)
-        task = Task(TASK, REFERENCE, judge=plan.judge, student=plan.student, objective=objective)
-        began = time.monotonic()
-        lives = []
-        for again in range(plan.repeat):
-            replay = Replay(log.rows, answers.labels, task, fitter, pace_of(len(log.rows)))
-            before = number * plan.repeat + again
+    tasks = [_task(plan, promise) for promise in plan.promises]
+    lives: list[list[Life]] = [[] for _ in tasks]
+    seconds = [0.0 for _ in tasks]
+    for again in range(plan.repeat):
+        shared = SharedFits(fitter)
+        for number, task in enumerate(tasks):
+            began = time.monotonic()
+            replay = Replay(log.rows, answers.labels, task, shared, pace_of(len(log.rows)))
+            before = again * len(tasks) + number
             with one_thread():
-                lives.append(replay.run(plan.devices, plan.seed + again, _part(progress, plan, before, len(log.rows))))
-        results.append(_result(log, plan, answers, task, lives, time.monotonic() - began))
-    return results
+                told = _part(progress, plan, before, len(log.rows))
+                lives[number].append(replay.run(plan.devices, plan.seed + again, told))
+            seconds[number] += time.monotonic() - began
+    return [_result(log, plan, answers, *one) for one in zip(tasks, lives, seconds, strict=True)]
+
+
+def _task(plan: Plan, promise: float) -> Task:
+    objective = Objective(promise, plan.assurance)
+    return Task(TASK, REFERENCE, judge=plan.judge, student=plan.student, objective=objective)
 
 
 def pace_of(queries: int) -> Pace:
@@ -158,6 +165,7 @@ def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[
         "student": plan.student,
         "judge": plan.judge.value,
         "seed": plan.seed,
+        "net_saving": net_saving(life.served),
         "distinct_answers": answers.distinct,
         "learnable_share": round(answers.learnable, 6),
         "quarters": quarters(life.served),

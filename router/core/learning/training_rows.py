@@ -121,15 +121,16 @@ def known_labels(rows: Sequence[Record]) -> tuple[str, ...]:
 def lessons_of(rows: Sequence[Record], labels: tuple[str, ...]) -> Lessons:
     """Distinct lessons for a student that knows ``labels``; rows with another answer are left out."""
     places = {label: place for place, label in enumerate(labels)}
-    sums: dict[str, NDArray[np.float32]] = {}
-    for row in rows:
-        if row.answer not in places:
-            continue
-        target = _target(row, places)
-        known = sums.get(row.text)
-        sums[row.text] = target if known is None else known + target
-    targets = np.stack(list(sums.values())) if sums else np.zeros((0, len(labels)), np.float32)
-    return Lessons(labels, tuple(sums), targets / np.maximum(targets.sum(axis=1, keepdims=True), 1e-9))
+    taught = [row for row in rows if row.answer in places]
+    texts: dict[str, int] = {}
+    stands = [texts.setdefault(row.text, len(texts)) for row in taught]
+    targets = np.zeros((len(texts), len(labels)), np.float32)
+    for stand, row in zip(stands, taught, strict=True):
+        if row.labels:
+            targets[stand] += _target(row, places)
+        else:  # the answer alone: most logs have nothing else, and a vector a row takes seconds
+            targets[stand, places[row.answer]] += 1.0
+    return Lessons(labels, tuple(texts), targets / np.maximum(targets.sum(axis=1, keepdims=True), 1e-9))
 
 
 def _target(row: Record, places: dict[str, int]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from router.backtest.one_thread import one_thread
+from router.core.domain.record import Record
 
 WORDS = {
     "lights": ("lamp", "bulb", "bright", "dark", "glow"),
@@ -45,6 +46,19 @@ def utterances():
 @pytest.fixture
 def make_rows(utterances):
     return utterances
+
+
+@pytest.fixture
+def make_records():
+    """Makes rows of a distillation log."""
+
+    def make(count):
+        return [
+            Record("device-1", f"q-{place:06d}", "log", "log", "backtest", 1, place, place, row["text"], row["answer"])
+            for place, row in enumerate(spoken(count))
+        ]
+
+    return make
 
 
 @pytest.fixture

@@ -81,6 +81,19 @@ def test_costs_are_saved_where_the_large_model_was_not_asked(replayed):
     assert f"cost: {cost['paid']:,.2f} instead of 600.00" in done.stdout
 
 
+def test_what_is_saved_comes_first_and_counts_every_question(replayed):
+    _, done, found = replayed
+    saved = found["backtest"]["net_saving"]
+    assert saved["all"] == pytest.approx(1 - found["cloud_share"], abs=1e-6)
+    assert saved["last_quarter"] == pytest.approx(1 - found["cloud_share_last_quarter"], abs=1e-6)
+    first = found["releases"][1]["at_query"]
+    assert saved["since_first_release"] == pytest.approx(saved["all"] * 1200 / (1200 - first), abs=1e-4)
+    assert 0 <= saved["least"] <= saved["since_first_release"] + 0.02
+    heads = next(line for line in done.stdout.splitlines() if "promise" in line)
+    assert heads.split()[:2] == ["promise", "saved"]
+    assert f"asked {saved['all']:.1%} less often, all questions to it counted" in done.stdout
+
+
 def test_accuracy_stands_with_its_interval_beside_the_large_models(replayed):
     _, done, found = replayed
     assert found["teacher_accuracy"] == 0.98

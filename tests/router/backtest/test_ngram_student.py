@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from router.backtest import ngram_student as hashed
 from router.backtest.ngram_student import HashedFitter
-from router.backtest.ngrams import MOST_FEATURES, HashedTexts, Rarity
+from router.backtest.ngrams import MOST_FEATURES, HashedTexts, Neighbours, Rarity
 from router.core.domain.record import Record, Source
 from router.core.learning.training_rows import FOLDS, fold_of
 
@@ -50,10 +50,10 @@ def test_leaving_a_fold_out_is_the_same_as_fitting_without_it(make_rows, seed):
         texts = list(dict.fromkeys(row.text for row in rest))
         lessons = rarity.features(HashedTexts(texts).counts(texts))
         targets = hashed.sparse.csr_matrix(hashed.lessons_of(rest, fit.labels).targets)
-        likeness = hashed.cosines(lessons, lessons)
+        likeness = Neighbours.of(lessons).cosines(lessons)
         votes = hashed._product(targets, hashed._inverse(likeness))
         asked = rarity.features(HashedTexts(["x"]).counts([fit.rows[place].text for place in own]))
-        expected = hashed._read(hashed.cosines(asked, lessons), votes, hashed._centroids(targets, likeness))
+        expected = hashed._read(Neighbours.of(lessons).cosines(asked), votes, hashed._centroids(targets, likeness))
         np.testing.assert_allclose(fit.measures.reading.logits[own], expected.logits, atol=2e-3)
         np.testing.assert_allclose(fit.measures.reading.similarity[own], expected.similarity, atol=1e-4)
 
@@ -76,7 +76,7 @@ def test_two_labels_are_needed(make_rows):
 def test_many_lessons_are_thinned(make_rows, monkeypatch):
     monkeypatch.setattr(hashed, "MOST_LESSONS", 50)
     _, fit = fitted(make_rows(200))
-    assert fit.reader.lessons.shape[0] == 50
+    assert fit.reader.lessons.dense.shape[0] == 50
     assert len(fit.rows) == 200
 
 

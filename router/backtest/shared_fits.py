@@ -1,0 +1,43 @@
+"""Fits shared between promises: until a first release serves, every promise has the same log, and so the same students.
+
+Rules:
+ * The same rows make the same student, with the same scores: it is fitted once.
+ * It is for the replays of one log with one seed: under another seed other rows stand in other folds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from router.backtest.student import Fit, Fitter
+from router.core.domain.record import Record
+
+
+@dataclass(slots=True)
+class SharedFits:
+    """A fitter that remembers what it has fitted.
+
+    Attributes:
+        fitter: Fits what is not known yet.
+    """
+
+    fitter: Fitter
+    _known: dict[bytes, Fit | None] = field(default_factory=dict)
+
+    def fit(self, rows: Sequence[Record]) -> Fit | None:
+        """As ``Fitter.fit``."""
+        key = _digest(rows)
+        if key not in self._known:
+            self._known[key] = self.fitter.fit(rows)
+        return self._known[key]
+
+
+def _digest(rows: Sequence[Record]) -> bytes:
+    """Of what a fit of some rows of one log depends on: which they are, and how they came to be there."""
+    digest = hashlib.sha256()
+    for row in rows:
+        parts = (row.caller, row.query_id, row.source, str(row.propensity), str(row.covered), str(row.degraded))
+        digest.update(("\x1f".join(parts) + "\x1e").encode())
+    return digest.digest()

@@ -1,0 +1,123 @@
+"""Promises that are replayed together give what each gives alone."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router.backtest import ngram_student as hashed
+from router.backtest.logs.reader import Asked, Columns, Log
+from router.backtest.ngrams import HashedTexts, Rarity
+from router.backtest.run import Plan, run
+from router.backtest.shared_fits import SharedFits
+from router.backtest.student import Fit
+from router.core.domain.label_confidence import Reading
+from router.core.learning.held_out import LabelMeasures
+from router.core.learning.training_rows import FOLDS, calibrating, fold_of, known_labels, lessons_of
+
+PROMISES = (0.02, 0.05, 0.2)
+
+
+def log_of(rows):
+    return Log(Path("log"), Columns("text", "answer"), tuple(Asked(row["text"], row["answer"]) for row in rows))
+
+
+class Counting:
+    """A fitter that counts what it is asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def fit(self, rows):
+        self.asked.append([row.query_id for row in rows])
+
+
+def test_promises_together_give_each_what_it_gives_alone(make_rows):
+    log, plan = log_of(make_rows(900)), Plan(promises=PROMISES, repeat=2)
+    together = run(log, plan)
+    alone = [found for promise in PROMISES for found in run(log, replace(plan, promises=(promise,)))]
+    for one, other in zip(together, alone, strict=True):
+        assert one.life == other.life
+        assert one.more == other.more
+        assert one.figures | {"seconds": 0} == other.figures | {"seconds": 0}
+
+
+def test_the_first_student_of_all_promises_is_fitted_once(make_rows, monkeypatch):
+    sizes = []
+    fit = hashed.HashedFitter.fit
+    monkeypatch.setattr(hashed.HashedFitter, "fit", lambda self, rows: sizes.append(len(rows)) or fit(self, rows))
+    lives = run(log_of(make_rows(900)), Plan(promises=PROMISES))
+    assert sizes.count(min(sizes)) == 1
+    assert all(len(found.life.releases) for found in lives)
+
+
+class Plainly:
+    """The light student as it is defined: a fit of its own for each fold, all products dense, nothing shared."""
+
+    def __init__(self, texts):
+        self._texts = HashedTexts(texts)
+
+    def fit(self, rows):
+        labels = known_labels(rows)
+        if len(labels) < 2:
+            return None
+        texts = lessons_of(rows, labels).texts
+        vectors = Rarity.of(self._texts.counts(texts))
+        reader = PlainReader.of(rows, labels, self._texts, vectors)
+        held = calibrating(rows)
+        readings = {}
+        for fold in range(FOLDS):
+            own = [row for row in held if fold_of(row, FOLDS) == fold]
+            rest = [row for row in rows if fold_of(row, FOLDS) != fold]
+            said = PlainReader.of(rest, labels, self._texts, vectors).read([row.text for row in own])
+            keys = [row.key for row in own]
+            readings |= dict(zip(keys, zip(said.logits, said.similarity, strict=True), strict=True))
+        logits, similarity = zip(*(readings[row.key] for row in held), strict=True)
+        return Fit(labels, reader, held, LabelMeasures(labels, Reading(np.array(logits), np.array(similarity))))
+
+
+@dataclass
+class PlainReader:
+    texts: HashedTexts
+    rarity: Rarity
+    vectors: np.ndarray
+    votes: np.ndarray
+    centroids: np.ndarray
+
+    @classmethod
+    def of(cls, rows, labels, texts, rarity):
+        lessons = lessons_of(rows, labels)
+        vectors = rarity.features(texts.counts(lessons.texts)).toarray()
+        kernel = np.exp(hashed.BEND * (vectors @ vectors.T - 1.0)) + hashed.RIDGE * np.eye(len(vectors))
+        sums = lessons.targets.T @ vectors
+        lengths = np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+        return cls(texts, rarity, vectors, np.linalg.solve(kernel, lessons.targets), sums / lengths)
+
+    def read(self, texts):
+        asked = self.rarity.features(self.texts.counts(texts)).toarray()
+        kernel = np.exp(hashed.BEND * (asked @ self.vectors.T - 1.0))
+        return Reading(kernel @ self.votes, (asked @ self.centroids.T).max(axis=1))
+
+
+def test_a_backtest_is_the_same_to_the_digit_as_by_plain_fits(make_rows, monkeypatch):
+    log = log_of(make_rows(700))
+    plan = Plan(promises=(0.05, 0.2))
+    fast = run(log, plan)
+    monkeypatch.setattr(hashed, "HashedFitter", Plainly)
+    plain = run(log, plan)
+    assert len(plain[0].figures["releases"]) > 1
+    for one, other in zip(fast, plain, strict=True):
+        assert one.life.served == other.life.served
+        assert one.life.events == other.life.events
+        assert one.more == other.more
+
+
+@pytest.mark.parametrize("change", [{"propensity": 0.5}, {"query_id": "other"}, {"covered": False}])
+def test_rows_that_differ_are_fitted_apart(change, make_records):
+    rows, counted = make_records(4), Counting()
+    shared = SharedFits(counted)
+    shared.fit(rows)
+    shared.fit(list(rows))
+    shared.fit([replace(rows[0], **change), *rows[1:]])
+    assert len(counted.asked) == 2
