@@ -101,7 +101,7 @@ def backtest(
     """Say what Headrace would have saved on a log of a large model's answers.
 
     The log is replayed from nothing: students are fitted, certified, promoted and watched by the code that does it in
-    earnest. It takes a minute or two for 15,000 queries, and nothing leaves this machine.
+    earnest. It takes about a minute for 15,000 queries, and nothing leaves this machine.
 
     \b
     Examples:

@@ -2,7 +2,9 @@
 
 Fitted on older rows, called in the cloud only. Each model's confidence is calibrated; from the last model back, what
 going on is worth is regressed on that confidence; a policy stops where going on costs more than the errors it saves.
-One number, the price of cost in errors, moves all thresholds at once: a chain is certified like one threshold.
+One number, the price of cost in errors, moves all thresholds at once: a chain is certified like one threshold. Tables
+of some hundred rows are the rule, so slopes are shrunk, and what going on is worth is half counted and half
+calibrated (docs/decisions/0148).
 
 Rules:
  * Only confidences of models that have answered decide; nothing is known of the models to come.
@@ -17,7 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.core.arrays import Array
-from router.core.policy.pool_routing import RIDGE, line_of, transformed
+from router.core.policy.pool_routing import line_of
+
+MOST_ODDS = 16.0  # of a confidence, either way: logarithms of probabilities are hardly known beyond
+RIDGE = 5.0  # in rows: what a calibration's slope costs, as against its fit
+COUNTED = 0.5  # share of what an answer is worth that is its verdict; the rest is its calibrated chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Stage:
     """One model of a chain.
 
     Attributes:
-        slope: Of the log-odds of being right over the transformed confidence.
+        slope: Of the log-odds of being right over the log-odds of the confidence.
         intercept: Of the same.
     """
 
@@ -36,7 +42,7 @@ class Stage:
         """Calibrated chance that each answer is right, in (0, 1)."""
         from scipy.special import expit  # late: half a second of CPU
 
-        return np.asarray(expit(self.slope * transformed(log_confidence) + self.intercept))
+        return np.asarray(expit(self.slope * log_odds(log_confidence) + self.intercept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,12 @@ class Chain:
         return stopped
 
 
+def log_odds(log_confidence: Array) -> Array:
+    """log(p / (1 - p)) of confidences p given by their logarithms, at most ``MOST_ODDS`` either way."""
+    known = np.clip(np.nan_to_num(log_confidence, nan=-np.inf, neginf=-MOST_ODDS), -MOST_ODDS, 0.0)
+    return np.asarray(known - np.log(np.maximum(-np.expm1(known), np.exp(-MOST_ODDS))))
+
+
 def spent(stops: NDArray[np.int_], costs: Array) -> Array:
     """What each row costs: the sum over the models it passed through.
 
@@ -87,17 +99,18 @@ def fit_chain(log_confidences: Array, correct: Array, costs: Array, prices: Arra
         prices: (policies,) of one unit of cost, in errors, > 0: a high price stops early.
     """
     stages = tuple(
-        Stage(*_logistic(transformed(log_confidences[:, number]), correct[:, number])) for number in range(len(costs))
+        Stage(*_logistic(log_odds(log_confidences[:, number]), correct[:, number])) for number in range(len(costs))
     )
     chances = [stage.chance(log_confidences[:, number]) for number, stage in enumerate(stages)]
+    wrong = [1 - COUNTED * correct[:, number] - (1 - COUNTED) * chance for number, chance in enumerate(chances)]
     going_on = np.zeros((len(prices), len(stages) - 1, 2))
     for row, price in enumerate(prices):
-        value = 1 - chances[-1]
+        value = wrong[-1]
         for number in range(len(stages) - 2, -1, -1):
             chance, paid = chances[number], price * float(costs[number + 1])
             intercept, slope = line_of(chance, value)
             going_on[row, number] = intercept + paid, slope
-            value = np.where(intercept + paid + slope * chance < 1 - chance, value + paid, 1 - chance)
+            value = np.where(intercept + paid + slope * chance < 1 - chance, value + paid, wrong[number])
     return Chain(stages, going_on)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router.core.evaluation.model_chain import fit_chain, spent
-from router.core.policy.pool_routing import CEILING, transformed
+from router.core.evaluation.model_chain import MOST_ODDS, fit_chain, log_odds, spent
 
 PRICES = np.geomspace(1e-6, 10, 60)
 COSTS = np.array([1.0, 5.0, 25.0])
@@ -61,4 +60,36 @@ def test_a_chain_beats_tossing_a_coin_between_its_models():
 
 
 def test_certain_confidence_is_finite():
-    assert transformed(np.array([0.0, -1e-12, -50.0])).tolist() == pytest.approx([CEILING, CEILING, 0.0], abs=1e-9)
+    odds = log_odds(np.array([0.0, -1e-12, -50.0, -np.inf, np.nan, np.log(0.5)]))
+    assert odds.tolist() == pytest.approx([MOST_ODDS, MOST_ODDS, *[-MOST_ODDS] * 3, 0.0], abs=1e-6)
+
+
+def test_of_two_sure_wrong_answers_the_surer_is_kept_first():
+    sure = -np.geomspace(1e-6, 1e-4, 400)  # beyond what a probability of four digits tells apart
+    correct = np.stack([sure > -1e-5, np.ones(400)], axis=1).astype(float)
+    confidences = np.stack([sure, np.full(400, np.log(0.9))], axis=1)
+    stops = fit_chain(confidences, correct, COSTS[:2], PRICES).stops(confidences)
+    accuracy = correct[np.arange(400), stops].mean(axis=1)
+    paid = spent(stops, COSTS[:2]).mean(axis=1)
+    assert np.interp(3.5, paid[::-1], accuracy[::-1]) > correct[:, 0].mean() + 0.4
+
+
+def test_confidence_that_tells_nothing_costs_no_more_than_a_coin():
+    draw = np.random.default_rng(0)
+    worse = []
+    for _ in range(20):
+        confidences = np.log(draw.uniform(0.3, 1.0, (1300, 2)))
+        correct = (draw.random((1300, 2)) < (0.6, 0.9)).astype(float)
+        stops = fit_chain(confidences[:300], correct[:300], COSTS[:2], PRICES).stops(confidences[300:])
+        paid = spent(stops, COSTS[:2]).mean(axis=1)
+        wrong = 1 - correct[300:][np.arange(1000), stops].mean(axis=1)
+        coin = np.interp(paid, [1.0, 6.0], 1 - correct[300:].mean(axis=0))
+        worse.append((wrong - coin).mean())
+    assert np.mean(worse) < 0.005
+
+
+def test_a_dearer_model_that_is_never_right_is_asked_where_nothing_is_lost_alone():
+    confidences, correct = rows()
+    correct[:, 1] = 0.0
+    stops = fit_chain(confidences[:, :2], correct[:, :2], COSTS[:2], PRICES).stops(confidences[:, :2])
+    assert spent(stops, COSTS[:2]).mean(axis=1).max() < 1.1
