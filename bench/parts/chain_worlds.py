@@ -109,7 +109,8 @@ def generated(seed: int, models: int = 5) -> Table:
             sure = np.round(-np.logaddexp(0, -2 * said), 4) + 0.0
         columns.append((sure, correct.astype(float)))
     sure, correct = (np.stack(column, axis=1) for column in zip(*columns, strict=True))
-    return Table(sure, correct, 10 * np.cumprod(draw.uniform(1.2, 5.0, models)), TRAIN)
+    costs = np.asarray(10 * np.cumprod(draw.uniform(1.2, 5.0, models)), np.float64)
+    return Table(sure, correct, costs, TRAIN)
 
 
 def all_tables(folder: Path | None, worlds: int) -> Iterator[tuple[str, Table]]:
