@@ -30,8 +30,8 @@ from sklearn.linear_model import LogisticRegression
 from bench.soft_labels_clinc import logged
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.pool.word_features import vectors_of
-from cloud_worker.refresh.pool_policy_fit import Seen, fit_path
-from cloud_worker.refresh.pool_policy_loop import PoolPolicyLoop
+from cloud_worker.refresh.pool.policy_fit import Seen, fit_path
+from cloud_worker.refresh.pool.policy_loop import PoolPolicyLoop
 from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import Question
 from cloud_worker.teachers.encoder_teacher import load_encoder_teacher

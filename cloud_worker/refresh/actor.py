@@ -18,8 +18,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sqlalchemy import URL
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.refresh.reask import ask_again
-from cloud_worker.refresh.reask_budget import paying
+from cloud_worker.refresh.monitoring.reask import ask_again
+from cloud_worker.refresh.monitoring.reask_budget import paying
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.database.wal_checkpoints import Checkpoints

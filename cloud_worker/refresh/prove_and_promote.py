@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cloud_worker.refresh.take_up import waiting_of
+from cloud_worker.refresh.resume import waiting_of
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import Phase, ReleaseState

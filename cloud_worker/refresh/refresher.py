@@ -18,20 +18,16 @@ from functools import partial
 from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.fleet.device_lives import Lives
-from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.refresh.beside_rows import BesideRows
-from cloud_worker.refresh.blindness import LOOK_SECONDS
-from cloud_worker.refresh.failure_reason import reason_of
 from cloud_worker.refresh.figure_posts import FigurePosts
-from cloud_worker.refresh.fit_and_stage import FitAndStage, RunFit
+from cloud_worker.refresh.fitting import Fitting, RunFit
+from cloud_worker.refresh.parts import AskAgain, RefreshParts
 from cloud_worker.refresh.promise_guard import PromiseGuard
 from cloud_worker.refresh.prove_and_promote import ProveAndPromote
-from cloud_worker.refresh.reference_consistency import AskAgain
-from cloud_worker.refresh.take_up import FAILED, UNFINISHED, begin_anew, take_up
+from cloud_worker.refresh.resume import UNFINISHED, begin_anew, failure_note, resume
+from cloud_worker.refresh.staging import Staging
+from cloud_worker.refresh.step_inputs import InputReader
 from cloud_worker.refresh.task_context import TaskContext
-from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.refresh.task_setup import set_up
 from cloud_worker.state.overrides import Hand, Hands
 from cloud_worker.state.states import Phase
 from router.core.refresh import actions
@@ -55,24 +51,19 @@ class RefreshLoop:
             fit: Runs a fit, wherever it likes.
             ask_again: Asks the pool a second time; ``None`` where there is no pool.
         """
-        self._store = open_store(config)
-        self._log = DistillationLog(config.log_folder)
-        publisher, engine = Publisher(config.releases_folder, config.server_urls), self._store.engine
-        self._publisher = publisher
-        self._hands, self._lives = Hands(engine), Lives(engine)
-        self._beside_rows, self._figures = BesideRows(engine), FigurePosts(engine)
-        self._fit = FitAndStage(config, self._store, publisher, fit)
-        self._prove = ProveAndPromote(self._store, publisher)
-        self.contexts = {
-            task.name: TaskContext.of(task, config, self._store, publisher, self._log, ask_again)
-            for task in config.tasks
-        }
-        self._fit.contexts = self.contexts
+        parts = RefreshParts.of(config, ask_again)
+        self._store, self._log, self._publisher = parts.store, parts.log, parts.publisher
+        self._hands = Hands(parts.store.engine)
+        self._inputs, self._figures = InputReader(parts.store.engine), FigurePosts(parts.store.engine)
+        self.contexts = {task.name: set_up(task, parts) for task in parts.tasks}
+        self._fit = Fitting(parts, fit, self.contexts)
+        self._stage = Staging(parts)
+        self._prove = ProveAndPromote(parts.store, parts.publisher)
         self._settle_losses()
-        twins = self._lives.spans()
+        twins = self._inputs.twins()
         for context in self.contexts.values():
             context.log.twins = twins
-            take_up(context, self._store, publisher)
+            resume(context, parts.store, parts.publisher)
 
     def step(self) -> None:
         """Consider what is new in the log, for every task; without anything new, whenever it is time to look again."""
@@ -80,8 +71,7 @@ class RefreshLoop:
         last_batch, hands, now = self._log.last_batch(), self._hands.of_all(), time.time()
         seen = {state.name: state.log_version_seen for state in self._store.task_states()}
         for name, context in self.contexts.items():
-            is_time = hands[name] != context.hand or now - context.looked_at >= LOOK_SECONDS
-            if last_batch != seen[name] or is_time:
+            if last_batch != seen[name] or context.is_due(hands[name], now):
                 self._consider(context, last_batch, hands[name], now)
 
     def _settle_losses(self) -> None:
@@ -100,7 +90,7 @@ class RefreshLoop:
         try:
             context.second.look(loop.rows.drawn)
             context.blindness.look(now)
-            carry_out(step(loop, self._beside_rows.inputs(context, now)), partial(self.do, context))
+            carry_out(step(loop, self._inputs.inputs(context, now)), partial(self.do, context))
             context.student = None if loop.trial is None else context.student
             rate = loop.rate_at_ease(bool(context.hand.holds)) if loop.is_suspected else loop.releases.exploration
             context.policies.look(rate, held=loop.is_held)
@@ -108,20 +98,22 @@ class RefreshLoop:
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)
             self._store.reject_unfinished(name, UNFINISHED)
-            note = {"phase_note": f"{FAILED}{reason_of(error)}"}
+            note = {"phase_note": failure_note(error)}
         phase = Phase.IDLE if loop.trial is None else Phase.WAITING
         self._store.update_task(name, phase=phase, rows_seen=loop.rows.seen, log_version_seen=last_batch, **note)
 
     def _hear_of_twins(self, context: TaskContext) -> None:
-        twins = self._lives.spans()
+        twins = self._inputs.twins()
         if twins != context.log.twins:
             context.hear_of_twins(twins, self._store.spent(context.task.name))
 
     def do(self, context: TaskContext, action: actions.Action) -> Any:
         """Do what the loop decided for a task, and answer what it needs to know."""
         match action:
-            case actions.AskReferenceAgain() | actions.BeginFit() | actions.Fit() | actions.Stage():
+            case actions.AskReferenceAgain() | actions.BeginFit() | actions.Fit():
                 return self._fit.do(context, action)
+            case actions.Stage():
+                return self._stage.do(context, action, self._fit.last)
             case actions.Find() | actions.Alarm() | actions.EscalateAll() | actions.StandAgain():
                 return self._guard_of(context).do(action)
             case actions.NoteOvertaken() | actions.ServeUnproven() | actions.ServeAgain():

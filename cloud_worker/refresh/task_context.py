@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.judging.task_judge import agreeing
-from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.pool.attempts import PoolAttempts
-from cloud_worker.pool.policy_store import PoolPolicies
-from cloud_worker.refresh.blindness import BlindnessCheck
-from cloud_worker.refresh.figures import PastRows, ReleaseFigures
-from cloud_worker.refresh.pool_policy_loop import PoolPolicyLoop
-from cloud_worker.refresh.reference_consistency import AskAgain, SecondAnswers, draws
+from cloud_worker.refresh.monitoring.blindness import LOOK_SECONDS, BlindnessCheck
+from cloud_worker.refresh.monitoring.reference_consistency import SecondAnswers
+from cloud_worker.refresh.monitoring.release_figures import ReleaseFigures
+from cloud_worker.refresh.pool.policy_loop import PoolPolicyLoop
 from cloud_worker.refresh.release_snapshot import ReleaseSnapshot
 from cloud_worker.refresh.task_log import Rows, TaskLog
-from cloud_worker.releases.publisher import Publisher
-from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hand
-from cloud_worker.state.store import Store
 from router.core.certification.missing_rows import Spans
-from router.core.certification.refresh_schedule import Pace
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record
 from router.core.domain.task import Task
@@ -62,40 +53,14 @@ class TaskContext:
     student: DeviceStudent | None = None
     remark: str = ""
 
-    @classmethod
-    def of(
-        cls,
-        task: Task,
-        config: CloudConfig,
-        store: Store,
-        publisher: Publisher,
-        log: DistillationLog,
-        ask_again: AskAgain | None,
-    ) -> TaskContext:
-        """Of ``task``, without any row; ``ask_again`` asks the pool a second time."""
-        judging, engine, pace = agreeing(task, config), store.engine, pace_of(config)
-        snapshot, task_log = ReleaseSnapshot(task.name, store, publisher), TaskLog(log, task)
-        loop = LoopState(task, judging, pace, snapshot.read(), config.refresh.max_seconds)
-        past = PastRows(
-            lambda keys: task_log.of_keys(keys, loop.rows.last_batch),
-            lambda release, since: task_log.of_release(release, since, loop.rows.last_batch),
-        )
-        reference = next(teacher for teacher in config.teachers if teacher.name == task.reference)
-        policies = PoolPolicies(engine, PoolAttempts(config.releases_folder))
-        return cls(
-            loop=loop,
-            log=task_log,
-            second=SecondAnswers(task, judging, Lineages(engine), ask_again, draws(task, reference)),
-            blindness=BlindnessCheck(task, store),
-            policies=PoolPolicyLoop(task, judging, policies, pace),
-            figures=ReleaseFigures(task, judging, store, publisher, past),
-            snapshot=snapshot,
-        )
-
     @property
     def task(self) -> Task:
         """The task."""
         return self.loop.task
+
+    def is_due(self, hand: Hand, now: float) -> bool:
+        """Whether to look again without new rows: another override came, or it has been a while."""
+        return hand != self.hand or now - self.looked_at >= LOOK_SECONDS
 
     def read_new(self, last_batch: int) -> None:
         """Take in what came to the log, which has a batch ``last_batch`` by now."""
@@ -155,8 +120,3 @@ class TaskContext:
         known = dict(before)
         latest = self.loop.rows.latest_of(device)
         return any(latest >= known.get(began, began) for began, until in spans if known.get(began) != until)
-
-
-def pace_of(config: CloudConfig) -> Pace:
-    """How often a student is fitted."""
-    return Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)

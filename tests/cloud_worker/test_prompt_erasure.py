@@ -77,7 +77,7 @@ def test_a_chat_is_framed_as_its_transcript(teacher, writer):
 
 
 def test_it_is_asked_again_with_the_instruction(teacher, record):
-    from cloud_worker.refresh.reask import question_again  # ray
+    from cloud_worker.refresh.monitoring.reask import question_again  # ray
 
     again = question_again(TASK, record(1, "lamp"))
     assert teacher.answer_one(again).version == teacher.answer_one(question_of(asked(text="lamp"))).version

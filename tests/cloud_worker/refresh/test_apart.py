@@ -2,7 +2,7 @@
 
 from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.refresh.blindness import BlindnessCheck
+from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
 from cloud_worker.state.traffic import Traffic
 from router.core.release.orders import DeviceReport, TaskReport
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_worker.refresh.figures import PastRows, ReleaseFigures
+from cloud_worker.refresh.monitoring.release_figures import PastRows, ReleaseFigures
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store

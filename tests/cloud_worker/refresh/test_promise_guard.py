@@ -8,7 +8,7 @@ import pytest
 
 from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.refresh.blindness import BlindnessCheck
+from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.reports.promise_facts import Promises

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 def test_every_record_gets_a_fresh_reply_in_its_place(cluster, record):
-    from cloud_worker.refresh.reask import ask_again
+    from cloud_worker.refresh.monitoring.reask import ask_again
 
     replies = ask_again(
         Task("home", "recorded"), [*(record(place, f"text {place}") for place in range(40)), record(40, "unknown")]
@@ -20,7 +20,7 @@ def test_every_record_gets_a_fresh_reply_in_its_place(cluster, record):
 
 
 def test_a_teacher_that_is_not_there_can_not_be_asked_now(cluster, record):
-    from cloud_worker.refresh.reask import ask_again
+    from cloud_worker.refresh.monitoring.reask import ask_again
 
     with pytest.raises(UnavailableError, match="from teacher 'nobody'"):
         ask_again(Task("home", "nobody"), [record(0)])

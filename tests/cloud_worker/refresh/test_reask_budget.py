@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_worker.refresh.reask_budget import paying
+from cloud_worker.refresh.monitoring.reask_budget import paying
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer

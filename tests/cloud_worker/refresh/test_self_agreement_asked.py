@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cloud_worker.config.teachers import TeacherSettings
-from cloud_worker.refresh.reask import question_again
-from cloud_worker.refresh.reference_consistency import AT_ONCE, SecondAnswers, draws
+from cloud_worker.refresh.monitoring.reask import question_again
+from cloud_worker.refresh.monitoring.reference_consistency import AT_ONCE, SecondAnswers, draws
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import NoAnswer, TeacherAnswer

@@ -1,6 +1,6 @@
 import pytest
 
-from cloud_worker.refresh.shadow_counts import ShadowCounts
+from cloud_worker.refresh.monitoring.shadow_counts import ShadowCounts
 
 
 def test_what_one_device_says_moves_the_reading_by_devices_by_no_more_than_its_part(record):

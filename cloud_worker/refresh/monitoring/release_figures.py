@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 
-from cloud_worker.refresh.drift_monitor import InputMonitor, Windows
-from cloud_worker.refresh.shadow_counts import ShadowCounts
+from cloud_worker.refresh.monitoring.drift_monitor import InputMonitor, Windows
+from cloud_worker.refresh.monitoring.shadow_counts import ShadowCounts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from cloud_worker.pool.batcher import Reply
-from cloud_worker.refresh.reference_consistency import AskAgain
+from cloud_worker.refresh.monitoring.reference_consistency import AskAgain
 from cloud_worker.state.fleet_quota import FleetLimits, Payment
 from cloud_worker.teachers.base import TeacherAnswer
 from router.core.domain.record import Record

@@ -1,22 +1,31 @@
-"""What the loop is told beside the rows: of releases, of the operator override, of devices."""
+"""What a step of the loop is told beside the rows: of releases, of the operator override, of devices."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Engine
 
+from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.repeated_rows import Repeats
+from router.core.certification.missing_rows import Spans
 from router.core.refresh.loop_state import StepInputs
 
 
-class BesideRows:
-    """Of one fleet, in one snapshot a step."""
+class InputReader:
+    """Reads what a step is told, in one snapshot of the fleet."""
 
     def __init__(self, engine: Engine) -> None:
         """Read from the store behind ``engine``."""
         self._lineages = Lineages(engine)
         self._repeats = Repeats(engine)
+        self._lives = Lives(engine)
+
+    def twins(self) -> Mapping[str, Spans]:
+        """When each device had twins."""
+        return self._lives.spans()
 
     def inputs(self, context: TaskContext, now: float) -> StepInputs:
         """What there is at Unix time ``now`` in seconds."""

@@ -19,11 +19,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
 
 import numpy as np
+from sqlalchemy import Engine
 
+from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.policy_store import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
-from cloud_worker.refresh.pool_policy_fit import PRICES, Path, Seen, fit_path
+from cloud_worker.refresh.pool.policy_fit import PRICES, Path, Seen, fit_path
 from router.core.arrays import Array, Bools, Ints
 from router.core.certification.certifying_rows import is_kept_by_thinning
 from router.core.certification.device_shares import heard_lately, shared_fairly
@@ -75,6 +78,11 @@ class PoolPolicyLoop:
         self._fitted_rows = 0
         self._watched: tuple[int, int, FleetWatch] | None = None
         self._known: dict[int, dict[Key, tuple[bool, bool, float]]] = {}  # by policy and row: stood, lost, spent
+
+    @classmethod
+    def kept_in(cls, engine: Engine, folder: FilePath, task: Task, judging: Judging, pace: Pace) -> PoolPolicyLoop:
+        """Keep them in the store behind ``engine``, and their attempts beside the releases in ``folder`` too."""
+        return cls(task, judging, PoolPolicies(engine, PoolAttempts(folder)), pace)
 
     def look(self, rate: float, held: bool) -> None:
         """Do what follows from the rows taken in.

@@ -31,7 +31,7 @@ FAILED = "failed: "  # begins the note of a step that failed
 UNFINISHED = "was not finished"  # the note of a release that was being made
 
 
-def take_up(context: TaskContext, store: Store, publisher: Publisher) -> None:
+def resume(context: TaskContext, store: Store, publisher: Publisher) -> None:
     """Take in the log, and go on with what waits."""
     name = context.task.name
     waiting = [row for row in store.releases(name) if row.state is ReleaseState.WAITING]
@@ -92,6 +92,11 @@ def waiting_of(trial: Trial, attempt: int) -> dict[str, Any]:
         "earliest": None if trial.earliest == -math.inf else trial.earliest,
         "dependence": (trial.known,),
     }
+
+
+def failure_note(error: BaseException) -> str:
+    """The note of a step that failed; the next start of the cloud fits again."""
+    return f"{FAILED}{reason_of(error)}"
 
 
 def begin_anew(context: TaskContext, store: Store, now: float) -> None:

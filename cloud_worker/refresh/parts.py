@@ -1,0 +1,45 @@
+"""What the refresh of every task works with: one configuration, one store, one log, one place for releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.refresh.monitoring.reference_consistency import AskAgain
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.state.store import Store
+from router.core.domain.task import Task
+
+__all__ = ["AskAgain", "RefreshParts"]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshParts:
+    """Of one cluster.
+
+    Attributes:
+        config: All that is set.
+        store: The fleet's state.
+        log: The distillation log.
+        publisher: Writes and reads releases.
+        ask_again: Asks the pool a second time; ``None`` where there is no pool.
+    """
+
+    config: CloudConfig
+    store: Store
+    log: DistillationLog
+    publisher: Publisher
+    ask_again: AskAgain | None = None
+
+    @classmethod
+    def of(cls, config: CloudConfig, ask_again: AskAgain | None = None) -> RefreshParts:
+        """Open what ``config`` names."""
+        publisher = Publisher(config.releases_folder, config.server_urls)
+        return cls(config, open_store(config), DistillationLog(config.log_folder), publisher, ask_again)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks of the cluster."""
+        return self.config.tasks
