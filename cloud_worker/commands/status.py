@@ -8,7 +8,8 @@ import typer
 
 from cloud_worker.commands.options import ConfigOption, JsonOption, errors_as_exit_codes
 from cloud_worker.config.cloud import read_config
-from cloud_worker.reports.status import MOST_DEVICES, gather_report, ready_for_json, show_report
+from cloud_worker.reports.status import MOST_DEVICES, gather_report, ready_for_json
+from cloud_worker.reports.status_text import show_report
 from router.io.terminal import Screen, say_json
 
 NOTHING_RUNS = 1

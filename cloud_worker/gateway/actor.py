@@ -43,8 +43,8 @@ from cloud_worker.pool.serve import asker
 from cloud_worker.pool.tiered_pool import TieredPool
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
-from cloud_worker.reports.promise_facts import Promises
-from cloud_worker.reports.promise_metrics import PromiseMetrics
+from cloud_worker.reports.promise.gather import Promises
+from cloud_worker.reports.promise.metrics import PromiseMetrics
 from cloud_worker.running.ray_environment import dial_directly
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.fleet_quota import FleetLimits

@@ -22,10 +22,9 @@ from cloud_worker.running.config import keep_running
 from cloud_worker.running.process_lock import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.running.ray_environment import make_importable, prepare_environment
 from cloud_worker.startup.anew import Anew
-from cloud_worker.startup.base_models import check_bases
 from cloud_worker.startup.detached import start_detached
 from cloud_worker.startup.leftovers import end_leftovers, mark
-from cloud_worker.startup.named_models import check_named_models
+from cloud_worker.startup.model_checks import check_bases, check_named_models
 from cloud_worker.startup.preflight import check_data_folder, check_door, check_ray, check_verdict
 from cloud_worker.startup.steps import Steps
 from cloud_worker.teachers.prepare import prepare_teacher

@@ -2,7 +2,7 @@
 
 import io
 
-from cloud_worker.reports.status import show_report
+from cloud_worker.reports.status_text import show_report
 from router.io.terminal import Screen
 
 

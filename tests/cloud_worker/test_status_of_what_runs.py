@@ -19,7 +19,8 @@ from cloud_worker.fleet.metrics import PresenceMetrics
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.reports.devices import MOST_LINES
-from cloud_worker.reports.status import gather_report, ready_for_json, show_report
+from cloud_worker.reports.status import gather_report, ready_for_json
+from cloud_worker.reports.status_text import show_report
 from cloud_worker.running.config import keep_running
 from cloud_worker.running.process_lock import sole
 from cloud_worker.state.store import Store

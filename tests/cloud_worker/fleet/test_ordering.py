@@ -10,7 +10,7 @@ from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.initial import publish_first_releases, publish_wishes
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed, mark_fallen, roll_back
-from cloud_worker.reports.promise_facts import Promises
+from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hand, Hands
 from cloud_worker.state.store import ReleaseRow, Store

@@ -8,7 +8,7 @@ import pytest
 from cloud_worker.pool.attempts import UNREADABLE, PoolAttempts
 from cloud_worker.pool.policy_store import PoolPolicies, Serving, Standing
 from cloud_worker.refresh.pool.policy_loop import LEAST_ROWS, PoolPolicyLoop
-from cloud_worker.reports.pool import describe_pool, pool_lines
+from cloud_worker.reports.promise.pool import describe_pool, pool_lines
 from cloud_worker.state.store import Store
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.record import Record, Source, Tried

@@ -11,7 +11,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.rollback import roll_back
-from cloud_worker.reports.promise_facts import Promises
+from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Mode

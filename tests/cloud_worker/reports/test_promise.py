@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_worker.reports.promise import Known, describe
-from cloud_worker.reports.promise_metrics import FRESH_SECONDS, PromiseMetrics
-from cloud_worker.reports.promise_text import lines_of
-from cloud_worker.reports.promise_values import Bin, Covered, MissingRows, PromiseState
-from cloud_worker.reports.quota import LimitsTold
+from cloud_worker.reports.promise.describe import describe
+from cloud_worker.reports.promise.known import Known
+from cloud_worker.reports.promise.limits import LimitsTold
+from cloud_worker.reports.promise.metrics import FRESH_SECONDS, PromiseMetrics
+from cloud_worker.reports.promise.text import lines_of
+from cloud_worker.reports.promise.values import Bin, Covered, MissingRows, PromiseState
 from cloud_worker.state.overrides import Hand
 from cloud_worker.state.store import Store, TaskState
 from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, Waiting, Watched

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.reports.status import gather_report, show_report
+from cloud_worker.reports.status import gather_report
+from cloud_worker.reports.status_text import show_report
 from cloud_worker.state.store import Store
 from router.core.domain.record import Record
 from router.core.release.orders import DeviceReport

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.startup.base_models import check_bases
+from cloud_worker.startup.model_checks import check_bases
 from router.core.domain.task import Judge, Kind, Task
 from router.core.errors import ConfigError
 

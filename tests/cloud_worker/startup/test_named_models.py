@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.config.teachers import EncoderSettings, RecordedSettings
-from cloud_worker.startup.named_models import check_named_models
+from cloud_worker.startup.model_checks import check_named_models
 from router.core.domain.task import Judge, Kind, Task
 from router.core.errors import ConfigError
 

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.reports.status import gather_report, show_report
+from cloud_worker.reports.status import gather_report
+from cloud_worker.reports.status_text import show_report
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task

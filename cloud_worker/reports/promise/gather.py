@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.reports.promise import Known, describe
-from cloud_worker.reports.promise_values import Promise
+from cloud_worker.reports.promise.describe import describe
+from cloud_worker.reports.promise.known import Known
+from cloud_worker.reports.promise.values import Promise
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Hands

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from cloud_worker.reports.pool import pool_lines
-from cloud_worker.reports.promise_values import MissingProof, Promise, PromiseState, Proof
-from cloud_worker.reports.quota import limit_lines
+from cloud_worker.reports.promise.limits import limit_lines
+from cloud_worker.reports.promise.pool import pool_lines
+from cloud_worker.reports.promise.values import MissingProof, Promise, PromiseState, Proof
 from router.core.domain.task import NO_FLOOR
 
 _BARS = "▁▂▃▄▅▆▇█"

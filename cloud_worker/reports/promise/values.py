@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from cloud_worker.reports.pool import PoolTold
-from cloud_worker.reports.quota import LimitsTold
+from cloud_worker.reports.promise.limits import LimitsTold
+from cloud_worker.reports.promise.pool import PoolTold
 from router.core.domain.task import Mode
 from router.core.monitoring.drift import Comparison
 from router.core.statistics.intervals import Interval

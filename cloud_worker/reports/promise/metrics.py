@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud_worker.reports.promise_values import MissingProof, Promise, PromiseState
+from cloud_worker.reports.promise.values import MissingProof, Promise, PromiseState
 from router.core.errors import HeadraceError
 from router.transport import telemetry_names
 

@@ -1,0 +1,1 @@
+"""What is promised of a task: gathered, described as values, told in words and as metrics."""
