@@ -11,8 +11,10 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_worker.fleet.presence import LOST, SILENT, Presence
+from cloud_worker.identity.register import EXPIRED, REVOKED, Register
 from cloud_worker.state.tallies import Tallies
 from router.core.errors import HeadraceError
+from router.identity.names import Role
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,23 @@ class PresenceMetrics:
             return []
         counts = Counter(here) + Counter({SILENT: sum(silent.values()), LOST: sum(lost.values())})
         return [Observation(count, {"state": state}) for state, count in sorted(counts.items())]
+
+
+class IdentityMetrics:
+    """The devices of one fleet that can't come, by why, as the gauge ``headrace.fleet.shut_out``."""
+
+    def __init__(self, meter: Meter, register: Register, clock: Callable[[], float] = time.time) -> None:
+        """Make the gauge; ``clock`` tells Unix time in seconds."""
+        self._register, self._clock = register, clock
+        meter.create_observable_gauge("headrace.fleet.shut_out", [self._read])
+
+    def _read(self, _: CallbackOptions) -> list[Observation]:
+        try:
+            counts = Counter(self._register.troubled(Role.DEVICE, self._clock()).values())
+        except (HeadraceError, SQLAlchemyError) as error:
+            log.warning("who is shut out can't be counted: %s", error)
+            return []
+        return [Observation(counts[state], {"state": state}) for state in (REVOKED, EXPIRED)]
 
 
 def _reading(read: Callable[[], int]) -> Callable[[CallbackOptions], list[Observation]]:

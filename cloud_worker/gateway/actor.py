@@ -24,7 +24,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.fleet.metrics import FleetMetrics, PresenceMetrics
+from cloud_worker.fleet.metrics import FleetMetrics, IdentityMetrics, PresenceMetrics
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
@@ -35,6 +35,7 @@ from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.gateway.metrics import GatewayMetrics
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.gateway.turns import Turn
+from cloud_worker.identity.register import Register
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.spool import Spool
 from cloud_worker.pool.batcher import Ask, Gatherer, NotReachedError
@@ -154,6 +155,7 @@ class Gateway:
         PromiseMetrics(self._telemetry.meter, promises.gather)
         presence = Presence.of(config.fleet.sync_seconds, config.fleet.jitter)
         PresenceMetrics(self._telemetry.meter, Tallies(self._store.engine), presence)
+        IdentityMetrics(self._telemetry.meter, Register(self._store.engine))
         doors = Doors(
             config,
             self._name,

@@ -19,6 +19,7 @@ from cloud_worker.state.schema import CERTIFICATES, IDENTITIES, REVOCATIONS
 from router.identity.certificates import Certificate
 from router.identity.names import Identity, Role
 
+REVOKED, EXPIRED = "revoked", "certificate_expired"
 RENEWABLE_SECONDS = 400 * 86_400.0  # after a certificate has ended
 
 
@@ -58,6 +59,14 @@ class Register:
         query = select(IDENTITIES).where(IDENTITIES.c.role.in_(roles)).order_by(IDENTITIES.c.role, IDENTITIES.c.name)
         with self._engine.connect() as connection:
             return [_enrolled(row) for row in connection.execute(query)]
+
+    def troubled(self, role: Role, now: float) -> dict[str, str]:
+        """Names of a role that can't come at Unix time ``now`` in seconds, and why: revoked, or its time is over."""
+        gone = IDENTITIES.c.revoked_at.is_not(None) | (IDENTITIES.c.expires_at <= now)
+        query = select(IDENTITIES.c.name, IDENTITIES.c.revoked_at).where(IDENTITIES.c.role == role.value, gone)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return {row.name: EXPIRED if row.revoked_at is None else REVOKED for row in rows}
 
     def revoke(self, identity: Identity, now: float) -> bool:
         """Void every certificate of somebody at Unix time ``now`` in seconds; whether it has had any."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,12 @@ from sqlalchemy import func, select
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.device_lives import ADVICE, TWINS
 from cloud_worker.fleet.presence import LOST, SILENT, Presence
+from cloud_worker.identity.register import Register
 from cloud_worker.running.process_lock import Up
 from cloud_worker.state.schema import DEVICES, SEEN
 from cloud_worker.state.store import Device, Store
 from cloud_worker.state.tallies import UNKNOWN
+from router.identity.names import Role
 from router.io.table import show_table
 
 MOST_LINES = 40
@@ -64,20 +66,20 @@ def devices_of(config: CloudConfig, store: Store, up: Up | None) -> list[dict[st
         store: The state of the fleet.
         up: What runs, ``None`` where nothing does.
     """
-    told = _Telling.of(config, up)
+    told = _Telling.of(config, store, up)
     return [_device(device, told) for device in store.devices()]
 
 
 def briefs_of(config: CloudConfig, store: Store, up: Up | None) -> list[Brief]:
     """Every device in brief, those that a screen tells of first; see ``devices_of`` for the arguments."""
-    told = _Telling.of(config, up)
+    told = _Telling.of(config, store, up)
     report = DEVICES.c.report  # in its JSON nothing that a device says can spell what is counted here
     counted = func.length(report) - func.length(func.replace(report, _TOLD_ONCE, ""))
     query = select(DEVICES.c.id, DEVICES.c.last_seen, func.coalesce(SEEN.c.state, UNKNOWN), counted)
     with store.engine.connect() as connection:
         rows = connection.execute(query.outerjoin_from(DEVICES, SEEN, SEEN.c.device == DEVICES.c.id)).all()
     briefs = [
-        Brief(name, seen, told.state(said, seen), said, max((count or 0) // len(_TOLD_ONCE), 1))
+        Brief(name, seen, told.state(name, said, seen), said, max((count or 0) // len(_TOLD_ONCE), 1))
         for name, seen, said, count in rows
     ]
     return sorted(briefs, key=lambda brief: _urgency(brief.state, brief.last_seen))
@@ -92,7 +94,7 @@ def first_of(
     config: CloudConfig, store: Store, up: Up | None, briefs: Sequence[Brief], most: int = MOST_LINES
 ) -> list[dict[str, Any]]:
     """At most ``most`` whole devices, by default what a screen has lines for, as ``briefs`` go; see ``devices_of``."""
-    told = _Telling.of(config, up)
+    told = _Telling.of(config, store, up)
     found = (store.find_device(brief.device) for brief in briefs[:most])
     return [_device(device, told) for device in found if device is not None]
 
@@ -123,19 +125,22 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Se
 
 @dataclass(frozen=True, slots=True)
 class _Telling:
-    """What the state of a device is told by: see ``Presence.state``."""
+    """What the state of a device is told by: see ``Presence.state``. Who can't come is told so before anything else."""
 
     presence: Presence
     now: float
     up_since: float | None
+    troubled: Mapping[str, str]
 
     @classmethod
-    def of(cls, config: CloudConfig, up: Up | None) -> _Telling:
+    def of(cls, config: CloudConfig, store: Store, up: Up | None) -> _Telling:
         presence = Presence.of(config.fleet.sync_seconds, config.fleet.jitter)
-        return cls(presence, time.time(), None if up is None else up.started_at)
+        now = time.time()
+        troubled = Register(store.engine).troubled(Role.DEVICE, now)
+        return cls(presence, now, None if up is None else up.started_at, troubled)
 
-    def state(self, said: str, last_seen: float) -> str:
-        return self.presence.state(said, last_seen, self.now, self.up_since)
+    def state(self, name: str, said: str, last_seen: float) -> str:
+        return self.troubled.get(name) or self.presence.state(said, last_seen, self.now, self.up_since)
 
 
 def _in_brief(devices: Sequence[dict[str, Any]]) -> list[Brief]:
@@ -151,7 +156,7 @@ def _device(device: Device, told: _Telling) -> dict[str, Any]:
         "device": device.id,
         "first_seen": device.first_seen,
         "last_seen": device.last_seen,
-        "state": told.state(said, device.last_seen),
+        "state": told.state(device.id, said, device.last_seen),
         "said": said,
         "advice": ADVICE if said == TWINS else "",
         "outbox_pending": 0 if report is None else report.outbox_pending,

@@ -342,7 +342,7 @@ def test_a_gateways_door_stands_a_storm_of_spoilt_messages_and_loses_no_answer(g
 
 def test_the_storm_reaches_every_field_that_has_a_limit():
     rng, seen = random.Random(1), set()
-    for kind in (CASCADE | STREAMS | FLEET | FETCH).values():
+    for kind in (CASCADE | STREAMS | FLEET | ENROLMENT | FETCH).values():
         for _ in range(1500):
             message = kind()
             spoil(message, rng)

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import pkgutil
+import random
 import time
 
 import grpc
@@ -10,10 +11,14 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 import router.v1
+from cloud_worker.fleet.metrics import IdentityMetrics
 from cloud_worker.gateway.testing import trusted_fleet
 from cloud_worker.identity.revocations import READ_SECONDS
+from cloud_worker.reports.devices import briefs_of, devices_of
 from router.core.errors import DeniedError, NotServedError, RevokedError, ServiceError, UnavailableError
 from router.core.release.orders import DeviceReport
 from router.identity.access import ANYBODY, MAY_CALL
@@ -22,7 +27,7 @@ from router.identity.names import Identity, Role
 from router.transport.channel import call_error, open_channel
 from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.telemetry_names import META_DEVICE
-from router.v1 import cascade_pb2, cascade_pb2_grpc, fleet_pb2_grpc
+from router.v1 import cascade_pb2, cascade_pb2_grpc, enrolment_pb2, fleet_pb2_grpc
 
 CALLERS = (Role.DEVICE, Role.CLIENT, Role.OPERATOR)
 MOST_SECONDS = 5.0  # until a revocation is heeded
@@ -209,3 +214,40 @@ def trusted_fleet_of_device(bundle):
             await door.stop(0)
 
     return opened()
+
+
+async def test_who_can_not_come_stands_in_the_fleets_table_and_is_counted(fleet, open_as):
+    for name in ("kitchen", "garage", "hall"):
+        async with open_as(fleet.bundle(Role.DEVICE, name)) as channel:
+            await fleet_pb2_grpc.FleetStub(channel).Sync(report_to_proto(DeviceReport(name)), timeout=10)
+    fleet.register.revoke(Identity(Role.DEVICE, "garage"), time.time())
+    fleet.bundle(Role.DEVICE, "hall", now=time.time() - 10 * 86_400)
+    told = {one["device"]: one["state"] for one in devices_of(fleet.config, fleet.store, None)}
+    assert told == {"kitchen": "ok", "garage": "revoked", "hall": "certificate_expired"}
+    brief = {one.device: one.state for one in briefs_of(fleet.config, fleet.store, None)}
+    assert brief == told
+    reader = InMemoryMetricReader()
+    IdentityMetrics(MeterProvider([reader]).get_meter("test"), fleet.register)
+    [metric] = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    counts = {point.attributes["state"]: point.value for point in metric.data.data_points}
+    assert (metric.name, counts) == ("headrace.fleet.shut_out", {"revoked": 1, "certificate_expired": 1})
+
+
+@pytest.mark.parametrize("method", ["Enroll", "Renew", "Authorities"])
+async def test_spoilt_messages_break_nothing_on_the_door_for_enrolment(fleet, open_as, method):
+    rng, whole = random.Random(method), fleet.bundle(Role.DEVICE, "kitchen")
+    request = enrolment_pb2.RenewRequest(certificate=whole.chain, certificate_request=b"x" * 200, proof=b"y" * 70)
+    if method == "Enroll":
+        request = enrolment_pb2.EnrollRequest(token=fleet.token("hall"), certificate_request=b"x" * 200, device="hall")
+    said = set()
+    async with open_as(Bundle(b"", b"", whole.authorities), fleet.enrolment) as channel:
+        stub = channel.unary_unary(f"/headrace.v1.Enrolment/{method}")
+        for _ in range(300):
+            data = bytearray(request.SerializeToString())
+            for _ in range(rng.randint(1, 8)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            try:
+                await stub(bytes(data[: rng.randrange(len(data) + 1)]), timeout=10)
+            except grpc.aio.AioRpcError as error:
+                said.add(error.code().name)
+    assert said <= {"INVALID_ARGUMENT", "PERMISSION_DENIED"}
