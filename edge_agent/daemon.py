@@ -42,7 +42,7 @@ from edge_agent.identity.status_writer import StatusWriter
 from edge_agent.outbox.sender import Teaching
 from edge_agent.outbox.store import Outbox
 from edge_agent.releases.updater import AGENT_VERSION, Updater
-from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import load_standing
 from edge_agent.tasks.quota_store import Ledger, load_spent
 from edge_agent.telemetry import EdgeTelemetry

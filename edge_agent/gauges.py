@@ -8,7 +8,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from edge_agent.identity.condition import State
 from edge_agent.outbox.store import Outbox
-from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.upstream.client import Upstream
 from router.transport import telemetry_names
 

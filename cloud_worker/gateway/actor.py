@@ -28,7 +28,8 @@ from cloud_worker.fleet.metrics import FleetMetrics, IdentityMetrics, PresenceMe
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
-from cloud_worker.gateway.cascade_service import CascadeParts, CascadeServicer
+from cloud_worker.gateway.answering import CascadeParts
+from cloud_worker.gateway.cascade_service import CascadeServicer
 from cloud_worker.gateway.doors import Doors
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.feedback_taker import FeedbackTaker

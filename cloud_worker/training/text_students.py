@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cloud_worker.config.recipe_needs import recipe_of
@@ -27,14 +26,11 @@ from cloud_worker.language.trainer import Fit, Schedule
 from cloud_worker.language.trainer import fit as train
 from cloud_worker.training.curriculum import Curriculum, curriculum_of
 from cloud_worker.training.spec import Fitted, Progress, Recipe
-from router.core.domain.generation import Written
+from cloud_worker.training.text_measures import measured
 from router.core.domain.plain_text import plain_for
 from router.core.domain.record import Record
 from router.core.domain.task import StudentKind, Task
-from router.core.errors import BadInputError, ModelError
-from router.core.learning.held_out import TextMeasures
-from router.core.learning.training_rows import FOLDS, calibrating, fold_of, query_of
-from router.core.policy.text_confidence import TEXT_SIGNALS
+from router.core.learning.training_rows import FOLDS, calibrating, fold_of
 from router.core.release.manifest import StudentSpec
 from router.students.text_student import TextStudent
 
@@ -44,7 +40,6 @@ SOFT_TOKENS = "soft-tokens"
 LEAST_TAUGHT = 20  # rows that teach, below which no student is tried
 MOST_HELD = 1500  # calibrating rows that are read; more would make a refresh wait
 WEIGHTS_FILE = "model.safetensors"
-UNSCORED = np.full(len(TEXT_SIGNALS), np.nan)
 
 
 def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | None:
@@ -66,13 +61,13 @@ def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fi
     if task.student == StudentKind.SERVED:
         held = calibrating(rows)[-MOST_HELD:]
         spec = _spec(task, curriculum, f"served-{_short(task.base, task.prompt)}")
-        return _measured(TextStudent.served(spec, dict(recipe.servers)), spec, {}, held, progress)
+        return measured(TextStudent.served(spec, dict(recipe.servers)), spec, {}, held, progress)
     if len(taught) < LEAST_TAUGHT:
         return None
     folder, remark = _teach(taught, curriculum, recipe, progress)
     files: dict[str, bytes | Path] = {path.name: path for path in sorted(folder.iterdir())}
     spec = _spec(task, curriculum, folder.name)
-    fitted = _measured(TextStudent.load(folder, spec), spec, files, held, progress)
+    fitted = measured(TextStudent.load(folder, spec), spec, files, held, progress)
     return replace(fitted, remark=remark) if fitted else None
 
 
@@ -149,38 +144,6 @@ def _spec(task: Task, curriculum: Curriculum, version: str) -> StudentSpec:
         served_model=task.base if task.student == StudentKind.SERVED else "",
         answer_after=curriculum.answer_after,
     )
-
-
-def _measured(
-    student: TextStudent,
-    spec: StudentSpec,
-    files: dict[str, bytes | Path],
-    held: Sequence[Record],
-    progress: Progress,
-) -> Fitted | None:
-    texts, signals, problems, gives_tokens = [], [], [], False
-    for place, row in enumerate(held):
-        query = query_of(row)
-        try:
-            written = student.read(query)
-            found = student.signals_of(query, written)
-            gives_tokens = gives_tokens or bool(written.tokens)
-        except BadInputError as error:
-            problems.append(str(error))
-            written, found = Written(""), None
-        progress("exporting", place / len(held))
-        texts.append(written.text)
-        signals.append(UNSCORED if found is None else found)  # the device escalates it, whatever the threshold
-    if problems:
-        log.warning("%d calibrating rows can't be read by the student; one: %s", len(problems), problems[0])
-    scored = [row for row, found in zip(held, signals, strict=True) if found is not UNSCORED]
-    if held and not gives_tokens:
-        problem = problems[0] if problems else "it gives no token probabilities, so that every query would escalate"
-        raise ModelError(f"student {spec.version} can't be calibrated: {problem}")
-    if not held:
-        return None
-    golden = list(dict.fromkeys(row.text for row in scored))
-    return Fitted(spec, files, list(held), TextMeasures(tuple(texts), np.stack(signals)), golden)
 
 
 def _short(*parts: str) -> str:

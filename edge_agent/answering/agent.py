@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from edge_agent.answering.student_runner import Thinker, Thought, stays
 from edge_agent.answering.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.outbox.store import Outbox
-from edge_agent.tasks.hosted_task import HostedTask, Serving, Tasks, may_be_logged
+from edge_agent.tasks.all_tasks import Tasks, may_be_logged
+from edge_agent.tasks.hosted_task import HostedTask, Serving
 from edge_agent.tasks.quota import Permit
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream

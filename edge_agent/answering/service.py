@@ -22,7 +22,7 @@ from edge_agent.answering.agent import DEFAULT_SECONDS, Agent
 from edge_agent.answering.answer_cache import RecentAnswers
 from edge_agent.answering.feedback_relay import FeedbackDesk
 from edge_agent.answering.student_runner import stays
-from edge_agent.tasks.hosted_task import Tasks, may_be_logged
+from edge_agent.tasks.all_tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from router.core.domain import query as flow
 from router.core.domain.query import Query, check_query

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import Standing, save_standing
 from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_REASON_BYTES

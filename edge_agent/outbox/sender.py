@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 
 from edge_agent.outbox.store import Outbox, Waiting
-from edge_agent.tasks.hosted_task import Tasks, may_be_logged
+from edge_agent.tasks.all_tasks import Tasks, may_be_logged
 from edge_agent.tasks.quota import Permit
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import IO
 
 from edge_agent.releases.trial import try_release
-from edge_agent.tasks.hosted_task import HostedTask, Tasks, open_slot
+from edge_agent.tasks.all_tasks import Tasks, open_slot
+from edge_agent.tasks.hosted_task import HostedTask
 from edge_agent.tasks.slots import Slot
 from edge_agent.upstream.client import Upstream
 from router.core.errors import HeadraceError, ModelError, ReleaseError, UnavailableError

@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.damaged_files import forsake
-from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.all_tasks import Tasks
 from router.core.policy.budget import Spent, taken_up
 from router.io.atomic_write import write_whole
 

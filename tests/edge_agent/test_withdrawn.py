@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import Standing
 from router.core.domain.task import Mode
 from router.core.errors import UnknownTaskError

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.tasks.hosted_task import Tasks
+from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import Standing
 from edge_agent.tasks.quota import Purse
 from router.core.certification.certifying_rows import certifying
