@@ -124,7 +124,7 @@ def trusted_config(folder: Path, **settings: Any) -> CloudConfig:
         door={"listen": "127.0.0.1:0", "reflection": True, **settings.pop("door", {})},
         identity={**identity, **settings.pop("identity", {})},
         teachers=(RecordedSettings(name="big", kind="recorded", answers=str(folder / "answers.jsonl")),),
-        tasks=(Task("home", "big"),),
+        tasks=settings.pop("tasks", (Task("home", "big"),)),
         **settings,
     )
     make_authority(config.ca_folder, folder / "root", PASSPHRASE, ROOT_PASSPHRASE, time.time() - 3600)

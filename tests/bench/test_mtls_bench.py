@@ -1,0 +1,14 @@
+import pytest
+
+from bench.mtls_overhead import measured
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_both_kinds_answer_locally_and_escalated():
+    figures = measured(10)
+    assert set(figures) == {
+        "queries",
+        *(f"{what}_{which}" for what in ("escalated", "local") for which in ("plain_ms", "tls_ms", "ratio")),
+    }
+    assert all(value > 0 for value in figures.values())
