@@ -38,6 +38,7 @@ from router.core.errors import (
     DeniedError,
     NotPossibleError,
     OverloadedError,
+    RevokedError,
     ServiceError,
     SpentError,
     UnavailableError,
@@ -115,7 +116,7 @@ class Upstream:
         """The next tier's answer, however long it is away within ``seconds``.
 
         Raises:
-            UnavailableError: The time is over.
+            UnavailableError: The time is over, or the tier takes this device no more.
             NotPossibleError: The answer can't be read.
             HeadraceError: What the tier said.
         """
@@ -124,6 +125,8 @@ class Upstream:
         while True:
             try:
                 return await self._ask(query, max(0.001, ends - self._clock()), patient=True)
+            except RevokedError as error:
+                raise UnavailableError("the cloud refuses this device, whose certificate was revoked") from error
             except (CallerError, DeniedError, SpentError):
                 raise
             except ServiceError as error:

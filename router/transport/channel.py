@@ -37,6 +37,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_ATTEMPTS = 5  # gRPC itself takes no more
 # CLIENT: Received message larger than max (4194320 vs. 4194304); received metadata size exceeds hard limit (...)
 _TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds|larger than.*metadata", re.IGNORECASE)
+_CLOSED = "it closed the connection, as a door does that takes no such certificate, or none, or only plain text"
 _SIZES = re.compile(r"\((\d+) vs\. (\d+)\)")
 BULK_WINDOW_BYTES = 16 * 1024  # on the line at a time: a third of a second at 50 kB/s
 _BULK = (
@@ -201,7 +202,7 @@ def _own_words(status: str, details: str, target: str) -> str:
         return _too_large(who, details)
     # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: ...: Connection refused"
     last_words = details.rpartition(": ")[2] if details.startswith("failed to connect") else details
-    because = f" ({last_words})" if target and details else ""
+    because = f" ({_CLOSED if last_words == 'Socket closed' else last_words})" if target and details else ""
     said = {
         "UNAVAILABLE": f"{who} can't be reached{because}",
         "CANCELLED": f"{who} stopped before it answered",

@@ -101,6 +101,8 @@ async def test_a_revoked_agent_says_so_and_goes_on_once_it_has_enrolled_again(ag
     fleet.register.revoke(KITCHEN, time.time())
     said = await agent.until_state("revoked")
     assert "token" in said["states"][0]["remedy"]
+    with pytest.raises(UnavailableError, match="this device, whose certificate was revoked"):
+        await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True)
     await enrol(agent.identity, fleet.enrolment, fleet.token("kitchen"))
     agent.daemon._sync.poke()
     await agent.until_state("ok")
