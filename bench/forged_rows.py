@@ -1,7 +1,7 @@
 """What do forged rows of one device do to the watch: how many alarm a fleet, and do right ones hide a loss?
 
-Before: the watch by traffic alone, ``e_process.Watch``. After: the fleet's watch, which no device alone decides.
-Honest devices ask in turn; one more says what it likes.
+Before: the watch by traffic alone, ``e_process.Watch``. After: the fleet's watch, which no device alone decides, and
+which goes on without a device that it accuses. Honest devices ask in turn; one more says what it likes, or does lose.
 """
 
 from __future__ import annotations
@@ -20,20 +20,40 @@ LIAR = "liar"
 Rows = Iterator[tuple[str, bool]]
 
 
-def alarms(rows: Rows, devices: int) -> tuple[bool, bool]:
-    """Whether a stream of rows alarms before and after: device and lost, each."""
-    before, after = Watch(WatchState(PROMISE, ALPHA)), FleetWatch(PROMISE, ALPHA)
-    for number in range(devices):
-        after.meet(f"device-{number}", 0.0)
-    for at, (device, lost) in enumerate(rows):
+def alarms(rows: Rows, devices: int) -> tuple[bool, bool, list[str]]:
+    """Whether a stream of rows, device and lost each, alarms before and after, and whom the fleet's watch accuses."""
+    before, told, accused = Watch(WatchState(PROMISE, ALPHA)), list[tuple[str, bool]](), list[str]()
+    after = _fresh(devices, accused)
+    for device, lost in rows:
         before.update(lost)
-        after.meet(device, float(at))
-        after.update(device, lost)
-    return before.freeze().alarmed, after.freeze().alarmed
+        told.append((device, lost))
+        _tell(after, len(told), device, lost, accused)
+        while after.accused:
+            accused.append(after.accused)
+            after = _fresh(devices, accused)
+            for at, (one, was_lost) in enumerate(told, 1):
+                _tell(after, at, one, was_lost, accused)
+    return before.freeze().alarmed, after.freeze().alarmed, accused
 
 
-def lives(count: int, devices: int, rows: int, loss: float, first: int, beside: int, lies: bool) -> dict[str, int]:
-    """How many of ``count`` lives are alarmed.
+def _fresh(devices: int, accused: list[str]) -> FleetWatch:
+    watch = FleetWatch(PROMISE, ALPHA)
+    for number in range(devices):
+        if f"device-{number}" not in accused:
+            watch.meet(f"device-{number}", 0.0)
+    return watch
+
+
+def _tell(watch: FleetWatch, at: int, device: str, lost: bool, accused: list[str]) -> None:
+    if device not in accused:
+        watch.meet(device, float(at))
+        watch.update(device, lost)
+
+
+def lives(
+    count: int, devices: int, rows: int, loss: float, first: int, beside: int, lies: bool, beside_every: int = 0
+) -> dict[str, int]:
+    """In how many of ``count`` lives there was an alarm, or somebody was accused.
 
     Args:
         count: Of lives.
@@ -43,6 +63,7 @@ def lives(count: int, devices: int, rows: int, loss: float, first: int, beside: 
         first: Forged rows before any honest one.
         beside: Forged rows after each honest one.
         lies: The forged rows are lost; else they are right.
+        beside_every: One more forged row after so many honest ones; 0 for none.
     """
 
     def life(seed: int) -> Rows:
@@ -50,10 +71,15 @@ def lives(count: int, devices: int, rows: int, loss: float, first: int, beside: 
         yield from [(LIAR, lies)] * first
         for row in range(rows):
             yield f"device-{row % devices}", generator.random() < loss
-            yield from [(LIAR, lies)] * beside
+            yield from [(LIAR, lies)] * (beside + (bool(beside_every) and row % beside_every == 0))
 
     found = [alarms(life(seed), devices) for seed in range(count)]
-    return {"before": sum(one for one, _ in found), "after": sum(one for _, one in found)}
+    return {
+        "before": sum(one for one, _, _ in found),
+        "after": sum(one for _, one, _ in found),
+        "accused it": sum(LIAR in accused for _, _, accused in found),
+        "accused an honest one": sum(accused != [LIAR] * len(accused) for _, _, accused in found),
+    }
 
 
 def main() -> None:
@@ -70,6 +96,9 @@ def main() -> None:
         for beside in (0, 5):
             said = lives(options.lives, devices, options.rows, 0.10, 0, beside, lies=False)
             cases.append({"devices": devices, "forged_right_rows_beside": beside, "loss": 0.10, "alarmed": said})
+    for devices in (2, 9):  # one more really loses, and asks as often as any other
+        said = lives(options.lives, devices, options.rows, 0.003, 0, 0, lies=True, beside_every=devices)
+        cases.append({"devices": devices + 1, "one_loses_all": True, "loss": 0.003, "alarmed": said})
     for case in cases:
         print(case)
     print(json.dumps({"question": "forged_rows", "lives": options.lives, "cases": cases}))

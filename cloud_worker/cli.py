@@ -48,7 +48,7 @@ COMMANDS = {
         "Promote again, after `pin`; what was pinned serves on until something better is certified, unless by force.",
     ),
     "audit": ("commands.operate:audit", "List what operators have done, oldest first."),
-    "devices": ("commands.devices:app", "List the devices of the fleet, remove or revoke one."),
+    "devices": ("commands.devices:app", "List the devices of the fleet, set one apart, remove or revoke one."),
     "ca": ("commands.ca:app", "Make the certificate authority of a fleet, look at it, or renew its issuing key."),
     "tokens": ("commands.tokens:app", "Make enrolment tokens for devices, list or revoke them."),
     "clients": ("commands.clients:app", "Give certificates to clients and operators, list or revoke them."),

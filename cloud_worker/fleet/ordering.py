@@ -5,7 +5,7 @@ Rules:
    more is told that it is withdrawn: it names no release, and agents that don't know of that escalate everything.
  * A release keeps answers only while its certificate stands for the task as it is configured, or while the operator has
    pinned it by force; else its devices escalate everything, from the first order of a gateway on.
- * While a task's watch is alarmed its devices escalate everything.
+ * While a task's watch is alarmed its devices escalate everything; a device in quarantine does so alone.
  * Nothing is explored less than the configured floor.
 """
 
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass, replace
 
+from cloud_worker.fleet.quarantines import REMEDY, Quarantines
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand, Hands
@@ -57,16 +58,18 @@ class OrderBook:
         """
         self._store = store
         self._tasks = {task.name: task for task in tasks}
-        self._hands = Hands(store.engine)
+        self._hands, self._quarantines = Hands(store.engine), Quarantines(store.engine)
         self._certificates = None if publisher is None else Certificates(store, publisher)
         self._clock = clock
         self._looked: dict[str, _Looked] = {}
 
-    def orders(self) -> tuple[Order, ...]:
-        """One for each task that has a release, by name."""
+    def orders(self, device: str) -> tuple[tuple[Order, ...], str]:
+        """What a device is told: an order for each task that has a release, by name; and what else it should know."""
         states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
         hands = self._hands.of_all() if self._certificates is not None else {}
-        return tuple(self._order(state, hands.get(state.name, Hand(state.mode))) for state in states)
+        found = (self._order(state, hands.get(state.name, Hand(state.mode))) for state in states)
+        apart = self._quarantines.tasks_of(device)
+        return tuple(_escalating(order) if order.task in apart else order for order in found), _said_of(apart)
 
     def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
         """What a device is told of those of its tasks that are configured no more."""
@@ -100,3 +103,14 @@ class OrderBook:
                 log.warning("task %s: release %d keeps nothing: %s", state.name, state.champion, why)
             known = self._looked[state.name] = _Looked(at, self._clock() + LOOK_SECONDS, why)
         return known.why
+
+
+def _escalating(order: Order) -> Order:
+    """The order to a device in quarantine: it keeps nothing."""
+    return replace(order, mode=Mode.ESCALATE_ALL) if order.mode is Mode.SERVE else order
+
+
+def _said_of(apart: Set[str]) -> str:
+    if not apart:
+        return ""
+    return f"this device is in quarantine and escalates everything of {', '.join(sorted(apart))}: {REMEDY}"

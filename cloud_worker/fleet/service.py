@@ -110,7 +110,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         met = self._lives.meet(device, report, now)
         if not met.late:
             self._count(report, met, now)
-        orders = self._book.orders()
+        orders, said = self._book.orders(report.device)
         self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
@@ -123,7 +123,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,
-            message=ADVICE if met.twins else "",
+            message=ADVICE if met.twins else said,
             now=now,
         )
 

@@ -70,7 +70,8 @@ class Fitting:
         task, settings = context.task, self._config.refresh
         self._lineages.hold_judge(task, judged_by(task, context.loop.judging))
         version = context.loop.rows.version
-        rows = [row for row in context.log.whole(action.last_batch) if _is_current(row, context, version)]
+        log = (row for row in context.log.whole(action.last_batch) if row.caller not in action.without)
+        rows = [row for row in log if _is_current(row, context, version)]
         recipe = Recipe(
             task,
             self._config.encoder,

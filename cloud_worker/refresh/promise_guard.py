@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.refresh.failure_reason import reason_of
 from cloud_worker.refresh.release_snapshot import ReleaseSnapshot
 from cloud_worker.releases.publisher import Publisher
@@ -40,11 +41,8 @@ class PromiseGuard:
             case actions.Alarm(number):
                 log.warning("task %s: release %d breaks its promise; everything escalates", name, number)
                 mark_alarmed(self._store, name, number)
-            case actions.EscalateAll(number, rate, why):
-                if why:
-                    log.warning("task %s: release %d: %s; everything escalates", name, number, why)
-                changes = {"watch": Watch.ALARMED, "rows_at_refresh": 0, "exploration": rate}
-                self._store.update_task(name, **changes)
+            case actions.EscalateAll():
+                self._escalate_all(action)
             case actions.StandAgain(number):
                 log.warning("task %s: release %d: its certificate stands again", name, number)
                 self._store.update_task(name, watch=Watch.QUIET)
@@ -56,7 +54,26 @@ class PromiseGuard:
                 self._store.update_task(name, watch=Watch.UNPROVEN)
             case actions.ServeAgain():
                 return self._serve_again(action)
+            case actions.SetApart() | actions.TakeBack():
+                self._quarantine(action)
         return None
+
+    def _escalate_all(self, action: actions.EscalateAll) -> None:
+        if action.why:
+            said = "task %s: release %d: %s; everything escalates"
+            log.warning(said, self._task.name, action.release, action.why)
+        changes = {"watch": Watch.ALARMED, "rows_at_refresh": 0, "exploration": action.exploration}
+        self._store.update_task(self._task.name, **changes)
+
+    def _quarantine(self, action: actions.SetApart | actions.TakeBack) -> None:
+        task, quarantines = self._task.name, Quarantines(self._store.engine)
+        if isinstance(action, actions.SetApart):
+            log.warning("task %s: device %s escalates everything: %s", task, action.device, action.why)
+            quarantines.begin(task, action.device, action.since, action.why)
+        else:
+            log.warning("task %s: device %s is in quarantine no more: %s", task, action.device, action.why)
+            self._store.update_task(task, attempt=action.attempt)  # spent first: a kill then proves nothing twice
+            quarantines.end(task, action.device, action.until)
 
     def _find(self, number: int) -> Manifest | None:
         """The manifest of a release that is pinned, ``None`` where it can't serve."""

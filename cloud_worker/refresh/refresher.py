@@ -118,6 +118,8 @@ class RefreshLoop:
                 return self._guard_of(context).do(action)
             case actions.NoteOvertaken() | actions.ServeUnproven() | actions.ServeAgain():
                 return self._guard_of(context).do(action)
+            case actions.SetApart() | actions.TakeBack():
+                return self._guard_of(context).do(action)
             case actions.SuspectChange(number, is_suspected):
                 doubt = "seems to lose more than it may: everything is explored for a while"
                 said = doubt if is_suspected else "is suspected no more"

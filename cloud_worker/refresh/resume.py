@@ -13,6 +13,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.refresh.failure_reason import reason_of
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.releases.publisher import Publisher
@@ -47,6 +48,7 @@ def resume(context: TaskContext, store: Store, publisher: Publisher) -> None:
         store.update_release(name, waiting[-1].number, state=ReleaseState.REJECTED, reason=reason)
         context.loop.end_trial()
         context.student = None
+    context.loop.quarantines.update(Quarantines(store.engine).of(name))
     trial = context.loop.trial
     looked = set() if trial is None else store.spent_by(name, trial.number)
     seen = context.read_all(store.spent(name), looked)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Engine
 
 from cloud_worker.fleet.device_lives import Lives
+from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.repeated_rows import Repeats
@@ -21,7 +22,7 @@ class InputReader:
         """Read from the store behind ``engine``."""
         self._lineages = Lineages(engine)
         self._repeats = Repeats(engine)
-        self._lives = Lives(engine)
+        self._lives, self._quarantines = Lives(engine), Quarantines(engine)
 
     def twins(self) -> Mapping[str, Spans]:
         """When each device had twins."""
@@ -41,5 +42,6 @@ class InputReader:
             blind=context.blindness.spans,
             repeats=self._repeats.of(task.name),
             twins=context.log.twins,
+            quarantines=self._quarantines.of(task.name),
             is_overtaken=context.snapshot.is_overtaken,
         )

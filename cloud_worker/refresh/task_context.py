@@ -18,7 +18,6 @@ from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.learning.training_rows import Key
 from router.core.refresh.loop_state import LoopState
-from router.core.refresh.task_rows import TaskRows
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class TaskContext:
         """
         after = -1 if self.loop.trial is None else self.loop.trial.after
         freeze = self.loop.trial.freeze if self.loop.trial is not None else None
-        self.loop.rows, self.loop.unwatched, self.loop.lookout = TaskRows(self.task), [], None
+        self.loop.forget_rows()
         if freeze is not None:
             self.loop.rows.begin_trial(freeze)
         for part in (self.blindness, self.policies, self.figures):
@@ -88,7 +87,8 @@ class TaskContext:
         for rows in self.log.pieces():
             self.loop.rows.take(rows, spent)
             self._tell(rows)
-            found += (record for batch, record in rows if batch > after and record.key in looked and record.covered)
+            mine = (record for batch, record in rows if batch > after and record.key in looked and record.covered)
+            found += (record for record in mine if not self.loop.rows.is_apart(record))
         return found
 
     def _tell(self, rows: Rows) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.device_lives import ADVICE, TWINS
 from cloud_worker.fleet.presence import LOST, SILENT, Presence
+from cloud_worker.fleet.quarantines import REMEDY, Quarantine, Quarantines
 from cloud_worker.identity.register import Register
 from cloud_worker.running.process_lock import Up
 from cloud_worker.state.schema import DEVICES, SEEN
@@ -66,8 +67,8 @@ def devices_of(config: CloudConfig, store: Store, up: Up | None) -> list[dict[st
         store: The state of the fleet.
         up: What runs, ``None`` where nothing does.
     """
-    told = _Telling.of(config, store, up)
-    return [_device(device, told) for device in store.devices()]
+    told, apart = _Telling.of(config, store, up), _apart(store)
+    return [_device(device, told, apart) for device in store.devices()]
 
 
 def briefs_of(config: CloudConfig, store: Store, up: Up | None) -> list[Brief]:
@@ -94,9 +95,9 @@ def first_of(
     config: CloudConfig, store: Store, up: Up | None, briefs: Sequence[Brief], most: int = MOST_LINES
 ) -> list[dict[str, Any]]:
     """At most ``most`` whole devices, by default what a screen has lines for, as ``briefs`` go; see ``devices_of``."""
-    told = _Telling.of(config, store, up)
+    told, apart = _Telling.of(config, store, up), _apart(store)
     found = (store.find_device(brief.device) for brief in briefs[:most])
-    return [_device(device, told) for device in found if device is not None]
+    return [_device(device, told, apart) for device in found if device is not None]
 
 
 def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Sequence[Brief] | None = None) -> None:
@@ -118,6 +119,10 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Se
     if twins:
         more = f" and {len(twins) - 3} more" if len(twins) > 3 else ""
         console.print(f"{', '.join(twins[:3])}{more}: {ADVICE}", soft_wrap=True)
+    for device in urgent:
+        for one in device["quarantines"]:
+            said = f"{device['device']} is in quarantine of {one['task']}: {one['why']}; {REMEDY}"
+            console.print(said, soft_wrap=True, markup=False)
     left = sum(brief.lines for brief in everyone) - MOST_LINES
     if left > 0:
         console.print(f"and {left:,} lines more of {len(everyone):,} devices: `devices list --json` has them all")
@@ -149,7 +154,15 @@ def _in_brief(devices: Sequence[dict[str, Any]]) -> list[Brief]:
     ]
 
 
-def _device(device: Device, told: _Telling) -> dict[str, Any]:
+def _apart(store: Store) -> dict[str, list[Quarantine]]:
+    """By device, the quarantines that last."""
+    found: dict[str, list[Quarantine]] = {}
+    for one in Quarantines(store.engine).lasting():
+        found.setdefault(one.device, []).append(one)
+    return found
+
+
+def _device(device: Device, told: _Telling, apart: dict[str, list[Quarantine]]) -> dict[str, Any]:
     report = device.report
     said = "unknown" if report is None else report.state
     return {
@@ -159,6 +172,7 @@ def _device(device: Device, told: _Telling) -> dict[str, Any]:
         "state": told.state(device.id, said, device.last_seen),
         "said": said,
         "advice": ADVICE if said == TWINS else "",
+        "quarantines": [{"task": one.task, "since": one.since, "why": one.why} for one in apart.get(device.id, ())],
         "outbox_pending": 0 if report is None else report.outbox_pending,
         "tasks": [
             {
@@ -188,6 +202,8 @@ def _row(line: tuple[dict[str, Any], dict[str, Any]]) -> tuple[object, ...]:
 def _state(device: dict[str, Any]) -> str:
     """With what it said last of itself, where that tells more."""
     told, said = device["state"], device["said"]
+    if device["quarantines"] and told == "ok":
+        return "quarantine"
     return told if told == said or said in {"ok", "unknown"} else f"{told} (said {said})"
 
 

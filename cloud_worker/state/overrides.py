@@ -116,7 +116,7 @@ class Hands:
             connection.execute(insert(AUDIT).values(at=now, who=who, task=task, did=action, why=why, **words))
         return before, after
 
-    def record(self, action: str, *, who: str, why: str, now: float) -> None:
+    def record(self, action: str, *, who: str, why: str, now: float, task: str = "") -> None:
         """Record what was done to the fleet, and to no task's hand.
 
         Args:
@@ -124,9 +124,10 @@ class Hands:
             who: Name of who did it.
             why: The reason, may be empty.
             now: Unix time in seconds.
+            task: Of which task, where it is about one.
         """
         with self._engine.begin() as connection:
-            values = {"task": "", "did": action, "why": why, "before": "{}", "after": "{}"}
+            values = {"task": task, "did": action, "why": why, "before": "{}", "after": "{}"}
             connection.execute(insert(AUDIT).values(at=now, who=who, **values))
 
     def actions(self, task: str = "") -> list[Action]:

@@ -34,8 +34,8 @@ from router.core.release.orders import Watch
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
-REVISION = "0003"
-OLDER = frozenset({"0001", "0002"})  # revisions before it
+REVISION = "0004"
+OLDER = frozenset({"0001", "0002", "0003"})  # revisions before it
 
 METADATA = MetaData()
 
@@ -198,6 +198,13 @@ SPANS = Table(
     name_column("device", key=True),
     Column("began", Float, primary_key=True),
     Column("until", Float, nullable=False),
+)
+QUARANTINES = Table(
+    "quarantines",
+    METADATA,
+    name_column("task", key=True),
+    name_column("device", key=True),
+    *(Column("since", Float, nullable=False), Column("until", Float), Column("why", Text, nullable=False)),
 )
 RATES = Table(
     "ordered_rates",

@@ -112,7 +112,7 @@ class Replay:
         decision = decide(
             Policy(NEVER if threshold is None else threshold),
             score_of(said),
-            mode=Mode.ESCALATE_ALL if releases.is_alarmed else Mode.SERVE,
+            mode=Mode.ESCALATE_ALL if releases.is_alarmed or self._is_apart(caller) else Mode.SERVE,
             cut=said is not None and said.cut,
         )
         kept = decision.action is Action.KEEP
@@ -153,6 +153,10 @@ class Replay:
             threshold=threshold,
         )
 
+    def _is_apart(self, device: str) -> bool:
+        known = self.loop.quarantines.get(device)
+        return known is not None and known.lasts
+
     def _agree(self, asked: str, answer: str, reference: str) -> bool:
         return answer == reference or agree(self._task.judge, answer, reference)
 
@@ -166,13 +170,15 @@ class Replay:
         self.queries = queries
         self.log += rows
         self.loop.take(rows)
-        carry_out(step(self.loop, StepInputs(float(queries), self.loop.releases)), self.do)
+        inputs = StepInputs(float(queries), self.loop.releases, quarantines=dict(self.loop.quarantines))
+        carry_out(step(self.loop, inputs), self.do)
 
     def do(self, action: actions.Action) -> Any:
         """Do what the loop wants done, and say what came of it."""
         match action:
             case actions.Fit():
-                fit = self._fitter.fit(teachable([row for _, row in self.log], self.spent))
+                rows = [row for _, row in self.log if row.caller not in action.without]
+                fit = self._fitter.fit(teachable(rows, self.spent))
                 return self._releases.assess(fit, action, self.loop.judging)
             case actions.ReadAgain():
                 return [row for _, row in self.log]

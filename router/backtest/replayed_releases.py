@@ -112,6 +112,8 @@ class ReplayedReleases:
                 doubt = "seems to lose more than it may" if is_suspected else "is suspected no more"
                 words = f"release {number} {doubt}: " + ("everything is" if is_suspected else "as much as before is")
                 words += " explored"
+            case actions.SetApart() | actions.TakeBack():
+                words = _of_device(action)
             case actions.ServeAgain(former, number):
                 words = f"release {former} serves again, as release {number}"
             case actions.Say(what) if what:
@@ -123,3 +125,9 @@ class ReplayedReleases:
 
 def _weight(proof: Certificate) -> float:
     return float(proof.rows) if proof.weight is None else proof.weight
+
+
+def _of_device(action: actions.SetApart | actions.TakeBack) -> str:
+    if isinstance(action, actions.SetApart):
+        return f"device {action.device} escalates everything: {action.why}"
+    return f"device {action.device} keeps answers again: {action.why}"

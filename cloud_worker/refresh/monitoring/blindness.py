@@ -3,7 +3,7 @@
 Rules:
  * Blind is told, and stops promotions; it ends when rows come as planned. It never makes anything escalate.
  * What devices still hold back excuses too few rows for an hour, no longer: a backlog that never drains hides nothing.
- * Of a device with twins nothing is planned and nothing counts.
+ * Of a device with twins, or in quarantine, nothing is planned and nothing counts.
  * No device alone makes a task blind, or hides that it is; see ``exploration_check``.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cloud_worker.fleet.device_lives import Lives
+from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.state.blind_spans import Blindness
 from cloud_worker.state.store import Store
 from cloud_worker.state.tallies import Tallies
@@ -57,7 +58,7 @@ class BlindnessCheck:
         self._store = store
         self._traffic, self._lives = Traffic(store.engine), Lives(store.engine)
         self._spans = Blindness(store.engine)
-        self._tallies = Tallies(store.engine)
+        self._tallies, self._quarantines = Tallies(store.engine), Quarantines(store.engine)
         self._minutes: dict[int, Counter[str]] = {}  # explored rows of each device, by the minute of their arrival
         self._looked_at = 0.0
         self._short_since = math.inf
@@ -120,5 +121,6 @@ class BlindnessCheck:
         planned = self._traffic.planned(self._task.name, first, now - ON_THE_WAY_SECONDS)
         held = self._tallies.held_back_since(now - HOUR_SECONDS)
         since = {one for one, spans in self._lives.spans().items() if any(until > first for _, until in spans)}
+        since |= {one for one, apart in self._quarantines.of(self._task.name).items() if apart.until > first}
         devices = sorted((planned.keys() | came) - since)
         return [Hour(planned.get(one, 0.0), came[one], held.get(one, 0)) for one in devices]

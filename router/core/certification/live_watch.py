@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from router.core.certification.certifying_rows import said_by_student
+from router.core.certification.device_quarantine import Quarantines, is_apart
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.missing_rows import Spans, is_within
 from router.core.certification.trial import Judging
@@ -27,6 +28,7 @@ from router.core.statistics.suspicion import Suspicion
 
 MOST_SINCE = 1000  # latest rows that a former release is looked at on
 MOST_FORMER = 3  # former releases that are tried
+_NO_QUARANTINES: Quarantines = {}
 
 
 @dataclass(slots=True)
@@ -63,15 +65,18 @@ class Lookout:
         watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
         return cls(release, task, judging, watch, Suspicion(objective.max_disagreement), also=also)
 
-    def look(self, rows: Iterable[Record], blind: Spans = ()) -> bool:
+    def look(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NO_QUARANTINES) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
 
         Args:
             rows: Of the task, in the log's order, each of them once: all that came before are to be looked at first.
             blind: When too few rows came to see anything: those asked then, as far as it is known yet, say nothing.
+            quarantines: When devices were in quarantine: what they gave by then says nothing.
         """
         alarmed = False
         for row in rows:
+            if is_apart(row, quarantines):
+                continue
             if may_certify(row) or had_to_be_asked(row):
                 self.watch.meet(row.caller, row.received_at)
             if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):

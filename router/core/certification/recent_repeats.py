@@ -41,6 +41,12 @@ class RecentRepeats:
         self._alike.append(tuple(one or -self._taken for one in alike))
         self._facts.append((number_of(row.caller), row.asked_at, drawn_at))
 
+    def forget(self, device: str) -> None:
+        """Hold no row of a device any more."""
+        kept = [facts[0] != number_of(device) for facts in self._facts]
+        self._alike = deque((one for one, stays in zip(self._alike, kept, strict=True) if stays), LATEST)
+        self._facts = deque((one for one, stays in zip(self._facts, kept, strict=True) if stays), LATEST)
+
     def before_trial(self, rate: float) -> tuple[Dependence, float]:
         """How rows depend on each other, and the Unix time in seconds from which on rows may certify.
 

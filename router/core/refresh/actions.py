@@ -132,6 +132,38 @@ class SuspectChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SetApart:
+    """A device loses alone: it escalates everything from now on, and the others go on without it.
+
+    Attributes:
+        device: Its name.
+        since: Unix time in seconds at which the latest row had been received.
+        why: In words.
+    """
+
+    device: str
+    since: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """A device is in quarantine no more: it keeps answers as the others do.
+
+    Attributes:
+        device: Its name.
+        until: Unix time in seconds at which the latest row had been received: its rows until then say nothing.
+        attempt: The last of the lineage that has been spent by now.
+        why: In words.
+    """
+
+    device: str
+    until: float
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explore:
     """Explore at a rate in [0, 1] from now on."""
 
@@ -170,10 +202,12 @@ class Fit:
     Attributes:
         taught: How many these are.
         last_batch: The batch.
+        without: Devices whose rows teach nothing.
     """
 
     taught: int
     last_batch: int
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +307,8 @@ Action = (
     | ServeUnproven
     | ServeAgain
     | SuspectChange
+    | SetApart
+    | TakeBack
     | Explore
     | Say
     | AskReferenceAgain

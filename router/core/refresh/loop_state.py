@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from router.core.certification.device_quarantine import Apart, Quarantines
 from router.core.certification.live_watch import Lookout
 from router.core.certification.missing_rows import Spans
 from router.core.certification.refresh_schedule import Champion, Pace, exploration_at_rest, situation_of
@@ -80,6 +81,7 @@ class StepInputs:
         blind: When too few rows came to see anything.
         repeats: Devices and numbers of kept rows that the log had before.
         twins: When each device had twins.
+        quarantines: When devices were in quarantine.
         is_overtaken: Whether another version of the reference than this one answered the rows of a certificate.
     """
 
@@ -93,6 +95,7 @@ class StepInputs:
     blind: Spans = ()
     repeats: Set[tuple[str, int]] = frozenset()
     twins: Mapping[str, Spans] = field(default_factory=dict)
+    quarantines: Quarantines = field(default_factory=dict)
     is_overtaken: Callable[[Manifest, str], bool] = _never_overtaken
 
 
@@ -106,6 +109,7 @@ class LoopState:
         pace: How often a student is fitted.
         releases: Where they stand, as of the step that runs or ran last.
         max_seconds: Longest time between two refreshes, once there is anything new.
+        quarantines: When devices were in quarantine.
         rows: Of the log.
         unwatched: Rows taken in that the watch has not looked at.
         trial: Of the challenger that waits, or serves and waits for a looser threshold.
@@ -122,6 +126,7 @@ class LoopState:
     pace: Pace
     releases: TaskReleases
     max_seconds: float = math.inf
+    quarantines: dict[str, Apart] = field(default_factory=dict)
     rows: TaskRows = field(init=False)
     unwatched: list[Record] = field(default_factory=list)
     trial: Trial | None = None
@@ -134,7 +139,12 @@ class LoopState:
 
     def __post_init__(self) -> None:
         """No row has come yet."""
-        self.rows = TaskRows(self.task)
+        self.forget_rows()
+
+    def forget_rows(self) -> None:
+        """Hold no row any more, and no watch: all of the log comes anew."""
+        self.rows = TaskRows(self.task, self.quarantines)
+        self.unwatched, self.lookout = [], None
 
     @property
     def champion(self) -> Champion:
@@ -143,6 +153,11 @@ class LoopState:
         if self.releases.is_alarmed or serving is None or serving.local_share is None:
             return Champion()
         return Champion(serving.number, serving.local_share)
+
+    @property
+    def apart(self) -> frozenset[str]:
+        """The devices in quarantine."""
+        return frozenset(device for device, one in self.quarantines.items() if one.lasts)
 
     def rate_at_ease(self, is_held: bool) -> float:
         """The exploration rate in [0, 1] while nothing is suspected; the operator may hold the task."""

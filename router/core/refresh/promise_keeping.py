@@ -14,6 +14,7 @@ Rules:
    serves: that nothing speaks against it is no proof. No row of before an alarm certifies anything any more.
  * Where nothing broke, a wish changed or a pin went, a former release whose certificate stands serves at once.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
+ * A device that loses alone is set apart, and the others are watched on without it.
  * While the watch suspects a change everything is explored, and then as much as it would be otherwise. Spared is what
    promises nothing, serves without proof or may not explore; while too few rows come, more would not help.
 """
@@ -29,15 +30,15 @@ from router.core.refresh.actions import (
     Find,
     NoteOvertaken,
     ReadAgain,
-    Reject,
     ServeAgain,
     ServeUnproven,
-    Spend,
     StandAgain,
     Step,
     SuspectChange,
 )
+from router.core.refresh.left_behind import leave_behind
 from router.core.refresh.loop_state import LoopState, StepInputs
+from router.core.refresh.quarantine import begin_anew, hear_of_quarantines, set_apart, take_back
 from router.core.refresh.way_back import prove_again, way_back
 from router.core.release.manifest import Manifest
 from router.core.release.orders import Watch
@@ -48,18 +49,25 @@ OUTDATED = "the promise broke while it waited: its rows are of before"
 
 def keep_promise(loop: LoopState, inputs: StepInputs) -> Step[None]:
     """Obey the operator, watch what serves, and give way where it may not."""
-    before = (loop.releases.champion, loop.releases.is_alarmed)
+    before = _standing(loop)
+    yield from hear_of_quarantines(loop, inputs)
     yield from _obey(loop, inputs)
     yield from _hold_to_certificate(loop, inputs)
     yield from _watch(loop, inputs)
     yield from _give_way(loop, inputs)
-    changed = before != (loop.releases.champion, loop.releases.is_alarmed)
+    yield from take_back(loop)
+    changed = before != _standing(loop)
     if changed and loop.trial is not None and loop.trial.has_served:
         loop.end_trial()
     was_held, loop.is_held = loop.is_held, inputs.is_held or inputs.is_blind
     if (changed or was_held != loop.is_held) and not loop.releases.is_alarmed:
         yield from explore(loop, loop.rate_at_ease(inputs.is_held))
     yield from look_closer(loop, inputs)
+
+
+def _standing(loop: LoopState) -> tuple[object, ...]:
+    """What serves, whether it may keep anything, and which devices may."""
+    return loop.releases.champion, loop.releases.is_alarmed, dict(loop.quarantines)
 
 
 def explore(loop: LoopState, rate: float) -> Step[None]:
@@ -131,26 +139,23 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if serving is None or not serving.has_student:
         loop.lookout = None
         return
-    if loop.lookout is None or loop.lookout.release != serving.number:
-        lookout = loop.watch_over(serving.number, loop.task, loop.judging, _numbers_of(loop, serving))
-        new = yield ReadAgain()
-        loop.lookout = lookout
-    loop.lookout.look(new, inputs.blind)
-    spared = {Watch.ALARMED, Watch.UNPROVEN}
-    if loop.lookout.watch.freeze().alarmed and releases.watch not in spared:
-        yield from _leave_behind(loop, serving.number)
+    spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN}
+    while True:
+        if loop.lookout is None or loop.lookout.release != serving.number:
+            lookout = loop.watch_over(serving.number, loop.task, loop.judging, _numbers_of(loop, serving))
+            new = yield ReadAgain()
+            loop.lookout = lookout
+        loop.lookout.look(new, inputs.blind, loop.quarantines)
+        if spared or not loop.lookout.watch.accused:
+            break
+        yield from set_apart(loop, loop.lookout.watch.accused)
+    if loop.lookout.watch.freeze().alarmed and not spared:
+        yield from leave_behind(loop, serving.number, OUTDATED)
         yield Alarm(serving.number)
         alarmed = ServedRelease(serving.manifest, serving.local_share, alarmed=True, lost=serving.lost)
         loop.change(served={**releases.served, serving.number: alarmed})
+        yield from begin_anew(loop)
         yield from _escalate_all(loop, "")
-
-
-def _leave_behind(loop: LoopState, broken: int) -> Step[None]:
-    """Let no row of until now certify anything: first of all, since after a kill an alarm is not raised anew."""
-    yield Spend(broken, loop.rows.spend_held())
-    if loop.trial is not None and not loop.trial.has_served:
-        yield Reject(loop.trial.number, OUTDATED)
-        loop.end_trial()
 
 
 def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:

@@ -43,6 +43,7 @@ from router.core.refresh.actions import (
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.refresh.predicted import Predicted
 from router.core.refresh.promise_keeping import explore
+from router.core.refresh.quarantine import set_apart, who_spoilt
 from router.core.release.orders import Watch
 from router.core.statistics.threshold_planning import Situation
 
@@ -61,7 +62,7 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     begun = BeginFit(loop.pace.in_vain(taught), inputs.now)
     yield begun
     loop.change(rows_at_refresh=begun.rows_at_refresh, refreshed_at=begun.at)
-    fit: FitResult | None = yield Fit(taught, rows.last_batch)
+    fit: FitResult | None = yield Fit(taught, rows.last_batch, loop.apart)
     if fit is None:
         yield Say(TOO_FEW)
         return
@@ -110,7 +111,12 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
         yield from _promote(loop, trial)
         found = trial.next(loop.champion.number, loop.situation(trial))
     if found is Next.END:
-        yield from _end(loop, trial, f"{trial.outcome()}: {trial.rows} rows")
+        spoilt_by = "" if trial.has_served else who_spoilt(loop, trial, loop.situation(trial))
+        if spoilt_by:
+            yield from set_apart(loop, spoilt_by)
+            yield from rest(loop)
+        else:
+            yield from _end(loop, trial, f"{trial.outcome()}: {trial.rows} rows")
 
 
 def close(loop: LoopState) -> Step[None]:
@@ -131,7 +137,9 @@ def rest(loop: LoopState) -> Step[None]:
 
 
 def _lines_of(loop: LoopState, trial: Trial, inputs: StepInputs) -> dict[LineKey, Line]:
-    return loop.rows.lines.lines(trial.freeze, inputs.blind, inputs.repeats, inputs.twins)
+    apart = {device: ((-math.inf, one.until),) for device, one in loop.quarantines.items()}
+    spans = {device: (*inputs.twins.get(device, ()), *apart.get(device, ())) for device in {*inputs.twins, *apart}}
+    return loop.rows.lines.lines(trial.freeze, inputs.blind, inputs.repeats, spans)
 
 
 def _report(trial: Trial, situation: Situation) -> Report:

@@ -7,6 +7,7 @@ Rules:
    and age, never on what they say, so that what a proof looks at stays a fair sample.
  * What teaches is read from the log anew when a fit is due.
  * Rows are held of the reference's latest version, and of the one before: while two gateways change over, both answer.
+ * What a device in quarantine gives neither teaches nor says anything, but whether that device may come back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from router.core.certification.certifying_rows import CertifyingRows, counts_for_certain
+from router.core.certification.device_quarantine import MOST_ROWS, Quarantines, is_apart, may_show
 from router.core.certification.device_shares import LATELY_SECONDS, Presence
 from router.core.certification.live_watch import MOST_SINCE
 from router.core.certification.missing_rows import DeviceLines, Line, LineKey, Spans, settled
@@ -62,11 +64,14 @@ class TaskRows:
         last_batch: The last one of them; -1 before the first.
         version: The reference's latest version, empty before its first row.
         lines: What devices have kept and not sent.
+        newest: Unix time in seconds at which the latest row was received, of whatever version.
     """
 
-    def __init__(self, task: Task) -> None:
-        """No row of ``task`` has come yet."""
+    def __init__(self, task: Task, quarantines: Quarantines | None = None) -> None:
+        """No row of ``task`` has come yet; the ``quarantines`` of its devices may change."""
         self._task = task
+        self._quarantines = {} if quarantines is None else quarantines
+        self._shown: dict[str, list[Record]] = {}
         self._by_version: dict[str, _Current] = {}
         self._newest = -math.inf
         self._presence = Presence(LATELY_SECONDS)
@@ -75,6 +80,7 @@ class TaskRows:
         self.last_batch = -1
         self.version = self._before = ""
         self.lines = DeviceLines()
+        self.newest = -math.inf
 
     @property
     def _current(self) -> _Current:
@@ -121,7 +127,9 @@ class TaskRows:
             self.seen += 1
             self.last_batch = max(self.last_batch, batch)
             self.lines.take(batch, row)
-            is_drawn, is_certain = may_certify(row), had_to_be_asked(row)
+            self.newest = max(self.newest, row.received_at)
+            says = not is_apart(row, self._quarantines)
+            is_drawn, is_certain = says and may_certify(row), says and had_to_be_asked(row)
             if is_drawn or is_certain:
                 self._presence.meet(row.caller, row.received_at)
             if not self._is_of_reference(row):
@@ -130,9 +138,8 @@ class TaskRows:
                 self._before, self.version = self.version, row.teacher_version
             self._newest = max(self._newest, row.received_at)
             current = self._by_version.setdefault(row.teacher_version, _Current())
-            current.sums.take(row)
             is_spent = row.key in spent
-            current.taught += may_teach(row) or (is_spent and _is_lesson(row))
+            self._count(current, row, says=says, is_spent=is_spent)
             current.remember(row, is_drawn=is_drawn, is_certain=is_certain, kind=self._task.kind)
             if (is_drawn or is_certain) and not is_spent and self._may_be_looked_at(batch, row, is_drawn=is_drawn):
                 held.setdefault(row.teacher_version, []).append((batch, row))
@@ -141,6 +148,41 @@ class TaskRows:
         for version, known in self._by_version.items():
             if version not in {self.version, self._before}:
                 known.forget()
+
+    def _count(self, current: _Current, row: Record, *, says: bool, is_spent: bool) -> None:
+        known = self._quarantines.get(row.caller)
+        if known is None or not known.lasts:
+            current.taught += may_teach(row) or (is_spent and _is_lesson(row))
+        else:
+            self._let_show(row, known.since)
+        if says:
+            current.sums.take(row)
+
+    def forget(self, device: str) -> None:
+        """Hold nothing of a device that is in quarantine from now on."""
+        for known in self._by_version.values():
+            known.repeats.forget(device)
+            kept = [row for row in known.drawn if row.caller != device]
+            known.drawn.clear()
+            known.drawn.extend(kept)
+
+    def _let_show(self, row: Record, since: float) -> None:
+        """Hold what may show that a device in quarantine may come back, of the latest release."""
+        if may_show(row, since):
+            held = self._shown.setdefault(row.caller, [])
+            if held and held[0].release < row.release:
+                held.clear()
+            if len(held) < MOST_ROWS and (not held or held[0].release == row.release):
+                held.append(row)
+
+    def shown(self, device: str, releases: Set[int]) -> Sequence[Record]:
+        """What a device in quarantine has given under one of some releases, the first ``MOST_ROWS`` rows."""
+        held = self._shown.get(device, [])
+        return held if held and held[0].release in releases else []
+
+    def is_apart(self, row: Record) -> bool:
+        """Whether a row says nothing because of its device."""
+        return is_apart(row, self._quarantines)
 
     def _is_of_reference(self, row: Record) -> bool:
         task = self._task

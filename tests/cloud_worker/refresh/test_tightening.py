@@ -21,7 +21,7 @@ def up(world, **changes):
 
 
 def mode(world):
-    [order] = OrderBook(world.store, world.config.tasks, world.publisher).orders()
+    ([order], _) = OrderBook(world.store, world.config.tasks, world.publisher).orders("device-0")
     return order.mode
 
 

@@ -73,6 +73,11 @@ class BothShells:
             self.replay.consider(rows, self.world.asked)
         return self.kinds()
 
+    def check(self):
+        store, replay = self.decided["store"], self.decided["replay"]
+        for place, (one, other) in enumerate(zip(store, replay, strict=True)):
+            assert same(one, other), (place, one, other)
+
     def kinds(self):
         return [action[0] for action in self.decided["store"]]
 
@@ -130,8 +135,17 @@ def test_both_shells_decide_the_same_on_the_same_log(world, tmp_path):
     both.until("Alarm")
     for _ in range(3):
         both.ask(200)
-    store, replay = both.decided["store"], both.decided["replay"]
-    for place, (one, other) in enumerate(zip(store, replay, strict=True)):
-        assert same(one, other), (place, one, other)
+    both.check()
     assert {"Reject", "Promote", "Alarm", "EscalateAll", "TryAgain", "Say", "Explore"} <= set(both.kinds())
     assert world.refresher.contexts["home"].loop.releases.attempt == both.replay.loop.releases.attempt > 2
+
+
+def test_both_shells_set_the_same_device_apart_and_take_it_back_at_the_same_row(world, tmp_path):
+    both = BothShells(world, tmp_path)
+    both.until("Promote")
+    world.own_truth = {"device-1": "something of its own"}
+    both.until("SetApart")
+    world.own_truth = {}
+    both.until("TakeBack", 300)
+    both.ask(300)
+    both.check()

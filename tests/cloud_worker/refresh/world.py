@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.publisher import Publisher
@@ -43,6 +44,7 @@ class World:
         self.folder, self.record, self.asked = folder, record, 0
         self.words, self.said = WORDS, WORDS  # what a fitted student knows, and what its fit claims
         self.truth = {**WORDS, OUTSIDE: "weather"}  # what the reference says
+        self.own_truth = {}  # by device: what the reference says to that one, whatever is asked
         self.asks = [*sorted(WORDS), OUTSIDE]
         self.fitted_rows = []
         self.recipes = []  # of every fit
@@ -84,7 +86,7 @@ class World:
 
     def ask(self, count):
         """The fleet asks; what reaches the cloud comes to the log as one batch."""
-        state, rows = self.state, []
+        state, rows, apart = self.state, [], Quarantines(self.store.engine).of("home")
         student = threshold = None
         manifest = self.publisher.manifest("home", state.champion)
         if manifest.student is not None:
@@ -96,6 +98,7 @@ class World:
             caller = f"device-{place % 2}"
             judged = None if student is None else student.judge(Query("", "home", text))
             free = state.mode is Mode.SERVE and state.watch != "alarmed"
+            free = free and not (caller in apart and apart[caller].lasts)
             kept = free and judged is not None and judged.score >= threshold
             explored = unit_interval("draw", caller, str(place)) < state.exploration
             if explored or not kept:
@@ -103,7 +106,7 @@ class World:
                     self.record(
                         place,
                         text,
-                        self.truth[text],
+                        self.own_truth.get(caller, self.truth[text]),
                         caller=caller,
                         local_answer=None if judged is None else judged.answer,
                         local_score=None if judged is None else judged.score,

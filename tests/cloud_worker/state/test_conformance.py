@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.fleet.ordered_rates import OrderedRates
+from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.fleet.turned_away import TurnedAway, What
 from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.policy_store import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
@@ -31,6 +32,7 @@ from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, W
 from cloud_worker.state.traffic import Traffic
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.class_gate import ClassFigures
+from router.core.certification.device_quarantine import Apart
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
 from router.core.domain.record import Source
@@ -287,3 +289,19 @@ def test_a_url_of_another_database_and_a_missing_driver_are_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(OperatorError, match=r"headrace\[postgres\]"):
         Store("postgresql://me@localhost/fleet")
+
+
+def test_a_device_is_set_apart_once_and_taken_back(store):
+    quarantines = Quarantines(store.engine)
+    assert quarantines.of("home") == {}
+    assert quarantines.begin("home", "kitchen", 10.0, "it loses alone")
+    assert not quarantines.begin("home", "kitchen", 20.0, "again")
+    assert quarantines.of("home") == {"kitchen": Apart(10.0, math.inf)}
+    assert quarantines.tasks_of("kitchen") == {"home"}
+    assert [(one.device, one.since, one.why) for one in quarantines.lasting()] == [("kitchen", 10.0, "it loses alone")]
+    assert quarantines.end("home", "kitchen", 30.0)
+    assert not quarantines.end("home", "kitchen", 40.0)
+    assert quarantines.of("home") == {"kitchen": Apart(10.0, 30.0)}
+    assert (quarantines.tasks_of("kitchen"), quarantines.lasting()) == (frozenset(), [])
+    assert quarantines.begin("home", "kitchen", 50.0, "it loses alone")
+    assert quarantines.of("home") == {"kitchen": Apart(50.0, math.inf)}

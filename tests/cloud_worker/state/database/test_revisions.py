@@ -93,7 +93,7 @@ def test_a_database_from_before_revisions_goes_on_with_all_that_was_noted(path):
     before = counts(path)
     assert migrate_store(url_of(path)) is True
     assert migrate_store(url_of(path)) is False
-    since = dict.fromkeys(("tokens", "identities", "certificates", "revocations"), 0)
+    since = dict.fromkeys(("tokens", "identities", "certificates", "revocations", "quarantines"), 0)
     assert counts(path) == {**before, **since, "alembic_version": 1}
     store = Store(url_of(path))
     rows = {row.number: row for row in store.releases("home")}
@@ -247,7 +247,7 @@ def test_a_database_of_a_server_from_before_revisions_goes_on(state_url):
         old = {"task", "number", "state", "manifest_sha256", "created_at"}
         for name in sorted({column.name for column in RELEASES.columns} - old):
             connection.execute(text(f'ALTER TABLE releases DROP COLUMN "{name}"'))
-        for name in ("alembic_version", "tokens", "identities", "certificates", "revocations"):
+        for name in ("alembic_version", "tokens", "identities", "certificates", "revocations", "quarantines"):
             connection.execute(text(f"DROP TABLE {name}"))
         said = json.dumps({"local_share": 0.5, "alarmed": True, "classes": []})
         row = {"note": said, "state": "retired", "number": 1}

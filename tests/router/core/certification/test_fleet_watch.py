@@ -19,20 +19,38 @@ LIAR = "liar"
 
 
 class Fleet:
-    """Honest devices that ask in turn, one a second, and a watch over them and a liar."""
+    """Honest devices that ask in turn, one a second, and a watch over them and a liar; who is accused is left out."""
 
     def __init__(self, devices, seed=0):
         self.names = [f"device-{number}" for number in range(devices)]
-        self.watch = FleetWatch(PROMISE, ALPHA)
         self._generator = random.Random(seed)
-        self._at = 0.0
+        self._rows, self.accused = [], []
+        self._begin()
+
+    def _begin(self):
+        self.watch = FleetWatch(PROMISE, ALPHA)
         for name in self.names:
-            self.watch.meet(name, self._at)
+            if name not in self.accused:
+                self.watch.meet(name, 0.0)
 
     def say(self, device, lost):
-        self._at += 1.0
-        self.watch.meet(device, self._at)
-        self.watch.update(device, lost)
+        self._rows.append((device, lost))
+        self._tell(len(self._rows), device, lost)
+        while self.watch.accused:
+            self.accused.append(self.watch.accused)
+            self._begin()
+            for at, (one, was_lost) in enumerate(self._rows, 1):
+                self._tell(at, one, was_lost)
+
+    def _tell(self, at, device, lost):
+        if device not in self.accused:
+            self.watch.meet(device, float(at))
+            self.watch.update(device, lost)
+
+    @property
+    def cured(self):
+        """Nobody keeps what it loses."""
+        return self.alarmed or {*self.names} <= {*self.accused}
 
     def live(self, rows, loss, forged=0, lies=True):
         """Ask ``rows`` queries at a loss, with so many forged rows after each; stop at an alarm."""
@@ -40,7 +58,7 @@ class Fleet:
             self.say(self.names[row % len(self.names)], self._generator.random() < loss)
             for _ in range(forged):
                 self.say(LIAR, lies)
-            if self.alarmed:
+            if self.cured:
                 break
         return self
 
@@ -73,7 +91,7 @@ def test_what_three_rows_of_a_fleet_of_one_say_is_heard():
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 20])
 def test_five_forged_right_rows_beside_each_honest_one_hide_no_loss_of_ten_percent(devices):
-    found = sum(Fleet(devices, seed).live(1500, 0.10, forged=5, lies=False).alarmed for seed in range(8))
+    found = sum(Fleet(devices, seed).live(1500, 0.10, forged=5, lies=False).cured for seed in range(8))
     assert found == 8
 
 
@@ -84,14 +102,21 @@ def test_a_flood_before_anybody_else_has_asked_the_release_makes_no_fleet_of_one
     assert not fleet.live(40, 0.0).alarmed
 
 
-def test_two_devices_that_lose_alarm_a_fleet_that_does_not():
+def test_one_device_after_the_other_that_loses_is_accused_in_a_fleet_that_does_not():
     fleet = Fleet(4)
     for row in range(400):
         fleet.say(fleet.names[row % 4], lost=row % 4 == 0)
-    assert not fleet.alarmed
+    assert (fleet.alarmed, fleet.accused) == (False, ["device-0"])
+    for row in range(400):
+        fleet.say(fleet.names[row % 4], lost=row % 4 == 1 and row % 8 < 4)
+    assert (fleet.alarmed, fleet.accused) == (False, ["device-0", "device-1"])
+
+
+def test_two_devices_that_lose_at_once_alarm_the_fleet_or_are_both_accused():
+    fleet = Fleet(4)
     for row in range(400):
         fleet.say(fleet.names[row % 4], lost=row % 4 in (0, 1) and row % 8 < 4)
-    assert fleet.alarmed
+    assert fleet.alarmed or fleet.accused == ["device-0", "device-1"]
 
 
 @settings(max_examples=30)

@@ -25,8 +25,8 @@ SPEC = StudentSpec("compact", "model", "tokenizer", (), 0, "1")
 class NeverSuspicious(Lookout):
     """The watch as it would be without the light."""
 
-    def look(self, rows, blind=()):
-        alarmed = super().look(rows, blind)
+    def look(self, *told):
+        alarmed = super().look(*told)
         self.suspicion.update = lambda lost, at=0.0: False
         return alarmed
 

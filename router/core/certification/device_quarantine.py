@@ -1,0 +1,86 @@
+"""Which rows of devices in quarantine say nothing, and when such a device has shown that it may come back.
+
+Rules:
+ * A device in quarantine keeps nothing, so that it loses nothing. What it gave before speaks of no promise any more,
+   whatever it said: the watch is as if it had never been there.
+ * What it asks does not teach either: its answers are not those of the others' population.
+ * It comes back once its own rows since speak against a loss of the allowance, under the release that serves, at the
+   alpha of the next attempt, shared by all that wait to come back. It is a proof like any other: for its rows alone, on
+   all of its queries, each of them once, from the first on that shows that it escalates what it is sure of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from router.core.certification.evidence import Evidence
+from router.core.certification.observations import Columns, Look, likeness
+from router.core.certification.trial import Judging
+from router.core.domain.record import Record, had_to_be_asked, may_certify
+from router.core.domain.task import Kind
+from router.core.learning.training_rows import would_stay
+from router.core.statistics.dependence import dependence
+
+MOST_ROWS = 2_000  # of one device, under one release, that are looked at; after that the next release has to come
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """When a device was in quarantine.
+
+    Attributes:
+        since: Unix time in seconds at which the latest row had been received by then.
+        until: The same of its end, infinite while it lasts: no row received until then speaks of a promise.
+    """
+
+    since: float
+    until: float = math.inf
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is in quarantine now."""
+        return self.until == math.inf
+
+
+Quarantines = Mapping[str, Apart]  # by device
+
+
+def is_apart(row: Record, quarantines: Quarantines) -> bool:
+    """Whether a row says nothing because of its device."""
+    known = quarantines.get(row.caller)
+    return known is not None and row.received_at <= known.until
+
+
+def may_show(row: Record, since: float) -> bool:
+    """Whether a row of a device in quarantine ``since`` then may speak for it."""
+    return row.received_at > since and not row.kept and (had_to_be_asked(row) or may_certify(row))
+
+
+def has_shown(rows: Sequence[Record], judging: Judging, kind: Kind, allowance: float, alpha: float) -> bool:
+    """Whether a device's rows in quarantine prove that it may keep answers again.
+
+    Args:
+        rows: That may show it, of the release that serves, the first ``MOST_ROWS``, in the log's order.
+        judging: The task's judge.
+        kind: Of the task.
+        allowance: Largest loss, in (0, 1).
+        alpha: Chance of a false proof, in (0, 1).
+    """
+    obeys = next((place for place, row in enumerate(rows) if would_stay(row)), len(rows))
+    looks = [_look(row, judging, kind) for row in rows[obeys + 1 :]]
+    if not looks:
+        return False
+    columns = Columns.of(looks)
+    found = dependence(columns.alike, columns.callers, columns.weights, columns.wrong)
+    evidence = Evidence.of(columns, np.ones(len(looks), np.bool_), found, 0)
+    return evidence.at(0.5, allowance) >= -math.log(alpha)
+
+
+def _look(row: Record, judging: Judging, kind: Kind) -> Look:
+    lost = would_stay(row) and not judging(row.text, row.local_answer or "", row.answer)
+    alike = likeness(row.text, row.answer if kind is Kind.LABEL else "", row.conversation)
+    return Look(score=1.0, wrong=lost, release=row.release, kept=would_stay(row), caller=row.caller, alike=alike)

@@ -1,0 +1,23 @@
+"""What is left behind after a break: no row of until then certifies anything, and no challenger that looked at such.
+
+It is done before the break itself is told: after a kill in between, the break is found anew in the log.
+"""
+
+from __future__ import annotations
+
+from router.core.refresh.actions import Reject, Spend, Step
+from router.core.refresh.loop_state import LoopState
+
+
+def leave_behind(loop: LoopState, release: int, why: str) -> Step[None]:
+    """Let no row of until now certify anything.
+
+    Args:
+        loop: Of the task.
+        release: That serves.
+        why: A challenger that waits is given up, in words.
+    """
+    yield Spend(release, loop.rows.spend_held())
+    if loop.trial is not None and not loop.trial.has_served:
+        yield Reject(loop.trial.number, why)
+        loop.end_trial()
