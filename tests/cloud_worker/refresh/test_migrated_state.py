@@ -7,6 +7,8 @@ from dataclasses import asdict, astuple
 import pytest
 
 from cloud_worker.releases.recovered_state import open_at_start
+from cloud_worker.state.database.migrations.versions import r0001_first
+from cloud_worker.state.schema import METADATA
 from cloud_worker.state.store import Store
 from router.core.errors import OperatorError
 
@@ -36,8 +38,9 @@ def turn_back(world):
     rows = world.store.releases("home")
     world.store.engine.dispose()
     with sqlite3.connect(world.config.data / "fleet.sqlite") as connection:
-        connection.execute("DROP TABLE alembic_version")
-        connection.execute("DROP TABLE releases")
+        later = METADATA.tables.keys() - r0001_first.TABLES.keys()
+        for table in (*later, "releases"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute(OLD_RELEASES)
         values = [(r.task, r.number, r.state, r.manifest_sha256, r.created_at, note_of(r)) for r in rows]
         connection.executemany("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?)", values)

@@ -25,7 +25,7 @@ _TYPES: dict[str, Callable[[], sa.types.TypeEngine[Any]]] = {
 }
 
 # Of each table its columns: name, type, and whether it is part of the key or may be NULL.
-_TABLES: dict[str, tuple[tuple[str, ...], ...]] = {
+TABLES: dict[str, tuple[tuple[str, ...], ...]] = {
     "tasks": (
         ("name", "s200", "key"),
         ("version", "int"),
@@ -175,7 +175,7 @@ _TABLES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 def upgrade() -> None:
     """Make the tables that are missing."""
-    for name, columns in _TABLES.items():
+    for name, columns in TABLES.items():
         op.create_table(name, *(_column(*column) for column in columns), if_not_exists=True)
     op.create_index("ix_devices_seen_last_seen", "devices_seen", ["last_seen"], if_not_exists=True)
 
