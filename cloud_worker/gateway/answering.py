@@ -10,22 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from cloud_worker.gateway.draws import Draws, Verified
-from cloud_worker.gateway.feedback_taker import FeedbackTaker
-from cloud_worker.gateway.metrics import GatewayMetrics
+from cloud_worker.gateway.cascade_parts import CascadeParts
+from cloud_worker.gateway.draws import Verified
 from cloud_worker.gateway.query_checks import check_answer
 from cloud_worker.log.rows import why_unfit
-from cloud_worker.log.spool import MOST_PATIENCE_SECONDS, Entry, Spool, StoredAnswer
+from cloud_worker.log.spool import MOST_PATIENCE_SECONDS, Entry, StoredAnswer
 from cloud_worker.pool.exchange import Asked, Outcome, answer_of, question_of, record_of
-from cloud_worker.pool.tiered_pool import TieredPool
-from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.teachers.base import Question
 from router.core.domain.believed_times import with_believed_time
 from router.core.domain.query import Consent, Query
-from router.core.domain.task import Task
 from router.core.errors import (
     UnavailableError,
 )
@@ -36,35 +30,6 @@ from router.v1 import cascade_pb2
 log = logging.getLogger(__name__)
 
 _SHARE_FOR_THE_SPOOL = 0.8  # of what is left of the deadline
-
-
-@dataclass(frozen=True, slots=True)
-class CascadeParts:
-    """What the service works with.
-
-    Attributes:
-        node: Opaque name of this gateway.
-        insecure: Callers are who they say they are.
-        tasks: By name.
-        pool: Asks their teachers.
-        spool: Keeps records and answers.
-        draws: Tells what was drawn.
-        metrics: Counts what happens.
-        spool_max_bytes: Above it, answers go out unlogged.
-        feedback: Takes what callers think of their answers.
-        limits: Of the fleet.
-    """
-
-    node: str
-    insecure: bool
-    tasks: Mapping[str, Task]
-    pool: TieredPool
-    spool: Spool
-    draws: Draws
-    metrics: GatewayMetrics
-    spool_max_bytes: int
-    feedback: FeedbackTaker
-    limits: FleetLimits
 
 
 class Answering:

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cloud_worker.gateway.answering import Answering, CascadeParts
+from cloud_worker.gateway.answering import Answering
+from cloud_worker.gateway.cascade_parts import CascadeParts
 from cloud_worker.gateway.query_checks import checked
 from router.core.domain.query import Query
 from router.core.errors import (

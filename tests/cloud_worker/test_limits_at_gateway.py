@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_worker.gateway.answering import CascadeParts
+from cloud_worker.gateway.cascade_parts import CascadeParts
 from cloud_worker.gateway.cascade_service import CascadeServicer
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.metrics import GatewayMetrics
