@@ -46,14 +46,16 @@ async def serving(
 
 
 @asynccontextmanager
-async def serving_config(config: CloudConfig, teachers: Sequence[Teacher]) -> AsyncIterator[str]:
+async def serving_config(
+    config: CloudConfig, teachers: Sequence[Teacher], *, insecure: bool = True
+) -> AsyncIterator[str]:
     """As ``serving``, with everything else as ``config`` says; a teacher answers for the one of its name there."""
     config.data.mkdir(parents=True, exist_ok=True)
     store = await asyncio.to_thread(open_at_start, config)
     store.declare_tasks(config.tasks)
     publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
     asked = {teacher.name: _asking(teacher) for teacher in teachers}
-    gateway = Gateway(config, GATEWAY, True, asked.__getitem__)
+    gateway = Gateway(config, GATEWAY, insecure, asked.__getitem__)
     try:
         yield f"{config.door.listen.rpartition(':')[0]}:{await gateway.port()}"
     finally:

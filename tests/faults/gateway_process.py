@@ -1,6 +1,6 @@
 """A gateway without a cluster: all of it but its teachers, whose answers are made up here.
 
-python gateway_process.py CLOUD.toml      writes the bound port, then serves until it is ended
+python gateway_process.py CLOUD.toml [--secure]      writes the bound port, then serves until it is ended
 """
 
 import asyncio
@@ -26,14 +26,14 @@ class Made:
             yield TeacherAnswer(self._text, self.version)
 
 
-async def main(path):
+async def main(path, insecure):
     config = read_config(path)
     stop = listen_for_stop()
-    async with serving_config(config, [Made(teacher.name) for teacher in config.teachers]) as target:
+    async with serving_config(config, [Made(teacher.name) for teacher in config.teachers], insecure=insecure) as target:
         sys.stdout.write(f"{target.rpartition(':')[2]}\n")
         sys.stdout.flush()
         await stop.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), "--secure" not in sys.argv))
