@@ -251,3 +251,16 @@ async def test_spoilt_messages_break_nothing_on_the_door_for_enrolment(fleet, op
             except grpc.aio.AioRpcError as error:
                 said.add(error.code().name)
     assert said <= {"INVALID_ARGUMENT", "PERMISSION_DENIED"}
+
+
+async def test_what_a_distrusted_issuer_gave_calls_nothing_at_a_gateway(fleet, open_as, monkeypatch):
+    monkeypatch.setattr("cloud_worker.identity.gateway_identity._LOOK_SECONDS", 0.0)
+    stolen = fleet.bundle(Role.DEVICE, "kitchen")
+    fleet.renew_issuing()
+    async with open_as(stolen) as channel:
+        assert await answer(channel) == "kitchen"
+    fleet.renew_issuing(distrust=True)
+    async with open_as(stolen) as channel:
+        assert isinstance(await call(channel, "/headrace.v1.Cascade/Answer"), UnavailableError)
+    async with open_as(fleet.bundle(Role.DEVICE, "kitchen")) as channel:
+        assert await answer(channel) == "kitchen"
