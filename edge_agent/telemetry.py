@@ -11,7 +11,7 @@ from opentelemetry.trace import Tracer
 
 from router.core.domain.query import Answer, Tier
 from router.transport import telemetry_names
-from router.transport.telemetry import Telemetry
+from router.transport.telemetry import Telemetry, TelemetrySettings
 
 
 class EdgeTelemetry:
@@ -19,12 +19,15 @@ class EdgeTelemetry:
 
     Attributes:
         tracer: Starts spans.
+        meter: Makes what counts and measures.
+        stop: Sends what is left, and stops the exporters.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
         """Count and trace with ``telemetry``."""
-        meter = telemetry.meter
+        self.meter = meter = telemetry.meter
         self.tracer: Tracer = telemetry.tracer
+        self.stop = telemetry.stop
         self._queries = meter.create_counter(telemetry_names.QUERIES)
         self._escalations = meter.create_counter(telemetry_names.ESCALATIONS)
         self._explorations = meter.create_counter(telemetry_names.EXPLORATIONS)
@@ -32,6 +35,11 @@ class EdgeTelemetry:
         self._disagreements = meter.create_counter(telemetry_names.DISAGREEMENTS)
         self._failures = meter.create_counter(telemetry_names.FAILURES)
         self._latency = meter.create_histogram(telemetry_names.LATENCY, unit="ms")
+
+    @classmethod
+    def started(cls, settings: TelemetrySettings) -> EdgeTelemetry:
+        """Count and trace to where ``settings`` say."""
+        return cls(Telemetry.start(telemetry_names.SERVICE_EDGE, settings))
 
     def count_answer(self, task: str, answer: Answer, milliseconds: float) -> None:
         """One query was answered, ``milliseconds`` after it came."""

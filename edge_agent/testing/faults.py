@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from router.core.errors import SpentError
+from router.transport import telemetry_names
+from router.transport.error_interceptor import NO_RETRY
 
 
 @dataclass(slots=True)
@@ -36,3 +45,20 @@ class Faults:
     break_after: int | None = None
     chunk_bytes: int = 16 * 1024
     chunk_delay: float = 0.0
+
+    async def suffer(self, context: aio.ServicerContext[Any, Any], *, is_query: bool) -> None:
+        """Let the faults of a call happen."""
+        if self.hang:
+            await asyncio.Event().wait()
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if self.unavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "unavailable on purpose")
+        if is_query and self.unknown_task:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown on purpose")
+        if is_query and self.spent:
+            told = ((telemetry_names.META_ERROR, SpentError.__name__), (telemetry_names.META_PUSHBACK, NO_RETRY))
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "spent on purpose", told)
+        if is_query and self.pushback is not None:
+            pushback = ((telemetry_names.META_PUSHBACK, str(int(1000 * self.pushback))),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "shed on purpose", pushback)

@@ -45,7 +45,7 @@ async def test_while_its_first_release_is_refused_everything_escalates(refusing,
     answers = [await refusing.ask("light", query_id=name) for name in names]
     assert {(answer.text, answer.provenance.tier) for answer in answers} == {("lights", Tier.CLUSTER)}
     assert {answer.provenance.reason for answer in answers} == {Reason.NO_STUDENT}
-    drawn = [is_explored(cloud.seed, name, 0.5) for name in names]
+    drawn = [is_explored(cloud.book.seed, name, 0.5) for name in names]
     assert [answer.provenance.explored for answer in answers] == drawn
     assert [query.attempt.explored for query in cloud.queries] == drawn
     assert {(query.attempt.release, query.attempt.answer) for query in cloud.queries} == {(0, None)}

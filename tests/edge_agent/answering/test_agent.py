@@ -79,7 +79,7 @@ async def test_the_draw_is_the_one_that_the_cloud_can_recompute(warm, cloud):
     await cloud.until(lambda: cloud.last_tasks()[0].exploration == 0.5)
     names = [f"q-{number}" for number in range(20)]
     answers = [await warm.ask("light", query_id=name) for name in names]
-    drawn = [is_explored(cloud.seed, name, 0.5) for name in names]
+    drawn = [is_explored(cloud.book.seed, name, 0.5) for name in names]
     assert [answer.provenance.explored for answer in answers] == drawn
     await cloud.until(lambda: cloud.last_tasks()[0].explored_kept == sum(drawn))
 

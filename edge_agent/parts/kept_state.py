@@ -1,0 +1,35 @@
+"""What an agent keeps on its disk: tasks and releases, orders, what is spent of its limits, the outbox."""
+
+from __future__ import annotations
+
+from edge_agent.config import Config
+from edge_agent.outbox.store import Outbox
+from edge_agent.tasks.all_tasks import Tasks
+from edge_agent.tasks.orders import load_standing
+from edge_agent.tasks.quota_store import Ledger, load_spent
+
+
+class KeptState:
+    """Of one agent.
+
+    Attributes:
+        tasks: What is served, by orders and releases.
+        ledger: Writes what is spent of the limits.
+        outbox: What the cloud has yet to be told.
+        standing_file: Where the orders lie.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Open what lies in the data folder.
+
+        Raises:
+            StartError: Something can't be opened.
+        """
+        data = config.data
+        self.standing_file = data / "standing.json"
+        spent_file = data / "spent.json"
+        self.tasks = Tasks(
+            data / "tasks", load_standing(self.standing_file), config.server_urls, load_spent(spent_file)
+        )
+        self.ledger = Ledger(spent_file, self.tasks)
+        self.outbox = Outbox(data / "outbox.sqlite", config.outbox.max_rows)

@@ -1,0 +1,40 @@
+"""The way to the next tier: the links, who asks over them, and the renewal of the identity that they need."""
+
+from __future__ import annotations
+
+from edge_agent.config import Config
+from edge_agent.identity.links import Links
+from edge_agent.identity.renewal import Renewal
+from edge_agent.upstream.client import Upstream
+from router.transport.server import Door
+
+
+class NextTier:
+    """Of one agent.
+
+    Attributes:
+        upstream: Asks it.
+        renewal: Renews the identity; ``None`` on plain transport.
+    """
+
+    def __init__(self, config: Config, *, insecure: bool) -> None:
+        """Prepare the links; nothing is sent yet.
+
+        Raises:
+            ConfigError: An address may not be used.
+        """
+        self._links = links = Links(config, insecure=insecure)
+        channels = links.open_channel(), links.open_bulk_channel()
+        upstream = Upstream(channels[0], config.device, target=config.upstream.target, bulk=channels[1])
+        self.upstream = upstream
+        self.renewal: Renewal | None = None
+        if links.secured:
+            self.renewal = Renewal(links.folder, links.rotate, lambda: upstream.reach.is_away)
+
+    def door(self, service: str) -> Door:
+        """The door of this agent, with the identity of the links."""
+        return self._links.door(service)
+
+    async def close(self) -> None:
+        """Close the links."""
+        await self._links.close()

@@ -1,0 +1,81 @@
+"""The state of an agent as ``headrace-edge status``, its metrics and its reports tell it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edge_agent.config import Config
+from edge_agent.identity.clock import Clock, by_offset
+from edge_agent.identity.condition import Facts
+from edge_agent.identity.renewal import Renewal
+from edge_agent.identity.status_writer import StatusWriter
+from edge_agent.parts.kept_state import KeptState
+from edge_agent.upstream.client import Upstream
+from router.core.errors import RevokedError
+
+
+class ToldState:
+    """Of one agent.
+
+    Attributes:
+        writer: Looks at the state, and writes it where ``headrace-edge status`` reads it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        kept: KeptState,
+        upstream: Upstream,
+        renewal: Renewal | None,
+        clock_ahead: Callable[[], float],
+        updater_state: Callable[[], str],
+    ) -> None:
+        """Tell the state of these parts.
+
+        Args:
+            config: All that is set.
+            kept: What lies on the disk.
+            upstream: The next tier.
+            renewal: Of the identity, where there is one.
+            clock_ahead: Seconds that the device's clock is ahead of the cloud's.
+            updater_state: Of the updater.
+        """
+        self._config = config
+        self._kept = kept
+        self._upstream = upstream
+        self._renewal = renewal
+        self._clock_ahead = clock_ahead
+        self._updater_state = updater_state
+        self.writer = StatusWriter(config.data, self._facts, self._more)
+
+    def _facts(self) -> Facts:
+        renewal = self._renewal
+        refusal = self._upstream.refusal or (renewal.refusal if renewal is not None else None)
+        clock = renewal.clock if renewal is not None else Clock.RIGHT
+        return Facts(
+            away=self._upstream.reach.is_away,
+            refused=refusal is not None,
+            revoked=isinstance(refusal, RevokedError),
+            certificate_ends=renewal.certificate.ends if renewal is not None else None,
+            now=time.time(),
+            clock=by_offset(self._clock_ahead()) if clock is Clock.RIGHT else clock,
+            storage=(self._kept.outbox.state, self._updater_state()),
+        )
+
+    def _more(self) -> dict[str, Any]:
+        """What the status tells beside the states."""
+        refusal = self._upstream.refusal
+        return {
+            "device": self._config.device,
+            "upstream": self._config.upstream.target,
+            "refusal": "" if refusal is None else str(refusal),
+            "certificate_ends": self._facts().certificate_ends,
+            "outbox_pending": self._kept.outbox.pending,
+            "outbox_dropped": self._kept.outbox.dropped,
+            "tasks": [
+                {"task": hosted.name, "release": hosted.serving.manifest.number if hosted.serving else 0}
+                for hosted in self._kept.tasks
+            ],
+        }
