@@ -21,9 +21,12 @@ from edge_agent.identity.files import IdentityFolder
 from router.core.errors import ConfigError, DeniedError
 from router.identity.bundle import Bundle
 from router.identity.certificates import (
+    Certificate,
+    PrivateKey,
     certificates_in,
     fingerprint,
     key_from_pem,
+    key_sha256,
     read_certificate,
     request_for,
     sign_renewal,
@@ -73,7 +76,7 @@ async def enrol(
     request = enrolment_pb2.EnrollRequest(token=token.strip(), certificate_request=request_for(key), device=device)
     async with _asking(address, root) as stub:
         given = await _said(stub.Enroll(request, timeout=SECONDS, wait_for_ready=True), str(address))
-    identity = read_certificate(given.certificate).identity
+    identity = _checked(given.certificate, key).identity
     if identity is None:
         raise DeniedError(f"{address} gave a certificate that names nobody")
     folder.keep(key, given.certificate, root, str(address))
@@ -94,14 +97,23 @@ async def renew(folder: IdentityFolder, now: Callable[[], float] = time.time) ->
     await _check_clock(address, before.authorities, now())
     key = folder.pending_key()
     asked = request_for(key)
-    request = enrolment_pb2.RenewRequest(
-        certificate=before.chain,
-        certificate_request=asked,
-        proof=sign_renewal(key_from_pem(before.key), asked),
-    )
+    try:
+        proof = sign_renewal(key_from_pem(before.key), asked)
+    except ValueError as error:
+        raise ConfigError(str(folder.path), "", f"holds a key that can't be read: {error}; enrol again") from error
+    request = enrolment_pb2.RenewRequest(certificate=before.chain, certificate_request=asked, proof=proof)
     async with _asking(address, before.authorities) as stub:
         given = await _said(stub.Renew(request, timeout=SECONDS, wait_for_ready=True), str(address))
+    _checked(given.certificate, key)
     folder.keep(key, given.certificate, before.authorities)
+
+
+def _checked(chain: bytes, key: PrivateKey) -> Certificate:
+    """What a certificate that came says; it is for ``key``, or worth nothing."""
+    said = read_certificate(chain)
+    if said.key_sha256 != key_sha256(key.public_key()):
+        raise DeniedError("the cloud gave a certificate for another key than this device's")
+    return said
 
 
 async def _root_at(address: Address, wanted: bytes) -> bytes:

@@ -30,6 +30,7 @@ LOOK_SECONDS = 5.0
 RENEWED_AFTER = 2 / 3  # of the time that a certificate holds
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0  # seconds between tries
 CLOCK_PAUSE = 30.0  # seconds between looks at the clock
+TAKE_UP_PAUSE = 30.0  # seconds until a certificate that could not be used is tried again
 
 
 class Renewal:
@@ -67,6 +68,7 @@ class Renewal:
         self._pause = FIRST_PAUSE
         self._not_before = 0.0  # monotonic
         self._look_at_clock = 0.0
+        self._take_up_at = 0.0
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -94,18 +96,19 @@ class Renewal:
             self.clock = Clock.RIGHT
 
     async def _take_up(self) -> None:
-        stamp = changed_at(self._folder.path)
-        if stamp in (0, self._stamp):
+        stamp, now = changed_at(self._folder.path), time.monotonic()
+        if stamp in (0, self._stamp) or now < self._take_up_at:
             return
         try:
-            self.certificate = self._folder.certificate()
+            certificate = self._folder.certificate()
             await self._rotate()
         except HeadraceError as error:
-            log.error("the certificate that was put in place can't be used: %s", error)
-        else:
-            log.info("another certificate is shown from now on")
-            self.refusal, self._not_before, self._pause = None, 0.0, FIRST_PAUSE
-        self._stamp = stamp
+            log.error("the certificate that was put in place can't be used, and the one before is: %s", error)
+            self._take_up_at = now + TAKE_UP_PAUSE
+            return
+        log.info("another certificate is shown from now on")
+        self.certificate, self._stamp = certificate, stamp
+        self.refusal, self._not_before, self._pause = None, 0.0, FIRST_PAUSE
 
     async def _renew(self, now: float) -> None:
         try:

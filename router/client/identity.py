@@ -79,7 +79,12 @@ class ClientIdentity:
             elif isinstance(channel, RotatingChannel):
                 task = asyncio.ensure_future(channel.rotate())
                 self._rotating.add(task)
-                task.add_done_callback(self._rotating.discard)
+                task.add_done_callback(self._rotated)
+
+    def _rotated(self, task: asyncio.Task[None]) -> None:
+        self._rotating.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("the certificate that was put in place can't be used: %s", error)
 
     def _making(self, kind: Callable[..., Any], target: str, insecure: bool) -> Callable[[], Any]:
         return lambda: kind(target, insecure=insecure, identity=self._bundle, attempts=1)

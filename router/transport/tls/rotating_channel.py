@@ -4,7 +4,7 @@ gRPC's Python clients can't show another certificate on a channel that is open.
 
 Rules:
  * New calls go over the newest channel; those under way end on theirs, and the last of them closes it.
- * The newest takes over once it is connected, or after ``CONNECT_SECONDS``.
+ * The newest takes over once it is connected. Where it can't connect and the one before is, that one goes on.
  * It stands in for a channel wherever a stub is made, and in nothing else.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 
 import grpc
 from grpc import aio
+
+from router.core.errors import UnavailableError
 
 CONNECT_SECONDS = 10.0
 
@@ -111,14 +113,18 @@ class RotatingChannel(_Rotating):
         """Open another channel, and let it take over.
 
         Raises:
-            HeadraceError: It can't be opened; the one before goes on.
+            HeadraceError: It can't be opened, or is not taken where the one before is; that one goes on.
         """
         newest = self._generation()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await newest.channel.channel_ready()
-        except TimeoutError:
-            pass  # nobody is there now, for either of them
+        except TimeoutError:  # else nobody is there now, for either of them
+            if self._newest.channel.get_state() is grpc.ChannelConnectivity.READY:
+                newest.retire()
+                raise UnavailableError(
+                    "what is to be shown from now on is not taken; what was shown before is"
+                ) from None
         before, self._newest = self._newest, newest
         before.retire()
 

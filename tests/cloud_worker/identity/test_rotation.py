@@ -7,7 +7,8 @@ import pytest
 from cloud_worker.gateway.testing import trusted_fleet
 from router.client.async_client import AsyncClient
 from router.client.blocking_client import Client
-from router.identity.bundle import write_bundle
+from router.core.errors import UnavailableError
+from router.identity.bundle import Bundle, write_bundle
 from router.identity.certificates import read_certificate
 from router.identity.names import Role
 from router.transport.channel import open_channel
@@ -110,4 +111,24 @@ async def test_a_channel_that_can_not_be_opened_anew_goes_on_as_it_was(tmp_path)
         load = Load(channel, 10)
         await load.run()
         assert (load.done, load.failed) == (10, [])
+        await channel.close(None)
+
+
+async def test_what_the_door_does_not_take_is_not_shown_and_no_query_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr("router.transport.tls.rotating_channel.CONNECT_SECONDS", 1.0)
+    (tmp_path / "cloud").mkdir()
+    (tmp_path / "other").mkdir()
+    async with trusted_fleet(tmp_path / "cloud") as fleet, trusted_fleet(tmp_path / "other") as other:
+        mine, strangers = fleet.bundle(Role.DEVICE, "kitchen"), other.bundle(Role.DEVICE, "kitchen")
+        shown = [mine]
+        channel = RotatingChannel(lambda: open_channel(fleet.target, identity=shown[-1]))
+        load = Load(channel, 20)
+        await load.run()
+        for wrong in (strangers, Bundle(mine.key, strangers.chain, mine.authorities), Bundle(b"x", b"y", b"z")):
+            shown.append(wrong)
+            with pytest.raises(UnavailableError):
+                await channel.rotate()
+            load.left = 20
+            await load.run()
+        assert (load.done, load.failed) == (80, [])
         await channel.close(None)

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.identity.bearers import Bearers
 from edge_agent.identity.condition import State
-from edge_agent.identity.enrolling import enrol
+from edge_agent.identity.enrolling import enrol, renew
 from router.client.async_client import AsyncClient
 from router.core.errors import ConfigError, DeniedError, ServiceError, StartError, UnavailableError
 from router.identity.bundle import IDENTITY_FILE, Bundle, write_bundle
@@ -166,3 +166,23 @@ async def test_a_full_disk_is_told_with_what_would_do(agent):
     assert "make room" in said["states"][0]["remedy"]
     agent.daemon._updater.state = "ok"
     await agent.until_state(State.OK)
+
+
+async def test_a_spoilt_identity_is_told_and_mended_while_the_agent_goes_on(agent, monkeypatch):
+    monkeypatch.setattr("edge_agent.identity.renewal.TAKE_UP_PAUSE", 0.1)
+    monkeypatch.setattr("router.transport.tls.rotating_channel.CONNECT_SECONDS", 1.0)
+    await agent.start()
+    await agent.until_state("ok")
+    path = agent.identity.path / IDENTITY_FILE
+    whole = path.read_bytes()
+    key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    for spoilt in (b"", whole[:300], key + whole[whole.index(b"-----BEGIN CERTIFICATE") :]):
+        path.write_bytes(spoilt)
+        await agent.daemon._renewal.step()
+        assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
+    with pytest.raises(ConfigError, match="key that can't be read"):
+        await renew(agent.identity)
+    path.write_bytes(whole)
+    await agent.daemon._renewal.step()
+    assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
+    await agent.until_state("ok")
