@@ -3,7 +3,8 @@
 Rules:
  * What follows is measured on the exported file, one text at a time, as on the device.
  * ``compact`` starts from word vectors, or from the task's ``base`` where it names one.
- * ``encoder-head`` is cross-fitted: its head is fitted anew without each fold. ``compact`` holds a fifth out.
+ * ``encoder-head`` is cross-fitted: its head is fitted anew without each fold, and the first fold chooses how strong
+   its ridge is. ``compact`` holds a fifth out.
 """
 
 from __future__ import annotations
@@ -37,15 +38,23 @@ from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record
 from router.core.domain.task import StudentKind, Task
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.ridge_choice import DEFAULT, RIDGES, chosen_ridge
+from router.core.learning.training_rows import (
+    FOLDS,
+    Lessons,
+    calibrating,
+    fold_of,
+    known_labels,
+    lessons_of,
+    places_of,
+    weights_of,
+)
 from router.core.release.manifest import StudentSpec
 from router.students.feature_cache import Features
 from router.students.onnx_student import OnnxEncoder, Student
 
 if TYPE_CHECKING:
     from cloud_worker.training.pretrained_student import PretrainedStudent
-
-RIDGE = 0.05  # of the head's weights, shared by all lessons: 1 / C in scikit-learn's words
 
 FEW_SHOT = "few-shot"
 NO_QUERIES = "few-shot found no query without an answer to label; the rows that teach were learned as they are"
@@ -100,14 +109,21 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
     logits = np.zeros((len(held), len(labels)))
     similarity = np.zeros(len(held))
     folds = np.array([fold_of(row, FOLDS) for row in held])
+    ridge = DEFAULT
     for fold in range(FOLDS):
-        head = Head.fitted(_lessons([row for row in rows if fold_of(row, FOLDS) != fold], labels, recipe), by_text)
-        places = np.flatnonzero(folds == fold)
-        if len(places):
-            logits[places], similarity[places] = head.read(np.stack([by_text[held[place].text] for place in places]))
+        own = np.flatnonzero(folds == fold)
+        if len(own):
+            lessons = _lessons([row for row in rows if fold_of(row, FOLDS) != fold], labels, recipe)
+            asked = [held[place] for place in own]
+            read = np.stack([by_text[row.text] for row in asked])
+            heads = {one: Head.fitted(lessons, by_text, one) for one in ((ridge,) if fold else RIDGES)}
+            if not fold:  # the first part of the rows chooses for all
+                said = {one: head.read(read)[0].astype(np.float64) for one, head in heads.items()}
+                ridge = chosen_ridge(said, places_of(asked, labels), weights_of(asked))
+            logits[own], similarity[own] = heads[ridge].read(read)
         progress("fitting", 0.6 + 0.3 * (fold + 1) / FOLDS)
     lessons = _lessons(rows, labels, recipe)
-    head = Head.fitted(lessons, by_text)
+    head = Head.fitted(lessons, by_text, ridge)
     data = head_model(head.weights, head.bias, head.centroids)
     spec = StudentSpec(
         kind=StudentKind.ENCODER_HEAD,
@@ -133,14 +149,14 @@ class Head:
     centroids: NDArray[np.float32]
 
     @classmethod
-    def fitted(cls, lessons: Lessons, vectors: dict[str, NDArray[np.float32]]) -> Head:
-        """Multinomial logistic regression on soft labels, by L-BFGS."""
+    def fitted(cls, lessons: Lessons, vectors: dict[str, NDArray[np.float32]], weight: float = DEFAULT) -> Head:
+        """Multinomial logistic regression on soft labels, by L-BFGS, with a ridge of this weight."""
         features = torch.from_numpy(np.stack([vectors[text] for text in lessons.texts]))
         targets = torch.from_numpy(lessons.targets)
         weights = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
         bias = torch.zeros(targets.shape[1], requires_grad=True)
         solver = torch.optim.LBFGS([weights, bias], max_iter=80, history_size=10, line_search_fn="strong_wolfe")
-        ridge = RIDGE / (2 * len(features))
+        ridge = weight / (2 * len(features))
 
         def closure() -> torch.Tensor:
             solver.zero_grad()

@@ -5,14 +5,15 @@ The folder holds ``model.onnx`` (inputs ``input_ids`` and ``attention_mask``, ou
 
 Rules:
  * A text is read once ever: vectors are kept in a file, by the encoder's digest.
- * The head is the one of real students: logistic regression on soft labels, by L-BFGS, fitted anew without each fold.
+ * The head is the one of real students: logistic regression on soft labels, by L-BFGS, fitted anew without each fold,
+   with the ridge that the first fold chooses.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -28,13 +29,22 @@ from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record
 from router.core.errors import ConfigError, ModelError
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.ridge_choice import DEFAULT, RIDGES, chosen_ridge
+from router.core.learning.training_rows import (
+    FOLDS,
+    Lessons,
+    calibrating,
+    fold_of,
+    known_labels,
+    lessons_of,
+    places_of,
+    weights_of,
+)
 from router.students.feature_cache import Features
 from router.students.onnx_student import OnnxEncoder
 
 MODEL_FILE, TOKENIZER_FILE = "model.onnx", "tokenizer.json"
 MAX_TOKENS = 64
-RIDGE = 0.05  # of the head's weights, shared by all lessons
 STEPS = 80  # of L-BFGS at most
 
 
@@ -47,10 +57,10 @@ class LinearHead:
     centroids: Floats
 
     @classmethod
-    def fitted(cls, lessons: Lessons, vectors: Floats) -> Self:
-        """Fit on vectors, (lessons, dimensions)."""
+    def fitted(cls, lessons: Lessons, vectors: Floats, weight: float = DEFAULT) -> Self:
+        """Fit on vectors, (lessons, dimensions), with a ridge of this weight."""
         rows, width, labels = len(vectors), vectors.shape[1], lessons.targets.shape[1]
-        ridge = RIDGE / (2 * rows)
+        ridge = weight / (2 * rows)
 
         def cost(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             weights = point[:-labels].reshape(width, labels).astype(np.float32)
@@ -123,25 +133,34 @@ class EncoderFitter:
         held = calibrating(rows)
         logits, similarity = np.zeros((len(held), len(labels))), np.zeros(len(held))
         folds = np.array([fold_of(row, FOLDS) for row in held])
+        ridge = DEFAULT
         for fold in range(FOLDS):
             own = np.flatnonzero(folds == fold).tolist()
-            if own:
-                head = self._head([row for row in rows if fold_of(row, FOLDS) != fold], labels)
-                reading = head.read(self._of([held[place].text for place in own]))
-                logits[own], similarity[own] = reading.logits, reading.similarity
-        reader = EncodedReader(self._of, self._head(rows, labels), self._are_cut)
+            if not own:
+                continue
+            lessons = lessons_of([row for row in rows if fold_of(row, FOLDS) != fold], labels)
+            vectors, asked = self._of(lessons.texts), self._of([held[place].text for place in own])
+            tried = {
+                one: LinearHead.fitted(lessons, vectors, one).read(asked) for one in ((ridge,) if fold else RIDGES)
+            }
+            if not fold:  # the first part of the rows chooses for all
+                ridge = _chosen(tried, [held[place] for place in own], labels)
+            logits[own], similarity[own] = tried[ridge].logits, tried[ridge].similarity
+        lessons = lessons_of(rows, labels)
+        reader = EncodedReader(self._of, LinearHead.fitted(lessons, self._of(lessons.texts), ridge), self._are_cut)
         cut = self._are_cut([row.text for row in held])
         return Fit(labels, reader, held, LabelMeasures(labels, Reading(logits, similarity, cut)))
-
-    def _head(self, rows: Sequence[Record], labels: tuple[str, ...]) -> LinearHead:
-        lessons = lessons_of(rows, labels)
-        return LinearHead.fitted(lessons, self._of(lessons.texts))
 
     def _are_cut(self, texts: Sequence[str]) -> Bools:
         return np.array([text in self._cut for text in texts], np.bool_)
 
     def _of(self, texts: Sequence[str]) -> Floats:
         return np.stack([self._vectors[text] for text in texts])
+
+
+def _chosen(tried: Mapping[float, Reading], held: Sequence[Record], labels: tuple[str, ...]) -> float:
+    said = {ridge: reading.logits for ridge, reading in tried.items()}
+    return chosen_ridge(said, places_of(held, labels), weights_of(held))
 
 
 def _opened(folder: Path) -> tuple[OnnxEncoder | MiniLm, str]:

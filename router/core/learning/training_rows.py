@@ -118,6 +118,12 @@ def known_labels(rows: Sequence[Record]) -> tuple[str, ...]:
     return tuple(sorted(label for label, count in counts.items() if count >= LEAST_ROWS_OF_LABEL))
 
 
+def places_of(rows: Sequence[Record], labels: tuple[str, ...]) -> NDArray[np.int_]:
+    """Place of each row's answer among the labels, (rows,): -1 where it is none of them."""
+    places = {label: place for place, label in enumerate(labels)}
+    return np.array([places.get(row.answer, -1) for row in rows], np.int_)
+
+
 def lessons_of(rows: Sequence[Record], labels: tuple[str, ...]) -> Lessons:
     """Distinct lessons for a student that knows ``labels``; rows with another answer are left out."""
     places = {label: place for place, label in enumerate(labels)}
