@@ -36,6 +36,7 @@ from router.identity.names import Identity, Role
 from router.io.atomic_write import write_whole
 
 ROOT_DAYS, ISSUING_DAYS = 20 * 365, 2 * 365
+WARN_DAYS = 90  # before an issuing certificate ends
 CLOCK_SECONDS = 3600.0  # by which the clock of whoever is shown a certificate may be late
 _ROOT, _ISSUING, _FORMER, _ROOT_KEY = "root.crt", "issuing.pem", "former.crt", "root.key"
 _DAY = 86_400.0
@@ -225,6 +226,14 @@ def days_left(certificate: x509.Certificate, now: float | None = None) -> float:
     """Days until a certificate ends, below 0 once it has."""
     at = time.time() if now is None else now
     return (certificate.not_valid_after_utc.timestamp() - at) / _DAY
+
+
+def issuing_days_left(folder: Path) -> float | None:
+    """Days until the issuing certificate in a folder ends, ``None`` where there is no authority that can be read."""
+    try:
+        return round(days_left(read_trust(folder).issuing), 1)
+    except ConfigError:
+        return None
 
 
 def _issuing_pem(root: x509.Certificate, root_key: PrivateKey, passphrase: bytes, now: float) -> bytes:

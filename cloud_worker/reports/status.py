@@ -7,6 +7,7 @@ from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.turned_away import TurnedAway
+from cloud_worker.identity.authority import issuing_days_left
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
@@ -48,6 +49,7 @@ def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int 
         "fleet": {},
         "devices": [],
         "turned_away": {},
+        "issuing_days_left": issuing_days_left(config.ca_folder),
     }
     lineages = Lineages(store.engine)
     promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()

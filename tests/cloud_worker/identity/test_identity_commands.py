@@ -1,13 +1,14 @@
 """`ca`, `tokens`, `clients` and `devices revoke`, as an operator runs them."""
 
 import json
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
-from cloud_worker.identity.authority import read_trust
+from cloud_worker.identity.authority import ISSUING_DAYS, make_authority, read_trust
 from cloud_worker.identity.register import Register
 from cloud_worker.state.overrides import Hands
 from cloud_worker.state.store import Store
@@ -172,3 +173,16 @@ def test_a_wrong_passphrase_gives_nobody_a_certificate(operator):
     words = ("--out", str(out), "--passphrase-file", str(operator.folder / "wrong.txt"))
     done = operator.run("clients", "create", "app", *words)
     assert (done.exit_code, "passphrase" in done.output, out.exists()) == (81, True, False)
+
+
+def test_status_tells_when_the_issuing_key_ends_and_warns_in_time(operator):
+    assert json.loads(operator.run("status", "--json").stdout)["issuing_days_left"] is None
+    make_authority(
+        read_config(operator.folder / "cloud.toml").ca_folder,
+        operator.folder / "root",
+        b"the passphrase of issuing, long enough",
+        b"the passphrase of root, long enough",
+        time.time() - (ISSUING_DAYS - 50) * 86_400,
+    )
+    assert json.loads(operator.run("status", "--json").stdout)["issuing_days_left"] == 50.0
+    assert "the issuing key ends in 50 days" in operator.run("status").stdout

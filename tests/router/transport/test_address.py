@@ -1,7 +1,8 @@
 import pytest
 
 from router.core.errors import ConfigError
-from router.transport.address import Address, plain_address, read_address
+from router.identity.names import GATEWAY_SERVER, Identity, Role
+from router.transport.address import Address, plain_address, read_address, read_target
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,26 @@ def test_plain_transport_is_opened_nowhere_else(text):
 def test_nothing_is_opened_without_asking_for_plain_transport():
     with pytest.raises(ConfigError, match="needs an identity"):
         plain_address("127.0.0.1:1", "door", "listen", insecure=False)
+
+
+def test_a_target_says_who_is_to_answer_there():
+    address, who = read_target("cloud.example:7700", "client", "targets")
+    assert (str(address), who.role, who.server) == ("cloud.example:7700", Role.GATEWAY, GATEWAY_SERVER)
+    address, who = read_target("kitchen@[::1]:7701", "client", "targets")
+    assert (str(address), who) == ("[::1]:7701", Identity(Role.DEVICE, "kitchen"))
+
+
+@pytest.mark.parametrize(
+    "text", ["@host:1", "a b@host:1", "anonymous@host:1", "kitchen@", "kitchen@host", "a@b@host:1"]
+)
+def test_a_target_that_names_no_device_or_no_address_is_refused(text):
+    with pytest.raises(ConfigError, match="client: targets: "):
+        read_target(text, "client", "targets")
+
+
+def test_a_socket_is_on_this_machine_and_needs_no_asking():
+    address = plain_address("unix:/run/agent.sock", "door", "listen", insecure=False)
+    assert (str(address), address.socket, address.is_loopback) == ("unix:/run/agent.sock", "/run/agent.sock", True)
+    for wrong in ("unix:agent.sock", "unix:", f"unix:/{'x' * 107}"):
+        with pytest.raises(ConfigError, match="socket"):
+            read_address(wrong, "door", "listen")
