@@ -1,6 +1,8 @@
 """An enrolled agent before a gateway with mutual TLS: how it is asked, and what it says of itself."""
 
+import contextlib
 import socket
+import sqlite3
 import time
 
 import pytest
@@ -9,6 +11,7 @@ from edge_agent.identity.bearers import Bearers
 from edge_agent.identity.condition import State
 from edge_agent.identity.enrolling import enrol, renew
 from router.client.async_client import AsyncClient
+from router.core.domain.query import Attempt, Query
 from router.core.errors import ConfigError, DeniedError, ServiceError, StartError, UnavailableError
 from router.identity.bundle import IDENTITY_FILE, Bundle, write_bundle
 from router.identity.names import Identity, Role
@@ -156,6 +159,18 @@ async def test_offline_is_told_and_ends(agent, fleet):
     assert said["state"] == "offline"
     with pytest.raises(UnavailableError):
         await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True, deadline=2.0)
+
+
+async def test_a_foreign_lock_on_the_outbox_is_told_and_ends(agent):
+    await agent.start()
+    await agent.until_state("ok")
+    with contextlib.closing(sqlite3.connect(agent.folder / "outbox.sqlite", isolation_level=None)) as foreign:
+        foreign.execute("BEGIN EXCLUSIVE")
+        agent.daemon._outbox.put(Query("q", "home", "x", attempt=Attempt(answer="lights", kept=True)))
+        said = await agent.until_state("database_locked")
+        assert "backup" in said["states"][0]["remedy"]
+        foreign.execute("ROLLBACK")
+    await agent.until_state("ok")
 
 
 async def test_a_full_disk_is_told_with_what_would_do(agent):
