@@ -2,7 +2,9 @@
 
 Two agents and two gateways run as processes of their own, one pair with mutual TLS and one in plain text; queries go to
 both in turn, so that whatever else the machine does meets both. An escalated answer passes the whole gateway (its
-teacher answers at once): draw, record into the spool, answer. A local one is kept by a student of one layer.
+teacher answers at once): draw, record into the spool, answer. A local one is kept by a student of one layer. Told are
+medians on the clock, the median over the pairs of one answer by the other, and what agent and gateway take of the
+processor for an answer.
 
     python -m bench.mtls_overhead --queries 400
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import operator
+import os
 import shutil
 import statistics
 import subprocess
@@ -56,12 +60,13 @@ def measured(queries: int) -> dict[str, Any]:
     return figures
 
 
-def _compare(what: str, agents: dict[str, int], text: str, queries: int) -> dict[str, float]:
+def _compare(what: str, agents: dict[str, tuple[int, ...]], text: str, queries: int) -> dict[str, float]:
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    clients = {kind: Client(f"127.0.0.1:{port}", insecure=True, deadline=30.0) for kind, port in agents.items()}
+    clients = {kind: Client(f"127.0.0.1:{port}", insecure=True, deadline=30.0) for kind, (port, *_) in agents.items()}
     for client in clients.values():
         for _ in range(20):
             client.ask(text, HOME.name)
+    before = {kind: _cpu_seconds(agents[kind][1:]) for kind in KINDS}
     for turn in range(queries):
         for kind in KINDS if turn % 2 else reversed(KINDS):
             began = time.perf_counter()
@@ -69,6 +74,7 @@ def _compare(what: str, agents: dict[str, int], text: str, queries: int) -> dict
             times[kind].append((time.perf_counter() - began) * 1000)
             tier = "device" if what == "local" else "cluster"
             assert answer.provenance.tier.value == tier, answer.provenance
+    cpu = {kind: 1000 * (_cpu_seconds(agents[kind][1:]) - before[kind]) / queries for kind in KINDS}
     for client in clients.values():
         client.close()
     plain, tls = (statistics.median(times[kind]) for kind in KINDS)
@@ -76,13 +82,25 @@ def _compare(what: str, agents: dict[str, int], text: str, queries: int) -> dict
         f"{what}_plain_ms": round(plain, 3),
         f"{what}_tls_ms": round(tls, 3),
         f"{what}_ratio": round(tls / plain, 3),
+        f"{what}_paired_ratio": round(statistics.median(map(operator.truediv, times["tls"], times["plain"])), 3),
+        f"{what}_plain_cpu_ms": round(cpu["plain"], 3),
+        f"{what}_tls_cpu_ms": round(cpu["tls"], 3),
+        f"{what}_cpu_ratio": round(cpu["tls"] / cpu["plain"], 3),
     }
 
 
-def _agent(processes: _Processes, folder: Path, kind: str, whole: Path, what: str) -> int:
-    """The port of an agent of its own; it escalates everything to a gateway of its own, or is alone with a student."""
-    gateway, port = folder / "cloud", 1
-    told: dict[str, int] = {"port": 1}
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    """What processes have taken of the processor, in seconds."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _agent(processes: _Processes, folder: Path, kind: str, whole: Path, what: str) -> tuple[int, ...]:
+    """The port of an agent, its process and its gateway's; it escalates everything, or is alone with a student."""
+    gateway = folder / "cloud"
     gateway.mkdir(parents=True)
     config = trusted_config(gateway, tasks=(HOME,))
     store = Store(config.store_url)
@@ -105,7 +123,8 @@ def _agent(processes: _Processes, folder: Path, kind: str, whole: Path, what: st
         subprocess.run([*edge, *enrol, "-c", str(folder / "agent.toml")], check=True, capture_output=True)
     plain = () if kind == "tls" else ("--insecure",)
     processes.start(*edge, "run", "-c", str(folder / "agent.toml"), *plain)
-    return _told(data / "run" / "agent.json")["port"]
+    agent = _told(data / "run" / "agent.json")
+    return agent["port"], agent["pid"], told["pid"]
 
 
 async def _install(data: Path) -> None:

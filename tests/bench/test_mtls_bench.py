@@ -2,6 +2,8 @@ import pytest
 
 from bench.mtls_overhead import measured
 
+FIGURES = ("plain_ms", "tls_ms", "ratio", "paired_ratio", "plain_cpu_ms", "tls_cpu_ms", "cpu_ratio")
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -9,6 +11,6 @@ def test_both_kinds_answer_locally_and_escalated():
     figures = measured(10)
     assert set(figures) == {
         "queries",
-        *(f"{what}_{which}" for what in ("escalated", "local") for which in ("plain_ms", "tls_ms", "ratio")),
+        *(f"{what}_{which}" for what in ("escalated", "local") for which in FIGURES),
     }
-    assert all(value > 0 for value in figures.values())
+    assert all(value >= 0 for value in figures.values())
