@@ -3,6 +3,7 @@
 Rules:
  * The same rows make the same student, with the same scores: it is fitted once.
  * It is for the replays of one log with one seed: under another seed other rows stand in other folds.
+ * Only the first fits are kept: later ones differ, since releases serve by then, and each takes tens of megabytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 
 from router.backtest.student import Fit, Fitter
 from router.core.domain.record import Record
+
+MOST_KEPT = 4  # fits
 
 
 @dataclass(slots=True)
@@ -29,9 +32,12 @@ class SharedFits:
     def fit(self, rows: Sequence[Record]) -> Fit | None:
         """As ``Fitter.fit``."""
         key = _digest(rows)
-        if key not in self._known:
-            self._known[key] = self.fitter.fit(rows)
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        found = self.fitter.fit(rows)
+        if len(self._known) < MOST_KEPT:
+            self._known[key] = found
+        return found
 
 
 def _digest(rows: Sequence[Record]) -> bytes:

@@ -10,7 +10,7 @@ from router.backtest import ngram_student as hashed
 from router.backtest.logs.reader import Asked, Columns, Log
 from router.backtest.ngrams import HashedTexts, Rarity
 from router.backtest.run import Plan, run
-from router.backtest.shared_fits import SharedFits
+from router.backtest.shared_fits import MOST_KEPT, SharedFits
 from router.backtest.student import Fit
 from router.core.domain.label_confidence import Reading
 from router.core.learning.held_out import LabelMeasures
@@ -111,6 +111,15 @@ def test_a_backtest_is_the_same_to_the_digit_as_by_plain_fits(make_rows, monkeyp
         assert one.life.served == other.life.served
         assert one.life.events == other.life.events
         assert one.more == other.more
+
+
+def test_a_long_life_keeps_few_fits(make_records):
+    counted = Counting()
+    shared = SharedFits(counted)
+    for _ in range(2):
+        for rows in range(1, MOST_KEPT + 3):
+            shared.fit(make_records(rows))
+    assert len(counted.asked) == MOST_KEPT + 2 * 2
 
 
 @pytest.mark.parametrize("change", [{"propensity": 0.5}, {"query_id": "other"}, {"covered": False}])
