@@ -8,7 +8,7 @@ import pytest
 
 from router.backtest import ngram_student as hashed
 from router.backtest.logs.reader import Asked, Columns, Log
-from router.backtest.ngrams import HashedTexts, Rarity
+from router.backtest.ngrams import HashedTexts, Matrix, Rarity
 from router.backtest.run import Plan, run
 from router.backtest.shared_fits import MOST_KEPT, SharedFits
 from router.backtest.student import Fit
@@ -53,7 +53,7 @@ def test_the_first_student_of_all_promises_is_fitted_once(make_rows, monkeypatch
 
 
 class Plainly:
-    """The light student as it is defined: a fit of its own for each fold, all products dense, nothing shared."""
+    """The light student as it is defined: a fit of its own for each fold, nothing shared."""
 
     def __init__(self, texts):
         self._texts = HashedTexts(texts)
@@ -81,23 +81,23 @@ class Plainly:
 class PlainReader:
     texts: HashedTexts
     rarity: Rarity
-    vectors: np.ndarray
+    vectors: Matrix
     votes: np.ndarray
     centroids: np.ndarray
 
     @classmethod
     def of(cls, rows, labels, texts, rarity):
         lessons = lessons_of(rows, labels)
-        vectors = rarity.features(texts.counts(lessons.texts)).toarray()
-        kernel = np.exp(hashed.BEND * (vectors @ vectors.T - 1.0)) + hashed.RIDGE * np.eye(len(vectors))
-        sums = lessons.targets.T @ vectors
-        lengths = np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
-        return cls(texts, rarity, vectors, np.linalg.solve(kernel, lessons.targets), sums / lengths)
+        vectors = rarity.features(texts.counts(lessons.texts))
+        likeness = (vectors @ vectors.T).toarray()
+        kernel = np.exp(hashed.BEND * (likeness - 1.0)) + hashed.RIDGE * np.eye(len(likeness))
+        lengths = np.sqrt(np.diag(lessons.targets.T @ likeness @ lessons.targets))
+        centroids = lessons.targets / np.maximum(lengths, 1e-6)
+        return cls(texts, rarity, vectors, np.linalg.solve(kernel, lessons.targets), centroids)
 
     def read(self, texts):
-        asked = self.rarity.features(self.texts.counts(texts)).toarray()
-        kernel = np.exp(hashed.BEND * (asked @ self.vectors.T - 1.0))
-        return Reading(kernel @ self.votes, (asked @ self.centroids.T).max(axis=1))
+        near = (self.rarity.features(self.texts.counts(texts)) @ self.vectors.T).toarray()
+        return Reading(np.exp(hashed.BEND * (near - 1.0)) @ self.votes, (near @ self.centroids).max(axis=1))
 
 
 def test_a_backtest_is_the_same_to_the_digit_as_by_plain_fits(make_rows, monkeypatch):
