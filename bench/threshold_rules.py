@@ -119,7 +119,7 @@ def clopper_pearson_aim(rows: int, promise: float) -> float:
 
 def _is_broken(world: World, stood: Sequence[Serving], promise: float) -> bool:
     """Whether any release lost more than the promise under the law it was released under."""
-    return any(loss_of(one, world.law_at(one.queries)) > promise for one in stood)
+    return any(loss_of(one, world.law_at(one.queries)) > promise for one in stood if not one.goes_on)
 
 
 def _local(world: World, stood: Sequence[Serving]) -> float:

@@ -52,7 +52,7 @@ class LifeFigures:
 def figures_of(lived: Lived, promise: float) -> LifeFigures:
     """The figures of one life."""
     world, served = lived.world, lived.life.served
-    losses = [loss_of(one, world.law_at(one.queries)) for one in lived.stood]
+    losses = [loss_of(one, world.law_at(one.queries)) for one in lived.stood if not one.goes_on]
     asked = np.array([row.cloud for row in served], np.float64)
     return LifeFigures(
         broken=any(loss > promise for loss in losses),

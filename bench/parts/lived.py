@@ -156,11 +156,15 @@ class _Kept(LabelMeasures):
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """From query ``queries`` on a student keeps what reaches the threshold: ``NEVER`` where all escalates."""
+    """From query ``queries`` on a student keeps what reaches the threshold: ``NEVER`` where all escalates.
+
+    ``goes_on`` where it had served before and was suspected meanwhile: no new certificate let it.
+    """
 
     queries: int
     student: ReplayedStudent | None
     threshold: float
+    goes_on: bool = False
 
 
 class LivedReplay(Replay):
@@ -182,7 +186,13 @@ class LivedReplay(Replay):
             self.stood.append(Serving(self.queries, self.student(action.number), outcome.manifest.policy.threshold))
         elif isinstance(action, actions.EscalateAll):
             self.stood.append(Serving(self.queries, None, NEVER))
+        elif isinstance(action, actions.SuspectChange):
+            student = None if action.is_suspected else self.student(action.release)
+            self.stood.append(Serving(self.queries, student, self._threshold(action.release), goes_on=True))
         return outcome
+
+    def _threshold(self, number: int) -> float:
+        return self.loop.releases.served[number].manifest.policy.threshold
 
 
 @dataclass(frozen=True, slots=True)

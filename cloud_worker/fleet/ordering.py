@@ -5,7 +5,9 @@ Rules:
    more is told that it is withdrawn: it names no release, and agents that don't know of that escalate everything.
  * A release keeps answers only while its certificate stands for the task as it is configured, or while the operator has
    pinned it by force; else its devices escalate everything, from the first order of a gateway on.
- * While a task's watch is alarmed its devices escalate everything; a device in quarantine does so alone.
+ * While a task's watch is alarmed its devices escalate everything; a device in quarantine does so alone. So they all do
+   while a change is suspected: all is asked of the reference then, and its answers are given, unless a limit might
+   leave a query without one.
  * Nothing is explored less than the configured floor.
 """
 
@@ -21,7 +23,7 @@ from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.overrides import Hand, Hands
 from cloud_worker.state.store import Store, TaskState
-from router.core.domain.task import Mode, Task
+from router.core.domain.task import Limits, Mode, Task
 from router.core.release.orders import Order, Watch
 
 log = logging.getLogger(__name__)
@@ -82,13 +84,13 @@ class OrderBook:
 
     def _order(self, state: TaskState, hand: Hand) -> Order:
         task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, hand)
-        alarmed = state.watch == Watch.ALARMED
+        alarmed, suspected = state.watch == Watch.ALARMED, task is not None and _is_suspected(state, task)
         return Order(
             task=state.name,
             release=state.champion,
             manifest_sha256=state.manifest_sha256,
             exploration=max(state.exploration, task.exploration.floor if task is not None else 0.0),
-            mode=Mode.ESCALATE_ALL if (alarmed or why) and state.mode is Mode.SERVE else state.mode,
+            mode=Mode.ESCALATE_ALL if (alarmed or suspected or why) and state.mode is Mode.SERVE else state.mode,
             watch=Watch.UNPROVEN if why and not alarmed else state.watch,
         )
 
@@ -114,3 +116,8 @@ def _said_of(apart: Set[str]) -> str:
     if not apart:
         return ""
     return f"this device is in quarantine and escalates everything of {', '.join(sorted(apart))}: {REMEDY}"
+
+
+def _is_suspected(state: TaskState, task: Task) -> bool:
+    """Whether everything is explored beside a release that serves although less is wished: see ``LoopState.keeps``."""
+    return state.champion > 0 and state.exploration >= 1.0 > task.exploration.floor and task.budget == Limits()

@@ -121,7 +121,7 @@ class RefreshLoop:
             case actions.SetApart() | actions.TakeBack():
                 return self._guard_of(context).do(action)
             case actions.SuspectChange(number, is_suspected):
-                doubt = "seems to lose more than it may: everything is explored for a while"
+                doubt = "seems to lose more than it may: everything is asked for a while"
                 said = doubt if is_suspected else "is suspected no more"
                 log.warning("task %s: release %d %s", context.task.name, number, said)
                 return None

@@ -112,7 +112,7 @@ class Replay:
         decision = decide(
             Policy(NEVER if threshold is None else threshold),
             score_of(said),
-            mode=Mode.ESCALATE_ALL if releases.is_alarmed or self._is_apart(caller) else Mode.SERVE,
+            mode=Mode.SERVE if self.loop.keeps and not self._is_apart(caller) else Mode.ESCALATE_ALL,
             cut=said is not None and said.cut,
         )
         kept = decision.action is Action.KEEP

@@ -6,6 +6,7 @@ Rules:
  * A release under a later number, same content and threshold, is watched over both lives.
  * While the operator has everything escalate, it is judged by what it would have kept.
  * What was asked while the watch was blind is left out: of that time, what was kept is missing.
+ * What escalates says nothing of a loss, but of a change: student and reference both answered it (``suspicion``).
  * Nothing is stored: after a restart the same rows give the same watch.
 """
 
@@ -19,10 +20,11 @@ from router.core.certification.certifying_rows import said_by_student
 from router.core.certification.device_quarantine import Quarantines, is_apart
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.missing_rows import Spans, is_within
+from router.core.certification.observations import likeness, number_of
 from router.core.certification.trial import Judging
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, had_to_be_asked, may_certify
-from router.core.domain.task import Task
+from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.suspicion import Suspicion
 
@@ -42,6 +44,7 @@ class Lookout:
         watch: The bets against the promise being kept.
         suspicion: Of the same rows, whether to look closer.
         also: Other numbers under which the same content served at the same threshold.
+        content: Its number, and those under which the same content served at whatever threshold.
     """
 
     release: int
@@ -50,9 +53,17 @@ class Lookout:
     watch: FleetWatch
     suspicion: Suspicion
     also: frozenset[int] = frozenset()
+    content: frozenset[int] = frozenset()
 
     @classmethod
-    def over(cls, release: int, task: Task, judging: Judging, also: frozenset[int] = frozenset()) -> Self:
+    def over(
+        cls,
+        release: int,
+        task: Task,
+        judging: Judging,
+        also: frozenset[int] = frozenset(),
+        content: frozenset[int] = frozenset(),
+    ) -> Self:
         """A fresh watch over a release, at the task's promise and assurance.
 
         Args:
@@ -60,10 +71,19 @@ class Lookout:
             task: Its task.
             judging: Its judge.
             also: Other numbers under which the same content served at the same threshold.
+            content: Numbers under which it served at whatever threshold.
         """
         objective = task.at_device
         watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
-        return cls(release, task, judging, watch, Suspicion(objective.max_disagreement), also=also)
+        return cls(
+            release,
+            task,
+            judging,
+            watch,
+            Suspicion(objective.max_disagreement),
+            also=also,
+            content=content | also | {release},
+        )
 
     def look(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NO_QUARANTINES) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
@@ -83,7 +103,19 @@ class Lookout:
                 lost = self._lost(row)
                 alarmed = self.watch.update(row.caller, lost)
                 self.suspicion.update(lost, row.received_at)
+            self._look_for_change(row, blind)
         return alarmed
+
+    def _look_for_change(self, row: Record, blind: Spans) -> None:
+        """See what a row tells of the queries, beside whether it was lost: also one that escalated."""
+        if row.task_version != self.task.version or not (may_certify(row) or had_to_be_asked(row)):
+            return
+        text, is_now = likeness(row.text, "", "")[0], row.release in self.content and not is_within(blind, row.asked_at)
+        if self.task.kind is Kind.LABEL:
+            self.suspicion.hear(number_of(row.answer), text, row.received_at, counts=is_now)
+        if is_now and row.local_score is not None and row.local_answer is not None:
+            wrong = not self.judging(row.text, row.local_answer, row.answer)
+            self.suspicion.compare(wrong, row.local_score, text, row.received_at)
 
     def _is_mine(self, row: Record) -> bool:
         return row.task_version == self.task.version and (row.release == self.release or row.release in self.also)

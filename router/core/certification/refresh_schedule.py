@@ -24,6 +24,8 @@ from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import (
+    HORIZON,
+    HORIZON_BESIDE,
     Point,
     Situation,
     plan,
@@ -179,7 +181,7 @@ def rate_once_served(task: Task, sums: RowSums, trial: Trial, threshold: float) 
     return min(trial.rate, waiting_share(task, sums, champion)[1])
 
 
-def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion) -> Situation:
+def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion, in_vain: int = 0) -> Situation:
     """What further rows cost a challenger and bring it.
 
     Args:
@@ -187,6 +189,7 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion) ->
         sums: Over its current rows.
         trial: The challenger's.
         champion: What serves.
+        in_vain: Attempts since it was certified that came to nothing: each makes the next one less worth.
     """
     return Situation(
         alpha=trial.alpha,
@@ -195,6 +198,7 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion) ->
         rate=trial.rate,
         floor=task.exploration.floor if champion.number else trial.rate,
         piece=trial.readings.dependence.piece,
+        horizon=HORIZON_BESIDE / (1 + in_vain) if champion.number else HORIZON,
         champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, sums, champion)[0],
     )
 

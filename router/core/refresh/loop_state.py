@@ -19,7 +19,7 @@ from router.core.certification.refresh_schedule import Champion, Pace, explorati
 from router.core.certification.served_releases import ServedRelease, why_uncertified
 from router.core.certification.trial import Judging, Trial
 from router.core.domain.record import Record
-from router.core.domain.task import Task
+from router.core.domain.task import Limits, Task
 from router.core.refresh.task_rows import TaskRows
 from router.core.release.manifest import Manifest
 from router.core.release.orders import Watch
@@ -159,6 +159,11 @@ class LoopState:
         """The devices in quarantine."""
         return frozenset(device for device, one in self.quarantines.items() if one.lasts)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what serves may keep answers: where all is asked in any case, the reference's are given."""
+        return not (self.releases.is_alarmed or (self.is_suspected and self.task.budget == Limits()))
+
     def rate_at_ease(self, is_held: bool) -> float:
         """The exploration rate in [0, 1] while nothing is suspected; the operator may hold the task."""
         if self.trial is not None and not is_held:
@@ -186,7 +191,15 @@ class LoopState:
 
     def situation(self, trial: Trial) -> Situation:
         """What further rows cost a challenger and bring it now."""
-        return situation_of(self.task, self.rows.sums, trial, self.champion)
+        return situation_of(self.task, self.rows.sums, trial, self.champion, self._in_vain())
+
+    def _in_vain(self) -> int:
+        """Attempts since what serves was certified that came to nothing; the one that waits is not counted."""
+        serving = self.releases.serving
+        proof = None if serving is None else serving.manifest.certificate
+        if proof is None:
+            return 0
+        return max(self.releases.attempt - proof.attempt - (self.trial is not None and not self.trial.has_served), 0)
 
     def why_uncertified(self, manifest: Manifest, inputs: StepInputs) -> str:
         """Why the certificate of a release does not stand; empty when it does."""

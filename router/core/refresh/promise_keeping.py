@@ -15,12 +15,14 @@ Rules:
  * Where nothing broke, a wish changed or a pin went, a former release whose certificate stands serves at once.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
  * A device that loses alone is set apart, and the others are watched on without it.
- * While the watch suspects a change everything is explored, and then as much as it would be otherwise. Spared is what
-   promises nothing, serves without proof or may not explore; while too few rows come, more would not help.
+ * While the watch suspects a change everything is explored, and then as much as it would be otherwise. All is asked of
+   the reference then, so its answers are given (``LoopState.keeps``), and nothing is promoted. Spared is what promises
+   nothing, serves without proof or may not explore; while too few rows come, more would not help.
 """
 
 from __future__ import annotations
 
+from router.core.certification.certificate_validity import content_of
 from router.core.certification.refresh_schedule import Champion, exploration_at_rest
 from router.core.certification.served_releases import ServedRelease, is_same_release
 from router.core.refresh.actions import (
@@ -142,7 +144,8 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN}
     while True:
         if loop.lookout is None or loop.lookout.release != serving.number:
-            lookout = loop.watch_over(serving.number, loop.task, loop.judging, _numbers_of(loop, serving))
+            known = (_numbers_of(loop, serving), _content_of(loop, serving))
+            lookout = loop.watch_over(serving.number, loop.task, loop.judging, *known)
             new = yield ReadAgain()
             loop.lookout = lookout
         loop.lookout.look(new, inputs.blind, loop.quarantines)
@@ -162,6 +165,12 @@ def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:
     """Every number under which this content served at this threshold."""
     served = loop.releases.served.values()
     return frozenset(one.number for one in served if is_same_release(one.manifest, serving.manifest))
+
+
+def _content_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:
+    """Every number under which this content served, at whatever threshold."""
+    served, content = loop.releases.served.values(), content_of(serving.manifest)
+    return frozenset(one.number for one in served if content_of(one.manifest) == content)
 
 
 def _give_way(loop: LoopState, inputs: StepInputs) -> Step[None]:

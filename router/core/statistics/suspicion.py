@@ -1,4 +1,4 @@
-"""A yellow light: does the release that serves seem to lose more than it may? While it does, all queries are explored.
+"""A yellow light: does the release that serves seem to lose more than it may? While it does, everything is explored.
 
 It makes the watch quicker and decides nothing. The watch bets on rows, and at a low exploration rate rows come slowly;
 where a few of them look bad, many are fetched at once, and the watch then alarms or the light goes out.
@@ -10,7 +10,7 @@ most the promise, so that the light comes on no sooner than after ``LIGHT / prom
 
 Rules:
  * The light comes on when the statistic reaches its bound, and stays until so many rows in a row were below it. Then
-   the statistic begins anew.
+   the statistic begins anew. It comes on too, for longer, where ``signals_of_change`` speak of one.
  * Rows looked at while it is on are paid for: by rows looked at while it is off, one for one, and by a stake that each
    release has once. Whatever devices say, it costs no more; unpaid it goes out until a whole look is paid for.
  * It depends on rows that were looked at before, never on the row whose rate it sets: the watch's bound is untouched.
@@ -24,11 +24,13 @@ from __future__ import annotations
 import math
 
 from router.core.statistics.e_process import log_gains
+from router.core.statistics.signals_of_change import SignalsOfChange
 
 # At a loss of half the promise the statistic is 1.85 / promise on average; the bound stands above that, and far below
 # the evidence that an alarm needs.
 LIGHT = 3.0
 LOOK = 2.0  # rows without suspicion that put the light out: at the promise they lose two
+LOOK_AT_SIGNAL = 8.0  # rows that are looked at where other signs than lost rows speak of a change
 # Evidence for 1.5 times the promise grows by 0.108 a loss that is allowed. The watch needs about 11 after a long quiet
 # life: ln(1 / alpha) = 3, ln 4 for its mixture, and what its restarts cost.
 STAKE = 100.0
@@ -46,10 +48,12 @@ class Suspicion:
         self._factors = [(math.exp(kept), math.exp(lost)) for kept, lost in log_gains(promise)]
         self._bound = LIGHT / promise
         self._look, self._most = math.ceil(LOOK / promise), math.ceil(STAKE / promise)
+        self._look_at_signal = math.ceil(LOOK_AT_SIGNAL / promise)
         self._paid = self._most
         self._left = 0
         self.since = 0.0
         self._terms = [0.0] * len(self._factors)
+        self.signals = SignalsOfChange(promise)
 
     @property
     def is_on(self) -> bool:
@@ -77,13 +81,48 @@ class Suspicion:
         self._paid = self._paid - 1 if was_on else min(self._paid + 1, self._most)
         self._terms = [(term + 1.0) * factors[lost] for term, factors in zip(self._terms, self._factors, strict=True)]
         self._left = max(self._left - 1, 0)
-        if self.statistic >= self._bound and (was_on or self._paid >= self._look):
-            self._left = self._look
-            self.since = self.since or at
+        if self.statistic >= self._bound:
+            self._light(self._look, at)
         if was_on and (not self._left or not self._paid):
             self._left, self.since = 0, 0.0
             self._terms = [0.0] * len(self._factors)
+            self.signals.begin_anew()
         return self.is_on
+
+    def hear(self, answer: int, text: int, at: float = 0.0, *, counts: bool) -> None:
+        """Hear an answer of the reference; ``signals_of_change`` tells what it is held against.
+
+        Args:
+            answer: As a number.
+            text: What was asked, as a number.
+            at: Unix time in seconds at which the row came.
+            counts: Whether it speaks of the release that serves: else it is only remembered.
+        """
+        self.signals.hear(answer, text, counts=counts and not self.is_on)
+        self._consider(at)
+
+    def compare(self, wrong: bool, score: float, text: int, at: float = 0.0) -> None:
+        """Compare an answer of the release, kept or not, with the reference's.
+
+        Args:
+            wrong: They differ.
+            score: The student's calibrated confidence, in [0, 1].
+            text: What was asked, as a number.
+            at: Unix time in seconds at which the row came.
+        """
+        if not self.is_on:
+            self.signals.compare(wrong, score, text)
+            self._consider(at)
+
+    def _consider(self, at: float) -> None:
+        if self.signals.is_high and not self.is_on:
+            self._light(self._look_at_signal, at)
+
+    def _light(self, look: int, at: float) -> None:
+        """Let the light be on for so many rows at least, if that is paid for."""
+        if self.is_on or self._paid >= look:
+            self._left = max(self._left, look)
+            self.since = self.since or at
 
 
 def rows_to_light(promise: float, loss: float) -> int:

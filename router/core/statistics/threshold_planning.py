@@ -25,7 +25,9 @@ CAUTION = 0.5  # quantile of a threshold's loss, given the calibrating rows, tha
 MARGIN = 1.3  # rows that an aim wants for each row that it expects to need: certificates differ in length by chance
 LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes thousands of rows
 CANDIDATES = 200  # most thresholds that a plan compares
-HORIZON = 4.0  # a release should pay for itself within so many times the queries seen so far
+HORIZON = 4.0  # times the queries seen so far, within which a first release pays for itself: waiting costs only time
+HORIZON_BESIDE = 2.0  # beside a release that serves waiting costs queries
+MOST_OF_KEPT = 0.5  # of what a release keeps may be explored while a challenger waits: half of it is saved at least
 HALF_A_ROW = 0.5
 ESCALATED_LOSSES = 0.5  # share of a challenger's losses that a plan expects among what the champion escalates
 PROVABLE_STEP = 1e-5  # of an allowance
@@ -67,6 +69,7 @@ class Situation:
         floor: Exploration rate otherwise, in [0, rate].
         champion_share: Local share of what serves now, in [0, 1]; 0 without a student.
         piece: Rows that come for each one that is independent of the others, >= 1.
+        horizon: Times the queries seen so far, within which a certificate should have paid for itself, > 0.
     """
 
     alpha: float
@@ -76,6 +79,17 @@ class Situation:
     floor: float = 1.0
     champion_share: float = 0.0
     piece: float = 1.0
+    horizon: float = HORIZON
+
+    @property
+    def queries_ahead(self) -> float:
+        """Within how many queries to come a certificate should have paid for itself."""
+        return self.horizon * self.queries
+
+    @property
+    def price(self) -> float:
+        """What waiting for a certificate costs: the share of queries that are asked of the cloud in addition."""
+        return (self.rate - self.floor) * self.champion_share
 
 
 def propose(scores: Array, agrees: Bools, weights: Array, allowance: float, aim: float = 0.35) -> Proposal:
@@ -200,8 +214,7 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
     rows = _rows_of(allowance, np.array([point.loss for point in points]), situation)
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate * situation.piece
     more = np.array([point.kept for point in points]) - situation.champion_share
-    price = (situation.rate - situation.floor) * situation.champion_share
-    gain = np.maximum(HORIZON * situation.queries - wait, 0.0) * more - wait * price
+    gain = np.maximum(situation.queries_ahead - wait, 0.0) * more - wait * situation.price
     gain[more < LEAST_GAIN * (1.0 - situation.champion_share)] = -np.inf
     best = int(np.argmax(gain))
     if not gain[best] > 0:
@@ -238,15 +251,17 @@ def waiting_rate(waiting: float, floor: float, local_share: float) -> float:
 
     A certificate takes a number of rows, at any rate; a higher one only brings them sooner. Only explored queries that
     the champion keeps cost anything, so while it keeps little the rate may be high. No more is explored in addition
-    than escalates: a challenger could save no more than that, and what leaves at most doubles.
+    than escalates, since a challenger could save no more than that, and no more than half of what is kept.
 
     Args:
         waiting: Share of all queries that may be explored in addition, in [0, 1].
         floor: Least rate, in [0, 1].
         local_share: Of the champion, in [0, 1].
     """
+    if local_share <= 0:
+        return 1.0
     addition = min(waiting, 1.0 - local_share)
-    return max(floor, min(1.0, addition / local_share if local_share > 0 else 1.0))
+    return max(floor, min(MOST_OF_KEPT, addition / local_share))
 
 
 def cautious_loss(loss: float, rows: float, quantile: float = CAUTION) -> float:

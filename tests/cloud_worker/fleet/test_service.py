@@ -6,7 +6,7 @@ from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import ReleaseRow, Store
-from router.core.domain.task import Limits, Mode, Task
+from router.core.domain.task import Exploration, Limits, Mode, Task
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport, TaskReport
 from router.transport import telemetry_names
@@ -98,6 +98,23 @@ async def test_devices_of_an_alarmed_task_escalate_everything(store, stub):
     store.update_task("home", watch="alarmed")
     [order] = (await sync(stub, DeviceReport("kitchen"))).tasks
     assert (order.mode, order.watch, order.release) == (Mode.ESCALATE_ALL, "alarmed", 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "mode"),
+    [
+        (Task("home", "big"), Mode.ESCALATE_ALL),
+        (Task("home", "big", budget=Limits(queries_per_minute=5)), Mode.SERVE),
+        (Task("home", "big", exploration=Exploration(floor=1.0)), Mode.SERVE),
+    ],
+)
+async def test_while_a_change_is_suspected_the_reference_answers(store, task, mode):
+    servicer = FleetServicer(store, Fleet(), insecure=True, tasks=[task])
+    publish(store, "home", 1)
+    store.update_task("home", exploration=0.05)
+    assert servicer._answer(DeviceReport("kitchen")).tasks[0].mode is Mode.SERVE
+    store.update_task("home", exploration=1.0)
+    assert servicer._answer(DeviceReport("kitchen")).tasks[0].mode is mode
 
 
 async def test_a_device_is_told_its_share_of_the_limits_and_that_nothing_is_left(store):

@@ -145,6 +145,7 @@ def test_a_small_change_is_suspected_before_the_alarm_and_told_with_everything_e
     assert 1200 < suspected < alarm
     between = life.served[suspected:alarm]
     assert all(row.explored for row in between)
+    assert not any(row.local for row in between)  # the reference's answer is there
     assert all(record.exploration == 1.0 for _, record in one.log if suspected <= record.asked_at < alarm)
 
 

@@ -22,7 +22,7 @@ from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Next
 from router.core.domain.task import Exploration, Objective, Task
 from router.core.statistics.e_process import attempt_alpha
-from router.core.statistics.threshold_planning import Point
+from router.core.statistics.threshold_planning import HORIZON, HORIZON_BESIDE, Point
 
 TASK = Task("home", reference="big", objective=Objective(0.05), exploration=Exploration(floor=0.05, waiting=0.25))
 POINTS = (Point(0.9, 0.4, 0.001), Point(0.5, 0.8, 0.02))
@@ -86,7 +86,7 @@ def served(task, kept, rate=1.0):
     return one
 
 
-@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (0.8, 0.25), (1.0, 0.05), (0.1, 1.0), (0.0, 1.0)])
+@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (0.8, 0.25), (1.0, 0.05), (0.1, 0.5), (0.0, 1.0)])
 def test_once_a_release_serves_its_trial_goes_on_at_the_rate_that_waiting_may_cost(kept, rate):
     assert rate_once_served(TASK, RowSums(), served(TASK, kept), 0.9) == pytest.approx(rate)
 
@@ -145,3 +145,10 @@ def test_what_serves_already_counts_as_what_a_looser_threshold_must_beat(record)
         situation_of(TASK, RowSums.of([record(0)]), one, Champion(3, 0.9)).champion_share == 0.0
     )  # of no rows looked at
     assert situation_of(TASK, RowSums.of([record(0)]), trial(), Champion(3, 0.9)).champion_share == 0.9
+
+
+def test_each_attempt_in_vain_beside_a_release_makes_the_next_one_less_worth():
+    sums, champion = RowSums.of([]), Champion(3, 0.9)
+    horizons = [situation_of(TASK, sums, trial(), champion, in_vain).horizon for in_vain in range(3)]
+    assert horizons == [HORIZON_BESIDE, HORIZON_BESIDE / 2, HORIZON_BESIDE / 3]
+    assert situation_of(TASK, sums, trial(), Champion(), 5).horizon == HORIZON

@@ -8,7 +8,7 @@ from router.core.certification.live_watch import Lookout
 from router.core.certification.refresh_schedule import Pace
 from router.core.certification.served_releases import ServedRelease
 from router.core.domain.record import Source, unit_interval
-from router.core.domain.task import Exploration, Objective, Task, agree
+from router.core.domain.task import Exploration, Limits, Objective, Task, agree
 from router.core.policy.deferral import Policy
 from router.core.refresh import actions
 from router.core.refresh.loop_state import LoopState, StepInputs, TaskReleases
@@ -28,6 +28,7 @@ class NeverSuspicious(Lookout):
     def look(self, *told):
         alarmed = super().look(*told)
         self.suspicion.update = lambda lost, at=0.0: False
+        self.suspicion.signals.compare = lambda wrong, score, text: None
         return alarmed
 
 
@@ -179,3 +180,39 @@ def test_before_an_alarm_is_raised_no_row_of_until_then_may_certify_any_more(rec
     kinds = [type(action) for action in fleet.did]
     assert kinds.index(actions.Spend) < kinds.index(actions.Alarm) < kinds.index(actions.EscalateAll)
     assert fleet.did[kinds.index(actions.Spend)].keys
+
+
+def test_while_everything_is_asked_the_release_keeps_nothing_but_under_a_limit(
+    record,
+):
+    for task, keeps in ((TASK, False), (replace(TASK, budget=Limits(queries_per_minute=5)), True)):
+        fleet = Fleet(record, task)
+        assert fleet.loop.keeps
+        fleet.until_suspected()
+        assert fleet.loop.keeps is keeps
+        for _ in range(30):
+            fleet.ask(0.0)
+        assert fleet.loop.keeps
+
+
+def test_what_escalates_raises_a_suspicion_before_anything_kept_is_lost(record):
+    fleet = Fleet(record)
+    for start, wrong in ((0, 0.1), (1000, 0.4)):
+        asked = {"kept": False, "explored": False, "exploration": 0.05, "propensity": 1.0, "release": 1}
+        rows = [
+            fleet.record(
+                place,
+                text=f"text {place}",
+                answer="lights",
+                local_answer="music" if unit_interval("wrong", str(place)) < wrong else "lights",
+                local_score=0.9,
+                threshold=0.95,
+                caller=f"device-{place % 10}",
+                **asked,
+            )
+            for place in range(start, start + 1000)
+        ]
+        fleet.loop.take([(place, row) for place, row in enumerate(rows, start)])
+        fleet.step()
+        assert fleet.loop.is_suspected is (start > 0)
+    assert not fleet.kinds(actions.Alarm)

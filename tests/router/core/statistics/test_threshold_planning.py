@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from router.core.statistics.e_process import MOST_ROWS, expected_rows
 from router.core.statistics.threshold_planning import (
     LARGEST_AIM,
+    MOST_OF_KEPT,
     NEVER,
     Situation,
     _rows_of,
@@ -136,6 +137,22 @@ def test_a_plan_is_silent_where_the_champion_keeps_as_much():
     assert not plan(prospect(*data, 0.02), 0.02, champion).is_worth_proving
 
 
+def test_a_plan_is_silent_where_a_certificate_costs_more_queries_than_it_saves_within_the_horizon():
+    data = good_rows(3000)
+    kept = plan(prospect(*data, 0.02), 0.02, SITUATION).expected_local_share
+    asked = {
+        "alpha": 0.01,
+        "rows_at_hand": 0,
+        "queries": 1000,
+        "rate": 0.5,
+        "floor": 0.05,
+        "champion_share": kept - 0.1,
+    }
+    soon, late = (plan(prospect(*data, 0.02), 0.02, Situation(**asked, horizon=horizon)) for horizon in (1.0, 20.0))
+    assert not soon.is_worth_proving
+    assert late.is_worth_proving
+
+
 def test_few_calibrating_rows_make_a_plan_careful():
     few, many = good_rows(300), tuple(np.tile(column, 20) for column in good_rows(300))
     situation = Situation(alpha=0.025, rows_at_hand=400, queries=3000)
@@ -170,6 +187,7 @@ def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, flo
     assert floor <= rate <= 1
     assert rate * share <= max(waiting, floor) + 1e-9
     assert rate * share <= max(1 - share, floor * share) + 1e-9  # at most as much again as escalates
+    assert rate <= max(MOST_OF_KEPT, floor) or not share  # so that half of what is kept is saved at least
 
 
 @given(losses=st.lists(st.floats(0, 0.05), min_size=1, max_size=20), alpha=st.sampled_from([0.05, 0.025, 0.001]))
