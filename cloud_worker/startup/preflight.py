@@ -9,7 +9,7 @@ import shutil
 import grpc
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.identity.authority import open_issuer
+from cloud_worker.identity.authority import open_issuer, read_trust
 from cloud_worker.identity.passphrases import passphrase_of
 from router.core.domain.task import Judge
 from router.core.errors import ConfigError, StartError
@@ -52,6 +52,7 @@ def check_door(config: CloudConfig, *, insecure: bool) -> None:
     if insecure:
         _check_free(plain_address(config.door.listen, "door", "listen", insecure=True), "door.listen")
         return
+    read_trust(config.ca_folder)  # before a passphrase is missed for what is not there
     open_issuer(config.ca_folder, passphrase_of(config))
     for key, listen in (("door.listen", config.door.listen), ("identity.listen", config.identity.listen)):
         _check_free(read_address(listen, "cloud.toml", key), key)
