@@ -10,7 +10,7 @@ from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.store import Store
-from router.core.certification.ambiguous_rows import set_apart
+from router.core.certification.missing_rows import set_apart
 from router.core.domain.believed_times import not_from_the_future
 from router.core.domain.record import Record
 from router.core.domain.task import Kind, Task

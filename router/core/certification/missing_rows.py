@@ -239,3 +239,19 @@ def is_within(spans: Spans, at: float) -> bool:
 def is_kept_row(row: Record) -> bool:
     """Whether a row is that of a drawn query that was kept: its number is its own, not that of the one before."""
     return row.source is Source.TAUGHT and row.kept and not row.degraded
+
+
+def set_apart(record: Record, twins: Mapping[str, Spans]) -> Record:
+    """The record, not under the promise where its device had twins then: nobody can tell which of the two asked.
+
+    By the time of asking, and by that of coming: what an agent kept before it was heard of may come afterwards. No
+    outcome has a say in it, and what was answered still teaches.
+
+    Args:
+        record: As it stands in the log.
+        twins: When each device had twins, in Unix seconds.
+    """
+    spans = twins.get(record.caller, ())
+    if record.covered and (is_within(spans, record.asked_at) or is_within(spans, record.received_at)):
+        return replace(record, covered=False)
+    return record

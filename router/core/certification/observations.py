@@ -122,6 +122,18 @@ class Columns:
         """The weight of the rows kept at a threshold as a share of those that came, in [0, 1]; 0 without rows."""
         return total(self.weights[self.came & (self.scores >= threshold)]) / (self.weight_came or 1.0)
 
+    def share_met(self, release: int, least: int) -> float | None:
+        """The share of the rows that met a release which it kept; ``None`` where fewer than ``least`` met it."""
+        met = self.releases == release
+        return None if met.sum() < least else total(self.weights[met & self.kept]) / total(self.weights[met])
+
+
+def weight_above(scores: Array, weights: Array, thresholds: Sequence[float]) -> Array:
+    """For each threshold, the weight of the scores that reach it."""
+    order = np.argsort(scores, kind="stable")
+    below = np.concatenate([[0.0], np.cumsum(weights[order])])
+    return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])
+
 
 def likeness(text: str, answer: str, conversation: str) -> tuple[int, ...]:
     """Numbers of what a row may share with others: the words of its text, its answer, its conversation."""

@@ -18,10 +18,10 @@ from router.core.arrays import Array, Bools
 from router.core.certification.budget_trial import FrugalTrial
 from router.core.certification.certificate_validity import why_never_proved
 from router.core.certification.certifying_rows import weight_of
-from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record
 from router.core.domain.task import Task
+from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import (
     HORIZON,

@@ -28,11 +28,10 @@ from typing import Self
 
 import numpy as np
 
-from router.core.arrays import Array
 from router.core.certification.certifying_rows import is_kept_by_thinning, said_by_student, weight_of
 from router.core.certification.class_gate import spared
 from router.core.certification.device_shares import fair_places
-from router.core.certification.observations import Columns, Look, likeness, total
+from router.core.certification.observations import Columns, Look, likeness, total, weight_above
 from router.core.certification.readings import Readings
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, may_certify
@@ -300,7 +299,8 @@ class Trial:
             champion: What serves now, 0 for nothing.
             situation: As for a plan; its rows at hand and its alpha are the trial's own.
         """
-        situation = replace(situation, champion_share=self._share_of(champion, situation.champion_share))
+        met = None if self.has_served or not champion else self.columns.share_met(champion, LEAST_PAIRED)
+        situation = situation if met is None else replace(situation, champion_share=met)
         threshold = self.certified()
         more = self.kept(threshold) - situation.champion_share
         is_young = self.weight < LEAST_TRIED and not self.has_served
@@ -309,14 +309,6 @@ class Trial:
         if more >= least and self.keeps_more(threshold, champion):
             return Next.PROMOTE
         return Next.WAIT if waits else Next.END
-
-    def _share_of(self, champion: int, known: float) -> float:
-        """The champion's local share on the rows that the challenger is seen on, where enough of them met it."""
-        columns = self.columns
-        met = columns.releases == champion
-        if self.has_served or not champion or met.sum() < LEAST_PAIRED:
-            return known
-        return total(columns.weights[met & columns.kept]) / total(columns.weights[met])
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
@@ -342,16 +334,10 @@ class Trial:
         """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
         columns, traffic = self.columns, self.readings.traffic
         scores, weights, wrong, came = columns.scores, traffic.stakes, columns.wrong, columns.came
-        kept, lost = self._at_least(scores[came], weights[came]), self._at_least(scores[wrong], weights[wrong])
+        limits = [point.threshold for point in self.points]
+        kept, lost = (weight_above(scores[rows], weights[rows], limits) for rows in (came, wrong))
         seen, whole = PRIOR_ROWS + total(weights[came]), PRIOR_ROWS + traffic.weight
         return tuple(
             Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / seen, (point.loss * PRIOR_ROWS + loses) / whole)
             for point, keeps, loses in zip(self.points, kept, lost + self.missing, strict=True)
         )
-
-    def _at_least(self, scores: Array, weights: Array) -> Array:
-        """For each point, the weight of the scores that reach its threshold."""
-        order = np.argsort(scores, kind="stable")
-        below = np.concatenate([[0.0], np.cumsum(weights[order])])
-        thresholds = [point.threshold for point in self.points]
-        return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])

@@ -23,10 +23,10 @@ from router.core.certification.device_shares import LATELY_SECONDS, Presence
 from router.core.certification.live_watch import MOST_SINCE
 from router.core.certification.missing_rows import DeviceLines, Line, LineKey, Spans, settled
 from router.core.certification.recent_repeats import RecentRepeats
-from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, may_teach
 from router.core.domain.task import Kind, Task
+from router.core.learning.row_sums import RowSums
 from router.core.learning.training_rows import Key
 
 MOST_HELD = 20_000  # rows that a trial may still look at: several times what the most patient one does

@@ -11,8 +11,7 @@ from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
-from router.core.certification.ambiguous_rows import set_apart
-from router.core.certification.missing_rows import LINE, DeviceLines
+from router.core.certification.missing_rows import LINE, DeviceLines, set_apart
 from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
 from router.core.domain.task import Task
 from router.core.release.orders import DeviceReport, TaskReport

@@ -18,9 +18,9 @@ from router.core.certification.refresh_schedule import (
     points_of,
     waiting_share,
 )
-from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Next
 from router.core.domain.task import NO_FLOOR, Exploration, Objective, Task
+from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha, is_certified
 from router.core.statistics.threshold_planning import NEVER, Point, Situation, escalation_of, plan_for_budget, provable
 

@@ -18,9 +18,9 @@ from router.core.certification.refresh_schedule import (
     waiting_share,
     why_no_trial,
 )
-from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Next
 from router.core.domain.task import Exploration, Objective, Task
+from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import HORIZON, HORIZON_BESIDE, Point
 

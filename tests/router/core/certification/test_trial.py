@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
 from router.core.certification.refresh_schedule import LEAST_MET, champion_share
-from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Look, Next, Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.record import Source, is_set_aside
 from router.core.domain.task import Task, agree
 from router.core.errors import BadInputError
+from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import NEVER, Point, Situation
 

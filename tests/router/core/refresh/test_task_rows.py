@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.certification.live_watch import MOST_SINCE
-from router.core.certification.row_sums import RowSums
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record, Source, is_set_aside
 from router.core.domain.task import Task
+from router.core.learning.row_sums import RowSums
 from router.core.learning.training_rows import calibrating, current, teachable, weights_of
 from router.core.refresh import task_rows
 from router.core.refresh.task_rows import TaskRows
