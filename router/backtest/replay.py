@@ -17,7 +17,7 @@ from typing import Any
 
 from router.backtest.history import Life, Served
 from router.backtest.logs.reader import Asked
-from router.backtest.replayed_releases import ReplayedReleases
+from router.backtest.replayed_releases import ReplayedReleases, policy_at
 from router.backtest.student import Fitter, ReplayedStudent
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.prediction import score_of
@@ -25,12 +25,11 @@ from router.core.domain.query import Query
 from router.core.domain.record import Record, Source
 from router.core.domain.task import Mode, Task, agree
 from router.core.learning.training_rows import Key, teachable
-from router.core.policy.deferral import Action, Policy, decide
+from router.core.policy.deferral import Action, decide
 from router.core.policy.exploration import SEED_BYTES, is_explored
 from router.core.refresh import actions
 from router.core.refresh.loop_state import LoopState, StepInputs, TaskReleases
 from router.core.refresh.step import carry_out, step
-from router.core.statistics.threshold_planning import NEVER
 
 STRIDE = 100
 READ_AHEAD = 500
@@ -110,7 +109,7 @@ class Replay:
         said = None if student is None else student.judge(query)
         threshold = None if serving is None else serving.manifest.policy.threshold
         decision = decide(
-            Policy(NEVER if threshold is None else threshold),
+            policy_at(threshold),
             score_of(said),
             mode=Mode.SERVE if self.loop.keeps and not self._is_apart(caller) else Mode.ESCALATE_ALL,
             cut=said is not None and said.cut,

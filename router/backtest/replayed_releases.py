@@ -18,6 +18,7 @@ from router.core.refresh.assessed_fit import assess
 from router.core.refresh.proving import NOT_WORTH
 from router.core.release.manifest import Manifest, StudentSpec
 from router.core.statistics.e_process import Certificate
+from router.core.statistics.threshold_planning import NEVER
 
 _SPEC = StudentSpec("replayed", "", "", (), 0, "")  # its labels are the log's, and need not fit a manifest
 
@@ -131,3 +132,8 @@ def _of_device(action: actions.SetApart | actions.TakeBack) -> str:
     if isinstance(action, actions.SetApart):
         return f"device {action.device} escalates everything: {action.why}"
     return f"device {action.device} keeps answers again: {action.why}"
+
+
+def policy_at(threshold: float | None) -> Policy:
+    """The policy of a device that keeps from ``threshold`` on; without one it keeps nothing."""
+    return Policy(NEVER if threshold is None else threshold)
