@@ -28,8 +28,8 @@ from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.gateway import actor
-from cloud_worker.gateway.testing import PASSPHRASE, trusted_config
 from cloud_worker.identity.authority import read_trust
+from cloud_worker.identity.testing import PASSPHRASE, trusted_config
 from cloud_worker.identity.tokens import Tokens
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher

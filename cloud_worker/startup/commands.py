@@ -25,8 +25,7 @@ from cloud_worker.running.ray_environment import make_importable, prepare_enviro
 from cloud_worker.startup.anew import Anew
 from cloud_worker.startup.detached import start_detached
 from cloud_worker.startup.leftovers import end_leftovers, mark
-from cloud_worker.startup.model_checks import check_bases, check_named_models
-from cloud_worker.startup.preflight import check_data_folder, check_door, check_ray, check_verdict
+from cloud_worker.startup.preflight import check_data_folder, check_door, check_models, check_ray, check_verdict
 from cloud_worker.startup.steps import Steps
 from cloud_worker.teachers.prepare import prepare_teacher
 from router.core.errors import StartError
@@ -93,8 +92,7 @@ def _run(console: Console, settings: CloudConfig, begin_anew: Anew, *, insecure:
     """Serve until a signal comes; begin anew where Ray's head is gone."""
     steps = Steps(console, tell_to)
     check_data_folder(settings)
-    check_bases(settings)
-    check_named_models(settings)
+    check_models(settings)
     with sole(settings.run_folder):
         if left := end_leftovers(settings.run_folder):
             console.print(f"an earlier `up` was killed: {left} processes of it have ended")

@@ -24,6 +24,12 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")  # 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
+def check_models(config: CloudConfig) -> None:
+    """Check every model that is named, as ``check_bases`` and ``check_named_models`` do."""
+    check_bases(config)
+    check_named_models(config)
+
+
 def check_named_models(config: CloudConfig) -> None:
     """Check what fits and measurements will load.
 

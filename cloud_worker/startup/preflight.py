@@ -11,9 +11,12 @@ import grpc
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.identity.authority import open_issuer, read_trust
 from cloud_worker.identity.passphrases import passphrase_of
+from cloud_worker.startup.model_checks import check_models
 from router.core.domain.task import Judge
 from router.core.errors import ConfigError, StartError
 from router.transport.address import Address, plain_address, read_address, why_not_free
+
+__all__ = ["check_data_folder", "check_door", "check_models", "check_ray", "check_verdict"]
 
 _RAY_IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _REACHABLE_SECONDS = 5.0

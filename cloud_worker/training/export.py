@@ -22,6 +22,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cloud_worker.language.encoder import Encoder, pooled
 from cloud_worker.training.compact_student import MAX_TOKENS
+from router.core.domain.label_confidence import Reading
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.query import Query
 from router.core.release.manifest import StudentSpec
@@ -204,3 +205,11 @@ def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold
 def _answer_alike(full: Path, small: Path, spec: StudentSpec, texts: Sequence[str]) -> float:
     read = [Student(folder, spec).read(texts).logits.argmax(axis=1) for folder in (full, small)]
     return float((read[0] == read[1]).mean()) if len(texts) else 1.0
+
+
+def exported_reading(spec: StudentSpec, files: dict[str, bytes], texts: Sequence[str]) -> Reading:
+    """What a student says to ``texts``, opened from its files as a device opens it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, data in files.items():
+            (Path(scratch) / name).write_bytes(data)
+        return Student(Path(scratch), spec).read(texts)

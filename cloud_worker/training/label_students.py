@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from cloud_worker.training.export import (
     TOKENIZER_FILE,
     export_compact,
     export_encoder,
+    exported_reading,
     head_model,
 )
 from cloud_worker.training.spec import Fitted, Progress, Recipe
@@ -51,7 +51,7 @@ from router.core.learning.training_rows import (
 )
 from router.core.release.manifest import StudentSpec
 from router.students.feature_cache import Features
-from router.students.onnx_student import OnnxEncoder, Student
+from router.students.onnx_student import OnnxEncoder
 
 if TYPE_CHECKING:
     from cloud_worker.training.pretrained_student import PretrainedStudent
@@ -184,7 +184,9 @@ def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe
     files = export_compact(student, spec, tokenizer, texts[:500])
     spec = replace(spec, version=_version(*files.values()))
     progress("exporting", 0.5)
-    return Fitted(spec, dict(files), held, LabelMeasures(labels, _read(spec, files, texts)), list(lessons.texts))
+    return Fitted(
+        spec, dict(files), held, LabelMeasures(labels, exported_reading(spec, files, texts)), list(lessons.texts)
+    )
 
 
 def _from_vectors(lessons: Lessons, recipe: Recipe, progress: Progress) -> tuple[CompactStudent, Any]:
@@ -209,13 +211,6 @@ def _from_pretrained(lessons: Lessons, recipe: Recipe, progress: Progress) -> tu
     from cloud_worker.training import pretrained_student
 
     return pretrained_student.teach(lessons, recipe.task, recipe.seed, lambda share: progress("fitting", share))
-
-
-def _read(spec: StudentSpec, files: dict[str, bytes], texts: Sequence[str]) -> Reading:
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, data in files.items():
-            (Path(scratch) / name).write_bytes(data)
-        return Student(Path(scratch), spec).read(texts)
 
 
 def _version(*parts: bytes) -> str:
