@@ -24,12 +24,12 @@ from cloud_worker.config.recipe_needs import recipe_of, starts_from_base
 from cloud_worker.language.encoder import load_encoder
 from cloud_worker.training import compact_student
 from cloud_worker.training.compact_student import CompactStudent
+from cloud_worker.training.encoder_vectors import exported_vectors
 from cloud_worker.training.export import (
     HEAD_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
     export_compact,
-    export_encoder,
     exported_reading,
     head_model,
 )
@@ -50,8 +50,6 @@ from router.core.learning.training_rows import (
     weights_of,
 )
 from router.core.release.manifest import StudentSpec
-from router.students.feature_cache import Features
-from router.students.onnx_student import OnnxEncoder
 
 if TYPE_CHECKING:
     from cloud_worker.training.pretrained_student import PretrainedStudent
@@ -99,12 +97,8 @@ def _lessons(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe) ->
 
 
 def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
-    exported = export_encoder(load_encoder(recipe.encoder), recipe.cache / "encoders")
-    encoder = OnnxEncoder.load(exported / MODEL_FILE, exported / TOKENIZER_FILE, compact_student.MAX_TOKENS)
-    with Features(recipe.cache / "features" / f"{exported.name}.sqlite", encoder.embed) as features:
-        texts = [row.text for row in (*rows, *recipe.beside.queries)]
-        vectors = features.of(texts, lambda share: progress("fitting", 0.6 * share))
-    by_text = dict(zip(texts, vectors, strict=True))
+    texts = [row.text for row in (*rows, *recipe.beside.queries)]
+    exported, encoder, by_text = exported_vectors(recipe, texts, lambda share: progress("fitting", 0.6 * share))
     held = calibrating(rows)
     logits = np.zeros((len(held), len(labels)))
     similarity = np.zeros(len(held))
