@@ -15,6 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
 from cloud_worker.log.mending import mend
+from cloud_worker.log.rows import give_back_memory
 from cloud_worker.state.database.sqlite_files import Identity, identity_of
 
 _SMALL_BYTES = 8 * 1024 * 1024
@@ -57,6 +58,7 @@ class LogFiles:
             target_size=_LARGE_BYTES if large else _SMALL_BYTES, max_concurrent_tasks=_JOININGS_AT_ONCE
         )
         self._joinings += 1
+        give_back_memory()
 
     def suspect(self) -> None:
         """Ask the writer to look for damage."""
