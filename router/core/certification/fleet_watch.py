@@ -111,7 +111,7 @@ class FleetWatch:
         self._losers: set[int] = set()
         self._limit = -math.log(alpha)
         self._met = self._fleet = self._alarm_row = 0
-        self.accused = ""  # the device that loses alone
+        self.accused: str = ""  # the device that loses alone
 
     def meet(self, device: str, at: float) -> None:
         """A device has given a row that speaks of the promise, of this release or another.

@@ -27,11 +27,13 @@ class FitResult:
         scores: In [0, 1], ``-inf`` for none; of a student that did not train on the row.
         agrees: Whether its answer agrees with the reference's.
         weights: One over the propensity.
+        callers: The device of each row.
     """
 
     scores: Array
     agrees: Bools
     weights: Array
+    callers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,4 +28,4 @@ def assess(rows: Sequence[Record], measures: Measures, judging: Judging) -> tupl
     agrees = np.array([judging(row.text, answer, row.answer) for answer, row in answers])
     weights = weights_of(rows)
     calibrated = measures.calibrate(agrees, weights)
-    return calibrated, FitResult(calibrated.scores, agrees, weights)
+    return calibrated, FitResult(calibrated.scores, agrees, weights, tuple(row.caller for row in rows))

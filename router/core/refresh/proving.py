@@ -43,7 +43,7 @@ from router.core.refresh.actions import (
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.refresh.predicted import Predicted
 from router.core.refresh.promise_keeping import explore
-from router.core.refresh.quarantine import set_apart, who_spoilt
+from router.core.refresh.quarantine import set_apart, who_spoilt, who_spoilt_fit
 from router.core.release.orders import Watch
 from router.core.statistics.threshold_planning import Situation
 
@@ -77,6 +77,9 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     )
     trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace)
     if not trial.patience:
+        spoilt_by = who_spoilt_fit(loop, fit, loop.situation(trial))
+        if spoilt_by:
+            yield from set_apart(loop, spoilt_by)
         yield Say(NOT_WORTH)
         return
     yield Stage(trial, attempt, taught)
@@ -112,13 +115,12 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if found is Next.PROMOTE:
         yield from _promote(loop, trial)
         found = trial.next(loop.champion.number, loop.situation(trial))
-    if found is Next.END:
-        spoilt_by = "" if trial.has_served else who_spoilt(loop, trial, loop.situation(trial))
-        if spoilt_by:
-            yield from set_apart(loop, spoilt_by)
-            yield from rest(loop)
-        else:
-            yield from _end(loop, trial, f"{trial.outcome()}: {trial.rows} rows")
+    spoilt_by = "" if found is Next.PROMOTE else who_spoilt(loop, trial, loop.situation(trial))
+    if spoilt_by:
+        yield from set_apart(loop, spoilt_by)
+        yield from rest(loop)
+    elif found is Next.END:
+        yield from _end(loop, trial, f"{trial.outcome()}: {trial.rows} rows")
 
 
 def close(loop: LoopState) -> Step[None]:

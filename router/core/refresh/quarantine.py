@@ -1,7 +1,8 @@
 """A device that loses alone: it escalates everything, the others go on, and it comes back once it has proved itself.
 
 Rules:
- * It is accused by the watch over what serves, or by the rows of a challenger that got no certificate because of it.
+ * It is accused by the watch over what serves, by the rows of a challenger that got no certificate because of it, or by
+   those of a student of which no threshold is worth one because of it.
  * As after an alarm no row of before certifies anything, and a challenger that looked at such rows is given up. The
    release that serves goes on: what escalates loses nothing, so that its loss only falls.
  * The operator may set a device apart, and take it back.
@@ -11,15 +12,23 @@ Rules:
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
 from router.core.certification.device_quarantine import Apart, has_shown
 from router.core.certification.fleet_watch import FleetWatch
+from router.core.certification.refresh_schedule import points_of
 from router.core.certification.trial import Trial
-from router.core.refresh.actions import SetApart, Step, TakeBack
+from router.core.refresh.actions import FitResult, SetApart, Step, TakeBack
 from router.core.refresh.left_behind import leave_behind
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.statistics.e_process import attempt_alpha
-from router.core.statistics.threshold_planning import Situation, plan
+from router.core.statistics.threshold_planning import NEVER, Situation, plan
 
+MOST_LOOKED_AT = 3  # devices that disagreed most
 PROVED = "it has proved itself"
 ANEW = "the promise broke for the whole fleet, and all begin anew"
 LOSES_ALONE = "it loses alone more than is allowed"
@@ -87,12 +96,40 @@ def _take_back(loop: LoopState, device: str, why: str) -> Step[None]:
 
 
 def who_spoilt(loop: LoopState, trial: Trial, situation: Situation) -> str:
-    """The device because of which alone a challenger gets no certificate; empty for none."""
+    """The device without which a challenger would keep more, though that one keeps nothing; empty for none."""
+    if trial.has_served:
+        return ""
     threshold = plan(trial.points, trial.allowance, situation).threshold
-    watch = FleetWatch(trial.allowance, 1.0 - loop.task.at_device.assurance)
-    for device in {*loop.rows.heard, *(look.caller for look in trial.looks)}:
+    accused = _accused(loop, ((look.caller, look.wrong and look.score >= threshold) for look in trial.looks))
+    if not accused:
+        return ""
+    others = [look for look in trial.looks if look.caller != accused]
+    without = math.fsum(look.weight for look in others if look.score >= threshold)
+    kept = without / math.fsum(look.weight for look in trial.looks)
+    return accused if kept > max(trial.outlook(situation).expected_local_share, trial.kept(trial.certified())) else ""
+
+
+def who_spoilt_fit(loop: LoopState, fit: FitResult, situation: Situation) -> str:
+    """The device because of which alone no threshold of a fitted student is worth a certificate; empty for none."""
+    callers, promise = np.array(fit.callers), loop.task.at_device.max_disagreement
+    for device, _ in Counter[str](callers[~fit.agrees].tolist()).most_common(MOST_LOOKED_AT):
+        others = callers != device
+        points = points_of(loop.task, fit.scores[others], fit.agrees[others], fit.weights[others])
+        threshold = plan(points, promise, situation).threshold
+        lost = ~fit.agrees & (fit.scores >= threshold)
+        if threshold < NEVER and _accused(loop, zip(fit.callers, lost.tolist(), strict=True)) == device:
+            return device
+    return ""
+
+
+def _accused(loop: LoopState, rows: Iterable[tuple[str, bool]]) -> str:
+    """The device that loses alone among rows of devices, lost or not; empty for none."""
+    watch = FleetWatch(loop.task.at_device.max_disagreement, 1.0 - loop.task.at_device.assurance)
+    for device in loop.rows.heard:
         watch.meet(device, 0.0)
-    for look in trial.looks:
-        watch.meet(look.caller, 0.0)
-        watch.update(look.caller, look.wrong and look.score >= threshold)
+    for device, lost in rows:
+        watch.meet(device, 0.0)
+        watch.update(device, lost)
+        if watch.accused:
+            break
     return watch.accused
