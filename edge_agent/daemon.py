@@ -17,12 +17,12 @@ from dataclasses import replace
 from edge_agent.config import Config
 from edge_agent.fleet.sync import Sync
 from edge_agent.gauges import add_gauges
-from edge_agent.outbox.sender import Teaching
+from edge_agent.outbox.sender import OutboxSender
 from edge_agent.parts.data_folder import RunFile, held
 from edge_agent.parts.description import Description
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.parts.next_tier import NextTier
-from edge_agent.parts.service import SERVICE, Thinker, cascade_servicer
+from edge_agent.parts.service import SERVICE, StudentRunner, cascade_servicer
 from edge_agent.parts.told_state import ToldState
 from edge_agent.releases.updater import Updater
 from edge_agent.telemetry import EdgeTelemetry
@@ -58,15 +58,15 @@ class Daemon:
         self._kept = kept = KeptState(config)
         self._tasks, self._outbox = kept.tasks, kept.outbox
         upstream, self._renewal = self._next.upstream, self._next.renewal
-        self._thinker = Thinker(config.device, telemetry.tracer)
-        self._teaching = Teaching(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
+        self._runner = StudentRunner(config.device, telemetry.tracer)
+        self._sender = OutboxSender(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
         self._updater = Updater(self._tasks, upstream, changed=self._changed)
-        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.standing_file)
+        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file)
         told = ToldState(
             config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, lambda: self._updater.state
         )
         self._status = told.writer
-        servicer = cascade_servicer(config, kept, self._thinker, upstream, telemetry, insecure=insecure)
+        servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
         add_gauges(telemetry.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
 
@@ -82,7 +82,7 @@ class Daemon:
             self.opened.set()
             await asyncio.to_thread(self._run_file.write, port)
             async with asyncio.TaskGroup() as group:
-                parts = (self._outbox.write_loop, self._kept.ledger.run, self._status.run, self._work)
+                parts = (self._outbox.write_loop, self._kept.quota_store.run, self._status.run, self._work)
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 await stop.wait()
                 await self._door.stop(GRACE_SECONDS)
@@ -96,7 +96,7 @@ class Daemon:
         await self._tasks.load()
         await self._door.ready()
         self._updater.look()
-        parts = [self._sync.run, self._updater.run, self._teaching.run]
+        parts = [self._sync.run, self._updater.run, self._sender.run]
         if self._renewal is not None:
             parts.append(self._renewal.run)
         async with asyncio.TaskGroup() as group:
@@ -125,8 +125,8 @@ class Daemon:
     async def _close(self) -> None:
         await self._door.stop(0)
         await self._outbox.close()
-        await self._kept.ledger.write()
-        self._thinker.close()
+        await self._kept.quota_store.write()
+        self._runner.close()
         await self._next.close()
         await asyncio.to_thread(self._telemetry.stop)
         self._run_file.forget()

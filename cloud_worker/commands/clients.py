@@ -22,7 +22,7 @@ from cloud_worker.identity.passphrases import passphrase_of
 from cloud_worker.identity.register import Enrolled, Register, enrol, keep
 from cloud_worker.releases.recovered_state import look_into, open_store
 from cloud_worker.state.database.engine import writing
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from router.core.errors import ConfigError, UnknownTaskError
 from router.identity.bundle import Bundle, write_bundle
 from router.identity.certificates import key_to_pem, new_key, said_by
@@ -75,7 +75,9 @@ def create(
             enrol(connection, identity, {}, now)
             keep(connection, identity, given, chain, now)
         write_bundle(out, Bundle(key_to_pem(key), chain, issuer.trust.root_pem))
-        Hands(store.engine).record(f"certificate for {identity.caller}"[:50], who=who or user_name(), why="", now=now)
+        Overrides(store.engine).record(
+            f"certificate for {identity.caller}"[:50], who=who or user_name(), why="", now=now
+        )
         if as_json:
             say_json({"client": name, "role": role.value, "folder": str(out), "ends": given.ends})
         else:
@@ -126,7 +128,7 @@ def revoke_identity(settings: CloudConfig, identity: Identity, who: str, why: st
     store = open_store(settings)
     if not Register(store.engine).revoke(identity, now):
         raise UnknownTaskError(f"{identity.role} {identity.name!r} was given no certificate here")
-    Hands(store.engine).record(f"revoke {identity.caller}"[:50], who=who or user_name(), why=why, now=now)
+    Overrides(store.engine).record(f"revoke {identity.caller}"[:50], who=who or user_name(), why=why, now=now)
     if as_json:
         say_json({"role": identity.role.value, "name": identity.name, "revoked": True})
     else:

@@ -22,7 +22,7 @@ from cloud_worker.releases.recovered_state import file_of, look_into, open_store
 from cloud_worker.reports.devices import devices_of, show_devices
 from cloud_worker.running.config import as_it_runs, what_runs
 from cloud_worker.running.process_lock import who_runs
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from router.core.errors import UnknownTaskError
 from router.identity.names import Identity, Role
 from router.io.terminal import Screen, say, say_json
@@ -70,7 +70,7 @@ def remove(
             raise UnknownTaskError(
                 f"there is no device {name!r}; `headrace-cloud devices list` tells those that there are"
             )
-        Hands(store.engine).record(f"remove device {name}"[:50], who=who or user_name(), why=why, now=time.time())
+        Overrides(store.engine).record(f"remove device {name}"[:50], who=who or user_name(), why=why, now=time.time())
         if as_json:
             say_json({"device": name, "removed": True})
         else:

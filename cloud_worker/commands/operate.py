@@ -34,7 +34,7 @@ from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into, open_store
 from cloud_worker.releases.rollback import whole_release
-from cloud_worker.state.overrides import Action, Hand, Hands
+from cloud_worker.state.overrides import Action, Override, Overrides
 from cloud_worker.state.states import ReleaseState
 from router.core.domain.task import Mode, Task
 from router.core.errors import ReleaseError
@@ -70,10 +70,10 @@ class Operator:
         self._config = config
         self._store = open_store(config)
         self._publisher = Publisher(config.releases_folder)
-        self.hands = Hands(self._store.engine)
+        self.overrides = Overrides(self._store.engine)
 
-    def lay(self, order: Order, now: float, **changes: Any) -> tuple[Hand, Hand]:
-        """Change the hand over a task; what it was, and is.
+    def lay(self, order: Order, now: float, **changes: Any) -> tuple[Override, Override]:
+        """Change the override of a task; what it was, and is.
 
         Args:
             order: What is wished, and by whom.
@@ -84,7 +84,7 @@ class Operator:
             UnknownTaskError: There is no such task; names those that there are.
         """
         self._known(order.task)
-        return self.hands.lay(order.did, order.task, who=order.who, why=order.why, now=now, **changes)
+        return self.overrides.lay(order.did, order.task, who=order.who, why=order.why, now=now, **changes)
 
     def why_not(self, task: str, release: int) -> str:
         """Why a release would serve without proof; empty when its certificate stands.
@@ -203,7 +203,7 @@ def audit(
     """
     with errors_as_exit_codes():
         settings = read_config(config)
-        actions = Hands(look_into(settings).engine).actions(task)
+        actions = Overrides(look_into(settings).engine).actions(task)
         if as_json:
             say(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:
@@ -228,13 +228,13 @@ def _order(config: Path, order: Order, as_json: bool, changes: Callable[[Operato
             say(f"{order.task}: {in_words(after)} (before: {in_words(before)})")
 
 
-def in_words(hand: Hand) -> str:
-    """A hand as a few words."""
-    words = [hand.mode.value.replace("_", "-")]
-    if hand.frozen:
+def in_words(override: Override) -> str:
+    """An override in a few words."""
+    words = [override.mode.value.replace("_", "-")]
+    if override.frozen:
         words.append("frozen")
-    if hand.pinned is not None:
-        words.append(f"release {hand.pinned} pinned{' by force, unproven' if hand.forced else ''}")
+    if override.pinned is not None:
+        words.append(f"release {override.pinned} pinned{' by force, unproven' if override.forced else ''}")
     return ", ".join(words)
 
 
@@ -252,7 +252,7 @@ def _row(action: Action) -> tuple[str, ...]:
 
 
 def _words_of(said: Mapping[str, Any]) -> str:
-    """A hand as it was noted; nothing of none, and of one that a disk has spoilt."""
+    """An override as it was noted; nothing of none, and of one that a disk has spoilt."""
     with suppress(KeyError, ValueError, TypeError):
-        return in_words(Hand(Mode(said["mode"]), said["frozen"], said["pinned"], said["forced"])) if said else ""
+        return in_words(Override(Mode(said["mode"]), said["frozen"], said["pinned"], said["forced"])) if said else ""
     return "can't be read"

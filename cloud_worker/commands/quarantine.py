@@ -16,7 +16,7 @@ from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, e
 from cloud_worker.config.cloud import read_config
 from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.releases.recovered_state import file_of, open_store
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from router.core.errors import UnknownTaskError
 from router.io.terminal import say, say_json
 
@@ -92,8 +92,8 @@ def _tell(
     """Record what was done, and say where the device stands."""
     (action, name, task), (who, why) = did, whose
     if moved:
-        hands = Hands(open_store(read_config(path)).engine)
-        hands.record(f"{action} {name}"[:50], who=who or user_name(), why=why, now=time.time(), task=task)
+        overrides = Overrides(open_store(read_config(path)).engine)
+        overrides.record(f"{action} {name}"[:50], who=who or user_name(), why=why, now=time.time(), task=task)
     if as_json:
         say_json({"device": name, "changed": moved, "apart": apart})
         return

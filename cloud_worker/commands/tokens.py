@@ -18,7 +18,7 @@ from cloud_worker.identity.authority import read_trust
 from cloud_worker.identity.labels import read_label_options
 from cloud_worker.identity.tokens import Token, Tokens, TokenState
 from cloud_worker.releases.recovered_state import look_into, open_store
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from router.core.errors import ConfigError, UnknownTaskError
 from router.identity.names import is_name
 from router.io.table import show_table
@@ -62,7 +62,7 @@ def create(
         now = time.time()
         made = [tokens.create(device, labels, trust.root_sha256, who, now, hours * HOUR_SECONDS) for _ in range(count)]
         whom = device or ",".join(f"{key}={value}" for key, value in labels.items())
-        Hands(open_store(settings).engine).record(f"{count} tokens for {whom}"[:50], who=who, why="", now=now)
+        Overrides(open_store(settings).engine).record(f"{count} tokens for {whom}"[:50], who=who, why="", now=now)
         if as_json:
             say_json({"tokens": made, "expires_at": now + hours * HOUR_SECONDS})
             return
@@ -106,7 +106,9 @@ def revoke(
             raise UnknownTaskError(
                 f"there is no token {name!r}; `headrace-cloud tokens list` tells those that there are"
             )
-        Hands(open_store(settings).engine).record(f"revoke token {name}"[:50], who=who or user_name(), why="", now=now)
+        Overrides(open_store(settings).engine).record(
+            f"revoke token {name}"[:50], who=who or user_name(), why="", now=now
+        )
         state = token.state(now)
         if as_json:
             say_json({"token": name, "was": state.value})

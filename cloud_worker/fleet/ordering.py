@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from cloud_worker.fleet.quarantines import REMEDY, Quarantines
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.state.overrides import Hand, Hands
+from cloud_worker.state.overrides import Override, Overrides
 from cloud_worker.state.store import Store, TaskState
 from router.core.domain.task import Limits, Mode, Task
 from router.core.release.orders import Order, Watch
@@ -35,7 +35,7 @@ LOOK_SECONDS = 10.0  # between two looks at a certificate of which nothing is he
 class _Looked:
     """At what a certificate was looked, until when that holds by ``clock`` in seconds, and why it does not stand."""
 
-    at: tuple[int, str, str, Hand]
+    at: tuple[int, str, str, Override]
     until: float
     why: str
 
@@ -60,7 +60,7 @@ class OrderBook:
         """
         self._store = store
         self._tasks = {task.name: task for task in tasks}
-        self._hands, self._quarantines = Hands(store.engine), Quarantines(store.engine)
+        self._overrides, self._quarantines = Overrides(store.engine), Quarantines(store.engine)
         self._certificates = None if publisher is None else Certificates(store, publisher)
         self._clock = clock
         self._looked: dict[str, _Looked] = {}
@@ -68,8 +68,8 @@ class OrderBook:
     def orders(self, device: str) -> tuple[tuple[Order, ...], str]:
         """What a device is told: an order for each task that has a release, by name; and what else it should know."""
         states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
-        hands = self._hands.of_all() if self._certificates is not None else {}
-        found = (self._order(state, hands.get(state.name, Hand(state.mode))) for state in states)
+        overrides = self._overrides.of_all() if self._certificates is not None else {}
+        found = (self._order(state, overrides.get(state.name, Override(state.mode))) for state in states)
         apart = self._quarantines.tasks_of(device)
         return tuple(_escalating(order) if order.task in apart else order for order in found), _said_of(apart)
 
@@ -82,8 +82,8 @@ class OrderBook:
         """Whether a task is configured."""
         return not self._tasks or task in self._tasks
 
-    def _order(self, state: TaskState, hand: Hand) -> Order:
-        task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, hand)
+    def _order(self, state: TaskState, override: Override) -> Order:
+        task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, override)
         alarmed, suspected = state.watch == Watch.ALARMED, task is not None and _is_suspected(state, task)
         return Order(
             task=state.name,
@@ -94,13 +94,13 @@ class OrderBook:
             watch=Watch.UNPROVEN if why and not alarmed else state.watch,
         )
 
-    def _why_nothing_is_kept(self, state: TaskState, hand: Hand) -> str:
+    def _why_nothing_is_kept(self, state: TaskState, override: Override) -> str:
         task = self._tasks.get(state.name)
         if task is None or self._certificates is None:
             return ""
-        known, at = self._looked.get(state.name), (state.champion, state.manifest_sha256, state.watch, hand)
+        known, at = self._looked.get(state.name), (state.champion, state.manifest_sha256, state.watch, override)
         if known is None or known.at != at or self._clock() >= known.until:
-            why = self._certificates.why_nothing_is_kept(task, state, hand)
+            why = self._certificates.why_nothing_is_kept(task, state, override)
             if why and (known is None or known.why != why):
                 log.warning("task %s: release %d keeps nothing: %s", state.name, state.champion, why)
             known = self._looked[state.name] = _Looked(at, self._clock() + LOOK_SECONDS, why)

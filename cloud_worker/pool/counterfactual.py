@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cloud_worker.pool.policy_store import PoolPolicies, Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, StoredPolicy
 from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.learning.training_rows import Key
 from router.core.policy.pool_routing import said_by
 
-_HAVE_SERVED = (Standing.SERVING, Standing.RETIRED, Standing.WITHDRAWN)
+_HAVE_SERVED = (PolicyState.SERVING, PolicyState.RETIRED, PolicyState.WITHDRAWN)
 
 
 def serving_of(policies: PoolPolicies, task: Task) -> tuple[StoredPolicy | None, int]:
     """The policy that serves a task, and how many have served."""
     known = policies.of(task) if task.cheaper.teachers else []
-    serving = next((stored for stored in known if stored.state is Standing.SERVING), None)
+    serving = next((stored for stored in known if stored.state is PolicyState.SERVING), None)
     return serving, sum(stored.state in _HAVE_SERVED for stored in known)
 
 

@@ -34,7 +34,7 @@ _POLICY = TypeAdapter(PoolPolicy)
 _ROUNDING = 1e-12
 
 
-class Standing(StrEnum):
+class PolicyState(StrEnum):
     """Where a policy stands."""
 
     WAITING = "waiting"  # for its certificate
@@ -111,7 +111,7 @@ class StoredPolicy:
     version: int
     number: int
     reference_version: str
-    state: Standing
+    state: PolicyState
     policy: PoolPolicy
     words: tuple[WordHead, ...]
     rate: float
@@ -167,14 +167,14 @@ class PoolPolicies:
         with self._engine.begin() as connection:
             connection.execute(insert(POLICIES).values(**_columns(stored)))
 
-    def change(self, stored: StoredPolicy, state: Standing, note: str = "", served_after: int | None = None) -> None:
+    def change(self, stored: StoredPolicy, state: PolicyState, note: str = "", served_after: int | None = None) -> None:
         """Let a policy stand elsewhere, as ``stored`` is now; one that serves takes the place of the one before."""
         with self._engine.begin() as connection:
-            if state is Standing.SERVING:
+            if state is PolicyState.SERVING:
                 connection.execute(
                     update(POLICIES)
-                    .where(POLICIES.c.task == stored.task, POLICIES.c.state == Standing.SERVING.value)
-                    .values(state=Standing.RETIRED.value)
+                    .where(POLICIES.c.task == stored.task, POLICIES.c.state == PolicyState.SERVING.value)
+                    .values(state=PolicyState.RETIRED.value)
                 )
             after = stored.served_after if served_after is None else served_after
             policy = _columns(stored)["policy"]
@@ -196,7 +196,7 @@ class PoolPolicies:
 
     def serving(self, task: Task) -> StoredPolicy | None:
         """The one that serves."""
-        return next((stored for stored in self.of(task) if stored.state is Standing.SERVING), None)
+        return next((stored for stored in self.of(task) if stored.state is PolicyState.SERVING), None)
 
 
 class Serving:
@@ -244,7 +244,7 @@ def _stored(row: dict[str, Any]) -> StoredPolicy:
     proved = Proved(**packed["proved"]) if packed.get("proved") else None
     changed = {
         "proved": proved,
-        "state": Standing(row["state"]),
+        "state": PolicyState(row["state"]),
         "policy": _POLICY.validate_python(packed["policy"]),
         "words": words,
     }

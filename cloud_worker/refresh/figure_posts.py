@@ -38,7 +38,7 @@ class FigurePosts:
         )
         serving = loop.releases.serving
         champion = _nothing(context.task, loop.releases.champion) if serving is None else serving.manifest
-        told = context.figures.complete(told, context.hand, champion)
+        told = context.figures.complete(told, context.override, champion)
         self._board.post(context.task.name, context.task.version, told)
 
 

@@ -17,7 +17,7 @@ from cloud_worker.refresh.parts import RefreshParts
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.states import Phase
-from cloud_worker.training.auxiliary_data import Beside, beside_of
+from cloud_worker.training.auxiliary_data import AuxiliaryData, auxiliary_data_of
 from cloud_worker.training.reviewed_data import taught_of
 from cloud_worker.training.spec import Fitted, Recipe
 from router.core.domain.record import Record
@@ -90,12 +90,12 @@ class Fitting:
         self.last = AssessedFit(fitted, calibrated, result)
         return result
 
-    def _beside(self, context: TaskContext) -> Beside:
+    def _beside(self, context: TaskContext) -> AuxiliaryData:
         """What the student learns from beside its own lessons; only of what its recipe uses the rows are read."""
         names = {*others_of(context.task), *({context.task.name} if wants_queries(context.task) else ())}
         known = {name: self._contexts[name] for name in names if name in self._contexts}
         logs = {name: (one.task, [*one.log.whole(one.loop.rows.last_batch)]) for name, one in known.items()}
-        return beside_of(context.task, logs, self._store)
+        return auxiliary_data_of(context.task, logs, self._store)
 
 
 def _is_current(row: Record, context: TaskContext, version: str) -> bool:

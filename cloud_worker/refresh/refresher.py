@@ -28,7 +28,7 @@ from cloud_worker.refresh.staging import Staging
 from cloud_worker.refresh.step_inputs import InputReader
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.refresh.task_setup import set_up
-from cloud_worker.state.overrides import Hand, Hands
+from cloud_worker.state.overrides import Override, Overrides
 from cloud_worker.state.states import Phase
 from router.core.refresh import actions
 from router.core.refresh.step import carry_out, step
@@ -53,7 +53,7 @@ class RefreshLoop:
         """
         parts = RefreshParts.of(config, ask_again)
         self._store, self._log, self._publisher = parts.store, parts.log, parts.publisher
-        self._hands = Hands(parts.store.engine)
+        self._overrides = Overrides(parts.store.engine)
         self._inputs, self._figures = InputReader(parts.store.engine), FigurePosts(parts.store.engine)
         self.contexts = {task.name: set_up(task, parts) for task in parts.tasks}
         self._fit = Fitting(parts, fit, self.contexts)
@@ -68,11 +68,11 @@ class RefreshLoop:
     def step(self) -> None:
         """Consider what is new in the log, for every task; without anything new, whenever it is time to look again."""
         self._settle_losses()
-        last_batch, hands, now = self._log.last_batch(), self._hands.of_all(), time.time()
+        last_batch, overrides, now = self._log.last_batch(), self._overrides.of_all(), time.time()
         seen = {state.name: state.log_version_seen for state in self._store.task_states()}
         for name, context in self.contexts.items():
-            if last_batch != seen[name] or context.is_due(hands[name], now):
-                self._consider(context, last_batch, hands[name], now)
+            if last_batch != seen[name] or context.is_due(overrides[name], now):
+                self._consider(context, last_batch, overrides[name], now)
 
     def _settle_losses(self) -> None:
         """Begin anew with the tasks whose state was lost since the last look."""
@@ -81,9 +81,9 @@ class RefreshLoop:
             if name in lost:
                 begin_anew(context, self._store, time.time())
 
-    def _consider(self, context: TaskContext, last_batch: int, hand: Hand, now: float) -> None:
+    def _consider(self, context: TaskContext, last_batch: int, override: Override, now: float) -> None:
         name, loop = context.task.name, context.loop
-        context.hand, context.looked_at = hand, now
+        context.override, context.looked_at = override, now
         self._hear_of_twins(context)
         context.read_new(last_batch)
         note: dict[str, str] = {}
@@ -92,7 +92,7 @@ class RefreshLoop:
             context.blindness.look(now)
             carry_out(step(loop, self._inputs.inputs(context, now)), partial(self.do, context))
             context.student = None if loop.trial is None else context.student
-            rate = loop.rate_at_ease(bool(context.hand.holds)) if loop.is_suspected else loop.releases.exploration
+            rate = loop.rate_at_ease(bool(context.override.holds)) if loop.is_suspected else loop.releases.exploration
             context.policies.look(rate, held=loop.is_held)
             self._figures.post(context)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it

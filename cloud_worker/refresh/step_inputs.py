@@ -30,13 +30,13 @@ class InputReader:
 
     def inputs(self, context: TaskContext, now: float) -> StepInputs:
         """What there is at Unix time ``now`` in seconds."""
-        task, hand = context.task, context.hand
+        task, override = context.task, context.override
         return StepInputs(
             now=now,
             releases=context.snapshot.read(),
-            pinned=hand.pinned,
-            forced=hand.forced,
-            is_held=bool(hand.holds),
+            pinned=override.pinned,
+            forced=override.forced,
+            is_held=bool(override.holds),
             is_blind=context.blindness.last_hour.is_blind,
             judged_by=self._lineages.judge(task.name, task.version),
             blind=context.blindness.spans,

@@ -11,7 +11,7 @@ from cloud_worker.refresh.monitoring.release_figures import ReleaseFigures
 from cloud_worker.refresh.pool.policy_loop import PoolPolicyLoop
 from cloud_worker.refresh.release_snapshot import ReleaseSnapshot
 from cloud_worker.refresh.task_log import Rows, TaskLog
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from router.core.certification.missing_rows import Spans
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record
@@ -32,7 +32,7 @@ class TaskContext:
         policies: Keeps its pool's policy.
         figures: What is told of the release that serves.
         snapshot: Reads where its releases stand.
-        hand: The operator's override, as read last.
+        override: The operator's override, as read last.
         looked_at: Unix time in seconds of the last step.
         read_batch: Last batch of the log that was there when it was read last; -2 before the first time.
         student: That of the challenger that waits.
@@ -46,7 +46,7 @@ class TaskContext:
     policies: PoolPolicyLoop
     figures: ReleaseFigures
     snapshot: ReleaseSnapshot
-    hand: Hand = field(default_factory=Hand)
+    override: Override = field(default_factory=Override)
     looked_at: float = 0.0
     read_batch: int = -2
     student: DeviceStudent | None = None
@@ -57,9 +57,9 @@ class TaskContext:
         """The task."""
         return self.loop.task
 
-    def is_due(self, hand: Hand, now: float) -> bool:
+    def is_due(self, override: Override, now: float) -> bool:
         """Whether to look again without new rows: another override came, or it has been a while."""
-        return hand != self.hand or now - self.looked_at >= LOOK_SECONDS
+        return override != self.override or now - self.looked_at >= LOOK_SECONDS
 
     def read_new(self, last_batch: int) -> None:
         """Take in what came to the log, which has a batch ``last_batch`` by now."""

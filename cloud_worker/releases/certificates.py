@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import ReleaseRow, Store, TaskState
 from router.core.certification.certificate_validity import content_of
 from router.core.certification.served_releases import (
@@ -59,18 +59,18 @@ class Certificates:
 
         return why_uncertified(manifest, self._fallen(rows), task, judged_by, is_overtaken)
 
-    def why_nothing_is_kept(self, task: Task, state: TaskState, hand: Hand) -> str:
+    def why_nothing_is_kept(self, task: Task, state: TaskState, override: Override) -> str:
         """Why the release that serves may keep no answer on a device; empty where it may.
 
         Args:
             task: As the operator wishes it now.
             state: Where it stands.
-            hand: The operator's.
+            override: The operator's.
         """
         manifest = self.manifest(task.name, state.champion)
         if manifest is None:
             return UNREADABLE
-        if manifest.student is None or self._is_forced(manifest, hand):
+        if manifest.student is None or self._is_forced(manifest, override):
             return ""
         return self.why_fallen(manifest, task)
 
@@ -105,9 +105,9 @@ class Certificates:
             if manifest is not None:
                 yield ServedRelease(manifest, alarmed=row.alarmed, lost=row.lost)
 
-    def _is_forced(self, manifest: Manifest, hand: Hand) -> bool:
+    def _is_forced(self, manifest: Manifest, override: Override) -> bool:
         """Whether the operator has pinned this very release by force."""
-        if not hand.forced or hand.pinned is None:
+        if not override.forced or override.pinned is None:
             return False
-        pinned = self.manifest(manifest.task.name, hand.pinned)
+        pinned = self.manifest(manifest.task.name, override.pinned)
         return pinned is not None and is_same_release(pinned, manifest)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert, select, update
 from cloud_worker.state.schema import BLIND
 
 
-class Blindness:
+class BlindSpans:
     """These times, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:

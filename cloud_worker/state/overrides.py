@@ -2,7 +2,7 @@
 
 Rules:
  * A change and its record are one transaction; a command that changes nothing records nothing.
- * A hand is laid on one version of a task: a new version begins with a free one.
+ * An override is of one version of a task: a new version begins without one.
  * Who carries a change out reads it here: devices by their next orders, the refresher at its next step.
 """
 
@@ -22,7 +22,7 @@ from router.core.domain.task import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class Override:
     """What the operator has ordered for one task.
 
     Attributes:
@@ -49,7 +49,7 @@ class Hand:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One change of a hand.
+    """One change of an override.
 
     Attributes:
         at: Unix time in seconds.
@@ -57,8 +57,8 @@ class Action:
         task: To which task.
         did: What was done, in one word, with the release where there is one.
         why: The reason that was given, may be empty.
-        before: The hand before it.
-        after: The hand after it.
+        before: The override before it.
+        after: The override after it.
     """
 
     at: float
@@ -70,27 +70,29 @@ class Action:
     after: Mapping[str, Any]
 
 
-class Hands:
+class Overrides:
     """The hands over all tasks, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""
         self._engine = engine
 
-    def of(self, task: str) -> Hand:
-        """The hand over a task in its present version; ``KeyError`` without the task."""
+    def of(self, task: str) -> Override:
+        """The override of a task in its present version; ``KeyError`` without the task."""
         with self._engine.connect() as connection:
             return _read(connection, task)[1]
 
-    def of_all(self) -> dict[str, Hand]:
-        """The hand over each task in its present version, by the task's name."""
+    def of_all(self) -> dict[str, Override]:
+        """The override of each task in its present version, by the task's name."""
         with self._engine.connect() as connection:
             states = connection.execute(select(TASKS.c.name, TASKS.c.version, TASKS.c.mode)).all()
             laid = {(row.task, row.version): row for row in connection.execute(select(HANDS))}
-        return {state.name: _hand(state.mode, laid.get((state.name, state.version))) for state in states}
+        return {state.name: _override_of(state.mode, laid.get((state.name, state.version))) for state in states}
 
-    def lay(self, action: str, task: str, *, who: str, why: str, now: float, **changes: Any) -> tuple[Hand, Hand]:
-        """Change a hand, and record it.
+    def lay(
+        self, action: str, task: str, *, who: str, why: str, now: float, **changes: Any
+    ) -> tuple[Override, Override]:
+        """Change an override, and record it.
 
         Args:
             action: What was done, as the record is to say it.
@@ -101,7 +103,7 @@ class Hands:
             changes: Fields of ``Hand``.
 
         Returns:
-            The hand before, and after; equal where nothing changed and nothing was recorded.
+            The override before, and after; equal where nothing changed and nothing was recorded.
         """
         with writing(self._engine) as connection:
             version, before = _read(connection, task, to_write=True)
@@ -117,7 +119,7 @@ class Hands:
         return before, after
 
     def record(self, action: str, *, who: str, why: str, now: float, task: str = "") -> None:
-        """Record what was done to the fleet, and to no task's hand.
+        """Record what was done to the fleet, and to the override of no task.
 
         Args:
             action: What was done, as the record is to say it.
@@ -139,32 +141,37 @@ class Hands:
             return [_action(row) for row in connection.execute(query)]
 
 
-def _read(connection: Connection, task: str, *, to_write: bool = False) -> tuple[int, Hand]:
-    """The task's version, and the hand over it; who is ``to_write`` lets no other do so before the transaction ends."""
+def _read(connection: Connection, task: str, *, to_write: bool = False) -> tuple[int, Override]:
+    """The task's version, and its override; who is ``to_write`` lets no other do so before the transaction ends."""
     query = select(TASKS.c.version, TASKS.c.mode).where(TASKS.c.name == task)
     state = connection.execute(query.with_for_update() if to_write else query).first()
     if state is None:
         raise KeyError(task)
     mine = (HANDS.c.task == task, HANDS.c.version == state.version)
     row = connection.execute(select(HANDS).where(*mine)).first()
-    return state.version, _hand(state.mode, row)
+    return state.version, _override_of(state.mode, row)
 
 
-def _hand(mode: Mode, row: Any) -> Hand:
+def _override_of(mode: Mode, row: Any) -> Override:
     """Of what the tables hold; a free one without a row."""
     if row is None:
-        return Hand(mode)
-    return Hand(mode, bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
+        return Override(mode)
+    return Override(mode, bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)
 
 
-def _write(connection: Connection, task: str, version: int, hand: Hand) -> None:
+def _write(connection: Connection, task: str, version: int, override: Override) -> None:
     connection.execute(delete(HANDS).where(HANDS.c.task == task, HANDS.c.version == version))
-    values = {key: value for key, value in asdict(hand).items() if key != "mode"}
+    values = {key: value for key, value in asdict(override).items() if key != "mode"}
     connection.execute(insert(HANDS).values(task=task, version=version, **values))
 
 
-def _said(hand: Hand) -> dict[str, Any]:
-    return {"mode": hand.mode.value, "frozen": hand.frozen, "pinned": hand.pinned, "forced": hand.forced}
+def _said(override: Override) -> dict[str, Any]:
+    return {
+        "mode": override.mode.value,
+        "frozen": override.frozen,
+        "pinned": override.pinned,
+        "forced": override.forced,
+    }
 
 
 _NOTED = "an action in the audit"

@@ -20,7 +20,7 @@ from router.core.learning.training_rows import Key, current
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class AuxiliaryData:
     """What stands beside the lessons of a task.
 
     Attributes:
@@ -32,7 +32,7 @@ class Beside:
     tasks: tuple[tuple[Task, tuple[Record, ...]], ...] = ()
 
 
-def beside_of(task: Task, logs: Mapping[str, tuple[Task, Sequence[Record]]], store: Store) -> Beside:
+def auxiliary_data_of(task: Task, logs: Mapping[str, tuple[Task, Sequence[Record]]], store: Store) -> AuxiliaryData:
     """What the recipe of ``task`` uses beside its lessons.
 
     Args:
@@ -46,7 +46,7 @@ def beside_of(task: Task, logs: Mapping[str, tuple[Task, Sequence[Record]]], sto
         taught = taught_of(current(records, task), store, task.name)
         queries = unanswered(records, taught, store.spent(task.name))
     others = [logs[name] for name in others_of(task)]
-    return Beside(
+    return AuxiliaryData(
         queries, tuple((other, tuple(taught_of(current(rows, other), store, other.name))) for other, rows in others)
     )
 

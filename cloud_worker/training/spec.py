@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloud_worker.training.auxiliary_data import Beside
+from cloud_worker.training.auxiliary_data import AuxiliaryData
 from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.learning.held_out import Measures
@@ -35,7 +35,7 @@ class Recipe:
     seed: int = 0
     threads: int = 1
     servers: tuple[tuple[str, str], ...] = ()
-    beside: Beside = field(default_factory=Beside)
+    beside: AuxiliaryData = field(default_factory=AuxiliaryData)
 
 
 @dataclass(frozen=True, slots=True)

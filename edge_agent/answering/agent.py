@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edge_agent.answering.student_runner import Thinker, Thought, stays
+from edge_agent.answering.student_runner import StudentRunner, Thought, stays
 from edge_agent.answering.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.outbox.store import Outbox
 from edge_agent.tasks.all_tasks import Tasks, may_be_logged
@@ -87,11 +87,11 @@ class Agent:
     """Answers queries of every task that this device serves."""
 
     def __init__(
-        self, tasks: Tasks, thinker: Thinker, upstream: Upstream, outbox: Outbox, telemetry: EdgeTelemetry
+        self, tasks: Tasks, thinker: StudentRunner, upstream: Upstream, outbox: Outbox, telemetry: EdgeTelemetry
     ) -> None:
         """Put the parts together."""
         self._tasks = tasks
-        self._thinker = thinker
+        self._runner = thinker
         self._upstream = upstream
         self._outbox = outbox
         self._telemetry = telemetry
@@ -127,7 +127,7 @@ class Agent:
                 raise
             if query.route is Route.LOCAL_ONLY:
                 raise being_set_up(query) from error
-        most = STALE_SECONDS if self._tasks.standing.heard else self._seconds_to_ask(deadline)
+        most = STALE_SECONDS if self._tasks.kept_orders.heard else self._seconds_to_ask(deadline)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(most, self._seconds_to_ask(deadline))):
                 await heard.wait()
@@ -135,7 +135,7 @@ class Agent:
 
     async def _ask_unserved(self, hosted: HostedTask, query: Query, deadline: float) -> Answer:
         check_may_leave(hosted, query)
-        seed, seconds = self._tasks.standing.seed, self._seconds_to_ask(deadline)
+        seed, seconds = self._tasks.kept_orders.seed, self._seconds_to_ask(deadline)
         with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE):
             return await escalate_unserved(hosted, query, seed, self._upstream, self._outbox, seconds)
 
@@ -153,7 +153,7 @@ class Agent:
                 return await self._escalate(case, judgement, decision)
             except HeadraceError as error:
                 if isinstance(error, SpentError):
-                    case.hosted.purse.shut()
+                    case.hosted.quota.shut()
                 if judgement is None and case.serving.is_loading and not _is_callers_fault(error):
                     return await self._answer_once_loaded(case, error)
                 if judgement is None or _is_callers_fault(error):
@@ -192,11 +192,11 @@ class Agent:
     def _check_permit(self, case: Case) -> None:
         """Refuse what may not leave, and has no answer here to fall back on."""
         if not case.permit.granted:
-            wait = case.hosted.purse.wait()
+            wait = case.hosted.quota.wait()
             raise OverloadedError(f"the limits of task {case.query.task!r} are spent for now", retry_after=wait)
 
     async def _think(self, case: Case) -> Thought:
-        thought = await self._thinker.think(case.serving, case.query, self._time_to_think(case))
+        thought = await self._runner.think(case.serving, case.query, self._time_to_think(case))
         if thought.judgement is not None and case.serving is case.hosted.serving:
             case.hosted.counters.healthy_answers += 1
         return thought
@@ -255,7 +255,7 @@ class Agent:
             attempt = replace(self._attempt(case, judgement, reason), kept=True, degraded=uncovered)
             spare = max(0.0, case.deadline - self._clock()) / 2
             await self._outbox.keep(replace(case.query, attempt=attempt), numbered=not uncovered, seconds=spare)
-        answer = self._thinker.speak(case.serving, case.query, judgement)
+        answer = self._runner.speak(case.serving, case.query, judgement)
         provenance = replace(
             answer.provenance,
             reason=decision.reason,

@@ -37,7 +37,7 @@ class _Given:
     may_go: bool
 
 
-class FeedbackDesk:
+class FeedbackRelay:
     """Remembers who was answered, and passes on what they think. Belongs to one event loop."""
 
     def __init__(self, send: Send, clock: Callable[[], float] = time.monotonic, most: int = MOST_REMEMBERED) -> None:

@@ -20,7 +20,7 @@ from grpc import aio
 
 from edge_agent.answering.agent import DEFAULT_SECONDS, Agent
 from edge_agent.answering.answer_cache import RecentAnswers
-from edge_agent.answering.feedback_relay import FeedbackDesk
+from edge_agent.answering.feedback_relay import FeedbackRelay
 from edge_agent.answering.student_runner import stays
 from edge_agent.tasks.all_tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
@@ -48,7 +48,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         tasks: Tasks,
         recent: RecentAnswers,
         telemetry: EdgeTelemetry,
-        feedback: FeedbackDesk,
+        feedback: FeedbackRelay,
         *,
         insecure: bool,
         tiers: Iterable[str] = (),

@@ -52,7 +52,7 @@ class Thought:
     cut: bool = False
 
 
-class Thinker:
+class StudentRunner:
     """Runs students, and puts what they say into answers."""
 
     def __init__(self, node: str, tracer: Tracer) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.tasks.all_tasks import Tasks
-from edge_agent.tasks.orders import Standing, save_standing
+from edge_agent.tasks.orders import KeptOrders, save_orders
 from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_REASON_BYTES
 from router.core.errors import DeadlineError, HeadraceError, UnavailableError
@@ -89,20 +89,20 @@ class Sync:
         """
         orders = await self._upstream.sync(self._report())
         self.clock_ahead = time.time() - orders.now if orders.now else 0.0
-        standing = self._tasks.standing.after(orders)
-        if standing != self._tasks.standing:
-            self._tasks.obey(standing)
+        kept_orders = self._tasks.kept_orders.after(orders)
+        if kept_orders != self._tasks.kept_orders:
+            self._tasks.obey(kept_orders)
             self._ordered()
-            await self._keep(standing)
+            await self._keep(kept_orders)
         self._tasks.heard.set()
         if orders.message and orders.message != self._told:
             log.warning("the cloud says: %s", in_line(orders.message, MAX_REASON_BYTES))
         self._told = orders.message
         return _bounded(orders)
 
-    async def _keep(self, standing: Standing) -> None:
+    async def _keep(self, kept_orders: KeptOrders) -> None:
         try:
-            await asyncio.to_thread(save_standing, self._path, standing)
+            await asyncio.to_thread(save_orders, self._path, kept_orders)
         except OSError as error:
             log.error("orders hold, but can't be kept for a restart: %s", error)
 

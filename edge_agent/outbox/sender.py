@@ -50,7 +50,7 @@ class _Unlogged:
     answers: dict[str, int] = field(default_factory=dict)
 
 
-class Teaching:
+class OutboxSender:
     """Drains the outbox."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Teaching:
         waits = {name: unlogged.until - now for name, unlogged in self._unlogged.items()}
         for hosted in self._tasks:
             if hosted.serving and hosted.serving.manifest.number:
-                waits[hosted.name] = max(waits.get(hosted.name, 0.0), hosted.purse.wait())
+                waits[hosted.name] = max(waits.get(hosted.name, 0.0), hosted.quota.wait())
         return {name: seconds for name, seconds in waits.items() if seconds > 0}
 
     def _probed(self, head: list[Waiting]) -> list[Waiting]:
@@ -128,7 +128,7 @@ class Teaching:
             except SpentError as error:
                 hosted = self._tasks.get(query.task)
                 if hosted is not None:
-                    hosted.purse.shut()
+                    hosted.quota.shut()
                 return error
             except CallerError as error:
                 log.warning("query %s is not taken by the next tier, and leaves the outbox: %s", query.id, error)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from edge_agent.config import Config
 from edge_agent.outbox.store import Outbox
 from edge_agent.tasks.all_tasks import Tasks
-from edge_agent.tasks.orders import load_standing
-from edge_agent.tasks.quota_store import Ledger, load_spent
+from edge_agent.tasks.orders import load_orders
+from edge_agent.tasks.quota_store import QuotaStore, load_spent
 
 
 class KeptState:
@@ -26,10 +26,8 @@ class KeptState:
             StartError: Something can't be opened.
         """
         data = config.data
-        self.standing_file = data / "standing.json"
+        self.orders_file = data / "standing.json"
         spent_file = data / "spent.json"
-        self.tasks = Tasks(
-            data / "tasks", load_standing(self.standing_file), config.server_urls, load_spent(spent_file)
-        )
-        self.ledger = Ledger(spent_file, self.tasks)
+        self.tasks = Tasks(data / "tasks", load_orders(self.orders_file), config.server_urls, load_spent(spent_file))
+        self.quota_store = QuotaStore(spent_file, self.tasks)
         self.outbox = Outbox(data / "outbox.sqlite", config.outbox.max_rows)

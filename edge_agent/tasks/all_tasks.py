@@ -17,8 +17,8 @@ from pathlib import Path
 
 from edge_agent.damaged_files import forsake, is_aside
 from edge_agent.tasks.hosted_task import HostedTask, Serving
-from edge_agent.tasks.orders import Standing
-from edge_agent.tasks.quota import Purse
+from edge_agent.tasks.orders import KeptOrders
+from edge_agent.tasks.quota import Quota
 from edge_agent.tasks.slots import Slot, Slots
 from router.core.domain.query import Consent, Query, Route
 from router.core.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
@@ -37,7 +37,7 @@ class Tasks:
     def __init__(
         self,
         folder: Path,
-        standing: Standing,
+        kept_orders: KeptOrders,
         servers: Mapping[str, str] | None = None,
         spent: Mapping[str, Spent] | None = None,
     ) -> None:
@@ -45,7 +45,7 @@ class Tasks:
 
         Args:
             folder: One folder a task.
-            standing: The orders.
+            kept_orders: The orders.
             servers: URL by model, for students that are served rather than shipped.
             spent: By task, of its limits.
         """
@@ -54,7 +54,7 @@ class Tasks:
         self._folder = folder
         self.servers = dict(servers or {})
         self._hosted: dict[str, HostedTask] = {}
-        self.standing = standing
+        self.kept_orders = kept_orders
         self.heard = asyncio.Event()
         for place in _folders(folder):
             self._hosted[place.name] = _found(place)
@@ -76,9 +76,9 @@ class Tasks:
                 await asyncio.to_thread(_load, hosted, self.servers)
             hosted.loaded.set()
 
-    def obey(self, standing: Standing) -> None:
+    def obey(self, kept_orders: KeptOrders) -> None:
         """Take new orders; rate, mode and threshold hold from the next query on."""
-        self.standing = standing
+        self.kept_orders = kept_orders
         self._take_orders()
 
     def find(self, name: str) -> tuple[HostedTask, Serving | None]:
@@ -93,7 +93,7 @@ class Tasks:
             raise UnknownTaskError(f"the cloud has no task {name!r} any more; there are: {self._known()}")
         if hosted is not None and (hosted.serving is not None or hosted.order is not None):
             return hosted, hosted.serving
-        if not self.standing.heard:
+        if not self.kept_orders.heard:
             raise UnavailableError("this agent has not heard from the cloud yet; ask again in a moment")
         raise UnknownTaskError(f"there is no task {name!r} here; there are: {self._known()}")
 
@@ -104,15 +104,15 @@ class Tasks:
     def is_drawn(self, hosted: HostedTask, serving: Serving, query: Query) -> bool:
         """Whether the query is drawn for the reference, before anything is known of it but that it may go there."""
         may_go = may_be_logged(serving.manifest, query) and query.route is Route.AUTO
-        if not may_go or serving.manifest.task.local_only or not self.standing.seed:
+        if not may_go or serving.manifest.task.local_only or not self.kept_orders.seed:
             return False
-        return is_explored(self.standing.seed, query.id, hosted.exploration)
+        return is_explored(self.kept_orders.seed, query.id, hosted.exploration)
 
     def _fill(self, hosted: HostedTask) -> None:
-        hosted.purse = Purse(spent=self._spent.get(hosted.name, Spent()), changed=self.spending.set)
+        hosted.quota = Quota(spent=self._spent.get(hosted.name, Spent()), changed=self.spending.set)
 
     def _take_orders(self) -> None:
-        for order in self.standing.orders:
+        for order in self.kept_orders.orders:
             if not is_plain_name(order.task):
                 log.error("the cloud orders a task %r, whose name can't be a folder's; it is left out", order.task)
                 continue
@@ -121,7 +121,7 @@ class Tasks:
                 self._fill(self._hosted[order.task])
             hosted = self._hosted[order.task]
             hosted.order = order
-            hosted.purse.budget = Budget(order.queries_per_minute, order.queries_per_day)
+            hosted.quota.budget = Budget(order.queries_per_minute, order.queries_per_day)
 
 
 def may_be_logged(manifest: Manifest, query: Query) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.tasks.counters import Counters
-from edge_agent.tasks.quota import Permit, Purse
+from edge_agent.tasks.quota import Permit, Quota
 from edge_agent.tasks.slots import Slot, Slots
 from router.core.domain.limits import MAX_REFUSED
 from router.core.domain.prediction import DeviceStudent
@@ -68,12 +68,12 @@ class HostedTask:
     staged: int = 0
     refused: dict[int, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
-    purse: Purse = field(default_factory=Purse)
+    quota: Quota = field(default_factory=Quota)
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
 
     def permit(self, serving: Serving) -> Permit:
         """Leave for one query of this release to be sent. Before the first student everything must escalate."""
-        return self.purse.permit() if serving.manifest.number else Permit()
+        return self.quota.permit() if serving.manifest.number else Permit()
 
     @property
     def exploration(self) -> float:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class KeptOrders:
     """What holds until the cloud says otherwise.
 
     Attributes:
@@ -36,32 +36,32 @@ class Standing:
     orders: tuple[Order, ...] = ()
     heard: bool = False
 
-    def after(self, orders: Orders) -> Standing:
+    def after(self, orders: Orders) -> KeptOrders:
         """What holds once ``orders`` were heard. A seed of the wrong length is not taken."""
         seed = orders.seed if len(orders.seed) == SEED_BYTES else self.seed
-        return Standing(seed, orders.tasks, heard=True)
+        return KeptOrders(seed, orders.tasks, heard=True)
 
 
 _ORDERS = TypeAdapter(tuple[Order, ...])
 
 
-def load_standing(path: Path) -> Standing:
+def load_orders(path: Path) -> KeptOrders:
     """The standing kept at ``path``, or an empty one."""
     try:
         kept = json.loads(path.read_bytes())
-        return Standing(bytes.fromhex(kept["seed"]), _ORDERS.validate_python(kept["orders"]), heard=True)
+        return KeptOrders(bytes.fromhex(kept["seed"]), _ORDERS.validate_python(kept["orders"]), heard=True)
     except FileNotFoundError:
-        return Standing()
+        return KeptOrders()
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         forsake(path, error)
-        return Standing()
+        return KeptOrders()
 
 
-def save_standing(path: Path, standing: Standing) -> None:
+def save_orders(path: Path, kept_orders: KeptOrders) -> None:
     """Keep ``standing`` at ``path``.
 
     Raises:
         OSError: The old one is still there.
     """
-    kept = {"seed": standing.seed.hex(), "orders": [asdict(order) for order in standing.orders]}
+    kept = {"seed": kept_orders.seed.hex(), "orders": [asdict(order) for order in kept_orders.orders]}
     write_whole(path, json.dumps(kept, indent=1).encode())

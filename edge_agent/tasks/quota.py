@@ -19,7 +19,7 @@ SHUT_SECONDS = 60.0  # several times what lies between two reports
 
 
 @dataclass(slots=True)
-class Purse:
+class Quota:
     """Of one task.
 
     Attributes:
@@ -62,17 +62,17 @@ class Permit:
     """For one query to leave. ``granted`` never changes; a permit without a purse is bound by no limit."""
 
     granted: bool = True
-    purse: Purse | None = None
+    quota: Quota | None = None
 
     def use(self) -> None:
         """The query leaves now."""
-        if self.purse is not None:
-            self.purse.spent = spend(self.purse.budget, release(self.purse.spent), self.purse.clock())
-            self.purse.changed()
-            self.purse = None
+        if self.quota is not None:
+            self.quota.spent = spend(self.quota.budget, release(self.quota.spent), self.quota.clock())
+            self.quota.changed()
+            self.quota = None
 
     def close(self) -> None:
         """The query is done; what was not used is given back."""
-        if self.purse is not None:
-            self.purse.spent = release(self.purse.spent)
-            self.purse = None
+        if self.quota is not None:
+            self.quota.spent = release(self.quota.spent)
+            self.quota = None

@@ -30,7 +30,7 @@ PAUSE_SECONDS = 1.0
 _SPENT = TypeAdapter(dict[str, Spent])
 
 
-class Ledger:
+class QuotaStore:
     """Writes down what the purses of ``tasks`` have spent."""
 
     def __init__(self, path: Path, tasks: Tasks) -> None:
@@ -49,7 +49,7 @@ class Ledger:
 
     async def write(self) -> None:
         """Write what is spent by now."""
-        spent = {hosted.name: hosted.purse.spent for hosted in self._tasks if hosted.purse.spent != Spent()}
+        spent = {hosted.name: hosted.quota.spent for hosted in self._tasks if hosted.quota.spent != Spent()}
         if spent == self._written:
             return
         body = json.dumps({name: asdict(one) for name, one in spent.items()}).encode()

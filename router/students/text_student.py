@@ -28,7 +28,7 @@ from router.core.errors import ConfigError, ModelError, NotPossibleError
 from router.core.policy.text_confidence import TextCalibration, features, text_scores
 from router.core.release.manifest import Manifest, StudentSpec
 from router.io.extras import advice
-from router.students.writers.lazy_writer import SoonWriter
+from router.students.writers.lazy_writer import LazyWriter
 from router.students.writers.local_writer import LocalWriter
 from router.students.writers.server_writer import ServedWriter
 from router.students.writers.whole_answer import answer_in, flaw_of
@@ -114,7 +114,7 @@ class TextStudent:
             raise ModelError(f"release {manifest.number} of {manifest.task.name} has no student that writes")
         if spec.kind not in text_kinds_here():
             raise ModelError(f"a student of kind {spec.kind!r} needs torch: {advice('edge-torch')}")
-        writer = SoonWriter(folder) if spec.kind == StudentKind.GENERATOR else cls.served(spec, servers or {}).writer
+        writer = LazyWriter(folder) if spec.kind == StudentKind.GENERATOR else cls.served(spec, servers or {}).writer
         return cls(writer, spec, manifest.text_calibration, local_only=manifest.task.local_only)
 
     @property

@@ -13,7 +13,7 @@ from cloud_worker.gateway.actor import reopened
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.running.config import keep_running, what_runs
 from cloud_worker.running.process_lock import Up, announce, sole, who_runs
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.task_figures import Board, Figures
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, TaskReport
@@ -55,7 +55,7 @@ def path(tmp_path):
     store.device("kitchen")
     store.save_report(SAID, time.time())
     Board(store.engine).post("home", 1, Figures(time.time()))
-    Hands(store.engine).lay("freeze", "home", who="me", why="test", now=time.time(), frozen=True)
+    Overrides(store.engine).lay("freeze", "home", who="me", why="test", now=time.time(), frozen=True)
     store.engine.dispose()
     return path
 
@@ -96,7 +96,7 @@ def test_a_mode_that_cannot_be_read_escalates(path):
     spoil(path, "UPDATE tasks SET mode = ?", "serv\x00")
     store = open_store(read_config(path))
     assert store.task_state("home").mode is Mode.ESCALATE_ALL
-    assert Hands(store.engine).of("home").mode is Mode.ESCALATE_ALL
+    assert Overrides(store.engine).of("home").mode is Mode.ESCALATE_ALL
     assert "home" in told("status", "-c", str(path))
 
 

@@ -10,7 +10,7 @@ from cloud_worker.releases.initial import publish_first_releases, recall_attempt
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Mode, Task
@@ -75,13 +75,13 @@ def test_a_task_that_is_left_out_for_a_while_goes_on(store):
 
 def test_the_operators_hand_comes_back_whole(store):
     store.declare_tasks([FIRST])
-    hands = Hands(store.engine)
-    hands.lay("test", "home", who="me", why="", now=1.0, mode=Mode.ESCALATE_ALL, frozen=True)
-    laid = hands.of("home")
+    overrides = Overrides(store.engine)
+    overrides.lay("test", "home", who="me", why="", now=1.0, mode=Mode.ESCALATE_ALL, frozen=True)
+    laid = overrides.of("home")
     store.declare_tasks([SECOND])
-    assert hands.of("home").mode is Mode.SERVE
+    assert overrides.of("home").mode is Mode.SERVE
     store.declare_tasks([FIRST])
-    assert hands.of("home") == laid
+    assert overrides.of("home") == laid
 
 
 def test_alarms_spent_rows_and_the_judge_are_still_known(store, tmp_path):

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from edge_agent.answering.feedback_relay import REMEMBERED_SECONDS, FeedbackDesk
+from edge_agent.answering.feedback_relay import REMEMBERED_SECONDS, FeedbackRelay
 from router.core.domain.feedback import UNKNOWN_ANSWER, Feedback, Opinion
 from router.core.domain.query import Answer, Attempt, Consent, Provenance, Query, Route, Tier
 from router.core.errors import OverloadedError, UnknownTaskError
@@ -88,7 +88,7 @@ class Desk:
     def __init__(self, most=10):
         self.now = 0.0
         self.passed = []
-        self.desk = FeedbackDesk(self._send, lambda: self.now, most)
+        self.desk = FeedbackRelay(self._send, lambda: self.now, most)
 
     async def _send(self, feedback, seconds):
         self.passed.append(feedback)

@@ -40,7 +40,7 @@ from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.running.config import keep_running
 from cloud_worker.running.process_lock import Up, announce, sole
 from cloud_worker.startup.preflight import check_data_folder
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import ReleaseRow
 from cloud_worker.state.task_figures import Board, Figures
@@ -106,7 +106,7 @@ async def prepared(folder):
     store.device("kitchen")
     store.save_report(DeviceReport("kitchen", "0.1", tasks=(TaskReport("home", 0, answered=9, kept=2),)), time.time())
     Board(store.engine).post("home", 1, Figures(time.time()))
-    Hands(store.engine).lay("freeze", "home", who="me", why="test", now=time.time(), frozen=True)
+    Overrides(store.engine).lay("freeze", "home", who="me", why="test", now=time.time(), frozen=True)
     log = DistillationLog(config.log_folder)
     for number in range(LOGGED):
         log.append([record(number)], "earlier", number + 1)

@@ -11,7 +11,7 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
 from cloud_worker.log.spool_drain import spooled_in
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 from edge_agent.outbox.store import DAMAGED, Outbox
@@ -131,7 +131,7 @@ async def test_a_row_of_an_outbox_that_was_changed_on_the_disk_is_dropped_and_co
 
 
 def freeze(store, *, frozen):
-    Hands(store.engine).lay("freeze", "home", who="me", why="", now=time.time(), frozen=frozen)
+    Overrides(store.engine).lay("freeze", "home", who="me", why="", now=time.time(), frozen=frozen)
 
 
 @spoilt_headers
@@ -143,12 +143,12 @@ def test_the_fleets_database_whose_header_was_spoilt_is_mended_and_keeps_its_sta
     store.engine.dispose()
     overwrite(path, place, value)
     store = Store(f"sqlite:///{path}", lambda new: pytest.fail("it was made anew"))
-    assert Hands(store.engine).of("home").frozen
+    assert Overrides(store.engine).of("home").frozen
     try:
         freeze(store, frozen=False)
     except UnavailableError as error:
         assert "mended" in str(error) and "try again" in str(error)
         freeze(store, frozen=False)
-    assert not Hands(store.engine).of("home").frozen
+    assert not Overrides(store.engine).of("home").frozen
     assert [one.name for one in tmp_path.iterdir() if "damaged" in one.name] == []
     store.engine.dispose()

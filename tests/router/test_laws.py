@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.tasks.all_tasks import Tasks
-from edge_agent.tasks.orders import Standing
-from edge_agent.tasks.quota import Purse
+from edge_agent.tasks.orders import KeptOrders
+from edge_agent.tasks.quota import Quota
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.observations import Look
 from router.core.certification.trial import Trial
@@ -189,7 +189,7 @@ def test_the_draw_is_told_nothing_but_seed_id_and_rate():
 )
 @settings(max_examples=50)
 def test_nothing_known_of_a_query_moves_its_draw(tmp_path_factory, text, tenant, subject, schema, chat, name, rate):
-    tasks = Tasks(tmp_path_factory.getbasetemp() / "none", _standing(rate))
+    tasks = Tasks(tmp_path_factory.getbasetemp() / "none", _kept_orders(rate))
     hosted = tasks.get("home")
     serving = _Serving()
     query = Query(name, "home", text, tenant=tenant, subject=subject, response_schema=schema)
@@ -197,8 +197,8 @@ def test_nothing_known_of_a_query_moves_its_draw(tmp_path_factory, text, tenant,
     assert tasks.is_drawn(hosted, serving, asked) == is_explored(SEED, name, rate)
 
 
-def _standing(rate):
-    return Standing(SEED, (Order("home", 1, "", rate),), heard=True)
+def _kept_orders(rate):
+    return KeptOrders(SEED, (Order("home", 1, "", rate),), heard=True)
 
 
 class _Serving:
@@ -218,7 +218,7 @@ class _Serving:
 def test_never_defers_more_than_a_limit_allows(queries, limit, of_day):
     """Queries overlap: each is decided, and leaves or stays, up to six queries after it came."""
     now, left, under_way = [DAY_SECONDS - 120.0], [], []
-    purse = Purse(Budget(per_day=limit) if of_day else Budget(per_minute=limit), clock=lambda: now[0])
+    quota = Quota(Budget(per_day=limit) if of_day else Budget(per_minute=limit), clock=lambda: now[0])
 
     def finish(score, permit, route, mode):
         obstacle = None if permit.granted else Reason.BUDGET
@@ -229,7 +229,7 @@ def test_never_defers_more_than_a_limit_allows(queries, limit, of_day):
 
     for place, (score, pause, after, route, mode) in enumerate(queries):
         now[0] += pause
-        under_way.append((place + after, score, purse.permit(), route, mode))
+        under_way.append((place + after, score, quota.permit(), route, mode))
         for one in [one for one in under_way if one[0] <= place]:
             under_way.remove(one)
             finish(*one[1:])

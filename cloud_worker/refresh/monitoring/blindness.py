@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.quarantines import Quarantines
-from cloud_worker.state.blind_spans import Blindness
+from cloud_worker.state.blind_spans import BlindSpans
 from cloud_worker.state.store import Store
 from cloud_worker.state.tallies import Tallies
 from cloud_worker.state.traffic import Traffic
@@ -57,7 +57,7 @@ class BlindnessCheck:
         self._task = task
         self._store = store
         self._traffic, self._lives = Traffic(store.engine), Lives(store.engine)
-        self._spans = Blindness(store.engine)
+        self._spans = BlindSpans(store.engine)
         self._tallies, self._quarantines = Tallies(store.engine), Quarantines(store.engine)
         self._minutes: dict[int, Counter[str]] = {}  # explored rows of each device, by the minute of their arrival
         self._looked_at = 0.0

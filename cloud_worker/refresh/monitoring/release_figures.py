@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cloud_worker.refresh.monitoring.drift_monitor import InputMonitor, Windows
 from cloud_worker.refresh.monitoring.shadow_counts import ShadowCounts
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import Store
 from cloud_worker.state.task_figures import Drifted, Figures, Observed
 from router.core.certification.certificate_validity import content_of
@@ -70,19 +70,19 @@ class ReleaseFigures:
                 if self._shadow is not None:
                     self._new.append(row)
 
-    def complete(self, figures: Figures, hand: Hand, champion: Manifest) -> Figures:
+    def complete(self, figures: Figures, override: Override, champion: Manifest) -> Figures:
         """Add to the figures what is known of the release that serves.
 
         Args:
             figures: Of the watch and the challenger.
-            hand: The operator's.
+            override: The operator's.
             champion: What serves.
         """
         self._windows = {number: one for number, one in self._windows.items() if number >= champion.number}
         if champion.student is None:
             return figures
-        if hand.mode is Mode.OBSERVE:
-            figures = replace(figures, observed=self._observed(champion.number, hand.mode_since))
+        if override.mode is Mode.OBSERVE:
+            figures = replace(figures, observed=self._observed(champion.number, override.mode_since))
         else:
             self._shadow, self._new = None, []
         return replace(figures, drifted=self._drifted(champion))

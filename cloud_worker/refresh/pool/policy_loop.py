@@ -25,7 +25,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from cloud_worker.pool.attempts import PoolAttempts
-from cloud_worker.pool.policy_store import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, PoolFigures, PoolPolicies, Proved, StoredPolicy
 from cloud_worker.refresh.pool.policy_fit import PRICES, Path, Seen, fit_path
 from router.core.arrays import Array, Bools, Ints
 from router.core.certification.certifying_rows import is_kept_by_thinning
@@ -94,10 +94,10 @@ class PoolPolicyLoop:
         if not self._task.cheaper.teachers:
             return
         known = self._policies.of(self._task)
-        serving = _last(known, Standing.SERVING)
+        serving = _last(known, PolicyState.SERVING)
         if serving is not None and (serving.why_fallen(self._task) or self._breaks(serving)):
             serving = None  # what falls with a wish is only left out: it stands again when that is taken back
-        waiting = _last(known, Standing.WAITING)
+        waiting = _last(known, PolicyState.WAITING)
         live = {stored.number for stored in (serving, waiting) if stored is not None}
         self._known = {number: said for number, said in self._known.items() if number in live}
         if waiting is not None and not held:
@@ -153,7 +153,7 @@ class PoolPolicyLoop:
 
     def _withdraw(self, serving: StoredPolicy, why: str) -> None:
         log.warning("task %s: policy %d of the pool is withdrawn: %s", self._task.name, serving.number, why)
-        self._policies.change(serving, Standing.WITHDRAWN, why)
+        self._policies.change(serving, PolicyState.WITHDRAWN, why)
 
     def _is_due(self, known: Sequence[StoredPolicy]) -> bool:
         fitted = [stored.rows for stored in known if stored.reference_version == self._version]
@@ -176,7 +176,7 @@ class PoolPolicyLoop:
             version=self._task.version,
             number=number,
             reference_version=self._version,
-            state=Standing.WAITING,
+            state=PolicyState.WAITING,
             policy=policy,
             words=path.words,
             rate=rate,
@@ -212,26 +212,28 @@ class PoolPolicyLoop:
         lost, alpha = int(walked.lost.sum()), attempt_alpha(part.assurance, waiting.number)
         self._policies.tell(waiting, self._figures(rows, walked))
         if self._version != waiting.reference_version:
-            self._policies.change(waiting, Standing.REJECTED, "the reference has another version")
+            self._policies.change(waiting, PolicyState.REJECTED, "the reference has another version")
         elif is_certified(part.max_disagreement, alpha, len(rows), lost):
             self._serve(waiting, serving, rows, walked)
         elif len(rows) >= waiting.patience or rate < waiting.rate:
             why = "its patience is over" if len(rows) >= waiting.patience else "the exploration rate has fallen"
-            self._policies.change(waiting, Standing.REJECTED, f"{why}: {len(rows)} rows, {lost} lost")
+            self._policies.change(waiting, PolicyState.REJECTED, f"{why}: {len(rows)} rows, {lost} lost")
         elif len(rows) >= LEAST_TRIED and lost > most_losses(part.max_disagreement, alpha, waiting.patience):
-            self._policies.change(waiting, Standing.REJECTED, f"it loses too much: {lost} of {len(rows)} rows")
+            self._policies.change(waiting, PolicyState.REJECTED, f"it loses too much: {lost} of {len(rows)} rows")
 
     def _serve(
         self, waiting: StoredPolicy, serving: StoredPolicy | None, rows: Sequence[_Row], walked: _Walked
     ) -> None:
         """Let a certified policy serve, if it saves more than the one before on the same rows."""
         if serving is not None and walked.spent.mean() >= self._walk(serving, rows).spent.mean():
-            self._policies.change(waiting, Standing.REJECTED, "certified, and saves no more than the one that serves")
+            self._policies.change(
+                waiting, PolicyState.REJECTED, "certified, and saves no more than the one that serves"
+            )
             return
         note = f"certified on {len(rows)} rows, {int(walked.lost.sum())} lost"
         log.info("task %s: policy %d of the pool is %s", self._task.name, waiting.number, note)
         proved = replace(waiting, proved=Proved.of(self._task, waiting.number))
-        self._policies.change(proved, Standing.SERVING, note, served_after=self._rows[-1].batch)
+        self._policies.change(proved, PolicyState.SERVING, note, served_after=self._rows[-1].batch)
 
     def _certifying(self, waiting: StoredPolicy) -> list[_Row]:
         """The rows that may certify a policy, as far as its patience goes."""
@@ -315,5 +317,5 @@ def _newest(tried: Sequence[Sequence[object]], place: int) -> str:
     return next((version for version in reversed(versions) if version), "")
 
 
-def _last(known: Sequence[StoredPolicy], state: Standing) -> StoredPolicy | None:
+def _last(known: Sequence[StoredPolicy], state: PolicyState) -> StoredPolicy | None:
     return next((stored for stored in reversed(known) if stored.state is state), None)

@@ -45,8 +45,8 @@ def describe(known: Known) -> Promise:
     return Promise(
         max_disagreement=objective.max_disagreement,
         max_escalation=objective.max_escalation,
-        escalation=leaving(known.state, known.hand, manifest),
-        bends=why_exceeded(known.task, known.state, known.hand, manifest, is_suspected=_is_suspected(figures)),
+        escalation=leaving(known.state, known.override, manifest),
+        bends=why_exceeded(known.task, known.state, known.override, manifest, is_suspected=_is_suspected(figures)),
         assurance=objective.assurance,
         reference=known.task.reference,
         judged_by=known.judged_by or known.task.judge.value,
@@ -65,8 +65,8 @@ def describe(known: Known) -> Promise:
         calibration=believed(manifest),
         limits=describe_limits(known.task.budget, known.spent, known.now),
         pool=describe_pool(known.task, known.pool),
-        observed=would_stay(figures.observed, known.task) if known.hand.mode is Mode.OBSERVE else None,
-        hand=Ordered(known.hand.mode, known.hand.frozen, known.hand.pinned, known.hand.forced),
+        observed=would_stay(figures.observed, known.task) if known.override.mode is Mode.OBSERVE else None,
+        hand=Ordered(known.override.mode, known.override.frozen, known.override.pinned, known.override.forced),
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import TaskState
 from router.core.domain.task import Mode, Task
 from router.core.release.manifest import Manifest
@@ -20,17 +20,17 @@ from router.core.release.orders import Watch
 from router.core.statistics.intervals import BETTER
 
 
-def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | None:
+def leaving(state: TaskState, override: Override, manifest: Manifest | None) -> float | None:
     """Share of covered queries that should leave the devices now, in [0, 1]; ``None`` where that is not known.
 
     Args:
         state: Where the task stands.
-        hand: The operator's.
+        override: The operator's.
         manifest: Of the release that serves, ``None`` if it can't be read.
     """
     if manifest is None or manifest.task.local_only:
         return None
-    if manifest.student is None or state.watch == Watch.ALARMED or hand.mode is not Mode.SERVE:
+    if manifest.student is None or state.watch == Watch.ALARMED or override.mode is not Mode.SERVE:
         return 1.0
     at_rest = manifest.task.exploration.floor
     if manifest.escalation is None or at_rest >= 1.0:
@@ -40,21 +40,21 @@ def leaving(state: TaskState, hand: Hand, manifest: Manifest | None) -> float | 
 
 
 def why_exceeded(
-    task: Task, state: TaskState, hand: Hand, manifest: Manifest | None, *, is_suspected: bool = False
+    task: Task, state: TaskState, override: Override, manifest: Manifest | None, *, is_suspected: bool = False
 ) -> str:
     """Why more leaves than is wished, with both shares; empty where it does not.
 
     Args:
         task: As the operator wishes it.
         state: Where it stands.
-        hand: The operator's.
+        override: The operator's.
         manifest: Of the release that serves, ``None`` if it can't be read.
         is_suspected: It seems to lose more than it may.
     """
-    most, now = task.objective.max_escalation, leaving(state, hand, manifest)
+    most, now = task.objective.max_escalation, leaving(state, override, manifest)
     if most is None or now is None or manifest is None or now <= most + _chance(most, manifest):
         return ""
-    return f"{now:.1%} should leave, and {most:.1%} are wished: {_why(task, state, hand, manifest, is_suspected)}"
+    return f"{now:.1%} should leave, and {most:.1%} are wished: {_why(task, state, override, manifest, is_suspected)}"
 
 
 def _chance(most: float, manifest: Manifest) -> float:
@@ -63,13 +63,13 @@ def _chance(most: float, manifest: Manifest) -> float:
     return BETTER * math.sqrt(most * (1.0 - most) / rows) if rows else 0.0
 
 
-def _why(task: Task, state: TaskState, hand: Hand, manifest: Manifest, is_suspected: bool) -> str:
+def _why(task: Task, state: TaskState, override: Override, manifest: Manifest, is_suspected: bool) -> str:
     if manifest.student is None:
         return "no student is proven yet" if not manifest.number else "a release without a student serves"
     if state.watch == Watch.ALARMED:
         return "the release that serves broke its promise"
-    if hand.mode is not Mode.SERVE:
-        return f"operator override: {hand.mode.value}"
+    if override.mode is not Mode.SERVE:
+        return f"operator override: {override.mode.value}"
     if is_suspected:
         return "everything is explored, since the watch suspects a change"
     if state.exploration > manifest.task.exploration.floor:

@@ -13,7 +13,7 @@ from cloud_worker.reports.promise.known import Known
 from cloud_worker.reports.promise.values import Promise
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import Store, TaskState
 from cloud_worker.state.tallies import Tallies
 from cloud_worker.state.task_figures import Board
@@ -29,7 +29,7 @@ class Promises:
         self._tasks = {task.name: task for task in tasks}
         self._store = store
         self._certificates = Certificates(store, publisher)
-        self._hands = Hands(store.engine)
+        self._overrides = Overrides(store.engine)
         self._board = Board(store.engine)
         self._lineages = Lineages(store.engine)
         self._policies = PoolPolicies(store.engine)
@@ -47,7 +47,7 @@ class Promises:
         return Known(
             task=task,
             state=state,
-            hand=self._hands.of(state.name),
+            override=self._overrides.of(state.name),
             manifest=manifest,
             fallen=self._certificates.why_fallen(manifest, task, judged_by) if manifest is not None else "",
             judged_by=judged_by,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cloud_worker.pool.policy_store import StoredPolicy
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import TaskState
 from cloud_worker.state.task_figures import Figures
 from router.core.certification.class_gate import ClassFigures
@@ -22,7 +22,7 @@ class Known:
     Attributes:
         task: As the operator wishes it.
         state: Where it stands.
-        hand: The operator's.
+        override: The operator's.
         manifest: Of the release that serves, ``None`` if it can't be read.
         fallen: Why its certificate does not stand, empty when it does.
         judged_by: The judge of the task's lineage, empty if none is known yet.
@@ -36,7 +36,7 @@ class Known:
 
     task: Task
     state: TaskState
-    hand: Hand
+    override: Override
     manifest: Manifest | None
     fallen: str
     judged_by: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from cloud_worker.pool.policy_store import Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, StoredPolicy
 from router.core.domain.task import Task, Way
 
 
@@ -57,17 +57,17 @@ def describe_pool(task: Task, policies: Sequence[StoredPolicy]) -> PoolTold | No
         way=task.cheaper.way,
         allowance=task.at_pool.max_disagreement,
         allowance_of_devices=task.at_device.max_disagreement,
-        serving=None if fallen else _last(policies, Standing.SERVING),
-        waiting=_last(policies, Standing.WAITING),
-        ended=fallen or _last(policies, Standing.WITHDRAWN, Standing.REJECTED),
+        serving=None if fallen else _last(policies, PolicyState.SERVING),
+        waiting=_last(policies, PolicyState.WAITING),
+        ended=fallen or _last(policies, PolicyState.WITHDRAWN, PolicyState.REJECTED),
     )
 
 
 def _fallen(task: Task, policies: Sequence[StoredPolicy]) -> PolicyTold | None:
     """The policy that would serve, if its certificate does not speak for the task as it is now, and why."""
-    serving = next((stored for stored in policies if stored.state is Standing.SERVING), None)
+    serving = next((stored for stored in policies if stored.state is PolicyState.SERVING), None)
     why = "" if serving is None else serving.why_fallen(task)
-    said = _last(policies, Standing.SERVING)
+    said = _last(policies, PolicyState.SERVING)
     return replace(said, state="unproven", note=why) if why and said else None
 
 
@@ -93,7 +93,7 @@ def pool_lines(pool: PoolTold | None) -> Iterator[str]:
         yield f"pool: the reference answers everything, no policy of {names} is proved{why}"
 
 
-def _last(policies: Sequence[StoredPolicy], *states: Standing) -> PolicyTold | None:
+def _last(policies: Sequence[StoredPolicy], *states: PolicyState) -> PolicyTold | None:
     found = next((stored for stored in reversed(policies) if stored.state in states), None)
     if found is None:
         return None

@@ -30,8 +30,8 @@ def standing(known: Known) -> tuple[PromiseState, str]:
         return PromiseState.UNPROVEN, why
     if known.state.watch == Watch.UNPROVEN:
         return PromiseState.UNPROVEN, "it is pinned without proof"
-    if known.hand.mode is not Mode.SERVE:
-        return PromiseState.ESCALATING, f"operator override: {known.hand.mode.value}"
+    if known.override.mode is not Mode.SERVE:
+        return PromiseState.ESCALATING, f"operator override: {known.override.mode.value}"
     if known.state.watch == Watch.BLIND:
         return PromiseState.BLIND, "too few explored rows come to see a break"
     return PromiseState.PROVEN, ""

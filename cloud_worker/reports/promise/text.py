@@ -35,7 +35,7 @@ def lines_of(name: str, release: int, promise: Promise) -> list[str]:
     wishes = "; ".join(_wishes(promise))
     head = f"[bold]{escape(name)}[/]  {escape(wishes)}, as judged by {escape(promise.judged_by)}"
     state = promise.state.replace("_", " ")
-    parts = (_bends, _proved, _used, _missing, _delays, _limits, _pool, _inputs, _calibration, _observed, _hand)
+    parts = (_bends, _proved, _used, _missing, _delays, _limits, _pool, _inputs, _calibration, _observed, _override_of)
     lines = [f"[{colour}]release {release} {state}[/]{why}", *(line for part in parts for line in part(promise))]
     return [head, *(f"  {line}" for line in lines)]
 
@@ -199,12 +199,12 @@ def _observed(promise: Promise) -> Iterator[str]:
     )
 
 
-def _hand(promise: Promise) -> Iterator[str]:
-    hand = promise.hand
-    words = [] if hand.mode == "serve" else [hand.mode.replace("_", "-")]
-    words += ["frozen"] if hand.frozen else []
-    if hand.pinned is not None:
-        words.append(f"release {hand.pinned} pinned{' by force' if hand.forced else ''}")
+def _override_of(promise: Promise) -> Iterator[str]:
+    override = promise.hand
+    words = [] if override.mode == "serve" else [override.mode.replace("_", "-")]
+    words += ["frozen"] if override.frozen else []
+    if override.pinned is not None:
+        words.append(f"release {override.pinned} pinned{' by force' if override.forced else ''}")
     if words:
         yield f"operator override: {', '.join(words)}"
 

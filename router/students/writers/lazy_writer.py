@@ -20,7 +20,7 @@ from router.students.writers.local_writer import LocalWriter
 log = logging.getLogger(__name__)
 
 
-class SoonWriter:
+class LazyWriter:
     """The model in a folder, loaded by a thread of its own."""
 
     in_process = True

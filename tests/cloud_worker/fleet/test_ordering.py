@@ -12,7 +12,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed, mark_fallen, roll_back
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.overrides import Hand, Hands
+from cloud_worker.state.overrides import Override, Overrides
 from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import OVERTAKEN, wished_now
@@ -84,7 +84,7 @@ class Cluster:
         return Promises([task], self.store, self.publisher).gather()[task.name].as_json()
 
     def lay(self, **changes):
-        Hands(self.store.engine).lay("test", "home", who="me", why="", now=1.0, **changes)
+        Overrides(self.store.engine).lay("test", "home", who="me", why="", now=1.0, **changes)
 
 
 @pytest.fixture
@@ -276,6 +276,6 @@ async def test_devices_are_still_told_their_seed_and_the_tasks_that_are_configur
 def test_hands_of_all_tasks_are_those_of_each(cluster):
     cluster.store.declare_tasks([TASK, Task("car", reference="big")])
     cluster.lay(pinned=3, forced=True, mode=Mode.OBSERVE)
-    hands = Hands(cluster.store.engine)
-    assert hands.of_all() == {name: hands.of(name) for name in ("home", "car")}
-    assert hands.of("car") == Hand()
+    overrides = Overrides(cluster.store.engine)
+    assert overrides.of_all() == {name: overrides.of(name) for name in ("home", "car")}
+    assert overrides.of("car") == Override()

@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloud_worker.log.distillation_log import DistillationLog, records_of
-from cloud_worker.pool.policy_store import PoolPolicies, Proved, Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, Proved, StoredPolicy
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.state.store import Store
 from cloud_worker.testing import edge
@@ -124,7 +124,7 @@ async def test_a_proved_policy_lets_a_cheaper_teacher_answer_what_was_not_drawn(
     words = (WordHead(np.zeros(FEATURES, np.float32), 0.0),)
     version = row.teacher_version
     proved = Proved.of(cluster.config.task("tiered"), 1)
-    stored = StoredPolicy("tiered", 1, 1, version, Standing.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
+    stored = StoredPolicy("tiered", 1, 1, version, PolicyState.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
     PoolPolicies(store.engine).add(replace(stored, proved=proved))
     async with asyncio.timeout(30):
         answer = drawn

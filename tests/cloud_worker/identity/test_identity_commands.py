@@ -10,7 +10,7 @@ from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.identity.authority import ISSUING_DAYS, make_authority, read_trust
 from cloud_worker.identity.register import Register
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import Store
 from router.identity.bundle import read_bundle
 from router.identity.certificates import read_certificate
@@ -120,7 +120,7 @@ def test_tokens_are_made_listed_and_revoked(operator):
     assert operator.json("tokens", "list")["tokens"][0]["state"] == "revoked"
     assert operator.run("tokens", "list").exit_code == 0
     assert operator.run("tokens", "revoke", "none").exit_code == 66
-    did = [action.did for action in Hands(operator.store.engine).actions()]
+    did = [action.did for action in Overrides(operator.store.engine).actions()]
     assert did == ["1 tokens for kitchen", "3 tokens for site=berlin,kind=lamp", f"revoke token {token.id}"]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.pool.counterfactual import pool_answers
-from cloud_worker.pool.policy_store import PoolPolicies, Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, StoredPolicy
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.reports.accuracy import competence_of
 from cloud_worker.state.gold_labels import Gold, Label
@@ -28,7 +28,9 @@ def stored(number=1, served_after=-1):
     words = (WordHead(np.zeros(FEATURES, np.float32), 0.0),)
     policy = PoolPolicy(Way.CASCADE, 0.2, (tier,))
     after = served_after
-    return StoredPolicy("home", 1, number, "big-1", Standing.SERVING, policy, words, 1.0, 100, 300, after, after, 0.0)
+    return StoredPolicy(
+        "home", 1, number, "big-1", PolicyState.SERVING, policy, words, 1.0, 100, 300, after, after, 0.0
+    )
 
 
 def record(number, *tried, **changes):
@@ -120,7 +122,7 @@ def test_each_policy_that_served_is_an_attempt_of_its_own(parts):
     store, log, policies = parts
     for number in (1, 2):
         policies.add(stored(number, served_after=1))
-        policies.change(stored(number), Standing.WITHDRAWN if number == 1 else Standing.SERVING)
+        policies.change(stored(number), PolicyState.WITHDRAWN if number == 1 else PolicyState.SERVING)
     assert competence_of(store, log, TASK)["promise"]["attempt"] == 3
 
 

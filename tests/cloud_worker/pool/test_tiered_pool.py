@@ -10,7 +10,7 @@ import pytest
 
 from cloud_worker.pool.batcher import Gatherer
 from cloud_worker.pool.exchange import Asked, question_of
-from cloud_worker.pool.policy_store import Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, StoredPolicy
 from cloud_worker.pool.tiered_pool import TieredPool, log_confidence
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.teachers import NoAnswer, TeacherAnswer
@@ -59,7 +59,7 @@ def tier(name, going_on):
 def stored(way=Way.CASCADE):
     policy = PoolPolicy(way, 0.2, (tier("small", 0.1), tier("middle", 0.1)))
     words = (WordHead(np.zeros(FEATURES, np.float32), 0.0),) * 2
-    return StoredPolicy("home", 1, 1, "v1", Standing.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
+    return StoredPolicy("home", 1, 1, "v1", PolicyState.SERVING, policy, words, 1.0, 100, 300, 1, 1, 0.0)
 
 
 @pytest.fixture

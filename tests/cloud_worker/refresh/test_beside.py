@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloud_worker.state.store import Store
-from cloud_worker.training.auxiliary_data import Beside, beside_of, unanswered
+from cloud_worker.training.auxiliary_data import AuxiliaryData, auxiliary_data_of, unanswered
 from router.core.domain.record import is_set_aside, may_teach
 from router.core.domain.task import Kind, Task
 
@@ -48,13 +48,13 @@ def test_what_is_set_aside_to_certify_is_practised_on_only_once_it_is_spent(reco
 
 def test_nothing_is_gathered_that_the_recipe_does_not_use(record, store):
     logs = {"home": (TASK, [record(1, "unreadable", problem="no JSON", explored=False)])}
-    assert [row.text for row in beside_of(TASK, logs, store).queries] == ["unreadable"]
-    assert beside_of(replace(TASK, recipe="answers"), logs, store) == Beside()
+    assert [row.text for row in auxiliary_data_of(TASK, logs, store).queries] == ["unreadable"]
+    assert auxiliary_data_of(replace(TASK, recipe="answers"), logs, store) == AuxiliaryData()
 
 
 def test_other_tasks_bring_the_rows_that_may_teach_them(record, store):
     other = Task("other", "big", kind=Kind.TEXT)
     rows = [record(1, "lamp", task="other"), replace(set_aside(record), task="other")]
     mixing = replace(TASK, recipe="instructions", options={"tasks": ["other"]})
-    beside = beside_of(mixing, {"home": (mixing, []), "other": (other, rows)}, store)
+    beside = auxiliary_data_of(mixing, {"home": (mixing, []), "other": (other, rows)}, store)
     assert beside.tasks == ((other, (rows[0],)),)

@@ -8,7 +8,7 @@ from cloud_worker.config.cloud import Fleet
 from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, TaskReport
@@ -130,5 +130,5 @@ def test_the_operator_sets_a_device_apart_and_takes_it_back(world):
     assert '"apart": []' in done.stdout
     world.ask_and_step(200)
     assert not loop.quarantines["device-0"].lasts
-    said = [(action.did, action.why) for action in Hands(world.store.engine).actions()]
+    said = [(action.did, action.why) for action in Overrides(world.store.engine).actions()]
     assert said == [("set-apart device-0", "stolen"), ("take-back device-0", "")]

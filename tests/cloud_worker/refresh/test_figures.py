@@ -7,7 +7,7 @@ import pytest
 
 from cloud_worker.refresh.monitoring.release_figures import PastRows, ReleaseFigures
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import Store
 from cloud_worker.state.task_figures import Figures
 from edge_agent.testing.tiny_releases import tiny_release
@@ -91,7 +91,7 @@ def warnings(second, usual, windows=3):
     found = []
     while len(found) < windows:
         telling.take(fleet.ask(round(WINDOW_ROWS / FLOOR / 4), NUMBER, set(SAID), FLOOR, usual))
-        drifted = telling.complete(Figures(0.0), Hand(), manifest).drifted
+        drifted = telling.complete(Figures(0.0), Override(), manifest).drifted
         if drifted.windows > len(found):
             assert min(drifted.comparisons[0].rows_before, drifted.comparisons[0].rows_now) >= WINDOW_ROWS
             found.append({one.what for one in drifted.comparisons if one.warns})
@@ -109,7 +109,7 @@ def test_changed_queries_of_a_second_release_are_warned_of(second):
 def test_rows_of_a_release_without_a_certificate_are_compared_with_nothing(second):
     telling, manifest, fleet = second
     telling.take(fleet.ask(round(2 * WINDOW_ROWS / FLOOR), NUMBER, set(SAID), FLOOR, USUAL))
-    told = telling.complete(Figures(0.0), Hand(), replace(manifest, certificate=None))
+    told = telling.complete(Figures(0.0), Override(), replace(manifest, certificate=None))
     assert told.drifted.comparisons == ()
 
 
@@ -117,5 +117,5 @@ def test_a_certificate_that_names_no_rate_stands_on_drawn_rows_alone(second):
     telling, manifest, fleet = second
     telling.take(fleet.ask(round(2 * WINDOW_ROWS / FLOOR), NUMBER, set(SAID), FLOOR, USUAL))
     unnamed = replace(manifest, certificate=replace(manifest.certificate, rate=None))
-    told = telling.complete(Figures(0.0), Hand(), unnamed)
+    told = telling.complete(Figures(0.0), Override(), unnamed)
     assert told.drifted.comparisons

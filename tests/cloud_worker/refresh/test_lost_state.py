@@ -10,7 +10,7 @@ from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.reports.status import gather_report
 from cloud_worker.state.attempts import was_left
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from router.core.certification.served_releases import LOST
 from router.core.domain.task import Mode
 from router.core.errors import UnavailableError
@@ -113,7 +113,7 @@ def test_who_has_the_database_open_goes_on_with_the_one_made_anew(world, harm):
     settled(world.store)
     world.store.engine.dispose()
     one, other = open_store(world.config), open_store(world.config)
-    hands = Hands(one.engine)
+    overrides = Overrides(one.engine)
     assert other.task_state("home").mode is Mode.SERVE
     path = world.config.data / "fleet.sqlite"
     harm(path)
@@ -125,7 +125,7 @@ def test_who_has_the_database_open_goes_on_with_the_one_made_anew(world, harm):
     one.update_task("home", phase_note="second")
     assert other.task_state("home").phase_note == "second"
     assert other.task_state("home").attempt == before.attempt
-    assert again(lambda: hands.of("home")).pinned is None
+    assert again(lambda: overrides.of("home")).pinned is None
 
 
 def test_after_a_loss_attempts_go_on_and_no_row_of_before_certifies_again(world):

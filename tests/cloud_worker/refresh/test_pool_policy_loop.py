@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cloud_worker.pool.attempts import UNREADABLE, PoolAttempts
-from cloud_worker.pool.policy_store import PoolPolicies, Serving, Standing
+from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, Serving
 from cloud_worker.refresh.pool.policy_loop import LEAST_ROWS, PoolPolicyLoop
 from cloud_worker.reports.promise.pool import describe_pool, pool_lines
 from cloud_worker.state.store import Store
@@ -99,8 +99,8 @@ def test_no_row_certifies_what_it_fitted(world):
 def test_a_teacher_that_is_wrong_when_it_is_sure_never_serves(tmp_path, record):
     world = World(Store(f"sqlite:///{tmp_path / 'fleet.sqlite'}"), record, wrong_when_sure=0.05)
     assert world.ask(4000) is None
-    assert Standing.SERVING not in world.states
-    assert Standing.RETIRED not in world.states
+    assert PolicyState.SERVING not in world.states
+    assert PolicyState.RETIRED not in world.states
 
 
 def test_a_policy_that_breaks_its_promise_is_withdrawn(world):
@@ -111,7 +111,7 @@ def test_a_policy_that_breaks_its_promise_is_withdrawn(world):
         if serving is None or serving.number != number:
             break
     broken = next(stored for stored in world.policies.of(TASK) if stored.number == number)
-    assert broken.state is Standing.WITHDRAWN
+    assert broken.state is PolicyState.WITHDRAWN
     assert "broke its promise" in broken.note
 
 
@@ -120,7 +120,7 @@ def test_another_version_of_the_reference_withdraws_what_agreed_with_the_old_one
     world.version = "v2"
     world.ask(50)
     known = {stored.number: stored for stored in world.policies.of(TASK)}
-    assert (known[number].state, known[number].note) == (Standing.WITHDRAWN, "the reference has another version")
+    assert (known[number].state, known[number].note) == (PolicyState.WITHDRAWN, "the reference has another version")
 
 
 def test_after_a_restart_the_same_rows_say_the_same(world):
@@ -139,16 +139,16 @@ def test_while_it_is_held_nothing_is_fitted_and_nothing_begins_to_serve(world):
     world.ask(3000, held=True)
     assert world.states == []
     world.ask(50)
-    assert world.states == [Standing.WAITING]
+    assert world.states == [PolicyState.WAITING]
     world.ask(3000, held=True)
-    assert world.states == [Standing.WAITING]
+    assert world.states == [PolicyState.WAITING]
 
 
 def test_rows_of_a_lower_rate_end_a_wait_for_a_higher_one(world):
     world.ask(350)
-    assert world.states == [Standing.WAITING]
+    assert world.states == [PolicyState.WAITING]
     world.ask(50, rate=0.05)
-    assert world.states == [Standing.REJECTED]
+    assert world.states == [PolicyState.REJECTED]
     assert "exploration rate" in world.policies.of(TASK)[0].note
 
 

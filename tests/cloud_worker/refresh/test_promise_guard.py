@@ -12,7 +12,7 @@ from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.reports.promise.gather import Promises
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, TaskReport
@@ -22,7 +22,7 @@ OUTSIDE = "fog"
 
 
 def lay(world, **changes):
-    return Hands(world.store.engine).lay("test", "home", who="me", why="", now=float(world.asked), **changes)
+    return Overrides(world.store.engine).lay("test", "home", who="me", why="", now=float(world.asked), **changes)
 
 
 def promise(world):

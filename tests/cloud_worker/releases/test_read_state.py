@@ -17,7 +17,7 @@ from cloud_worker.config.cloud import read_config
 from cloud_worker.releases.initial import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import Store
 from router.core.errors import UnavailableError
 
@@ -179,7 +179,7 @@ def test_a_file_that_lost_its_end_is_made_anew_and_told(path, beside):
     publish_first_releases(read_config(path).tasks, store, Publisher(read_config(path).releases_folder))
     store.engine.dispose()
     if beside:
-        Hands(store.engine).lay(
+        Overrides(store.engine).lay(
             "freeze", "home", who="me", why="", now=1.0, frozen=True
         )  # in the write-ahead log alone
     file = path.parent / "disk" / "data" / "fleet.sqlite"

@@ -11,7 +11,7 @@ from cloud_worker.reports.promise.limits import LimitsTold
 from cloud_worker.reports.promise.metrics import FRESH_SECONDS, PromiseMetrics
 from cloud_worker.reports.promise.text import lines_of
 from cloud_worker.reports.promise.values import Bin, Covered, MissingRows, PromiseState
-from cloud_worker.state.overrides import Hand
+from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import Store, TaskState
 from cloud_worker.state.task_figures import Board, Drifted, Figures, Observed, Waiting, Watched
 from edge_agent.testing.tiny_releases import WORDS, empty_release, tiny_release
@@ -29,10 +29,10 @@ PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 412, 1, 9.0, attempt=1)
 RELEASE = replace(tiny_release(TASK, 3, WORDS)[0], certificate=PROOF, reliability=((0.5, 0.6, 0.5), (0.5, 0.98, 1.0)))
 STATE = TaskState("home", 1, Mode.SERVE, 0.05, 3, "ab", "idle", "", 0.0, 1, 900, 700, 0.0, 5, "quiet", 0.0)
 SEEN = Figures(100.0, taught=800, needed=980, watched=Watched(3, 1000, 8, 0.1))
-KNOWN = Known(TASK, STATE, Hand(), RELEASE, "", "label", SEEN)
+KNOWN = Known(TASK, STATE, Override(), RELEASE, "", "label", SEEN)
 FULL = replace(
     KNOWN,
-    hand=Hand(Mode.OBSERVE, frozen=True, pinned=3),
+    override=Override(Mode.OBSERVE, frozen=True, pinned=3),
     figures=replace(
         SEEN,
         waiting=Waiting(4, 240, 1, 560.0, 0.25, 1500, 210.0),
@@ -63,7 +63,7 @@ def bends(task=WISHED, manifest=LEAVES_40, **changes):
         ({"task": SHARE_ALONE}, "40.0% should leave, and 30.0% are wished: the traffic has changed"),
         ({"manifest": empty_release(TASK)}, "100.0% should leave, and 30.0% are wished: no student is proven yet"),
         ({"state": replace(STATE, watch="alarmed")}, "100.0% should leave, and 30.0% are wished: the release"),
-        ({"hand": Hand(Mode.OBSERVE)}, "100.0% should leave, and 30.0% are wished: operator override: observe"),
+        ({"override": Override(Mode.OBSERVE)}, "100.0% should leave, and 30.0% are wished: operator override: observe"),
         ({"state": replace(STATE, exploration=1.0)}, "100.0% should leave, and 30.0% are wished: 100% are explored"),
     ],
 )
@@ -113,7 +113,7 @@ def test_without_a_floor_no_allowance_is_told_as_used():
         (replace(KNOWN, state=replace(STATE, watch="alarmed")), "alarmed", "broke its promise"),
         (replace(KNOWN, state=replace(STATE, watch="blind")), "blind", "too few"),
         (replace(KNOWN, state=replace(STATE, watch="unproven")), "unproven", "pinned without proof"),
-        (replace(KNOWN, hand=Hand(Mode.ESCALATE_ALL)), "escalating", "escalate_all"),
+        (replace(KNOWN, override=Override(Mode.ESCALATE_ALL)), "escalating", "escalate_all"),
         (replace(KNOWN, figures=None), "proven", ""),
     ],
 )
@@ -240,7 +240,7 @@ def test_what_is_saved_leaves_out_what_would_be_explored_all_the_same():
     seen = describe(FULL).observed
     assert seen.saved_usd == pytest.approx(0.95 * 8.0)
     assert (seen.kept.share, seen.disagreement.share) == (0.8, 0.01)
-    assert describe(replace(FULL, hand=Hand())).observed is None
+    assert describe(replace(FULL, override=Override())).observed is None
 
 
 def test_a_release_tells_how_far_its_score_can_be_believed():

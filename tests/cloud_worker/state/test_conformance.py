@@ -16,15 +16,15 @@ from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.fleet.turned_away import TurnedAway, What
 from cloud_worker.pool.attempts import PoolAttempts
-from cloud_worker.pool.policy_store import PoolFigures, PoolPolicies, Proved, Standing, StoredPolicy
+from cloud_worker.pool.policy_store import PolicyState, PoolFigures, PoolPolicies, Proved, StoredPolicy
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.state.attempts import Left, come_back, leave, was_left
-from cloud_worker.state.blind_spans import Blindness
+from cloud_worker.state.blind_spans import BlindSpans
 from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold, Label
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.tallies import Tallies
@@ -117,7 +117,7 @@ def test_the_board_shows_the_latest_figures_of_a_version(store):
 
 
 def test_a_blind_span_begins_and_ends_once(store):
-    blind = Blindness(store.engine)
+    blind = BlindSpans(store.engine)
     blind.end("home", 1.0)
     blind.begin("home", 2.0)
     blind.begin("home", 3.0)
@@ -171,14 +171,14 @@ def test_of_the_policies_of_a_pool_one_serves(store, tmp_path):
     policy = PoolPolicy(Way.CASCADE, 0.2, (tier,))
     for number in (1, 2):
         assert policies.next_number(HOME) == number
-        stored = StoredPolicy("home", 1, number, "v1", Standing.WAITING, policy, words, 0.5, 100, 300, 9, -1, 1.0)
+        stored = StoredPolicy("home", 1, number, "v1", PolicyState.WAITING, policy, words, 0.5, 100, 300, 9, -1, 1.0)
         policies.add(replace(stored, proved=Proved(0.01, 0.02, "big", "exact")))
         with pytest.raises(IntegrityError):
             policies.add(stored)
         policies.tell(stored, PoolFigures(50, 1, 0.5, 0.4))
-        policies.change(policies.of(HOME)[-1], Standing.SERVING, "certified", served_after=10)
+        policies.change(policies.of(HOME)[-1], PolicyState.SERVING, "certified", served_after=10)
     first, second = policies.of(HOME)
-    assert (first.state, second.state, policies.serving(HOME).number) == (Standing.RETIRED, Standing.SERVING, 2)
+    assert (first.state, second.state, policies.serving(HOME).number) == (PolicyState.RETIRED, PolicyState.SERVING, 2)
     assert (second.figures, second.proved.reference, second.served_after) == (PoolFigures(50, 1, 0.5, 0.4), "big", 10)
     assert np.array_equal(second.words[0].weights, words[0].weights)
 
@@ -244,11 +244,11 @@ def test_operators_who_order_at_once_each_find_their_change_recorded(state_url):
     store.declare_tasks([HOME])
 
     def pin(number):
-        Hands(Store(state_url).engine).lay(f"pin {number}", "home", who="me", why="", now=1.0, pinned=number)
+        Overrides(Store(state_url).engine).lay(f"pin {number}", "home", who="me", why="", now=1.0, pinned=number)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(pin, range(4)))
-    actions = Hands(store.engine).actions("home")
+    actions = Overrides(store.engine).actions("home")
     assert len(actions) == 4
     assert [one.before["pinned"] for one in actions] == [None, *(one.after["pinned"] for one in actions[:-1])]
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from edge_agent.tasks.orders import Standing, load_standing, save_standing
+from edge_agent.tasks.orders import KeptOrders, load_orders, save_orders
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Tier
 from router.core.release.orders import Order, Orders
@@ -12,24 +12,24 @@ ORDER = Order("home", 3, "ab" * 32, 0.25, threshold=0.75, threshold_version=4)
 
 
 def test_a_standing_is_kept_and_read_again(tmp_path):
-    standing = Standing(bytes(range(32)), (ORDER,), heard=True)
-    save_standing(tmp_path / "standing.json", standing)
-    assert load_standing(tmp_path / "standing.json") == standing
+    kept_orders = KeptOrders(bytes(range(32)), (ORDER,), heard=True)
+    save_orders(tmp_path / "standing.json", kept_orders)
+    assert load_orders(tmp_path / "standing.json") == kept_orders
     assert (tmp_path / "standing.json").stat().st_mode & 0o077 == 0
 
 
 def test_a_standing_that_can_not_be_read_is_as_good_as_none(tmp_path):
-    assert load_standing(tmp_path / "standing.json") == Standing()
+    assert load_orders(tmp_path / "standing.json") == KeptOrders()
     for content in ("", "{", "[]", '{"seed": "xyz", "orders": []}', '{"seed": "", "orders": [{}]}'):
         (tmp_path / "standing.json").write_text(content)
-        assert load_standing(tmp_path / "standing.json") == Standing()
+        assert load_orders(tmp_path / "standing.json") == KeptOrders()
 
 
 def test_a_seed_is_taken_only_when_it_is_one():
-    standing = Standing(b"s" * 32)
-    assert standing.after(Orders()).seed == b"s" * 32
-    assert standing.after(Orders(seed=b"short")).seed == b"s" * 32
-    assert standing.after(Orders(seed=b"t" * 32)).seed == b"t" * 32
+    kept_orders = KeptOrders(b"s" * 32)
+    assert kept_orders.after(Orders()).seed == b"s" * 32
+    assert kept_orders.after(Orders(seed=b"short")).seed == b"s" * 32
+    assert kept_orders.after(Orders(seed=b"t" * 32)).seed == b"t" * 32
 
 
 async def test_a_report_says_what_the_device_is_and_does(warm, cloud):

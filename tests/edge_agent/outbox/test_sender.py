@@ -67,7 +67,7 @@ async def test_another_task_goes_on_while_one_is_not_logged(exploring, cloud):
     car = Task("car", "simulated")
     cloud.publish(*tiny_release(car, 5, {"brake": "stop", "gas": "go"}), exploration=1.0)
     await cloud.until(lambda: any(task.active_release == 5 for task in cloud.last_tasks()))
-    exploring.daemon._teaching._unlogged["home"].until += 60
+    exploring.daemon._sender._unlogged["home"].until += 60
     cloud.faults.unlogged = False
     await exploring.ask("brake", task="car", query_id="q-2")
     await cloud.until(lambda: cloud.queries[-1].id == "q-2")

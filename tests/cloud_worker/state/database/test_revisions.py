@@ -25,7 +25,7 @@ from cloud_worker.state.database import revisions
 from cloud_worker.state.database.engine import open_engine
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.gold_labels import Gold
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.schema import METADATA, OLDER, RELEASES, REVISION
 from cloud_worker.state.store import Store, migrate_store
 from cloud_worker.state.tallies import Tallies
@@ -117,8 +117,8 @@ def test_what_the_other_tables_hold_is_read_as_before(path):
     migrate_store(url_of(path))
     store = Store(url_of(path))
     engine, home = store.engine, Task("home", reference="big")
-    assert Hands(engine).of("home").holds == "release 6 is pinned"
-    assert [action.who for action in Hands(engine).actions()] == ["ada", "ada", "bob"]
+    assert Overrides(engine).of("home").holds == "release 6 is pinned"
+    assert [action.who for action in Overrides(engine).actions()] == ["ada", "ada", "bob"]
     assert [sums.answered for sums in Tallies(engine).of_task("home")] == [180]
     assert [one.label for one in Gold(engine).labels("home")] == ["lights"]
     assert [one.correction for one in Feedbacks(engine).of("home")] == ["music"]

@@ -9,7 +9,7 @@ from cloud_worker.teachers.litellm_teacher import HostedWriter
 from router.core.domain.generation import Prompt
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool
 from router.core.errors import HeadraceError
-from router.students.writers.lazy_writer import SoonWriter
+from router.students.writers.lazy_writer import LazyWriter
 from router.students.writers.local_writer import LocalWriter
 from router.students.writers.server_writer import ServedWriter
 from router.students.writers.testing import FakeChatServer, tiny_writer_files
@@ -39,7 +39,7 @@ def writer(request, folder, server):
         case "local":
             yield LocalWriter.load(folder)
         case "being loaded":
-            yield SoonWriter(folder)
+            yield LazyWriter(folder)
         case "served":
             writer = ServedWriter(server.url, "tiny", seconds=10)
             yield writer

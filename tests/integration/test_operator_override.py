@@ -12,7 +12,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import roll_back
-from cloud_worker.state.overrides import Hands
+from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
 from edge_agent.config import Config
@@ -39,7 +39,7 @@ def fleet(tmp_path):
         digest = publisher.publish(*tiny_release(TASK, number, words))
         store.add_release(ReleaseRow("home", number, "building", "", 0.0, local_share=0.8))
         store.promote("home", number, digest, watch="quiet", exploration=0.0)
-    return SimpleNamespace(store=store, publisher=publisher, hands=Hands(store.engine), folder=tmp_path)
+    return SimpleNamespace(store=store, publisher=publisher, overrides=Overrides(store.engine), folder=tmp_path)
 
 
 @pytest.fixture
@@ -114,9 +114,9 @@ async def test_the_old_number_itself_is_refused_by_a_device(fleet, device):
 
 async def test_a_device_obeys_the_mode_that_the_operator_lays(fleet, device):
     await until(lambda: reported(fleet) == {2})
-    fleet.hands.lay("observe", "home", who="me", why="", now=1.0, mode=Mode.OBSERVE)
+    fleet.overrides.lay("observe", "home", who="me", why="", now=1.0, mode=Mode.OBSERVE)
     await until(lambda: device.daemon._tasks.get("home").mode is Mode.OBSERVE)
-    fleet.hands.lay("serve", "home", who="me", why="", now=2.0, mode=Mode.SERVE)
+    fleet.overrides.lay("serve", "home", who="me", why="", now=2.0, mode=Mode.SERVE)
     await until(lambda: device.daemon._tasks.get("home").mode is Mode.SERVE)
 
 
