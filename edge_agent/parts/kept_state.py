@@ -16,7 +16,7 @@ class KeptState:
         tasks: What is served, by orders and releases.
         ledger: Writes what is spent of the limits.
         outbox: What the cloud has yet to be told.
-        standing_file: Where the orders lie.
+        orders_file: Where the orders lie.
     """
 
     def __init__(self, config: Config) -> None:

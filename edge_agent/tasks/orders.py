@@ -46,7 +46,7 @@ _ORDERS = TypeAdapter(tuple[Order, ...])
 
 
 def load_orders(path: Path) -> KeptOrders:
-    """The standing kept at ``path``, or an empty one."""
+    """The orders kept at ``path``, or an empty one."""
     try:
         kept = json.loads(path.read_bytes())
         return KeptOrders(bytes.fromhex(kept["seed"]), _ORDERS.validate_python(kept["orders"]), heard=True)
@@ -58,7 +58,7 @@ def load_orders(path: Path) -> KeptOrders:
 
 
 def save_orders(path: Path, kept_orders: KeptOrders) -> None:
-    """Keep ``standing`` at ``path``.
+    """Keep ``kept_orders`` at ``path``.
 
     Raises:
         OSError: The old one is still there.

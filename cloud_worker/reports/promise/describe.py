@@ -19,7 +19,7 @@ from cloud_worker.reports.promise.figures import believed, class_loss, covered, 
 from cloud_worker.reports.promise.known import Known
 from cloud_worker.reports.promise.limits import describe_limits
 from cloud_worker.reports.promise.pool import describe_pool
-from cloud_worker.reports.promise.state import standing
+from cloud_worker.reports.promise.state import promise_state
 from cloud_worker.reports.promise.values import (
     Found,
     Hour,
@@ -40,7 +40,7 @@ _ROUNDING = 1e-9
 def describe(known: Known) -> Promise:
     """The promise of one task."""
     figures = _of_champion(known.figures or Figures(0.0), known.state.champion)
-    state, why = standing(known)
+    state, why = promise_state(known)
     manifest, objective = known.manifest, known.task.objective
     return Promise(
         max_disagreement=objective.max_disagreement,

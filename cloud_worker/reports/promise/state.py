@@ -14,7 +14,7 @@ from router.core.release.orders import Watch
 NO_STUDENT = "everything escalates: the reference answers"
 
 
-def standing(known: Known) -> tuple[PromiseState, str]:
+def promise_state(known: Known) -> tuple[PromiseState, str]:
     """How far the promise holds, and why it is no better."""
     rows = known.figures.watched.rows if known.figures and known.figures.watched else 0
     if known.manifest is None:
