@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
-from cloud_worker.gateway.actor import reopened
+from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.running.config import keep_running, what_runs
 from cloud_worker.running.process_lock import Up, announce, sole, who_runs
@@ -118,10 +118,10 @@ def test_a_spoilt_file_of_what_runs_is_as_good_as_none(path, name, value):
 @pytest.mark.parametrize("value", [*SPOILT, b'{"pid": 1, "port": -3}', b'{"pid": 1, "port": 1e99}', b'{"pid": 1}'])
 def test_a_gateway_opens_at_any_port_where_its_run_file_tells_none(tmp_path, value):
     (tmp_path / "gateway-0.json").write_bytes(value)
-    assert reopened("127.0.0.1:0", tmp_path / "gateway-0.json") == "127.0.0.1:0"
+    assert RunFile(tmp_path, "gateway-0").reopened("127.0.0.1:0") == "127.0.0.1:0"
 
 
 def test_a_gateway_opens_at_the_port_that_it_had(tmp_path):
     (tmp_path / "gateway-0.json").write_text(json.dumps({"pid": 1, "port": 4321}))
-    assert reopened("127.0.0.1:0", tmp_path / "gateway-0.json") == "127.0.0.1:4321"
-    assert reopened("127.0.0.1:7", tmp_path / "gateway-0.json") == "127.0.0.1:7"
+    assert RunFile(tmp_path, "gateway-0").reopened("127.0.0.1:0") == "127.0.0.1:4321"
+    assert RunFile(tmp_path, "gateway-0").reopened("127.0.0.1:7") == "127.0.0.1:7"

@@ -25,10 +25,10 @@ from router.transport.feedback_wire import feedback_from_proto
 from router.transport.fleet_wire import orders_from_proto, report_from_proto
 from router.transport.limit_checks import check_message
 from router.transport.wire import answer_from_proto, query_from_proto
-from router.v1 import cascade_pb2, fleet_pb2, release_pb2
+from router.v1 import cascade_pb2, enrolment_pb2, fleet_pb2, release_pb2
 
 PAGE = Path(__file__).parents[4] / "docs" / "limits.md"
-CONTRACT = (cascade_pb2, fleet_pb2, release_pb2)
+CONTRACT = (cascade_pb2, enrolment_pb2, fleet_pb2, release_pb2)
 OF_KIND = {
     FieldDescriptor.TYPE_STRING: Text,
     FieldDescriptor.TYPE_BYTES: Bytes,
