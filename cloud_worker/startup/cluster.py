@@ -30,6 +30,7 @@ from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.releases.initial import publish_first_releases, publish_wishes, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
+from cloud_worker.running.ports import enrolment_address
 from cloud_worker.startup.own_ray import ended_head, start_own_ray
 from cloud_worker.startup.preflight import check_data_folder, check_ray
 from cloud_worker.teachers.vllm_teacher import (
@@ -62,6 +63,7 @@ class Cluster:
         log_writer: The log writer's actor.
         refresher: The refresher's actor.
         ended_head: Tells which head processes of Ray have ended; of a cluster that was joined, nothing.
+        enrolment: ``host:port`` where devices enrol, empty without TLS.
     """
 
     listen: str
@@ -70,6 +72,7 @@ class Cluster:
     log_writer: Any
     refresher: Any
     ended_head: Callable[[], Sequence[str]]
+    enrolment: str
 
 
 @contextmanager
@@ -112,7 +115,8 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             started.callback(ray.kill, refresher)
         host = config.door.listen.rpartition(":")[0]
         told = _nothing if config.ray.address else ended_head
-        yield Cluster(f"{host}:{port}", address, gateways[0], log_writer, refresher, told)
+        enrolment = "" if insecure else enrolment_address(config)
+        yield Cluster(f"{host}:{port}", address, gateways[0], log_writer, refresher, told, enrolment)
 
 
 def _nothing() -> Sequence[str]:

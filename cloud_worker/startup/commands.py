@@ -19,7 +19,6 @@ from rich.text import Text
 from cloud_worker.commands.options import ConfigOption, errors_as_exit_codes
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.running.config import keep_running
-from cloud_worker.running.ports import enrolment_address
 from cloud_worker.running.process_lock import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.running.ray_environment import make_importable, prepare_environment
 from cloud_worker.startup.anew import Anew
@@ -112,8 +111,8 @@ def _run(console: Console, settings: CloudConfig, begin_anew: Anew, *, insecure:
             _Stop().install()  # Ray puts its own handler for SIGTERM
             announce(settings.run_folder, Up(os.getpid(), cluster.listen, cluster.ray, time.time()))
             console.print(Text("ready", style="bold green"), f"on {cluster.listen}; Ctrl-C ends it")
-            if not insecure:
-                console.print(f"devices enrol at {enrolment_address(settings)}")
+            if cluster.enrolment:
+                console.print(f"devices enrol at {cluster.enrolment}")
             steps.ready()
             gone = _wait_for_signal(cluster.ended_head)
             if gone:
