@@ -1,4 +1,4 @@
-"""Databases for the fleet's state: an SQLite file, and a PostgreSQL that runs as long as the session."""
+"""What tests of the cloud share: databases for the fleet's state, an encoder made in a second, records of a log."""
 
 import contextlib
 import os
@@ -123,3 +123,66 @@ def state_url(request, tmp_path):
         return
     with request.getfixturevalue("postgres").database() as url:
         yield url
+
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+WORDS = {
+    "lights": ("lamp", "light", "bright", "dark"),
+    "music": ("song", "tune", "loud", "album"),
+    "clock": ("alarm", "noon", "hour", "wake"),
+}
+FILLERS = ("please", "turn", "the", "a", "now", "could", "you", "my")
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory):
+    """A pretrained encoder of 16 dimensions, as a folder of safetensors."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    words = [*SPECIAL, *FILLERS, *(word for group in WORDS.values() for word in group)]
+    backend = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def utterances():
+    """Makes pairs of text and label, each text of one label's words among fillers."""
+
+    def make(count, seed=0):
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+
+        def pick(words):
+            return words[int(torch.randint(len(words), (1,), generator=generator))]
+
+        labels = sorted(WORDS)
+        pairs = []
+        for place in range(count):
+            label = labels[place % len(labels)]
+            words = [pick(FILLERS), pick(FILLERS), pick(WORDS[label]), pick(FILLERS)]
+            pairs.append((" ".join(words), label))
+        return pairs
+
+    return make
