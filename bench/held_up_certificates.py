@@ -81,8 +81,15 @@ def _told(lived: Sequence[Lived], share: float) -> dict[str, float]:
         "share": round(share, 2),
         "first_release_after": float(np.median(first)),
         "lives_without": sum(not one.life.releases for one in lived),
+        "honest_set_apart": sum(_honest_set_apart(one) for one in lived),
         "honest_local": round(float(np.mean(kept)), 3),
     }
+
+
+def _honest_set_apart(lived: Lived) -> int:
+    """How often a device that is as it should be was put in quarantine."""
+    said = (event.what for event in lived.life.events if "escalates everything" in event.what)
+    return sum(what.startswith("device ") and not what.startswith(f"device device-{LIAR + 1} ") for what in said)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -20,13 +19,14 @@ import numpy as np
 
 from router.core.certification.device_quarantine import Apart, has_shown
 from router.core.certification.fleet_watch import FleetWatch
+from router.core.certification.observations import total
 from router.core.certification.refresh_schedule import points_of
 from router.core.certification.trial import Trial
 from router.core.refresh.actions import FitResult, SetApart, Step, TakeBack
 from router.core.refresh.left_behind import leave_behind
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.statistics.e_process import attempt_alpha
-from router.core.statistics.threshold_planning import NEVER, Situation, plan
+from router.core.statistics.threshold_planning import Situation, plan
 
 MOST_LOOKED_AT = 3  # devices that disagreed most
 PROVED = "it has proved itself"
@@ -97,27 +97,32 @@ def _take_back(loop: LoopState, device: str, why: str) -> Step[None]:
 
 def who_spoilt(loop: LoopState, trial: Trial, situation: Situation) -> str:
     """The device without which a challenger would keep more, though that one keeps nothing; empty for none."""
-    if trial.has_served:
+    if trial.has_served or not trial.looks:
         return ""
-    threshold = plan(trial.points, trial.allowance, situation).threshold
-    accused = _accused(loop, ((look.caller, look.wrong and look.score >= threshold) for look in trial.looks))
-    if not accused:
-        return ""
-    others = [look for look in trial.looks if look.caller != accused]
-    without = math.fsum(look.weight for look in others if look.score >= threshold)
-    kept = without / math.fsum(look.weight for look in trial.looks)
-    return accused if kept > max(trial.outlook(situation).expected_local_share, trial.kept(trial.certified())) else ""
+    columns, callers = trial.columns, tuple(look.caller for look in trial.looks)
+    seen = FitResult(columns.scores, ~columns.wrong, columns.weights, callers)
+    hoped = max(trial.outlook(situation).expected_local_share, trial.kept(trial.certified()))
+    return who_spoilt_fit(loop, seen, situation, hoped)
 
 
-def who_spoilt_fit(loop: LoopState, fit: FitResult, situation: Situation) -> str:
-    """The device because of which alone no threshold of a fitted student is worth a certificate; empty for none."""
-    callers, promise = np.array(fit.callers), loop.task.at_device.max_disagreement
-    for device, _ in Counter[str](callers[~fit.agrees].tolist()).most_common(MOST_LOOKED_AT):
+def who_spoilt_fit(loop: LoopState, rows: FitResult, situation: Situation, hoped: float = 0.0) -> str:
+    """The device because of which alone no threshold is worth a certificate, or none that keeps much; empty for none.
+
+    Args:
+        loop: Of the task.
+        rows: What a student says of some rows.
+        situation: What further ones cost.
+        hoped: Share of the queries that is kept with all devices, in [0, 1].
+    """
+    callers, promise = np.array(rows.callers), loop.task.at_device.max_disagreement
+    for device, _ in Counter[str](callers[~rows.agrees].tolist()).most_common(MOST_LOOKED_AT):
         others = callers != device
-        points = points_of(loop.task, fit.scores[others], fit.agrees[others], fit.weights[others])
-        threshold = plan(points, promise, situation).threshold
-        lost = ~fit.agrees & (fit.scores >= threshold)
-        if threshold < NEVER and _accused(loop, zip(fit.callers, lost.tolist(), strict=True)) == device:
+        points = points_of(loop.task, rows.scores[others], rows.agrees[others], rows.weights[others])
+        found = plan(points, promise, situation)
+        share = total(rows.weights[others]) / total(rows.weights)
+        lost = ~rows.agrees & (rows.scores >= found.threshold)
+        pays = found.is_worth_proving and found.expected_local_share * share > hoped
+        if pays and _accused(loop, zip(rows.callers, lost.tolist(), strict=True)) == device:
             return device
     return ""
 
