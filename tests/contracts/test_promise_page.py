@@ -41,7 +41,7 @@ def test_an_objective_left_out_is_a_floor_of_two_per_cent():
         ({"objective": {"max_escalation": 1.5}}, "max_escalation is 1.5; use a number between 0 and 1"),
         ({"objective": {"max_disagreement": 0.0}}, "max_disagreement is 0.0; use a number"),
         ({"budget": {"usd_per_day": -1}}, "usd_per_day is -1.0; use 0 or more, or leave it out"),
-        ({"objective": {"max_escalation": 0.04}}, "raise it, or lower exploration.floor"),
+        ({"objective": {"max_escalation": 0.004}}, "raise it, or lower exploration.floor"),
     ],
 )
 def test_an_error_names_the_key_and_what_would_do(tables, says):

@@ -144,7 +144,7 @@ class Exploration:
     """
 
     cold: float = 1.0
-    floor: float = 0.05
+    floor: float = 0.0075
     waiting: float = 0.25
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class Cluster:
         digest = self.publisher.publish(manifest, files)
         self.store.add_release(ReleaseRow(task.name, number, "building", digest, 1.0))
         self.store.update_release(task.name, number, local_share=0.8)
-        self.store.promote(task.name, number, digest, watch="quiet", exploration=0.05)
+        self.store.promote(task.name, number, digest, watch="quiet", exploration=task.exploration.floor)
         Lineages(self.store.engine).hold_judge(task, task.judge.value)
 
     async def up(self, *tasks):

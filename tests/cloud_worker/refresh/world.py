@@ -32,7 +32,7 @@ class World:
             data=folder,
             refresh={"min_rows": 100, "growth": 1.5, "patience_rows": 1500},
             teachers=[{"name": "big", "kind": "recorded", "answers": str(answers)}],
-            tasks=[{"name": "home", "reference": "big"}],
+            tasks=[{"name": "home", "reference": "big", "exploration": {"floor": 0.05}}],
         )
         self.store = Store(self.config.store_url)
         self.store.declare_tasks(self.config.tasks)

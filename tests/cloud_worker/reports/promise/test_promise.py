@@ -24,7 +24,7 @@ from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.core.statistics.intervals import share_interval
 from router.transport.telemetry import Telemetry, TelemetrySettings
 
-TASK = Task("home", reference="big")
+TASK = Task("home", reference="big", exploration=Exploration(floor=0.05))
 PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 412, 1, 9.0, attempt=1)
 RELEASE = replace(tiny_release(TASK, 3, WORDS)[0], certificate=PROOF, reliability=((0.5, 0.6, 0.5), (0.5, 0.98, 1.0)))
 STATE = TaskState("home", 1, Mode.SERVE, 0.05, 3, "ab", "idle", "", 0.0, 1, 900, 700, 0.0, 5, "quiet", 0.0)

@@ -18,7 +18,7 @@ from router.core.release.orders import Watch
 from router.core.statistics.e_process import Certificate, attempt_alpha
 
 STRIDE = 100
-TASK = Task("home", reference="big", objective=Objective(0.02))
+TASK = Task("home", reference="big", objective=Objective(0.02), exploration=Exploration(floor=0.05))
 SPEC = StudentSpec("compact", "model", "tokenizer", (), 0, "1")
 
 
