@@ -29,7 +29,7 @@ from typing import Any
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.refresher import RefreshLoop
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.database.wal_checkpoints import Checkpoints
 from cloud_worker.state.states import ReleaseState

@@ -31,7 +31,7 @@ from cloud_worker.gateway import actor
 from cloud_worker.identity.authority import read_trust
 from cloud_worker.identity.testing import PASSPHRASE, trusted_config
 from cloud_worker.identity.tokens import Tokens
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from cloud_worker.teachers.base import TeacherAnswer

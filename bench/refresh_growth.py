@@ -29,7 +29,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.log.distillation_log import BATCHES, DistillationLog, table_of
 from cloud_worker.refresh.refresher import RefreshLoop
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.states import ReleaseState

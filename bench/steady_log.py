@@ -32,7 +32,7 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
 from cloud_worker.refresh.refresher import RefreshLoop
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.repeated_rows import Repeats

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cloud_worker.fleet.ordered_rates import OrderedRates, Rates
-from cloud_worker.pool.exchange import verify_draw
+from cloud_worker.pool.answer_records import verify_draw
 from cloud_worker.state.store import Store
 from router.core.domain.query import Attempt, Query
 from router.core.policy.exploration import Ordered, rate_in_force

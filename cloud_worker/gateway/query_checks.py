@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cloud_worker.pool.exchange import Outcome
+from cloud_worker.pool.answer_records import Outcome
 from router.core.domain.limits import MAX_ANSWER_BYTES, MAX_LABEL_BYTES
 from router.core.domain.query import Query, Route, check_query
 from router.core.domain.task import Kind, Task

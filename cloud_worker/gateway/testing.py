@@ -12,7 +12,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.doors import Doors, Ports
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.identity.testing import TrustedAuthority, trusted_config
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from router.transport.server import caller_of

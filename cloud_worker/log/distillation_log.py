@@ -34,7 +34,7 @@ from cloud_worker.log.rows import (
     records_of,
     table_of,
 )
-from cloud_worker.log.table_files import LogFiles
+from cloud_worker.log.table_compaction import LogFiles
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 from router.io.atomic_write import sync_folder

@@ -18,8 +18,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from cloud_worker.pool.answer_records import Asked, Outcome, is_covered, problem_of, said_text
 from cloud_worker.pool.batcher import Gatherer
-from cloud_worker.pool.exchange import Asked, Outcome, is_covered, problem_of, said_text
 from cloud_worker.pool.policy_store import Serving, StoredPolicy
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from router.core.arrays import Array

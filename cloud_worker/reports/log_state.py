@@ -6,7 +6,7 @@ from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.log.mending import data_files_aside
+from cloud_worker.log.repair import data_files_aside
 from cloud_worker.log.spool_drain import spooled_in
 from cloud_worker.reports.unusable_answers import no_lessons
 from cloud_worker.state.database.sqlite_files import aside_in

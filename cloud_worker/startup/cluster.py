@@ -27,7 +27,7 @@ from cloud_worker.gateway.actor import GATEWAY, start_gateway
 from cloud_worker.log.writer_actor import start_log_writer
 from cloud_worker.pool.serve import application_of, start_teacher
 from cloud_worker.refresh.actor import start_refresher
-from cloud_worker.releases.initial import publish_first_releases, publish_wishes, recall_attempts
+from cloud_worker.releases.first_release import publish_first_releases, publish_wishes, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.running.ports import enrolment_address

@@ -16,7 +16,7 @@ from cloud_worker.config.sections import Door
 from cloud_worker.config.teachers import RecordedSettings
 from cloud_worker.gateway.actor import GATEWAY, Gateway
 from cloud_worker.pool.batcher import Ask
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.teachers.base import NotNow, Question, Reply, Teacher

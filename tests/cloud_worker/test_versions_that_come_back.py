@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from cloud_worker.releases.certificates import Certificates
-from cloud_worker.releases.initial import publish_first_releases, recall_attempts
+from cloud_worker.releases.first_release import publish_first_releases, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed
 from cloud_worker.state.lineages import Lineages

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cloud_worker.config.cloud import read_config
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from router.core.domain.query import MAX_TEXT_BYTES, Distribution, TokenProbability

@@ -15,7 +15,7 @@ from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.releases_service import ReleasesServicer
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.reports.devices import show_devices
 from cloud_worker.state.store import Store

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cloud_worker.config.teachers import TeacherSettings
+from cloud_worker.pool.answer_records import said_text
 from cloud_worker.pool.batcher import Reply
-from cloud_worker.pool.exchange import said_text
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.teachers.base import NoAnswer
 from router.core.certification.trial import Judging

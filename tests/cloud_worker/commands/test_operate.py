@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed
 from cloud_worker.state.store import ReleaseRow, Store

@@ -7,7 +7,7 @@ import pytest
 from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.releases.certificates import Certificates
-from cloud_worker.releases.initial import publish_first_releases, publish_wishes
+from cloud_worker.releases.first_release import publish_first_releases, publish_wishes
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed, mark_fallen, roll_back
 from cloud_worker.reports.promise.gather import Promises

@@ -6,7 +6,7 @@ from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.ordered_rates import MOST_KEPT, OrderedRates
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.draws import CLOCK_SECONDS, Draws
-from cloud_worker.pool.exchange import Asked, Outcome, record_of
+from cloud_worker.pool.answer_records import Asked, Outcome, record_of
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer
 from router.core.domain.query import Attempt, Query

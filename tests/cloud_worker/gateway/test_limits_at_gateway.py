@@ -7,7 +7,7 @@ from cloud_worker.gateway.cascade_service import CascadeServicer
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.metrics import GatewayMetrics
 from cloud_worker.log.spool import Spool
-from cloud_worker.pool.exchange import Outcome
+from cloud_worker.pool.answer_records import Outcome
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.teachers.base import TeacherAnswer

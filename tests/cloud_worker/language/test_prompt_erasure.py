@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_worker.pool.exchange import Asked, Outcome, question_of, record_of
+from cloud_worker.pool.answer_records import Asked, Outcome, question_of, record_of
 from cloud_worker.teachers.prompts import Wording
 from cloud_worker.teachers.remote_teacher import WritingTeacher
 from cloud_worker.training.curriculum import curriculum_of

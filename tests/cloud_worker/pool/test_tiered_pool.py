@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cloud_worker.pool.answer_records import Asked, question_of
 from cloud_worker.pool.batcher import Gatherer
-from cloud_worker.pool.exchange import Asked, question_of
 from cloud_worker.pool.policy_store import PolicyState, StoredPolicy
 from cloud_worker.pool.tiered_pool import TieredPool, log_confidence
 from cloud_worker.pool.word_features import FEATURES, WordHead

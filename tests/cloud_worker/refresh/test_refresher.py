@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.task_figures import Board
 from router.core.domain.record import unit_interval

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cloud_worker.fleet.ordering import OrderBook
-from cloud_worker.releases.initial import publish_first_releases, publish_wishes
+from cloud_worker.releases.first_release import publish_first_releases, publish_wishes
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.store import ReleaseRow
 from router.core.domain.task import Mode, Objective

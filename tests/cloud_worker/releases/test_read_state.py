@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
-from cloud_worker.releases.initial import publish_first_releases
+from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
 from cloud_worker.state.overrides import Overrides

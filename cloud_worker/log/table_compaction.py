@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
-from cloud_worker.log.mending import mend
+from cloud_worker.log.repair import mend
 from cloud_worker.log.rows import give_back_memory
 from cloud_worker.state.database.sqlite_files import Identity, identity_of
 

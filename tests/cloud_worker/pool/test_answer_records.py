@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud_worker.log.spool import Entry, Spool, SpoolDrain, StoredAnswer
-from cloud_worker.pool.exchange import (
+from cloud_worker.pool.answer_records import (
     Asked,
     Outcome,
     answer_of,
