@@ -18,7 +18,6 @@ from router.core.certification.certificate_validity import content_of
 from router.core.certification.served_releases import (
     ServedRelease,
     is_same_release,
-    speaks_against,
     why_uncertified,
 )
 from router.core.domain.task import Task
@@ -85,11 +84,6 @@ class Certificates:
         spent = [] if noted else self._store.spent_by(manifest.task.name, content_of(manifest))
         versions = {noted} if noted else {version for _, _, version in spent}
         return bool(teacher_version and versions) and versions != {teacher_version}
-
-    def has_alarmed(self, manifest: Manifest) -> bool:
-        """Whether the watch over this content, at this threshold or a stricter one, has ever alarmed."""
-        fallen = self._fallen(self._store.releases(manifest.task.name))
-        return any(one.alarmed and speaks_against(one.manifest, manifest) for one in fallen)
 
     def manifest(self, task: str, number: int) -> Manifest | None:
         """Of a release; ``None`` where it can't be read."""

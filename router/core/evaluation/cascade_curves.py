@@ -89,11 +89,6 @@ def deferral_curve(scores: Array, weak: Bools, strong: Bools, weights: Array | N
     return Curve(np.append(0.0, share), start + np.append(0.0, gained))
 
 
-def oracle_scores(weak: Bools, strong: Bools) -> Array:
-    """Scores of a router that knows who is right: first goes where only the strong one is."""
-    return np.asarray(weak, np.float64) - np.asarray(strong, np.float64)
-
-
 def apgr(curve: Curve, ends: tuple[float, float] | None = None) -> float:
     """Average performance gap recovered: 0.5 for a random router, higher is better (RouteLLM, arXiv 2406.18665).
 

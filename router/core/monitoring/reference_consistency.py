@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 
-from router.core.errors import ConfigError
 from router.core.statistics.intervals import Interval, share_interval
 
 ASKED_TWICE = 200  # explored queries on which the reference is asked again
@@ -57,20 +56,3 @@ def in_words(least: Interval) -> str:
         f"({least.low:.1%} to {least.high:.1%}); the least promise possible is {least.share:.3g} as measured, "
         f"and {refused}"
     )
-
-
-def check_promise(task: str, max_disagreement: float, least: Interval) -> None:
-    """Refuse a promise that the reference itself would break.
-
-    Args:
-        task: Its name.
-        max_disagreement: What is promised.
-        least: As ``least_promise`` gives it.
-
-    Raises:
-        ConfigError: Names the least promise possible, and the least that is taken.
-    """
-    if breaks(max_disagreement, least):
-        raise ConfigError(
-            f"task {task}", "objective.max_disagreement", f"is {max_disagreement:g}, but {in_words(least)}"
-        )
