@@ -1,8 +1,8 @@
-import re
-
 """The least promise that a reference's own unsteadiness leaves, and the intervals behind it."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from hypothesis import given
