@@ -144,7 +144,7 @@ class _Alike:
             weights: (rows,) what each counts.
             are_exact: Whether alike rows ask the very same; else they may be many.
         """
-        rows = len(key)
+        rows, self._are_exact = len(key), are_exact
         order = np.lexsort((np.arange(rows), key, blocks))
         is_first = np.append(True, blocks[1:] != blocks[:-1])
         starts = np.flatnonzero(is_first)
@@ -170,7 +170,8 @@ class _Alike:
     def near(self, longest: float, marked: Bools) -> tuple[float, float, float]:
         """Of an average marked row: its weight, that of alike ones near it beyond chance, and what that is without any.
 
-        Rows of blocks that are too short to tell what chance brings are left out.
+        Rows of blocks that are too short to tell what chance brings are left out, frequent and rare ones alike: in a
+        short block the frequent texts are those that came in long runs there.
         """
         reach = np.where(self._is_common, min(longest, LONGEST_REACH_OF_COMMON), longest)
         near = self._within(self._at - reach, self._at + reach)
@@ -180,7 +181,8 @@ class _Alike:
         ring = RING * reach
         others = np.where(self._is_common, self._within(self._at - ring, self._at + ring), self._whole) - near
         room = np.where(self._is_common, np.minimum(before, ring) + np.minimum(after, ring), before + after) - span
-        counted = (room > span) & marked[self._order]
+        most = np.minimum(before, longest) + np.minimum(after, longest) if self._are_exact else span
+        counted = (room > span) & (before + after > 2.0 * most) & marked[self._order]
         weights = self._weights * counted
         total = float(weights.sum())
         if counted.sum() < LEAST_ROWS:

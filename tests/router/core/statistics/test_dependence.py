@@ -35,6 +35,17 @@ def test_frequent_commands_that_come_independently_are_no_clusters(seed):
     assert measured(keys).piece == 1.0
 
 
+def test_of_devices_that_asked_little_frequent_texts_do_not_stand_for_all():
+    found = []
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        lengths = random.geometric(0.5, 1300)
+        keys = np.repeat(random.integers(4000, size=1300), lengths)[:1300]
+        devices = np.repeat(random.integers(10, size=1300), lengths)[:1300]
+        found.append(measured(keys, devices).effect)
+    assert 2.7 < np.mean(found) < 3.6  # 3 in truth: a square of the length over the length, on average
+
+
 def test_distinct_texts_depend_on_nothing():
     assert measured(np.arange(1000)) == Dependence()
 
