@@ -158,13 +158,16 @@ class _Kept(LabelMeasures):
 class Serving:
     """From query ``queries`` on a student keeps what reaches the threshold: ``NEVER`` where all escalates.
 
-    ``goes_on`` where it had served before and was suspected meanwhile: no new certificate let it.
+    ``goes_on`` where it had served before, and was suspected or lost a device meanwhile: no new certificate let it.
+    ``asking`` are the shares of the queries that mean what they did, and of those that mean something else, whose
+    devices are in no quarantine: of the others nothing is kept.
     """
 
     queries: int
     student: ReplayedStudent | None
     threshold: float
     goes_on: bool = False
+    asking: tuple[float, float] = (1.0, 1.0)
 
 
 class LivedReplay(Replay):
@@ -176,20 +179,39 @@ class LivedReplay(Replay):
         rows = stream(world)
         super().__init__(rows, [row.answer for row in rows], task, fitter, Pace())
         self._recorded = fitter
+        self._world = world
         self.stood: list[Serving] = []
 
     def do(self, action: actions.Action) -> Any:
         """Do it, and keep what stands from then on."""
         self._recorded.queries = self.queries
         outcome = super().do(action)
-        if isinstance(action, actions.Promote | actions.ServeAgain):
-            self.stood.append(Serving(self.queries, self.student(action.number), outcome.manifest.policy.threshold))
-        elif isinstance(action, actions.EscalateAll):
-            self.stood.append(Serving(self.queries, None, NEVER))
-        elif isinstance(action, actions.SuspectChange):
-            student = None if action.is_suspected else self.student(action.release)
-            self.stood.append(Serving(self.queries, student, self._threshold(action.release), goes_on=True))
+        match action:
+            case actions.Promote(number=number) | actions.ServeAgain(number=number):
+                self._stand(self.student(number), outcome.manifest.policy.threshold)
+            case actions.EscalateAll():
+                self._stand(None, NEVER)
+            case actions.SuspectChange(release, is_suspected):
+                self._stand(None if is_suspected else self.student(release), self._threshold(release), goes_on=True)
+            case actions.SetApart(device) if self.stood:
+                self._stand(self.stood[-1].student, self.stood[-1].threshold, goes_on=True, without=device)
+            case actions.TakeBack(device) if self.stood:
+                self._stand(self.stood[-1].student, self.stood[-1].threshold, goes_on=True, again=device)
         return outcome
+
+    def _stand(
+        self,
+        student: ReplayedStudent | None,
+        threshold: float,
+        *,
+        goes_on: bool = False,
+        without: str = "",
+        again: str = "",
+    ) -> None:
+        apart = {number_of(name) for name in (self.loop.apart | {without}) - {again, ""}}
+        free = ~np.isin(self._world.devices, list(apart))
+        asking = (_mean(free[~self._world.changed]), _mean(free[self._world.changed]))
+        self.stood.append(Serving(self.queries, student, threshold, goes_on, asking))
 
     def _threshold(self, number: int) -> float:
         return self.loop.releases.served[number].manifest.policy.threshold
@@ -222,15 +244,30 @@ def stream(world: World) -> list[Asked]:
     ]
 
 
+def number_of(name: str) -> int:
+    """The number, from 0, of a device's name in ``stream``."""
+    return int(name.rpartition("-")[2]) - 1
+
+
+def _mean(values: Bools) -> float:
+    return float(values.mean()) if len(values) else 1.0
+
+
 def loss_of(serving: Serving, law: Law) -> float:
     """True loss under a law, in [0, 1]."""
     kept, label = _said(serving, law)
-    return float(law.chances[kept & (label != np.where(law.changed, len(LABELS) - 1, 0))].sum())
+    return float(_asking(serving, law)[kept & (label != np.where(law.changed, len(LABELS) - 1, 0))].sum())
 
 
 def share_kept(serving: Serving, law: Law) -> float:
     """Share of the queries of a law that stay on the device, in [0, 1]."""
-    return float(law.chances[_said(serving, law)[0]].sum())
+    return float(_asking(serving, law)[_said(serving, law)[0]].sum())
+
+
+def _asking(serving: Serving, law: Law) -> Array:
+    """(cases,) the chance of each from a device that may keep it."""
+    usual, changed = serving.asking
+    return law.chances * np.where(law.changed, changed, usual)
 
 
 def _said(serving: Serving, law: Law) -> tuple[Bools, Ints]:

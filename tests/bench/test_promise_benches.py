@@ -15,6 +15,7 @@ REDUCED = [
     (("threshold_rules", "--lives", "1", "--queries", "2000", "--generated"), {"lives", "scores", "rows", "drift"}),
     (("watch_delay", "--lives", "60", "--rows", "7000", "--queries", "4000"), {"false_alarms", "cases", "in_queries"}),
     (("forged_rows", "--lives", "1", "--rows", "90"), {"lives", "cases"}),
+    (("held_up_certificates", "--lives", "1", "--queries", "400", "--generated"), {"lives", "cases"}),
 ]
 READING = [
     (("mmlu_chains", "--repeats", "4"), "cascades/published_mmlu.csv", {"mean_area", "change"}),
