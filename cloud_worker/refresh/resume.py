@@ -79,7 +79,7 @@ def _open(context: TaskContext, row: ReleaseRow, store: Store, publisher: Publis
     trial.known = row.dependence[0] if row.dependence else INDEPENDENT
     trial.earliest = -math.inf if row.earliest is None else row.earliest
     trial.bound = -math.inf if manifest.certificate is None else manifest.policy.threshold
-    context.loop.begin_trial(replace(trial, patience=row.patience), made.rows)
+    context.loop.begin_trial(replace(trial, patience=row.patience), made.rows, attempt)
     context.student, context.remark = student, row.remark
 
 

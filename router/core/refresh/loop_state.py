@@ -114,6 +114,7 @@ class LoopState:
         unwatched: Rows taken in that the watch has not looked at.
         trial: Of the challenger that waits, or serves and waits for a looser threshold.
         taught: Rows that it learned from.
+        attempt: That it spends.
         lookout: The watch over what serves.
         tried: The champion for which a former release was looked for already; -1 for none.
         is_held: Nothing is to be fitted or promoted.
@@ -131,6 +132,7 @@ class LoopState:
     unwatched: list[Record] = field(default_factory=list)
     trial: Trial | None = None
     taught: int = 0
+    attempt: int = 0
     lookout: Lookout | None = None
     tried: int = -1
     is_held: bool = False
@@ -179,9 +181,9 @@ class LoopState:
         """Change where the releases stand, after the shell has."""
         self.releases = replace(self.releases, **changes)
 
-    def begin_trial(self, trial: Trial, taught: int) -> None:
-        """A challenger waits, which learned from so many rows."""
-        self.trial, self.taught = trial, taught
+    def begin_trial(self, trial: Trial, taught: int, attempt: int) -> None:
+        """A challenger waits, which learned from so many rows, and spends an attempt."""
+        self.trial, self.taught, self.attempt = trial, taught, attempt
         self.rows.begin_trial(trial.freeze)
 
     def end_trial(self) -> None:

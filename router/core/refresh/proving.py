@@ -84,7 +84,7 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
         return
     yield Stage(trial, attempt, taught)
     loop.change(attempt=attempt, last_release=number, exploration=rate)
-    loop.begin_trial(trial, taught)
+    loop.begin_trial(trial, taught, attempt)
     yield from prove(loop, inputs)
 
 
@@ -162,7 +162,7 @@ def _promote(loop: LoopState, trial: Trial) -> Step[None]:
         release=trial.number,
         number=number,
         threshold=threshold,
-        certificate=trial.certificate(releases.attempt),
+        certificate=trial.certificate(loop.attempt),
         local_share=trial.kept(threshold),
         escalation=trial.escalation(threshold, loop.task.exploration.floor),
         exploration=rate,

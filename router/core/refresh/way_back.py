@@ -57,7 +57,7 @@ def prove_again(loop: LoopState, former: ServedRelease) -> Step[None]:
     trial.patience = patience_of([], trial, loop.situation(trial), loop.pace)
     if trial.patience and (yield TryAgain(trial, attempt)):
         loop.change(attempt=attempt)
-        loop.begin_trial(trial, loop.pace.in_vain(loop.rows.taught))
+        loop.begin_trial(trial, loop.pace.in_vain(loop.rows.taught), attempt)
 
 
 def _former(loop: LoopState) -> Iterator[ServedRelease]:

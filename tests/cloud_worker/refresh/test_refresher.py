@@ -255,7 +255,7 @@ def test_a_looser_threshold_serves_as_a_new_release_of_the_same_content(world):
     first = world.state.champion
     assert first == trial.number
     assert world.publisher.manifest("home", first).policy.threshold == trial.serving
-    loop.begin_trial(trial, loop.taught)  # as if it had gone on, and more rows had come
+    loop.begin_trial(trial, loop.taught, loop.attempt)  # as if it had gone on, and more rows had come
     trial.serving = 2.0 - 1e-9
     carry_out(close(loop), partial(world.refresher.do, context))
     looser = world.publisher.manifest("home", world.state.champion)

@@ -6,17 +6,20 @@ import pytest
 
 from router.core.certification.device_quarantine import Apart
 from router.core.certification.live_watch import Lookout
-from router.core.certification.refresh_schedule import Pace
+from router.core.certification.observations import Look
+from router.core.certification.refresh_schedule import Pace, begin_trial
 from router.core.certification.served_releases import ServedRelease
 from router.core.domain.record import Source, unit_interval
 from router.core.domain.task import Exploration, Objective, Task, agree
 from router.core.policy.deferral import Policy
 from router.core.refresh import actions
 from router.core.refresh.loop_state import LoopState, StepInputs, TaskReleases
+from router.core.refresh.proving import _promote
 from router.core.refresh.step import carry_out, step
 from router.core.release.manifest import Manifest, StudentSpec
 from router.core.release.orders import Watch
 from router.core.statistics.e_process import Certificate, attempt_alpha
+from router.core.statistics.threshold_planning import Point
 
 STRIDE = 100
 TASK = Task("home", reference="big", objective=Objective(0.02), exploration=Exploration(floor=0.2))
@@ -186,3 +189,12 @@ def test_what_a_device_in_quarantine_keeps_back_holds_no_challenger_up(fleet):
     fleet.until(actions.SetApart)
     fleet.ask(10)
     assert not any(row.caller == "device-3" for row in fleet.loop.rows._current.certifying.rows)
+
+
+def test_a_challenger_is_certified_at_the_attempt_that_it_spends_also_where_a_device_has_spent_another_since(fleet):
+    trial = begin_trial(TASK, 2, 2, (Point(0.5, 0.9, 0.0),), rate=1.0, freeze=0)
+    trial.looks += [Look(0.9, wrong=False, release=1, kept=True, caller=f"device-{row % 5}") for row in range(600)]
+    fleet.loop.begin_trial(trial, 100, 2)
+    fleet.loop.change(attempt=3)
+    proof = next(_promote(fleet.loop, trial)).certificate
+    assert (proof.attempt, proof.alpha) == (2, attempt_alpha(0.95, 2))
