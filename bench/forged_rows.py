@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Iterator
 
+from router.core.certification.device_quarantine import Accusation
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.statistics.e_process import Watch, WatchState
 
@@ -21,33 +22,40 @@ Rows = Iterator[tuple[str, bool]]
 
 
 def alarms(rows: Rows, devices: int) -> tuple[bool, bool, list[str]]:
-    """Whether a stream of rows, device and lost each, alarms before and after, and whom the fleet's watch accuses."""
+    """Whether a stream of rows, device and lost each, alarms before and after, and who is accused."""
     before, told, accused = Watch(WatchState(PROMISE, ALPHA)), list[tuple[str, bool]](), list[str]()
-    after = _fresh(devices, accused)
+    after = _Fleet(devices, accused)
     for device, lost in rows:
         before.update(lost)
         told.append((device, lost))
-        _tell(after, len(told), device, lost, accused)
-        while after.accused:
-            accused.append(after.accused)
-            after = _fresh(devices, accused)
+        after.tell(len(told), device, lost)
+        while after.accusation.accused:
+            accused.append(after.accusation.accused)
+            after = _Fleet(devices, accused)
             for at, (one, was_lost) in enumerate(told, 1):
-                _tell(after, at, one, was_lost, accused)
-    return before.freeze().alarmed, after.freeze().alarmed, accused
+                after.tell(at, one, was_lost)
+    return before.freeze().alarmed, after.watch.freeze().alarmed, accused
 
 
-def _fresh(devices: int, accused: list[str]) -> FleetWatch:
-    watch = FleetWatch(PROMISE, ALPHA)
-    for number in range(devices):
-        if f"device-{number}" not in accused:
-            watch.meet(f"device-{number}", 0.0)
-    return watch
+class _Fleet:
+    """The watch and the accusation over a fleet, as if who was accused had never been there."""
 
+    def __init__(self, devices: int, accused: list[str]) -> None:
+        self.watch, self.accusation = FleetWatch(PROMISE, ALPHA), Accusation(PROMISE, ALPHA)
+        self._accused = frozenset(accused)
+        for number in range(devices):
+            self._meet(f"device-{number}", 0.0)
 
-def _tell(watch: FleetWatch, at: int, device: str, lost: bool, accused: list[str]) -> None:
-    if device not in accused:
-        watch.meet(device, float(at))
-        watch.update(device, lost)
+    def _meet(self, device: str, at: float) -> None:
+        if device not in self._accused:
+            self.watch.meet(device, at)
+            self.accusation.meet(device, at)
+
+    def tell(self, at: int, device: str, lost: bool) -> None:
+        self._meet(device, float(at))
+        if device not in self._accused:
+            self.watch.update(device, lost)
+            self.accusation.update(device, at, lost)
 
 
 def lives(

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _live(recorded: Recorded, share: float, seed: int, queries: int, quarantine: bool) -> Lived:
     world = flooded(Texts.of(recorded), queries, np.random.default_rng(seed), share)
-    nobody = mock.patch.object(FleetWatch, "_who_loses_alone", lambda watch: "")
+    nobody = mock.patch.object(FleetWatch, "who_loses_alone", lambda watch: "")
     with nullcontext() if quarantine else nobody:
         return live(recorded, world, seed, PROMISE)
 

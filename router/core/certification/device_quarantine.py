@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router.core.certification.evidence import Evidence
+from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.observations import Columns, Look, likeness
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record, had_to_be_asked, may_certify
@@ -25,6 +26,7 @@ from router.core.domain.task import Kind
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.dependence import dependence
 
+ACCUSED_SHARE = 0.25  # of the watch's alpha: how seldom a device is accused for nothing
 MOST_ROWS = 2_000  # of one device, under one release, that are looked at; after that the next release has to come
 
 
@@ -44,6 +46,33 @@ class Apart:
     def lasts(self) -> bool:
         """Whether it is in quarantine now."""
         return self.until == math.inf
+
+
+class Accusation:
+    """Looks over rows of a fleet for a device that loses alone.
+
+    A text counts once of each device: a wrong answer that is asked for again and again is one piece of evidence. What
+    the others lose is read the same way, so that a fleet whose rare texts are hard accuses nobody.
+    """
+
+    def __init__(self, promise: float, alpha: float) -> None:
+        """Accuse who loses alone more than ``promise``, in (0, 1); ``alpha`` is the watch's, in (0, 1)."""
+        self._watch = FleetWatch(promise, alpha * ACCUSED_SHARE)
+        self._told: set[tuple[str, int]] = set()
+        self.accused = ""
+
+    def meet(self, device: str, at: float) -> None:
+        """A device has given a row that speaks of the promise, received at Unix time ``at`` in seconds."""
+        self._watch.meet(device, at)
+
+    def update(self, device: str, text: int, lost: bool) -> None:
+        """Look at a device's answer to a text, by its number; nothing that comes after an accusation counts."""
+        if self.accused or (device, text) in self._told:
+            return
+        self._told.add((device, text))
+        self._watch.update(device, lost)
+        if lost:
+            self.accused = self._watch.who_loses_alone()
 
 
 Quarantines = Mapping[str, Apart]  # by device

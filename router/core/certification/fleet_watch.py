@@ -7,9 +7,8 @@ Rules:
  * Half of the stake is on each reading, so either can alarm, with a false-alarm bound of alpha for both together.
  * In a fleet of three devices and more the alarm must stand without each one of them: what one device says, true or
    forged, never alarms alone. Asking for more than the bound needs leaves the bound.
- * Where both readings together reach the bound, and without one device nothing speaks against the others (their bet
-   stands at 1 or below), that device is accused: it loses alone. That is part of the event that the bound is about, so
-   that accusations and alarms together have the false-alarm bound of alpha.
+ * A device loses alone where both readings together reach the bound, and without it nothing speaks against the others:
+   their bet stands at 1 or below.
  * What one device says never hides the others: by devices it weighs as one.
  * Of two devices nobody can tell which one is wrong: by devices, where they weigh the same, either can alarm with the
    square of the evidence, and the promise goes first. A fleet of one device is that device, watched as if alone.
@@ -111,7 +110,6 @@ class FleetWatch:
         self._losers: set[int] = set()
         self._limit = -math.log(alpha)
         self._met = self._fleet = self._alarm_row = 0
-        self.accused: str = ""  # the device that loses alone
 
     def meet(self, device: str, at: float) -> None:
         """A device has given a row that speaks of the promise, of this release or another.
@@ -126,12 +124,7 @@ class FleetWatch:
         self._met += 1
 
     def update(self, device: str, lost: bool) -> bool:
-        """Look at one more explored row of the release; say whether the alarm is on.
-
-        Once a device is accused, nothing that comes after counts: whoever watches begins anew without it.
-        """
-        if self.accused:
-            return False
+        """Look at one more explored row of the release; say whether the alarm is on."""
         number = self._numbers.setdefault(device, len(self._numbers))
         if lost and number not in self._losers:
             self._losers.add(number)
@@ -144,13 +137,11 @@ class FleetWatch:
             told = told or was_lost
         if told and not self._alarm_row and self.log_evidence >= self._limit:
             self._alarm_row = self._traffic.all.freeze().rows
-        if told and not self._alarm_row:
-            self.accused = self._who_loses_alone()
         return self._alarm_row > 0
 
-    def _who_loses_alone(self) -> str:
-        """The device that carries all of the evidence; empty for none."""
-        if self._fleet < 2 or not self._losers or self.log_pooled < self._limit:
+    def who_loses_alone(self) -> str:
+        """The device that carries all of the evidence; empty for none, and where the alarm is on."""
+        if self._alarm_row or self._fleet < 2 or not self._losers or self.log_pooled < self._limit:
             return ""
         others = np.logaddexp(self._traffic.without(), self._shared.without()) - math.log(2.0)
         least = int(others.argmin())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from router.core.certification.certifying_rows import said_by_student
-from router.core.certification.device_quarantine import Quarantines, is_apart
+from router.core.certification.device_quarantine import Accusation, Quarantines, is_apart
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.missing_rows import Spans, is_within
 from router.core.certification.observations import likeness, number_of
@@ -42,6 +42,7 @@ class Lookout:
         task: Its task.
         judging: Its judge.
         watch: The bets against the promise being kept.
+        accusation: Of the same rows, whether a device loses alone.
         suspicion: Of the same rows, whether to look closer.
         also: Other numbers under which the same content served at the same threshold.
         content: Its number, and those under which the same content served at whatever threshold.
@@ -51,6 +52,7 @@ class Lookout:
     task: Task
     judging: Judging
     watch: FleetWatch
+    accusation: Accusation
     suspicion: Suspicion
     also: frozenset[int] = frozenset()
     content: frozenset[int] = frozenset()
@@ -74,13 +76,14 @@ class Lookout:
             content: Numbers under which it served at whatever threshold.
         """
         objective = task.at_device
-        watch = FleetWatch(objective.max_disagreement, 1.0 - objective.assurance)
+        promise, alpha = objective.max_disagreement, 1.0 - objective.assurance
         return cls(
             release,
             task,
             judging,
-            watch,
-            Suspicion(objective.max_disagreement),
+            FleetWatch(promise, alpha),
+            Accusation(promise, alpha),
+            Suspicion(promise),
             also=also,
             content=content | also | {release},
         )
@@ -99,9 +102,11 @@ class Lookout:
                 continue
             if may_certify(row) or had_to_be_asked(row):
                 self.watch.meet(row.caller, row.received_at)
+                self.accusation.meet(row.caller, row.received_at)
             if self._is_mine(row) and may_certify(row) and not is_within(blind, row.asked_at):
                 lost = self._lost(row)
                 alarmed = self.watch.update(row.caller, lost)
+                self.accusation.update(row.caller, likeness(row.text, "", "")[0], lost)
                 self.suspicion.update(lost, row.received_at)
             self._look_for_change(row, blind)
         return alarmed

@@ -28,12 +28,14 @@ class FitResult:
         agrees: Whether its answer agrees with the reference's.
         weights: One over the propensity.
         callers: The device of each row.
+        texts: Numbers of what was asked, the same for the same words.
     """
 
     scores: Array
     agrees: Bools
     weights: Array
     callers: tuple[str, ...]
+    texts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from router.core.certification.observations import likeness
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record
 from router.core.learning.held_out import Calibrated, Measures
@@ -28,4 +29,5 @@ def assess(rows: Sequence[Record], measures: Measures, judging: Judging) -> tupl
     agrees = np.array([judging(row.text, answer, row.answer) for answer, row in answers])
     weights = weights_of(rows)
     calibrated = measures.calibrate(agrees, weights)
-    return calibrated, FitResult(calibrated.scores, agrees, weights, tuple(row.caller for row in rows))
+    callers, texts = (row.caller for row in rows), (likeness(row.text, "", "")[0] for row in rows)
+    return calibrated, FitResult(calibrated.scores, agrees, weights, tuple(callers), tuple(texts))

@@ -149,9 +149,9 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
             new = yield ReadAgain()
             loop.lookout = lookout
         loop.lookout.look(new, inputs.blind, loop.quarantines)
-        if spared or not loop.lookout.watch.accused:
+        if spared or not loop.lookout.accusation.accused:
             break
-        yield from set_apart(loop, loop.lookout.watch.accused)
+        yield from set_apart(loop, loop.lookout.accusation.accused)
     if loop.lookout.watch.freeze().alarmed and not spared:
         yield from leave_behind(loop, serving.number, OUTDATED)
         yield Alarm(serving.number)

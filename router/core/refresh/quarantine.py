@@ -13,12 +13,11 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 
-from router.core.certification.device_quarantine import Apart, has_shown
-from router.core.certification.fleet_watch import FleetWatch
+from router.core.arrays import Bools
+from router.core.certification.device_quarantine import Accusation, Apart, has_shown
 from router.core.certification.observations import total
 from router.core.certification.refresh_schedule import points_of
 from router.core.certification.trial import Trial
@@ -100,7 +99,7 @@ def who_spoilt(loop: LoopState, trial: Trial, situation: Situation) -> str:
     if trial.has_served or not trial.looks:
         return ""
     columns, callers = trial.columns, tuple(look.caller for look in trial.looks)
-    seen = FitResult(columns.scores, ~columns.wrong, columns.weights, callers)
+    seen = FitResult(columns.scores, ~columns.wrong, columns.weights, callers, tuple(columns.alike[0].tolist()))
     hoped = max(trial.outlook(situation).expected_local_share, trial.kept(trial.certified()))
     return who_spoilt_fit(loop, seen, situation, hoped)
 
@@ -122,19 +121,16 @@ def who_spoilt_fit(loop: LoopState, rows: FitResult, situation: Situation, hoped
         share = total(rows.weights[others]) / total(rows.weights)
         lost = ~rows.agrees & (rows.scores >= found.threshold)
         pays = found.is_worth_proving and found.expected_local_share * share > hoped
-        if pays and _accused(loop, zip(rows.callers, lost.tolist(), strict=True)) == device:
+        if pays and _accused(loop, rows, lost) == device:
             return device
     return ""
 
 
-def _accused(loop: LoopState, rows: Iterable[tuple[str, bool]]) -> str:
-    """The device that loses alone among rows of devices, lost or not; empty for none."""
-    watch = FleetWatch(loop.task.at_device.max_disagreement, 1.0 - loop.task.at_device.assurance)
-    for device in loop.rows.heard:
-        watch.meet(device, 0.0)
-    for device, lost in rows:
-        watch.meet(device, 0.0)
-        watch.update(device, lost)
-        if watch.accused:
-            break
-    return watch.accused
+def _accused(loop: LoopState, rows: FitResult, lost: Bools) -> str:
+    """The device that loses alone; empty for none."""
+    accusation = Accusation(loop.task.at_device.max_disagreement, 1.0 - loop.task.at_device.assurance)
+    for device in loop.rows.heard | {*rows.callers}:
+        accusation.meet(device, 0.0)
+    for device, text, is_lost in zip(rows.callers, rows.texts, lost.tolist(), strict=True):
+        accusation.update(device, text, is_lost)
+    return accusation.accused

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.core.certification.device_quarantine import Accusation
 from router.core.certification.fleet_watch import FleetWatch, Reading
 from router.core.certification.live_watch import Lookout
 from router.core.domain.record import Source
@@ -28,16 +29,17 @@ class Fleet:
         self._begin()
 
     def _begin(self):
-        self.watch = FleetWatch(PROMISE, ALPHA)
+        self.watch, self._accusation = FleetWatch(PROMISE, ALPHA), Accusation(PROMISE, ALPHA)
         for name in self.names:
             if name not in self.accused:
                 self.watch.meet(name, 0.0)
+                self._accusation.meet(name, 0.0)
 
     def say(self, device, lost):
         self._rows.append((device, lost))
         self._tell(len(self._rows), device, lost)
-        while self.watch.accused:
-            self.accused.append(self.watch.accused)
+        while self._accusation.accused:
+            self.accused.append(self._accusation.accused)
             self._begin()
             for at, (one, was_lost) in enumerate(self._rows, 1):
                 self._tell(at, one, was_lost)
@@ -45,7 +47,9 @@ class Fleet:
     def _tell(self, at, device, lost):
         if device not in self.accused:
             self.watch.meet(device, float(at))
+            self._accusation.meet(device, float(at))
             self.watch.update(device, lost)
+            self._accusation.update(device, at, lost)
 
     @property
     def cured(self):
