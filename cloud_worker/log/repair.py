@@ -55,6 +55,8 @@ def mend(path: Path, *, thoroughly: bool) -> str:
             bad = _bad_files(path, table, thoroughly=thoroughly)
             if not bad:
                 return ""
+            if any(file.is_file() and _read(file) is not None for file in bad):
+                return _rebuild(path)  # of another size than was written, and yet its rows can be read
             for file in bad:
                 _put_file_aside(path, file)
             table.repair()

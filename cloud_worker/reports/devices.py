@@ -120,7 +120,7 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Se
         more = f" and {len(twins) - 3} more" if len(twins) > 3 else ""
         console.print(f"{', '.join(twins[:3])}{more}: {ADVICE}", soft_wrap=True)
     for device in urgent:
-        for one in device["quarantines"]:
+        for one in device.get("quarantines", ()):
             said = f"{device['device']} is in quarantine of {one['task']}: {one['why']}; {REMEDY}"
             console.print(said, soft_wrap=True, markup=False)
     left = sum(brief.lines for brief in everyone) - MOST_LINES
@@ -202,7 +202,7 @@ def _row(line: tuple[dict[str, Any], dict[str, Any]]) -> tuple[object, ...]:
 def _state(device: dict[str, Any]) -> str:
     """With what it said last of itself, where that tells more."""
     told, said = device["state"], device["said"]
-    if device["quarantines"] and told == "ok":
+    if device.get("quarantines", ()) and told == "ok":
         return "quarantine"
     return told if told == said or said in {"ok", "unknown"} else f"{told} (said {said})"
 

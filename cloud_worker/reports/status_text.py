@@ -60,7 +60,7 @@ def _show_fleet(console: Console, report: dict[str, Any]) -> None:
     """Who is in it, and who or what was turned away."""
     if report["devices"]:
         show_devices(console, report["devices"], report.get("in_brief"))
-    days_left = report["issuing_days_left"]
+    days_left = report.get("issuing_days_left")
     if days_left is not None and days_left < WARN_DAYS:
         console.print(f"the issuing key ends in {days_left:,.0f} days: `headrace-cloud ca renew` makes another")
     for line in turned_lines(report["turned_away"], time.time()):

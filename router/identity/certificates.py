@@ -83,6 +83,9 @@ def request_for(key: PrivateKey) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+
+
 def key_of_request(request: bytes, field: str = "certificate_request") -> PublicKey:
     """The key that a request is for; its signature shows that the sender has it.
 
@@ -92,7 +95,7 @@ def key_of_request(request: bytes, field: str = "certificate_request") -> Public
     try:
         read = x509.load_der_x509_csr(request)
         key, is_signed = read.public_key(), read.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise BadInputError(field, "is no PKCS#10 request in DER") from error
     if not isinstance(key, PublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise BadInputError(field, "is for another key than ECDSA on P-256")
@@ -129,7 +132,10 @@ def certificates_in(pem: bytes) -> list[x509.Certificate]:
     Raises:
         ValueError: There is none, or one can't be read.
     """
-    return x509.load_pem_x509_certificates(pem)
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except x509.InvalidVersion as error:
+        raise ValueError(str(error)) from error
 
 
 def to_pem(certificates: Sequence[x509.Certificate]) -> bytes:
@@ -168,7 +174,7 @@ def read_certificate(pem: bytes) -> Certificate:
     """
     try:
         return said_by(certificates_in(pem)[0])
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise BadInputError("certificate", "is none that can be read, in PEM") from error
 
 

@@ -21,8 +21,9 @@ from google.protobuf.message import DecodeError
 from waits import LONGEST_SECONDS, Pulse
 
 from edge_agent.config import check_addresses, load_config
-from edge_agent.daemon import Daemon, _hold
+from edge_agent.daemon import Daemon
 from edge_agent.outbox.store import Outbox
+from edge_agent.parts.data_folder import held
 from edge_agent.testing.cloud_simulator import CloudSimulator
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Attempt, Query, Reason
@@ -69,7 +70,7 @@ async def prepared(folder):
     path = folder / "edge.toml"
     path.write_text(CONFIG.format(target=cloud.target))
     config = load_config(path)
-    with _hold(config.data):
+    with held(config.data):
         daemon, stop, task = await running(config)
         cloud.publish(*tiny_release(TASK, 1, WORDS))
         await cloud.until_active(1)
@@ -117,7 +118,7 @@ async def tried(path, wanted, *, gone=False):
     except ConfigError as error:
         return "" if "\n" not in str(error) and str(path) in str(error) else f"says of its configuration: {error}"
     try:
-        with _hold(config.data):
+        with held(config.data):
             daemon, stop, task = await running(config)
             said = await asked(daemon.port)
             state = daemon.report().state

@@ -106,6 +106,16 @@ def test_no_row_is_lost_or_doubled_with_the_tables_own_log_after_files_were_join
     assert log.mend() == ""
 
 
+def test_a_data_file_of_another_size_whose_rows_can_be_read_loses_none(tmp_path):
+    write(tmp_path, 3)
+    (file, *_) = data_files(tmp_path)
+    file.write_bytes(file.read_bytes() * 2)  # its end tells where in the first half the rows lie
+    log = DistillationLog(tmp_path / "log")
+    assert "made anew of 6 rows" in log.mend()
+    assert logged(log) == list(range(6))
+    assert log.mend() == ""
+
+
 def test_a_data_file_of_another_make_is_left_out_of_a_log_made_anew(tmp_path):
     log = write(tmp_path, 3)
     names = [name for name in log.read("my home").column_names if name not in ("task", "day")]
