@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _ASIDE = "_damaged"  # names that begin so are none of the table's
 _ROWS_IN_A_COMMIT = 20_000
 _KEY = ("caller", "query_id", "teacher_version")
+_TELLING = ("query_id", "text")  # without these nobody knows what a row is
 
 
 def mend(path: Path, *, thoroughly: bool) -> str:
@@ -55,8 +57,8 @@ def mend(path: Path, *, thoroughly: bool) -> str:
             bad = _bad_files(path, table, thoroughly=thoroughly)
             if not bad:
                 return ""
-            if any(file.is_file() and _read(file) is not None for file in bad):
-                return _rebuild(path)  # of another size than was written, and yet its rows can be read
+            if any(file.is_file() and _rescued(file) is not None for file in bad):
+                return _rebuild(path)  # spoilt, and yet something of its rows can be read
             for file in bad:
                 _put_file_aside(path, file)
             table.repair()
@@ -133,7 +135,7 @@ def _copy(path: Path, target: Path) -> tuple[int, int]:
     waiting: list[pa.Table] = []
     lost = batch = 0
     for file in _data_files(path):
-        read = _read(file)
+        read = _rescued(file)
         if read is None:
             lost += 1
             continue
@@ -172,6 +174,28 @@ def _read(file: Path) -> pa.Table | None:
     except (OSError, pa.ArrowException):
         return None
     return read if {*_KEY, "batch"} <= set(read.column_names) else None
+
+
+def _rescued(file: Path) -> pa.Table | None:
+    """What can be read of a data file, column by column; ``None`` where that does not tell what its rows are."""
+    whole = _read(file)
+    if whole is not None:
+        return whole
+    columns: dict[str, pa.ChunkedArray] = {}
+    with suppress(OSError, pa.ArrowException):
+        source = pq.ParquetFile(file)
+        for name in source.schema_arrow.names:
+            with suppress(OSError, pa.ArrowException):
+                columns[name] = source.read([name]).column(name)
+    if not {*_TELLING} <= columns.keys():
+        return None
+    rows = len(columns["text"])
+    columns |= {name: pa.array([""] * rows) for name in _KEY if name not in columns}
+    columns.setdefault("batch", pa.array([0] * rows, pa.int64()))  # before anything that waits to be certified
+    try:
+        return _with_partition(pa.table(columns), file)
+    except pa.ArrowException:
+        return None
 
 
 def _data_files(path: Path) -> Iterator[Path]:

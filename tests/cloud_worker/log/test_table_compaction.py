@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
@@ -114,6 +115,26 @@ def test_a_data_file_of_another_size_whose_rows_can_be_read_loses_none(tmp_path)
     assert "made anew of 6 rows" in log.mend()
     assert logged(log) == list(range(6))
     assert log.mend() == ""
+
+
+@pytest.mark.parametrize("column", ["usd", "caller", "batch", "answer"])
+def test_a_row_of_which_one_column_is_spoilt_is_kept_with_the_others(tmp_path, column):
+    write(tmp_path, 3)
+    (file, *_) = data_files(tmp_path)
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    (place,) = (number for number in range(group.num_columns) if group.column(number).path_in_schema == column)
+    chunk = group.column(place)
+    first = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+    data = bytearray(file.read_bytes())
+    data[first : first + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    file.write_bytes(data)
+    log = DistillationLog(tmp_path / "log")
+    with suppress(UnavailableError):
+        log.read("my home")  # who finds it damaged asks for a repair
+    assert "made anew of 6 rows" in log.mend()
+    assert {row["query_id"] for row in log.ask("select query_id from log")} == {f"q{number}" for number in range(6)}
+    assert len(logged(log)) >= 4  # what is left of the others may be no record
+    assert log.append([record(500)], "spool", 60) == 1
 
 
 def test_a_data_file_of_another_make_is_left_out_of_a_log_made_anew(tmp_path):
