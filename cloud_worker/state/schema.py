@@ -34,8 +34,8 @@ from router.core.release.orders import Watch
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
-REVISION = "0004"
-OLDER = frozenset({"0001", "0002", "0003"})  # revisions before it
+REVISION = "0005"
+OLDER = frozenset({"0001", "0002", "0003", "0004"})  # revisions before it
 
 METADATA = MetaData()
 
@@ -227,7 +227,7 @@ SUMS = Table(
     "task_sums",
     METADATA,
     name_column("task", key=True),
-    *needed(BigInteger, "answered", "covered", "degraded"),
+    *needed(BigInteger, "answered", "covered", "degraded", "escalated", "explored_kept"),
 )
 TRAFFIC = Table(
     "traffic",

@@ -18,7 +18,7 @@ from cloud_worker.state.columns import read_object
 from cloud_worker.state.schema import SEEN, SUMS
 from router.core.release.orders import DeviceReport, TaskReport
 
-_SUMMED = ("answered", "covered", "degraded")
+_SUMMED = ("answered", "covered", "degraded", "escalated", "explored_kept")
 UNKNOWN = "unknown"  # what a device says of itself that has not reported
 MOST_COUNTED = 2**53  # of one device's figure: no sum overflows
 

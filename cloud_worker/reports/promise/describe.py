@@ -15,7 +15,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cloud_worker.reports.promise.escalation import leaving, why_exceeded
-from cloud_worker.reports.promise.figures import believed, class_loss, covered, inputs_of, proof_of, used, would_stay
+from cloud_worker.reports.promise.figures import (
+    believed,
+    class_loss,
+    covered,
+    inputs_of,
+    proof_of,
+    saved,
+    used,
+    would_stay,
+)
 from cloud_worker.reports.promise.known import Known
 from cloud_worker.reports.promise.limits import describe_limits
 from cloud_worker.reports.promise.pool import describe_pool
@@ -60,6 +69,7 @@ def describe(known: Known) -> Promise:
         exploration=known.state.exploration,
         delays=tuple(_delays(known, figures)),
         covered=covered(known.reports),
+        saved=saved(known.reports),
         hour=Hour(figures.hour_rows, figures.hour_planned, figures.blind),
         inputs=inputs_of(figures.drifted),
         calibration=believed(manifest),

@@ -9,6 +9,7 @@ from cloud_worker.reports.promise.values import (
     Covered,
     Inputs,
     Proof,
+    Saved,
     Suspected,
     Used,
     WouldStay,
@@ -70,6 +71,13 @@ def covered(reports: tuple[TaskReport, ...]) -> Covered:
     covered = sum(report.covered for report in reports)
     degraded = sum(report.degraded for report in reports)
     return Covered(answered, covered, degraded, covered / answered if answered else None)
+
+
+def saved(reports: tuple[TaskReport, ...]) -> Saved:
+    """How many queries asked the reference, those that were drawn and kept among them."""
+    answered = sum(report.answered for report in reports)
+    asked = min(sum(report.escalated + report.explored_kept for report in reports), answered)
+    return Saved(answered, asked, 1.0 - asked / answered if answered else None)
 
 
 def inputs_of(drifted: Drifted | None) -> Inputs | None:

@@ -6,6 +6,7 @@
     headrace.promise.suspected     1 while everything is explored since the watch suspects a change, else 0
     headrace.promise.missing_rows  that the waiting challenger's certificate should still take
     headrace.promise.covered_share covered answers of all, since the devices' start
+    headrace.promise.net_saving    share of all answers that did not ask the reference, since the devices' start
     headrace.exploration           rate in force
     headrace.inputs.warnings       comparisons of the last window that warn
     headrace.inputs.distance       size of each comparison
@@ -103,6 +104,11 @@ def _covered(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
         yield promise.covered.share, {}
 
 
+def _net_saving(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
+    if promise.saved.share is not None:
+        yield promise.saved.share, {}
+
+
 def _exploration(promise: Promise) -> Iterator[tuple[float, dict[str, str]]]:
     yield promise.exploration, {}
 
@@ -124,6 +130,7 @@ _GAUGES: dict[str, _Read] = {
     "headrace.promise.suspected": _suspected,
     "headrace.promise.missing_rows": _missing,
     "headrace.promise.covered_share": _covered,
+    "headrace.promise.net_saving": _net_saving,
     "headrace.exploration": _exploration,
     "headrace.inputs.warnings": _warnings,
     "headrace.inputs.distance": _distances,

@@ -35,7 +35,20 @@ def lines_of(name: str, release: int, promise: Promise) -> list[str]:
     wishes = "; ".join(_wishes(promise))
     head = f"[bold]{escape(name)}[/]  {escape(wishes)}, as judged by {escape(promise.judged_by)}"
     state = promise.state.replace("_", " ")
-    parts = (_bends, _proved, _used, _missing, _delays, _limits, _pool, _inputs, _calibration, _observed, _override_of)
+    parts = (
+        _saved,
+        _bends,
+        _proved,
+        _used,
+        _missing,
+        _delays,
+        _limits,
+        _pool,
+        _inputs,
+        _calibration,
+        _observed,
+        _override_of,
+    )
     lines = [f"[{colour}]release {release} {state}[/]{why}", *(line for part in parts for line in part(promise))]
     return [head, *(f"  {line}" for line in lines)]
 
@@ -52,24 +65,29 @@ def _wishes(promise: Promise) -> Iterator[str]:
         yield f"no disagreement from {promise.reference} is promised"
 
 
+def _saved(promise: Promise) -> Iterator[str]:
+    """What decides: how many queries did without the reference, and how many are promised of."""
+    saved, covered = promise.saved, promise.covered
+    if saved.share is not None and covered.share is not None:
+        yield (
+            f"[bold]net saving {saved.share:.1%}[/]: {saved.asked:,} of {saved.answered:,} queries asked "
+            f"{escape(promise.reference)}, explored ones among them; {covered.share:.1%} are covered"
+        )
+
+
 def _bends(promise: Promise) -> Iterator[str]:
     if promise.bends:
         yield f"[bold yellow]wish exceeded[/]: {escape(promise.bends)}"
 
 
 def _proved(promise: Promise) -> Iterator[str]:
-    proof, covered = promise.certificate, promise.covered
-    words = []
+    proof = promise.certificate
     if proof:
         worth = f" worth {proof.weight:,.0f} drawn ones" if round(proof.weight) != proof.rows else ""
-        words.append(
+        yield (
             f"certified on {proof.rows:,} rows{_kinds(proof)}{worth}, {proof.losses} lost, "
             f"for {_share(proof.allowance)} (attempt {proof.attempt})"
         )
-    if covered.share is not None:
-        words.append(f"covers {covered.share:.1%} of {covered.answered:,} answers")
-    if words:
-        yield "; ".join(words)
     yield from _worst_class(promise)
 
 

@@ -137,6 +137,21 @@ class Covered:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """How many queries asked the reference, for whatever reason, since each device's start.
+
+    Attributes:
+        answered: Queries that got an answer.
+        asked: Of them, those that a device sent on, before its answer or, where it was drawn for that, behind it.
+        share: Of ``answered`` that were not asked: the net saving.
+    """
+
+    answered: int
+    asked: int
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hour:
     """Explored rows of the last hour, and those that should have come."""
 
@@ -223,6 +238,7 @@ class Promise:
     exploration: float
     delays: tuple[Found, ...]
     covered: Covered
+    saved: Saved
     hour: Hour
     inputs: Inputs | None
     calibration: Believed | None

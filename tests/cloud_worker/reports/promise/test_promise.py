@@ -42,7 +42,10 @@ FULL = replace(
         hour_planned=50.0,
         blind=True,
     ),
-    reports=(TaskReport("home", answered=100, covered=90), TaskReport("home", answered=100, covered=100, degraded=7)),
+    reports=(
+        TaskReport("home", answered=100, covered=90, escalated=40, explored_kept=6),
+        TaskReport("home", answered=100, covered=100, degraded=7, escalated=20),
+    ),
 )
 
 
@@ -256,7 +259,8 @@ def test_people_read_every_figure_with_its_rows_on_one_screen():
     assert len(lines) <= 12
     for words in (
         "certified on 412 rows, 1 lost",
-        "covers 95.0% of 200 answers",
+        "net saving 67.0%[/]: 66 of 200 queries asked",
+        "explored ones among them; 95.0% are covered",
         "allowance used 40%",
         "8 of 1,000 explored rows lost",
         "10 explored rows in an hour, 50 planned",
@@ -330,6 +334,7 @@ def test_promises_are_gauges_and_one_gathering_serves_them_all():
     assert found["headrace.promise.used",] == pytest.approx(0.4)
     assert found["headrace.promise.rows",] == 1000
     assert found["headrace.promise.covered_share",] == 0.95
+    assert found["headrace.promise.net_saving",] == pytest.approx(0.67)
     assert found["headrace.promise.missing_rows",] == 350
     assert found["headrace.promise.suspected",] == 0
     assert found["headrace.exploration",] == 0.05

@@ -26,7 +26,7 @@ from cloud_worker.state.database.engine import open_engine
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.overrides import Overrides
-from cloud_worker.state.schema import METADATA, OLDER, RELEASES, REVISION
+from cloud_worker.state.schema import METADATA, OLDER, REVISION
 from cloud_worker.state.store import Store, migrate_store
 from cloud_worker.state.tallies import Tallies
 from router.core.certification.class_gate import ClassFigures
@@ -148,6 +148,21 @@ def test_a_store_that_is_older_than_the_tallies_is_counted(path):
     assert tallies.held_back_since(0.0) == {"hall": 2, "kitchen": 2}
 
 
+def test_what_devices_asked_of_the_large_model_is_counted_in(path):
+    change(path, """UPDATE devices SET report = replace(report, '"escalated":0', '"escalated":30') WHERE id = 'hall'""")
+    change(path, """UPDATE devices SET report = replace(report, '"explored_kept":0', '"explored_kept":5')""")
+    migrate_store(url_of(path))
+    sums = Tallies(Store(url_of(path)).engine).of_task("home")
+    assert [(one.answered, one.escalated, one.explored_kept) for one in sums] == [(180, 30, 10)]
+
+
+@pytest.mark.parametrize("spoilt", ["{", "3", '{"tasks": 3}', '{"tasks": [{"task": 1}]}', '{"tasks": [{}]}'])
+def test_a_report_that_is_spoilt_hinders_no_migration(path, spoilt):
+    change(path, "UPDATE devices SET report = ? WHERE id = 'hall'", spoilt)
+    migrate_store(url_of(path))
+    assert [one.escalated for one in Tallies(Store(url_of(path)).engine).of_task("home")] == [0]
+
+
 def test_processes_that_migrate_at_once_do_so_once(path):
     command = [sys.executable, "-c", MIGRATE, url_of(path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -242,13 +257,8 @@ def test_the_tables_are_the_same_whether_made_whole_or_by_revisions(state_url, m
 def test_a_database_of_a_server_from_before_revisions_goes_on(state_url):
     engine = open_engine(state_url)
     with engine.begin() as connection:
-        revisions._upgrade(connection)
-        connection.execute(text("ALTER TABLE releases ADD COLUMN note TEXT"))
-        old = {"task", "number", "state", "manifest_sha256", "created_at"}
-        for name in sorted({column.name for column in RELEASES.columns} - old):
-            connection.execute(text(f'ALTER TABLE releases DROP COLUMN "{name}"'))
-        for name in ("alembic_version", "tokens", "identities", "certificates", "revocations", "quarantines"):
-            connection.execute(text(f"DROP TABLE {name}"))
+        revisions._upgrade(connection, "0001")
+        connection.execute(text("DROP TABLE alembic_version"))
         said = json.dumps({"local_share": 0.5, "alarmed": True, "classes": []})
         row = {"note": said, "state": "retired", "number": 1}
         columns = "INSERT INTO releases (task, number, state, manifest_sha256, created_at, note)"

@@ -38,7 +38,7 @@ def upgrade() -> None:
     """Add the columns, fill them from the notes, and drop these."""
     with op.batch_alter_table("releases") as table:
         for column in _NEW:
-            table.add_column(column.copy())
+            table.add_column(sa.Column(column.name, column.type))
     connection = op.get_bind()
     for row in connection.execute(sa.select(_BEFORE)).all():
         mine = (_AFTER.c.task == row.task) & (_AFTER.c.number == row.number)
