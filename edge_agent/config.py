@@ -21,9 +21,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from router.core.errors import ConfigError
+from router.core.domain.task import MOST_REDACTORS
+from router.core.errors import ConfigError, OperatorError
+from router.core.privacy.wishes import OwnersWishes
 from router.core.release.orders import DEVICE_NAME, MOST_NAME_CHARACTERS
 from router.identity.names import ANONYMOUS
+from router.io.redactors import redaction_of
 from router.io.settings import config_error, merged, read_toml
 from router.students.server_settings import Servers
 from router.transport.address import plain_address, read_address
@@ -84,6 +87,38 @@ class OutboxSettings(_Section):
     concurrency: int = Field(default=4, ge=1, le=256)
 
 
+class PrivacySettings(_Section):
+    """What the owner of the device wishes, beside what tasks and callers do. It makes things more private, never less.
+
+    Attributes:
+        local_only: No query leaves the device.
+        local_only_tasks: Of these tasks none does.
+        local_only_tenants: Of these tenants none does.
+        log: Answers may be logged in the cloud, where task or caller says so.
+        redact: Redactors through which every text goes, beside those of its task.
+    """
+
+    local_only: bool = False
+    local_only_tasks: tuple[str, ...] = Field(default=(), max_length=1000)
+    local_only_tenants: tuple[str, ...] = Field(default=(), max_length=1000)
+    log: bool = True
+    redact: tuple[str, ...] = Field(default=(), max_length=MOST_REDACTORS)
+
+    @field_validator("redact")
+    @classmethod
+    def _are_here(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            redaction_of(names)
+        except OperatorError as error:
+            raise ValueError(f"can't be used: {error}") from error
+        return names
+
+    @property
+    def wishes(self) -> OwnersWishes:
+        """The same, as they are applied to a query."""
+        return OwnersWishes(self.local_only, self.local_only_tasks, self.local_only_tenants, self.log)
+
+
 class ExporterSettings(_Section):
     """Where traces and metrics go.
 
@@ -110,6 +145,7 @@ class Config(BaseSettings):
         door: Where it listens.
         upstream: The next tier.
         outbox: What waits to be taught.
+        privacy: What the device hides.
         servers: Models that run beside the agent, at most one a name.
         telemetry: Where traces and metrics go.
     """
@@ -123,6 +159,7 @@ class Config(BaseSettings):
     door: DoorSettings = DoorSettings()
     upstream: UpstreamSettings
     outbox: OutboxSettings = OutboxSettings()
+    privacy: PrivacySettings = PrivacySettings()
     servers: Servers = ()
     telemetry: ExporterSettings = ExporterSettings()
 

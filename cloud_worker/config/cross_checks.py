@@ -16,7 +16,8 @@ from router.core.domain.limits import MAX_TASK_BYTES
 from router.core.domain.plain_names import same_name, why_no_folder, why_no_name, why_too_long
 from router.core.domain.query import MAX_TEXT_BYTES, check_limits
 from router.core.domain.task import LABEL_STUDENTS, WRITING_STUDENTS, Judge, Kind, Task
-from router.core.errors import BadInputError, ConfigError
+from router.core.errors import BadInputError, ConfigError, OperatorError
+from router.io.redactors import redaction_of
 
 
 def check_data_path(path: Path, data: Path) -> None:
@@ -59,11 +60,19 @@ def check_tasks(path: Path, tasks: Sequence[Task], teachers: Sequence[TeacherSet
         if task.reference not in known:
             problem = f"{task.reference!r} is no teacher; known: {list(known)}"
             raise ConfigError(str(path), f"tasks.{task.name}.reference", problem)
+        _check_redactors(path, task)
         _check_limits(path, task)
         _check_cheaper(path, task, list(known))
         _check_student(path, task)
         check_recipe(str(path), task, names)
         _check_reference(path, task, known[task.reference])
+
+
+def _check_redactors(path: Path, task: Task) -> None:
+    try:
+        redaction_of(task.privacy.redact)
+    except OperatorError as error:
+        raise ConfigError(str(path), f"tasks.{task.name}.privacy.redact", str(error)) from error
 
 
 def _check_names(path: Path, key: str, names: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._desk = ReportDesk(store, registry, presence.silent_after, clock, metrics)
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices)
-        self._open = frozenset(task.name for task in tasks if not task.local_only)
+        self._open = frozenset(task.name for task in tasks if task.may_leave_unread)
         self._shares = DeviceShares(store, registry, tasks)
         self._settings = settings
         self._insecure = insecure

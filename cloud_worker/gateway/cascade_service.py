@@ -17,7 +17,7 @@ from typing import Any
 
 from cloud_worker.gateway.answering import Answering
 from cloud_worker.gateway.cascade_parts import CascadeParts
-from cloud_worker.gateway.query_checks import checked
+from cloud_worker.gateway.query_checks import checked, redacted
 from router.core.domain.query import Query
 from router.core.errors import (
     ConflictingQueryError,
@@ -56,7 +56,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         seconds = context.time_remaining()
         trace = extract(context.invocation_metadata())
         with self._parts.metrics.answering(request.task, trace) as span:
-            query = checked(query_from_proto(request), self._parts.tasks)
+            query = await redacted(checked(query_from_proto(request), self._parts.tasks), self._parts.tasks)
             span.set_attributes({telemetry_names.QUERY_ID: query.id, telemetry_names.DEVICE: caller})
             return await self._answer(query, caller, DEFAULT_DEADLINE_SECONDS if seconds is None else seconds)
 

@@ -22,6 +22,7 @@ from router.core.domain.record import Record, may_certify
 from router.core.domain.task import Task
 from router.core.errors import OverloadedError
 from router.core.visible_text import in_line
+from router.io.redactors import redaction_of
 from router.v1 import cascade_pb2
 
 MOST_KEPT = 4096  # characters of an answer that was spoken of
@@ -57,6 +58,9 @@ class FeedbackTaker:
         wait = self._allowance.wait(caller, now)
         if wait:
             raise OverloadedError("feedback comes faster than it is taken; wait a little", wait)
+        task = self._tasks.get(feedback.task)
+        if task is not None:
+            feedback = redaction_of(task.privacy.redact).of_feedback(feedback)
         given = await self._given(feedback, caller, now)
         if given is None:
             raise unknown_answer()

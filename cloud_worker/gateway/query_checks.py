@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
 from cloud_worker.pool.answer_records import Outcome
 from router.core.domain.limits import MAX_ANSWER_BYTES, MAX_LABEL_BYTES
-from router.core.domain.query import Query, Route, check_query
+from router.core.domain.query import Query, check_query
 from router.core.domain.task import Kind, Task
 from router.core.errors import (
     BadInputError,
@@ -16,6 +17,10 @@ from router.core.errors import (
     TooLargeError,
     no_such_task,
 )
+from router.core.privacy.wishes import stays_at_device
+from router.io.redactors import redaction_of
+
+LONG = 8 * 1024  # characters: milliseconds, in which nobody else should have to wait
 
 
 def checked(query: Query, tasks: Mapping[str, Task]) -> Query:
@@ -29,9 +34,26 @@ def checked(query: Query, tasks: Mapping[str, Task]) -> Query:
     if query.messages and task.kind is Kind.LABEL:
         raise BadInputError("chat", f"is not taken by task {task.name!r}, which labels one text; send text")
     _check_attempt(query, task)
-    if task.local_only or query.route is Route.LOCAL_ONLY:
+    if stays_at_device(task, query):
         raise NotPossibleError("this query may not leave its device, and this is the cloud")
     return query if query.id else replace(query, id=uuid.uuid4().hex)
+
+
+async def redacted(query: Query, tasks: Mapping[str, Task]) -> Query:
+    """The query as it may be asked and kept: a device has redacted it already, whoever asks here has not.
+
+    Args:
+        query: Checked.
+        tasks: Those that are served.
+
+    Raises:
+        HeadraceError: A redactor fails.
+    """
+    redaction = redaction_of(tasks[query.task].privacy.redact)
+    if not redaction:
+        return query
+    long = len(query.text) + sum(len(message.content) for message in query.messages) > LONG
+    return await asyncio.to_thread(redaction.of_query, query) if long else redaction.of_query(query)
 
 
 def _task_of(query: Query, tasks: Mapping[str, Task]) -> Task:

@@ -17,7 +17,7 @@ from cloud_worker.releases.rollback import roll_back
 from cloud_worker.state.attempts import Left, leave, was_left
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from router.core.domain.task import Task
+from router.core.domain.task import Privacy, Task
 from router.core.errors import HeadraceError
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest
@@ -76,9 +76,9 @@ def _manifest(publisher: Publisher, task: Task, row: ReleaseRow) -> Manifest | N
         return None
 
 
-def _at_device(task: Task) -> tuple[bool, bool, int]:
+def _at_device(task: Task) -> tuple[bool, bool, int, Privacy]:
     """What its devices do by their release alone."""
-    return task.local_only, task.log_by_default, task.max_text_bytes
+    return task.local_only, task.log_by_default, task.max_text_bytes, task.privacy
 
 
 def _publish(manifest: Manifest, publisher: Publisher) -> str:

@@ -4,6 +4,7 @@ Rules:
  * A query gets an answer or a clear error before its deadline, whatever the next tier does.
  * A query that is answered here and was drawn, or is degraded, is taught later, and its caller does not wait for that.
    Its row is on the disk before the answer goes out, unless the disk can't take it now.
+ * What students, outbox and next tiers see of a query is its redacted text.
  * Nothing known of a query influences its draw; what its caller refuses to have logged is neither drawn nor taught.
  * Whether a limit keeps a query here, or a next tier that can't be asked, is known before its answer is: such a query
    is not covered, however sure its answer, or the promise would speak of the sure ones alone.
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from edge_agent.answering.device_privacy import DevicePrivacy
 from edge_agent.answering.student_runner import StudentRunner, Thought, stays
 from edge_agent.answering.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.outbox.store import Outbox
@@ -42,6 +44,7 @@ from router.core.errors import (
     UnknownTaskError,
 )
 from router.core.policy.deferral import Action, Decision, decide
+from router.core.privacy.wishes import stays_by_task
 from router.transport import telemetry_names
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
@@ -79,7 +82,7 @@ class Case:
     @property
     def covered(self) -> bool:
         """Whether it counts in the promise, unless it is degraded."""
-        may_go = may_be_logged(self.serving.manifest, self.query) and not self.serving.manifest.task.local_only
+        may_go = may_be_logged(self.serving.manifest, self.query) and not stays(self.serving.manifest, self.query)
         return self.query.route is Route.AUTO and may_go and self.exploration > 0 and self.obstacle is None
 
 
@@ -87,9 +90,16 @@ class Agent:
     """Answers queries of every task that this device serves."""
 
     def __init__(
-        self, tasks: Tasks, thinker: StudentRunner, upstream: Upstream, outbox: Outbox, telemetry: EdgeTelemetry
+        self,
+        tasks: Tasks,
+        thinker: StudentRunner,
+        upstream: Upstream,
+        outbox: Outbox,
+        telemetry: EdgeTelemetry,
+        privacy: DevicePrivacy,
     ) -> None:
         """Put the parts together."""
+        self._privacy = privacy
         self._tasks = tasks
         self._runner = thinker
         self._upstream = upstream
@@ -109,6 +119,7 @@ class Agent:
         """
         deadline = self._clock() + seconds
         hosted, serving = await self._find(query, deadline)
+        query = await self._privacy.redacted(query, serving.manifest.task if serving is not None else None)
         if serving is None:
             return await self._ask_unserved(hosted, query, deadline)
         case = self._open(query, hosted, serving, deadline)
@@ -207,7 +218,7 @@ class Agent:
             case.hosted.policy(manifest),
             score_of(thought.judgement),
             route=case.query.route,
-            local_only=manifest.task.local_only,
+            local_only=stays_by_task(manifest.task, case.query),
             mode=case.hosted.mode,
             obstacle=case.obstacle or self._late_obstacle(case),
             cut=thought.cut,
@@ -237,8 +248,8 @@ class Agent:
         return replace(answer, provenance=provenance)
 
     async def _pass_through(self, case: Case) -> Answer:
-        if case.serving.manifest.task.local_only:
-            raise NotPossibleError(f"queries of task {case.query.task!r} never leave this device")
+        if stays(case.serving.manifest, case.query):
+            raise NotPossibleError(f"this query of task {case.query.task!r} may not leave this device")
         self._check_permit(case)
         case.permit.use()
         with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE):

@@ -20,12 +20,14 @@ from grpc import aio
 
 from edge_agent.answering.agent import DEFAULT_SECONDS, Agent
 from edge_agent.answering.answer_cache import RecentAnswers
+from edge_agent.answering.device_privacy import DevicePrivacy
 from edge_agent.answering.feedback_relay import FeedbackRelay
 from edge_agent.answering.student_runner import stays
 from edge_agent.tasks.all_tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
 from router.core.domain import query as flow
 from router.core.domain.query import Query, check_query
+from router.core.domain.task import Task
 from router.core.errors import BadInputError
 from router.transport import telemetry_names
 from router.transport.feedback_wire import feedback_from_proto
@@ -49,11 +51,13 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         recent: RecentAnswers,
         telemetry: EdgeTelemetry,
         feedback: FeedbackRelay,
+        privacy: DevicePrivacy,
         *,
         insecure: bool,
         tiers: Iterable[str] = (),
     ) -> None:
         """Answer by ``agent``; on an insecure door, callers are who they say they are. ``tiers`` are those below."""
+        self._privacy = privacy
         self._tiers = frozenset(tiers)
         self._agent = agent
         self._feedback = feedback
@@ -82,12 +86,13 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         self._check_attempt(request, context)
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left
-        await self._feedback.take(feedback_from_proto(request), caller_of(context, self._insecure), seconds)
+        feedback = self._privacy.of_feedback(feedback_from_proto(request), self._task(request.task))
+        await self._feedback.take(feedback, caller_of(context, self._insecure), seconds)
         return cascade_pb2.FeedbackResponse()
 
     async def _answer(self, request: cascade_pb2.AnswerRequest, context: _Context) -> flow.Answer:
         self._check_attempt(request, context)
-        query = query_from_proto(request)
+        query = self._privacy.wished(query_from_proto(request))
         query = check_query(query if query.id else replace(query, id=uuid.uuid4().hex))
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left
@@ -107,6 +112,11 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
                 }
             )
         return answer
+
+    def _task(self, name: str) -> Task | None:
+        """The task as the release in place has it, ``None`` without one."""
+        hosted = self._tasks.get(name)
+        return hosted.serving.manifest.task if hosted is not None and hosted.serving is not None else None
 
     def _check_attempt(
         self, request: cascade_pb2.AnswerRequest | cascade_pb2.FeedbackRequest, context: _Context

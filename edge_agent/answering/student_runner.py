@@ -14,7 +14,7 @@ import logging
 import math
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from opentelemetry.trace import Tracer
@@ -29,6 +29,7 @@ from router.core.domain.prediction import DeviceStudent, Judgement
 from router.core.domain.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
 from router.core.domain.task import Judge
 from router.core.errors import BadInputError, DeadlineError, HeadraceError, ModelError, TooLongError, UnavailableError
+from router.core.privacy.wishes import stays_at_device
 from router.core.release.manifest import Manifest
 from router.students.onnx_student import Student
 from router.students.text_student import TextStudent
@@ -80,7 +81,7 @@ class StudentRunner:
             span.set_attribute(telemetry_names.RELEASE, serving.manifest.number)
             try:
                 async with asyncio.timeout(seconds):
-                    judgement = await self._run(student, query)
+                    judgement = await self._run(student, _as_private_as_it_is(serving.manifest, query))
             except (BadInputError, ModelError, UnavailableError, TimeoutError) as error:
                 private = stays(serving.manifest, query)
                 why = type(error).__name__ if private or isinstance(error, BadInputError) else repr(error)
@@ -152,7 +153,12 @@ def _can_be_told(judgement: Judgement) -> bool:
 
 def stays(manifest: Manifest, query: Query) -> bool:
     """Whether a query may not leave the device."""
-    return manifest.task.local_only or query.route is Route.LOCAL_ONLY
+    return stays_at_device(manifest.task, query)
+
+
+def _as_private_as_it_is(manifest: Manifest, query: Query) -> Query:
+    """The query so that a student at a server knows of it, too, that it may not leave."""
+    return replace(query, route=Route.LOCAL_ONLY) if stays(manifest, query) else query
 
 
 def _told(error: Exception) -> HeadraceError:

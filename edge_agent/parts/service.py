@@ -6,6 +6,7 @@ import time
 
 from edge_agent.answering.agent import Agent
 from edge_agent.answering.answer_cache import RecentAnswers
+from edge_agent.answering.device_privacy import DevicePrivacy
 from edge_agent.answering.feedback_relay import FeedbackRelay
 from edge_agent.answering.service import SERVICE, CascadeServicer
 from edge_agent.answering.student_runner import StudentRunner
@@ -27,7 +28,8 @@ def cascade_servicer(
     insecure: bool,
 ) -> CascadeServicer:
     """The Cascade service of an agent."""
-    agent = Agent(kept.tasks, runner, upstream, kept.outbox, telemetry)
+    privacy = DevicePrivacy(config.privacy.wishes, config.privacy.redact)
+    agent = Agent(kept.tasks, runner, upstream, kept.outbox, telemetry, privacy)
     feedback, recent = FeedbackRelay(upstream.feed_back), RecentAnswers(time.monotonic)
     tiers = config.door.tiers
-    return CascadeServicer(agent, kept.tasks, recent, telemetry, feedback, insecure=insecure, tiers=tiers)
+    return CascadeServicer(agent, kept.tasks, recent, telemetry, feedback, privacy, insecure=insecure, tiers=tiers)

@@ -28,9 +28,10 @@ from edge_agent.tasks.all_tasks import Tasks, open_slot
 from edge_agent.tasks.hosted_task import HostedTask
 from edge_agent.tasks.slots import Slot
 from edge_agent.upstream.client import Upstream
-from router.core.errors import HeadraceError, ModelError, ReleaseError, UnavailableError
+from router.core.errors import HeadraceError, ModelError, OperatorError, ReleaseError, UnavailableError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
 from router.core.release.orders import Order
+from router.io.redactors import redaction_of
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,10 @@ def check_order(manifest: Manifest, order: Order) -> None:
     """
     if (manifest.task.name, manifest.number) != (order.task, order.release):
         raise ReleaseError(f"it is release {manifest.number} of {manifest.task.name!r}, which was not ordered")
+    try:
+        redaction_of(manifest.task.privacy.redact)
+    except OperatorError as error:
+        raise ReleaseError(f"its texts can't be redacted here: {error}") from error
     if _numbers(manifest.min_agent) > _numbers(AGENT_VERSION):
         raise ReleaseError(f"it needs agent {manifest.min_agent} or newer; this is {AGENT_VERSION}")
 

@@ -24,6 +24,7 @@ from router.core.domain.query import Consent, Query, Route
 from router.core.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
 from router.core.policy.budget import Budget, Spent
 from router.core.policy.exploration import is_explored
+from router.core.privacy.wishes import stays_by_task
 from router.core.release.manifest import Manifest, is_plain_name
 from router.core.visible_text import in_line
 from router.students.loader import open_student
@@ -104,7 +105,7 @@ class Tasks:
     def is_drawn(self, hosted: HostedTask, serving: Serving, query: Query) -> bool:
         """Whether the query is drawn for the reference, before anything is known of it but that it may go there."""
         may_go = may_be_logged(serving.manifest, query) and query.route is Route.AUTO
-        if not may_go or serving.manifest.task.local_only or not self.kept_orders.seed:
+        if not may_go or stays_by_task(serving.manifest.task, query) or not self.kept_orders.seed:
             return False
         return is_explored(self.kept_orders.seed, query.id, hosted.exploration)
 

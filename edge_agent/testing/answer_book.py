@@ -15,6 +15,8 @@ from router.core.errors import (
     no_such_task,
 )
 from router.core.policy.exploration import is_explored
+from router.core.privacy.wishes import stays_at_device
+from router.io.redactors import redaction_of
 from router.v1 import (
     cascade_pb2,
 )
@@ -47,8 +49,9 @@ class AnswerBook:
         if task is None:
             raise no_such_task(query.task, self.tasks)
         query = check_query(query, task.max_text_bytes)
-        if task.local_only or query.route is Route.LOCAL_ONLY:
+        if stays_at_device(task, query):
             raise NotPossibleError("this query may not leave its device, and this is the cloud")
+        query = redaction_of(task.privacy.redact).of_query(query)
         return query if query.id else replace(query, id=uuid.uuid4().hex)
 
     def said_before(self, caller: str, query: Query) -> cascade_pb2.AnswerResponse | None:

@@ -102,7 +102,7 @@ class CloudSimulator:
         """Make a release ready and order every device to run it."""
         data = write_manifest(manifest)
         self.book.tasks[manifest.task.name] = manifest.task
-        may_leave = not manifest.task.local_only
+        may_leave = manifest.task.may_leave_unread
         order = Order(manifest.task.name, manifest.number, digest(data), exploration, may_leave=may_leave)
         self.offer(order, {**files, MANIFEST_FILE: data})
         return order

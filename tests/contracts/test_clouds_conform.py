@@ -17,7 +17,7 @@ from edge_agent.testing.tiny_releases import empty_release
 from router.core.domain.feedback import Feedback, Opinion
 from router.core.domain.limits import MAX_QUERY_ID_BYTES
 from router.core.domain.query import Attempt, Consent, FinishReason, Query, Reason, Route, Tier
-from router.core.domain.task import Mode, Task
+from router.core.domain.task import Mode, Privacy, Task
 from router.core.errors import (
     BadInputError,
     ConflictingQueryError,
@@ -34,7 +34,8 @@ from router.v1 import cascade_pb2_grpc, release_pb2, release_pb2_grpc
 
 HOME = Task("home", reference="simulated")
 PRIVATE = Task("private", reference="simulated", local_only=True)
-TASKS = (HOME, PRIVATE)
+QUIET = Task("quiet", reference="simulated", privacy=Privacy(("mail",), ("acme",)))
+TASKS = (HOME, PRIVATE, QUIET)
 
 
 class Saying:
@@ -126,6 +127,14 @@ async def test_what_its_caller_keeps_to_itself_is_answered_and_not_logged(device
     assert (answer.text, answer.provenance.logged) == ("said of lights", False)
 
 
+async def test_a_task_that_hides_is_answered_by_its_redacted_text_and_not_for_a_tenant_of_whom_nothing_leaves(device):
+    answer = await device.ask(Query("q1", "quiet", "write to ada@mail.example"))
+    assert answer.text == "said of write to <mail>"
+    assert await device.ask(Query("q1", "quiet", "write to bob@mail.example")) == answer  # the same, as far as is known
+    with pytest.raises(NotPossibleError):
+        await device.ask(Query("q2", "quiet", "lights", tenant="acme"))
+
+
 @pytest.mark.parametrize(
     ("query", "error", "named"),
     [
@@ -174,9 +183,10 @@ async def test_feedback_to_an_answer_is_taken_and_to_none_refused(device):
 async def test_a_report_is_answered_with_what_every_task_is_to_run(device):
     orders = await device.sync()
     assert orders.interval_seconds > 0
-    home, private = sorted(orders.tasks, key=lambda order: order.task)
+    home, private, quiet = sorted(orders.tasks, key=lambda order: order.task)
     assert (home.task, home.release, home.mode, home.exploration, home.may_leave) == ("home", 0, Mode.SERVE, 1.0, True)
     assert (private.task, private.may_leave) == ("private", False)
+    assert (quiet.task, quiet.may_leave) == ("quiet", False)  # its devices don't know yet what to hide
 
 
 async def test_a_device_has_one_seed_for_life(target, device):

@@ -35,13 +35,14 @@ class Harness:
         self._running = None
         self.channel = None
 
-    async def start(self, servers=(), door=(), target=None, **outbox):
+    async def start(self, servers=(), door=(), target=None, privacy=(), **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
             door={"listen": "127.0.0.1:0", **dict(door)},
             upstream={"target": target or self.cloud.target},
             outbox=outbox,
+            privacy=dict(privacy),
             servers=servers,
         )
         self.daemon = Daemon(config, insecure=True)

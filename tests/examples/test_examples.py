@@ -13,6 +13,8 @@ import pytest
 from cloud_worker.startup.in_process import serving
 from cloud_worker.teachers.base import TeacherAnswer
 from router.core.domain.task import Task
+from router.core.errors import OperatorError
+from router.io.redactors import known_redactors, redaction_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -121,3 +123,17 @@ def test_an_example_that_a_page_names_is_there(page):
 
 def test_the_readme_lists_every_example():
     assert {path.name for path in EXAMPLES} <= set(re.findall(r"examples/(\w+\.py)", (ROOT / "README.md").read_text()))
+
+
+def test_a_redactor_of_ones_own_takes_out_what_it_finds_and_is_known_by_its_entry_point(tmp_path, monkeypatch):
+    assert ran("own_redactor.py", "B-1234-0 and B-1234-1 are ada@mail.example") == ["<badge> and B-1234-1 are <mail>"]
+    package = tmp_path / "badges-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: badges\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[headrace.redactors]\nbadge = own_redactor:find_badges\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    assert redaction_of(["mail", "badge"]).of_text("B-1234-0: ada@mail.example") == "<badge>: <mail>"
+    assert "badge" in known_redactors()
+    with pytest.raises(OperatorError, match=r"no redactor 'bage'.*use of badge, card"):
+        redaction_of(["bage"])

@@ -11,13 +11,14 @@ Rules:
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from router.core.domain.agreement import JUDGES
 from router.core.domain.query import GenerationLimits
-from router.core.ranges import check_range
+from router.core.ranges import check_range, shortened
 
 
 class Kind(StrEnum):
@@ -68,6 +69,7 @@ class Way(StrEnum):
 
 
 MOST_TEXT_BYTES = 2**30
+MOST_TENANT_BYTES = 256
 NO_FLOOR = 0.99  # of disagreement: from here on nothing is promised
 _UNSAID = -1.0
 
@@ -183,6 +185,35 @@ class Cheaper:
             raise ValueError(f"teachers names {', '.join(twice)} twice")
 
 
+MOST_REDACTORS, MOST_TENANTS = 64, 1000
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What devices and gateways hide of a task's queries, and of whom nothing leaves a device.
+
+    Attributes:
+        redact: Names of the redactors through which every text goes before anything is stored or sent: ours are in
+            ``router.core.privacy.redaction``.
+        local_only_tenants: Tenants whose queries never leave the device.
+    """
+
+    redact: tuple[str, ...] = ()
+    local_only_tenants: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check names and counts."""
+        if len(self.redact) > MOST_REDACTORS or len(self.local_only_tenants) > MOST_TENANTS:
+            raise ValueError(f"privacy names too much; {MOST_REDACTORS} redactors, {MOST_TENANTS} tenants at most")
+        for name in self.redact:
+            if not _PLAIN_NAME.fullmatch(name):
+                raise ValueError(f"redact has {shortened(name)}; use names such as mail, of 32 small letters at most")
+        for tenant in self.local_only_tenants:
+            if not 0 < len(tenant.encode(errors="replace")) <= MOST_TENANT_BYTES:
+                raise ValueError(f"local_only_tenants has a name that is empty, or of over {MOST_TENANT_BYTES} bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One kind of question.
@@ -206,7 +237,8 @@ class Task:
         exploration: How much is drawn for the reference.
         log_by_default: Log answers whose caller said nothing about consent.
         local_only: Queries never leave the device.
-        max_text_bytes: Longest input in bytes of UTF-8.
+        max_text_bytes: Longest input in bytes of UTF-8, redacted.
+        privacy: What is hidden of its queries.
     """
 
     name: str
@@ -228,6 +260,7 @@ class Task:
     log_by_default: bool = True
     local_only: bool = False
     max_text_bytes: int = 4096
+    privacy: Privacy = Privacy()
 
     def __post_init__(self) -> None:
         """Check the ranges, and what one key alone can't show."""
@@ -241,6 +274,11 @@ class Task:
             raise ValueError(f"cheaper.teachers names {self.reference!r}, which is the reference; leave it out")
         if self.cheaper.teachers and not self.objective.has_floor:
             raise ValueError("cheaper.teachers needs objective.max_disagreement: without a floor nothing holds them")
+
+    @property
+    def may_leave_unread(self) -> bool:
+        """Whether a device that has no release of it yet, and knows nothing of its privacy, may send its queries."""
+        return not self.local_only and self.privacy == Privacy()
 
     @property
     def at_device(self) -> Objective:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from router.core.domain.label_confidence import Calibration
 from router.core.domain.limits import MAX_LABEL_BYTES, MAX_VERSION_BYTES
 from router.core.domain.query import GenerationLimits
-from router.core.domain.task import Task
+from router.core.domain.task import Privacy, Task
 from router.core.errors import ReleaseError
 from router.core.policy.deferral import Policy
 from router.core.policy.text_confidence import TextCalibration
@@ -26,7 +26,7 @@ from router.core.ranges import check_range, check_share, out_of_range, shortened
 from router.core.statistics.e_process import Certificate
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 1
+FORMAT = 2  # 2: the task has privacy, which an agent that does not know of it must not pass over
 MOST_FILES = 1000
 MOST_FILE_BYTES = 2**40
 MOST_NAME_BYTES = 255  # of a file's name on common file systems
@@ -170,10 +170,12 @@ class Manifest:
     files: dict[str, File] = field(default_factory=dict)
     min_agent: str = "0.1"
     content: int | None = None
-    format: int = FORMAT
+    format: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if self.task.privacy != Privacy():
+            object.__setattr__(self, "format", max(self.format, 2))
         check_range("number", self.number, 0)
         if not _VERSION.fullmatch(self.min_agent):
             raise ValueError(f"min_agent is {shortened(self.min_agent)}; use numbers with points between, such as 0.1")

@@ -16,7 +16,7 @@ from cloud_worker.state.overrides import Override, Overrides
 from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import OVERTAKEN, wished_now
-from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Task
+from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Privacy, Task
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
@@ -246,7 +246,10 @@ def test_a_release_that_serves_again_keeps_what_it_was_made_for_and_takes_what_i
 
 
 @pytest.mark.parametrize("student", [True, False])
-@pytest.mark.parametrize("changes", [{"local_only": True}, {"log_by_default": False}, {"max_text_bytes": 100}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"local_only": True}, {"log_by_default": False}, {"max_text_bytes": 100}, {"privacy": Privacy(("mail",))}],
+)
 async def test_what_devices_read_of_their_task_binds_with_the_first_report_after_the_start(cluster, student, changes):
     if student:
         cluster.serve(TASK)
