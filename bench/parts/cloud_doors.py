@@ -1,8 +1,8 @@
 """The doors that ``gateway_speed`` compares, each with the same echo teacher behind it.
 
-A process of its own joins the Ray that the bench started, and there starts Serve, Serve's gRPC proxy before the teacher,
-and our gateway before the same teacher. Whether Serve's data plane is gRPC is read by Serve's processes when they start,
-so each of the two ways has a Serve of its own.
+A process of its own joins the Ray that the bench started, and there starts Serve, Serve's gRPC proxy before the
+teacher, and our gateway before the same teacher. Whether Serve's data plane is gRPC is read by Serve's processes when
+they start, so each of the two ways has a Serve of its own.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ class Peer:
 
     async def Answer(self, request: Any) -> Any:  # noqa: N802 - the contract's name
         """One question; nothing is checked, and nothing kept."""
-        from cloud_worker.teachers.base import Question
+        from cloud_worker.teachers.base import Question, TeacherAnswer
         from router.v1 import cascade_pb2
 
         [said] = self._teacher.answer([Question(request.text)])
-        return cascade_pb2.AnswerResponse(query_id=request.query_id, answer=said.text)
+        text = said.text if isinstance(said, TeacherAnswer) else ""
+        return cascade_pb2.AnswerResponse(query_id=request.query_id, answer=text)
 
 
 def serve_doors(address: str, folder: Path, data_plane: str) -> None:
@@ -81,13 +82,17 @@ def serve_doors(address: str, folder: Path, data_plane: str) -> None:
     from router.transport.telemetry import TelemetrySettings
 
     config = config_in(folder)
-    ray.init(address, namespace=f"bench-{data_plane}", log_to_driver=False, runtime_env={"env_vars": {_GRPC: data_plane}})
+    ray.init(
+        address, namespace=f"bench-{data_plane}", log_to_driver=False, runtime_env={"env_vars": {_GRPC: data_plane}}
+    )
     port, web = _free_port(), _free_port()
     serve.start(
         http_options=HTTPOptions(host="127.0.0.1", port=web),
         grpc_options=gRPCOptions(port=port, grpc_servicer_functions=[_ADD]),
     )
-    deployed = serve.deployment(Peer, num_replicas=1, max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": 0.1})
+    deployed: Any = serve.deployment(
+        Peer, num_replicas=1, max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": 0.1}
+    )
     serve.run(deployed.bind(config.teachers[0].answers), name="peer", route_prefix="/peer")
     store = open_at_start(config)
     store.declare_tasks(config.tasks)
@@ -102,7 +107,7 @@ def serve_doors(address: str, folder: Path, data_plane: str) -> None:
         with suppress(ray.exceptions.RayError):
             ray.get(actor.stop.remote(), timeout=20)
         ray.kill(actor)
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
 
 
@@ -126,7 +131,7 @@ async def serve_plain() -> None:
             return cascade_pb2.AnswerResponse(query_id=request.query_id, answer=label)
 
     server = aio.server()
-    cascade_pb2_grpc.add_CascadeServicer_to_server(Echo(), server)
+    cascade_pb2_grpc.add_CascadeServicer_to_server(Echo(), server)  # type: ignore[abstract]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(json.dumps({"plain": port}) + "\n")

@@ -39,7 +39,9 @@ async def fsync_costs(folder: Path, seconds: float) -> dict[str, Any]:
 def entry(number: int, text: str = "") -> Entry:
     """An answer and its record, of about 600 bytes and what ``text`` has."""
     now = time.time()
-    record = Record("kitchen", f"q{number}", "big", "v1", "home", 1, now, now, text or f"text {number}", "on", labels=("on",))
+    record = Record(
+        "kitchen", f"q{number}", "big", "v1", "home", 1, now, now, text or f"text {number}", "on", labels=("on",)
+    )
     return Entry(StoredAnswer("kitchen", f"q{number}", f"{number:064x}", now, b"x" * 150), replace(record))
 
 

@@ -67,7 +67,9 @@ class Load:
     def __init__(self, doors: dict[str, Asked], task: str) -> None:
         """Ask each of ``doors``, by its name, for ``task``; within a running event loop."""
         self._doors, self._task = doors, task
-        self._channels = {name: aio.insecure_channel(f"127.0.0.1:{door.port}", _OPTIONS) for name, door in doors.items()}
+        self._channels = {
+            name: aio.insecure_channel(f"127.0.0.1:{door.port}", _OPTIONS) for name, door in doors.items()
+        }
         self._numbers = itertools.count()
         self._run = uuid.uuid4().hex[:8]
         self.figures: dict[tuple[str, int], Figures] = {}
@@ -83,7 +85,10 @@ class Load:
             while (now := time.perf_counter()) < until:
                 number = next(self._numbers)
                 request = cascade_pb2.AnswerRequest(
-                    query_id=f"{self._run}-{number}", task=self._task, text=f"text {number % TEXTS}", consent=door.consent
+                    query_id=f"{self._run}-{number}",
+                    task=self._task,
+                    text=f"text {number % TEXTS}",
+                    consent=door.consent,
                 )
                 try:
                     response = await call(request, timeout=30, metadata=door.metadata)
@@ -109,7 +114,7 @@ class Load:
     async def close(self) -> None:
         """Close the channels."""
         for channel in self._channels.values():
-            await channel.close()
+            await channel.close(None)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from cloud_worker.gateway.cascade_parts import CascadeParts
 from cloud_worker.gateway.draws import Verified
@@ -39,7 +40,9 @@ class Answering:
         """Work with ``parts``."""
         self._parts = parts
 
-    async def work(self, query: Query, caller: str, digest: str, deadline: float) -> cascade_pb2.AnswerResponse:
+    async def work(
+        self, query: Query, caller: str, digest: str, deadline: float, answered: Callable[[], None] = lambda: None
+    ) -> cascade_pb2.AnswerResponse:
         """The response to a query, durable.
 
         Args:
@@ -47,6 +50,7 @@ class Answering:
             caller: Who asks.
             digest: Of the question.
             deadline: By ``time.monotonic``, in seconds.
+            answered: Hears that a teacher has answered: what is left is to keep that.
 
         Raises:
             HeadraceError: It has no answer; says why.
@@ -62,6 +66,7 @@ class Answering:
         trace = tuple(inject().items())
         question = question_of(asked, trace)
         outcome = await self._ask(asked, question, deadline)
+        answered()
         check_answer(outcome)
         logged = self._may_log(asked)
         stages = (("teacher", outcome.answer.milliseconds), ("gateway", (time.perf_counter() - began) * 1000))

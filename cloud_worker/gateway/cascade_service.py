@@ -3,7 +3,7 @@
 Rules:
  * The same id with the same question gets the answer that was given before, and joins it while it is being made;
    with another question it is refused.
- * Work that has begun ends, and is kept, even when its caller goes away.
+ * Work that nobody waits for any more is stopped, at the teacher too; an answer that is there already is kept.
  * Bad input, an unknown task and a conflict leave no trace in the log.
 """
 
@@ -32,13 +32,28 @@ from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 DEFAULT_DEADLINE_SECONDS = 30.0
 
+_Key = tuple[str, str]  # caller and query id
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Work:
-    """An answer in the making, and the digest of its question."""
+    """An answer in the making.
+
+    Attributes:
+        digest: Of its question.
+        task: That makes it.
+        waiting: How many calls wait for it.
+        is_answered: A teacher has answered; what is left is to keep that.
+    """
 
     digest: str
-    task: asyncio.Task[cascade_pb2.AnswerResponse]
+    task: asyncio.Task[cascade_pb2.AnswerResponse] | None = None
+    waiting: int = 0
+    is_answered: bool = False
+
+    def answered(self) -> None:
+        """Hear that a teacher has answered."""
+        self.is_answered = True
 
 
 class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
@@ -48,7 +63,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         """Serve with ``parts``."""
         self._parts = parts
         self._answering = Answering(parts)
-        self._in_work: dict[tuple[str, str], _Work] = {}
+        self._in_work: dict[_Key, _Work] = {}
 
     async def Answer(self, request: Any, context: Any) -> cascade_pb2.AnswerResponse:  # noqa: N802 - the contract's name
         """Answer one query."""
@@ -78,37 +93,55 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
 
     async def _answer(self, query: Query, caller: str, seconds: float) -> cascade_pb2.AnswerResponse:
         deadline = time.monotonic() + seconds
-        digest = query.digest()
-        stored = self._parts.spool.find(caller, query.id, time.time())
-        if stored is not None:
-            _check_same(query, digest, stored.digest)
-            return cascade_pb2.AnswerResponse.FromString(stored.response)
+        key, digest = (caller, query.id), query.digest()
         while True:
-            work = self._in_work.get((caller, query.id))
+            work = self._in_work.get(key)
             mine = work is None
             if work is None:
                 work = self._begin(query, caller, digest, deadline)
             _check_same(query, digest, work.digest)
             try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    return await asyncio.shield(work.task)
-            except TimeoutError as error:
-                raise DeadlineError("the deadline passed before an answer was there") from error
+                return await self._wait(key, work, deadline)
             except DeadlineError:
-                if mine:
+                if mine or time.monotonic() >= deadline:
                     raise  # else it was the deadline of whoever asked first: there may be time left here
 
+    async def _wait(self, key: _Key, work: _Work, deadline: float) -> cascade_pb2.AnswerResponse:
+        assert work.task is not None
+        work.waiting += 1
+        try:
+            done, _ = await asyncio.wait((work.task,), timeout=deadline - time.monotonic())
+        finally:
+            work.waiting -= 1
+            if not work.waiting and not work.is_answered and not work.task.done():
+                self._let_go(key, work)
+                work.task.cancel()
+        if not done:
+            raise DeadlineError("the deadline passed before an answer was there")
+        return work.task.result()
+
     def _begin(self, query: Query, caller: str, digest: str, deadline: float) -> _Work:
-        key = (caller, query.id)
-        work = _Work(digest, asyncio.create_task(self._answering.work(query, caller, digest, deadline)))
+        key, work = (caller, query.id), _Work(digest)
+        work.task = asyncio.create_task(self._work(query, caller, deadline, work))
         self._in_work[key] = work
-        work.task.add_done_callback(lambda done: self._ended(key, done))
+        work.task.add_done_callback(lambda done: self._ended(key, work, done))
         return work
 
-    def _ended(self, key: tuple[str, str], done: asyncio.Task[cascade_pb2.AnswerResponse]) -> None:
-        del self._in_work[key]
+    async def _work(self, query: Query, caller: str, deadline: float, work: _Work) -> cascade_pb2.AnswerResponse:
+        stored = await self._parts.spool.find(caller, query.id, time.time())
+        if stored is None:
+            return await self._answering.work(query, caller, work.digest, deadline, work.answered)
+        _check_same(query, work.digest, stored.digest)
+        return cascade_pb2.AnswerResponse.FromString(stored.response)
+
+    def _ended(self, key: _Key, work: _Work, done: asyncio.Task[cascade_pb2.AnswerResponse]) -> None:
+        self._let_go(key, work)
         if not done.cancelled():
             done.exception()  # whoever waits hears of it; nobody may wait any more
+
+    def _let_go(self, key: _Key, work: _Work) -> None:
+        if self._in_work.get(key) is work:
+            del self._in_work[key]
 
 
 def _check_same(query: Query, digest: str, before: str) -> None:

@@ -70,12 +70,12 @@ class FeedbackTaker:
         task, attempt = self._tasks.get(feedback.task), feedback.attempt
         if task is None:
             return None
-        record = self._spool.record(caller, feedback.query_id) or await self._logged(feedback, caller, now)
+        record = await self._spool.record(caller, feedback.query_id) or await self._logged(feedback, caller, now)
         if record is not None:
             return _of_record(feedback, record, now) if record.task == task.name else None
         if attempt is not None and attempt.kept:
             return _said(feedback, caller, now, Tier.DEVICE, attempt.release, attempt.answer or "")
-        stored = self._spool.find(caller, feedback.query_id, now)
+        stored = await self._spool.find(caller, feedback.query_id, now)
         if stored is None:
             return None
         response = cascade_pb2.AnswerResponse.FromString(stored.response)

@@ -8,6 +8,9 @@ Rules:
  * A file that is damaged, moved or no spool is put aside for the log writer to read, and a new one takes its place.
  * A record stands here once per key, and leaves when the log's commit has been seen.
  * The answer of a query is kept with it for ten minutes, so that asking again, also after a kill, gives the same one.
+   Which queries those are is held in memory: a new one costs no read.
+ * The event loop waits for nothing here: files are opened, read and written by threads; one group is committed while
+   the next gathers.
  * Positions only grow and are never reused, over the whole life of the file.
 """
 
@@ -24,9 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloud_worker.log.recent_queries import RecentQueries
 from cloud_worker.log.record_bodies import body_of, record_of
 from cloud_worker.log.spool_drain import SpoolDrain, pending_in, spools_in
-from cloud_worker.log.spool_file import bytes_used, open_or_make, transaction
+from cloud_worker.log.spool_file import bytes_used, insert, open_or_make, transaction
 from cloud_worker.state.database.sqlite_files import Watched, guarded, is_damaged, put_aside
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
@@ -50,7 +54,8 @@ STORED_ANSWER_SECONDS = 600.0
 MOST_PATIENCE_SECONDS = 2.0
 
 _BUSY_MILLISECONDS = 2_000
-_READING_BUSY_MILLISECONDS = 50  # readers wait on the gateway's loop
+_READING_BUSY_MILLISECONDS = 50
+_LARGE_CHARACTERS = 16_384  # a record of more is encoded by the thread
 _FORGET_EVERY_SECONDS = 30.0
 
 
@@ -81,6 +86,9 @@ class Entry:
     record: Record | None
 
 
+_Waiting = tuple[Entry, bytes | None, asyncio.Future[None]]  # the record's bytes, where they are made already
+
+
 class Spool:
     """The gateway's end of a spool. All methods belong to one event loop."""
 
@@ -90,10 +98,12 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._watched: Watched | None = None
-        self._held = threading.Lock()  # over what is open: the loop reads while the thread puts a new file in place
+        self._held = threading.Lock()  # over what is open: one thread reads while the other puts a new file in place
         self._is_suspect = False
+        self._recent = RecentQueries(STORED_ANSWER_SECONDS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._waiting: list[tuple[Entry, bytes, asyncio.Future[None]]] = []
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
+        self._waiting: list[_Waiting] = []
         self._committing: asyncio.Task[None] | None = None
         self._forgotten_at = 0.0
         self.bytes_used = 0
@@ -113,7 +123,7 @@ class Spool:
             UnavailableError: The disk is full or broken, or another held the file for too long. Nothing of the entry
                 was promised; in the last case it may yet be kept.
         """
-        body = b"" if entry.record is None else body_of(entry.record)
+        body = None if entry.record is None or _is_large(entry.record) else body_of(entry.record)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, body, done))
         if self._committing is None:
@@ -124,9 +134,11 @@ class Spool:
         except TimeoutError as error:
             raise UnavailableError("the answer can't be kept in time") from error
 
-    def find(self, caller: str, query_id: str, now: float) -> StoredAnswer | None:
+    async def find(self, caller: str, query_id: str, now: float) -> StoredAnswer | None:
         """What this query was answered within the last ten minutes before ``now`` (Unix seconds)."""
-        row = self._row(
+        if not self._recent.may_know(caller, query_id, now):
+            return None
+        row = await self._row(
             "SELECT digest, answered_at, response FROM answers WHERE caller = ? AND query_id = ? AND answered_at > ?",
             (caller, query_id, now - STORED_ANSWER_SECONDS),
         )
@@ -134,17 +146,17 @@ class Spool:
             return None if row is None else StoredAnswer(caller, query_id, row[0], row[1], unseal(row[2]))
         return None
 
-    def record(self, caller: str, query_id: str) -> Record | None:
+    async def record(self, caller: str, query_id: str) -> Record | None:
         """The record of a query that waits here for the log."""
         where = "SELECT body FROM records WHERE caller = ? AND query_id = ? ORDER BY position DESC LIMIT 1"
-        row = self._row(where, (caller, query_id))
+        row = await self._row(where, (caller, query_id))
         with suppress(ValueError):  # the log writer tells of one that can't be read
             return None if row is None else record_of(row[0])
         return None
 
     def quarantined(self) -> int:
-        """How many records can't be written to the log, and are kept here."""
-        row = self._row("SELECT count(*) FROM quarantine", ())
+        """How many records can't be written to the log, and are kept here; for other threads than the loop's."""
+        row = self._read("SELECT count(*) FROM quarantine", ())
         return 0 if row is None else int(row[0])
 
     async def close(self) -> None:
@@ -152,9 +164,13 @@ class Spool:
         while self._committing is not None:
             await asyncio.wait([self._committing])
         self._thread.shutdown()
+        self._readers.shutdown()
         self._close_files()
 
-    def _row(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+    async def _row(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query, values)
+
+    def _read(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         """The first row; ``None`` also while the file can't be read: then the next commit looks into it."""
         with self._held:
             try:
@@ -181,12 +197,15 @@ class Spool:
                     log.error("the spool can't keep %d answers: %s", len(batch), error)
                     _settle(batch, failed=True)
                 else:
+                    for entry, *_ in batch:
+                        self._recent.add(entry.answer.caller, entry.answer.query_id, entry.answer.answered_at)
                     _settle(batch, failed=False)
         finally:
             self._committing = None
 
-    def _commit(self, entries: Sequence[tuple[Entry, bytes]]) -> None:
+    def _commit(self, waiting: Sequence[tuple[Entry, bytes | None]]) -> None:
         """Commit to the file that others see: what went to one that was taken away meanwhile goes to the next, too."""
+        entries = [(entry, _body(entry, body)) for entry, body in waiting]
         for _ in range(3):
             try:
                 self._write(self._ready(), entries)
@@ -205,14 +224,9 @@ class Spool:
     def _write(self, connection: sqlite3.Connection, entries: Sequence[tuple[Entry, bytes]]) -> None:
         newest = max(entry.answer.answered_at for entry, _ in entries)
         with transaction(connection):
-            connection.executemany(
-                "INSERT OR IGNORE INTO records (caller, query_id, teacher_version, body) VALUES (?, ?, ?, ?)",
-                [(*entry.record.key, body) for entry, body in entries if entry.record is not None],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                [_columns(entry.answer) for entry, _ in entries],
-            )
+            kept = [(*entry.record.key, body) for entry, body in entries if entry.record is not None]
+            insert(connection, "INSERT OR IGNORE INTO records (caller, query_id, teacher_version, body)", kept)
+            insert(connection, "INSERT OR REPLACE INTO answers", [_columns(entry.answer) for entry, _ in entries])
             if newest > self._forgotten_at + _FORGET_EVERY_SECONDS:
                 self._forgotten_at = newest
                 connection.execute("DELETE FROM answers WHERE answered_at <= ?", (newest - STORED_ANSWER_SECONDS,))
@@ -244,6 +258,10 @@ class Spool:
             self._reader = open_or_make(self._path, _READING_BUSY_MILLISECONDS)
             self._watched = Watched(self._path)
             self._is_suspect = False
+        recent = RecentQueries(STORED_ANSWER_SECONDS)
+        for row in connection.execute("SELECT caller, query_id, answered_at FROM answers ORDER BY answered_at"):
+            recent.add(*row)
+        self._recent = recent
         return connection
 
     def _is_mended(self, error: BaseException) -> bool:
@@ -282,7 +300,16 @@ def _columns(answer: StoredAnswer) -> tuple[str, str, str, float, bytes]:
     return (answer.caller, answer.query_id, answer.digest, answer.answered_at, seal(answer.response))
 
 
-def _settle(batch: Iterable[tuple[Entry, bytes, asyncio.Future[None]]], *, failed: bool) -> None:
+def _is_large(record: Record) -> bool:
+    return len(record.text) + len(record.chat) + len(record.answer) + len(record.tokens) > _LARGE_CHARACTERS
+
+
+def _body(entry: Entry, body: bytes | None) -> bytes:
+    """A record's bytes, unless they are made already."""
+    return body if body is not None else b"" if entry.record is None else body_of(entry.record)
+
+
+def _settle(batch: Iterable[_Waiting], *, failed: bool) -> None:
     for _, _, done in batch:
         if done.done():  # its caller went away
             continue

@@ -10,7 +10,8 @@ import contextlib
 import logging
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from cloud_worker.state.database.sqlite_files import DAMAGED, guarded, is_damaged, put_aside
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 
 _INCREMENTAL = 2  # of SQLite's auto_vacuum
 LOG_BYTES_KEPT = 4 * 1024 * 1024  # of the write-ahead log, once its content is in the file
+
+_MOST_ROWS = 64  # of one statement
+_BYTES_USED = """
+SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 
 _SCHEMA = """
 CREATE TABLE identity (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL);
@@ -83,10 +89,34 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
+def insert(connection: sqlite3.Connection, what: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows by few statements.
+
+    Each statement gives up the interpreter while it runs and has to get it back from whoever computes meanwhile, which
+    ``executemany`` does for each row.
+
+    Args:
+        connection: In a transaction.
+        what: The statement up to its ``VALUES``.
+        rows: Of one width.
+    """
+    start = 0
+    while start < len(rows):
+        count = min(1 << ((len(rows) - start).bit_length() - 1), _MOST_ROWS)
+        some = rows[start : start + count]
+        connection.execute(_statement(what, count, len(some[0])), [value for row in some for value in row])
+        start += count
+
+
+@cache
+def _statement(what: str, rows: int, width: int) -> str:
+    row = f"({','.join('?' * width)})"
+    return f"{what} VALUES {','.join([row] * rows)}"
+
+
 def bytes_used(connection: sqlite3.Connection) -> int:
     """How much of the file is in use, in bytes."""
-    pages, free = _pages(connection)
-    return (pages - free) * int(connection.execute("PRAGMA page_size").fetchone()[0])
+    return int(connection.execute(_BYTES_USED).fetchone()[0])
 
 
 def give_back(connection: sqlite3.Connection, most_pages: int, least_free: int) -> None:

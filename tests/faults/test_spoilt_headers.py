@@ -95,8 +95,8 @@ async def test_an_answer_that_was_changed_on_the_disk_is_not_given_again(tmp_pat
     await written(path, range(5))
     flip_in_cell(path, b"answer 3")
     spool = Spool(path)
-    assert spool.find("kitchen", "q3", time.time()) is None
-    assert spool.find("kitchen", "q2", time.time()).response == b"answer 2"
+    assert await spool.find("kitchen", "q3", time.time()) is None
+    assert (await spool.find("kitchen", "q2", time.time())).response == b"answer 2"
     await spool.close()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 from router.core.errors import BadInputError
@@ -212,8 +212,16 @@ class Query:
         The attempt is left out: a tier that asks again after a restart may have decided differently, and it is still
         the same question.
         """
-        asked = asdict(replace(self, attempt=None, id=""))
+        asked = {name: getattr(self, name) for name in _ASKED}
+        for name in ("limits", "wanted"):
+            asked[name] = asdict(asked[name])
+        for name in ("messages", "tools"):
+            asked[name] = [asdict(each) for each in asked[name]]
+        asked |= {"id": "", "attempt": None}
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
+_ASKED = tuple(each.name for each in fields(Query))
 
 
 @dataclass(frozen=True, slots=True)

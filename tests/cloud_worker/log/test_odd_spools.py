@@ -112,7 +112,7 @@ async def test_a_lock_held_by_another_costs_the_log_and_not_the_answer(tmp_path)
         other.execute("BEGIN IMMEDIATE")
         refusals = await asyncio.gather(*(spool.append(entry(n), 0.3) for n in range(24)), return_exceptions=True)
         assert all(isinstance(refusal, UnavailableError) for refusal in refusals)
-        assert spool.find("kitchen", "q0", NOW) is None
+        assert await spool.find("kitchen", "q0", NOW) is None
         other.execute("ROLLBACK")
     await spool.append(entry(100))
     await spool.close()

@@ -42,7 +42,7 @@ async def test_packed_tokens_come_out_as_they_went_in(spool, tmp_path):
     one = entry(1)
     await spool.append(replace(one, record=replace(one.record, tokens=bytes(range(256)))))
     [(_, record)] = SpoolDrain(tmp_path / "gateway-0.sqlite").read(10)
-    assert record.tokens == bytes(range(256)) == spool.record("kitchen", "q1").tokens
+    assert record.tokens == bytes(range(256)) == (await spool.record("kitchen", "q1")).tokens
 
 
 async def test_what_waits_together_shares_commits(spool):
@@ -61,14 +61,38 @@ async def test_a_record_stands_once_per_key(spool, tmp_path):
 async def test_an_unlogged_answer_leaves_no_record(spool, tmp_path):
     await spool.append(entry(1, logged=False))
     assert SpoolDrain(tmp_path / "gateway-0.sqlite").pending() == 0
-    assert spool.find("kitchen", "q1", NOW).response == b"answer 1"
+    assert (await spool.find("kitchen", "q1", NOW)).response == b"answer 1"
 
 
 async def test_a_stored_answer_is_its_callers_alone_and_lasts_ten_minutes(spool):
     await spool.append(entry(1))
-    assert spool.find("kitchen", "q1", NOW + STORED_ANSWER_SECONDS - 1).digest == "digest 1"
-    assert spool.find("kitchen", "q1", NOW + STORED_ANSWER_SECONDS + 1) is None
-    assert spool.find("garage", "q1", NOW) is None
+    assert (await spool.find("kitchen", "q1", NOW + STORED_ANSWER_SECONDS - 1)).digest == "digest 1"
+    assert await spool.find("kitchen", "q1", NOW + STORED_ANSWER_SECONDS + 1) is None
+    assert await spool.find("garage", "q1", NOW) is None
+
+
+async def test_a_new_query_costs_no_read_and_a_repeated_one_is_known_also_to_the_next_life(spool, tmp_path):
+    await spool.append(entry(1))
+    read = []
+    spool._reader.set_trace_callback(read.append)
+    assert await spool.find("kitchen", "q2", NOW) is None
+    assert read == []
+    assert (await spool.find("kitchen", "q1", NOW)).digest == "digest 1"
+    assert len(read) == 1
+    await spool.close()
+    again = Spool(tmp_path / "gateway-0.sqlite")
+    assert (await again.find("kitchen", "q1", NOW)).response == b"answer 1"
+    again._reader.set_trace_callback(read.append)
+    assert await again.find("kitchen", "q2", NOW) is None
+    assert len(read) == 1
+    await again.close()
+
+
+async def test_a_large_record_is_encoded_by_the_thread_and_kept_like_others(spool, tmp_path):
+    one = entry(1)
+    large = replace(one.record, text="ü" * 100_000)
+    await asyncio.gather(spool.append(entry(2)), spool.append(replace(one, record=large)))
+    assert {record for _, record in SpoolDrain(tmp_path / "gateway-0.sqlite").read(10)} == {large, entry(2).record}
 
 
 async def test_old_answers_are_forgotten(spool):
@@ -149,7 +173,7 @@ async def test_a_spool_of_an_older_version_gives_its_room_back_too_and_loses_not
     assert drained < full / 2
     await spool.append(entry(2), 60.0)
     assert [record.query_id for _, record in SpoolDrain(path).read(10)] == ["q2"]
-    assert spool.find("kitchen", "q1", NOW) is not None
+    assert await spool.find("kitchen", "q1", NOW) is not None
 
 
 WRITER = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+import hashlib
+import json
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,8 @@ from router.core.domain.query import (
     Query,
     Reason,
     Route,
+    Tool,
+    ToolCall,
     Wanted,
     check_query,
 )
@@ -102,6 +106,15 @@ def test_the_digest_is_of_the_question_alone(query_id, attempt):
 )
 def test_another_question_has_another_digest(change):
     assert replace(QUERY, **change).digest() != QUERY.digest()
+
+
+def test_a_digest_is_of_every_field_but_the_attempt_and_the_id():
+    calls = (ToolCall("f", "{}", "1"),)
+    full = replace(QUERY, messages=(Message("user", "a", calls),), tools=(Tool("f", "d"),), wanted=Wanted(3))
+    for query in (QUERY, full):
+        asked = asdict(replace(query, id="", attempt=None))
+        whole = json.dumps(asked, sort_keys=True, default=str).encode()
+        assert query.digest() == hashlib.sha256(whole).hexdigest()
 
 
 def test_a_digest_is_the_same_in_every_process():
