@@ -58,7 +58,7 @@ class Daemon:
         self._kept = kept = KeptState(config)
         self._tasks, self._outbox = kept.tasks, kept.outbox
         upstream, self._renewal = self._next.upstream, self._next.renewal
-        self._runner = StudentRunner(config.device, telemetry.tracer)
+        self._runner = StudentRunner(config.device, telemetry.span)
         self._sender = OutboxSender(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
         self._updater = Updater(self._tasks, upstream, changed=self._changed)
         self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file)

@@ -3,22 +3,30 @@
 Rules:
  * Names come from ``router.transport.telemetry_names``, so that they join with the cloud's.
  * Nothing of what is asked or answered is in them.
+ * What nobody reads is not made: no span without a receiver, no figure without a reader. A caller's trace goes on all
+   the same.
 """
 
 from __future__ import annotations
 
-from opentelemetry.trace import Tracer
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from router.core.domain.query import Answer, Tier
 from router.transport import telemetry_names
 from router.transport.telemetry import Telemetry, TelemetrySettings
+from router.transport.trace_context import carries_trace, extract, passed_on
+
+_UNSEEN: Final = nullcontext(INVALID_SPAN)
 
 
 class EdgeTelemetry:
     """Counters, latencies and spans of the agent.
 
     Attributes:
-        tracer: Starts spans.
         meter: Makes what counts and measures.
         stop: Sends what is left, and stops the exporters.
     """
@@ -26,7 +34,8 @@ class EdgeTelemetry:
     def __init__(self, telemetry: Telemetry) -> None:
         """Count and trace with ``telemetry``."""
         self.meter = meter = telemetry.meter
-        self.tracer: Tracer = telemetry.tracer
+        self._tracer = telemetry.tracer if telemetry.is_traced else None
+        self._is_measured = telemetry.is_measured
         self.stop = telemetry.stop
         self._queries = meter.create_counter(telemetry_names.QUERIES)
         self._escalations = meter.create_counter(telemetry_names.ESCALATIONS)
@@ -41,8 +50,20 @@ class EdgeTelemetry:
         """Count and trace to where ``settings`` say."""
         return cls(Telemetry.start(telemetry_names.SERVICE_EDGE, settings))
 
+    def span(self, name: str) -> AbstractContextManager[Span]:
+        """A span below the current one."""
+        return _UNSEEN if self._tracer is None else self._tracer.start_as_current_span(name)
+
+    def first_span(self, name: str, metadata: Iterable[tuple[str, Any]] | None) -> AbstractContextManager[Span]:
+        """A span below the one that a call's metadata carries."""
+        if self._tracer is not None:
+            return self._tracer.start_as_current_span(name, context=extract(metadata))
+        return passed_on(metadata) if carries_trace(metadata) else _UNSEEN
+
     def count_answer(self, task: str, answer: Answer, milliseconds: float) -> None:
         """One query was answered, ``milliseconds`` after it came."""
+        if not self._is_measured:
+            return
         provenance = answer.provenance
         attributes = {telemetry_names.TASK: task}
         self._queries.add(1, attributes)

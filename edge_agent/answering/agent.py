@@ -147,7 +147,7 @@ class Agent:
     async def _ask_unserved(self, hosted: HostedTask, query: Query, deadline: float) -> Answer:
         check_may_leave(hosted, query)
         seed, seconds = self._tasks.kept_orders.seed, self._seconds_to_ask(deadline)
-        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE):
+        with self._telemetry.span(telemetry_names.SPAN_ESCALATE):
             return await escalate_unserved(hosted, query, seed, self._upstream, self._outbox, seconds)
 
     async def _answer(self, case: Case) -> Answer:
@@ -235,7 +235,7 @@ class Agent:
         alone = judgement is None and not case.serving.is_loading
         ask = self._upstream.ask_patiently if alone else self._upstream.ask
         share = 0.5 if case.serving.is_loading else 1.0
-        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE) as span:
+        with self._telemetry.span(telemetry_names.SPAN_ESCALATE) as span:
             span.set_attribute(telemetry_names.REASON, decision.reason.value)
             answer = await ask(asked, share * self._time_to_ask(case))
         provenance = replace(
@@ -252,7 +252,7 @@ class Agent:
             raise NotPossibleError(f"this query of task {case.query.task!r} may not leave this device")
         self._check_permit(case)
         case.permit.use()
-        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_ESCALATE):
+        with self._telemetry.span(telemetry_names.SPAN_ESCALATE):
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
     async def _keep(self, case: Case, judgement: Judgement, decision: Decision, obstacle: Reason | None) -> Answer:
@@ -266,15 +266,15 @@ class Agent:
             attempt = replace(self._attempt(case, judgement, reason), kept=True, degraded=uncovered)
             spare = max(0.0, case.deadline - self._clock()) / 2
             await self._outbox.keep(replace(case.query, attempt=attempt), numbered=not uncovered, seconds=spare)
-        answer = self._runner.speak(case.serving, case.query, judgement)
-        provenance = replace(
-            answer.provenance,
+        return self._runner.speak(
+            case.serving,
+            case.query,
+            judgement,
             reason=decision.reason,
             degraded=degraded,
             covered=case.covered and not degraded,
             explored=case.drawn,
         )
-        return replace(answer, provenance=provenance)
 
     def _attempt(self, case: Case, judgement: Judgement | None, reason: Reason) -> Attempt:
         policy = case.hosted.policy(case.serving.manifest)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from router.core.domain.feedback import Allowance, Feedback, check_feedback, unknown_answer
-from router.core.domain.query import Answer, Attempt, Query, Tier
+from router.core.domain.query import Answer, Attempt, Query, Reason, Tier
 from router.core.errors import OverloadedError
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,21 @@ class _Given:
     callers: frozenset[str]
     task: str
     until: float
-    attempt: Attempt | None
+    stayed: tuple[int, str, Reason] | None  # release, text and reason of an answer that the device gave itself
     may_go: bool
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """What goes up beside an opinion: what the cloud can't know of."""
+        if self.stayed is None:
+            return None
+        release, text, reason = self.stayed
+        return Attempt(release=release, answer=text, reason=reason, kept=True)
+
+
+def _stayed(answer: Answer) -> tuple[int, str, Reason] | None:
+    source = answer.provenance
+    return (source.release, answer.text, source.reason) if source.tier is Tier.DEVICE else None
 
 
 class FeedbackRelay:
@@ -59,12 +72,9 @@ class FeedbackRelay:
         now = self._clock()
         while self._given and (len(self._given) >= self._most or next(iter(self._given.values())).until <= now):
             del self._given[next(iter(self._given))]
-        source = answer.provenance
-        local = Attempt(release=source.release, answer=answer.text, reason=source.reason, kept=True)
         before = self._given.pop(query.id, None)  # the same question of somebody else joined its answer
-        callers = frozenset({caller}) | (before.callers if before and before.task == query.task else frozenset())
-        attempt = local if source.tier is Tier.DEVICE else None
-        self._given[query.id] = _Given(callers, query.task, now + REMEMBERED_SECONDS, attempt, may_go)
+        callers = before.callers | {caller} if before and before.task == query.task else frozenset({caller})
+        self._given[query.id] = _Given(callers, query.task, now + REMEMBERED_SECONDS, _stayed(answer), may_go)
 
     async def take(self, feedback: Feedback, caller: str, seconds: float) -> None:
         """Take one caller's feedback, and pass it on within ``seconds``.

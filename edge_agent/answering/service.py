@@ -32,7 +32,6 @@ from router.core.errors import BadInputError
 from router.transport import telemetry_names
 from router.transport.feedback_wire import feedback_from_proto
 from router.transport.server import caller_of
-from router.transport.trace_context import extract
 from router.transport.wire import answer_to_proto, query_from_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
@@ -96,21 +95,13 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         query = check_query(query if query.id else replace(query, id=uuid.uuid4().hex))
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left
-        parent = extract(context.invocation_metadata())
-        with self._telemetry.tracer.start_as_current_span(telemetry_names.SPAN_AGENT, context=parent) as span:
-            span.set_attributes({telemetry_names.TASK: query.task, telemetry_names.QUERY_ID: query.id})
+        with self._telemetry.first_span(telemetry_names.SPAN_AGENT, context.invocation_metadata()) as span:
+            if span.is_recording():
+                span.set_attributes({telemetry_names.TASK: query.task, telemetry_names.QUERY_ID: query.id})
             answer = await self._recent.once(query, lambda: self._counted(query, seconds))
             self._note(query, answer, caller_of(context, self._insecure))
-            provenance = answer.provenance
-            span.set_attributes(
-                {
-                    telemetry_names.TIER: provenance.tier.value,
-                    telemetry_names.REASON: provenance.reason.value,
-                    telemetry_names.RELEASE: provenance.release,
-                    telemetry_names.DEGRADED: provenance.degraded,
-                    telemetry_names.EXPLORED: provenance.explored,
-                }
-            )
+            if span.is_recording():
+                span.set_attributes(_told_of(answer.provenance))
         return answer
 
     def _task(self, name: str) -> Task | None:
@@ -155,3 +146,14 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
             hosted.counters.count_answer(answer, milliseconds)
         self._telemetry.count_answer(query.task, answer, milliseconds)
         return answer
+
+
+def _told_of(provenance: flow.Provenance) -> dict[str, str | int | bool]:
+    """What a span tells of an answer."""
+    return {
+        telemetry_names.TIER: provenance.tier.value,
+        telemetry_names.REASON: provenance.reason.value,
+        telemetry_names.RELEASE: provenance.release,
+        telemetry_names.DEGRADED: provenance.degraded,
+        telemetry_names.EXPLORED: provenance.explored,
+    }

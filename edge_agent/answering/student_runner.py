@@ -1,7 +1,8 @@
-"""Let the student think: in a thread of its own, so that the event loop stays free.
+"""Let the student think: in a thread of its own where it takes its time, so that the event loop stays free.
 
 Rules:
- * One thread for what computes here, one text at a time: a device has better things to do. What waits for a model at a
+ * One thread for what computes here, one text at a time: a device has better things to do. A student that is faster
+   than the way to that thread and back answers short texts on the event loop. What waits for a model at a
    server has a thread of its own, so that the server may take several at a time, and one that hangs holds nothing up.
  * A student that fails on a query, or takes too long, counts as none for that query: the next tier answers it.
  * A query that no other tier may see hears why it has no answer. Logs tell nothing of what it asks.
@@ -13,11 +14,16 @@ import asyncio
 import logging
 import math
 import threading
+import time
+import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Span
 
 from edge_agent.tasks.hosted_task import Serving
 from router.core.arrays import Array
@@ -35,7 +41,11 @@ from router.students.onnx_student import Student
 from router.students.text_student import TextStudent
 from router.transport import telemetry_names
 
+FAST_SECONDS = 0.001  # a run that takes no longer is no longer than the way to another thread and back
+SHORT_TEXT = 1024  # characters; more may take the tokenizer long
 SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has no student
+
+_REMEMBERED_RUNS = 16
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +63,42 @@ class Thought:
     cut: bool = False
 
 
+class Pace:
+    """How long students take for short texts."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Know nothing yet; ``clock`` gives seconds."""
+        self._clock = clock
+        self._took: weakref.WeakKeyDictionary[DeviceStudent, float] = weakref.WeakKeyDictionary()
+
+    def is_fast(self, student: DeviceStudent, query: Query) -> bool:
+        """Whether the student is known to answer such a query faster than another thread could be told of it."""
+        is_short = len(query.text) <= SHORT_TEXT and not query.messages
+        return is_short and self._took.get(student, math.inf) <= FAST_SECONDS
+
+    def judged(self, student: DeviceStudent, query: Query) -> Judgement:
+        """The student's answer, and its time noted: the running mean of the last ones.
+
+        Raises:
+            HeadraceError: Why it has none.
+        """
+        began = self._clock()
+        judgement = student.judge(query)
+        took = self._clock() - began
+        if len(query.text) <= SHORT_TEXT:
+            before = self._took.get(student, took)
+            self._took[student] = before + (took - before) / _REMEMBERED_RUNS
+        return judgement
+
+
 class StudentRunner:
     """Runs students, and puts what they say into answers."""
 
-    def __init__(self, node: str, tracer: Tracer) -> None:
-        """Answer in the name of ``node``."""
+    def __init__(self, node: str, span: Callable[[str], AbstractContextManager[Span]]) -> None:
+        """Answer in the name of ``node``; ``span`` opens a span of a name."""
         self._node = node
-        self._tracer = tracer
+        self._span = span
+        self._pace = Pace()
         self._here = ThreadPoolExecutor(1, thread_name_prefix="student")
         self._places = threading.BoundedSemaphore(SERVED_CALLS)
 
@@ -77,11 +116,15 @@ class StudentRunner:
         student = serving.student
         if student is None or (isinstance(student, Student) and not query.text):
             return Thought()
-        with self._tracer.start_as_current_span(telemetry_names.SPAN_STUDENT) as span:
+        with self._span(telemetry_names.SPAN_STUDENT) as span:
             span.set_attribute(telemetry_names.RELEASE, serving.manifest.number)
             try:
-                async with asyncio.timeout(seconds):
-                    judgement = await self._run(student, _as_private_as_it_is(serving.manifest, query))
+                asked = _as_private_as_it_is(serving.manifest, query)
+                if self._pace.is_fast(student, asked):
+                    judgement = self._pace.judged(student, asked)
+                else:
+                    async with asyncio.timeout(seconds):
+                        judgement = await self._run(student, asked)
             except (BadInputError, ModelError, UnavailableError, TimeoutError) as error:
                 private = stays(serving.manifest, query)
                 why = type(error).__name__ if private or isinstance(error, BadInputError) else repr(error)
@@ -98,7 +141,7 @@ class StudentRunner:
 
     def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
         if not isinstance(student, TextStudent) or student.in_process:
-            return asyncio.get_running_loop().run_in_executor(self._here, student.judge, query)
+            return asyncio.get_running_loop().run_in_executor(self._here, self._pace.judged, student, query)
         if not self._places.acquire(blocking=False):
             raise UnavailableError(f"{SERVED_CALLS} queries wait for the model's server already")
         done: Future[Judgement] = Future()
@@ -114,8 +157,8 @@ class StudentRunner:
                 done.set_exception(error)
         self._places.release()
 
-    def speak(self, serving: Serving, query: Query, judgement: Judgement) -> Answer:
-        """The student's answer; the reason and the rest of the provenance are the agent's to fill in."""
+    def speak(self, serving: Serving, query: Query, judgement: Judgement, **known: Any) -> Answer:
+        """The student's answer; ``known`` is what the agent knows of its provenance."""
         manifest, written = serving.manifest, judgement.written or Written(judgement.answer)
         calls = written.tool_calls
         if not calls and manifest.task.judge is Judge.TOOL_CALL:
@@ -137,6 +180,7 @@ class StudentRunner:
                 model_version=manifest.student.version if manifest.student else "",
                 release=manifest.number,
                 node=self._node,
+                **known,
             ),
         )
 

@@ -18,6 +18,8 @@ Files of a student, both with inputs ``input_ids`` (1, T) int64 and ``attention_
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,8 +192,8 @@ class Tokens:
         """The text as the model takes it."""
         with as_model_error("the tokenizer, on one text,"):
             encoding = self._tokenizer.encode(text)
-            read = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
-            if self._plain.spells(text) or any(token in self._plain.ids and not ours for token, ours in read):
+            theirs = itertools.compress(encoding.ids, map(operator.not_, encoding.special_tokens_mask))
+            if self._plain.spells(text) or not self._plain.ids.isdisjoint(theirs):
                 encoding = self._tokenizer.encode(self._plain(text))
             ids = np.array([encoding.ids or [0]], dtype=np.int64)
         return _Read({"input_ids": ids, "attention_mask": np.ones_like(ids)}, bool(encoding.overflowing))

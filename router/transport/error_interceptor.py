@@ -35,6 +35,7 @@ from router.transport import telemetry_names
 from router.transport.connection_limit import Crowd
 
 MOST_SAID = 400  # characters of a message; it travels as metadata, which has little room
+_MOST_HANDLERS = 64
 NO_RETRY = "-1"  # a pushback below 0 tells gRPC not to try again (gRFC A6)
 
 _UNREADABLE = object()
@@ -49,6 +50,8 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # gener
         """Send no response of more than ``max_message_bytes``, and tell ``crowd`` who is being answered."""
         self._most = max_message_bytes
         self._crowd = crowd
+        # By method and handler; the handler is kept with it, so that its number is no other's.
+        self._guarded: dict[tuple[str, int], tuple[Any, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     async def intercept_service(
         self,
@@ -57,9 +60,16 @@ class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # gener
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        method = handler_call_details.method
         if handler is None or handler.request_streaming:
             return handler
+        key = (handler_call_details.method, id(handler))
+        if key not in self._guarded:
+            if len(self._guarded) >= _MOST_HANDLERS:  # some are made anew for each call
+                self._guarded.clear()
+            self._guarded[key] = (handler, self._guard(handler, handler_call_details.method))
+        return self._guarded[key][1]
+
+    def _guard(self, handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
         read, write = _reader(handler.request_deserializer), handler.response_serializer
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(

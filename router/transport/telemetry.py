@@ -50,12 +50,27 @@ class TelemetrySettings:
 
 
 class Telemetry:
-    """The tracer and the meter of one daemon. Made by ``start``."""
+    """The tracer and the meter of one daemon. Made by ``start``.
 
-    def __init__(self, traces: TracerProvider, metrics: MeterProvider, close: Callable[[], None]) -> None:
+    Attributes:
+        is_traced: Somebody receives its spans; else none need be made.
+        is_measured: Somebody reads its metrics.
+    """
+
+    def __init__(
+        self,
+        traces: TracerProvider,
+        metrics: MeterProvider,
+        close: Callable[[], None],
+        *,
+        is_traced: bool = True,
+        is_measured: bool = True,
+    ) -> None:
         self._traces = traces
         self._metrics = metrics
         self._close = close
+        self.is_traced = is_traced
+        self.is_measured = is_measured
         self.tracer: Tracer = traces.get_tracer("headrace")
         self.meter: Meter = metrics.get_meter("headrace")
 
@@ -96,7 +111,7 @@ class Telemetry:
         for processor in processors:
             traces.add_span_processor(processor)
         metrics = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
-        return cls(traces, metrics, close)
+        return cls(traces, metrics, close, is_traced=bool(processors), is_measured=bool(readers))
 
     def stop(self) -> None:
         """Send what is waiting and close, within two seconds: a collector that is away delays no stop."""

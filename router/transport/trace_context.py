@@ -5,12 +5,15 @@ Needs opentelemetry-api alone. Without a provider there is no span, and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _W3C = TraceContextTextMapPropagator()
+_PARENT = "traceparent"
 _MOST_STATE = 512  # characters of a ``tracestate`` that are passed on (W3C Trace Context, 3.3.1.5)
 _Pairs = Iterable[tuple[str, str | bytes]]
 
@@ -32,3 +35,18 @@ def extract(metadata: Mapping[str, str] | _Pairs | None) -> Context:
     if len(read.get("tracestate", "")) > _MOST_STATE:
         del read["tracestate"]  # what goes on must fit the next call's metadata
     return _W3C.extract(read, Context())
+
+
+@contextlib.contextmanager
+def passed_on(metadata: Mapping[str, str] | _Pairs | None) -> Iterator[Span]:
+    """Let what is asked inside go on the trace that gRPC metadata or a dict carries, without a span of this process."""
+    token = attach(extract(metadata))
+    try:
+        yield INVALID_SPAN
+    finally:
+        detach(token)
+
+
+def carries_trace(metadata: _Pairs | None) -> bool:
+    """Whether gRPC metadata carries a trace."""
+    return any(key == _PARENT for key, _ in metadata or ())

@@ -35,7 +35,7 @@ from router.core.domain.query import (
     Wanted,
 )
 from router.transport.limit_checks import check_message
-from router.transport.wire_fields import enum, extend, optional, put, put_all, same, wish
+from router.transport.wire_fields import enum, extend, number_of, optional, put, put_all, same, wish
 from router.v1 import cascade_pb2
 
 # Fields of the same name and type on both sides.
@@ -72,9 +72,9 @@ def query_to_proto(query: Query) -> cascade_pb2.AnswerRequest:
         request.limits.SetInParent()
         put_all(request.limits, limits, ("max_tokens", "temperature", "seed"), "limits.")
         extend(request.limits, "stop", limits.stop, "limits.")
-    request.route = cascade_pb2.Route.Value(f"ROUTE_{query.route.name}")
+    request.route = number_of(cascade_pb2.Route, "ROUTE_", query.route)  # type: ignore[assignment]
     if query.consent is not Consent.AS_TASK:
-        request.consent = cascade_pb2.Consent.Value(f"CONSENT_{query.consent.name}")
+        request.consent = number_of(cascade_pb2.Consent, "CONSENT_", query.consent)  # type: ignore[assignment]
     put_all(request.wanted, query.wanted, ("top_k", "rationale"), "wanted.")
     if query.attempt is not None:
         _put_attempt(request.attempt, query.attempt)
@@ -110,7 +110,7 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
 
 def _put_attempt(sent: cascade_pb2.Attempt, attempt: Attempt) -> None:
     put_all(sent, attempt, (*_ATTEMPT, "answer", "score", "exploration", "asked_at", "threshold"), "attempt.")
-    sent.reason = cascade_pb2.Reason.Value(f"REASON_{attempt.reason.name}")
+    sent.reason = number_of(cascade_pb2.Reason, "REASON_", attempt.reason)  # type: ignore[assignment]
     _put_calls(sent.tool_calls, attempt.tool_calls)
 
 
@@ -146,7 +146,9 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
     response = cascade_pb2.AnswerResponse()
     put_all(response, answer, ("query_id", "rationale", "confidence"))
     put(response, "answer", answer.text)
-    response.finish_reason = cascade_pb2.FinishReason.Value(f"FINISH_REASON_{answer.finish_reason.name}")
+    response.finish_reason = number_of(  # type: ignore[assignment]
+        cascade_pb2.FinishReason, "FINISH_REASON_", answer.finish_reason
+    )
     _put_calls(response.tool_calls, answer.tool_calls)
     _put_labels(response.distribution.top, answer.distribution)
     put(response.distribution, "tail_log_probability", answer.distribution.tail)
@@ -155,8 +157,8 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
         _put_labels(sent.alternatives, token.alternatives)
         put(sent, "tail_log_probability", token.alternatives.tail)
     put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
-    response.provenance.tier = cascade_pb2.Tier.Value(f"TIER_{answer.provenance.tier.name}")
-    response.provenance.reason = cascade_pb2.Reason.Value(f"REASON_{answer.provenance.reason.name}")
+    response.provenance.tier = number_of(cascade_pb2.Tier, "TIER_", answer.provenance.tier)  # type: ignore[assignment]
+    response.provenance.reason = number_of(cascade_pb2.Reason, "REASON_", answer.provenance.reason)  # type: ignore[assignment]
     put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
     for stage, milliseconds in answer.usage.stages:
         response.usage.stages.add(stage=stage, milliseconds=milliseconds)

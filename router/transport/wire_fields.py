@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -49,13 +50,31 @@ def optional(message: ProtoMessage, field: str) -> Any:
 
 def enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E) -> _E:
     """The member that a number of the contract stands for, ``default`` where it is unknown here."""
-    if number not in wrapper.values():
-        return default
-    return members.__members__.get(wrapper.Name(number).removeprefix(prefix), default)
+    known: dict[int, _E] = _members(members, wrapper, prefix)
+    return known.get(number, default)
 
 
 def wish(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
     """As ``enum``, but a number unknown here is refused: a caller's wish is never weakened in silence."""
-    if number not in wrapper.values():
+    prefix = f"{field.upper()}_"
+    if number not in _numbers(wrapper):
         raise BadInputError(field, f"has the number {number}, unknown to this version; update it or send a known one")
-    return enum(members, wrapper, f"{field.upper()}_", number, default)
+    return enum(members, wrapper, prefix, number, default)
+
+
+@functools.cache
+def number_of(wrapper: Any, prefix: str, member: StrEnum) -> int:
+    """The number of the contract that stands for a member."""
+    return int(wrapper.Value(f"{prefix}{member.name}"))
+
+
+@functools.cache
+def _numbers(wrapper: Any) -> frozenset[int]:
+    return frozenset(wrapper.values())
+
+
+@functools.cache
+def _members(members: type[_E], wrapper: Any, prefix: str) -> dict[int, _E]:
+    """The members by number, of those that both sides know."""
+    named = ((number, wrapper.Name(number).removeprefix(prefix)) for number in wrapper.values())
+    return {number: members.__members__[name] for number, name in named if name in members.__members__}

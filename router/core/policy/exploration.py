@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import math
 from collections.abc import Sequence
@@ -25,13 +24,13 @@ def draw(seed: bytes, query_id: str) -> float:
         seed: The device's secret, 32 bytes.
         query_id: The query's id.
     """
-    digest = hmac.new(seed, query_id.encode(), hashlib.sha256).digest()
+    digest = hmac.digest(seed, query_id.encode(), "sha256")
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def is_explored(seed: bytes, query_id: str, rate: float) -> bool:
     """Whether the query is drawn for the reference at this rate, in [0, 1]."""
-    return draw(seed, query_id) < rate
+    return rate > 0 and draw(seed, query_id) < rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -326,7 +326,8 @@ async def test_the_trace_goes_on_from_the_caller_to_the_cloud(warm, cloud):
     await warm.ask("novel", metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")])
     metadata = cloud.metadata[0]
     assert metadata["traceparent"].split("-")[1] == trace
-    assert metadata["traceparent"].split("-")[2] != "00f067aa0ba902b7"
+    # No one receives the spans of this agent, so it makes none: the cloud's hang on the caller's.
+    assert metadata["traceparent"].split("-")[2] == "00f067aa0ba902b7"
     assert metadata["headrace-device"] == "device-1"
 
 
