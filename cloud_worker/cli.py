@@ -50,6 +50,7 @@ COMMANDS = {
     "audit": ("commands.operate:audit", "List what operators have done, oldest first."),
     "devices": ("commands.devices:app", "List the devices of the fleet, set one apart, remove or revoke one."),
     "ca": ("commands.ca:app", "Make the certificate authority of a fleet, look at it, or renew its issuing key."),
+    "keys": ("commands.signing.keys:app", "Make the keys that sign releases, sign by them, or replace them."),
     "tokens": ("commands.tokens:app", "Make enrolment tokens for devices, list or revoke them."),
     "clients": ("commands.clients:app", "Give certificates to clients and operators, list or revoke them."),
     "label": (

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from sqlalchemy import URL
 
 from cloud_worker.config.cross_checks import check_data_path, check_tasks, check_teachers
 from cloud_worker.config.identity import IdentitySettings
+from cloud_worker.config.releases import ReleasesSettings
 from cloud_worker.config.sections import Door, Fleet, Log, Ray, Refresh, StoreSettings, TelemetryTable, VerdictSettings
 from cloud_worker.config.teachers import (
     KINDS,
@@ -65,6 +66,7 @@ class CloudConfig(BaseSettings):
     data: Path
     door: Door = Door()
     identity: IdentitySettings = IdentitySettings()
+    releases: ReleasesSettings = ReleasesSettings()
     ray: Ray = Ray()
     store: StoreSettings = StoreSettings()
     log: Log = Log()
@@ -113,6 +115,16 @@ class CloudConfig(BaseSettings):
     def releases_folder(self) -> Path:
         """Releases, as ``<task>/<number>/``."""
         return self.data / "releases"
+
+    @property
+    def repository_folder(self) -> Path:
+        """Signed metadata of the releases, for devices and mirrors."""
+        return self.data / "repository"
+
+    @property
+    def keys_folder(self) -> Path:
+        """The online keys of the releases, and metadata that waits for signatures."""
+        return self.releases.keys or self.data / "keys"
 
     @property
     def spool_folder(self) -> Path:
@@ -171,10 +183,8 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(content.get("data"), str):
         content["data"] = folder / content["data"]
     _anchor_folder(content, "encoder", folder)
-    identity = content.get("identity")
-    for key in ("folder", "passphrase_file"):
-        if isinstance(identity, dict) and isinstance(identity.get(key), str):
-            identity[key] = str(folder / identity[key])
+    _anchor_files(content.get("identity"), ("folder", "passphrase_file"), folder)
+    _anchor_files(content.get("releases"), ("keys", "passphrase_file"), folder)
     verdict = content.get("verdict")
     model = verdict.get("model") if isinstance(verdict, dict) else None
     if isinstance(verdict, dict) and isinstance(model, str) and model and (folder / model).is_dir():
@@ -188,6 +198,12 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         if teacher.get("kind") in LOADED_KINDS:
             _anchor_folder(teacher, "model", folder)
     return content
+
+
+def _anchor_files(table: Any, keys: Sequence[str], folder: Path) -> None:
+    for key in keys:
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = str(folder / table[key])
 
 
 def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from cloud_worker.identity.passphrases import passphrase_of
 from cloud_worker.identity.rate_limit import RateLimit
 from cloud_worker.identity.register import Register
 from cloud_worker.identity.revocations import Revocations
+from cloud_worker.releases.repository.files import RepositoryFiles
 from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.errors import StartError
 from router.transport.server import Door
@@ -126,6 +127,7 @@ class Doors:
         )
         enrolments = Enrolments(engine, identity.issuer, settings.certificate_days * DAY_SECONDS)
         limit = RateLimit(settings.per_address, settings.together)
-        servicer = EnrolmentServicer(enrolments, limit, lambda: self._door.port)
+        root = RepositoryFiles(config.repository_folder).root_bytes
+        servicer = EnrolmentServicer(enrolments, limit, lambda: self._door.port, root)
         enrolment_pb2_grpc.add_EnrolmentServicer_to_server(servicer, door.server)
         return door

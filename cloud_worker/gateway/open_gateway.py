@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from cloud_worker.config.cloud import CloudConfig
@@ -16,12 +17,12 @@ from cloud_worker.gateway.doors import Doors
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.fleet_parts import fleet_service, tell_of_fleet
 from cloud_worker.gateway.query_parts import query_parts
-from cloud_worker.gateway.releases_service import ReleasesServicer
+from cloud_worker.gateway.releases_service import keeper_of, releases_service
 from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.log.spool import Spool
 from cloud_worker.pool.batcher import Gatherer
 from cloud_worker.releases.recovered_state import open_store
-from router.core.errors import StartError
+from router.core.errors import HeadraceError
 from router.transport import telemetry_names
 from router.transport.telemetry import Telemetry, TelemetrySettings
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
@@ -36,9 +37,12 @@ class OpenGateway:
         port: Where queries come in.
     """
 
-    def __init__(self, port: int, doors: Doors, spool: Spool, telemetry: Telemetry) -> None:
+    def __init__(
+        self, port: int, doors: Doors, spool: Spool, telemetry: Telemetry, signing: asyncio.Task[None]
+    ) -> None:
         """Hold what was opened."""
         self.port = port
+        self._signing = signing
         self._doors = doors
         self._spool = spool
         self._telemetry = telemetry
@@ -71,18 +75,22 @@ class OpenGateway:
         fleet = fleet_service(config, store, registry, draws, telemetry.meter, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(CascadeServicer(parts), doors.server)
         fleet_pb2_grpc.add_FleetServicer_to_server(fleet, doors.server)
-        release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(config.releases_folder), doors.server)
+        release_pb2_grpc.add_ReleasesServicer_to_server(releases_service(config), doors.server)
+        keeper = keeper_of(config, store)
         try:
+            await asyncio.to_thread(keeper.sign)  # before a device hears of a release
             ports = await doors.start()
-        except StartError:
+        except (HeadraceError, OSError):
             telemetry.stop()
             await spool.close()
             raise
         run_file.write(ports)
-        return cls(ports.port, doors, spool, telemetry)
+        signing = asyncio.create_task(keeper.keep_signing(), name="signing")
+        return cls(ports.port, doors, spool, telemetry, signing)
 
     async def refuse_new_calls(self) -> None:
         """Close the doors; calls in flight end within the grace."""
+        self._signing.cancel()
         await self._doors.stop(STOP_GRACE_SECONDS)
 
     async def close(self) -> None:

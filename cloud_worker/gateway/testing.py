@@ -10,7 +10,7 @@ from typing import Any
 
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.doors import Doors, Ports
-from cloud_worker.gateway.releases_service import ReleasesServicer
+from cloud_worker.gateway.releases_service import releases_service
 from cloud_worker.identity.testing import TrustedAuthority, trusted_config
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
@@ -88,7 +88,7 @@ async def trusted_fleet(
     cascade_pb2_grpc.add_CascadeServicer_to_server(callers, doors.server)
     fleet = FleetServicer(store, config.fleet, False, config.tasks)
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet, doors.server)
-    release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(config.releases_folder), doors.server)
+    release_pb2_grpc.add_ReleasesServicer_to_server(releases_service(config), doors.server)
     ports = await doors.start()
     try:
         yield TrustedFleet(folder, config, store, ports, callers)

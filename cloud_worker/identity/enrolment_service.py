@@ -30,10 +30,19 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         enrolments: Enrolments,
         limit: RateLimit,
         port: Callable[[], int],
+        root: Callable[[], bytes] = bytes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Enrol by ``enrolments``; ``port`` tells where the fleet's queries go on this host."""
-        self._enrolments, self._limit, self._port, self._clock = enrolments, limit, port, clock
+        """Enrol by ``enrolments``.
+
+        Args:
+            enrolments: Of the fleet.
+            limit: How often anybody is heard.
+            port: Tells where the fleet's queries go on this host.
+            root: Gives the newest root of the release repository, empty where releases are not signed.
+            clock: Tells seconds.
+        """
+        self._enrolments, self._limit, self._port, self._root, self._clock = enrolments, limit, port, root, clock
 
     async def Authorities(self, request: Any, context: Any) -> enrolment_pb2.AuthoritiesResponse:  # noqa: N802
         """Tell the root of the fleet."""
@@ -51,7 +60,10 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         except DeniedError as error:
             log.warning("%s was not enrolled as %r: %s", _address(context), in_line(request.device, _MOST_SHOWN), error)
             raise
-        return enrolment_pb2.EnrollResponse(certificate=given.chain, authorities=given.authorities, port=self._port())
+        root = await asyncio.to_thread(self._root)
+        return enrolment_pb2.EnrollResponse(
+            certificate=given.chain, authorities=given.authorities, root_metadata=root, port=self._port()
+        )
 
     async def Renew(self, request: Any, context: Any) -> enrolment_pb2.RenewResponse:  # noqa: N802
         """Give another certificate for the one before."""
@@ -64,7 +76,8 @@ class EnrolmentServicer(enrolment_pb2_grpc.EnrolmentServicer):
         except DeniedError as error:
             log.warning("a certificate was not renewed for %s: %s", _address(context), error)
             raise
-        return enrolment_pb2.RenewResponse(certificate=given.chain, authorities=given.authorities)
+        root = await asyncio.to_thread(self._root)
+        return enrolment_pb2.RenewResponse(certificate=given.chain, authorities=given.authorities, root_metadata=root)
 
     def _check_rate(self, context: Any) -> None:
         wait = self._limit.wait(_address(context), self._clock())

@@ -49,6 +49,16 @@ def passphrase_of(config: CloudConfig, file: Path | None = None) -> bytes:
     return read_passphrase(file or config.identity.passphrase_file, VARIABLE, "identity.passphrase_file")
 
 
+def passphrase_of_releases(config: CloudConfig, file: Path | None = None) -> bytes:
+    """The passphrase of the online keys that sign releases: where none is configured, that of the issuing key.
+
+    Raises:
+        ConfigError: There is none, or others can read the file.
+    """
+    found = file or config.releases.passphrase_file or config.identity.passphrase_file
+    return read_passphrase(found, VARIABLE, "releases.passphrase_file")
+
+
 def check_strength(passphrase: bytes) -> None:
     """Refuse what is guessed too easily: the key's file may be stolen.
 

@@ -10,6 +10,7 @@ class ReleaseState(StrEnum):
 
     BUILDING = "building"
     WAITING = "waiting"  # for its certificate
+    APPROVAL = "approval"  # certified; waits for a signature by the offline key
     REJECTED = "rejected"
     CHAMPION = "champion"  # it serves
     RETIRED = "retired"  # it has served

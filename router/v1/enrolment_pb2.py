@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19router/v1/enrolment.proto\x12\x0bheadrace.v1\"\x14\n\x12\x41uthoritiesRequest\"*\n\x13\x41uthoritiesResponse\x12\x13\n\x0b\x61uthorities\x18\x01 \x01(\x0c\"K\n\rEnrollRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\"_\n\x0e\x45nrollResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12\x15\n\rroot_metadata\x18\x03 \x01(\x0c\x12\x0c\n\x04port\x18\x04 \x01(\r\"O\n\x0cRenewRequest\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"9\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x32\xe0\x01\n\tEnrolment\x12P\n\x0b\x41uthorities\x12\x1f.headrace.v1.AuthoritiesRequest\x1a .headrace.v1.AuthoritiesResponse\x12\x41\n\x06\x45nroll\x12\x1a.headrace.v1.EnrollRequest\x1a\x1b.headrace.v1.EnrollResponse\x12>\n\x05Renew\x12\x19.headrace.v1.RenewRequest\x1a\x1a.headrace.v1.RenewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19router/v1/enrolment.proto\x12\x0bheadrace.v1\"\x14\n\x12\x41uthoritiesRequest\"*\n\x13\x41uthoritiesResponse\x12\x13\n\x0b\x61uthorities\x18\x01 \x01(\x0c\"K\n\rEnrollRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\"_\n\x0e\x45nrollResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12\x15\n\rroot_metadata\x18\x03 \x01(\x0c\x12\x0c\n\x04port\x18\x04 \x01(\r\"O\n\x0cRenewRequest\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"P\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12\x15\n\rroot_metadata\x18\x03 \x01(\x0c\x32\xe0\x01\n\tEnrolment\x12P\n\x0b\x41uthorities\x12\x1f.headrace.v1.AuthoritiesRequest\x1a .headrace.v1.AuthoritiesResponse\x12\x41\n\x06\x45nroll\x12\x1a.headrace.v1.EnrollRequest\x1a\x1b.headrace.v1.EnrollResponse\x12>\n\x05Renew\x12\x19.headrace.v1.RenewRequest\x1a\x1a.headrace.v1.RenewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENEWREQUEST']._serialized_start=282
   _globals['_RENEWREQUEST']._serialized_end=361
   _globals['_RENEWRESPONSE']._serialized_start=363
-  _globals['_RENEWRESPONSE']._serialized_end=420
-  _globals['_ENROLMENT']._serialized_start=423
-  _globals['_ENROLMENT']._serialized_end=647
+  _globals['_RENEWRESPONSE']._serialized_end=443
+  _globals['_ENROLMENT']._serialized_start=446
+  _globals['_ENROLMENT']._serialized_end=670
 # @@protoc_insertion_point(module_scope)

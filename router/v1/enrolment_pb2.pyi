@@ -91,7 +91,7 @@ class EnrollResponse(_message.Message):
     authorities: _builtins.bytes
     """PEM"""
     root_metadata: _builtins.bytes
-    """first trusted root of the release repository"""
+    """newest root of the release repository (TUF); empty where releases are not signed"""
     port: _builtins.int
     """of the door for queries and reports, on the same host"""
     def __init__(
@@ -144,17 +144,21 @@ class RenewResponse(_message.Message):
 
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     AUTHORITIES_FIELD_NUMBER: _builtins.int
+    ROOT_METADATA_FIELD_NUMBER: _builtins.int
     certificate: _builtins.bytes
     authorities: _builtins.bytes
+    root_metadata: _builtins.bytes
+    """as at enrolment; for a device that enrolled before releases were signed, and has none"""
     def __init__(
         self,
         *,
         certificate: _builtins.bytes = ...,
         authorities: _builtins.bytes = ...,
+        root_metadata: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "root_metadata", b"root_metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,8 @@ import pytest
 
 from cloud_worker.gateway.releases_service import CHUNK_BYTES, ReleasesServicer
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.repository.files import RepositoryFiles
+from cloud_worker.releases.repository.testing import SignedCloud
 from router.core.domain.task import Task
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest, read_manifest
@@ -28,7 +30,8 @@ def publisher(tmp_path):
 async def fetch(tmp_path):
     """Asks the service over a real channel; a call gives the chunks."""
     door = Door("127.0.0.1:0", insecure=True)
-    release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(tmp_path / "releases"), door.server)
+    servicer = ReleasesServicer(tmp_path / "releases", RepositoryFiles(tmp_path / "data" / "repository"))
+    release_pb2_grpc.add_ReleasesServicer_to_server(servicer, door.server)
     port = await door.start()
     channel = open_channel(f"127.0.0.1:{port}", insecure=True)
     stub = release_pb2_grpc.ReleasesStub(channel)
@@ -132,3 +135,19 @@ async def test_what_can_not_be_fetched_is_refused_with_its_status(publisher, fet
         await fetch(**request_fields)
     assert caught.value.code() is status
     assert "/" not in caught.value.details().replace(request_fields["file"], "")
+
+
+async def test_metadata_is_fetched_by_its_name_and_nothing_else_of_the_repository(fetch, tmp_path):
+    cloud = SignedCloud.in_folder(tmp_path).make_keys()
+    [statement] = cloud.files.statements.iterdir()
+    names = ["timestamp.json", "1.root.json", statement.name]
+    names += [f"{cloud.files.versions(role)[0]}.{role}.json" for role in ("targets", "models", "snapshot")]
+    for name in names:
+        data = (cloud.files.find(name) or tmp_path).read_bytes()
+        assert b"".join([chunk.data for chunk in await fetch(file=name)]) == data
+        assert b"".join([chunk.data for chunk in await fetch(file=name, offset=100)]) == data[100:]
+    (cloud.files.metadata / "notes.json").write_text("{}")
+    for name in ("2.root.json", "root.json", "notes.json", "../.lock", "1.root.json/", f"{'0' * 64}./etc/passwd", ""):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await fetch(file=name)
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND

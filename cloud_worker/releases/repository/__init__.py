@@ -1,0 +1,1 @@
+"""What signs releases: keys, roles and their metadata, as The Update Framework (TUF) has them."""

@@ -1,0 +1,94 @@
+"""`keys` as an operator runs it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cloud_worker.cli import app
+
+CONFIG = """
+data = "data"
+[identity]
+passphrase_file = "issuing.txt"
+[[teachers]]
+name = "big"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "big"
+"""
+
+
+class Operator:
+    """Runs commands in a folder, and reads what they print."""
+
+    def __init__(self, folder):
+        self.folder, self.config = folder, folder / "cloud.toml"
+        (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
+        self.config.write_text(CONFIG)
+        for name in ("issuing", "a", "b"):
+            (folder / f"{name}.txt").write_text(f"the passphrase of {name}, long enough\n")
+            (folder / f"{name}.txt").chmod(0o600)
+
+    def run(self, *words):
+        return CliRunner().invoke(app, [*words, "-c", str(self.config)])
+
+    def json(self, *words):
+        done = self.run(*words, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    def owner(self, *names):
+        """The options that bring owners' keys along."""
+        options = (("--offline", self.folder / name) for name in names)
+        words = (("--offline-passphrase-file", self.folder / f"{name}.txt") for name in names)
+        return [str(word) for pair in (*options, *words) for word in pair]
+
+    def change(self, before, after):
+        self.config.write_text(self.config.read_text().replace(before, after))
+
+
+@pytest.fixture
+def operator(tmp_path):
+    return Operator(tmp_path)
+
+
+def test_keys_are_made_told_and_used(operator):
+    assert "keys init" in operator.run("keys", "status").output
+    assert operator.json("keys", "status")["keys"] is False
+    made = operator.json("keys", "init", *operator.owner("a"))
+    assert (made["approval"], made["waiting"], made["unsigned"]) == ("automatic", [], [])
+    assert {role: one["threshold"] for role, one in made["roles"].items()} == dict.fromkeys(
+        ("root", "targets", "models", "snapshot", "timestamp"), 1
+    )
+    again = operator.run("keys", "init", *operator.owner("b"))
+    assert (again.exit_code, "keys rotate" in again.output) == (81, True)
+    operator.change('reference = "big"', 'reference = "big"\nlocal_only = true')
+    assert "local_only is True" in operator.run("keys", "status").output
+    signed = operator.json("keys", "sign", *operator.owner("a"))
+    assert (signed["changes"], signed["signatures"]) == (["home: local_only is True, was signed as False"], 1)
+    assert operator.json("keys", "status")["tasks_changed"] == []
+    assert operator.json("keys", "rotate", "root", *operator.owner("a"))["roles"]["root"]["version"] == 2
+    assert "is no role" in operator.run("keys", "rotate", "everything", *operator.owner("a")).output
+
+
+def test_several_owners_sign_one_after_the_other(operator):
+    operator.json("keys", "init", *operator.owner("a", "b"), "--threshold", "2")
+    operator.change('reference = "big"', 'reference = "big"\nlocal_only = true')
+    assert operator.json("keys", "sign", *operator.owner("a"))["waiting"][0]["have"] == 1
+    assert "1 of 2 keys have signed" in operator.run("keys", "status").output
+    assert operator.json("keys", "sign", *operator.owner("b"))["waiting"] == []
+
+
+def test_passphrases_are_needed_and_their_own(operator):
+    (operator.folder / "short.txt").write_text("short")
+    (operator.folder / "short.txt").chmod(0o600)
+    for file, said in (("issuing", "use another one"), ("short", "use 16 or more"), ("gone", "can't be read")):
+        words = ("--offline", str(operator.folder / "a"), "--offline-passphrase-file", str(operator.folder / file))
+        done = operator.run("keys", "init", words[0], words[1], words[2], f"{words[3]}.txt")
+        assert (done.exit_code, said in done.output) == (81, True), done.output
+    assert not (operator.folder / "data" / "keys").exists()
+    twice = operator.run("keys", "init", *operator.owner("a", "a"))
+    assert (twice.exit_code, "twice" in twice.output) == (81, True)
