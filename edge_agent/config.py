@@ -3,14 +3,15 @@
 Rules:
  * Everything is read and checked once, before anything starts; afterwards it never changes.
  * An error names the file or variable, the key, and what would do.
- * A relative ``data`` is relative to the file that names it.
+ * A relative path is relative to the file that names it.
  * ``HEADRACE_EDGE_UPSTREAM__TARGET`` overrides ``target`` of ``[upstream]``, and so on for every key.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -119,6 +120,28 @@ class PrivacySettings(_Section):
         return OwnersWishes(self.local_only, self.local_only_tasks, self.local_only_tenants, self.log)
 
 
+class ReleaseSettings(_Section):
+    """Where releases come from, and by whom they are believed.
+
+    Attributes:
+        mirror: URL of a mirror, by https or on this machine; empty fetches from the gateway.
+        trusted_root: File of the first root to trust, in place of the one that came with enrolment; relative to the
+            file that names it.
+    """
+
+    mirror: str = ""
+    trusted_root: Path | None = None
+
+    @field_validator("mirror")
+    @classmethod
+    def _is_safe(cls, mirror: str) -> str:
+        parts = urlsplit(mirror)
+        is_here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        if mirror and not (parts.hostname and (parts.scheme == "https" or is_here)):
+            raise ValueError("is no URL of https; plain http is for this machine only")
+        return mirror
+
+
 class ExporterSettings(_Section):
     """Where traces and metrics go.
 
@@ -146,6 +169,7 @@ class Config(BaseSettings):
         upstream: The next tier.
         outbox: What waits to be taught.
         privacy: What the device hides.
+        releases: Where releases come from, and by whom they are believed.
         servers: Models that run beside the agent, at most one a name.
         telemetry: Where traces and metrics go.
     """
@@ -160,6 +184,7 @@ class Config(BaseSettings):
     upstream: UpstreamSettings
     outbox: OutboxSettings = OutboxSettings()
     privacy: PrivacySettings = PrivacySettings()
+    releases: ReleaseSettings = ReleaseSettings()
     servers: Servers = ()
     telemetry: ExporterSettings = ExporterSettings()
 
@@ -197,8 +222,8 @@ def load_config(path: Path) -> Config:
         ConfigError: Names the file or variable, the key, and what would do.
     """
     values = read_toml(path)
-    if isinstance(values.get("data"), str):
-        values["data"] = str(path.resolve().parent / values["data"])
+    _make_absolute(values, "data", path)
+    _make_absolute(values.get("releases"), "trusted_root", path)
     try:
         values = merged(values, EnvSettingsSource(Config)())
     except SettingsError as error:
@@ -207,6 +232,12 @@ def load_config(path: Path) -> Config:
         return Config(**values)
     except ValidationError as error:
         raise config_error(path, ENVIRONMENT_PREFIX, error, Config) from error
+
+
+def _make_absolute(values: Any, key: str, path: Path) -> None:
+    """A path of the file at ``path`` is relative to that file."""
+    if isinstance(values, dict) and isinstance(values.get(key), str):
+        values[key] = str(path.resolve().parent / values[key])
 
 
 def check_addresses(config: Config, source: str, *, insecure: bool) -> None:

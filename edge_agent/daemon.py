@@ -24,7 +24,7 @@ from edge_agent.parts.kept_state import KeptState
 from edge_agent.parts.next_tier import NextTier
 from edge_agent.parts.service import SERVICE, StudentRunner, cascade_servicer
 from edge_agent.parts.told_state import ToldState
-from edge_agent.releases.updater import Updater
+from edge_agent.parts.updates import Updates
 from edge_agent.telemetry import EdgeTelemetry
 from router.core.release.orders import DeviceReport
 from router.transport.server import listen_for_stop
@@ -60,11 +60,12 @@ class Daemon:
         upstream, self._renewal = self._next.upstream, self._next.renewal
         self._runner = StudentRunner(config.device, telemetry.span)
         self._sender = OutboxSender(self._outbox, upstream, self._tasks, telemetry, config.outbox.concurrency)
-        self._updater = Updater(self._tasks, upstream, changed=self._changed)
-        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file)
-        told = ToldState(
-            config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, lambda: self._updater.state
+        self._updates = Updates(
+            config, self._tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure
         )
+        self._updater = self._updates.updater
+        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file)
+        told = ToldState(config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates)
         self._status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
@@ -127,6 +128,7 @@ class Daemon:
         await self._outbox.close()
         await self._kept.quota_store.write()
         self._runner.close()
+        await self._updates.close()
         await self._next.close()
         await asyncio.to_thread(self._telemetry.stop)
         self._run_file.forget()

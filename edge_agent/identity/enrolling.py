@@ -79,6 +79,7 @@ async def enrol(
     identity = _checked(given.certificate, key).identity
     if identity is None:
         raise DeniedError(f"{address} gave a certificate that names nobody")
+    folder.keep_root(given.root_metadata)  # first: without it nothing would be checked
     folder.keep(key, given.certificate, root, str(address))
     return identity.name, str(Address(address.host, given.port))
 

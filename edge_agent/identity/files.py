@@ -3,6 +3,7 @@
     identity.pem, authorities.pem    see ``router.identity.bundle``
     cloud                            where it enrolled, and renews: ``HOST:PORT``
     pending.pem                      a key whose certificate has not come yet
+    root.json                        the first root by which releases are believed, where the cloud has one
 
 Rules:
  * A key is on the disk before a certificate is asked for it: an answer that was lost is asked for again with that key.
@@ -26,7 +27,7 @@ from router.identity.certificates import (
 )
 from router.io.atomic_write import write_whole
 
-_CLOUD, _PENDING = "cloud", "pending.pem"
+_CLOUD, _PENDING, _ROOT = "cloud", "pending.pem", "root.json"
 
 
 class IdentityFolder:
@@ -74,6 +75,28 @@ class IdentityFolder:
             return (self.path / _CLOUD).read_text().strip()
         except (OSError, ValueError) as error:
             raise ConfigError(str(self.path / _CLOUD), "", "can't be read; enrol again") from error
+
+    def root(self) -> bytes:
+        """The first root of the cloud's repository of releases, empty where none came with enrolment.
+
+        Raises:
+            ConfigError: It can't be read; releases are not taken unsigned for that.
+        """
+        try:
+            return (self.path / _ROOT).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise ConfigError(str(self.path / _ROOT), "", f"can't be read: {error.strerror}; enrol again") from error
+
+    def keep_root(self, root: bytes) -> None:
+        """Keep the first root, where one came.
+
+        Raises:
+            OSError: It can't be kept.
+        """
+        if root:
+            write_whole(self.path / _ROOT, root)
 
     def pending_key(self) -> PrivateKey:
         """The key of a certificate to come, made and kept now unless there is one.

@@ -111,3 +111,7 @@ def _show(told: dict[str, Any]) -> None:
         say(f"  certificate until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC")
     for task in told.get("tasks", ()):
         say(f"  task {task['task']}: release {task['release']}")
+        if task.get("refused"):
+            say(f"    release {task['ordered']} is not taken: {task['refused']}")
+    if told.get("signed") is False:
+        say("  releases are not signed: this device has no root of the cloud's repository")

@@ -12,8 +12,13 @@ from edge_agent.identity.condition import Facts
 from edge_agent.identity.renewal import Renewal
 from edge_agent.identity.status_writer import StatusWriter
 from edge_agent.parts.kept_state import KeptState
+from edge_agent.parts.updates import Updates
+from edge_agent.tasks.hosted_task import HostedTask
 from edge_agent.upstream.client import Upstream
 from router.core.errors import RevokedError
+from router.core.visible_text import in_line
+
+_MOST_REASON = 200  # characters of why a release is refused
 
 
 class ToldState:
@@ -30,7 +35,7 @@ class ToldState:
         upstream: Upstream,
         renewal: Renewal | None,
         clock_ahead: Callable[[], float],
-        updater_state: Callable[[], str],
+        updates: Updates,
     ) -> None:
         """Tell the state of these parts.
 
@@ -40,28 +45,33 @@ class ToldState:
             upstream: The next tier.
             renewal: Of the identity, where there is one.
             clock_ahead: Seconds that the device's clock is ahead of the cloud's.
-            updater_state: Of the updater.
+            updates: What installs releases.
         """
         self._config = config
         self._kept = kept
         self._upstream = upstream
         self._renewal = renewal
         self._clock_ahead = clock_ahead
-        self._updater_state = updater_state
+        self._updates = updates
         self.writer = StatusWriter(config.data, self._facts, self._more)
+
+    @property
+    def clock(self) -> Clock:
+        """How this device's clock goes, by a gateway's certificate or by what the cloud says."""
+        clock = self._renewal.clock if self._renewal is not None else Clock.RIGHT
+        return by_offset(self._clock_ahead()) if clock is Clock.RIGHT else clock
 
     def _facts(self) -> Facts:
         renewal = self._renewal
         refusal = self._upstream.refusal or (renewal.refusal if renewal is not None else None)
-        clock = renewal.clock if renewal is not None else Clock.RIGHT
         return Facts(
             away=self._upstream.reach.is_away,
             refused=refusal is not None,
             revoked=isinstance(refusal, RevokedError),
             certificate_ends=renewal.certificate.ends if renewal is not None else None,
             now=time.time(),
-            clock=by_offset(self._clock_ahead()) if clock is Clock.RIGHT else clock,
-            storage=(self._kept.outbox.state, self._updater_state()),
+            clock=self.clock,
+            storage=(self._kept.outbox.state, self._updates.updater.state),
         )
 
     def _more(self) -> dict[str, Any]:
@@ -74,8 +84,17 @@ class ToldState:
             "certificate_ends": self._facts().certificate_ends,
             "outbox_pending": self._kept.outbox.pending,
             "outbox_dropped": self._kept.outbox.dropped,
-            "tasks": [
-                {"task": hosted.name, "release": hosted.serving.manifest.number if hosted.serving else 0}
-                for hosted in self._kept.tasks
-            ],
+            "signed": self._updates.manifests.are_signed,
+            "tasks": [_told(hosted) for hosted in self._kept.tasks],
         }
+
+
+def _told(hosted: HostedTask) -> dict[str, Any]:
+    """What the status tells of one task."""
+    ordered = hosted.order.release if hosted.order else 0
+    return {
+        "task": hosted.name,
+        "release": hosted.serving.manifest.number if hosted.serving else 0,
+        "ordered": ordered,
+        "refused": in_line(hosted.refused.get(ordered, ""), _MOST_REASON),
+    }

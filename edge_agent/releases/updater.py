@@ -1,9 +1,9 @@
 """Bring each task to the release that the cloud ordered: fetch, check, stage, try, activate.
 
 Rules:
- * Nothing of a release is used before its hash is checked: the manifest against the order, each file against the
-   manifest.
- * What was fetched is kept as a part, and fetching goes on from its end; a part with a wrong hash is deleted.
+ * Nothing of a release is used before it is checked: the manifest against signed metadata, or against the order where
+   this device has no root, and each file against the manifest.
+ * What lies here already is never fetched again.
  * A release that is refused leaves the old one serving, is reported with the reason, and is not tried again for a
    while. A release that can't be fetched now is tried again, with pauses that grow.
  * Activation is durable before it is visible: first the pointer is committed, then the reference is changed.
@@ -21,21 +21,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
 
+from edge_agent.releases.downloading import fetch_part
+from edge_agent.releases.sources.source import ReleaseFile, Source
 from edge_agent.releases.trial import try_release
+from edge_agent.releases.trust.manifests import Manifests
 from edge_agent.tasks.all_tasks import Tasks, open_slot
 from edge_agent.tasks.hosted_task import HostedTask
+from edge_agent.tasks.refusals import Refusal, RefusedError
 from edge_agent.tasks.slots import Slot
-from edge_agent.upstream.client import Upstream
-from router.core.errors import HeadraceError, ModelError, OperatorError, ReleaseError, UnavailableError
-from router.core.release.manifest import MANIFEST_FILE, File, Manifest, check_replacement, digest, read_manifest
+from router.core.errors import HeadraceError, ModelError, OperatorError, ReleaseError
+from router.core.release.manifest import Manifest, check_replacement, read_manifest
 from router.core.release.orders import Order
 from router.io.redactors import redaction_of
 
 log = logging.getLogger(__name__)
 
-MOST_MANIFEST_BYTES = 4 * 1024 * 1024
 SPARED_BYTES = 16 * 1024 * 1024  # of the disk, for the outbox
 MOST_SECONDS = 900.0  # for one release; what was fetched until then is kept
 REFUSED_SECONDS = 600.0  # before a refused release is looked at again
@@ -54,10 +55,16 @@ class _Later:
 class Updater:
     """Installs what is ordered, one release at a time."""
 
-    def __init__(self, tasks: Tasks, upstream: Upstream, changed: Callable[[], None]) -> None:
-        """Install for ``tasks``; ``changed`` is called after each activation and refusal."""
-        self._tasks = tasks
-        self._upstream = upstream
+    def __init__(self, tasks: Tasks, source: Source, manifests: Manifests, changed: Callable[[], None]) -> None:
+        """Prepare.
+
+        Args:
+            tasks: Take the releases.
+            source: Where releases come from.
+            manifests: Says which of them are to be believed.
+            changed: Called after each activation and refusal.
+        """
+        self._tasks, self._source, self._manifests = tasks, source, manifests
         self._changed = changed
         self._wanted = asyncio.Event()
         self._later: dict[tuple[str, str], _Later] = {}
@@ -89,17 +96,9 @@ class Updater:
         try:
             async with asyncio.timeout(MOST_SECONDS):
                 await self._install(hosted, order)
-        except (ReleaseError, ModelError) as error:
-            log.error("task %s: release %d is refused: %s", hosted.name, order.release, error)
-            hosted.refused[order.release] = str(error)
-            self._later[key] = _Later(time.monotonic() + REFUSED_SECONDS, REFUSED_SECONDS)
         except (HeadraceError, OSError, TimeoutError) as error:
-            pause = min(2 * self._later[key].pause, LONGEST_PAUSE) if key in self._later else FIRST_PAUSE
-            log.warning("task %s: release %d has to wait %.1f s: %s", hosted.name, order.release, pause, _said(error))
-            self._later[key] = _Later(time.monotonic() + pause, pause)
-            full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            self.state = "disk_full" if full else self.state
-            return
+            if not self._put_off(hosted, order, _as_refusal(error)):
+                return
         else:
             self.state = "ok"
             self._later.pop(key, None)
@@ -108,8 +107,26 @@ class Updater:
             hosted.staged = 0
         self._changed()
 
+    def _put_off(self, hosted: HostedTask, order: Order, error: Exception) -> bool:
+        """Note what keeps a release from being installed; whether the fleet is to hear of it at once."""
+        key, now = (hosted.name, order.manifest_sha256), time.monotonic()
+        refused = isinstance(error, ReleaseError | ModelError)
+        is_new = refused and hosted.refused.get(order.release) != str(error)
+        if refused:
+            hosted.refused[order.release] = str(error)
+        if refused and not (isinstance(error, RefusedError) and error.mends):
+            log.error("task %s: release %d is refused: %s", hosted.name, order.release, error)
+            self._later[key] = _Later(now + REFUSED_SECONDS, REFUSED_SECONDS)
+            return True
+        pause = min(2 * self._later[key].pause, LONGEST_PAUSE) if key in self._later else FIRST_PAUSE
+        log.warning("task %s: release %d has to wait %.1f s: %s", hosted.name, order.release, pause, _said(error))
+        self._later[key] = _Later(now + pause, pause)
+        full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        self.state = "disk_full" if full else self.state
+        return is_new
+
     async def _install(self, hosted: HostedTask, order: Order) -> None:
-        data = await self._fetch_manifest(hosted.name, order)
+        data = await self._manifests.ordered(order)
         manifest = read_manifest(data)
         current = hosted.serving.slot if hosted.serving else None
         check_order(manifest, order)
@@ -117,7 +134,7 @@ class Updater:
         missing = await asyncio.to_thread(hosted.slots.missing, manifest, current)
         _check_room(hosted.slots.folder, sum(file.size for file in missing.values()))
         for name, file in missing.items():
-            await self._fetch_part(hosted, order.release, name, file)
+            await fetch_part(self._source, hosted.slots, ReleaseFile(hosted.name, order.release, name, file))
         folder = await asyncio.to_thread(hosted.slots.stage, manifest, data, current)
         hosted.staged = manifest.number
         slot = Slot(folder.name, folder, manifest, order.manifest_sha256)
@@ -127,31 +144,6 @@ class Updater:
         await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256)
         hosted.activate(serving)
         log.info("task %s: release %d serves", hosted.name, manifest.number)
-
-    async def _fetch_manifest(self, task: str, order: Order) -> bytes:
-        data = b""
-        async for piece in self._upstream.fetch(task, order.release, MANIFEST_FILE, 0):
-            data += piece
-            if len(data) > MOST_MANIFEST_BYTES:
-                raise ReleaseError(f"{MANIFEST_FILE} has more than {MOST_MANIFEST_BYTES} bytes")
-        if digest(data) != order.manifest_sha256:
-            raise ReleaseError(f"{MANIFEST_FILE} has not the SHA-256 that was ordered")
-        return data
-
-    async def _fetch_part(self, hosted: HostedTask, release: int, name: str, file: File) -> None:
-        part = hosted.slots.part(file)
-        with _open_part(part, file.size) as stream:
-            held = stream.tell()
-            if held < file.size:
-                async for piece in self._upstream.fetch(hosted.name, release, name, held):
-                    held += len(piece)
-                    if held > file.size:
-                        stream.truncate(0)
-                        raise ReleaseError(f"{name} has more than the {file.size} bytes that the manifest says")
-                    stream.write(piece)
-        if held < file.size:
-            raise UnavailableError(f"{name} ended after {held} of {file.size} bytes")
-        await asyncio.to_thread(hosted.slots.check_part, name, file)
 
     def _is_due(self, hosted: HostedTask) -> bool:
         order = hosted.order
@@ -187,10 +179,16 @@ def check_order(manifest: Manifest, order: Order) -> None:
         raise ReleaseError(f"it needs agent {manifest.min_agent} or newer; this is {AGENT_VERSION}")
 
 
+def _as_refusal(error: Exception) -> Exception:
+    """A time that is over is a reason like any other."""
+    if isinstance(error, TimeoutError) and not isinstance(error, HeadraceError) and not error.errno:
+        said = f"it was not in place after {MOST_SECONDS:.0f} s; what was fetched is kept"
+        return RefusedError(Refusal.SLOW, said, mends=True)
+    return error
+
+
 def _said(error: Exception) -> str:
     """What keeps a release waiting, in words."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return f"it was not in place after {MOST_SECONDS:.0f} s; what was fetched is kept"
     return str(getattr(error, "strerror", None) or error)
 
 
@@ -205,14 +203,6 @@ def _check_room(folder: Path, wanted: int) -> None:
         raise OSError(
             errno.ENOSPC, f"a release of {wanted} bytes does not fit beside the {SPARED_BYTES} that are spared"
         )
-
-
-def _open_part(part: Path, size: int) -> IO[bytes]:
-    part.parent.mkdir(parents=True, exist_ok=True)
-    stream = part.open("ab")
-    if stream.tell() > size:
-        stream.truncate(0)
-    return stream
 
 
 def _numbers(text: str) -> tuple[int, ...]:

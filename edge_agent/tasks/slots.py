@@ -22,6 +22,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.damaged_files import forsake
+from edge_agent.tasks.refusals import Refusal, RefusedError
 from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, digest, read_manifest
 from router.io.atomic_write import sync_folder, write_whole
@@ -192,13 +193,15 @@ def check_file(path: Path, file: File, name: str = "") -> None:
     called = name or path.name
     try:
         if path.stat().st_size != file.size:
-            raise ReleaseError(f"{called} has {path.stat().st_size} bytes; the manifest says {file.size}")
+            said = f"{called} has {path.stat().st_size} bytes; the manifest says {file.size}"
+            raise RefusedError(Refusal.WRONG_LENGTH, said)
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ReleaseError(f"{called} can't be read: {error.strerror or error}") from error
     if found != file.sha256:
-        raise ReleaseError(f"{called} has the SHA-256 {found[:12]}…; the manifest says {file.sha256[:12]}…")
+        said = f"{called} has the SHA-256 {found[:12]}…; the manifest says {file.sha256[:12]}…"
+        raise RefusedError(Refusal.TAMPERED, said)
 
 
 def _clear(path: Path) -> None:

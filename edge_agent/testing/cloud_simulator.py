@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,6 +48,7 @@ class CloudSimulator:
     Attributes:
         answer: What the reference says to a text, or to the transcript of a chat.
         interval: Seconds between reports.
+        ahead: Seconds by which its clock is ahead; 0 tells devices nothing of it.
         faults: What goes wrong.
         orders: What devices are told, by task.
         queries: Every query asked, with its device, in order.
@@ -60,6 +62,7 @@ class CloudSimulator:
 
     answer: Callable[[str], str]
     interval: float = 0.1
+    ahead: float = 0.0
     faults: Faults = field(default_factory=Faults)
     orders: dict[str, Order] = field(default_factory=dict)
     queries: list[Query] = field(default_factory=list)
@@ -193,7 +196,8 @@ class _Fleet(fleet_pb2_grpc.FleetServicer):
         await cloud.faults.suffer(context, is_query=False)
         cloud.reports.append(report_from_proto(request))
         await cloud.note()
-        return orders_to_proto(Orders(tuple(cloud.orders.values()), cloud.interval, cloud.book.seed))
+        now = time.time() + cloud.ahead if cloud.ahead else 0.0
+        return orders_to_proto(Orders(tuple(cloud.orders.values()), cloud.interval, cloud.book.seed, now=now))
 
 
 class _Releases(release_pb2_grpc.ReleasesServicer):

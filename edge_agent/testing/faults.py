@@ -31,6 +31,9 @@ class Faults:
         break_after: A fetch breaks after this many bytes; once for each file.
         chunk_bytes: Size of the pieces of a fetch.
         chunk_delay: Seconds before each piece.
+        endless: Files that go on and on after their end.
+        dripped: Files that come byte by byte.
+        drip_seconds: Between two such bytes.
     """
 
     unavailable: bool = False
@@ -45,6 +48,9 @@ class Faults:
     break_after: int | None = None
     chunk_bytes: int = 16 * 1024
     chunk_delay: float = 0.0
+    endless: frozenset[str] = frozenset()
+    dripped: frozenset[str] = frozenset()
+    drip_seconds: float = 0.05
 
     async def suffer(self, context: aio.ServicerContext[Any, Any], *, is_query: bool) -> None:
         """Let the faults of a call happen."""

@@ -46,6 +46,11 @@ class ReleaseFiles:
         key = (request.task, request.release, request.file)
         if request.file in self._faults.corrupt:
             data = bytes([data[0] ^ 1]) + data[1:]
+        if request.file in self._faults.dripped:
+            for place in range(request.offset, len(data)):
+                await asyncio.sleep(self._faults.drip_seconds)
+                yield data[place : place + 1]
+            return
         for start in range(request.offset, len(data), self._faults.chunk_bytes):
             if self._faults.chunk_delay:
                 await asyncio.sleep(self._faults.chunk_delay)
@@ -54,6 +59,8 @@ class ReleaseFiles:
                 self._broken.add(key)
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "broken on purpose")
             yield data[start : start + self._faults.chunk_bytes]
+        while request.file in self._faults.endless:
+            yield bytes(self._faults.chunk_bytes)
 
     def file(self, request: release_pb2.FetchRequest) -> bytes:
         """The file that is asked for, whole.
@@ -62,7 +69,7 @@ class ReleaseFiles:
             BadInputError: A name or the offset can't be.
             UnknownTaskError: There is none.
         """
-        if not is_plain_name(request.task) or not is_plain_name(request.file):
+        if (request.task and not is_plain_name(request.task)) or not is_plain_name(request.file):
             raise BadInputError("file", "and task must be plain names")
         data = self._files.get((request.task, request.release, request.file))
         if data is None:

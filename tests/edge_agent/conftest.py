@@ -35,7 +35,7 @@ class Harness:
         self._running = None
         self.channel = None
 
-    async def start(self, servers=(), door=(), target=None, privacy=(), **outbox):
+    async def start(self, servers=(), door=(), target=None, releases=(), privacy=(), **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
@@ -44,6 +44,7 @@ class Harness:
             outbox=outbox,
             privacy=dict(privacy),
             servers=servers,
+            releases=dict(releases),
         )
         self.daemon = Daemon(config, insecure=True)
         self._stop.clear()
