@@ -55,10 +55,11 @@ class Gateway:
         self._config = config
         self._name = name
         self._insecure = insecure
-        self._gatherers = gatherers(config, ask)
+        asks = {teacher.name: ask(teacher.name) for teacher in config.teachers}
+        self._gatherers = gatherers(config, asks.__getitem__)
         self._run_file = RunFile(config.run_folder, name)
         self._turn = Turn(config.run_folder / f"{name}.lock")
-        self._background = asyncio.gather(*(_warm(ask(teacher.name)) for teacher in config.teachers))
+        self._background = asyncio.gather(*map(_warm, asks.values()))
         self._opened = asyncio.get_running_loop().create_task(self._serve())
 
     async def port(self) -> int:

@@ -1,8 +1,11 @@
 """Gathers the questions that wait for one teacher into few calls of the pool.
 
 Rules:
- * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``.
+ * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``, and no more than can be
+   answered before the tightest deadline in it. While calls are free a question waits for nothing.
+ * Callers take turns: of one that floods, no more is taken than of the others, and it is shed first.
  * A reply goes out as soon as it is there, not when its call is done.
+ * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
  * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
    ``MOST_TRIES`` times. A call that reached no copy is not counted, so that a question waits for one that is replaced.
  * Of a teacher that is out of order its operator hears once; its questions are told at once to come again later.
@@ -13,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from cloud_worker.pool.fair_queue import FairQueue
 from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
 from router.core.errors import BadInputError, DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
@@ -24,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
 
-__all__ = ["MOST_TRIES", "Ask", "Gatherer", "NotReachedError", "Reply"]
+__all__ = ["MOST_TRIES", "Ask", "Batch", "Gatherer", "NotReachedError", "Reply"]
 
 Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
@@ -32,6 +36,8 @@ _LONGEST_PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1  # before a broken call's questions are asked again; doubles with each try
 _OUT_OF_ORDER = "the teacher is out of order until its operator mends it; the operator's log says what"
 _UNREACHABLE = "the teacher can't be reached now; try again"
+_TOO_LATE = "the deadline passed before an answer was there"
+_TOO_MANY = "too many queries wait for an answer; try again later"
 _LEAST_RETRY_AFTER_SECONDS = 0.1
 _MOST_RETRY_AFTER_SECONDS = 10.0
 
@@ -40,13 +46,35 @@ class NotReachedError(Exception):
     """No copy of the teacher was reached, so none has begun with the questions."""
 
 
-@dataclass(slots=True)
+class Batch(list[Question]):
+    """The questions of one call.
+
+    Attributes:
+        unwanted: Set by whoever asks them; hears the place of a question that nobody waits for any more.
+    """
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        """Nobody hears yet."""
+        super().__init__(questions)
+        self.unwanted: Callable[[int], None] | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     question: Question
+    caller: str
     deadline: float  # by the loop's clock
     reply: asyncio.Future[Reply]
     tries: int = 0
     pauses: int = 0
+    call: _Call | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    items: list[_Waiting]
+    questions: Batch
+    task: asyncio.Task[None] | None = None
 
 
 class Gatherer:
@@ -68,9 +96,11 @@ class Gatherer:
         self._max_batch = max_batch
         self._max_calls = max_calls
         self._max_waiting = max_waiting
-        self._queue: deque[_Waiting] = deque()
+        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._here: Counter[str] = Counter()  # by caller
         self._calls: set[asyncio.Task[None]] = set()
         self._waiting = 0
+        self._is_starting = False
         self._away = 0
         self._told = ""  # of a teacher that is out of order
         self._seconds_per_reply = 0.01
@@ -80,12 +110,13 @@ class Gatherer:
         """How many questions are here."""
         return self._waiting
 
-    async def ask(self, question: Question, seconds: float) -> TeacherAnswer:
+    async def ask(self, question: Question, seconds: float, caller: str = "") -> TeacherAnswer:
         """The teacher's answer.
 
         Args:
             question: What is asked.
             seconds: Time that its caller waits.
+            caller: Who asks; callers take turns.
 
         Raises:
             OverloadedError: Too much waits already.
@@ -94,21 +125,22 @@ class Gatherer:
             NotPossibleError: The teacher has no answer to this.
             BadInputError: The same, because of one field.
         """
-        if self._waiting >= self._max_waiting:
-            raise OverloadedError("too many queries wait for an answer; try again later", self._retry_after())
+        self._admit(caller)
         loop = asyncio.get_running_loop()
-        item = _Waiting(question, loop.time() + seconds, loop.create_future())
+        item = _Waiting(question, caller, loop.time() + seconds, loop.create_future())
         self._waiting += 1
+        self._here[caller] += 1
+        self._queue.push(item)
+        self._start_soon(loop)
+        late = loop.call_at(item.deadline, _end, item.reply, DeadlineError(_TOO_LATE))
         try:
-            self._queue.append(item)
-            self._start_calls()
-            async with asyncio.timeout_at(item.deadline):
-                reply = await item.reply
-        except TimeoutError as error:
-            raise DeadlineError("the deadline passed before an answer was there") from error
+            reply = await item.reply
+        except BaseException:
+            self._let_go(item)
+            raise
         finally:
-            self._waiting -= 1
-            item.reply.cancel()
+            late.cancel()
+            self._leave(caller)
         if isinstance(reply, NoAnswer) and reply.field:
             raise BadInputError(reply.field, reply.problem)
         if isinstance(reply, NoAnswer):
@@ -121,51 +153,103 @@ class Gatherer:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
+    def _admit(self, caller: str) -> None:
+        """Make room for one more: at the cost of a caller that has more here, or not at all."""
+        if self._waiting < self._max_waiting:
+            return
+        shed = self._queue.drop_of_longest(self._here[caller] + 1)
+        error = OverloadedError(_TOO_MANY, self._retry_after())
+        if shed is None:
+            raise error
+        _end(shed.reply, error)
+
+    def _leave(self, caller: str) -> None:
+        self._waiting -= 1
+        self._here[caller] -= 1
+        if not self._here[caller]:
+            del self._here[caller]
+
+    def _let_go(self, item: _Waiting) -> None:
+        """Nobody waits for a question any more: it is neither asked nor worked on."""
+        item.reply.cancel()
+        call = item.call
+        if call is None or call.task is None or call.task.done():
+            return
+        if all(each.reply.done() for each in call.items):
+            call.task.cancel()
+        elif call.questions.unwanted is not None:
+            call.questions.unwanted(call.items.index(item))
+
+    def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start calls once everything that came in this turn of the loop waits."""
+        if not self._is_starting and len(self._calls) < self._max_calls:
+            self._is_starting = True
+            loop.call_soon(self._start_calls)
+
     def _start_calls(self) -> None:
+        self._is_starting = False
         while self._queue and len(self._calls) < self._max_calls:
-            batch: list[_Waiting] = []
-            while self._queue and len(batch) < self._max_batch:
-                item = self._queue.popleft()
-                if not item.reply.done():  # its caller still waits
-                    batch.append(item)
-            if batch:
-                call = asyncio.create_task(self._call(batch))
-                self._calls.add(call)
-                call.add_done_callback(self._called)
+            if items := self._next_items():
+                now = asyncio.get_running_loop().time()
+                left = ((item.deadline - now) * 1000 for item in items)
+                questions = (
+                    replace(item.question, milliseconds=milliseconds)
+                    for item, milliseconds in zip(items, left, strict=True)
+                )
+                call = _Call(items, Batch(questions))
+                for item in items:
+                    item.call = call
+                call.task = asyncio.create_task(self._call(call))
+                self._calls.add(call.task)
+                call.task.add_done_callback(self._called)
 
-    def _called(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        self._start_calls()
+    def _next_items(self) -> list[_Waiting]:
+        """Of each caller in turn, as many as can be answered before the tightest of their deadlines, that first."""
+        items: list[_Waiting] = []
+        now, tightest = asyncio.get_running_loop().time(), float("inf")
+        while self._queue and len(items) < self._max_batch:
+            item = self._queue.take()
+            if item.reply.done():  # its caller waits no more
+                continue
+            tightest = min(tightest, item.deadline)
+            if items and (len(items) + 1) * self._seconds_per_reply > tightest - now:
+                self._queue.push_front([item])
+                break
+            items.append(item)
+        return sorted(items, key=lambda item: item.deadline)
 
-    async def _call(self, batch: list[_Waiting]) -> None:
+    def _called(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        self._start_soon(task.get_loop())
+
+    async def _call(self, call: _Call) -> None:
         loop = asyncio.get_running_loop()
-        began, counts = loop.time(), True
-        questions = [replace(item.question, milliseconds=(item.deadline - began) * 1000) for item in batch]
+        began, counts, items = loop.time(), True, call.items
         try:
-            async with asyncio.timeout_at(max(item.deadline for item in batch)):
-                async for replies in self._ask(questions):
-                    self._deliver(batch, replies)
+            async with asyncio.timeout_at(items[-1].deadline):
+                async for replies in self._ask(call.questions):
+                    self._deliver(items, replies)
         except NotReachedError as error:
             counts = False
             log.info("teacher %s was not reached: %s", self._teacher, error)
         except TimeoutError:
-            log.warning("a call of teacher %s with %d questions ran past every deadline", self._teacher, len(batch))
+            log.warning("a call of teacher %s with %d questions ran past every deadline", self._teacher, len(items))
         except UnavailableError as error:
-            log.warning("a call of teacher %s with %d questions broke: %s", self._teacher, len(batch), error)
+            log.warning("a call of teacher %s with %d questions broke: %s", self._teacher, len(items), error)
         else:
-            self._seconds_per_reply += 0.2 * ((loop.time() - began) / len(batch) - self._seconds_per_reply)
-        self._retry([item for item in batch if not item.reply.done()], counts=counts)
+            self._seconds_per_reply += 0.2 * ((loop.time() - began) / len(items) - self._seconds_per_reply)
+        self._retry([item for item in items if not item.reply.done()], counts=counts)
 
-    def _deliver(self, batch: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:
+    def _deliver(self, items: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:
         for place, reply in replies:
             if isinstance(reply, NotNow):
                 self._count_away(reply)
-                if isinstance(reply, OutOfOrder) and not batch[place].reply.done():
-                    batch[place].reply.set_exception(UnavailableError(_OUT_OF_ORDER))
+                if isinstance(reply, OutOfOrder):
+                    _end(items[place].reply, UnavailableError(_OUT_OF_ORDER))
                 continue
             self._away, self._told = 0, ""
-            if not batch[place].reply.done():
-                batch[place].reply.set_result(reply)
+            if not items[place].reply.done():
+                items[place].reply.set_result(reply)
 
     def _count_away(self, reply: NotNow) -> None:
         self._away += 1
@@ -178,6 +262,7 @@ class Gatherer:
 
     def _retry(self, unanswered: Sequence[_Waiting], *, counts: bool) -> None:
         for item in unanswered:
+            item.call = None
             item.pauses += 1
             item.tries += counts
             if item.tries >= MOST_TRIES:
@@ -188,10 +273,15 @@ class Gatherer:
             asyncio.get_running_loop().call_later(min(pause, _LONGEST_PAUSE_SECONDS), self._requeue, again)
 
     def _requeue(self, items: Sequence[_Waiting]) -> None:
-        self._queue.extendleft(reversed(items))  # they have waited longest
+        self._queue.push_front(items)
         self._start_calls()
 
     def _retry_after(self) -> float:
         """Time in seconds in which about half of what waits will be gone."""
         seconds = self._waiting * self._seconds_per_reply / 2
         return min(max(seconds, _LEAST_RETRY_AFTER_SECONDS), _MOST_RETRY_AFTER_SECONDS)
+
+
+def _end(reply: asyncio.Future[Reply], error: Exception) -> None:
+    if not reply.done():
+        reply.set_exception(error)

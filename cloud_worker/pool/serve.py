@@ -2,20 +2,18 @@
 
 Rules:
  * A call carries many questions and streams their replies back, a few at a time.
- * One thread computes in a copy of a teacher; one that waits for others is asked by several, a question each.
- * Questions whose callers have given up are left out.
+ * Copies on the gateway's machine are asked by sockets of theirs, others through Serve (docs/decisions/0168).
  * Whatever breaks between here and a copy comes out as ``UnavailableError``, or where it broke at once as
    ``NotReachedError``; what a teacher's code raises too, logged with its traceback where it happened.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,8 @@ from ray.util import get_node_ip_address
 
 from cloud_worker.config.teachers import TeacherSettings
 from cloud_worker.pool.batcher import Ask, NotReachedError
+from cloud_worker.pool.copy_calls import CopyCalls
+from cloud_worker.pool.direct_calls import Copies, CopyBrokeError
 from cloud_worker.teachers.base import NotNow, Question, Reply
 from router.core.errors import UnavailableError
 from router.transport import telemetry_names
@@ -39,11 +39,11 @@ from router.transport.telemetry import Telemetry, TelemetrySettings, extract
 
 log = logging.getLogger(__name__)
 
-_STEP = 16  # questions whose replies travel together
 _COPY_CPUS = 0.2
 _HEALTH_CHECK_SECONDS = 1.0
 _HEALTH_TIMEOUT_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
 _AT_ONCE_SECONDS = 0.3  # a call that breaks sooner has found its copy dead
 
 
@@ -58,35 +58,22 @@ class Copy:
         os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: copies share the machine
         self._telemetry = Telemetry.start(telemetry_names.SERVICE_CLOUD, telemetry)
         self._teacher = load_teacher(settings, cache)
-        self._threads = ThreadPoolExecutor(self._teacher.threads, thread_name_prefix="teacher")
+        self._calls = CopyCalls(self._answer, self._teacher.threads)
 
     async def answer(self, questions: Sequence[Question]) -> AsyncIterator[list[tuple[int, Reply | NotNow]]]:
         """Replies as they come, each with its question's place; late questions get none."""
-        loop = asyncio.get_running_loop()
-        began = time.monotonic()
-        step = _STEP if self._teacher.threads == 1 else 1
-        steps = [range(start, min(start + step, len(questions))) for start in range(0, len(questions), step)]
-        running = [
-            loop.run_in_executor(self._threads, self._answer_in_time, questions, places, began) for places in steps
-        ]
-        try:
-            for done in asyncio.as_completed(running):
-                yield await done
-        finally:
-            for waiting in running:
-                waiting.cancel()
+        async with aclosing(self._calls.answers(questions)) as pieces:
+            async for piece in pieces:
+                yield piece
 
-    def _answer_in_time(
-        self, questions: Sequence[Question], places: Sequence[int], began: float
-    ) -> list[tuple[int, Reply | NotNow]]:
-        passed = (time.monotonic() - began) * 1000
-        left = [place for place in places if questions[place].milliseconds > passed]
-        return list(zip(left, self._answer([questions[place] for place in left]), strict=True))
+    async def socket(self) -> str:
+        """The name of the socket where gateways of this machine ask; empty where there is none."""
+        return await self._calls.socket()
 
-    def _answer(self, questions: Sequence[Question]) -> list[Reply | NotNow]:
+    def _answer(self, questions: Sequence[Question]) -> Iterator[Reply | NotNow]:
         spans = [self._span(question) for question in questions]
         try:
-            return list(self._teacher.answer(questions))
+            yield from self._teacher.answer(questions)
         except Exception:
             log.exception("teacher %s failed on %d questions", self._teacher.name, len(questions))
             raise
@@ -141,22 +128,50 @@ def application_of(teacher: str) -> str:
 
 def asker(teacher: str) -> Ask:
     """How a gateway asks a teacher: the seam between ``gather`` and Ray Serve."""
-    handle: DeploymentHandle[Any] = serve.get_deployment_handle(teacher, application_of(teacher)).options(
-        stream=True, method_name="answer"
-    )
+    handle: DeploymentHandle[Any] = serve.get_deployment_handle(teacher, application_of(teacher))
+    through_serve = handle.options(stream=True, method_name="answer")
+    # By Ray's calls: gRPC in the router's loop would wake this process's two loops for each message of either.
+    told: DeploymentHandle[Any] = handle.options(_by_reference=True)
+
+    async def find() -> Sequence[object]:
+        said: Sequence[object] = await told.broadcast("socket").results_async(
+            timeout_s=_LOOK_SECONDS, return_exceptions=True
+        )
+        return said
+
+    copies = Copies(teacher, find)
 
     async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]:
         began, heard = time.monotonic(), False
-        pieces: Any = handle.remote(list(questions))
+        if not questions:
+            await copies.look()
+        copy = copies.least_busy()
         try:
-            async for piece in pieces:
-                heard = True
-                yield piece
+            if copy is None:
+                pieces = _through(through_serve, questions)
+            elif questions:
+                pieces = copy.ask(questions)
+            else:
+                return
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    heard = True
+                    yield piece
+        except CopyBrokeError as error:
+            raise UnavailableError(f"teacher {teacher!r} broke") from error
         except (RayError, RayServeException, grpc.RpcError, ConnectionError) as error:
             at_once = not heard and time.monotonic() - began < _AT_ONCE_SECONDS
             kind = NotReachedError if at_once else UnavailableError
             raise kind(f"{type(error).__name__} from teacher {teacher!r}") from error
-        finally:
-            pieces.cancel()
 
     return ask
+
+
+async def _through(handle: DeploymentHandle[Any], questions: Sequence[Question]) -> AsyncGenerator[Any]:
+    """Replies by Serve's way."""
+    pieces: Any = handle.remote(list(questions))
+    try:
+        async for piece in pieces:
+            yield piece
+    finally:
+        pieces.cancel()

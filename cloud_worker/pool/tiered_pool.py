@@ -88,7 +88,8 @@ class TieredPool:
         return self._whole(asked, await self._reference(asked, question, deadline), tried)
 
     async def _reference(self, asked: Asked, question: Question, deadline: float) -> TeacherAnswer:
-        return await self._teachers[asked.task.reference].ask(question, deadline - time.monotonic())
+        seconds = deadline - time.monotonic()
+        return await self._teachers[asked.task.reference].ask(question, seconds, asked.caller)
 
     async def _try(
         self, name: str, asked: Asked, question: Question, deadline: float
@@ -97,7 +98,7 @@ class TieredPool:
         seconds = min(asked.task.cheaper.seconds, MOST_OF_TIME * (deadline - time.monotonic()))
         wanted = Wanted(max(question.wanted.top_k, 1), asked.query.wanted.rationale)
         try:
-            answer = await self._teachers[name].ask(replace(question, wanted=wanted), seconds)
+            answer = await self._teachers[name].ask(replace(question, wanted=wanted), seconds, asked.caller)
         except HeadraceError:
             return Tried(name, failed=True), None
         if problem_of(asked.task, answer):  # half an answer decides nothing

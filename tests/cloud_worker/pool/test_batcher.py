@@ -33,6 +33,12 @@ class PoolSimulator:
             self.in_flight -= 1
 
 
+async def turns():
+    """Let the loop run until what was asked is on its way."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def pool():
     return PoolSimulator()
@@ -48,12 +54,11 @@ async def gatherer(pool):
 async def test_everything_that_waits_goes_in_one_call(pool, gatherer):
     pool.open.clear()
     asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(18)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns()
     pool.open.set()
     answers = await asyncio.gather(*asks)
     assert [answer.text for answer in answers] == [f"T{number}" for number in range(18)]
-    assert [len(call) for call in pool.calls] == [1, 1, 8, 8]
+    assert [len(call) for call in pool.calls] == [8, 8, 2]
     assert pool.most_in_flight == 2
 
 
@@ -61,10 +66,10 @@ async def test_a_call_that_breaks_is_asked_again_for_what_is_missing(pool, gathe
     pool.break_next = 1
     pool.open.clear()
     asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(6)]
-    await asyncio.sleep(0)
+    await turns()
     pool.open.set()
     assert [answer.text for answer in await asyncio.gather(*asks)] == [f"T{number}" for number in range(6)]
-    assert sum(len(call) for call in pool.calls) == 7
+    assert [len(call) for call in pool.calls] == [6, 3]
 
 
 async def test_a_pool_that_breaks_again_and_again_is_unavailable(pool, gatherer):
@@ -83,20 +88,19 @@ async def test_the_deadline_ends_the_wait(pool, gatherer):
 
 async def test_a_question_whose_caller_has_gone_is_not_asked(pool, gatherer):
     pool.open.clear()
-    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(3)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    asks[2].cancel()
-    await asyncio.gather(asks[2], return_exceptions=True)
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(17)]
+    await turns()
+    asks[16].cancel()
+    await asyncio.gather(asks[16], return_exceptions=True)
     pool.open.set()
-    await asyncio.gather(*asks[:2])
-    assert ["t2"] not in pool.calls
+    await asyncio.gather(*asks[:16])
+    assert [len(call) for call in pool.calls] == [8, 8]
 
 
 async def test_above_the_limit_it_sheds_and_says_when_to_come_back(pool, gatherer):
     pool.open.clear()
     asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(40)]
-    await asyncio.sleep(0)
+    await turns()
     with pytest.raises(OverloadedError) as shed:
         await gatherer.ask(Question("one too many"), 10)
     assert 0.1 <= shed.value.retry_after <= 10
@@ -151,3 +155,66 @@ async def test_a_teacher_that_is_out_of_order_is_told_once_and_its_questions_may
         assert "1234" not in str(told.value)
     assert calls == [1, 1, 1]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_a_question_alone_waits_for_nothing(pool, gatherer):
+    pool.open.clear()
+    first = asyncio.create_task(gatherer.ask(Question("t0"), 10))
+    await turns()
+    second = asyncio.create_task(gatherer.ask(Question("t1"), 10))
+    await turns()
+    assert pool.calls == [["t0"], ["t1"]]
+    pool.open.set()
+    await asyncio.gather(first, second)
+
+
+async def test_a_call_takes_no_more_than_the_tightest_deadline_lets_answer_and_that_goes_first(pool, gatherer):
+    gatherer._seconds_per_reply = 0.5
+    pool.open.clear()
+    seconds = [30, 30, 30, 1.6, 30, 30]
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{n}"), left)) for n, left in enumerate(seconds)]
+    await turns()
+    pool.open.set()
+    await asyncio.gather(*asks)
+    assert pool.calls[0] == ["t0", "t1", "t2"]
+    assert pool.calls[1][0] == "t3"
+    assert len(pool.calls[1]) <= 3
+
+
+async def test_whoever_works_on_a_call_hears_which_questions_nobody_waits_for(gatherer):
+    unwanted, working, over = [], asyncio.Event(), asyncio.Event()
+
+    async def ask(questions):
+        questions.unwanted = unwanted.append
+        working.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+        yield []
+
+    gatherer._ask = ask
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{n}"), 10 + n)) for n in range(3)]
+    await working.wait()
+    asks[1].cancel()
+    await asyncio.gather(asks[1], return_exceptions=True)
+    assert unwanted == [1]
+    assert not over.is_set()
+    for each in asks:
+        each.cancel()
+    await asyncio.gather(*asks, return_exceptions=True)
+    async with asyncio.timeout(30):
+        await over.wait()  # a call of such questions alone is broken off
+
+
+async def test_a_flood_of_one_caller_delays_others_by_one_call_and_is_shed_first(pool, gatherer):
+    pool.open.clear()
+    flood = [asyncio.create_task(gatherer.ask(Question(f"f{n}"), 10, "flood")) for n in range(40)]
+    await turns()
+    other = asyncio.create_task(gatherer.ask(Question("other"), 10, "kitchen"))  # above what may wait
+    await turns()
+    pool.open.set()
+    assert (await other).text == "OTHER"
+    assert next(number for number, call in enumerate(pool.calls) if "other" in call) <= 2
+    said = await asyncio.gather(*flood, return_exceptions=True)
+    assert [isinstance(one, OverloadedError) for one in said].count(True) == 1

@@ -1,0 +1,72 @@
+"""What waits, by who asked: taken in turn, one of each caller, so that a flood of one delays nobody else.
+
+Rules:
+ * Of one caller's, the oldest goes first.
+ * What goes back to the front is taken before all else.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+
+class _Asked(Protocol):
+    @property
+    def caller(self) -> str:
+        """Who asked."""
+
+
+_T = TypeVar("_T", bound=_Asked)
+
+
+class FairQueue(Generic[_T]):
+    """Of one teacher."""
+
+    def __init__(self) -> None:
+        """Nothing waits."""
+        self._front: deque[_T] = deque()
+        self._lines: OrderedDict[str, deque[_T]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._count
+
+    def push(self, item: _T) -> None:
+        """Let one wait behind all of its caller's."""
+        self._lines.setdefault(item.caller, deque()).append(item)
+        self._count += 1
+
+    def push_front(self, items: Sequence[_T]) -> None:
+        """Let some go first, in their order: they have waited longest."""
+        self._front.extendleft(reversed(items))
+        self._count += len(items)
+
+    def take(self) -> _T:
+        """The next; ``LookupError`` where none waits."""
+        if self._front:
+            self._count -= 1
+            return self._front.popleft()
+        caller, line = next(iter(self._lines.items()), ("", None))
+        if line is None:
+            raise LookupError("nothing waits")
+        self._count -= 1
+        item = line.popleft()
+        if line:
+            self._lines.move_to_end(caller)
+        else:
+            del self._lines[caller]
+        return item
+
+    def drop_of_longest(self, least: int) -> _T | None:
+        """Take out the newest of the caller with the longest line, if that has more than ``least``."""
+        caller, line = max(self._lines.items(), key=lambda pair: len(pair[1]), default=("", None))
+        if line is None or len(line) <= least:
+            return None
+        self._count -= 1
+        item = line.pop()
+        if not line:
+            del self._lines[caller]
+        return item
