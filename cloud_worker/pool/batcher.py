@@ -2,7 +2,9 @@
 
 Rules:
  * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``, and no more than can be
-   answered before the tightest deadline in it. While calls are free a question waits for nothing.
+   answered before the tightest deadline in it.
+ * A question that finds no call in flight waits for nothing; one that finds a call which has just begun waits until
+   that ends or ``TOGETHER_SECONDS`` are over, so that under load few calls carry many.
  * Callers take turns: of one that floods, no more is taken than of the others, and it is shed first.
  * A reply goes out as soon as it is there, not when its call is done.
  * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
@@ -27,8 +29,9 @@ from router.core.errors import BadInputError, DeadlineError, NotPossibleError, O
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
+TOGETHER_SECONDS = 0.002
 
-__all__ = ["MOST_TRIES", "Ask", "Batch", "Gatherer", "NotReachedError", "Reply"]
+__all__ = ["MOST_TRIES", "TOGETHER_SECONDS", "Ask", "Batch", "Gatherer", "NotReachedError", "Reply"]
 
 Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
@@ -100,7 +103,8 @@ class Gatherer:
         self._here: Counter[str] = Counter()  # by caller
         self._calls: set[asyncio.Task[None]] = set()
         self._waiting = 0
-        self._is_starting = False
+        self._start: asyncio.Handle | None = None
+        self._started_at = 0.0
         self._away = 0
         self._told = ""  # of a teacher that is out of order
         self._seconds_per_reply = 0.01
@@ -181,13 +185,19 @@ class Gatherer:
             call.questions.unwanted(call.items.index(item))
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start calls once everything that came in this turn of the loop waits."""
-        if not self._is_starting and len(self._calls) < self._max_calls:
-            self._is_starting = True
-            loop.call_soon(self._start_calls)
+        """Start calls once everything that came in this turn of the loop waits, or that comes a moment later."""
+        if self._start is not None or not self._queue or len(self._calls) >= self._max_calls:
+            return
+        at = self._started_at + TOGETHER_SECONDS
+        if self._calls and len(self._queue) < self._max_batch and at > loop.time():
+            self._start = loop.call_at(at, self._start_calls)
+        else:
+            self._start = loop.call_soon(self._start_calls)
 
     def _start_calls(self) -> None:
-        self._is_starting = False
+        if self._start is not None:
+            self._start.cancel()
+            self._start = None
         while self._queue and len(self._calls) < self._max_calls:
             if items := self._next_items():
                 now = asyncio.get_running_loop().time()
@@ -200,6 +210,7 @@ class Gatherer:
                 for item in items:
                     item.call = call
                 call.task = asyncio.create_task(self._call(call))
+                self._started_at = now
                 self._calls.add(call.task)
                 call.task.add_done_callback(self._called)
 
@@ -220,7 +231,10 @@ class Gatherer:
 
     def _called(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
-        self._start_soon(task.get_loop())
+        if not self._calls:
+            self._start_calls()  # nothing is in flight that a question might wait for
+        else:
+            self._start_soon(task.get_loop())
 
     async def _call(self, call: _Call) -> None:
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from cloud_worker.pool.batcher import MOST_TRIES, Gatherer, NotReachedError
+from cloud_worker.pool.batcher import MOST_TRIES, TOGETHER_SECONDS, Gatherer, NotReachedError
 from cloud_worker.teachers import NoAnswer, OutOfOrder, Question, TeacherAnswer
 from router.core.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
@@ -157,13 +157,32 @@ async def test_a_teacher_that_is_out_of_order_is_told_once_and_its_questions_may
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-async def test_a_question_alone_waits_for_nothing(pool, gatherer):
+async def test_a_question_alone_waits_for_nothing_and_those_after_it_gather_while_its_call_is_young(pool, gatherer):
+    pool.open.clear()
+    asks = [asyncio.create_task(gatherer.ask(Question("t0"), 10))]
+    await turns()
+    assert pool.calls == [["t0"]]
+    gatherer._started_at += 3600.0  # no busy machine makes it old meanwhile
+    for number in range(1, 4):
+        asks.append(asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)))
+        await turns()
+    assert len(pool.calls) == 1
+    assert gatherer._start.when() == gatherer._started_at + TOGETHER_SECONDS
+    gatherer._start_calls()
+    await turns()
+    assert pool.calls == [["t0"], ["t1", "t2", "t3"]]
+    pool.open.set()
+    await asyncio.gather(*asks)
+
+
+async def test_what_gathered_goes_as_soon_as_the_call_before_ends(pool, gatherer):
     pool.open.clear()
     first = asyncio.create_task(gatherer.ask(Question("t0"), 10))
     await turns()
+    gatherer._started_at += 3600.0
     second = asyncio.create_task(gatherer.ask(Question("t1"), 10))
     await turns()
-    assert pool.calls == [["t0"], ["t1"]]
+    assert pool.calls == [["t0"]]
     pool.open.set()
     await asyncio.gather(first, second)
 

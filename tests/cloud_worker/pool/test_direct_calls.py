@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
+import subprocess
 import threading
 
 import pytest
@@ -205,3 +208,32 @@ async def test_a_look_that_fails_leaves_what_is_known():
     copies._looked_at = float("-inf")
     await copies.look()
     assert copies.least_busy().name == name
+
+
+STRANGER = """
+import pickle, socket, sys
+made = socket.socket(socket.AF_UNIX)
+made.connect("\\0" + sys.argv[1])
+data = pickle.dumps((0, 1, []))
+try:
+    made.sendall(len(data).to_bytes(4, "big") + data)
+    said = made.recv(1)
+except ConnectionError:
+    said = b""
+print(said)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_another_user_of_the_machine_is_not_heard():
+    calls = CopyCalls(Held().answer, 1)
+    name = await calls.socket()
+    command = [shutil.which("python3", path="/usr/bin:/usr/local/bin") or "python3", "-c", STRANGER, name]
+    said = {}
+    for user in (65534, 0):
+        asked = asyncio.to_thread(
+            subprocess.run, command, user=user, cwd="/", capture_output=True, text=True, timeout=30, check=True
+        )
+        said[user] = (await asked).stdout.strip()
+    assert said[65534] == "b''"
+    assert said[0] != "b''"
