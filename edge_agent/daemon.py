@@ -87,6 +87,7 @@ class Daemon:
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 await stop.wait()
                 await self._door.stop(GRACE_SECONDS)
+                await asyncio.to_thread(self._updates.probation.calm)
                 for task in running:
                     task.cancel()
         finally:
@@ -97,7 +98,7 @@ class Daemon:
         await self._tasks.load()
         await self._door.ready()
         self._updater.look()
-        parts = [self._sync.run, self._updater.run, self._sender.run]
+        parts = [self._sync.run, self._updater.run, self._updates.probation.run, self._sender.run]
         if self._renewal is not None:
             parts.append(self._renewal.run)
         async with asyncio.TaskGroup() as group:

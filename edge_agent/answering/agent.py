@@ -209,7 +209,7 @@ class Agent:
     async def _think(self, case: Case) -> Thought:
         thought = await self._runner.think(case.serving, case.query, self._time_to_think(case))
         if thought.judgement is not None and case.serving is case.hosted.serving:
-            case.hosted.counters.healthy_answers += 1
+            case.hosted.count_healthy()
         return thought
 
     def _decide(self, case: Case, thought: Thought) -> Decision:

@@ -106,6 +106,8 @@ async def renew(folder: IdentityFolder, now: Callable[[], float] = time.time) ->
     async with _asking(address, before.authorities) as stub:
         given = await _said(stub.Renew(request, timeout=SECONDS, wait_for_ready=True), str(address))
     _checked(given.certificate, key)
+    if not folder.root():  # enrolled before the cloud had one; a root that is there is never replaced
+        folder.keep_root(given.root_metadata)
     folder.keep(key, given.certificate, before.authorities)
 
 

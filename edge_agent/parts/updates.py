@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_agent.config import Config
 from edge_agent.identity.files import IdentityFolder
+from edge_agent.releases.probation import Probation
 from edge_agent.releases.sources.gateway import GatewaySource
 from edge_agent.releases.sources.mirror import MirrorSource
 from edge_agent.releases.sources.source import Source
@@ -25,6 +26,7 @@ class Updates:
 
     Attributes:
         updater: Installs what is ordered.
+        probation: Of what was installed.
         manifests: Tells what is to be believed.
     """
 
@@ -66,6 +68,9 @@ class Updates:
                 "needs a root to check releases by: enrol with a cloud that has keys, or set releases.trusted_root",
             )
         self.manifests = Manifests(config.data / REPOSITORY, first_root, self._source, clock)
+        if self.manifests.are_signed:
+            tasks.hold_floors()
+        self.probation = Probation(tasks)
         self.updater = Updater(tasks, self._source, self.manifests, changed)
 
     async def close(self) -> None:

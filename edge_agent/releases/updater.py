@@ -131,23 +131,24 @@ class Updater:
         current = hosted.serving.slot if hosted.serving else None
         check_order(manifest, order)
         check_replacement(manifest, current.manifest if current else None)
-        missing = await asyncio.to_thread(hosted.slots.missing, manifest, current)
+        missing = await asyncio.to_thread(hosted.slots.missing, manifest)
         _check_room(hosted.slots.folder, sum(file.size for file in missing.values()))
         for name, file in missing.items():
             await fetch_part(self._source, hosted.slots, ReleaseFile(hosted.name, order.release, name, file))
-        folder = await asyncio.to_thread(hosted.slots.stage, manifest, data, current)
+        folder = await asyncio.to_thread(hosted.slots.stage, manifest, data)
         hosted.staged = manifest.number
         slot = Slot(folder.name, folder, manifest, order.manifest_sha256)
         if manifest.student is not None:
             await try_release(slot, self._tasks.servers)
         serving = await asyncio.to_thread(open_slot, slot, self._tasks.servers)
-        await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256)
+        probation = serving.student is not None
+        await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256, probation=probation)
         hosted.activate(serving)
         log.info("task %s: release %d serves", hosted.name, manifest.number)
 
     def _is_due(self, hosted: HostedTask) -> bool:
         order = hosted.order
-        if order is None or not order.manifest_sha256:
+        if order is None or order.manifest_sha256 in {"", hosted.crashed}:
             return False
         if hosted.serving is not None and hosted.serving.slot.manifest_sha256 == order.manifest_sha256:
             return False

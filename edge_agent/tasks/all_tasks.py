@@ -51,8 +51,10 @@ class Tasks:
             spent: By task, of its limits.
         """
         self.spending = asyncio.Event()
+        self.proving = asyncio.Event()  # set when a release has proven itself
         self._spent = dict(spent or {})
         self._folder = folder
+        self._floors_hold = False
         self.servers = dict(servers or {})
         self._hosted: dict[str, HostedTask] = {}
         self.kept_orders = kept_orders
@@ -109,8 +111,16 @@ class Tasks:
             return False
         return is_explored(self.kept_orders.seed, query.id, hosted.exploration)
 
+    def hold_floors(self) -> None:
+        """Releases are signed: explore at least as much as the task says."""
+        self._floors_hold = True
+        for hosted in self:
+            hosted.holds_floor = True
+
     def _fill(self, hosted: HostedTask) -> None:
+        hosted.holds_floor = self._floors_hold
         hosted.quota = Quota(spent=self._spent.get(hosted.name, Spent()), changed=self.spending.set)
+        hosted.proven = self.proving.set
 
     def _take_orders(self) -> None:
         for order in self.kept_orders.orders:
@@ -159,11 +169,17 @@ def _found(folder: Path) -> HostedTask:
     """A task with what its folder says is committed, nothing of which has been opened."""
     hosted = HostedTask(folder.name, Slots(folder))
     try:
+        hosted.slots.start()
         slot = hosted.slots.named()
         hosted.slots.tidy()
+        hosted.on_probation = hosted.slots.on_probation
         hosted.serving = Serving(slot, None) if slot is not None else None
     except (ReleaseError, OSError) as error:
         _give_up(hosted, error)
+    crashed = hosted.slots.crashed()
+    if crashed is not None:
+        hosted.crashed = crashed.manifest_sha256
+        hosted.refused[crashed.release] = crashed.reason
     return hosted
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.tasks.counters import Counters
@@ -24,6 +24,7 @@ from router.core.visible_text import in_line
 
 log = logging.getLogger(__name__)
 
+PROVEN_ANSWERS = 20  # by the student of a release, after which it stays
 _MOST_REASON = 200  # characters of why a release is refused, in a report
 
 
@@ -59,6 +60,10 @@ class HostedTask:
         counters: The figures.
         purse: What may still be sent.
         loaded: Set once the committed release serves, or can't.
+        holds_floor: Whether its releases are signed, so that the task's own floor of exploration holds.
+        on_probation: Whether the release in place has yet to prove itself.
+        crashed: SHA-256 in hex of the manifest of a release that had to give way, and is not tried again.
+        proven: Called with each healthy answer once there are enough of them.
     """
 
     name: str
@@ -70,6 +75,16 @@ class HostedTask:
     counters: Counters = field(default_factory=Counters)
     quota: Quota = field(default_factory=Quota)
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    holds_floor: bool = False
+    on_probation: bool = False
+    crashed: str = ""
+    proven: Callable[[], None] = lambda: None
+
+    def count_healthy(self) -> None:
+        """The release in place answered once more."""
+        self.counters.healthy_answers += 1
+        if self.on_probation and self.counters.healthy_answers >= PROVEN_ANSWERS:
+            self.proven()
 
     def permit(self, serving: Serving) -> Permit:
         """Leave for one query of this release to be sent. Before the first student everything must escalate."""
@@ -77,8 +92,11 @@ class HostedTask:
 
     @property
     def exploration(self) -> float:
-        """Rate in force, in [0, 1]."""
-        return self.order.exploration if self.order else 0.0
+        """Rate in force, in [0, 1]; at least the floor that was signed offline, whatever is ordered."""
+        ordered = self.order.exploration if self.order else 0.0
+        if self.order is None or self.serving is None or not self.holds_floor:
+            return ordered
+        return max(ordered, self.serving.manifest.task.exploration.floor)
 
     @property
     def mode(self) -> Mode:
@@ -102,6 +120,7 @@ class HostedTask:
     def activate(self, serving: Serving) -> None:
         """Put a release in place of the one before; queries under way end on the old one."""
         self.serving = serving
+        self.on_probation = serving.student is not None
         self.staged = 0
         self.counters.healthy_answers = 0
 

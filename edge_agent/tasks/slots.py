@@ -1,41 +1,47 @@
-"""Two places for the releases of one task: one serves, the other takes the next.
+"""Places for the releases of one task: one serves, its predecessor waits until it is proven, another takes the next.
 
-    <folder>/a/  b/     a release each: manifest.json and the files that it lists
-    <folder>/active     which slot is committed, and its manifest's SHA-256
+    <folder>/a/ b/ c/   a release each: manifest.json and the files that it lists
+    <folder>/active     which slot is committed, its manifest's SHA-256, and what was proven before it
+    <folder>/crashed    the release that had to give way last, and why
     <folder>/parts/     files on their way, by their SHA-256
 
 Rules:
  * Only the committed slot is ever served; whatever else lies here after a crash is ignored, and cleared away.
  * A file counts only when its size and SHA-256 are those that the manifest lists.
- * Committing is one atomic write: after a power cut the old slot is committed, or the new one.
+ * Committing is one atomic write: after a power cut the old slot is committed, or the new one. So is going back.
+ * A file that lies in any slot is linked, not fetched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.damaged_files import forsake
+from edge_agent.tasks.pointer import NAMES, Place, Pointer, read_pointer, write_pointer
 from edge_agent.tasks.refusals import Refusal, RefusedError
 from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, digest, read_manifest
 from router.io.atomic_write import sync_folder, write_whole
 
-NAMES = ("a", "b")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
-    """What the file ``active`` says: the committed slot, and the SHA-256 of its manifest in hex."""
+class Crashed:
+    """A release that had to give way: the SHA-256 of its manifest in hex, its number, and why."""
 
-    slot: str
     manifest_sha256: str
+    release: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +54,17 @@ class Slot:
     manifest_sha256: str
 
 
-_POINTER = TypeAdapter(Pointer)
+_CRASHED = TypeAdapter(Crashed)
 
 
 class Slots:
-    """The two slots of one task."""
+    """The slots of one task."""
 
     def __init__(self, folder: Path) -> None:
         """Use ``folder``, which is made when something is staged."""
         self.folder = folder
         self.parts = folder / "parts"
+        self._staged = ""
 
     def named(self) -> Slot | None:
         """The committed slot, its manifest alone checked; ``None`` when nothing was committed yet.
@@ -92,7 +99,8 @@ class Slots:
     def tidy(self) -> None:
         """Clear away what is not committed: after a crash, the torn stage. Parts stay, since their hash is checked."""
         if self.folder.is_dir():
-            _clear(self._idle())
+            for name in self._free():
+                _clear(self.folder / name)
             for stray in self.folder.glob(".active.*"):
                 _clear(stray)
             parts = tuple(self.parts.iterdir()) if self.parts.is_dir() else (self.parts,)
@@ -100,9 +108,63 @@ class Slots:
                 if os.path.lexists(stray) and (stray.is_symlink() or not stray.is_file()):
                     _clear(stray)
 
-    def missing(self, manifest: Manifest, committed: Slot | None) -> dict[str, File]:
-        """The files of a release that are neither in the committed slot nor fetched whole."""
-        return {name: file for name, file in manifest.files.items() if self._source(file, committed) is None}
+    def start(self) -> None:
+        """Count a start of the agent, and go back where there were too many: before anything is opened.
+
+        Raises:
+            ReleaseError: The pointer can't be read.
+        """
+        pointer = self._pointer()
+        if pointer is None or not pointer.probation:
+            return
+        try:
+            if pointer.is_looping:
+                self._go_back(pointer)
+            else:
+                self._point(pointer.started())
+        except OSError as error:
+            log.error("%s: the start can't be counted: %s", self.folder, error)
+
+    def calm(self) -> None:
+        """Count no start against the release: the agent ended in order, or has run for long.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        pointer = self._pointer()
+        if pointer is not None and pointer.starts:
+            self._point(pointer.calm())
+
+    def prove(self) -> None:
+        """Take the committed release off probation, so that its predecessor is needed no more.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        pointer = self._pointer()
+        if pointer is not None and pointer.probation:
+            self._point(pointer.proven())
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether the committed release has yet to prove itself."""
+        pointer = self._pointer()
+        return pointer is not None and pointer.probation
+
+    def crashed(self) -> Crashed | None:
+        """The release that had to give way last."""
+        try:
+            return _CRASHED.validate_json((self.folder / "crashed").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            forsake(self.folder / "crashed", error)
+            return None
+
+    def missing(self, manifest: Manifest) -> dict[str, File]:
+        """The files of a release that are neither in a slot that stays nor fetched whole."""
+        held = self._held()
+        return {name: file for name, file in manifest.files.items() if self._source(file, held) is None}
 
     def check_part(self, name: str, file: File) -> None:
         """Check a part that was fetched whole, and make it durable.
@@ -118,13 +180,12 @@ class Slots:
             raise
         _sync_file(part)
 
-    def stage(self, manifest: Manifest, data: bytes, committed: Slot | None) -> Path:
-        """Put a release into the idle slot; what the committed slot has of it is linked, not copied.
+    def stage(self, manifest: Manifest, data: bytes) -> Path:
+        """Put a release into the idle slot; what other slots have of it is linked, not copied.
 
         Args:
             manifest: The release, nothing of which is missing.
             data: Its manifest's bytes.
-            committed: What serves now.
 
         Returns:
             The idle slot's folder.
@@ -132,13 +193,14 @@ class Slots:
         Raises:
             ReleaseError: A file is missing, or not what the manifest lists.
         """
-        idle = self._idle()
+        idle, held = self._idle(), self._held()
         _clear(idle)
         idle.mkdir(parents=True)
         for name, file in manifest.files.items():
-            _link(self._source(file, committed) or self.part(file), idle / name)
+            _link(self._source(file, held) or self.part(file), idle / name)
             check_file(idle / name, file)
         write_whole(idle / MANIFEST_FILE, data)
+        self._staged = idle.name
         return idle
 
     def forget(self, why: object) -> None:
@@ -149,34 +211,68 @@ class Slots:
         """Where a file lies while it is fetched."""
         return self.parts / file.sha256
 
-    def commit(self, manifest_sha256: str) -> None:
-        """Make the idle slot the committed one, durably."""
-        idle = self._idle()
-        sync_folder(idle)
+    def commit(self, manifest_sha256: str, *, probation: bool = False) -> None:
+        """Make what was staged the committed release, durably; on probation, what was proven before it stays."""
+        pointer, place = self._pointer(), Place(self._staged, manifest_sha256)
+        sync_folder(self.folder / self._staged)
         sync_folder(self.folder)
-        write_whole(self.folder / "active", _POINTER.dump_json(Pointer(idle.name, manifest_sha256)))
+        after = (
+            pointer.followed_by(place, probation=probation)
+            if pointer
+            else Pointer(place.slot, place.manifest_sha256, probation)
+        )
+        self._point(after)
         shutil.rmtree(self.parts, ignore_errors=True)
 
-    def _source(self, file: File, committed: Slot | None) -> Path | None:
+    def _go_back(self, pointer: Pointer) -> None:
+        """Give way to what was proven before, or to nothing; the reason is durable first."""
+        try:
+            number = read_manifest((self.folder / pointer.slot / MANIFEST_FILE).read_bytes()).number
+        except (OSError, ReleaseError):
+            number = 0
+        reason = f"{Refusal.CRASHES}: the agent ended {pointer.starts} times before the release had proven itself"
+        crashed = Crashed(pointer.manifest_sha256, number, reason)
+        write_whole(self.folder / "crashed", _CRASHED.dump_json(crashed))
+        log.error("%s: release %d gives way to the one before: %s", self.folder, number, reason)
+        if pointer.former is not None:
+            self._point(Pointer(pointer.former.slot, pointer.former.manifest_sha256))
+        else:
+            (self.folder / "active").unlink()
+            sync_folder(self.folder)
+
+    def _held(self) -> dict[File, Path]:
+        """Where files lie that need not be fetched, by the manifests of all slots but the idle one."""
+        idle, held = self._idle(), {}
+        for folder in (self.folder / name for name in NAMES):
+            with contextlib.suppress(OSError, ReleaseError):
+                if folder != idle:
+                    files = read_manifest((folder / MANIFEST_FILE).read_bytes()).files
+                    held.update({file: folder / name for name, file in files.items()})
+        return held
+
+    def _source(self, file: File, held: Mapping[File, Path]) -> Path | None:
         """Where a whole copy of a file lies."""
-        known = committed.manifest.files if committed is not None else {}
-        places = [committed.folder / name for name, other in known.items() if other == file] if committed else []
-        return next((place for place in (*places, self.part(file)) if _is_whole(place, file)), None)
+        places = (held[file], self.part(file)) if file in held else (self.part(file),)
+        return next((place for place in places if _is_whole(place, file)), None)
+
+    def _free(self) -> list[str]:
+        pointer = self._pointer()
+        return [name for name in NAMES if pointer is None or name not in pointer.used]
 
     def _idle(self) -> Path:
-        pointer = self._pointer()
-        return self.folder / ("b" if pointer is not None and pointer.slot == "a" else "a")
+        """Where the next release goes: a slot that nothing needs, an empty one first."""
+        return min((self.folder / name for name in self._free()), key=lambda place: place.exists())
 
     def _pointer(self) -> Pointer | None:
         try:
-            pointer = _POINTER.validate_json((self.folder / "active").read_bytes())
+            return read_pointer((self.folder / "active").read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
-            raise ReleaseError(f"{self.folder / 'active'} can't be read: {error}") from error
-        if pointer.slot not in NAMES:
-            raise ReleaseError(f"{self.folder / 'active'} names a slot {pointer.slot!r}; there are {NAMES}")
-        return pointer
+        except (OSError, ReleaseError) as error:
+            raise ReleaseError(f"{self.folder / 'active'}: {error}") from error
+
+    def _point(self, pointer: Pointer) -> None:
+        write_whole(self.folder / "active", write_pointer(pointer))
 
 
 def check_file(path: Path, file: File, name: str = "") -> None:

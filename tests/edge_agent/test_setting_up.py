@@ -90,7 +90,7 @@ async def test_a_cloud_that_says_nothing_of_leaving_is_waited_for(harness, cloud
     await cloud.until(lambda: any(task.refused for task in cloud.last_tasks()))
     code, details = await status_of(harness.ask("light"))
     assert code is grpc.StatusCode.UNAVAILABLE
-    assert details.startswith("task 'home' is being set up (model.onnx has the SHA-256")
+    assert details.startswith("task 'home' is being set up (tampered file: model.onnx has the SHA-256")
     assert not cloud.queries
 
 

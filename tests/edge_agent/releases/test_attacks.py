@@ -279,6 +279,14 @@ async def test_a_wrong_clock_is_told_in_place_of_expired_metadata(harness, cloud
     assert (await harness.ask("light")).provenance.release == 1
 
 
+async def test_an_order_can_not_lower_the_exploration_below_the_signed_floor(harness, cloud, world, root):
+    world.release()()
+    await harness.start(releases={"trusted_root": root})
+    await cloud.until_active(1)
+    assert cloud.orders[TASK.name].exploration == 0.0
+    assert harness.report().exploration == TASK.exploration.floor
+
+
 async def test_keys_that_are_rotated_are_followed_by_the_first_root_alone(harness, cloud, world, root):
     for role in ("timestamp", "targets", "root"):
         world.repository.rotate(role)
