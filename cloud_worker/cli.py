@@ -49,9 +49,12 @@ COMMANDS = {
     ),
     "audit": ("commands.operate:audit", "List what operators have done, oldest first."),
     "devices": ("commands.devices:app", "List the devices of the fleet, set one apart, remove or revoke one."),
+    "erase": (
+        "commands.erase:erase",
+        "Erase what is held of a device or a subject; without either, list what was erased and who has yet to answer.",
+    ),
     "ca": ("commands.ca:app", "Make the certificate authority of a fleet, look at it, or renew its issuing key."),
     "keys": ("commands.signing.keys:app", "Make the keys that sign releases, sign by them, or replace them."),
-    "releases": ("commands.signing.releases:app", "Approve releases by hand, or mirror all that is signed."),
     "tokens": ("commands.tokens:app", "Make enrolment tokens for devices, list or revoke them."),
     "clients": ("commands.clients:app", "Give certificates to clients and operators, list or revoke them."),
     "label": (

@@ -15,6 +15,7 @@ import logging
 from dataclasses import replace
 
 from edge_agent.config import Config
+from edge_agent.fleet.erasing import Erasing
 from edge_agent.fleet.sync import Sync
 from edge_agent.gauges import add_gauges
 from edge_agent.outbox.sender import OutboxSender
@@ -64,7 +65,8 @@ class Daemon:
             config, self._tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure
         )
         self._updater = self._updates.updater
-        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file)
+        erasing = Erasing(self._outbox.erase, self._tasks)
+        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file, erasing)
         told = ToldState(config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates)
         self._status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, insecure=insecure)

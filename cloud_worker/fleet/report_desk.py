@@ -12,12 +12,15 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 
 from cloud_worker.fleet.device_lives import ADVICE, TWINS, Lives, Met
+from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.turned_away import TurnedAway, What
+from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Device, Store
 from cloud_worker.state.traffic import Traffic
 from router.core.errors import HeadraceError
+from router.core.privacy.erasure import Erasure
 from router.core.release.orders import DeviceReport
 from router.core.release.plausible_reports import plausible
 
@@ -49,6 +52,7 @@ class ReportDesk:
         self._metrics = metrics
         self._lives = Lives(store.engine, silent_after)
         self._turned_away = TurnedAway(store.engine, clock)
+        self._erasures, self._repeats = Erasures(store.engine), Repeats(store.engine)
         self._traffic = Traffic(store.engine)
 
     def take(self, report: DeviceReport, now: float) -> tuple[Device, str]:
@@ -59,11 +63,24 @@ class ReportDesk:
         """
         self._turned_away.flush()
         device = self._admit(report.device, now)
-        report = self._declared(report, {state.name for state in self._store.task_states()})
+        self._note_erased(report, now)
+        report = self._declared(replace(report, erased=()), {state.name for state in self._store.task_states()})
         met = self._lives.meet(device, report, now)
         if not met.late:
             self._count(report, met, now)
         return device, ADVICE if met.twins else ""
+
+    def erasures(self, device: str) -> tuple[Erasure, ...]:
+        """What a device has to erase yet."""
+        return self._erasures.for_device(device)
+
+    def _note_erased(self, report: DeviceReport, now: float) -> None:
+        """What a device erased as it was told will not come, and is not missed."""
+        if not report.erased:
+            return
+        for one in self._erasures.answered(report.device, report.erased, now):
+            log.info("device %s has erased %d queries for erasure %d", report.device, one.rows, one.number)
+            self._repeats.note_numbers((task, report.device, place) for task, place in one.numbers)
 
     def _count(self, report: DeviceReport, met: Met, now: float) -> None:
         """Count what a report says more than the one before of the same life, and keep it."""

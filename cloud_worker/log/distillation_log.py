@@ -198,6 +198,22 @@ class DistillationLog:
         for version in range(before + 1, table.version() + 1):
             self._make_durable(version)
 
+    def change(self, work: Callable[[DeltaTable], Read]) -> Read | None:
+        """What ``work`` makes of the table, whose rows and files it may change; ``None`` where there is none yet.
+
+        Call it from the one writer alone.
+        """
+        table = self._refreshed()
+        if table is None:
+            return None
+        self._settle(table)
+        try:
+            with logged_errors():
+                return work(table)
+        finally:
+            self._table, self._durable = None, False
+            self._keys.clear()
+
     def is_suspected(self) -> bool:
         """Whether a reader came upon damage since the last mending."""
         return self._files.is_suspected()

@@ -6,14 +6,14 @@ Rules:
  * A record that can't be written for a reason that lies in itself goes to quarantine; the rest goes on.
  * A spool that is damaged, or none, is put aside and read as far as that goes; it keeps no other from being drained.
  * One commit a spool and call, unless a full batch waits.
- * What the log had before is told apart from what never came.
+ * What the log had before is told apart from what never came; so is what was erased and comes again, which is dropped.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from cloud_worker.log.spool import SpoolDrain, spools_in
 from cloud_worker.log.spool_drain import Row, read_damaged, salvaged, to_salvage
 from cloud_worker.state.database.sqlite_files import NO_SPOOL, guarded, is_damaged, put_aside
 from cloud_worker.state.repeated_rows import Repeats
+from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 from router.io.sqlite_header import mend_header
 
@@ -39,8 +40,22 @@ _LOG_FAILED = (OSError, DeltaError, pa.ArrowException, ValueError, TypeError, Ov
 class Drainer:
     """Moves records from the spools of a folder into a log."""
 
-    def __init__(self, folder: Path, target: DistillationLog, repeats: Repeats) -> None:
-        """Drain the spools in ``folder`` into ``target``; ``repeats`` hears of what that had before."""
+    def __init__(
+        self,
+        folder: Path,
+        target: DistillationLog,
+        repeats: Repeats,
+        unwanted: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: (),
+    ) -> None:
+        """Drain the spools in ``folder`` into ``target``.
+
+        Args:
+            folder: Of the spools.
+            target: The log.
+            repeats: Hears of what the log had before, and of what is not wanted.
+            unwanted: Which of some records were erased, and are dropped.
+        """
+        self._unwanted = unwanted
         self._folder = folder
         self._target = target
         self._repeats = repeats
@@ -142,6 +157,11 @@ class Drainer:
         records = [record for _, record in rows]
         if not records:
             return 0
+        unwanted = {id(record) for record in self._unwanted(records)}
+        if unwanted:
+            log.warning("%d records come that were erased, and are dropped", len(unwanted))
+            self._repeats.note([record for record in records if id(record) in unwanted])
+            records = [record for record in records if id(record) not in unwanted]
         self._repeats.note(self._target.known(records))
         return self._target.append(records, spool, last)
 

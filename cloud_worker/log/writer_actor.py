@@ -2,11 +2,13 @@
 
 Rules:
  * A drain that fails is logged and tried again; nothing leaves its spool.
+ * What operators order to be erased is erased after the drain, and again after a kill until it is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Any
@@ -14,8 +16,11 @@ from typing import Any
 import ray
 
 from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
+from cloud_worker.log.erasing.concerned import Returning
+from cloud_worker.log.erasing.erase import Eraser
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.repeated_rows import Repeats
 from router.io.terminal import log_to_stderr
@@ -25,6 +30,7 @@ log = logging.getLogger(__name__)
 LOG_WRITER = "log-writer"
 
 _CPUS = 0.1
+_REFRESHER = "refresher"
 _LOOK_EVERY_SECONDS = 60.0  # for damage of the log
 
 
@@ -38,6 +44,7 @@ class LogWriter:
         self._config = config
         self._log = DistillationLog(config.log_folder)
         self._drainer: Drainer | None = None
+        self._eraser: Eraser | None = None
         self._looked_at = -_LOOK_EVERY_SECONDS
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -63,9 +70,15 @@ class LogWriter:
             self._log.mend()
             self._looked_at = time.monotonic()
         if self._drainer is None:
-            repeats = Repeats(open_store(self._config).engine)
-            self._drainer = Drainer(self._config.spool_folder, self._log, repeats)
-        return self._drainer.drain()
+            store = open_store(self._config)
+            returning = Returning(Erasures(store.engine)).among
+            self._eraser = Eraser(self._config, store, self._log)
+            self._drainer = Drainer(self._config.spool_folder, self._log, Repeats(store.engine), returning)
+        try:
+            return self._drainer.drain()
+        finally:
+            if self._eraser is not None and self._eraser.do_pending():
+                begin_refresher_anew()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -78,6 +91,12 @@ class LogWriter:
                     await self._stopping.wait()
             except TimeoutError:
                 continue
+
+
+def begin_refresher_anew() -> None:
+    """Let the refresher read the log again: it holds rows in memory, and survives a kill at any instant."""
+    with contextlib.suppress(ValueError):  # none runs yet
+        ray.kill(ray.get_actor(_REFRESHER, namespace="headrace"), no_restart=False)
 
 
 def start_log_writer(config: CloudConfig) -> Any:

@@ -84,7 +84,8 @@ class PromiseGuard:
             return None
 
     def _serve_again(self, action: actions.ServeAgain) -> ServedRelease | None:
-        name, changes = self._task.name, {"watch": action.watch, "exploration": action.exploration}
+        name = self._task.name
+        changes: dict[str, Any] = {"watch": action.watch, "exploration": action.exploration}
         try:
             number = roll_back(self._store, self._publisher, self._task, action.release, **changes)
         except (HeadraceError, OSError) as error:

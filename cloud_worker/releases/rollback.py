@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,14 @@ from router.core.errors import ReleaseError
 from router.core.release.manifest import Manifest
 
 
-def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **changes: Any) -> int:
+def roll_back(
+    store: Store,
+    publisher: Publisher,
+    task: Task,
+    number: int,
+    files: Mapping[str, bytes] | None = None,
+    **changes: Any,
+) -> int:
     """Let the content of release ``number`` serve; return the number that it has now.
 
     Args:
@@ -31,6 +39,7 @@ def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **cha
         publisher: Where they lie.
         task: As it is now.
         number: A release of it.
+        files: Small files in place of those of the same name.
         changes: Of the task's state, in one transaction with the promotion.
 
     Raises:
@@ -57,7 +66,7 @@ def roll_back(store: Store, publisher: Publisher, task: Task, number: int, **cha
             lost=before.lost,
         )
     )
-    digest = publisher.republish(manifest, number)
+    digest = publisher.republish(manifest, number, files)
     store.promote(task.name, new, digest, **changes)
     return new
 

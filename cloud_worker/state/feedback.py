@@ -8,10 +8,11 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, delete, func, insert, select
 
 from cloud_worker.state.schema import FEEDBACK
 from cloud_worker.state.states import Review
@@ -110,6 +111,21 @@ class Feedbacks:
         which = FEEDBACK.c.caller == caller if caller else FEEDBACK.c.subject == subject
         with self._engine.begin() as connection:
             return int(connection.execute(delete(FEEDBACK).where(which)).rowcount)
+
+    def count(self, *, caller: str = "", subject: str = "") -> int:
+        """How many rows ``forget`` would erase."""
+        which = FEEDBACK.c.caller == caller if caller else FEEDBACK.c.subject == subject
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(func.count()).select_from(FEEDBACK).where(which)).scalar_one())
+
+    def forget_queries(self, is_gone: Callable[[str, str], bool]) -> int:
+        """Erase what was said of queries, by caller and id; how many rows are gone."""
+        with self._engine.begin() as connection:
+            known = connection.execute(select(FEEDBACK.c.task, FEEDBACK.c.caller, FEEDBACK.c.query_id)).all()
+            gone = [row for row in known if is_gone(row.caller, row.query_id)]
+            for row in gone:
+                connection.execute(delete(FEEDBACK).where(*_is(row.task, row.caller, row.query_id)))
+        return len(gone)
 
 
 def _is(task: str, caller: str, query_id: str) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Table, delete, insert, select, update
+from sqlalchemy import Engine, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.state.schema import DRAWS, GOLD, GOLD_SECRETS
@@ -172,6 +172,12 @@ class Gold:
             concerned = GOLD.c.caller == caller if caller else GOLD.c.subject == subject
             connection.execute(delete(GOLD).where(concerned))
         return len(gone)
+
+    def count(self, *, caller: str = "", subject: str = "") -> int:
+        """How many rows that were handed out ``forget`` would erase."""
+        which = DRAWS.c.caller == caller if caller else DRAWS.c.subject == subject
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(func.count()).select_from(DRAWS).where(which)).scalar_one())
 
     def _said(self, task: str) -> dict[Key, set[str]]:
         said: dict[Key, set[str]] = {}

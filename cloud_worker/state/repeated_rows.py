@@ -23,7 +23,11 @@ class Repeats:
 
     def note(self, rows: Iterable[Record]) -> None:
         """Remember the numbers of rows that the log has already; those without one of their own are left out."""
-        found = {(row.task, row.caller, row.place) for row in rows if row.place and is_kept_row(row)}
+        self.note_numbers((row.task, row.caller, row.place) for row in rows if row.place and is_kept_row(row))
+
+    def note_numbers(self, numbers: Iterable[tuple[str, str, int]]) -> None:
+        """Remember numbers: task, device and number each."""
+        found = set(numbers)
         for task in {task for task, _, _ in found}:
             found -= {(task, *known) for known in self.of(task)}
         if found:

@@ -16,8 +16,10 @@ import math
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from edge_agent.fleet.erasing import Erasing
 from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import KeptOrders, save_orders
 from edge_agent.upstream.client import Upstream
@@ -42,6 +44,7 @@ class Sync:
         report: Callable[[], DeviceReport],
         ordered: Callable[[], None],
         path: Path,
+        erasing: Erasing,
     ) -> None:
         """Prepare.
 
@@ -51,7 +54,9 @@ class Sync:
             report: Makes the report.
             ordered: Called when orders were taken.
             path: Where seed and orders are kept.
+            erasing: Erases what is to be erased.
         """
+        self._erasing = erasing
         self._upstream = upstream
         self._tasks = tasks
         self._report = report
@@ -87,13 +92,16 @@ class Sync:
         Raises:
             HeadraceError: The fleet can't be reached, or refuses.
         """
-        orders = await self._upstream.sync(self._report())
+        orders = await self._upstream.sync(replace(self._report(), erased=self._erasing.to_tell))
         self.clock_ahead = time.time() - orders.now if orders.now else 0.0
         kept_orders = self._tasks.kept_orders.after(orders)
         if kept_orders != self._tasks.kept_orders:
             self._tasks.obey(kept_orders)
             self._ordered()
             await self._keep(kept_orders)
+        if await self._erasing.obey(orders.erasures):
+            self._ordered()
+            self.poke()
         self._tasks.heard.set()
         if orders.message and orders.message != self._told:
             log.warning("the cloud says: %s", in_line(orders.message, MAX_REASON_BYTES))

@@ -130,6 +130,21 @@ class OutboxFile:
         """
         return self._do(lambda database: reader(database.execute("SELECT place, query FROM waiting ORDER BY place")))
 
+    def erase(self, concerns: Callable[[object], bool]) -> list[tuple[str, object]]:
+        """Take out the rows whose request ``concerns`` says to, and leave nothing of them in any page or file.
+
+        Returns:
+            Id and request of each.
+
+        Raises:
+            FileTroubleError: Some of it may still lie there; once more does the rest.
+        """
+        gone = self._do(lambda database: _erase(database, concerns))
+        for aside in self.path.parent.glob(f"{self.path.name}.damaged-*"):  # has been read, and can't be searched
+            with contextlib.suppress(OSError):
+                aside.unlink()
+        return gone
+
     def close(self) -> None:
         """Close it."""
         if self._database is not None:
@@ -286,6 +301,17 @@ def _write(database: sqlite3.Connection, rows: Sequence[Row], gone: Sequence[int
         oldest = database.execute("SELECT place FROM waiting ORDER BY place LIMIT ?", (over,)).fetchall()
         dropped = [name for (place,) in oldest for name in _take_out(database, place)]
         return Written(_count(database), taken, dropped)
+
+
+def _erase(database: sqlite3.Connection, concerns: Callable[[object], bool]) -> list[tuple[str, object]]:
+    rows = database.execute("SELECT place, id, query FROM waiting").fetchall()
+    gone = [(place, str(name), query) for place, name, query in rows if concerns(query)]
+    with _transaction(database):
+        database.executemany("DELETE FROM waiting WHERE place = ?", [(place,) for place, _, _ in gone])
+    database.execute("VACUUM")  # what was deleted before lies in free pages, too
+    if database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        raise FileTroubleError(LOCKED, "another program reads the outbox, whose log still holds what was erased")
+    return [(name, query) for _, name, query in gone]
 
 
 def _take_out(database: sqlite3.Connection, place: int) -> list[str]:

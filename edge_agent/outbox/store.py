@@ -29,6 +29,7 @@ from edge_agent.outbox.file import OK, FileTroubleError, OutboxFile, Row, Writte
 from router.core.certification.missing_rows import LINE
 from router.core.domain.query import Query
 from router.core.errors import CallerError
+from router.core.privacy.erasure import digest_of
 from router.io.sealed import seal, unseal
 from router.transport.wire import query_from_proto, query_to_proto
 from router.v1 import cascade_pb2
@@ -205,6 +206,37 @@ class Outbox:
         self._gone.update(places)
         return await self.flush()
 
+    async def erase(self, subject: str) -> tuple[int, tuple[tuple[str, int], ...]] | None:
+        """Erase the queries of a subject, from memory and disk.
+
+        Args:
+            subject: Digest of its name, in hex; empty for all queries, whomever they concern.
+
+        Returns:
+            How many, and task and number of those that were numbered; ``None`` while the disk does not let them go.
+        """
+
+        def concerns(data: object) -> bool:
+            query = _query(data)
+            return query is None or not subject or digest_of(query.subject) == subject
+
+        if not await self.flush():
+            return None
+        async with self._writing:
+            rows = [(row.id, row.query) for row in self._unwritten.values() if concerns(row.query)]
+            try:
+                gone: list[tuple[str, object]] = await self._call(self._file.erase, concerns)
+                self._rows = await self._call(self._file.count)
+            except FileTroubleError as error:
+                self._hinder(error)
+                return None
+            for name, data in rows:
+                if self._unwritten.pop(name, None) is not None:
+                    self._unwritten_bytes -= len(data)
+            self._ids.difference_update([name for name, _ in (*gone, *rows)])
+        queries = [query for _, data in (*gone, *rows) if (query := _query(data)) is not None]
+        return len(gone) + len(rows), tuple(numbered for query in queries if (numbered := _number_of(query)))
+
     async def close(self) -> None:
         """Write what was put, and close the file."""
         for _ in range(LAST_TRIES):
@@ -283,6 +315,13 @@ def _select(
         return waiting, broken
 
     return file.read(read)
+
+
+def _number_of(query: Query) -> tuple[str, int] | None:
+    """Task and number of a query that has one of its own."""
+    attempt = query.attempt
+    is_numbered = attempt is not None and attempt.kept and not attempt.degraded and attempt.place > 0
+    return (query.task, attempt.place) if attempt is not None and is_numbered else None
 
 
 def _query(data: object) -> Query | None:

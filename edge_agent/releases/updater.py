@@ -84,6 +84,8 @@ class Updater:
                 pass
             self._wanted.clear()
             for hosted in self._tasks:
+                if hosted.forget_idle:
+                    await asyncio.to_thread(hosted.slots.tidy)
                 if self._is_due(hosted):
                     await self.install(hosted)
 
@@ -144,6 +146,9 @@ class Updater:
         probation = serving.student is not None
         await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256, probation=probation)
         hosted.activate(serving)
+        if hosted.forget_idle:
+            await asyncio.to_thread(hosted.slots.tidy)
+            hosted.forget_idle = False
         log.info("task %s: release %d serves", hosted.name, manifest.number)
 
     def _is_due(self, hosted: HostedTask) -> bool:

@@ -59,6 +59,7 @@ class HostedTask:
         refused: Reason by number of each release refused since the start.
         counters: The figures.
         purse: What may still be sent.
+        forget_idle: The slot that does not serve is to be cleared, until another release has come.
         loaded: Set once the committed release serves, or can't.
         holds_floor: Whether its releases are signed, so that the task's own floor of exploration holds.
         on_probation: Whether the release in place has yet to prove itself.
@@ -74,6 +75,7 @@ class HostedTask:
     refused: dict[int, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     quota: Quota = field(default_factory=Quota)
+    forget_idle: bool = False
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
     holds_floor: bool = False
     on_probation: bool = False

@@ -19,6 +19,7 @@ from edge_agent.testing.release_files import ReleaseFiles
 from router.core.domain.chat import transcript
 from router.core.domain.feedback import Feedback, unknown_answer
 from router.core.domain.query import Answer, Query
+from router.core.privacy.erasure import Erasure
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest, write_manifest
 from router.core.release.orders import DeviceReport, Order, Orders
 from router.transport.connection_limit import Crowd
@@ -57,6 +58,7 @@ class CloudSimulator:
         files: Of the releases that were published.
         metadata: The metadata of every query asked.
         reports: Every report, in order.
+        erasures: What devices are to erase, until one says that it has.
         fetches: Every fetch: task, release, file, offset.
     """
 
@@ -71,6 +73,7 @@ class CloudSimulator:
     files: ReleaseFiles = field(init=False)
     metadata: list[dict[str, str]] = field(default_factory=list)
     reports: list[DeviceReport] = field(default_factory=list)
+    erasures: list[Erasure] = field(default_factory=list)
     fetches: list[tuple[str, int, str, int]] = field(default_factory=list)
     port: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -197,7 +200,10 @@ class _Fleet(fleet_pb2_grpc.FleetServicer):
         cloud.reports.append(report_from_proto(request))
         await cloud.note()
         now = time.time() + cloud.ahead if cloud.ahead else 0.0
-        return orders_to_proto(Orders(tuple(cloud.orders.values()), cloud.interval, cloud.book.seed, now=now))
+        done = {said.number for said in cloud.reports[-1].erased}
+        cloud.erasures = [one for one in cloud.erasures if one.number not in done]
+        orders, erasures = tuple(cloud.orders.values()), tuple(cloud.erasures)
+        return orders_to_proto(Orders(orders, cloud.interval, cloud.book.seed, now=now, erasures=erasures))
 
 
 class _Releases(release_pb2_grpc.ReleasesServicer):

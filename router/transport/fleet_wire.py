@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from router.core.domain.task import Mode
 from router.core.errors import BadInputError
+from router.core.privacy.erasure import Erased, Erasure
 from router.core.release.orders import DeviceReport, Order, Orders, TaskReport
 from router.transport.limit_checks import check_message
 from router.transport.wire_fields import enum, extend, optional, put_all, same
@@ -38,6 +39,9 @@ def report_to_proto(report: DeviceReport) -> fleet_pb2.SyncRequest:
         put_all(sent, task, _REPORTED, f"tasks[{position}].")
         for release, reason in task.refused:
             sent.refused.add(release=release, reason=reason)
+    for one in report.erased:
+        numbers = [fleet_pb2.ErasedNumber(task=task, place=place) for task, place in one.numbers]
+        request.erased.add(number=one.number, rows=one.rows, numbers=numbers)
     return request
 
 
@@ -54,6 +58,10 @@ def report_from_proto(request: fleet_pb2.SyncRequest) -> DeviceReport:
         formats=tuple(request.info.formats),
         free_disk_bytes=request.free_disk_bytes,
         tasks=tuple(_task_report(sent) for sent in request.tasks),
+        erased=tuple(
+            Erased(sent.number, sent.rows, tuple((one.task, one.place) for one in sent.numbers))
+            for sent in request.erased
+        ),
     )
 
 
@@ -76,6 +84,8 @@ def orders_to_proto(orders: Orders) -> fleet_pb2.SyncResponse:
         sent = response.tasks.add(manifest_sha256=bytes.fromhex(order.manifest_sha256))
         put_all(sent, order, (*_ORDER, "exploration", "threshold", *_LIMITS), f"tasks[{position}].")
         sent.mode = fleet_pb2.Mode.Value(f"MODE_{order.mode.name}")
+    for one in orders.erasures:
+        response.erasures.add(number=one.number, subject_sha256=bytes.fromhex(one.subject))
     return response
 
 
@@ -94,7 +104,14 @@ def orders_from_proto(response: fleet_pb2.SyncResponse) -> Orders:
         seed=response.seed,
         message=response.message,
         now=response.now,
+        erasures=tuple(_erasure(sent) for sent in response.erasures),
     )
+
+
+def _erasure(sent: fleet_pb2.ErasureOrder) -> Erasure:
+    if len(sent.subject_sha256) not in (0, _SHA256_BYTES):
+        raise BadInputError("erasures.subject_sha256", f"has {len(sent.subject_sha256)} bytes; 32 or none are right")
+    return Erasure(sent.number, sent.subject_sha256.hex())
 
 
 def _order(place: str, sent: fleet_pb2.TaskOrder) -> Order:

@@ -197,6 +197,59 @@ class RefusedRelease(_message.Message):
 Global___RefusedRelease: _TypeAlias = RefusedRelease  # noqa: Y015
 
 @_typing.final
+class ErasedNumber(_message.Message):
+    """A drawn query that the device had kept and numbered, and that was erased before it was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    place: _builtins.int
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        place: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedNumber: _TypeAlias = ErasedNumber  # noqa: Y015
+
+@_typing.final
+class ErasedHere(_message.Message):
+    """What the device has erased, as it was told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    rows: _builtins.int
+    """that waited in its outbox"""
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasedNumber]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        rows: _builtins.int = ...,
+        numbers: _abc.Iterable[Global___ErasedNumber] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "numbers", b"numbers", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedHere: _TypeAlias = ErasedHere  # noqa: Y015
+
+@_typing.final
 class SyncRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -208,6 +261,7 @@ class SyncRequest(_message.Message):
     FREE_DISK_BYTES_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     LIFE_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """checked against the certificate where there is one"""
     outbox_pending: _builtins.int
@@ -221,6 +275,8 @@ class SyncRequest(_message.Message):
     def info(self) -> Global___DeviceInfo: ...
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskReport]: ...
+    @_builtins.property
+    def erased(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasedHere]: ...
     def __init__(
         self,
         *,
@@ -232,10 +288,11 @@ class SyncRequest(_message.Message):
         free_disk_bytes: _builtins.float = ...,
         state: _builtins.str = ...,
         life: _builtins.str = ...,
+        erased: _abc.Iterable[Global___ErasedHere] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "free_disk_bytes", b"free_disk_bytes", "info", b"info", "life", b"life", "outbox_dropped", b"outbox_dropped", "outbox_pending", b"outbox_pending", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "erased", b"erased", "free_disk_bytes", b"free_disk_bytes", "info", b"info", "life", b"life", "outbox_dropped", b"outbox_dropped", "outbox_pending", b"outbox_pending", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -316,6 +373,31 @@ class TaskOrder(_message.Message):
 Global___TaskOrder: _TypeAlias = TaskOrder  # noqa: Y015
 
 @_typing.final
+class ErasureOrder(_message.Message):
+    """What the device is to erase of what it holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SUBJECT_SHA256_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    subject_sha256: _builtins.bytes
+    """of the subject's name, 32 bytes; empty: everything"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        subject_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "subject_sha256", b"subject_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureOrder: _TypeAlias = ErasureOrder  # noqa: Y015
+
+@_typing.final
 class SyncResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -324,6 +406,7 @@ class SyncResponse(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
+    ERASURES_FIELD_NUMBER: _builtins.int
     interval_seconds: _builtins.float
     """until the next Sync, jitter included"""
     seed: _builtins.bytes
@@ -333,6 +416,10 @@ class SyncResponse(_message.Message):
     """Unix time in seconds at the cloud; 0 where it does not say"""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskOrder]: ...
+    @_builtins.property
+    def erasures(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasureOrder]:
+        """until the device says that they are done"""
+
     def __init__(
         self,
         *,
@@ -341,10 +428,11 @@ class SyncResponse(_message.Message):
         seed: _builtins.bytes = ...,
         message: _builtins.str = ...,
         now: _builtins.float = ...,
+        erasures: _abc.Iterable[Global___ErasureOrder] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_seconds", b"interval_seconds", "message", b"message", "now", b"now", "seed", b"seed", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasures", b"erasures", "interval_seconds", b"interval_seconds", "message", b"message", "now", b"now", "seed", b"seed", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert
 
+from cloud_worker.state.database import erasure_tables as _erasure_tables  # noqa: F401 - they join METADATA
 from cloud_worker.state.schema import METADATA, OLDER, REVISION, VERSION
 from router.core.errors import OperatorError
 

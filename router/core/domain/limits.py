@@ -263,6 +263,14 @@ _FLEET: Mapping[str, Limit] = {
     "SyncRequest.free_disk_bytes": Real(1e18),
     "SyncRequest.state": _NAME,
     "SyncRequest.life": Text(64),
+    "SyncRequest.erased": Many(64, _INNER),
+    "ErasedHere.number": _COUNT,
+    "ErasedHere.rows": _COUNT,
+    "ErasedHere.numbers": Many(10_000, _INNER),
+    "ErasedNumber.task": _TASK,
+    "ErasedNumber.place": Whole(MAX_INT64),
+    "ErasureOrder.number": _COUNT,
+    "ErasureOrder.subject_sha256": Bytes(32),
     "TaskOrder.task": _TASK,
     "TaskOrder.release": _RELEASE,
     "TaskOrder.manifest_sha256": Bytes(32),
@@ -280,6 +288,7 @@ _FLEET: Mapping[str, Limit] = {
     "SyncResponse.seed": Bytes(32),
     "SyncResponse.message": Text(MAX_REASON_BYTES, Characters.ANY),
     "SyncResponse.now": Real(1e12),
+    "SyncResponse.erasures": Many(64, _INNER),
 }
 
 _ENROLMENT: Mapping[str, Limit] = {

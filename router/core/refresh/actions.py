@@ -260,9 +260,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Let a challenger serve at its loosest certified threshold.
-
-    Answered with its ``ServedRelease``, or with ``None`` where it waits for somebody's approval first.
+    """Let a challenger serve at its loosest certified threshold. Answered with its ``ServedRelease``.
 
     Attributes:
         release: The challenger.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from router.core.domain.task import Mode
+from router.core.privacy.erasure import Erased, Erasure
 
 DEVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 MOST_NAME_CHARACTERS = 64
@@ -72,6 +73,7 @@ class DeviceReport:
     """What one device says of itself.
 
     ``state`` is ``ok`` or names what hinders it. ``life`` is random, drawn at each start; older agents have none.
+    ``erased`` is what it has erased since its last report that was heard.
     """
 
     device: str
@@ -86,6 +88,7 @@ class DeviceReport:
     free_disk_bytes: float = 0.0
     state: str = "ok"
     life: str = ""
+    erased: tuple[Erased, ...] = ()
 
 
 class Watch(StrEnum):
@@ -138,6 +141,7 @@ class Orders:
     """The answer to a report: orders, seconds until the next report, and the device's seed where it has none.
 
     ``now`` is the cloud's Unix time in seconds, 0 where it does not say.
+    ``erasures`` are what the device is to erase of what it holds.
     """
 
     tasks: tuple[Order, ...] = ()
@@ -145,3 +149,4 @@ class Orders:
     seed: bytes = b""
     message: str = ""
     now: float = 0.0
+    erasures: tuple[Erasure, ...] = ()

@@ -93,7 +93,8 @@ def test_a_database_from_before_revisions_goes_on_with_all_that_was_noted(path):
     before = counts(path)
     assert migrate_store(url_of(path)) is True
     assert migrate_store(url_of(path)) is False
-    since = dict.fromkeys(("tokens", "identities", "certificates", "revocations", "quarantines"), 0)
+    since = ("tokens", "identities", "certificates", "revocations", "quarantines")
+    since = dict.fromkeys((*since, "erasures", "erased_keys", "erased_at_devices"), 0)
     assert counts(path) == {**before, **since, "alembic_version": 1}
     store = Store(url_of(path))
     rows = {row.number: row for row in store.releases("home")}
