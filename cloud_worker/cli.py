@@ -55,6 +55,7 @@ COMMANDS = {
     ),
     "ca": ("commands.ca:app", "Make the certificate authority of a fleet, look at it, or renew its issuing key."),
     "keys": ("commands.signing.keys:app", "Make the keys that sign releases, sign by them, or replace them."),
+    "releases": ("commands.signing.releases:app", "Approve releases by hand, or mirror all that is signed."),
     "tokens": ("commands.tokens:app", "Make enrolment tokens for devices, list or revoke them."),
     "clients": ("commands.clients:app", "Give certificates to clients and operators, list or revoke them."),
     "label": (

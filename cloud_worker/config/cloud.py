@@ -26,7 +26,7 @@ from sqlalchemy import URL
 
 from cloud_worker.config.cross_checks import check_data_path, check_tasks, check_teachers
 from cloud_worker.config.identity import IdentitySettings
-from cloud_worker.config.releases import ReleasesSettings
+from cloud_worker.config.releases import Approval, ReleasesSettings
 from cloud_worker.config.sections import Door, Fleet, Log, Ray, Refresh, StoreSettings, TelemetryTable, VerdictSettings
 from cloud_worker.config.teachers import (
     KINDS,
@@ -120,6 +120,16 @@ class CloudConfig(BaseSettings):
     def repository_folder(self) -> Path:
         """Signed metadata of the releases, for devices and mirrors."""
         return self.data / "repository"
+
+    @property
+    def signs_releases(self) -> bool:
+        """Whether somebody has made the keys that sign releases."""
+        return (self.repository_folder / "metadata" / "1.root.json").is_file()
+
+    @property
+    def approves_by_hand(self) -> bool:
+        """Whether a release waits for somebody before devices hear of it."""
+        return self.signs_releases and self.releases.approval is Approval.MANUAL
 
     @property
     def keys_folder(self) -> Path:

@@ -9,6 +9,8 @@ Rules:
    while a change is suspected: all is asked of the reference then, and its answers are given, unless a limit might
    leave a query without one.
  * Nothing is explored less than the configured floor.
+ * Where releases are signed, devices hear of those alone that are: until the one that serves is, they stay with the
+   signed one before it, and keep answers by it only while its own certificate stands.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass, replace
 from cloud_worker.fleet.quarantines import REMEDY, Quarantines
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.repository.signed import SignedNow
 from cloud_worker.state.overrides import Override, Overrides
 from cloud_worker.state.store import Store, TaskState
 from router.core.domain.task import Limits, Mode, Task
@@ -28,6 +31,7 @@ from router.core.release.orders import Order, Watch
 
 log = logging.getLogger(__name__)
 
+Signed = Callable[[], SignedNow | None]  # what is signed; ``None`` where nothing needs to be
 LOOK_SECONDS = 10.0  # between two looks at a certificate of which nothing is heard
 
 
@@ -49,6 +53,7 @@ class OrderBook:
         tasks: Iterable[Task] = (),
         publisher: Publisher | None = None,
         clock: Callable[[], float] = time.monotonic,
+        signed: Signed = lambda: None,
     ) -> None:
         """Order from ``store``.
 
@@ -57,7 +62,9 @@ class OrderBook:
             tasks: Those that are configured; without any, all that the store knows.
             publisher: Where the releases lie; without one no certificate is looked at.
             clock: Tells seconds.
+            signed: Tells what is signed, ``None`` where nothing needs to be.
         """
+        self._signed = signed
         self._store = store
         self._tasks = {task.name: task for task in tasks}
         self._overrides, self._quarantines = Overrides(store.engine), Quarantines(store.engine)
@@ -67,7 +74,8 @@ class OrderBook:
 
     def orders(self, device: str) -> tuple[tuple[Order, ...], str]:
         """What a device is told: an order for each task that has a release, by name; and what else it should know."""
-        states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
+        known = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
+        states = self._as_signed(known)
         overrides = self._overrides.of_all() if self._certificates is not None else {}
         found = (self._order(state, overrides.get(state.name, Override(state.mode))) for state in states)
         apart = self._quarantines.tasks_of(device)
@@ -81,6 +89,20 @@ class OrderBook:
     def knows(self, task: str) -> bool:
         """Whether a task is configured."""
         return not self._tasks or task in self._tasks
+
+    def _as_signed(self, states: list[TaskState]) -> list[TaskState]:
+        """Where tasks stand as devices are told; one of which nothing is signed yet stays as it is."""
+        signed = self._signed()
+        if signed is None:
+            return states
+        told = []
+        for state in states:
+            before = None
+            if not signed.holds(state.name, state.champion, state.manifest_sha256):
+                before = signed.before(state.name, state.champion)
+            release = {} if before is None else {"champion": before[0], "manifest_sha256": before[1]}
+            told.append(replace(state, **release))  # type: ignore[arg-type]
+        return told
 
     def _order(self, state: TaskState, override: Override) -> Order:
         task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, override)

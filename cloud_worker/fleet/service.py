@@ -22,7 +22,7 @@ from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.device_shares import DeviceShares
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.ordered_rates import OrderedRates
-from cloud_worker.fleet.ordering import OrderBook
+from cloud_worker.fleet.ordering import OrderBook, Signed
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.report_desk import ReportDesk
@@ -63,7 +63,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
             publisher: Where the releases lie; without one no certificate is looked at.
         """
         tasks = tuple(tasks)
-        self._book = OrderBook(store, tasks, publisher)
+        self._signed: Signed = lambda: None
+        self._book = OrderBook(store, tasks, publisher, signed=lambda: self._signed())
         registry = Registry(store, settings.max_devices)
         self._clock = clock
         self._told = told
@@ -75,6 +76,10 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._shares = DeviceShares(store, registry, tasks)
         self._settings = settings
         self._insecure = insecure
+
+    def order_signed_releases(self, signed: Signed) -> None:
+        """From now on tell devices only of releases that ``signed`` holds; of all where it gives ``None``."""
+        self._signed = signed
 
     async def Sync(self, request: Any, context: Any) -> fleet_pb2.SyncResponse:  # noqa: N802 - the contract's name
         """Keep the report and answer the orders."""

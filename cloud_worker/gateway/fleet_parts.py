@@ -12,6 +12,8 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.identity.register import Register
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.repository.files import RepositoryFiles
+from cloud_worker.releases.repository.signed import SignedReleases
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.reports.promise.metrics import PromiseMetrics
 from cloud_worker.state.store import Store
@@ -22,7 +24,7 @@ def fleet_service(
     config: CloudConfig, store: Store, registry: Registry, draws: Draws, meter: Meter, *, insecure: bool
 ) -> FleetServicer:
     """The Fleet service; what it is told is counted by ``meter``."""
-    return FleetServicer(
+    service = FleetServicer(
         store,
         config.fleet,
         insecure,
@@ -31,6 +33,8 @@ def fleet_service(
         metrics=FleetMetrics(meter, registry.count, config.fleet.max_devices),
         publisher=Publisher(config.releases_folder),
     )
+    service.order_signed_releases(SignedReleases(RepositoryFiles(config.repository_folder)).now)
+    return service
 
 
 def tell_of_fleet(config: CloudConfig, store: Store, meter: Meter) -> None:

@@ -3,6 +3,7 @@
 Rules:
  * Which rows a challenger has looked at is in the store, so that none certifies twice, and a kill loses no evidence.
  * A release's files are published before the store says that it serves.
+ * Where releases are approved by hand, a certified one waits, and the one before serves on.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ from router.core.release.orders import Watch
 
 log = logging.getLogger(__name__)
 
+LATER = "a later release waits for approval"
+
 
 class ProveAndPromote:
     """Of every task."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        """Write to ``store``, and releases by ``publisher``."""
+    def __init__(self, store: Store, publisher: Publisher, *, by_hand: bool = False) -> None:
+        """Write to ``store``, and releases by ``publisher``; ``by_hand`` lets each wait for somebody's approval."""
         self._store = store
         self._publisher = publisher
+        self._by_hand = by_hand
 
     def do(self, context: TaskContext, action: actions.Action) -> Any:
         """Do it, and answer what the loop needs to know."""
@@ -103,8 +107,8 @@ class ProveAndPromote:
         note += f"; {context.remark}" if context.remark else ""
         self._store.update_task(context.task.name, phase_progress=float(action.progress), phase_note=note)
 
-    def _promote(self, context: TaskContext, action: actions.Promote) -> ServedRelease:
-        """As the release that waited, or as a new one of its content."""
+    def _promote(self, context: TaskContext, action: actions.Promote) -> ServedRelease | None:
+        """As the release that waited, or as a new one of its content; ``None`` while that waits for approval."""
         task, name = context.task, context.task.name
         self._store.update_task(name, phase=Phase.PUBLISHING)
         manifest = self._publisher.manifest(name, action.release)
@@ -126,10 +130,23 @@ class ProveAndPromote:
             digest = self._publisher.amend(manifest, golden)
         facts = {"local_share": action.local_share, "remark": context.remark, "classes": action.classes}
         self._store.update_release(name, action.number, **facts)
+        if self._by_hand:
+            self._hold(name, action, digest)
+            return None
         changes = {"exploration": action.exploration, "watch": Watch.QUIET}
         self._store.promote(name, action.number, digest, **changes, rows_at_refresh=action.rows_at_refresh)
         log.info("task %s: release %d certified on %d rows", name, action.number, action.certificate.rows)
         return ServedRelease(self._publisher.manifest(name, action.number), action.local_share)
+
+    def _hold(self, name: str, action: actions.Promote, digest: str) -> None:
+        """Let a certified release wait for approval, in place of one that waits."""
+        for row in self._store.releases(name):
+            if row.state is ReleaseState.APPROVAL:
+                self._store.update_release(name, row.number, state=ReleaseState.REJECTED, reason=LATER)
+        self._store.update_release(name, action.number, state=ReleaseState.APPROVAL, manifest_sha256=digest)
+        note = f"release {action.number} is certified, and waits for approval"
+        self._store.update_task(name, rows_at_refresh=action.rows_at_refresh, phase_note=note)
+        log.info("task %s: %s", name, note)
 
 
 def _said(student: DeviceStudent, row: Record) -> Judgement | None:

@@ -58,7 +58,7 @@ class RefreshLoop:
         self.contexts = {task.name: set_up(task, parts) for task in parts.tasks}
         self._fit = Fitting(parts, fit, self.contexts)
         self._stage = Staging(parts)
-        self._prove = ProveAndPromote(parts.store, parts.publisher)
+        self._prove = ProveAndPromote(parts.store, parts.publisher, by_hand=config.approves_by_hand)
         self._settle_losses()
         twins = self._inputs.twins()
         for context in self.contexts.values():

@@ -7,7 +7,6 @@ from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.turned_away import TurnedAway
-from cloud_worker.identity.authority import issuing_days_left
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
@@ -15,6 +14,7 @@ from cloud_worker.reports.devices import briefs_of, counted, first_of
 from cloud_worker.reports.gold_accuracy import Truths
 from cloud_worker.reports.log_state import lessons_lost, log_state
 from cloud_worker.reports.promise.gather import Promises
+from cloud_worker.reports.trust import trust_facts
 from cloud_worker.reports.unusable_answers import NONE
 from cloud_worker.running.config import as_it_runs, differences, what_runs
 from cloud_worker.running.process_lock import Up, running_for, who_runs
@@ -49,7 +49,7 @@ def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int 
         "fleet": {},
         "devices": [],
         "turned_away": {},
-        "issuing_days_left": issuing_days_left(config.ca_folder),
+        **trust_facts(config, store),
     }
     lineages = Lineages(store.engine)
     promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()

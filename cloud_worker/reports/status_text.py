@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from cloud_worker.fleet.turned_away import turned_lines
-from cloud_worker.identity.authority import WARN_DAYS
 from cloud_worker.reports.devices import show_devices
 from cloud_worker.reports.gold_accuracy import truth_lines
 from cloud_worker.reports.promise.text import lines_of
+from cloud_worker.reports.trust import trust_lines
 from cloud_worker.reports.unusable_answers import no_lesson_lines
 from cloud_worker.running.config import difference_lines
 from cloud_worker.state.states import Phase
@@ -60,10 +60,7 @@ def _show_fleet(console: Console, report: dict[str, Any]) -> None:
     """Who is in it, and who or what was turned away."""
     if report["devices"]:
         show_devices(console, report["devices"], report.get("in_brief"))
-    days_left = report.get("issuing_days_left")
-    if days_left is not None and days_left < WARN_DAYS:
-        console.print(f"the issuing key ends in {days_left:,.0f} days: `headrace-cloud ca renew` makes another")
-    for line in turned_lines(report["turned_away"], time.time()):
+    for line in (*trust_lines(report), *turned_lines(report["turned_away"], time.time())):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 

@@ -99,7 +99,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             publisher = Publisher(config.releases_folder)
             publish_first_releases(config.tasks, store, publisher)
             recall_attempts(config.tasks, store, publisher)
-            publish_wishes(config.tasks, store, publisher)
+            publish_wishes(config.tasks, store, publisher, signed=config.signs_releases)
         with step("Log writer"):
             log_writer = start_log_writer(config)
             started.callback(_end, log_writer, "log writer")

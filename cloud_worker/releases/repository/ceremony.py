@@ -209,12 +209,19 @@ class Ceremony:
         signed = {} if published is None else signed_tasks_of(self.files, published.signed)
         return task_changes(self.config.tasks, signed)
 
-    def _stage_models(self, approved: Approve) -> None:
-        targets, models = self.offline.staged(TARGETS) or self.files.latest(TARGETS), self.files.latest(MODELS)
+    def releases_to_sign(self) -> ReleaseList:
+        """The releases that may be signed, those that are included."""
+        targets = self.offline.staged(TARGETS) or self.files.latest(TARGETS)
         tasks = {} if targets is None else signed_tasks_of(self.files, targets.signed)
-        listed: Mapping[str, TargetFile] = {} if models is None else models.signed.targets
-        wanted = self.to_sign(tasks, listed).targets
+        return self.to_sign(tasks, self._listed_releases())
+
+    def _stage_models(self, approved: Approve) -> None:
+        wanted, listed = self.releases_to_sign().targets, self._listed_releases()
         self.offline.stage_models({path: one for path, one in wanted.items() if path in listed or approved(path)})
+
+    def _listed_releases(self) -> Mapping[str, TargetFile]:
+        models = self.files.latest(MODELS)
+        return {} if models is None else models.signed.targets
 
     def _root(self) -> Root:
         staged = self.offline.staged(ROOT)

@@ -260,7 +260,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """Let a challenger serve at its loosest certified threshold. Answered with its ``ServedRelease``.
+    """Let a challenger serve at its loosest certified threshold.
+
+    Answered with its ``ServedRelease``, or with ``None`` where it waits for somebody's approval first.
 
     Attributes:
         release: The challenger.

@@ -113,7 +113,9 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if found is Next.PROMOTE and loop.is_suspected:
         return  # its rows are of before, if queries have changed
     if found is Next.PROMOTE:
-        yield from _promote(loop, trial)
+        if not (yield from _promote(loop, trial)):
+            yield from rest(loop)
+            return
         found = trial.next(loop.champion.number, loop.situation(trial))
     spoilt_by = "" if found is Next.PROMOTE else who_spoilt(loop, trial, loop.situation(trial))
     if spoilt_by:
@@ -152,13 +154,17 @@ def _report(trial: Trial, situation: Situation) -> Report:
     return Report(trial.number, progress, trial.rows, trial.losses(after), trial.missing)
 
 
-def _promote(loop: LoopState, trial: Trial) -> Step[None]:
-    """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content."""
+def _promote(loop: LoopState, trial: Trial) -> Step[bool]:
+    """Let the loosest certified threshold serve: as the release that waited, or as a new one of its content.
+
+    Returns:
+        Whether it serves; else it waits for somebody's approval, and the one before serves on.
+    """
     releases, threshold = loop.releases, trial.certified()
     is_new = trial.has_served or trial.number < releases.champion  # devices go by numbers that grow
     number = releases.last_release + 1 if is_new else trial.number
     rate = rate_once_served(loop.task, loop.rows.sums, trial, threshold)
-    served: ServedRelease = yield Promote(
+    served: ServedRelease | None = yield Promote(
         release=trial.number,
         number=number,
         threshold=threshold,
@@ -170,15 +176,20 @@ def _promote(loop: LoopState, trial: Trial) -> Step[None]:
         has_served=trial.has_served,
         classes=figures_of(trial.looks, threshold),
     )
+    last = max(number, releases.last_release)
+    if served is None:
+        loop.change(last_release=last, rows_at_refresh=loop.taught)
+        return False
     trial.serving, trial.rate = threshold, rate
     loop.change(
         champion=number,
         watch=Watch.QUIET,
         exploration=rate,
-        last_release=max(number, releases.last_release),
+        last_release=last,
         rows_at_refresh=loop.taught,
         served={**releases.served, number: served},
     )
+    return True
 
 
 def _end(loop: LoopState, trial: Trial, why: str) -> Step[None]:
