@@ -3,11 +3,13 @@
 Rules:
  * No external data, no custom operators: one file a model.
  * Dynamic int8 is kept only where it proves equal on real texts; else float32 ships.
+ * Beside int8 lies float32, for devices whose processor rounds otherwise; no other device fetches it.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ from router.students.onnx_student import Student
 LEAST_EQUAL = 0.99  # share of texts on which int8 must answer as float32 does
 OPSET = 18
 MODEL_FILE = "model.onnx"
+FLOAT32_FILE = "model.float32.onnx"  # beside an int8 one
 HEAD_FILE = "head.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.jsonl"
@@ -51,22 +54,22 @@ class Embedding(torch.nn.Module):
 
 
 def export_encoder(encoder: Encoder, folder: Path) -> Path:
-    """Write the encoder as int8 ONNX with its tokenizer into ``folder``, once, and return the folder."""
+    """Write the encoder as ONNX, int8 and float32, with its tokenizer into ``folder``, once, and return its folder."""
     target = folder / encoder.version
-    if (target / MODEL_FILE).is_file():
+    if (target / FLOAT32_FILE).is_file():
         return target
+    shutil.rmtree(target, ignore_errors=True)  # of a version that wrote int8 alone
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "made"
         made.mkdir()
-        full = Path(scratch) / "float32.onnx"
-        export_torch(Embedding(encoder.model), full, ("embedding",))
-        quantize(full, made / MODEL_FILE)
+        export_torch(Embedding(encoder.model), made / FLOAT32_FILE, ("embedding",))
+        quantize(made / FLOAT32_FILE, made / MODEL_FILE)
         write_tokenizer(encoder.tokenizer, made / TOKENIZER_FILE)
         try:
             made.rename(target)
         except OSError:
-            if not (target / MODEL_FILE).is_file():
+            if not (target / FLOAT32_FILE).is_file():
                 raise
     return target
 
@@ -74,7 +77,7 @@ def export_encoder(encoder: Encoder, folder: Path) -> Path:
 def export_compact(
     student: torch.nn.Module, spec: StudentSpec, tokenizer: Any, texts: Sequence[str]
 ) -> dict[str, bytes]:
-    """The student's files: int8 if it answers ``texts`` as float32 does, else float32."""
+    """The student's files: int8 and float32 if the first answers ``texts`` as the second does, else float32 alone."""
     with tempfile.TemporaryDirectory() as scratch:
         full, small = Path(scratch) / "full", Path(scratch) / "small"
         for folder in (full, small):
@@ -82,8 +85,10 @@ def export_compact(
             write_tokenizer(tokenizer, folder / TOKENIZER_FILE)
         export_torch(student, full / MODEL_FILE, ("logits", "similarity"), spec.max_tokens)
         quantize(full / MODEL_FILE, small / MODEL_FILE)
-        chosen = small if _answer_alike(full, small, spec, texts) >= LEAST_EQUAL else full
-        return {name: (chosen / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
+        files = {name: (full / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
+        if _answer_alike(full, small, spec, texts) >= LEAST_EQUAL:
+            files |= {MODEL_FILE: (small / MODEL_FILE).read_bytes(), FLOAT32_FILE: files[MODEL_FILE]}
+        return files
 
 
 def head_model(weights: NDArray[np.float32], bias: NDArray[np.float32], centroids: NDArray[np.float32]) -> bytes:

@@ -26,6 +26,7 @@ from cloud_worker.training import compact_student
 from cloud_worker.training.compact_student import CompactStudent
 from cloud_worker.training.encoder_vectors import exported_vectors
 from cloud_worker.training.export import (
+    FLOAT32_FILE,
     HEAD_FILE,
     MODEL_FILE,
     TOKENIZER_FILE,
@@ -124,11 +125,12 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
         model=MODEL_FILE,
         tokenizer=TOKENIZER_FILE,
         head=HEAD_FILE,
+        model_float32=FLOAT32_FILE,
         labels=labels,
         max_tokens=compact_student.MAX_TOKENS,
         version=_version(exported.name.encode(), data),
     )
-    files: dict[str, bytes | Path] = {name: exported / name for name in (MODEL_FILE, TOKENIZER_FILE)}
+    files: dict[str, bytes | Path] = {name: exported / name for name in (MODEL_FILE, FLOAT32_FILE, TOKENIZER_FILE)}
     cut = np.array([encoder.cuts(row.text) for row in held], np.bool_)
     measures = LabelMeasures(labels, Reading(logits, similarity, cut))
     return Fitted(spec, {**files, HEAD_FILE: data}, held, measures, list(lessons.texts))
@@ -176,7 +178,8 @@ def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe
     spec = StudentSpec(StudentKind.COMPACT, MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")
     texts = [row.text for row in held]
     files = export_compact(student, spec, tokenizer, texts[:500])
-    spec = replace(spec, version=_version(*files.values()))
+    beside = FLOAT32_FILE if FLOAT32_FILE in files else ""
+    spec = replace(spec, version=_version(*files.values()), model_float32=beside)
     progress("exporting", 0.5)
     return Fitted(
         spec, dict(files), held, LabelMeasures(labels, exported_reading(spec, files, texts)), list(lessons.texts)

@@ -111,6 +111,8 @@ def _show(told: dict[str, Any]) -> None:
         say(f"  certificate until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC")
     for task in told.get("tasks", ()):
         say(f"  task {task['task']}: release {task['release']}")
+        if task.get("float32_because"):
+            say(f"    it runs in float32, since in int8 {task['float32_because']}")
         if task.get("refused"):
             say(f"    release {task['ordered']} is not taken: {task['refused']}")
     if told.get("signed") is False:

@@ -96,5 +96,6 @@ def _told(hosted: HostedTask) -> dict[str, Any]:
         "task": hosted.name,
         "release": hosted.serving.manifest.number if hosted.serving else 0,
         "ordered": ordered,
+        "float32_because": in_line(hosted.float32_because, _MOST_REASON),
         "refused": in_line(hosted.refused.get(ordered, ""), _MOST_REASON),
     }

@@ -23,9 +23,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_agent.tasks.slots import Slot
+from edge_agent.tasks.slots import Slot, slot_in
 from router.core.errors import HeadraceError, ReleaseError, UnavailableError
-from router.core.release.manifest import MANIFEST_FILE, read_manifest
+from router.core.release.manifest import MANIFEST_FILE
 from router.students.loader import check_golden, open_student
 
 TRIAL_SECONDS = 600.0
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def _verdict(folder: Path, servers: Mapping[str, str]) -> tuple[str, str]:
-    manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
+    manifest = slot_in(folder, (folder / MANIFEST_FILE).read_bytes(), "").manifest
     if manifest.student is None:
         return "fits", ""
     try:

@@ -33,6 +33,7 @@ from edge_agent.tasks.slots import Slot
 from router.core.errors import HeadraceError, ModelError, OperatorError, ReleaseError
 from router.core.release.manifest import Manifest, check_replacement, read_manifest
 from router.core.release.orders import Order
+from router.core.release.portable import as_judged, has_float32, in_float32
 from router.io.redactors import redaction_of
 
 log = logging.getLogger(__name__)
@@ -133,15 +134,13 @@ class Updater:
         current = hosted.serving.slot if hosted.serving else None
         check_order(manifest, order)
         check_replacement(manifest, current.manifest if current else None)
-        missing = await asyncio.to_thread(hosted.slots.missing, manifest)
-        _check_room(hosted.slots.folder, sum(file.size for file in missing.values()))
-        for name, file in missing.items():
-            await fetch_part(self._source, hosted.slots, ReleaseFile(hosted.name, order.release, name, file))
-        folder = await asyncio.to_thread(hosted.slots.stage, manifest, data)
-        hosted.staged = manifest.number
-        slot = Slot(folder.name, folder, manifest, order.manifest_sha256)
-        if manifest.student is not None:
-            await try_release(slot, self._tasks.servers)
+        try:
+            slot = await self._stage(hosted, as_judged(manifest), data)
+        except (ReleaseError, ModelError) as error:
+            if not has_float32(manifest) or hosted.staged != manifest.number:
+                raise
+            log.warning("task %s: release %d is tried in float32: %s", hosted.name, manifest.number, error)
+            slot = await self._stage(hosted, in_float32(manifest), data, str(error))
         serving = await asyncio.to_thread(open_slot, slot, self._tasks.servers)
         probation = serving.student is not None
         await asyncio.to_thread(hosted.slots.commit, order.manifest_sha256, probation=probation)
@@ -150,6 +149,18 @@ class Updater:
             await asyncio.to_thread(hosted.slots.tidy)
             hosted.forget_idle = False
         log.info("task %s: release %d serves", hosted.name, manifest.number)
+
+    async def _stage(self, hosted: HostedTask, manifest: Manifest, data: bytes, float32_because: str = "") -> Slot:
+        """Fetch what is missing, put the release into the idle slot, and try it there."""
+        missing = await asyncio.to_thread(hosted.slots.missing, manifest)
+        _check_room(hosted.slots.folder, sum(file.size for file in missing.values()))
+        for name, file in missing.items():
+            await fetch_part(self._source, hosted.slots, ReleaseFile(hosted.name, manifest.number, name, file))
+        slot = await asyncio.to_thread(hosted.slots.stage, manifest, data, float32_because)
+        hosted.staged = manifest.number
+        if manifest.student is not None:
+            await try_release(slot, self._tasks.servers)
+        return slot
 
     def _is_due(self, hosted: HostedTask) -> bool:
         order = hosted.order

@@ -119,6 +119,11 @@ class HostedTask:
             return manifest.policy
         return Policy(order.threshold, order.threshold_version)
 
+    @property
+    def float32_because(self) -> str:
+        """Why the release in place runs by its float32 file; empty where it does not."""
+        return self.serving.slot.float32_because if self.serving else ""
+
     def activate(self, serving: Serving) -> None:
         """Put a release in place of the one before; queries under way end on the old one."""
         self.serving = serving
@@ -148,6 +153,8 @@ class HostedTask:
             exploration=self.exploration,
             threshold_version=self.policy(manifest).version if manifest else 0,
             refused=_newest(self.refused),
+            model=manifest.student.model if manifest and manifest.student else "",
+            float32_because=in_line(self.float32_because, _MOST_REASON),
         )
 
 

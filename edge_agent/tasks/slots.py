@@ -1,6 +1,7 @@
 """Places for the releases of one task: one serves, its predecessor waits until it is proven, another takes the next.
 
     <folder>/a/ b/ c/   a release each: manifest.json and the files that it lists
+                        (.float32 there: why it runs by its float32 file)
     <folder>/active     which slot is committed, its manifest's SHA-256, and what was proven before it
     <folder>/crashed    the release that had to give way last, and why
     <folder>/parts/     files on their way, by their SHA-256
@@ -15,7 +16,6 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -27,9 +27,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.damaged_files import forsake
 from edge_agent.tasks.pointer import NAMES, Place, Pointer, read_pointer, write_pointer
-from edge_agent.tasks.refusals import Refusal, RefusedError
+from edge_agent.tasks.refusals import Refusal
+from edge_agent.tasks.slot_files import check_file, clear, is_whole, link, sync_file
 from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, digest, read_manifest
+from router.core.release.portable import as_judged, in_float32
 from router.io.atomic_write import sync_folder, write_whole
 
 log = logging.getLogger(__name__)
@@ -46,15 +48,41 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A release that lies in a slot."""
+    """A release that lies in a slot.
+
+    Attributes:
+        name: The slot's.
+        folder: Where it lies.
+        manifest: The release as it is installed: of its models the one that runs here.
+        manifest_sha256: Of its manifest as it was published, in hex.
+        float32_because: Why it runs by its float32 file; empty where it does not.
+    """
 
     name: str
     folder: Path
     manifest: Manifest
     manifest_sha256: str
+    float32_because: str = ""
 
 
 _CRASHED = TypeAdapter(Crashed)
+_FLOAT32 = ".float32"  # no name of a release's file begins so
+
+
+def slot_in(folder: Path, data: bytes, manifest_sha256: str) -> Slot:
+    """The release in a slot's folder, by the bytes of its manifest.
+
+    Raises:
+        ReleaseError: They are no manifest.
+    """
+    manifest = read_manifest(data)
+    try:
+        because = (folder / _FLOAT32).read_text()
+    except FileNotFoundError:
+        return Slot(folder.name, folder, as_judged(manifest), manifest_sha256)
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{folder / _FLOAT32} can't be read: {error}") from error
+    return Slot(folder.name, folder, in_float32(manifest), manifest_sha256, because)
 
 
 class Slots:
@@ -82,7 +110,7 @@ class Slots:
             raise ReleaseError(f"{folder / MANIFEST_FILE} can't be read: {error}") from error
         if digest(data) != pointer.manifest_sha256:
             raise ReleaseError(f"{folder / MANIFEST_FILE} is not the manifest that was committed")
-        return Slot(pointer.slot, folder, read_manifest(data), pointer.manifest_sha256)
+        return slot_in(folder, data, pointer.manifest_sha256)
 
     def committed(self) -> Slot | None:
         """The committed slot, every file of it checked; ``None`` when nothing was committed yet.
@@ -100,13 +128,13 @@ class Slots:
         """Clear away what is not committed: after a crash, the torn stage. Parts stay, since their hash is checked."""
         if self.folder.is_dir():
             for name in self._free():
-                _clear(self.folder / name)
+                clear(self.folder / name)
             for stray in self.folder.glob(".active.*"):
-                _clear(stray)
+                clear(stray)
             parts = tuple(self.parts.iterdir()) if self.parts.is_dir() else (self.parts,)
             for stray in parts:
                 if os.path.lexists(stray) and (stray.is_symlink() or not stray.is_file()):
-                    _clear(stray)
+                    clear(stray)
 
     def start(self) -> None:
         """Count a start of the agent, and go back where there were too many: before anything is opened.
@@ -178,30 +206,33 @@ class Slots:
         except ReleaseError:
             part.unlink(missing_ok=True)
             raise
-        _sync_file(part)
+        sync_file(part)
 
-    def stage(self, manifest: Manifest, data: bytes) -> Path:
+    def stage(self, manifest: Manifest, data: bytes, float32_because: str = "") -> Slot:
         """Put a release into the idle slot; what other slots have of it is linked, not copied.
 
         Args:
-            manifest: The release, nothing of which is missing.
+            manifest: The release as it is to be installed, nothing of which is missing.
             data: Its manifest's bytes.
+            float32_because: Why it runs by its float32 file, where it does.
 
         Returns:
-            The idle slot's folder.
+            What lies there.
 
         Raises:
             ReleaseError: A file is missing, or not what the manifest lists.
         """
         idle, held = self._idle(), self._held()
-        _clear(idle)
+        clear(idle)
         idle.mkdir(parents=True)
         for name, file in manifest.files.items():
-            _link(self._source(file, held) or self.part(file), idle / name)
+            link(self._source(file, held) or self.part(file), idle / name)
             check_file(idle / name, file)
+        if float32_because:
+            write_whole(idle / _FLOAT32, float32_because.encode())
         write_whole(idle / MANIFEST_FILE, data)
         self._staged = idle.name
-        return idle
+        return slot_in(idle, data, digest(data))
 
     def forget(self, why: object) -> None:
         """Commit to nothing: what was committed is damaged, and ``why``."""
@@ -216,12 +247,8 @@ class Slots:
         pointer, place = self._pointer(), Place(self._staged, manifest_sha256)
         sync_folder(self.folder / self._staged)
         sync_folder(self.folder)
-        after = (
-            pointer.followed_by(place, probation=probation)
-            if pointer
-            else Pointer(place.slot, place.manifest_sha256, probation)
-        )
-        self._point(after)
+        first = Pointer(place.slot, place.manifest_sha256, probation)
+        self._point(pointer.followed_by(place, probation=probation) if pointer else first)
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def _go_back(self, pointer: Pointer) -> None:
@@ -253,7 +280,7 @@ class Slots:
     def _source(self, file: File, held: Mapping[File, Path]) -> Path | None:
         """Where a whole copy of a file lies."""
         places = (held[file], self.part(file)) if file in held else (self.part(file),)
-        return next((place for place in places if _is_whole(place, file)), None)
+        return next((place for place in places if is_whole(place, file)), None)
 
     def _free(self) -> list[str]:
         pointer = self._pointer()
@@ -273,63 +300,3 @@ class Slots:
 
     def _point(self, pointer: Pointer) -> None:
         write_whole(self.folder / "active", write_pointer(pointer))
-
-
-def check_file(path: Path, file: File, name: str = "") -> None:
-    """Check a file's size and SHA-256.
-
-    Args:
-        path: Where it lies.
-        file: What it must be.
-        name: What to call it in the error, its own name by default.
-
-    Raises:
-        ReleaseError: It is missing, or another.
-    """
-    called = name or path.name
-    try:
-        if path.stat().st_size != file.size:
-            said = f"{called} has {path.stat().st_size} bytes; the manifest says {file.size}"
-            raise RefusedError(Refusal.WRONG_LENGTH, said)
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ReleaseError(f"{called} can't be read: {error.strerror or error}") from error
-    if found != file.sha256:
-        said = f"{called} has the SHA-256 {found[:12]}…; the manifest says {file.sha256[:12]}…"
-        raise RefusedError(Refusal.TAMPERED, said)
-
-
-def _clear(path: Path) -> None:
-    """Delete what lies at ``path``, file or folder, as far as the disk lets it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _is_whole(path: Path, file: File) -> bool:
-    try:
-        check_file(path, file)
-    except ReleaseError:
-        return False
-    return True
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except FileNotFoundError as error:
-        raise ReleaseError(f"{target.name} is missing") from error
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
-        _sync_file(target)
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,6 +18,7 @@ _DEVICE = ("device", "outbox_pending", "outbox_dropped", "state", "life")
 _COUNTERS = (
     *("task", "active_release", "staged_release", "answered", "kept", "escalated", "explored", "degraded", "failed"),
     *("covered", "healthy_answers", "explored_kept", "explored_disagreed", "threshold_version"),
+    *("model", "float32_because"),
 )
 _REPORTED = (*_COUNTERS, "p50_milliseconds", "p95_milliseconds", "exploration")
 _ORDER = ("task", "release", "watch", "threshold_version", "may_leave")

@@ -122,6 +122,8 @@ class TaskReport(_message.Message):
     EXPLORATION_FIELD_NUMBER: _builtins.int
     THRESHOLD_VERSION_FIELD_NUMBER: _builtins.int
     COVERED_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FLOAT32_BECAUSE_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     active_release: _builtins.int
     staged_release: _builtins.int
@@ -142,6 +144,10 @@ class TaskReport(_message.Message):
     """rate in force"""
     threshold_version: _builtins.int
     covered: _builtins.int
+    model: _builtins.str
+    """file of the model that runs, empty without one"""
+    float32_because: _builtins.str
+    """why that is the float32 file; empty where it is not"""
     @_builtins.property
     def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRelease]: ...
     def __init__(
@@ -165,10 +171,12 @@ class TaskReport(_message.Message):
         exploration: _builtins.float = ...,
         threshold_version: _builtins.int = ...,
         covered: _builtins.int = ...,
+        model: _builtins.str = ...,
+        float32_because: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_release", b"active_release", "answered", b"answered", "covered", b"covered", "degraded", b"degraded", "escalated", b"escalated", "exploration", b"exploration", "explored", b"explored", "explored_disagreed", b"explored_disagreed", "explored_kept", b"explored_kept", "failed", b"failed", "healthy_answers", b"healthy_answers", "kept", b"kept", "p50_milliseconds", b"p50_milliseconds", "p95_milliseconds", b"p95_milliseconds", "refused", b"refused", "staged_release", b"staged_release", "task", b"task", "threshold_version", b"threshold_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_release", b"active_release", "answered", b"answered", "covered", b"covered", "degraded", b"degraded", "escalated", b"escalated", "exploration", b"exploration", "explored", b"explored", "explored_disagreed", b"explored_disagreed", "explored_kept", b"explored_kept", "failed", b"failed", "float32_because", b"float32_because", "healthy_answers", b"healthy_answers", "kept", b"kept", "model", b"model", "p50_milliseconds", b"p50_milliseconds", "p95_milliseconds", b"p95_milliseconds", "refused", b"refused", "staged_release", b"staged_release", "task", b"task", "threshold_version", b"threshold_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

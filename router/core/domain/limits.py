@@ -253,6 +253,8 @@ _FLEET: Mapping[str, Limit] = {
     "TaskReport.exploration": _SHARE,
     "TaskReport.threshold_version": _RELEASE,
     "TaskReport.covered": _COUNT,
+    "TaskReport.model": _NAME,
+    "TaskReport.float32_because": Text(MAX_REASON_BYTES, Characters.NO_NUL),
     "RefusedRelease.release": _RELEASE,
     "RefusedRelease.reason": Text(MAX_REASON_BYTES, Characters.NO_NUL),
     "SyncRequest.device": Text(MAX_DEVICE_BYTES),

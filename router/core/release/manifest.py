@@ -66,6 +66,8 @@ class StudentSpec:
         prompt: Template around the query, for a student that writes.
         limits: Of what it writes, where the query names none.
         answer_after: Words in what it writes after which its answer stands; empty when all of it is the answer.
+        model_float32: File of the same model in float32, which a device fetches where the int8 one of ``model`` does
+            not answer as it was judged; empty where there is none.
         served_model: Name of the model at the device's own server; such a release ships no model.
     """
 
@@ -80,6 +82,7 @@ class StudentSpec:
     limits: GenerationLimits = GenerationLimits()
     answer_after: str = ""
     served_model: str = ""
+    model_float32: str = ""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -261,7 +264,7 @@ def check_replacement(candidate: Manifest, current: Manifest | None) -> None:
     if not (candidate.calibration or candidate.text_calibration) or candidate.golden is None:
         raise ReleaseError(f"release {candidate.number} has a student but no calibration or golden inputs")
     named = {candidate.student.model, candidate.student.tokenizer, candidate.golden.file}
-    named = (named | {candidate.student.head}) - {""}
+    named = (named | {candidate.student.head, candidate.student.model_float32}) - {""}
     missing = sorted(named - candidate.files.keys())
     if missing:
         raise ReleaseError(f"release {candidate.number} names files that it does not list: {', '.join(missing)}")

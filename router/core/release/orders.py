@@ -46,6 +46,8 @@ class TaskReport:
         exploration: Rate in force, in [0, 1].
         threshold_version: Version of the policy in force.
         refused: Releases refused, each with its reason.
+        model: File of the model that runs, empty without one.
+        float32_because: Why that is the release's float32 file; empty where it is not.
     """
 
     task: str
@@ -66,6 +68,8 @@ class TaskReport:
     exploration: float = 0.0
     threshold_version: int = 0
     refused: tuple[tuple[int, str], ...] = ()
+    model: str = ""
+    float32_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

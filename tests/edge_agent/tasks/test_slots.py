@@ -17,7 +17,7 @@ def stage(slots, number, words=WORDS):
         slots.part(file).write_bytes(files[name])
         slots.check_part(name, file)
     data = write_manifest(manifest)
-    return slots.stage(manifest, data), digest(data)
+    return slots.stage(manifest, data).folder, digest(data)
 
 
 @pytest.fixture
