@@ -22,7 +22,7 @@ from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.log.spool import Spool
 from cloud_worker.pool.batcher import Gatherer
 from cloud_worker.releases.recovered_state import open_store
-from router.core.errors import HeadraceError
+from router.core.errors import StartError
 from router.transport import telemetry_names
 from router.transport.telemetry import Telemetry, TelemetrySettings
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2_grpc
@@ -78,9 +78,9 @@ class OpenGateway:
         release_pb2_grpc.add_ReleasesServicer_to_server(releases_service(config), doors.server)
         keeper = keeper_of(config, store)
         try:
-            await asyncio.to_thread(keeper.sign)  # before a device hears of a release
+            await keeper.try_to_sign()  # before a device hears of a release
             ports = await doors.start()
-        except (HeadraceError, OSError):
+        except StartError:
             telemetry.stop()
             await spool.close()
             raise

@@ -9,8 +9,11 @@ import shutil
 import grpc
 
 from cloud_worker.config.cloud import CloudConfig
+from cloud_worker.config.releases import Approval
 from cloud_worker.identity.authority import open_issuer, read_trust
-from cloud_worker.identity.passphrases import passphrase_of
+from cloud_worker.identity.passphrases import passphrase_of, passphrase_of_releases
+from cloud_worker.releases.repository.files import RepositoryFiles
+from cloud_worker.releases.repository.online import OnlineSigning
 from cloud_worker.startup.model_checks import check_models
 from router.core.domain.task import Judge
 from router.core.errors import ConfigError, StartError
@@ -49,16 +52,31 @@ def check_door(config: CloudConfig, *, insecure: bool) -> None:
     """Check that the doors can be opened.
 
     Raises:
-        ConfigError: One may not be opened there, or there is no certificate authority, or its passphrase is wrong.
+        ConfigError: One may not be opened there, or there is no certificate authority, or there are no keys that sign
+            releases, or a passphrase is wrong.
         StartError: A port is in use.
     """
     if insecure:
+        _check_keys(config, insecure=True)
         _check_free(plain_address(config.door.listen, "door", "listen", insecure=True), "door.listen")
         return
     read_trust(config.ca_folder)  # before a passphrase is missed for what is not there
     open_issuer(config.ca_folder, passphrase_of(config))
+    _check_keys(config, insecure=False)
     for key, listen in (("door.listen", config.door.listen), ("identity.listen", config.identity.listen)):
         _check_free(read_address(listen, "cloud.toml", key), key)
+
+
+def _check_keys(config: CloudConfig, *, insecure: bool) -> None:
+    """Check that releases can be signed, where they are to be: with TLS always."""
+    if config.signs_releases:
+        files, keys = RepositoryFiles(config.repository_folder), config.keys_folder
+        OnlineSigning(files, keys, lambda: passphrase_of_releases(config), config.releases).check()
+    elif config.releases.approval is Approval.MANUAL or not insecure:
+        raise ConfigError(
+            str(config.keys_folder), "", "holds no keys that sign releases; `headrace-cloud keys init` makes them"
+            + ("" if insecure else ", or use --insecure with addresses on this machine")
+        )  # fmt: skip
 
 
 def check_ray(config: CloudConfig) -> bool:

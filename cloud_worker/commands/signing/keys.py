@@ -94,6 +94,8 @@ def sign(
         added = ceremony.sign()
         sign_online(settings, store, ceremony.online_passphrase)
         tell(settings, as_json, changes=changes, signatures=added)
+        if not added and not as_json:
+            say("nothing waits for these keys")
 
 
 @app.command()

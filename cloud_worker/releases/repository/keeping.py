@@ -63,16 +63,20 @@ class Keeper:
                 log.warning("task %s: release %d is not signed, devices stay as they are: %s", task, number, why)
         self._seen, self._until, self._said = self._stamp(), time.monotonic() + _ANYWAY_SECONDS, left_out
 
+    async def try_to_sign(self) -> None:
+        """Sign what is missing; where that can't be done, say so once."""
+        try:
+            await asyncio.to_thread(self.sign)
+        except (HeadraceError, OSError, SQLAlchemyError) as error:
+            if str(error) != self._said:
+                log.error("releases can't be signed: %s", error)
+            self._said = str(error)
+
     async def keep_signing(self) -> None:
         """Sign until it is cancelled."""
         while True:
-            try:
-                await asyncio.to_thread(self.sign)
-            except (HeadraceError, OSError, SQLAlchemyError) as error:
-                if str(error) != self._said:
-                    log.error("releases can't be signed: %s", error)
-                self._said = str(error)
             await asyncio.sleep(LOOK_SECONDS)
+            await self.try_to_sign()
 
     def _stamp(self) -> object:
         """What differs once there is something to sign: where tasks stand, and what lies in the folders."""

@@ -96,6 +96,17 @@ class OnlineSigning:
             self._files.prune()
             return wanted
 
+    def check(self) -> None:
+        """Open the keys that are here.
+
+        Raises:
+            ConfigError: One can't be opened, or none that is here may sign.
+        """
+        targets = self._files.latest(TARGETS)
+        self._needed(self._files.root().signed, TIMESTAMP)
+        if targets is not None:
+            self._of(targets.signed, MODELS)
+
     def _models(
         self, targets: Targets, before: Metadata[Any] | None, wanted: ReleaseList, now: float
     ) -> Metadata[Any] | None:

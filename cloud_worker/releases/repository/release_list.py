@@ -21,7 +21,7 @@ from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, digest, read_manifest
 from router.core.release.signed_task import check_signed_task, manifest_target
 
-MOST_LISTED = 200  # of one task: devices bound the size of the list
+MOST_LISTED, MOST_OF_TASK = 10_000, 200  # releases, the newest ones: devices take lists of 5 MB at most
 SIGNED_STATES = (ReleaseState.CHAMPION, ReleaseState.RETIRED, ReleaseState.APPROVAL)
 
 
@@ -51,9 +51,11 @@ def releases_to_sign(
     """
     targets: dict[str, TargetFile] = {}
     left_out: dict[tuple[str, int], str] = {}
-    for state in store.task_states():
+    states = store.task_states()
+    most = min(MOST_OF_TASK, max(1, MOST_LISTED // max(1, len(states))))
+    for state in states:
         rows = [row for row in store.releases(state.name) if row.state in SIGNED_STATES and row.manifest_sha256]
-        for row in rows[-MOST_LISTED:]:
+        for row in rows[-most:]:
             path = manifest_target(row.task, row.number)
             if path in listed and listed[path].hashes.get("sha256") == row.manifest_sha256:
                 targets[path] = listed[path]

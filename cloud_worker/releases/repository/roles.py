@@ -34,6 +34,7 @@ from cloud_worker.releases.repository.files import MODELS, ROOT, SNAPSHOT, TARGE
 DAY_SECONDS = 86_400.0
 ONLINE = "online"  # whose keys sign snapshot and timestamp
 MODELS_PATHS = ["models/*/*/manifest.json"]
+CLOCK_SECONDS = 3600.0  # by which clocks of one cloud may differ
 RENEWED_AFTER = 0.5  # of the days that metadata holds
 
 
@@ -80,8 +81,12 @@ def same_content(one: Signed, other: Signed) -> bool:
 
 
 def is_fresh(signed: Signed, days: float, now: float) -> bool:
-    """Whether less than half of its days has passed, at Unix time ``now`` in seconds."""
-    return signed.expires.timestamp() - now > (1.0 - RENEWED_AFTER) * days * DAY_SECONDS
+    """Whether less than half of its days has passed, at Unix time ``now`` in seconds.
+
+    What holds for longer than its days was signed by a clock that was ahead: it would be played again for years.
+    """
+    left = signed.expires.timestamp() - now
+    return (1.0 - RENEWED_AFTER) * days * DAY_SECONDS < left <= days * DAY_SECONDS + CLOCK_SECONDS
 
 
 def is_signed(by: Root | Targets, role: str, metadata: Metadata[Any]) -> bool:

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives import serialization
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.exceptions import ExpiredMetadataError, RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, TargetFile
 from tuf.api.serialization.json import JSONSerializer
 
+from cloud_worker.config.releases import Approval
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.repository import files, keys, offline
 from cloud_worker.releases.repository.approval import promote_approved
 from cloud_worker.releases.repository.files import MODELS, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from cloud_worker.releases.repository.keys import key_by_uri, open_key, read_list
@@ -23,6 +25,7 @@ from cloud_worker.state.store import ReleaseRow
 from router.core.domain.task import Exploration, Objective
 from router.core.errors import ConfigError
 from router.core.release.signed_task import manifest_target, read_signed_task, task_target
+from router.io.atomic_write import write_whole
 
 DAY = 86_400.0
 
@@ -295,7 +298,7 @@ def test_by_hand_what_was_approved_is_signed_again_before_it_ends(tmp_path):
 def test_a_key_of_releases_goes_offline_and_comes_back(cloud):
     device = cloud.device()
     device.updater()
-    by_hand = {"releases": cloud.config.releases.model_copy(update={"approval": "manual"})}
+    by_hand = {"releases": cloud.config.releases.model_copy(update={"approval": Approval.MANUAL})}
     cloud.ceremony(**by_hand).rotate(MODELS, (), None)
     number = cloud.another_release()
     cloud.sign()
@@ -315,6 +318,62 @@ def test_offline_metadata_is_signed_anew_in_the_second_half_of_its_days(tmp_path
     assert (cloud.files.versions(ROOT), len(cloud.files.versions(TARGETS))) == ([1, 2], 2)
     for role in (ROOT, TARGETS):
         assert cloud.files.latest(role).signed.expires.timestamp() > now + 364 * DAY
+
+
+def test_a_root_that_has_ended_is_signed_anew_and_devices_go_on(tmp_path):
+    now = time.time()
+    cloud = SignedCloud.in_folder(tmp_path).make_keys(now=now - 400 * DAY)
+    device = cloud.device()
+    cloud.sign(now)
+    with pytest.raises(ExpiredMetadataError):
+        device.updater()
+    cloud.ceremony(now=now).sign()
+    cloud.sign(now)
+    assert device.fetch(manifest_target("home", 0)) is not None
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "role", [TARGETS, *(pytest.param(role, marks=pytest.mark.slow) for role in (ROOT, "online", MODELS))]
+)
+def test_a_rotation_that_was_cut_off_between_any_two_files_is_finished(tmp_path, role, monkeypatch):
+    """Whatever was written by then, the gateway or the same command again leaves a repository that devices read."""
+    written = write_whole
+    cut_off = 0
+    for files_written in range(12):
+        cloud = SignedCloud.in_folder(tmp_path / f"{files_written}").make_keys()
+        device = cloud.device()
+        device.updater()
+        left = [files_written]
+
+        def write(path, data, left=left):
+            if left[0] == 0:
+                raise KilledError
+            left[0] -= 1
+            written(path, data)
+
+        with monkeypatch.context() as patched:
+            for module in (keys, offline, files):
+                patched.setattr(module, "write_whole", write)
+            try:
+                cloud.ceremony().rotate(role, (), None)
+                cloud.sign()
+            except KilledError:
+                cut_off += 1
+        cloud.sign()
+        cloud.ceremony().sign()
+        cloud.sign()
+        assert device.fetch(manifest_target("home", 0)) is not None
+        cloud.ceremony(now=time.time() + 100).rotate(role, (), None)
+        cloud.sign()
+        assert device.fetch(manifest_target("home", 0)) is not None
+        assert cloud.ceremony().waiting() == []
+        if left[0] > 0:
+            break
+    assert cut_off >= 4
 
 
 def test_what_waits_is_told(shared):
