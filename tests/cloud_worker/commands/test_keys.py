@@ -1,11 +1,18 @@
 """`keys` as an operator runs it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
+from cloud_worker.config.cloud import read_config
+from cloud_worker.config.releases import Approval
+from cloud_worker.releases.first_release import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.state.states import ReleaseState
+from cloud_worker.state.store import ReleaseRow, Store
 
 CONFIG = """
 data = "data"
@@ -39,6 +46,10 @@ class Operator:
         done = self.run(*words, "--json")
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
+
+    @property
+    def store(self):
+        return Store(read_config(self.config).store_url)
 
     def owner(self, *names):
         """The options that bring owners' keys along."""
@@ -92,3 +103,41 @@ def test_passphrases_are_needed_and_their_own(operator):
     assert not (operator.folder / "data" / "keys").exists()
     twice = operator.run("keys", "init", *operator.owner("a", "a"))
     assert (twice.exit_code, "twice" in twice.output) == (81, True)
+
+
+def test_a_release_is_approved_by_its_number_and_mirrored(operator):
+    operator.change("[identity]", '[releases]\napproval = "manual"\n[identity]')
+    made = operator.json("keys", "init", *operator.owner("a"))
+    assert (made["approval"], made["unsigned"]) == ("manual", [])
+    number = waiting_release(operator)
+    told = f"home: release {number} is not signed, devices stay as they are: waits for approval"
+    assert told in operator.run("keys", "status").output
+    assert told in operator.run("status").output
+    wrong = operator.run("releases", "approve", "home", "77", *operator.owner("a"))
+    assert (wrong.exit_code, "can't be approved" in wrong.output) == (66, True)
+    operator.json("releases", "approve", "home", str(number), *operator.owner("a"))
+    assert operator.json("keys", "status")["unsigned"] == []
+    assert operator.store.champion("home") == number
+    mirrored = operator.json("releases", "mirror", str(operator.folder / "site"))
+    assert (mirrored["releases"], mirrored["missing"]) == (2, [])
+    assert (operator.folder / "site" / "metadata" / "timestamp.json").exists()
+
+
+def test_where_releases_are_signed_online_nothing_is_to_be_approved(operator):
+    operator.json("keys", "init", *operator.owner("a"))
+    number = waiting_release(operator)
+    done = operator.run("releases", "approve", "home", str(number), *operator.owner("a"))
+    assert (done.exit_code, "nothing waits for somebody" in done.output) == (81, True)
+
+
+def waiting_release(operator):
+    """A certified release that waits, as a refresh leaves it; its number."""
+    config, store = read_config(operator.config), operator.store
+    publisher = Publisher(config.releases_folder)
+    store.declare_tasks(config.tasks)
+    publish_first_releases(config.tasks, store, publisher)
+    if config.releases.approval is Approval.MANUAL:
+        operator.json("releases", "approve", "home", "0", *operator.owner("a"))
+    digest = publisher.publish(replace(publisher.manifest("home", 0), number=1), {})
+    store.add_release(ReleaseRow("home", 1, ReleaseState.APPROVAL, digest, 1.0))
+    return 1
