@@ -27,7 +27,17 @@ from sqlalchemy import URL
 from cloud_worker.config.cross_checks import check_data_path, check_tasks, check_teachers
 from cloud_worker.config.identity import IdentitySettings
 from cloud_worker.config.releases import Approval, ReleasesSettings
-from cloud_worker.config.sections import Door, Fleet, Log, Ray, Refresh, StoreSettings, TelemetryTable, VerdictSettings
+from cloud_worker.config.sections import (
+    Door,
+    Fleet,
+    Log,
+    Ray,
+    Refresh,
+    RolloutSettings,
+    StoreSettings,
+    TelemetryTable,
+    VerdictSettings,
+)
 from cloud_worker.config.teachers import (
     KINDS,
     LOADED_KINDS,
@@ -71,6 +81,7 @@ class CloudConfig(BaseSettings):
     store: StoreSettings = StoreSettings()
     log: Log = Log()
     fleet: Fleet = Fleet()
+    rollout: RolloutSettings = RolloutSettings()
     refresh: Refresh = Refresh()
     telemetry: TelemetryTable = TelemetryTable()
     encoder: str = "minilm"

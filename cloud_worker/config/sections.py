@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,6 +62,36 @@ class Fleet(BaseModel):
     sync_seconds: float = Field(10.0, gt=0)
     jitter: float = Field(0.2, ge=0, lt=1)
     max_devices: int = Field(10_000, ge=1, le=1_000_000)
+
+
+class RolloutSettings(BaseModel):
+    """How a release comes to the fleet.
+
+    Attributes:
+        steps: Shares of the devices seen in the last day that take it, ascending to 1.
+        smallest_fleet: With fewer such devices all take it at once.
+        healthy_answers: By the devices of a step before the next one.
+        step_seconds: Least time of a step.
+        bad_share: Most devices that may be unwell under it; above, it is rolled back.
+        slower: Most times as long that answers may take; above, it is rolled back.
+        slower_milliseconds: Least time that is counted as slower.
+    """
+
+    model_config = _FROZEN
+    steps: tuple[float, ...] = (0.01, 0.05, 0.25, 1.0)
+    smallest_fleet: int = Field(10, ge=1)
+    healthy_answers: int = Field(100, ge=1)
+    step_seconds: float = Field(300.0, ge=0)
+    bad_share: float = Field(0.1, ge=0, lt=1)
+    slower: float = Field(2.0, ge=1)
+    slower_milliseconds: float = Field(25.0, ge=0)
+
+    @field_validator("steps")
+    @classmethod
+    def _check_steps(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
+        if not steps or list(steps) != sorted(set(steps)) or steps[0] <= 0 or steps[-1] != 1:
+            raise ValueError("are shares that grow and end with 1, such as [0.01, 0.05, 0.25, 1.0]")
+        return steps
 
 
 class Refresh(BaseModel):

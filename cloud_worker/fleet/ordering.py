@@ -11,16 +11,18 @@ Rules:
  * Nothing is explored less than the configured floor.
  * Where releases are signed, devices hear of those alone that are: until the one that serves is, they stay with the
    signed one before it, and keep answers by it only while its own certificate stands.
+ * While a release rolls out, the others are told the former one, by its own certificate; see ``rollouts.orders``.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from cloud_worker.fleet.quarantines import REMEDY, Quarantines
+from cloud_worker.fleet.rollouts.orders import RolloutOrders
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.signed import SignedNow
@@ -70,16 +72,25 @@ class OrderBook:
         self._overrides, self._quarantines = Overrides(store.engine), Quarantines(store.engine)
         self._certificates = None if publisher is None else Certificates(store, publisher)
         self._clock = clock
-        self._looked: dict[str, _Looked] = {}
+        self._rollouts = RolloutOrders(store.engine)
+        self._looked: dict[tuple[str, bool], _Looked] = {}
 
-    def orders(self, device: str) -> tuple[tuple[Order, ...], str]:
-        """What a device is told: an order for each task that has a release, by name; and what else it should know."""
-        known = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
-        states = self._as_signed(known)
+    def orders(self, device: str, runs: Mapping[str, int] | None = None) -> tuple[tuple[Order, ...], str]:
+        """What a device is told: an order for each task that has a release, by name; and what else it should know.
+
+        Args:
+            device: Its name.
+            runs: The release that it says it runs, by task.
+        """
+        states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
+        places = [*self._rollouts.places(device, states, runs or {})]
         overrides = self._overrides.of_all() if self._certificates is not None else {}
-        found = (self._order(state, overrides.get(state.name, Override(state.mode))) for state in states)
         apart = self._quarantines.tasks_of(device)
-        return tuple(_escalating(order) if order.task in apart else order for order in found), _said_of(apart)
+        orders = []
+        for place, state in zip(places, self._as_signed([place.state for place in places]), strict=True):
+            order = self._order(state, overrides.get(state.name, Override(state.mode)), place.is_former)
+            orders.append(_escalating(order) if place.is_halted or order.task in apart else order)
+        return tuple(orders), _said_of(apart)
 
     def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
         """What a device is told of those of its tasks that are configured no more."""
@@ -104,8 +115,8 @@ class OrderBook:
             told.append(replace(state, **release))  # type: ignore[arg-type]
         return told
 
-    def _order(self, state: TaskState, override: Override) -> Order:
-        task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, override)
+    def _order(self, state: TaskState, override: Override, is_former: bool) -> Order:
+        task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, override, is_former)
         alarmed, suspected = state.watch == Watch.ALARMED, task is not None and _is_suspected(state, task)
         return Order(
             task=state.name,
@@ -116,16 +127,17 @@ class OrderBook:
             watch=Watch.UNPROVEN if why and not alarmed else state.watch,
         )
 
-    def _why_nothing_is_kept(self, state: TaskState, override: Override) -> str:
+    def _why_nothing_is_kept(self, state: TaskState, override: Override, is_former: bool) -> str:
         task = self._tasks.get(state.name)
         if task is None or self._certificates is None:
             return ""
-        known, at = self._looked.get(state.name), (state.champion, state.manifest_sha256, state.watch, override)
+        key = (state.name, is_former)
+        known, at = self._looked.get(key), (state.champion, state.manifest_sha256, state.watch, override)
         if known is None or known.at != at or self._clock() >= known.until:
             why = self._certificates.why_nothing_is_kept(task, state, override)
             if why and (known is None or known.why != why):
                 log.warning("task %s: release %d keeps nothing: %s", state.name, state.champion, why)
-            known = self._looked[state.name] = _Looked(at, self._clock() + LOOK_SECONDS, why)
+            known = self._looked[key] = _Looked(at, self._clock() + LOOK_SECONDS, why)
         return known.why
 
 

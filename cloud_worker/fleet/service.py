@@ -1,8 +1,8 @@
 """The Fleet service: a device reports, and is told what to run.
 
 Rules:
- * A device is told the champion of every task; how much to explore and the operator override come along. What may keep
-   nothing is in ``cloud_worker.fleet.ordering``.
+ * A device is told what to run of every task; how much to explore and the operator override come along. Which release,
+   and what may keep nothing, is in ``cloud_worker.fleet.ordering``.
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * A device is told what it is to erase until it has said that it has.
  * Reports are spread by jitter, so that a fleet does not come all at once.
@@ -94,8 +94,8 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     def _answer(self, report: DeviceReport, came: float | None = None) -> Orders:
         now = self._clock() if came is None else came
         device, message = self._desk.take(report, now)
-        reported = {task.task for task in report.tasks}
-        orders, said = self._book.orders(report.device)
+        runs = {task.task: task.active_release for task in report.tasks}
+        orders, said = self._book.orders(report.device, runs)
         self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
         spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
         return Orders(
@@ -104,7 +104,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
                     replace(order, may_leave=order.task in self._open, **self._shares.of(order.task, now))
                     for order in orders
                 ),
-                *self._book.withdrawn(reported),
+                *self._book.withdrawn(runs),
             ),
             interval_seconds=self._settings.sync_seconds * spread,
             seed=device.seed,

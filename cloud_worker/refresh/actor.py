@@ -1,7 +1,8 @@
 """The refresher as a Ray actor, and its fits as Ray tasks.
 
 Rules:
- * The loop runs in a thread of the actor, so that a restarted actor goes on by itself.
+ * The loop runs in a thread of the actor, so that a restarted actor goes on by itself. Rollouts are led in another one:
+   a fit, which the loop waits for, delays no halt.
  * A fit runs in a process of its own, on the loop's node: it hands files over by where they lie.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,7 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.refresh.monitoring.reask import ask_again
 from cloud_worker.refresh.monitoring.reask_budget import paying
 from cloud_worker.refresh.refresher import RefreshLoop
+from cloud_worker.refresh.rollout.loop import RolloutLoop
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.database.wal_checkpoints import Checkpoints
 from cloud_worker.state.fleet_quota import FleetLimits
@@ -32,6 +35,8 @@ from router.core.domain.record import Record
 log = logging.getLogger(__name__)
 
 ACTOR = "refresher"
+ROLLOUT_SECONDS = 1.0  # between two looks at the rollouts
+ROLLOUT_REST = 20.0  # times as long as a look, at least: in a large fleet it takes its time
 _LOOP_CPUS = 0.1
 _FIT_CPUS = 0.5
 _FIT_NICENESS = 10
@@ -52,8 +57,10 @@ class Refresher:
         """Begin to step, in a thread."""
         self._config = config
         self._stopping = threading.Event()
+        self._rollouts: RolloutLoop | None = None  # while there is none, the loop has not begun
         self._thread = threading.Thread(target=self._run, name="refresher", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._roll, name="rollouts", daemon=True).start()
 
     def is_alive(self) -> bool:
         """Whether the loop runs."""
@@ -69,11 +76,23 @@ class Refresher:
         while not self._stopping.wait(self._config.refresh.poll_seconds):
             try:
                 refresher = refresher or self._refresher()
+                self._rollouts = refresher.rollouts
                 refresher.step()
                 checkpoints = checkpoints or Checkpoints(open_store(self._config).engine)
                 checkpoints.look()
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")
+
+    def _roll(self) -> None:
+        pause = ROLLOUT_SECONDS
+        while not self._stopping.wait(pause):
+            began = time.monotonic()
+            try:
+                if self._rollouts is not None:
+                    self._rollouts.step(time.time())
+            except Exception:  # as above
+                log.exception("the rollouts could not be looked at; they wait")
+            pause = max(ROLLOUT_SECONDS, ROLLOUT_REST * (time.monotonic() - began))
 
     def _refresher(self) -> RefreshLoop:
         limits = FleetLimits(open_store(self._config))

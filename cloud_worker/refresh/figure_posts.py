@@ -1,4 +1,4 @@
-"""What ``status`` and the metrics are to say of a task, put down after each step."""
+"""What ``status``, the metrics and a rollout are to know of a task, put down after each step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 
 from sqlalchemy import Engine
 
+from cloud_worker.refresh.rollout.evidence import EvidencePosts
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.task_figures import Board, Figures, Waiting, Watched
 from router.core.domain.task import Task
@@ -22,6 +23,7 @@ class FigurePosts:
     def __init__(self, engine: Engine) -> None:
         """Put them into the store behind ``engine``."""
         self._board = Board(engine)
+        self._evidence = EvidencePosts(engine)
 
     def post(self, context: TaskContext) -> None:
         """Say where a task stands after a step."""
@@ -40,6 +42,7 @@ class FigurePosts:
         champion = _nothing(context.task, loop.releases.champion) if serving is None else serving.manifest
         told = context.figures.complete(told, context.override, champion)
         self._board.post(context.task.name, context.task.version, told)
+        self._evidence.post(context)
 
 
 def _watched(context: TaskContext) -> Watched | None:

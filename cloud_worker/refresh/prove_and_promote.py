@@ -2,7 +2,7 @@
 
 Rules:
  * Which rows a challenger has looked at is in the store, so that none certifies twice, and a kill loses no evidence.
- * A release's files are published before the store says that it serves.
+ * A release's files are published before the store says that it serves, and so is its rollout.
  * Where releases are approved by hand, a certified one waits, and the one before serves on.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,9 +38,19 @@ LATER = "a later release waits for approval"
 class ProveAndPromote:
     """Of every task."""
 
-    def __init__(self, store: Store, publisher: Publisher, *, by_hand: bool = False) -> None:
-        """Write to ``store``, and releases by ``publisher``; ``by_hand`` lets each wait for somebody's approval."""
+    def __init__(
+        self, store: Store, publisher: Publisher, roll_out: Callable[[str, int], None], *, by_hand: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            store: Where releases stand.
+            publisher: Writes them.
+            roll_out: Is told of task and number before a release serves.
+            by_hand: Each waits for somebody's approval.
+        """
         self._store = store
+        self._roll_out = roll_out
         self._publisher = publisher
         self._by_hand = by_hand
 
@@ -134,6 +144,7 @@ class ProveAndPromote:
             self._hold(name, action, digest)
             return None
         changes = {"exploration": action.exploration, "watch": Watch.QUIET}
+        self._roll_out(name, action.number)
         self._store.promote(name, action.number, digest, **changes, rows_at_refresh=action.rows_at_refresh)
         log.info("task %s: release %d certified on %d rows", name, action.number, action.certificate.rows)
         return ServedRelease(self._publisher.manifest(name, action.number), action.local_share)

@@ -41,6 +41,7 @@ class RefreshLoop:
 
     Attributes:
         contexts: What is held of each task, by its name.
+        rollouts: Leads releases through the fleet, in a thread of its own.
     """
 
     def __init__(self, config: CloudConfig, fit: RunFit, ask_again: AskAgain | None = None) -> None:
@@ -58,7 +59,10 @@ class RefreshLoop:
         self.contexts = {task.name: set_up(task, parts) for task in parts.tasks}
         self._fit = Fitting(parts, fit, self.contexts)
         self._stage = Staging(parts)
-        self._prove = ProveAndPromote(parts.store, parts.publisher, by_hand=config.approves_by_hand)
+        self._prove = ProveAndPromote(
+            parts.store, parts.publisher, parts.opening.of_certified, by_hand=config.approves_by_hand
+        )
+        self.rollouts, self._opening, self._locks = parts.rollouts, parts.opening, parts.locks
         self._settle_losses()
         twins = self._inputs.twins()
         for context in self.contexts.values():
@@ -72,7 +76,8 @@ class RefreshLoop:
         seen = {state.name: state.log_version_seen for state in self._store.task_states()}
         for name, context in self.contexts.items():
             if last_batch != seen[name] or context.is_due(overrides[name], now):
-                self._consider(context, last_batch, overrides[name], now)
+                with self._locks[name]:
+                    self._consider(context, last_batch, overrides[name], now)
 
     def _settle_losses(self) -> None:
         """Begin anew with the tasks whose state was lost since the last look."""
@@ -88,6 +93,7 @@ class RefreshLoop:
         context.read_new(last_batch)
         note: dict[str, str] = {}
         try:
+            self._opening.of_wanted(context.task)
             context.second.look(loop.rows.drawn)
             context.blindness.look(now)
             carry_out(step(loop, self._inputs.inputs(context, now)), partial(self.do, context))

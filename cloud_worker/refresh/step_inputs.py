@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.quarantines import Quarantines
+from cloud_worker.fleet.rollouts.store import Rollouts
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.repeated_rows import Repeats
@@ -23,6 +24,7 @@ class InputReader:
         self._lineages = Lineages(engine)
         self._repeats = Repeats(engine)
         self._lives, self._quarantines = Lives(engine), Quarantines(engine)
+        self._rollouts = Rollouts(engine)
 
     def twins(self) -> Mapping[str, Spans]:
         """When each device had twins."""
@@ -30,13 +32,15 @@ class InputReader:
 
     def inputs(self, context: TaskContext, now: float) -> StepInputs:
         """What there is at Unix time ``now`` in seconds."""
-        task, override = context.task, context.override
+        task, override, releases = context.task, context.override, context.snapshot.read()
+        rollout = self._rollouts.open_of(task.name, releases.champion)
         return StepInputs(
             now=now,
-            releases=context.snapshot.read(),
+            releases=releases,
             pinned=override.pinned,
             forced=override.forced,
-            is_held=bool(override.holds),
+            is_held=bool(override.holds) or rollout is not None,
+            former=None if rollout is None else rollout.base,
             is_blind=context.blindness.last_hour.is_blind,
             judged_by=self._lineages.judge(task.name, task.version),
             blind=context.blindness.spans,

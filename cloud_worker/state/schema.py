@@ -34,8 +34,8 @@ from router.core.release.orders import Watch
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 
-REVISION = "0006"
-OLDER = frozenset({"0001", "0002", "0003", "0004", "0005"})  # revisions before it
+REVISION = "0007"
+OLDER = frozenset({"0001", "0002", "0003", "0004", "0005", "0006"})  # revisions before it
 
 METADATA = MetaData()
 

@@ -1,7 +1,7 @@
 """What one device did with one task since it started.
 
 Rules:
- * Counters grow from the start and never shrink.
+ * Counters grow from the start and never shrink; healthy answers and latencies are those of the release that serves.
  * A query counts once, at the moment its answer or its error is there.
 """
 
@@ -49,6 +49,11 @@ class Counters:
         """The reference answered an explored query that had been kept."""
         self.explored_kept += 1
         self.explored_disagreed += not agreed
+
+    def begin_release(self) -> None:
+        """Another release serves from now on: what is told of the one that serves begins anew."""
+        self.healthy_answers = 0
+        self.latencies.clear()
 
     def percentile(self, share: float) -> float:
         """The latency in milliseconds that ``share`` of the last answers did not exceed; 0 without answers."""

@@ -129,7 +129,7 @@ class HostedTask:
         self.serving = serving
         self.on_probation = serving.student is not None
         self.staged = 0
-        self.counters.healthy_answers = 0
+        self.counters.begin_release()
 
     def report(self) -> TaskReport:
         """What the cloud is told."""

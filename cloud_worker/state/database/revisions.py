@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert
 
 from cloud_worker.state.database import erasure_tables as _erasure_tables  # noqa: F401 - they join METADATA
+from cloud_worker.state.database import rollout_tables as _rollout_tables  # noqa: F401 - as above
 from cloud_worker.state.schema import METADATA, OLDER, REVISION, VERSION
 from router.core.errors import OperatorError
 

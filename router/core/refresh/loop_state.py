@@ -75,7 +75,8 @@ class StepInputs:
         releases: Where they stand.
         pinned: The release that the operator wants to serve, ``None`` for whichever is certified.
         forced: It is pinned whatever its certificate says.
-        is_held: The operator holds the task: nothing is fitted, promoted or explored for.
+        is_held: The operator holds the task, or a release rolls out: nothing is fitted, promoted or explored for.
+        former: While a release rolls out, that which the others run; ``None`` while all run the same.
         is_blind: Too few explored rows come to see anything: nothing is fitted or promoted.
         judged_by: The judge of the task's lineage, empty if none is known.
         blind: When too few rows came to see anything.
@@ -90,6 +91,7 @@ class StepInputs:
     pinned: int | None = None
     forced: bool = False
     is_held: bool = False
+    former: int | None = None
     is_blind: bool = False
     judged_by: str = ""
     blind: Spans = ()
@@ -116,6 +118,7 @@ class LoopState:
         taught: Rows that it learned from.
         attempt: That it spends.
         lookout: The watch over what serves.
+        beside: While that rolls out, the watch over the release that the others run.
         tried: The champion for which a former release was looked for already; -1 for none.
         is_held: Nothing is to be fitted or promoted.
         is_suspected: Everything is explored, since the watch suspects a change.
@@ -134,6 +137,7 @@ class LoopState:
     taught: int = 0
     attempt: int = 0
     lookout: Lookout | None = None
+    beside: Lookout | None = None
     tried: int = -1
     is_held: bool = False
     is_suspected: bool = False
@@ -146,7 +150,12 @@ class LoopState:
     def forget_rows(self) -> None:
         """Hold no row any more, and no watch: all of the log comes anew."""
         self.rows = TaskRows(self.task, self.quarantines)
-        self.unwatched, self.lookout = [], None
+        self.unwatched = []
+        self.watch_anew()
+
+    def watch_anew(self) -> None:
+        """Let every watch begin again from all rows."""
+        self.lookout = self.beside = None
 
     @property
     def champion(self) -> Champion:

@@ -15,6 +15,9 @@ Rules:
  * Where nothing broke, a wish changed or a pin went, a former release whose certificate stands serves at once.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
  * A device that loses alone is set apart, and the others are watched on without it.
+ * While a release rolls out its watch raises no alarm and accuses nobody: where it speaks, the rollout goes back
+   (``rollout_evidence``). The release that the others run is watched beside it, and when that breaks its promise, they
+   escalate everything.
  * While the watch suspects a change everything is explored, and then as much as it would be otherwise. All is asked of
    the reference then, so its answers are given (``LoopState.keeps``), and nothing is promoted. Spared is what promises
    nothing, serves without proof or may not explore; while too few rows come, more would not help.
@@ -22,9 +25,12 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from router.core.certification.certificate_validity import content_of
 from router.core.certification.refresh_schedule import Champion, exploration_at_rest
 from router.core.certification.served_releases import ServedRelease, is_same_release
+from router.core.domain.record import Record
 from router.core.refresh.actions import (
     Alarm,
     EscalateAll,
@@ -100,6 +106,8 @@ def _is_suspected(loop: LoopState, inputs: StepInputs) -> bool:
     lookout, releases = loop.lookout, loop.releases
     if lookout is None or lookout.release != releases.champion or releases.watch is Watch.UNPROVEN:
         return False
+    if inputs.former is not None:  # few devices are no reason to ask everything of all
+        return False
     return lookout.suspicion.is_on and loop.task.objective.has_floor and not inputs.is_blind
 
 
@@ -137,11 +145,12 @@ def _hold_to_certificate(loop: LoopState, inputs: StepInputs) -> Step[None]:
 def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     """Look at what the champion kept; when that breaks the promise, everything escalates."""
     new, loop.unwatched = loop.unwatched, []
+    yield from _watch_beside(loop, inputs, new)
     serving, releases = loop.releases.serving, loop.releases
     if serving is None or not serving.has_student:
         loop.lookout = None
         return
-    spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN}
+    spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN} or inputs.former is not None
     while True:
         if loop.lookout is None or loop.lookout.release != serving.number:
             known = (_numbers_of(loop, serving), _content_of(loop, serving))
@@ -155,10 +164,27 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if loop.lookout.watch.freeze().alarmed and not spared:
         yield from leave_behind(loop, serving.number, OUTDATED)
         yield Alarm(serving.number)
-        alarmed = ServedRelease(serving.manifest, serving.local_share, alarmed=True, lost=serving.lost)
-        loop.change(served={**releases.served, serving.number: alarmed})
+        loop.change(served={**releases.served, serving.number: replace(serving, alarmed=True)})
         yield from begin_anew(loop)
         yield from _escalate_all(loop, "")
+
+
+def _watch_beside(loop: LoopState, inputs: StepInputs, new: list[Record]) -> Step[None]:
+    """Look at what the release kept that others run while the champion rolls out."""
+    served = loop.releases.served
+    former = None if inputs.former is None else served.get(inputs.former)
+    if former is None or not former.has_student or former.alarmed:
+        loop.beside = None
+        return
+    if loop.beside is None or loop.beside.release != former.number:
+        known = (_numbers_of(loop, former), _content_of(loop, former))
+        lookout = loop.watch_over(former.number, loop.task, loop.judging, *known)
+        new = yield ReadAgain()
+        loop.beside = lookout
+    if loop.beside.look(new, inputs.blind, loop.quarantines):
+        yield Alarm(former.number)
+        loop.change(served={**served, former.number: replace(former, alarmed=True)})
+        loop.beside = None
 
 
 def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:

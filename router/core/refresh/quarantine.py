@@ -45,7 +45,7 @@ def set_apart(loop: LoopState, device: str, why: str = LOSES_ALONE) -> Step[None
 def _leave(loop: LoopState, why: str) -> Step[None]:
     yield from leave_behind(loop, loop.releases.champion, why)
     loop.end_trial()
-    loop.lookout = None  # the next one is as if the device had never been there
+    loop.watch_anew()  # as if the device had never been there
 
 
 def hear_of_quarantines(loop: LoopState, inputs: StepInputs) -> Step[None]:
@@ -60,7 +60,7 @@ def hear_of_quarantines(loop: LoopState, inputs: StepInputs) -> Step[None]:
     loop.quarantines.update(told)
     for device in new:
         loop.rows.forget(device)
-    loop.lookout = None
+    loop.watch_anew()
 
 
 def _lasts(apart: Apart | None) -> bool:

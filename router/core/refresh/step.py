@@ -8,6 +8,8 @@ Rules:
  * Nothing here reads a clock, a store, a model or a file: time, fit results and predictions are told.
  * The same state, rows, inputs and outcomes give the same actions, whoever does them.
  * First what serves keeps its promise, then what waits is proved, then a better student is fitted.
+ * A step that promotes fits nothing: whether to, is decided by what the next one is told of the new release.
+ * A challenger that serves waits for no looser threshold where something else has come to serve between two steps.
 """
 
 from __future__ import annotations
@@ -24,13 +26,17 @@ from router.core.refresh.proving import close, prove, refresh
 
 def step(loop: LoopState, inputs: StepInputs) -> Step[None]:
     """What follows from the rows that ``loop`` has taken in; to be driven by ``carry_out``."""
-    loop.releases = inputs.releases
+    before, loop.releases = loop.releases.champion, inputs.releases
+    serves = loop.releases.champion
+    if before != serves and loop.trial is not None and loop.trial.has_served:
+        loop.end_trial()
     yield from keep_promise(loop, inputs)
     if loop.trial is not None and not loop.is_held:
         yield from prove(loop, inputs)
-    if is_due(loop, inputs.now):
+    if is_due(loop, inputs.now) and loop.releases.champion == serves:
         yield from close(loop)
-        yield from refresh(loop, inputs)
+        if loop.releases.champion == serves:
+            yield from refresh(loop, inputs)
     yield from look_closer(loop, inputs)
 
 

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from cloud_worker.fleet.device_labels import DeviceLabels
 from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.quarantines import Quarantines
+from cloud_worker.fleet.rollouts.store import Member, Rollouts
 from cloud_worker.fleet.turned_away import TurnedAway, What
+from cloud_worker.identity.register import enrol
 from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.policy_store import PolicyState, PoolFigures, PoolPolicies, Proved, StoredPolicy
 from cloud_worker.pool.word_features import FEATURES, WordHead
@@ -43,8 +46,10 @@ from router.core.policy import pool_routing
 from router.core.policy.exploration import Ordered
 from router.core.policy.pool_routing import PoolPolicy
 from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.rollout import RolloutState
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
+from router.identity.names import Identity, Role
 
 HOME = Task("home", reference="big")
 
@@ -305,3 +310,46 @@ def test_a_device_is_set_apart_once_and_taken_back(store):
     assert (quarantines.tasks_of("kitchen"), quarantines.lasting()) == (frozenset(), [])
     assert quarantines.begin("home", "kitchen", 50.0, "it loses alone")
     assert quarantines.of("home") == {"kitchen": Apart(50.0, math.inf)}
+
+
+def test_a_rollout_is_changed_only_where_it_stands_as_it_was_read(store):
+    rollouts = Rollouts(store.engine)
+    steps = {"content": 3, "number": 3, "base": 2, "base_sha256": "ab", "steps": (0.01, 1.0)}
+    rollouts.add("home", RolloutState.RUNNING, now=10.0, labels={"site": "berlin"}, **steps)
+    assert rollouts.open_of("home", 2) is None
+    [found] = rollouts.open()
+    assert found == rollouts.open_of("home", 3)
+    assert (found.labels, found.steps, found.share, found.is_last) == ({"site": "berlin"}, (0.01, 1.0), 0.01, False)
+    assert rollouts.change(found, state=RolloutState.PAUSED)
+    assert not rollouts.change(found, step=1)
+    [paused] = rollouts.open()
+    assert rollouts.end(paused, RolloutState.DONE, "by hand", 20.0)
+    assert (rollouts.open(), rollouts.history("home")[0].ended, rollouts.history("other")) == ([], 20.0, [])
+
+
+def test_devices_come_into_a_rollout_and_only_the_latest_rollouts_keep_theirs(store):
+    rollouts = Rollouts(store.engine)
+    steps = {"content": 3, "number": 3, "base": 2, "base_sha256": "ab", "steps": (1.0,)}
+    first = rollouts.add("home", RolloutState.DONE, now=10.0, **steps)
+    rollouts.let_in(first, [Member("kitchen", 0, 10.0, 4.5, life="a"), Member("attic", 0, 10.0)])
+    rollouts.note(first, [Member("kitchen", 0, 10.0, 4.5, took=12.0, life="b", starts=1, started=13.0)])
+    assert rollouts.members(first)["kitchen"] == Member("kitchen", 0, 10.0, 4.5, 12.0, "b", 1, 13.0)
+    assert rollouts.members(first)["attic"].took is None
+    assert rollouts.are_in([first, 99], "kitchen") == {first}
+    assert rollouts.are_in([first], "cellar") == frozenset()
+    for _ in range(5):
+        rollouts.add("home", RolloutState.DONE, now=10.0, **steps)
+    assert rollouts.members(first) == {}
+
+
+def test_what_an_operator_calls_a_device_goes_before_what_its_token_did(store):
+    labels = DeviceLabels(store.engine)
+    with store.engine.begin() as connection:
+        enrol(connection, Identity(Role.DEVICE, "kitchen"), {"site": "berlin", "floor": "2"}, 1.0)
+    labels.give("kitchen", {"site": "paris", "floor": ""})
+    labels.give("attic", {"site": "berlin"})
+    assert labels.all() == {"kitchen": {"site": "paris"}, "attic": {"site": "berlin"}}
+    labels.give("kitchen", {"site": "rome"})
+    assert labels.of("kitchen") == {"site": "rome"}
+    labels.forget("kitchen")
+    assert labels.of("kitchen") == {"site": "berlin", "floor": "2"}

@@ -35,6 +35,8 @@ from router.core.errors import OperatorError
 from router.core.statistics.threshold_planning import Point
 
 BEFORE = Path(__file__).with_name("data") / "fleet_before_revisions.sql"  # as the last version without them wrote it
+NEWER = ("tokens", "identities", "certificates", "revocations", "quarantines")  # tables
+NEWER += ("erasures", "erased_keys", "erased_at_devices", "rollouts", "rollout_devices", "device_labels")
 SCRIPTS = Path(revisions.__file__).with_name("migrations")
 CONFIG = """
 data = "data"
@@ -93,8 +95,7 @@ def test_a_database_from_before_revisions_goes_on_with_all_that_was_noted(path):
     before = counts(path)
     assert migrate_store(url_of(path)) is True
     assert migrate_store(url_of(path)) is False
-    since = ("tokens", "identities", "certificates", "revocations", "quarantines")
-    since = dict.fromkeys((*since, "erasures", "erased_keys", "erased_at_devices"), 0)
+    since = dict.fromkeys(NEWER, 0)
     assert counts(path) == {**before, **since, "alembic_version": 1}
     store = Store(url_of(path))
     rows = {row.number: row for row in store.releases("home")}

@@ -1,0 +1,1 @@
+"""Brings releases to the fleet in steps, and back."""
