@@ -142,6 +142,20 @@ class ReleaseSettings(_Section):
         return mirror
 
 
+class MemorySettings(_Section):
+    """What is remembered of the reference's answers, in memory alone.
+
+    Attributes:
+        max_answers: Most of them; 0 remembers none.
+        max_bytes: Most that they take together, estimated.
+        max_seconds: That each is remembered.
+    """
+
+    max_answers: int = Field(default=10_000, ge=0, le=1_000_000)
+    max_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024, le=1024**3)
+    max_seconds: float = Field(default=24 * 3600.0, gt=0, le=30 * 24 * 3600.0)
+
+
 class ExporterSettings(_Section):
     """Where traces and metrics go.
 
@@ -170,6 +184,7 @@ class Config(BaseSettings):
         outbox: What waits to be taught.
         privacy: What the device hides.
         releases: Where releases come from, and by whom they are believed.
+        memory: What is remembered of the reference's answers.
         servers: Models that run beside the agent, at most one a name.
         telemetry: Where traces and metrics go.
     """
@@ -185,6 +200,7 @@ class Config(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     privacy: PrivacySettings = PrivacySettings()
     releases: ReleaseSettings = ReleaseSettings()
+    memory: MemorySettings = MemorySettings()
     servers: Servers = ()
     telemetry: ExporterSettings = ExporterSettings()
 

@@ -9,13 +9,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from router.core.domain.query import Answer, Tier
+from router.core.domain.query import Answer, Reason, Tier
 from router.transport import telemetry_names
 from router.transport.telemetry import Telemetry, TelemetrySettings
 from router.transport.trace_context import carries_trace, extract, passed_on
@@ -53,6 +53,14 @@ class EdgeTelemetry:
     def span(self, name: str) -> AbstractContextManager[Span]:
         """A span below the current one."""
         return _UNSEEN if self._tracer is None else self._tracer.start_as_current_span(name)
+
+    @contextmanager
+    def escalation(self, reason: Reason | None = None) -> Iterator[None]:
+        """A query is on its way to the next tier, for a reason of this device."""
+        with self.span(telemetry_names.SPAN_ESCALATE) as span:
+            if reason is not None:
+                span.set_attribute(telemetry_names.REASON, reason.value)
+            yield
 
     def first_span(self, name: str, metadata: Iterable[tuple[str, Any]] | None) -> AbstractContextManager[Span]:
         """A span below the one that a call's metadata carries."""

@@ -8,6 +8,7 @@ Rules:
  * Nothing known of a query influences its draw; what its caller refuses to have logged is neither drawn nor taught.
  * Whether a limit keeps a query here, or a next tier that can't be asked, is known before its answer is: such a query
    is not covered, however sure its answer, or the promise would speak of the sure ones alone.
+ * What would escalate and was answered before may be answered from memory: see ``answer_memory``.
  * A query of another tier (it carries an attempt) and a CLOUD_ONLY one pass through: no draw, no student.
 """
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from edge_agent.answering.answer_memory import AnswerMemory
 from edge_agent.answering.device_privacy import DevicePrivacy
 from edge_agent.answering.student_runner import StudentRunner, Thought, stays
 from edge_agent.answering.unserved import being_set_up, check_may_leave, escalate_unserved
@@ -45,11 +47,11 @@ from router.core.errors import (
 )
 from router.core.policy.deferral import Action, Decision, decide
 from router.core.privacy.wishes import stays_by_task
-from router.transport import telemetry_names
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
 LEAST_THINKING = 0.05  # seconds that a student has at least
 STALE_SECONDS = 2.0  # that a task unknown to the orders of an earlier life is waited for
+_FOR_WANT_OF_AN_ANSWER = {Reason.UNCONFIDENT, Reason.NO_STUDENT, Reason.INPUT_CUT}
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
 
 
@@ -97,8 +99,10 @@ class Agent:
         outbox: Outbox,
         telemetry: EdgeTelemetry,
         privacy: DevicePrivacy,
+        memory: AnswerMemory,
     ) -> None:
         """Put the parts together."""
+        self._memory = memory
         self._privacy = privacy
         self._tasks = tasks
         self._runner = thinker
@@ -147,7 +151,7 @@ class Agent:
     async def _ask_unserved(self, hosted: HostedTask, query: Query, deadline: float) -> Answer:
         check_may_leave(hosted, query)
         seed, seconds = self._tasks.kept_orders.seed, self._seconds_to_ask(deadline)
-        with self._telemetry.span(telemetry_names.SPAN_ESCALATE):
+        with self._telemetry.escalation():
             return await escalate_unserved(hosted, query, seed, self._upstream, self._outbox, seconds)
 
     async def _answer(self, case: Case) -> Answer:
@@ -158,6 +162,8 @@ class Agent:
         judgement = thought.judgement
         decision = self._decide(case, thought)
         kept_by = case.obstacle
+        if decision.action is Action.DEFER and (recalled := self._recalled(case, decision)) is not None:
+            return await self._give_again(case, recalled)
         if decision.action is Action.DEFER:
             try:
                 self._check_permit(case)
@@ -235,9 +241,9 @@ class Agent:
         alone = judgement is None and not case.serving.is_loading
         ask = self._upstream.ask_patiently if alone else self._upstream.ask
         share = 0.5 if case.serving.is_loading else 1.0
-        with self._telemetry.span(telemetry_names.SPAN_ESCALATE) as span:
-            span.set_attribute(telemetry_names.REASON, decision.reason.value)
+        with self._telemetry.escalation(decision.reason):
             answer = await ask(asked, share * self._time_to_ask(case))
+        self._memory.learn(case.query, case.serving.manifest, answer)
         provenance = replace(
             answer.provenance,
             release=case.serving.manifest.number,
@@ -252,7 +258,7 @@ class Agent:
             raise NotPossibleError(f"this query of task {case.query.task!r} may not leave this device")
         self._check_permit(case)
         case.permit.use()
-        with self._telemetry.span(telemetry_names.SPAN_ESCALATE):
+        with self._telemetry.escalation():
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
     async def _keep(self, case: Case, judgement: Judgement, decision: Decision, obstacle: Reason | None) -> Answer:
@@ -263,9 +269,7 @@ class Agent:
         uncovered = degraded or spared or case.obstacle is not None
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
-            attempt = replace(self._attempt(case, judgement, reason), kept=True, degraded=uncovered)
-            spare = max(0.0, case.deadline - self._clock()) / 2
-            await self._outbox.keep(replace(case.query, attempt=attempt), numbered=not uncovered, seconds=spare)
+            await self._teach_later(case, self._attempt(case, judgement, reason), uncovered=uncovered)
         return self._runner.speak(
             case.serving,
             case.query,
@@ -275,6 +279,26 @@ class Agent:
             covered=case.covered and not degraded,
             explored=case.drawn,
         )
+
+    async def _teach_later(self, case: Case, attempt: Attempt, *, uncovered: bool) -> None:
+        """Put a kept query on the disk, before its answer goes out."""
+        query = replace(case.query, attempt=replace(attempt, kept=True, degraded=uncovered))
+        spare = max(0.0, case.deadline - self._clock()) / 2
+        await self._outbox.keep(query, numbered=not uncovered, seconds=spare)
+
+    def _recalled(self, case: Case, decision: Decision) -> Answer | None:
+        if decision.reason not in _FOR_WANT_OF_AN_ANSWER or case.hosted.is_overridden or not case.permit.granted:
+            return None
+        return self._memory.recall(case.query, case.serving.manifest, case.exploration)
+
+    async def _give_again(self, case: Case, recalled: Answer) -> Answer:
+        """What the reference said before, as an answer that was kept here."""
+        uncovered = case.obstacle is not None
+        if case.drawn:
+            attempt = self._attempt(case, Judgement(recalled.text, None), Reason.REMEMBERED)
+            await self._teach_later(case, attempt, uncovered=uncovered)
+        provenance = replace(recalled.provenance, covered=case.covered, explored=case.drawn)
+        return replace(recalled, provenance=provenance)
 
     def _attempt(self, case: Case, judgement: Judgement | None, reason: Reason) -> Attempt:
         policy = case.hosted.policy(case.serving.manifest)

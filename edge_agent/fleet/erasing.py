@@ -27,9 +27,11 @@ class Erasing:
         to_tell: What the next report says.
     """
 
-    def __init__(self, erase: EraseQueries, tasks: Tasks) -> None:
-        """Erase queries by ``erase``; ``tasks`` clear their idle slots."""
-        self._erase, self._tasks = erase, tasks
+    def __init__(
+        self, erase: EraseQueries, tasks: Tasks, forget: Callable[[str], object] = lambda subject: None
+    ) -> None:
+        """Erase queries by ``erase``; ``tasks`` clear their idle slots; ``forget`` erases what is remembered."""
+        self._erase, self._tasks, self._forget = erase, tasks, forget
         self.to_tell: tuple[Erased, ...] = ()
 
     async def obey(self, orders: Sequence[Erasure]) -> bool:
@@ -37,6 +39,7 @@ class Erasing:
         known = {one.number: one for one in self.to_tell}
         new = [one for one in orders if one.number not in known]
         for one in new:
+            self._forget(one.subject)
             found = await self._erase(one.subject)
             if found is None:
                 continue

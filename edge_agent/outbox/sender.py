@@ -14,6 +14,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge_agent.outbox.store import Outbox, Waiting
@@ -24,6 +25,7 @@ from edge_agent.upstream.client import Upstream
 from router.core.domain.query import Answer, Consent, Query
 from router.core.domain.task import agree
 from router.core.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
+from router.core.release.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +56,16 @@ class OutboxSender:
     """Drains the outbox."""
 
     def __init__(
-        self, outbox: Outbox, upstream: Upstream, tasks: Tasks, telemetry: EdgeTelemetry, concurrency: int
+        self,
+        outbox: Outbox,
+        upstream: Upstream,
+        tasks: Tasks,
+        telemetry: EdgeTelemetry,
+        concurrency: int,
+        learn: Callable[[Query, Manifest, Answer], None] = lambda query, manifest, answer: None,
     ) -> None:
-        """Send at most ``concurrency`` queries at once."""
+        """Send at most ``concurrency`` queries at once; ``learn`` hears what was answered."""
+        self._learn = learn
         self._outbox = outbox
         self._upstream = upstream
         self._tasks = tasks
@@ -184,6 +193,8 @@ class OutboxSender:
     def _count(self, query: Query, answer: Answer) -> None:
         attempt = query.attempt
         hosted = self._tasks.get(query.task)
+        if hosted is not None and hosted.serving is not None:
+            self._learn(query, hosted.serving.manifest, answer)
         if attempt is None or attempt.degraded or not attempt.explored or hosted is None or hosted.serving is None:
             return
         agreed = agree(hosted.serving.manifest.task.judge, attempt.answer or "", answer.text)

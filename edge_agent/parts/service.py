@@ -6,6 +6,7 @@ import time
 
 from edge_agent.answering.agent import Agent
 from edge_agent.answering.answer_cache import RecentAnswers
+from edge_agent.answering.answer_memory import AnswerMemory
 from edge_agent.answering.device_privacy import DevicePrivacy
 from edge_agent.answering.feedback_relay import FeedbackRelay
 from edge_agent.answering.service import SERVICE, CascadeServicer
@@ -15,7 +16,13 @@ from edge_agent.parts.kept_state import KeptState
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
 
-__all__ = ["SERVICE", "StudentRunner", "cascade_servicer"]
+__all__ = ["SERVICE", "AnswerMemory", "StudentRunner", "cascade_servicer", "memory_of"]
+
+
+def memory_of(config: Config) -> AnswerMemory:
+    """What an agent remembers of the reference's answers; nothing yet."""
+    wish = config.memory
+    return AnswerMemory(config.device, wish.max_answers, wish.max_bytes, wish.max_seconds)
 
 
 def cascade_servicer(
@@ -24,12 +31,13 @@ def cascade_servicer(
     runner: StudentRunner,
     upstream: Upstream,
     telemetry: EdgeTelemetry,
+    memory: AnswerMemory,
     *,
     insecure: bool,
 ) -> CascadeServicer:
     """The Cascade service of an agent."""
     privacy = DevicePrivacy(config.privacy.wishes, config.privacy.redact)
-    agent = Agent(kept.tasks, runner, upstream, kept.outbox, telemetry, privacy)
+    agent = Agent(kept.tasks, runner, upstream, kept.outbox, telemetry, privacy, memory)
     feedback, recent = FeedbackRelay(upstream.feed_back), RecentAnswers(time.monotonic)
     tiers = config.door.tiers
     return CascadeServicer(agent, kept.tasks, recent, telemetry, feedback, privacy, insecure=insecure, tiers=tiers)

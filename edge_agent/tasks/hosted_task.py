@@ -112,6 +112,11 @@ class HostedTask:
         is_unvouched = self.order.release < installed and self.order.mode is Mode.SERVE
         return Mode.ESCALATE_ALL if is_unvouched else self.order.mode
 
+    @property
+    def is_overridden(self) -> bool:
+        """Whether something else than the policy decides, such as that everything escalates."""
+        return self.mode is not Mode.SERVE
+
     def policy(self, manifest: Manifest) -> Policy:
         """When a release defers. An order's threshold is meant for the release that the order names."""
         order = self.order

@@ -113,6 +113,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """asked of this tier directly, no tier before it"""
     REASON_INPUT_CUT: _Reason.ValueType  # 13
     """deferred, or degraded: longer than what the student reads of a query"""
+    REASON_REMEMBERED: _Reason.ValueType  # 14
+    """kept: what the reference answered to exactly the same before"""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a tier kept, deferred or degraded a query."""
@@ -144,6 +146,8 @@ REASON_DIRECT: Reason.ValueType  # 12
 """asked of this tier directly, no tier before it"""
 REASON_INPUT_CUT: Reason.ValueType  # 13
 """deferred, or degraded: longer than what the student reads of a query"""
+REASON_REMEMBERED: Reason.ValueType  # 14
+"""kept: what the reference answered to exactly the same before"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _FinishReason:

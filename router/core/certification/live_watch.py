@@ -1,7 +1,8 @@
 """The live watch over the release that serves, fed from the log.
 
 Rules:
- * Every explored row of the release counts once, in the log's order, whether it was kept or escalated.
+ * Every explored row of the release counts once, in the log's order, whether it was kept or escalated. What a device
+   answered from memory counts as kept: the promise is over all answers.
  * No device alone decides; see ``fleet_watch``.
  * A release under a later number, same content and threshold, is watched over both lives.
  * While the operator has everything escalate, it is judged by what it would have kept.
@@ -23,7 +24,7 @@ from router.core.certification.missing_rows import Spans, is_within
 from router.core.certification.observations import likeness, number_of
 from router.core.certification.trial import Judging
 from router.core.domain.prediction import DeviceStudent
-from router.core.domain.record import Record, had_to_be_asked, may_certify
+from router.core.domain.record import Record, had_to_be_asked, is_remembered, may_certify
 from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.suspicion import Suspicion
@@ -126,7 +127,8 @@ class Lookout:
         return row.task_version == self.task.version and (row.release == self.release or row.release in self.also)
 
     def _lost(self, row: Record) -> bool:
-        return would_stay(row) and not self.judging(row.text, row.local_answer or "", row.answer)
+        stayed = would_stay(row) or is_remembered(row)
+        return stayed and not self.judging(row.text, row.local_answer or "", row.answer)
 
 
 def evidence_against(

@@ -34,7 +34,7 @@ from router.core.certification.device_shares import fair_places
 from router.core.certification.observations import Columns, Look, likeness, total, weight_above
 from router.core.certification.readings import Readings
 from router.core.domain.prediction import DeviceStudent
-from router.core.domain.record import Record, may_certify
+from router.core.domain.record import Record, is_remembered, may_certify
 from router.core.domain.task import Kind
 from router.core.learning.training_rows import Key, would_stay
 from router.core.statistics.dependence import Dependence
@@ -46,6 +46,7 @@ Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the ref
 
 LAST_GAIN = 0.005  # of all queries: what a last loosening of the release that serves must bring
 LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
+LOST_ANYHOW = math.nextafter(NEVER, 0.0)  # the score of what a device's memory lost: it does so at every threshold
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
 
@@ -267,8 +268,11 @@ class Trial:
     def _look_at(self, row: Record, student: DeviceStudent, judging: Judging) -> None:
         score, answer = said_by_student(student, row)
         kept = would_stay(row)
-        lost = kept and not judging(row.text, row.local_answer or "", row.answer)
+        differs = not judging(row.text, row.local_answer or "", row.answer)
+        lost = kept and differs
         wrong = not judging(row.text, answer, row.answer)
+        if differs and is_remembered(row):
+            score, wrong = LOST_ANYHOW, True
         self.apart.append(len(self.looks))
         self.looks.append(
             Look(

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     PRIVACY = "privacy"
     DIRECT = "direct"
     INPUT_CUT = "input_cut"
+    REMEMBERED = "remembered"
 
 
 class FinishReason(StrEnum):

@@ -172,6 +172,12 @@ def had_to_be_asked(record: Record) -> bool:
     )
 
 
+def is_remembered(record: Record) -> bool:
+    """Whether the user got what the reference had answered before: a kept answer that no student has scored."""
+    has_no_student = record.local_answer is not None and record.local_score is None
+    return record.kept and not record.degraded and has_no_student
+
+
 def may_teach(record: Record) -> bool:
     """Whether a record may train a student: a reference's answer with nothing wrong in it, and not set aside."""
     held_back = may_certify(record) and is_set_aside(record.caller, record.query_id)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from router.core.domain.chat import messages_from_json
 from router.core.domain.query import Query
-from router.core.domain.record import Record, Source, may_certify, may_teach, unit_interval
+from router.core.domain.record import Record, Source, is_remembered, may_certify, may_teach, unit_interval
 from router.core.domain.task import Task
 
 FOLDS = 5  # parts of the rows: what is held out of a fit, and each part in turn
@@ -69,6 +69,8 @@ def _of_reference(records: Sequence[Record], task: Task) -> list[Record]:
 
 def would_stay(row: Record) -> bool:
     """Whether the student's answer stayed, or would have, had the operator not had everything escalate."""
+    if is_remembered(row):  # it would have escalated
+        return False
     if row.kept or row.degraded:
         return row.kept
     return row.local_score is not None and row.threshold is not None and row.local_score >= row.threshold

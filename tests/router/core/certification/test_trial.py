@@ -401,3 +401,19 @@ def test_a_flood_of_one_device_does_not_make_the_others_silent(record, honest):
     rows += after([record(1000 + place, caller="liar", received_at=100.0 + 0.1 * place) for place in range(1000)])
     one.look(certifying(rows, one, set()), GOOD, judging)
     assert one.counts["liar"] <= 20 + 2 * SLACK_ROWS
+
+
+def test_what_a_memory_answered_rightly_speaks_of_the_challenger_alone(record):
+    row = record(0, text="lamp", release=1, local_answer="lights", local_score=None, kept=True, source=Source.TAUGHT)
+    waiting = trial()
+    waiting.look([row], GOOD, judging)
+    (look,) = waiting.looks
+    assert (look.score, look.wrong, look.kept, look.lost) == (0.9, False, False, False)
+
+
+def test_what_a_memory_lost_is_lost_at_every_threshold(record):
+    row = record(0, text="hum", release=1, local_answer="music", local_score=None, kept=True, source=Source.TAUGHT)
+    waiting = trial()
+    waiting.look([row], GOOD, judging)
+    assert [waiting.losses(threshold) for threshold in (0.0, 0.9, 1.0)] == [1, 1, 1]
+    assert not waiting.looks[0].kept
