@@ -13,6 +13,7 @@ Only where things lie is the suite's. The exit code is 0 where all went well, el
 
 import argparse
 import asyncio
+import importlib.util
 import os
 import shutil
 import sys
@@ -21,19 +22,9 @@ from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)
-try:
-    from edge_agent.releases.sources.mirror import MirrorSource
-    from edge_agent.releases.trust.bridge import BridgedFetcher
-    from edge_agent.releases.trust.repository import TrustedRepository
-    from router.core.errors import HeadraceError
-except ImportError:  # by another Python than the project's own
-    ours = ROOT / ".venv" / "bin" / "python"
-    if not ours.exists() or Path(sys.prefix) == ours.parent.parent:
-        raise
-    os.execv(ours, [str(ours), *sys.argv])
 
-SECONDS = 60.0
-FIRST_ROOT = Path("root_history") / "first_root"  # below the metadata
+SECONDS = 300.0
+FIRST_ROOT = Path("root_history") / "first_root.json"  # below the metadata
 
 
 def arguments():
@@ -59,6 +50,9 @@ def init(asked):
 
 async def update(asked):
     """Refresh, and download what is named."""
+    from edge_agent.releases.sources.mirror import MirrorSource
+    from edge_agent.releases.trust.bridge import BridgedFetcher
+
     loop = asyncio.get_running_loop()
     source = MirrorSource(asked.metadata_url, asked.target_base_url)
     try:
@@ -68,6 +62,8 @@ async def update(asked):
 
 
 def work(asked, fetcher):
+    from edge_agent.releases.trust.repository import TrustedRepository
+
     first_root = (asked.metadata_dir / FIRST_ROOT).read_bytes()
     repository = TrustedRepository(asked.metadata_dir, asked.metadata_dir, first_root, fetcher)
     repository.refresh()
@@ -76,6 +72,11 @@ def work(asked, fetcher):
 
 
 def main():
+    ours = ROOT / ".venv" / "bin" / "python"
+    if importlib.util.find_spec("tuf") is None and ours.exists() and Path(sys.prefix) != ours.parent.parent:
+        os.execv(ours, [str(ours), *sys.argv])  # by another Python than the project's own
+    from router.core.errors import HeadraceError
+
     asked = arguments()
     try:
         if asked.verb == "init":

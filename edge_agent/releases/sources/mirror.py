@@ -3,23 +3,26 @@
 Rules:
  * What it says of encoding, length and type is not believed: bytes are taken as they come, and checked by whoever
    asked.
- * A mirror that knows no ranges sends the whole file again, and what is held already is passed over.
+ * A mirror that knows no ranges sends the whole file again, or a cache more than was asked for: what is held already is
+   passed over.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from edge_agent.releases.sources.source import ReleaseFile
-from router.core.errors import UnavailableError, UnknownTaskError
+from router.core.errors import BadInputError, UnavailableError, UnknownTaskError
 
 if TYPE_CHECKING:
     import httpx
 
 CONNECT_SECONDS, STALLED_SECONDS = 15.0, 60.0
 MOST_REDIRECTS = 3
+_RANGE = re.compile(r"bytes[ =](\d{1,18})-")
 _NOT_THERE = frozenset({403, 404, 410})  # 403: how stores of objects say 404 to whoever may not list them
 
 
@@ -102,11 +105,14 @@ def _check_answer(response: httpx.Response, url: str, offset: int) -> int:
     """How many bytes of the answer come before ``offset``."""
     if response.status_code in _NOT_THERE:
         raise UnknownTaskError(f"there is no {url}")
+    if response.status_code == 416:
+        raise BadInputError("offset", f"is {offset}, past the end of {url}")
     if response.status_code == 206:
         said = response.headers.get("Content-Range", "")
-        if not said.replace("=", " ").startswith(f"bytes {offset}-"):
+        found = _RANGE.match(said)
+        if found is None or int(found[1]) > offset:
             raise UnavailableError(f"{url} came as {said[:60]!r}, and byte {offset} was next")
-        return 0
+        return offset - int(found[1])
     if response.status_code != 200:
         raise UnavailableError(f"{url} is answered by HTTP status {response.status_code}")
     return offset

@@ -61,9 +61,10 @@ def _refusal(
         case ExpiredMetadataError():
             return Refusal.EXPIRED, True
         case BadVersionNumberError():
-            return (Refusal.MIXED if _is_misnamed(fetcher) else Refusal.OLD), False
+            return (Refusal.MIXED if _is_misnamed(fetcher) else Refusal.OLD), True  # a cache on the way may lag behind
         case LengthOrHashMismatchError():
-            return _of_content(error, fetcher), False
+            found = _of_content(error, fetcher)
+            return found, found is Refusal.MIXED
         case UnsignedMetadataError():
             return (Refusal.TAMPERED_METADATA if _names_known_key(fetcher, metadata) else Refusal.UNKNOWN_KEY), False
     return Refusal.SPOILT, False

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from edge_agent.tasks.refusals import Refusal, RefusedError
 from router.io.atomic_write import sync_folder
 
 METADATA, TARGETS = "metadata", "targets"  # as python-tuf asks for them
+HISTORY = "root_history"  # as it keeps roots
 
 
 class TrustedRepository:
@@ -99,6 +101,8 @@ class TrustedRepository:
             self._updater.download_target(listed, staged)
             with Path(staged).open("rb") as stream:
                 os.fsync(stream.fileno())
+            if path.is_dir():
+                shutil.rmtree(path)
             Path(staged).replace(path)
         finally:
             Path(staged).unlink(missing_ok=True)
@@ -114,26 +118,26 @@ class TrustedRepository:
 
 def _folder(path: Path) -> Path:
     """A folder, in place of whatever else lies there."""
-    if os.path.lexists(path) and not path.is_dir():
-        forsake(path, "it is no folder")
+    for place in (path.parent, path):
+        if os.path.lexists(place) and not place.is_dir():
+            forsake(place, "it is no folder")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def _clear_torn(folder: Path) -> None:
-    """Delete what a kill left half written, and set aside what is no file."""
-    for place in folder.iterdir():
-        if place.name == "root_history":
-            _folder(place)
-        elif place.is_dir():
-            forsake(place, "it is a folder")
-        elif place.suffix != ".json" or not place.name.strip("."):
+    """Delete what a kill left half written, and what is no file."""
+    history = _folder(folder / HISTORY)
+    for place in (*folder.iterdir(), *history.iterdir()):
+        if place.is_dir() and place != history:
+            shutil.rmtree(place, ignore_errors=True)
+        elif place != history and place.suffix != ".json":
             place.unlink(missing_ok=True)
 
 
 def _make_durable(folder: Path) -> None:
     """python-tuf replaces files without telling the disk; after a power cut they must not be empty."""
-    history = folder / "root_history"
+    history = folder / HISTORY
     for path in (*folder.glob("*.json"), *history.glob("*.json")):
         with contextlib.suppress(OSError), path.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -1,5 +1,6 @@
 """An enrolled agent before a gateway with mutual TLS: how it is asked, and what it says of itself."""
 
+import asyncio
 import contextlib
 import socket
 import sqlite3
@@ -7,6 +8,7 @@ import time
 
 import pytest
 
+from cloud_worker.releases.repository.testing import make_repository, sign_online
 from edge_agent.identity.bearers import Bearers
 from edge_agent.identity.condition import State
 from edge_agent.identity.enrolling import enrol, renew
@@ -201,3 +203,30 @@ async def test_a_spoilt_identity_is_told_and_mended_while_the_agent_goes_on(agen
     await agent.daemon._renewal.step()
     assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
     await agent.until_state("ok")
+
+
+async def test_a_device_of_a_cloud_with_keys_takes_what_they_signed_and_says_so(agent, fleet):
+    make_repository(fleet.config)
+    sign_online(fleet.config, fleet.store)
+    await agent.start()
+    said = await agent.until_state("ok")
+    async with asyncio.timeout(20):
+        while (hosted := agent.daemon._tasks.get("home")) is None or hosted.serving is None:  # noqa: ASYNC110 - memory
+            await asyncio.sleep(0.01)
+    assert said["signed"] is True
+    assert hosted.exploration >= hosted.serving.manifest.task.exploration.floor
+    kept = sorted(path.name for path in (agent.folder / "repository" / "metadata").glob("*.json"))
+    assert kept == ["models.json", "root.json", "snapshot.json", "targets.json", "timestamp.json"]
+
+
+async def test_a_device_that_enrolled_before_there_were_keys_gets_the_root_with_its_next_certificate(agent, fleet):
+    await agent.start()
+    assert (await agent.until_state("ok"))["signed"] is False
+    make_repository(fleet.config)
+    sign_online(fleet.config, fleet.store)
+    await renew(agent.identity)
+    first = agent.identity.root()
+    assert b'"root"' in first
+    (agent.identity.path / "root.json").write_bytes(b"another root")
+    await renew(agent.identity)
+    assert agent.identity.root() == b"another root"  # what a device trusts is never replaced over the wire
