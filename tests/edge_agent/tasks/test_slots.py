@@ -1,4 +1,4 @@
-"""Two slots, of which one is committed."""
+"""Slots, of which one is committed, and what was proven before it waits in another."""
 
 import json
 
