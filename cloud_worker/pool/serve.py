@@ -32,7 +32,8 @@ from cloud_worker.pool.batcher import Ask, NotReachedError
 from cloud_worker.pool.copy_calls import CopyCalls
 from cloud_worker.pool.direct_calls import Copies, CopyBrokeError
 from cloud_worker.teachers.base import NotNow, Question, Reply
-from router.core.errors import UnavailableError
+from router.core.errors import HeadraceError, UnavailableError
+from router.io.wordless_errors import tell
 from router.transport import telemetry_names
 from router.transport.address import Address
 from router.transport.telemetry import Telemetry, TelemetrySettings, extract
@@ -74,9 +75,11 @@ class Copy:
         spans = [self._span(question) for question in questions]
         try:
             yield from self._teacher.answer(questions)
-        except Exception:
-            log.exception("teacher %s failed on %d questions", self._teacher.name, len(questions))
-            raise
+        except Exception as error:
+            tell(log, f"teacher {self._teacher.name} failed on {len(questions)} questions", error)
+            if isinstance(error, HeadraceError):
+                raise
+            raise UnavailableError(f"teacher {self._teacher.name} failed") from None  # Serve logs it whole
         finally:
             for span in spans:
                 span.end()

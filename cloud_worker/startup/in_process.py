@@ -7,6 +7,7 @@ gateway: its gRPC server, its spool, its draws, its fleet.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,10 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.teachers.base import NotNow, Question, Reply, Teacher
 from router.core.domain.task import Task
+from router.core.errors import HeadraceError, UnavailableError
+from router.io.wordless_errors import tell
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -68,7 +73,13 @@ def _asking(teacher: Teacher) -> Ask:
 
     async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]:
         async with turn:
-            replies = await asyncio.to_thread(lambda: list(teacher.answer(questions)))
+            try:
+                replies = await asyncio.to_thread(lambda: list(teacher.answer(questions)))
+            except Exception as error:
+                if isinstance(error, HeadraceError):
+                    raise
+                tell(log, f"teacher {teacher.name} failed", error)
+                raise UnavailableError(f"teacher {teacher.name} failed") from None
         yield list(enumerate(replies))
 
     return ask

@@ -147,7 +147,6 @@ class Updater:
         hosted.activate(serving)
         if hosted.forget_idle:
             await asyncio.to_thread(hosted.slots.tidy)
-            hosted.forget_idle = False
         log.info("task %s: release %d serves", hosted.name, manifest.number)
 
     async def _stage(self, hosted: HostedTask, manifest: Manifest, data: bytes, float32_because: str = "") -> Slot:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from router.core.errors import HeadraceError, ModelError
+from router.io.wordless_errors import tell
 
 log = logging.getLogger(__name__)
 
@@ -30,5 +31,5 @@ def as_model_error(what: str) -> Iterator[None]:
     except (HeadraceError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        log.exception("%s can't be used", what)
+        tell(log, f"{what} can't be used", error)
         raise ModelError(f"{what} can't be used: {type(error).__name__}") from error

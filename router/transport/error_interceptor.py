@@ -31,6 +31,7 @@ from router.core.errors import (
     TooLargeError,
 )
 from router.core.visible_text import in_line
+from router.io.wordless_errors import tell
 from router.transport import telemetry_names
 from router.transport.connection_limit import Crowd
 
@@ -146,7 +147,7 @@ async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
     elif isinstance(error, HeadraceError):
         status, message = error.status, in_line(str(error), MOST_SAID)
     else:
-        _log.error("%s failed", method, exc_info=error)
+        tell(_log, f"{method} failed", error)
     trailing = [
         (telemetry_names.META_ERROR, type(error).__name__ if isinstance(error, HeadraceError) else "HeadraceError")
     ]

@@ -302,9 +302,7 @@ def check_query(query: Query, max_text_bytes: int = MAX_TEXT_BYTES) -> Query:
         raise BadInputError("input", f"has {size} bytes of text, over the limit of {max_text_bytes}")
     for position, message in enumerate(query.messages):
         if message.role not in {"system", "user", "assistant", "tool"}:
-            raise BadInputError(
-                f"chat.messages[{position}].role", f"is {message.role!r}; use system, user, assistant or tool"
-            )
+            raise BadInputError(f"chat.messages[{position}].role", "is no role; use system, user, assistant or tool")
     if not 0 <= query.wanted.top_k <= MAX_TOP_K:
         raise BadInputError("wanted.top_k", f"is {query.wanted.top_k}; use 0 to {MAX_TOP_K}")
     check_limits(query.limits)
