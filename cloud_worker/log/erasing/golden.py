@@ -16,7 +16,7 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.state.states import ReleaseState
-from cloud_worker.state.store import ReleaseRow, Store
+from cloud_worker.state.store import Store
 from router.core.errors import HeadraceError
 from router.core.release.manifest import Manifest
 
@@ -30,7 +30,7 @@ def forget_golden(config: CloudConfig, store: Store, publisher: Publisher, texts
     changed = 0
     tasks = {task.name: task for task in config.tasks}
     for state in store.task_states():
-        rows = {row.number: row for row in store.releases(state.name)}
+        rows = [row.number for row in store.releases(state.name)]
         task = tasks.get(state.name)
         found = {number: _without(publisher, state.name, number, texts) for number in rows}
         quoting = {number: one for number, one in found.items() if one is not None}
@@ -39,8 +39,8 @@ def forget_golden(config: CloudConfig, store: Store, publisher: Publisher, texts
             assert manifest.golden is not None
             number = roll_back(store, publisher, task, state.champion, {manifest.golden.file: left})
             log.warning("task %s: release %d serves on without erased texts", state.name, number)
-        for number, (manifest, left) in quoting.items():
-            _amend(store, publisher, manifest, left, rows[number])
+        for manifest, left in quoting.values():
+            _amend(store, publisher, manifest, left)
         changed += len(quoting)
     return changed
 
@@ -58,11 +58,13 @@ def _without(publisher: Publisher, task: str, number: int, texts: Set[bytes]) ->
     return None if len(left) == len(lines) else (manifest, b"".join(left))
 
 
-def _amend(store: Store, publisher: Publisher, manifest: Manifest, left: bytes, row: ReleaseRow) -> None:
+def _amend(store: Store, publisher: Publisher, manifest: Manifest, left: bytes) -> None:
     assert manifest.golden is not None
     digest = publisher.amend(manifest, {manifest.golden.file: left})
+    name, number = manifest.task.name, manifest.number
+    row = next(row for row in store.releases(name) if row.number == number)
     if row.manifest_sha256 and row.state is not ReleaseState.CHAMPION:
-        store.update_release(manifest.task.name, manifest.number, manifest_sha256=digest)
+        store.update_release(name, number, manifest_sha256=digest)
 
 
 def _hash_of(line: bytes) -> bytes:

@@ -307,6 +307,7 @@ _ENROLMENT: Mapping[str, Limit] = {
     "RenewRequest.proof": Bytes(4 * _KIB),
     "RenewResponse.certificate": Bytes(64 * _KIB),
     "RenewResponse.authorities": Bytes(256 * _KIB),
+    "RenewResponse.root_metadata": Bytes(256 * _KIB),
 }
 
 _RELEASES: Mapping[str, Limit] = {
