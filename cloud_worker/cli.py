@@ -48,7 +48,14 @@ COMMANDS = {
         "Promote again, after `pin`; what was pinned serves on until something better is certified, unless by force.",
     ),
     "audit": ("commands.operate:audit", "List what operators have done, oldest first."),
-    "devices": ("commands.devices:app", "List the devices of the fleet, set one apart, remove or revoke one."),
+    "rollout": (
+        "commands.rollouts.operate:app",
+        "Bring a release to the fleet in steps; see where one stands, hold it, or take it back.",
+    ),
+    "devices": (
+        "commands.devices:app",
+        "List the devices of the fleet, label one, set one apart, remove or revoke one.",
+    ),
     "erase": (
         "commands.erase:erase",
         "Erase what is held of a device or a subject; without either, list what was erased and who has yet to answer.",

@@ -16,6 +16,7 @@ import typer
 from cloud_worker.commands import quarantine
 from cloud_worker.commands.clients import revoke_identity
 from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, errors_as_exit_codes, user_name
+from cloud_worker.commands.rollouts import label
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.releases.recovered_state import file_of, look_into, open_store
@@ -27,9 +28,12 @@ from router.core.errors import UnknownTaskError
 from router.identity.names import Identity, Role
 from router.io.terminal import Screen, say, say_json
 
-app = typer.Typer(help="List the devices of the fleet, set one apart, remove or revoke one.", no_args_is_help=True)
+app = typer.Typer(
+    help="List the devices of the fleet, label one, set one apart, remove or revoke one.", no_args_is_help=True
+)
 app.command("set-apart")(quarantine.set_apart)
 app.command("take-back")(quarantine.take_back)
+app.command("label")(label.label)
 
 
 @app.command("list")

@@ -1,0 +1,1 @@
+"""Commands over rollouts, and over the labels that they go by."""
