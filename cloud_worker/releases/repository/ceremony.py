@@ -4,6 +4,7 @@ Rules:
  * Each step can be told again after a kill: what was staged waits, what was published stays.
  * An offline key is used from its own folder, and is never copied into the data folder.
  * Another key of a role is made before the one it replaces stops counting; metadata decides which counts.
+ * Another root is published by ``OnlineSigning``, once what it is to verify is signed as it wants.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Ceremony:
             if models_offline:
                 self._stage_models(lambda path: True)
             offline.sign(self._signers())
-            offline.publish()
+            offline.publish(roots=True)
 
     def sign(self) -> int:
         """Stage what must be signed, sign it with the keys that are here, publish what is complete.
@@ -127,7 +128,7 @@ class Ceremony:
             if self.signs_models_offline:
                 self._stage_models(nothing_new)
             added = self.offline.sign(self._signers())
-            self.offline.publish()
+            self.offline.publish(roots=False)
             return added
 
     def approve(self, approved: Approve) -> int:
@@ -147,7 +148,7 @@ class Ceremony:
         with self.files.alone():
             self._stage_models(approved)
             added = self.offline.sign(self._signers(), [MODELS])
-            self.offline.publish()
+            self.offline.publish(roots=False)
             return added
 
     def rotate(self, role: str, to: Sequence[OfflineFolder], threshold: int | None) -> None:
@@ -179,7 +180,7 @@ class Ceremony:
             if self.signs_models_offline:
                 self._stage_models(nothing_new)
             self.offline.sign(self._signers(to))
-            self.offline.publish()
+            self.offline.publish(roots=False)
 
     def waiting(self) -> list[Waiting]:
         """What lacks signatures."""

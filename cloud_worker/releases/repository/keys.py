@@ -23,8 +23,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Key, Signer, SSlibKey
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata
 
-from router.core.errors import ConfigError
+from router.core.errors import ConfigError, OperatorError
 from router.io.atomic_write import write_whole
 
 LIST = "release-keys.json"
@@ -155,3 +157,17 @@ def open_key(folder: Path, key: ListedKey, passphrase: bytes) -> Signer:
         raise ConfigError(file or uri, "", problem) from error
     except Exception as error:
         raise ConfigError(file or uri, "", f"can't be opened: {error}") from error
+
+
+def add_signature(metadata: Metadata[Any], signer: Signer) -> None:
+    """Sign metadata with one key more.
+
+    Raises:
+        OperatorError: The service or token that holds the key does not sign.
+    """
+    try:
+        metadata.sign(signer, append=True)
+    except UnsignedMetadataError as error:
+        raise OperatorError(
+            f"the key {signer.public_key.keyid[:12]} does not sign: {error.__cause__ or error}"
+        ) from error

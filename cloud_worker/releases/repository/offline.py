@@ -5,6 +5,7 @@ Rules:
    The owners of several keys sign one after the other, each at a time of their own.
  * Another root is signed by enough keys of the one before, and of its own.
  * Another root is not published before what is signed of tasks is signed as it wants: devices would take nothing then.
+   Where the keys are at hand that is signed for both roots, so that a device finds a whole repository at any moment.
  * What is published is numbered; killed anywhere, the same call again goes on.
 """
 
@@ -27,6 +28,7 @@ from cloud_worker.releases.repository.files import (
     RepositoryFiles,
     read_metadata,
 )
+from cloud_worker.releases.repository.keys import add_signature
 from cloud_worker.releases.repository.roles import (
     dated,
     is_fresh,
@@ -104,35 +106,38 @@ class OfflineSigning:
                 continue
             mine = [key for key in keys if key.public_key.keyid in self._counting(role)]
             for signer in mine:
-                staged.sign(signer, append=True)
+                add_signature(staged, signer)
             if mine:
                 self._write(role, staged)
             added += len(mine)
         return added
 
-    def publish(self) -> bool:
-        """Publish what has enough signatures; whether there was anything."""
-        root, targets, models = self._complete_root(), self.staged(TARGETS), self.staged(MODELS)
-        by = self._newest_root() if root is None else root.signed
-        ready = targets is not None and is_signed(by, TARGETS, targets)
-        current = targets if ready else self._files.latest(TARGETS)
-        done = False
-        if root is not None and (current is None or not is_signed(by, TARGETS, current)):
-            return False  # devices that have the new root would refuse what is signed of tasks
-        if ready and targets is not None:
-            self._files.write(TARGETS, targets)  # nobody asks for it before a list names it
-            done = True
-        if root is not None:
+    def publish(self, *, roots: bool) -> None:
+        """Publish what has enough signatures.
+
+        Args:
+            roots: Another root too; before that, all that it is to verify should be signed as it wants as well.
+        """
+        root = self.complete_root()
+        verifiers = (
+            [self._newest_root()] if root is None else [root.signed] if roots else [self._newest_root(), root.signed]
+        )
+        staged = self.staged(TARGETS)
+        ready = staged if staged is not None and all(is_signed(by, TARGETS, staged) for by in verifiers) else None
+        current = ready or self._files.latest(TARGETS)
+        if roots and root is not None and (current is None or not is_signed(root.signed, TARGETS, current)):
+            return  # devices that have the new root would refuse what is signed of tasks
+        if ready is not None:
+            self._files.write(TARGETS, ready)  # nobody asks for it before a list names it
+        if roots and root is not None:
             self._files.write(ROOT, root)
             self._unstage(ROOT)
-            done = True
-        if ready:
+        if ready is not None:
             self._unstage(TARGETS)
+        models = self.staged(MODELS)
         if models is not None and current is not None and is_signed(current.signed, MODELS, models):
             self._files.write(MODELS, models)
             self._unstage(MODELS)
-            done = True
-        return done
 
     def waiting(self) -> list[Waiting]:
         """What lacks signatures."""
@@ -151,8 +156,9 @@ class OfflineSigning:
         return read_metadata(path, _KINDS[role]) if path.exists() else None
 
     def _counting(self, role: str) -> set[str]:
-        """Whose signatures of a role count."""
-        return set().union(*(keyids_of(by, role) for by in self._verifiers(role)))
+        """Whose signatures of a role count; of tasks also by the root that stands: both may be asked for a moment."""
+        before = [self._newest_root()] if role == TARGETS and self._files.latest(ROOT) is not None else []
+        return set().union(*(keyids_of(by, role) for by in (*self._verifiers(role), *before)))
 
     def _verifiers(self, role: str) -> list[Root | Targets]:
         """Who says which keys sign a role that waits; all of them must be content."""
@@ -171,7 +177,8 @@ class OfflineSigning:
     def _newest_root(self) -> Root:
         return self._files.root().signed
 
-    def _complete_root(self) -> Metadata[Root] | None:
+    def complete_root(self) -> Metadata[Root] | None:
+        """A root that waits and has enough signatures."""
         staged = self.staged(ROOT)
         if staged is None or not all(is_signed(by, ROOT, staged) for by in self._verifiers(ROOT)):
             return None

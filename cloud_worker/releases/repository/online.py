@@ -22,10 +22,11 @@ from tuf.api.metadata import Metadata, Root, Signed, TargetFile, Targets
 
 from cloud_worker.config.releases import ReleasesSettings
 from cloud_worker.releases.repository.files import MODELS, SNAPSHOT, TARGETS, TIMESTAMP, RepositoryFiles
-from cloud_worker.releases.repository.keys import LIST, open_key, read_list
+from cloud_worker.releases.repository.keys import LIST, add_signature, open_key, read_list
 from cloud_worker.releases.repository.offline import OfflineSigning
 from cloud_worker.releases.repository.release_list import ReleaseList
 from cloud_worker.releases.repository.roles import (
+    ONLINE,
     dated,
     is_fresh,
     is_signed,
@@ -34,7 +35,6 @@ from cloud_worker.releases.repository.roles import (
     new_timestamp,
     next_version,
     same_content,
-    signed_by,
 )
 from cloud_worker.releases.repository.signed import signed_tasks_of
 from router.core.domain.task import Task
@@ -82,19 +82,32 @@ class OnlineSigning:
         with self._files.alone():
             now = self._clock()
             offline = OfflineSigning(self._files, self._keys / STAGED, self._settings, now)
-            offline.publish()
-            root, targets = self._files.root().signed, self._files.latest(TARGETS)
-            if targets is None:
-                return ReleaseList({}, {})
-            before = self._files.latest(MODELS)
-            listed = {} if before is None else before.signed.targets
-            wanted = to_sign(signed_tasks_of(self._files, targets.signed), listed)
-            models = self._models(targets.signed, before, wanted, now)
-            snapshot = self._snapshot(root, targets, models, now)
-            if snapshot is not None:
-                self._timestamp(root, snapshot, now)
+            offline.publish(roots=False)
+            waiting = offline.complete_root()
+            if waiting is not None:
+                try:
+                    self._pass(to_sign, waiting.signed, now)
+                except ConfigError as error:  # the key that is replaced may be lost
+                    log.warning("nothing is signed for the former root any more: %s", error)
+                offline.publish(roots=True)
+            found = self._pass(to_sign, None, now)
             self._files.prune()
-            return wanted
+            return found
+
+    def _pass(self, to_sign: ToSign, following: Root | None, now: float) -> ReleaseList:
+        """Sign what is missing by the root that stands, and by the one that is about to follow it."""
+        root, targets = self._files.root().signed, self._files.latest(TARGETS)
+        if targets is None:
+            return ReleaseList({}, {})
+        before = self._files.latest(MODELS)
+        listed = {} if before is None else before.signed.targets
+        wanted = to_sign(signed_tasks_of(self._files, targets.signed), listed)
+        models = self._models(targets.signed, before, wanted, now)
+        roots = [root] if following is None else [root, following]
+        snapshot = self._snapshot(roots, targets, models, now)
+        if snapshot is not None:
+            self._timestamp(roots, snapshot, now)
+        return wanted
 
     def check(self) -> None:
         """Open the keys that are here.
@@ -103,7 +116,8 @@ class OnlineSigning:
             ConfigError: One can't be opened, or none that is here may sign.
         """
         targets = self._files.latest(TARGETS)
-        self._needed(self._files.root().signed, TIMESTAMP)
+        if not self._of(self._files.root().signed, TIMESTAMP):
+            raise _no_key(self._keys)
         if targets is not None:
             self._of(targets.signed, MODELS)
 
@@ -120,7 +134,7 @@ class OnlineSigning:
         return before if good else None
 
     def _snapshot(
-        self, root: Root, targets: Metadata[Any], models: Metadata[Any] | None, now: float
+        self, roots: list[Root], targets: Metadata[Any], models: Metadata[Any] | None, now: float
     ) -> Metadata[Any] | None:
         before = self._files.latest(SNAPSHOT)
         if models is not None:
@@ -129,14 +143,25 @@ class OnlineSigning:
             made = new_snapshot(*(before.signed.meta[f"{role}.json"].version for role in (TARGETS, MODELS)))
         else:
             return None
-        if before is None or self._is_due(before, made, SNAPSHOT, now) or not is_signed(root, SNAPSHOT, before):
-            return self._write(SNAPSHOT, made, before, self._needed(root, SNAPSHOT), now)
-        return before
+        return self._signed_for(roots, SNAPSHOT, before, made, now)
 
-    def _timestamp(self, root: Root, snapshot: Metadata[Any], now: float) -> None:
-        before, made = self._files.latest(TIMESTAMP), new_timestamp(snapshot.signed.version)
-        if before is None or self._is_due(before, made, TIMESTAMP, now) or not is_signed(root, TIMESTAMP, before):
-            self._write(TIMESTAMP, made, before, self._needed(root, TIMESTAMP), now)
+    def _timestamp(self, roots: list[Root], snapshot: Metadata[Any], now: float) -> None:
+        made = new_timestamp(snapshot.signed.version)
+        self._signed_for(roots, TIMESTAMP, self._files.latest(TIMESTAMP), made, now)
+
+    def _signed_for(
+        self, roots: list[Root], role: str, before: Metadata[Any] | None, made: Signed, now: float
+    ) -> Metadata[Any]:
+        """Metadata of a role as all ``roots`` want it, as far as the keys are here; the same where it is that."""
+        signers = {key.public_key.keyid: key for root in roots for key in self._of(root, role)}
+        if not signers:
+            raise _no_key(self._keys)
+        signable = [root for root in roots if self._of(root, role)]
+        if before is None or self._is_due(before, made, role, now):
+            return self._write(role, made, before, list(signers.values()), now)
+        if not all(is_signed(root, role, before) for root in signable):
+            return self._write(role, made, before, list(signers.values()), now)
+        return before
 
     def _is_due(self, before: Metadata[Any], made: Signed, role: str, now: float) -> bool:
         return not same_content(before.signed, made) or not is_fresh(before.signed, self._settings.days(role), now)
@@ -146,7 +171,9 @@ class OnlineSigning:
     ) -> Metadata[Any]:
         least = 0 if before is None else before.signed.version
         dated(made, next_version(least, now), self._settings.days(role), now)
-        metadata = signed_by(made, signers)
+        metadata: Metadata[Any] = Metadata(made)
+        for signer in signers:
+            add_signature(metadata, signer)
         self._files.write(role, metadata)
         return metadata
 
@@ -160,10 +187,8 @@ class OnlineSigning:
                     self._signers[key.public.keyid] = open_key(self._keys, key, self._passphrase())
         return [self._signers[keyid] for keyid in sorted(counting) if keyid in self._signers]
 
-    def _needed(self, root: Root, role: str) -> list[Signer]:
-        found = self._of(root, role)
-        if not found:
-            raise ConfigError(
-                str(self._keys / LIST), role, "lists no key that the root trusts; was it brought back from a backup?"
-            )
-        return found
+
+def _no_key(folder: Path) -> ConfigError:
+    return ConfigError(
+        str(folder / LIST), ONLINE, "lists no key that the root trusts; was it brought back from a backup?"
+    )

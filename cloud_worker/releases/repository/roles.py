@@ -13,7 +13,7 @@ import datetime
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from securesystemslib.signer import Key, Signer
+from securesystemslib.signer import Key
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
@@ -121,14 +121,6 @@ def dated(signed: Signed, version: int, days: float, now: float) -> Signed:
     """The same, as of Unix time ``now`` in seconds for ``days``."""
     signed.version, signed.expires = version, utc(now + days * DAY_SECONDS)
     return signed
-
-
-def signed_by(signed: Any, signers: Iterable[Signer]) -> Metadata[Any]:
-    """Metadata of what is to be signed, with the signatures of all ``signers``."""
-    metadata: Metadata[Any] = Metadata(signed)
-    for signer in signers:
-        metadata.sign(signer, append=True)
-    return metadata
 
 
 def statement_targets(statements: Mapping[str, bytes], path: Callable[[str], str]) -> dict[str, TargetFile]:

@@ -23,7 +23,7 @@ from cloud_worker.releases.repository.testing import OFFLINE_PASSPHRASE, ONLINE_
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow
 from router.core.domain.task import Exploration, Objective
-from router.core.errors import ConfigError
+from router.core.errors import ConfigError, OperatorError
 from router.core.release.signed_task import manifest_target, read_signed_task, task_target
 from router.io.atomic_write import write_whole
 
@@ -99,16 +99,18 @@ def test_a_root_is_rotated_by_old_and_new_keys_and_devices_of_years_follow(share
     old = shared.device("old")
     old.updater()
     shared.ceremony(a).rotate(ROOT, shared.ceremony(d, e).folders, 2)
+    shared.sign()
     assert shared.files.versions(ROOT) == [1]  # one of two old keys has signed
     shared.ceremony(c).sign()
+    shared.sign()
     assert shared.files.versions(ROOT) == [1, 2]
     shared.ceremony(a, c).rotate(ROOT, shared.ceremony(a, c).folders, 2)  # their old keys count no more
-    assert shared.files.versions(ROOT) == [1, 2]
     shared.ceremony(d).sign()
+    shared.sign()
     assert shared.files.versions(ROOT) == [1, 2]
     shared.ceremony(e).sign()
-    assert shared.files.versions(ROOT) == [1, 2, 3]
     shared.sign()
+    assert shared.files.versions(ROOT) == [1, 2, 3]
     assert old.fetch(manifest_target("home", 0)) is not None
     assert shared.device("new").fetch(manifest_target("home", 0)) is not None
 
@@ -315,9 +317,28 @@ def test_offline_metadata_is_signed_anew_in_the_second_half_of_its_days(tmp_path
     cloud.ceremony(now=now - 100 * DAY).sign()
     assert (cloud.files.versions(ROOT), len(cloud.files.versions(TARGETS))) == ([1], 1)
     cloud.ceremony(now=now).sign()
+    cloud.sign(now)
     assert (cloud.files.versions(ROOT), len(cloud.files.versions(TARGETS))) == ([1, 2], 2)
     for role in (ROOT, TARGETS):
         assert cloud.files.latest(role).signed.expires.timestamp() > now + 364 * DAY
+
+
+def test_an_online_key_that_is_lost_is_replaced(cloud):
+    device = cloud.device()
+    device.updater()
+    (cloud.config.keys_folder / "release-online.key").unlink()
+    with pytest.raises(ConfigError, match="not there"):
+        cloud.sign()
+    cloud.ceremony(now=time.time() + 5).rotate("online", (), None)
+    cloud.sign()
+    assert device.fetch(manifest_target("home", 0)) is not None
+
+
+def test_a_service_that_does_not_sign_is_named(cloud):
+    signer = online_signer(cloud, MODELS)
+    signer.sign = lambda payload: (_ for _ in ()).throw(TimeoutError("no answer"))
+    with pytest.raises(OperatorError, match="does not sign: no answer"):
+        keys.add_signature(cloud.files.latest(MODELS), signer)
 
 
 def test_a_root_that_has_ended_is_signed_anew_and_devices_go_on(tmp_path):
@@ -336,11 +357,10 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize(
-    "role", [TARGETS, *(pytest.param(role, marks=pytest.mark.slow) for role in (ROOT, "online", MODELS))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("role", [ROOT, TARGETS, "online", MODELS])
 def test_a_rotation_that_was_cut_off_between_any_two_files_is_finished(tmp_path, role, monkeypatch):
-    """Whatever was written by then, the gateway or the same command again leaves a repository that devices read."""
+    """Devices read the repository at that moment, and after the gateway or the same command has gone on."""
     written = write_whole
     cut_off = 0
     for files_written in range(12):
@@ -363,7 +383,9 @@ def test_a_rotation_that_was_cut_off_between_any_two_files_is_finished(tmp_path,
                 cloud.sign()
             except KilledError:
                 cut_off += 1
+        assert device.fetch(manifest_target("home", 0)) is not None  # at any moment
         cloud.sign()
+        assert device.fetch(manifest_target("home", 0)) is not None
         cloud.ceremony().sign()
         cloud.sign()
         assert device.fetch(manifest_target("home", 0)) is not None
