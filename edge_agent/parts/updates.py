@@ -61,13 +61,13 @@ class Updates:
         def first_root() -> bytes:
             return given or (b"" if insecure else identity.root())
 
-        if settings.mirror and not first_root():
+        self.manifests = Manifests(config.data / REPOSITORY, first_root, self._source, clock)
+        if settings.mirror and not self.manifests.are_signed:
             raise ConfigError(
                 "releases.mirror",
                 settings.mirror,
                 "needs a root to check releases by: enrol with a cloud that has keys, or set releases.trusted_root",
             )
-        self.manifests = Manifests(config.data / REPOSITORY, first_root, self._source, clock)
         if self.manifests.are_signed:
             tasks.hold_floors()
         self.probation = Probation(tasks)

@@ -66,6 +66,14 @@ def test_what_an_agent_says_of_itself_loads_nothing_that_it_runs_on(words):
     assert not loaded & (OF_FITS | OF_STUDENTS | OF_THE_LOG | {"scipy", "numpy", "sqlalchemy", "grpc"})
 
 
+def test_an_agent_starts_without_what_only_updates_need():
+    script = (
+        "import sys, edge_agent.daemon; print(*{'tuf', 'securesystemslib', 'httpx', 'urllib3'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize("words", [("--version",), ("--help",)])
 def test_what_the_cloud_says_of_itself_loads_no_command(words):
     loaded = loaded_by("headrace-cloud", *words)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import sqlite3
 import time
@@ -217,6 +218,23 @@ async def test_a_device_of_a_cloud_with_keys_takes_what_they_signed_and_says_so(
     assert hosted.exploration >= hosted.serving.manifest.task.exploration.floor
     kept = sorted(path.name for path in (agent.folder / "repository" / "metadata").glob("*.json"))
     assert kept == ["models.json", "root.json", "snapshot.json", "targets.json", "timestamp.json"]
+
+
+async def test_a_root_that_can_not_be_read_stops_updates_and_nothing_else(agent, fleet):
+    make_repository(fleet.config)
+    sign_online(fleet.config, fleet.store)
+    await agent.start()
+    await agent.stop()
+    (agent.identity.path / "root.json").unlink()
+    (agent.identity.path / "root.json").mkdir()
+    shutil.rmtree(agent.folder / "tasks", ignore_errors=True)
+    await agent.start()
+    assert (await agent.until_state("ok"))["signed"] is True
+    hosted = agent.daemon._tasks.get("home")
+    with pytest.raises(ConfigError, match=r"root.json.*can't be read"):
+        await agent.daemon._updates.manifests.ordered(hosted.order)
+    assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
+    assert hosted.serving is None
 
 
 async def test_a_device_that_enrolled_before_there_were_keys_gets_the_root_with_its_next_certificate(agent, fleet):
