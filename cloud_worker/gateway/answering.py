@@ -12,6 +12,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from opentelemetry.trace import get_current_span
+
 from cloud_worker.gateway.cascade_parts import CascadeParts
 from cloud_worker.gateway.draws import Verified
 from cloud_worker.gateway.query_checks import check_answer
@@ -63,7 +65,7 @@ class Answering:
             parts.metrics.false_time(query.task, caller)
         verified = await self._verified(believed, caller, received_at)
         asked = Asked(verified.query, caller, task, received_at, verified.explored)
-        trace = tuple(inject().items())
+        trace = tuple(inject().items()) if get_current_span().get_span_context().is_valid else ()
         question = question_of(asked, trace)
         outcome = await self._ask(asked, question, deadline)
         answered()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.gateway.metrics import GatewayMetrics
 from cloud_worker.log.spool import Spool
+from cloud_worker.pool.batcher import UnderWay
 from cloud_worker.pool.tiered_pool import TieredPool
 from cloud_worker.state.fleet_quota import FleetLimits
 from router.core.domain.task import Task
@@ -29,6 +30,7 @@ class CascadeParts:
         spool_max_bytes: Above it, answers go out unlogged.
         feedback: Takes what callers think of their answers.
         limits: Of the fleet.
+        under_way: How many queries are worked on.
     """
 
     node: str
@@ -41,3 +43,4 @@ class CascadeParts:
     spool_max_bytes: int
     feedback: FeedbackTaker
     limits: FleetLimits
+    under_way: UnderWay = field(default_factory=UnderWay)

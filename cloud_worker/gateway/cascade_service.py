@@ -26,7 +26,6 @@ from router.core.errors import (
 from router.transport import telemetry_names
 from router.transport.feedback_wire import feedback_from_proto
 from router.transport.server import caller_of
-from router.transport.trace_context import extract
 from router.transport.wire import query_from_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
@@ -69,10 +68,10 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         """Answer one query."""
         caller = caller_of(context, self._parts.insecure)
         seconds = context.time_remaining()
-        trace = extract(context.invocation_metadata())
-        with self._parts.metrics.answering(request.task, trace) as span:
+        with self._parts.metrics.answering(request.task, context.invocation_metadata()) as span:
             query = await redacted(checked(query_from_proto(request), self._parts.tasks), self._parts.tasks)
-            span.set_attributes({telemetry_names.QUERY_ID: query.id, telemetry_names.DEVICE: caller})
+            if span.is_recording():
+                span.set_attributes({telemetry_names.QUERY_ID: query.id, telemetry_names.DEVICE: caller})
             return await self._answer(query, caller, DEFAULT_DEADLINE_SECONDS if seconds is None else seconds)
 
     async def AnswerStream(  # noqa: N802
@@ -124,6 +123,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         key, work = (caller, query.id), _Work(digest)
         work.task = asyncio.create_task(self._work(query, caller, deadline, work))
         self._in_work[key] = work
+        self._parts.under_way.count += 1
         work.task.add_done_callback(lambda done: self._ended(key, work, done))
         return work
 
@@ -135,6 +135,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         return cascade_pb2.AnswerResponse.FromString(stored.response)
 
     def _ended(self, key: _Key, work: _Work, done: asyncio.Task[cascade_pb2.AnswerResponse]) -> None:
+        self._parts.under_way.count -= 1
         self._let_go(key, work)
         if not done.cancelled():
             done.exception()  # whoever waits hears of it; nobody may wait any more

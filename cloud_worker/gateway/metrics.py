@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from router.core.errors import HeadraceError, OverloadedError
 from router.transport import telemetry_names
 from router.transport.telemetry import Telemetry
+from router.transport.trace_context import carries_trace, extract, passed_on
 
 FALSE_CLAIMS = "headrace.false_exploration_claims"
 FALSE_TIMES = "headrace.times_not_believed"
@@ -22,6 +22,9 @@ NO_LESSONS = "headrace.answers_kept_out_of_lessons"
 _SAMPLE_CHARACTERS = 200
 
 log = logging.getLogger(__name__)
+
+Metadata = Iterable[tuple[str, str | bytes]]
+_UNSEEN: AbstractContextManager[Span] = nullcontext(INVALID_SPAN)
 
 
 class GatewayMetrics:
@@ -36,7 +39,8 @@ class GatewayMetrics:
     ) -> None:
         """Count with ``telemetry``; ``waiting``, ``spool_bytes`` and ``quarantined`` are read when somebody looks."""
         meter = telemetry.meter
-        self._tracer = telemetry.tracer
+        self._tracer = telemetry.tracer if telemetry.is_traced else None
+        self._is_measured = telemetry.is_measured
         self._queries = meter.create_counter(telemetry_names.QUERIES)
         self._failures = meter.create_counter(telemetry_names.FAILURES)
         self._shed = meter.create_counter(telemetry_names.SHED)
@@ -52,21 +56,35 @@ class GatewayMetrics:
         meter.create_observable_gauge("headrace.gateway.quarantined", [_reading(quarantined)])
 
     @contextmanager
-    def answering(self, task: str, trace: Context) -> Iterator[Span]:
-        """Count one query and its time, in a span that goes on from ``trace``."""
+    def answering(self, task: str, metadata: Metadata | None) -> Iterator[Span]:
+        """Count one query and its time, in a span that goes on from what the call's metadata carry.
+
+        Where nobody receives spans none is made, and a trace is only passed on.
+        """
         attributes = {telemetry_names.TASK: task[:64]}
         began = time.perf_counter()
-        with self._tracer.start_as_current_span(telemetry_names.SPAN_GATEWAY, trace, attributes=attributes) as span:
+        with self._span(metadata, attributes) as span:
             try:
                 yield span
             except HeadraceError as error:
                 (self._shed if isinstance(error, OverloadedError) else self._failures).add(1, {"status": error.status})
                 raise
+        if not self._is_measured:
+            return
         self._queries.add(1, attributes)
         self._latency.record((time.perf_counter() - began) * 1000, attributes)
 
+    def _span(self, metadata: Metadata | None, attributes: dict[str, str]) -> AbstractContextManager[Span]:
+        if self._tracer is not None:
+            return self._tracer.start_as_current_span(
+                telemetry_names.SPAN_GATEWAY, extract(metadata), attributes=attributes
+            )
+        return passed_on(metadata) if carries_trace(metadata) else _UNSEEN
+
     def logged(self, task: str, in_log: bool) -> None:
         """Count an answer that is durable, in the log or not."""
+        if not self._is_measured:
+            return
         self._logged.add(int(in_log), {telemetry_names.TASK: task})
 
     def no_lesson(self, task: str, problem: str, answer: str) -> None:

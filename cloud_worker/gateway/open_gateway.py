@@ -8,7 +8,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.registry import Registry
@@ -16,11 +15,10 @@ from cloud_worker.gateway.cascade_service import CascadeServicer
 from cloud_worker.gateway.doors import Doors
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.fleet_parts import fleet_service, tell_of_fleet
-from cloud_worker.gateway.query_parts import query_parts
+from cloud_worker.gateway.query_parts import Gatherers, query_parts
 from cloud_worker.gateway.releases_service import keeper_of, releases_service
 from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.log.spool import Spool
-from cloud_worker.pool.batcher import Gatherer
 from cloud_worker.releases.recovered_state import open_store
 from router.core.errors import StartError
 from router.transport import telemetry_names
@@ -49,7 +47,7 @@ class OpenGateway:
 
     @classmethod
     async def opened(
-        cls, config: CloudConfig, name: str, teachers: Mapping[str, Gatherer], run_file: RunFile, *, insecure: bool
+        cls, config: CloudConfig, name: str, teachers: Gatherers, run_file: RunFile, *, insecure: bool
     ) -> OpenGateway:
         """Open everything, and tell where it serves.
 

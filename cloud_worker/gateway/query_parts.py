@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.gateway.cascade_parts import CascadeParts
@@ -11,7 +11,7 @@ from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.gateway.metrics import GatewayMetrics
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.spool import Spool
-from cloud_worker.pool.batcher import Ask, Gatherer
+from cloud_worker.pool.batcher import Ask, Gatherer, UnderWay
 from cloud_worker.pool.policy_store import Serving
 from cloud_worker.pool.tiered_pool import TieredPool
 from cloud_worker.state.feedback import Feedbacks
@@ -20,30 +20,44 @@ from cloud_worker.state.store import Store
 from router.transport.telemetry import Telemetry
 
 
-def gatherers(config: CloudConfig, ask: Callable[[str], Ask]) -> dict[str, Gatherer]:
+class Gatherers(dict[str, Gatherer]):
     """What gathers the questions for each teacher, by its name.
+
+    Attributes:
+        under_way: How many queries their gateway works on.
+    """
+
+    def __init__(self, under_way: UnderWay) -> None:
+        """None yet."""
+        super().__init__()
+        self.under_way = under_way
+
+
+def gatherers(config: CloudConfig, ask: Callable[[str], Ask]) -> Gatherers:
+    """What gathers the questions for each teacher.
 
     Args:
         config: All that is set.
         ask: How a teacher is asked, by its name.
     """
-    return {
-        teacher.name: Gatherer(
+    made = Gatherers(UnderWay())
+    for teacher in config.teachers:
+        made[teacher.name] = Gatherer(
             teacher.name,
             ask(teacher.name),
             max_batch=teacher.max_batch,
             max_calls=teacher.replicas * teacher.calls_of_a_copy,
             max_waiting=config.door.max_waiting,
+            under_way=made.under_way,
         )
-        for teacher in config.teachers
-    }
+    return made
 
 
 def query_parts(
     config: CloudConfig,
     node: str,
     store: Store,
-    teachers: Mapping[str, Gatherer],
+    teachers: Gatherers,
     spool: Spool,
     draws: Draws,
     telemetry: Telemetry,
@@ -69,4 +83,5 @@ def query_parts(
         spool_max_bytes=config.log.spool_max_bytes,
         feedback=FeedbackTaker(Feedbacks(store.engine), tasks, spool, log_of_feedback),
         limits=FleetLimits(store),
+        under_way=teachers.under_way,
     )

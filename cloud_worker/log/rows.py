@@ -63,8 +63,11 @@ def why_unfit(record: Record) -> str:
         if not -_INT64 <= getattr(record, name) < _INT64:
             return f"{name} is {getattr(record, name)}, beyond 64 bits"
     for name in _TEXTS:
+        text = getattr(record, name)
+        if text is None or text.isascii():
+            continue
         try:
-            (getattr(record, name) or "").encode()
+            text.encode()
         except UnicodeEncodeError:
             return f"{name} is no text of Unicode"
     return _why_senseless(record)

@@ -128,11 +128,11 @@ class Spool:
         self._waiting.append((entry, body, done))
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_waiting())
+        late = asyncio.get_running_loop().call_later(patience, _too_late, done)
         try:
-            async with asyncio.timeout(patience):
-                await done
-        except TimeoutError as error:
-            raise UnavailableError("the answer can't be kept in time") from error
+            await done
+        finally:
+            late.cancel()
 
     async def find(self, caller: str, query_id: str, now: float) -> StoredAnswer | None:
         """What this query was answered within the last ten minutes before ``now`` (Unix seconds)."""
@@ -188,7 +188,7 @@ class Spool:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                batch = [one for one in batch if not one[2].cancelled()]  # they were told that they are not kept
+                batch = [one for one in batch if not one[2].done()]  # else it was told that it is not kept
                 if not batch:
                     continue
                 try:
@@ -307,6 +307,11 @@ def _is_large(record: Record) -> bool:
 def _body(entry: Entry, body: bytes | None) -> bytes:
     """A record's bytes, unless they are made already."""
     return body if body is not None else b"" if entry.record is None else body_of(entry.record)
+
+
+def _too_late(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_exception(UnavailableError("the answer can't be kept in time"))
 
 
 def _settle(batch: Iterable[_Waiting], *, failed: bool) -> None:

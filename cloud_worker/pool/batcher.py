@@ -3,8 +3,8 @@
 Rules:
  * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``, and no more than can be
    answered before the tightest deadline in it.
- * A question that finds no call in flight waits for nothing; one that finds a call which has just begun waits until
-   that ends or ``TOGETHER_SECONDS`` are over, so that under load few calls carry many.
+ * Alone a question waits for nothing. Where many queries are under way, a call begins once ``SHARE_TOGETHER`` of them
+   have gathered, or ``TOGETHER_SECONDS`` after the first came; so under load few calls carry many.
  * Callers take turns: of one that floods, no more is taken than of the others, and it is shed first.
  * A reply goes out as soon as it is there, not when its call is done.
  * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
@@ -20,7 +20,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cloud_worker.pool.fair_queue import FairQueue
 from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
@@ -29,9 +29,20 @@ from router.core.errors import BadInputError, DeadlineError, NotPossibleError, O
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
-TOGETHER_SECONDS = 0.002
+TOGETHER_SECONDS = 0.004
+SHARE_TOGETHER = 1 / 8
 
-__all__ = ["MOST_TRIES", "TOGETHER_SECONDS", "Ask", "Batch", "Gatherer", "NotReachedError", "Reply"]
+__all__ = [
+    "MOST_TRIES",
+    "SHARE_TOGETHER",
+    "TOGETHER_SECONDS",
+    "Ask",
+    "Batch",
+    "Gatherer",
+    "NotReachedError",
+    "Reply",
+    "UnderWay",
+]
 
 Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
@@ -63,6 +74,13 @@ class Batch(list[Question]):
 
 
 @dataclass(slots=True, eq=False)
+class UnderWay:
+    """How many queries a gateway works on: asked, or kept once they are answered."""
+
+    count: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class _Waiting:
     question: Question
     caller: str
@@ -83,7 +101,16 @@ class _Call:
 class Gatherer:
     """The questions that wait for one teacher. Belongs to one event loop."""
 
-    def __init__(self, teacher: str, ask: Ask, *, max_batch: int, max_calls: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        teacher: str,
+        ask: Ask,
+        *,
+        max_batch: int,
+        max_calls: int,
+        max_waiting: int,
+        under_way: UnderWay | None = None,
+    ) -> None:
         """Gather for ``teacher``.
 
         Args:
@@ -93,18 +120,21 @@ class Gatherer:
             max_batch: Most questions in a call.
             max_calls: Most calls in flight.
             max_waiting: Most questions that are here at once.
+            under_way: How many queries the gateway works on.
         """
         self._teacher = teacher
         self._ask = ask
         self._max_batch = max_batch
         self._max_calls = max_calls
         self._max_waiting = max_waiting
+        self._under_way = under_way or UnderWay()
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._here: Counter[str] = Counter()  # by caller
         self._calls: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._start: asyncio.Handle | None = None
-        self._started_at = 0.0
+        self._is_soon = False
+        self._gathering_since = 0.0
         self._away = 0
         self._told = ""  # of a teacher that is out of order
         self._seconds_per_reply = 0.01
@@ -134,6 +164,8 @@ class Gatherer:
         item = _Waiting(question, caller, loop.time() + seconds, loop.create_future())
         self._waiting += 1
         self._here[caller] += 1
+        if not self._queue:
+            self._gathering_since = loop.time()
         self._queue.push(item)
         self._start_soon(loop)
         late = loop.call_at(item.deadline, _end, item.reply, DeadlineError(_TOO_LATE))
@@ -186,12 +218,16 @@ class Gatherer:
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start calls once everything that came in this turn of the loop waits, or that comes a moment later."""
-        if self._start is not None or not self._queue or len(self._calls) >= self._max_calls:
+        if not self._queue or len(self._calls) >= self._max_calls:
             return
-        at = self._started_at + TOGETHER_SECONDS
-        if self._calls and len(self._queue) < self._max_batch and at > loop.time():
-            self._start = loop.call_at(at, self._start_calls)
-        else:
+        enough = len(self._queue) >= min(self._under_way.count * SHARE_TOGETHER, self._max_batch)
+        if self._start is None:
+            self._is_soon = enough
+            at = self._gathering_since + TOGETHER_SECONDS
+            self._start = loop.call_soon(self._start_calls) if enough else loop.call_at(at, self._start_calls)
+        elif enough and not self._is_soon:
+            self._is_soon = True
+            self._start.cancel()
             self._start = loop.call_soon(self._start_calls)
 
     def _start_calls(self) -> None:
@@ -201,16 +237,10 @@ class Gatherer:
         while self._queue and len(self._calls) < self._max_calls:
             if items := self._next_items():
                 now = asyncio.get_running_loop().time()
-                left = ((item.deadline - now) * 1000 for item in items)
-                questions = (
-                    replace(item.question, milliseconds=milliseconds)
-                    for item, milliseconds in zip(items, left, strict=True)
-                )
-                call = _Call(items, Batch(questions))
+                call = _Call(items, Batch(item.question.within((item.deadline - now) * 1000) for item in items))
                 for item in items:
                     item.call = call
                 call.task = asyncio.create_task(self._call(call))
-                self._started_at = now
                 self._calls.add(call.task)
                 call.task.add_done_callback(self._called)
 
@@ -231,10 +261,7 @@ class Gatherer:
 
     def _called(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
-        if not self._calls:
-            self._start_calls()  # nothing is in flight that a question might wait for
-        else:
-            self._start_soon(task.get_loop())
+        self._start_soon(task.get_loop())
 
     async def _call(self, call: _Call) -> None:
         loop = asyncio.get_running_loop()

@@ -8,12 +8,15 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import pickle
 import secrets
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, cast
 
 ASK, STOP = 0, 1  # from a gateway: (ASK, call, questions), (STOP, call, place, or None for all of it)
@@ -63,6 +66,31 @@ def _socket() -> socket.socket:
     return made
 
 
+class _Pickler(pickle.Pickler):
+    """Writes dataclasses as calls of their classes: their own way with slots looks up each field anew each time."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a value is made again."""
+        names = _fields_of(type(value))
+        return (type(value), tuple([getattr(value, name) for name in names])) if names else NotImplemented
+
+
+@cache
+def _fields_of(kind: type) -> tuple[str, ...]:
+    """Of a frozen dataclass with slots, those that its class is called with; else none."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) and hasattr(kind, "__slots__") else ()
+
+
+def pickled(message: Any) -> bytes:
+    """A message as bytes, its length before it."""
+    made = io.BytesIO()
+    made.write(_LENGTH.pack(0))
+    _Pickler(made, pickle.HIGHEST_PROTOCOL).dump(message)
+    data = made.getbuffer()
+    _LENGTH.pack_into(data, 0, len(data) - _LENGTH.size)
+    return bytes(data)
+
+
 class Line(asyncio.Protocol):
     """One end of a connection."""
 
@@ -102,8 +130,7 @@ class Line(asyncio.Protocol):
     def send(self, message: Any) -> None:
         """Send a message; one to an end that is gone is lost, which ``lost`` tells or has told."""
         if self._transport is not None:
-            data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-            self._transport.write(_LENGTH.pack(len(data)) + data)
+            self._transport.write(pickled(message))
 
     def close(self) -> None:
         """End it."""

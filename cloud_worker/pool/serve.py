@@ -72,7 +72,7 @@ class Copy:
         return await self._calls.socket()
 
     def _answer(self, questions: Sequence[Question]) -> Iterator[Reply | NotNow]:
-        spans = [self._span(question) for question in questions]
+        spans = [self._span(question) for question in questions] if self._telemetry.is_traced else []
         try:
             yield from self._teacher.answer(questions)
         except Exception as error:

@@ -54,6 +54,21 @@ class Question:
     milliseconds: float = 30_000.0
     trace: tuple[tuple[str, str], ...] = ()
 
+    def within(self, milliseconds: float) -> Question:
+        """The same question, for which its caller still waits so long."""
+        return Question(
+            self.text,
+            self.messages,
+            self.tools,
+            self.response_schema,
+            self.limits,
+            self.wanted,
+            self.instruction,
+            self.reason_apart,
+            milliseconds,
+            self.trace,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherAnswer:

@@ -13,6 +13,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from functools import lru_cache
 
 from router.core.errors import BadInputError
 
@@ -215,14 +216,20 @@ class Query:
         """
         asked = {name: getattr(self, name) for name in _ASKED}
         for name in ("limits", "wanted"):
-            asked[name] = asdict(asked[name])
+            asked[name] = _as_dict(asked[name])
         for name in ("messages", "tools"):
             asked[name] = [asdict(each) for each in asked[name]]
         asked |= {"id": "", "attempt": None}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(_JSON.encode(asked).encode()).hexdigest()
 
 
 _ASKED = tuple(each.name for each in fields(Query))
+_JSON = json.JSONEncoder(sort_keys=True, default=str)
+
+
+@lru_cache(256)
+def _as_dict(value: GenerationLimits | Wanted) -> dict[str, object]:
+    return asdict(value)
 
 
 @dataclass(frozen=True, slots=True)

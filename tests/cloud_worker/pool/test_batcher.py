@@ -157,34 +157,25 @@ async def test_a_teacher_that_is_out_of_order_is_told_once_and_its_questions_may
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-async def test_a_question_alone_waits_for_nothing_and_those_after_it_gather_while_its_call_is_young(pool, gatherer):
+async def test_a_question_alone_waits_for_nothing_and_where_many_are_under_way_some_gather(pool, gatherer):
     pool.open.clear()
     asks = [asyncio.create_task(gatherer.ask(Question("t0"), 10))]
     await turns()
     assert pool.calls == [["t0"]]
-    gatherer._started_at += 3600.0  # no busy machine makes it old meanwhile
-    for number in range(1, 4):
-        asks.append(asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)))
-        await turns()
-    assert len(pool.calls) == 1
-    assert gatherer._start.when() == gatherer._started_at + TOGETHER_SECONDS
-    gatherer._start_calls()
+    gatherer._under_way.count = 24
+    asks.append(asyncio.create_task(gatherer.ask(Question("t1"), 10)))
     await turns()
-    assert pool.calls == [["t0"], ["t1", "t2", "t3"]]
+    assert gatherer._start.when() == gatherer._gathering_since + TOGETHER_SECONDS
+    asks += [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in (2, 3)]
+    await turns()
+    assert pool.calls in ([["t0"], ["t1", "t2", "t3"]], [["t0"], ["t1"]])  # the latter where a busy machine took longer
     pool.open.set()
     await asyncio.gather(*asks)
 
 
-async def test_what_gathered_goes_as_soon_as_the_call_before_ends(pool, gatherer):
-    pool.open.clear()
-    first = asyncio.create_task(gatherer.ask(Question("t0"), 10))
-    await turns()
-    gatherer._started_at += 3600.0
-    second = asyncio.create_task(gatherer.ask(Question("t1"), 10))
-    await turns()
-    assert pool.calls == [["t0"]]
-    pool.open.set()
-    await asyncio.gather(first, second)
+async def test_what_gathers_goes_after_a_moment_also_when_no_more_comes(pool, gatherer):
+    gatherer._under_way.count = 1000
+    assert (await gatherer.ask(Question("t0"), 10)).text == "T0"
 
 
 async def test_a_call_takes_no_more_than_the_tightest_deadline_lets_answer_and_that_goes_first(pool, gatherer):
