@@ -53,9 +53,11 @@ def measured(queries: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         folder = Path(name)
         asyncio.run(_install(folder / "installed"))
-        with _Processes() as processes:
+        with Processes() as processes:
             for what, text in (("escalated", "anything"), ("local", next(iter(WORDS)))):
-                agents = {kind: _agent(processes, folder / what / kind, kind, folder, what) for kind in KINDS}
+                agents = {
+                    kind: agent_and_gateway(processes, folder / what / kind, kind, folder, what) for kind in KINDS
+                }
                 figures |= _compare(what, agents, text, queries)
     return figures
 
@@ -98,7 +100,7 @@ def _cpu_seconds(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _agent(processes: _Processes, folder: Path, kind: str, whole: Path, what: str) -> tuple[int, ...]:
+def agent_and_gateway(processes: Processes, folder: Path, kind: str, whole: Path, what: str) -> tuple[int, ...]:
     """The port of an agent, its process and its gateway's; it escalates everything, or is alone with a student."""
     gateway = folder / "cloud"
     gateway.mkdir(parents=True)
@@ -107,7 +109,7 @@ def _agent(processes: _Processes, folder: Path, kind: str, whole: Path, what: st
     store.declare_tasks(config.tasks)
     publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
     processes.start(sys.executable, "-m", "bench.mtls_overhead", "--gateway", str(gateway), "--kind", kind)
-    told = _told(config.run_folder / "gateway-0.json")
+    told = told_in(config.run_folder / "gateway-0.json")
     port = told["port"] if what == "escalated" else 1
     data = folder / "device"
     if what == "local":
@@ -123,7 +125,7 @@ def _agent(processes: _Processes, folder: Path, kind: str, whole: Path, what: st
         subprocess.run([*edge, *enrol, "-c", str(folder / "agent.toml")], check=True, capture_output=True)
     plain = () if kind == "tls" else ("--insecure",)
     processes.start(*edge, "run", "-c", str(folder / "agent.toml"), *plain)
-    agent = _told(data / "run" / "agent.json")
+    agent = told_in(data / "run" / "agent.json")
     return agent["port"], agent["pid"], told["pid"]
 
 
@@ -145,7 +147,8 @@ async def _install(data: Path) -> None:
     await cloud.stop()
 
 
-def _told(path: Path) -> dict[str, int]:
+def told_in(path: Path) -> dict[str, int]:
+    """What a daemon has written of itself, as soon as it has."""
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
         try:
@@ -180,10 +183,10 @@ def _config_in(folder: Path) -> CloudConfig:
     return made
 
 
-class _Processes:
+class Processes:
     """Processes that end with the context."""
 
-    def __enter__(self) -> _Processes:
+    def __enter__(self) -> Processes:
         self._started: list[subprocess.Popen[bytes]] = []
         return self
 

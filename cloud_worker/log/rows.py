@@ -102,8 +102,11 @@ def partitions_to_search(record: Record) -> list[Partition]:
 
 def table_of(records: Sequence[Record], batch: int) -> pa.Table:
     """Records as rows of the log, in ``batch``."""
-    rows = [{**asdict(record), "day": partition_of(record)[1], "batch": batch} for record in records]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    columns: dict[str, list[Any]] = {name: [getattr(one, name) for one in records] for name in RECORD_COLUMNS}
+    columns["tried"] = [[asdict(said) for said in one.tried] for one in records]
+    columns["day"] = [partition_of(one)[1] for one in records]
+    columns["batch"] = [batch] * len(records)
+    return pa.Table.from_pydict(columns, schema=SCHEMA)
 
 
 def records_of(table: pa.Table) -> list[Record]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from typing import Any
 
@@ -31,6 +32,7 @@ LOG_WRITER = "log-writer"
 
 _CPUS = 0.1
 _REFRESHER = "refresher"
+_NICE = 5  # gateways and teachers answer people; what waits in a spool is durable
 _LOOK_EVERY_SECONDS = 60.0  # for damage of the log
 
 
@@ -40,6 +42,7 @@ class LogWriter:
     def __init__(self, config: CloudConfig) -> None:
         """Begin to drain."""
         log_to_stderr(logging.INFO)
+        os.nice(_NICE)
         self._interval = config.log.drain_seconds
         self._config = config
         self._log = DistillationLog(config.log_folder)

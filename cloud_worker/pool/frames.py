@@ -16,7 +16,6 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any, cast
 
 ASK, STOP = 0, 1  # from a gateway: (ASK, call, questions), (STOP, call, place, or None for all of it)
@@ -71,11 +70,16 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """How a value is made again."""
-        names = _fields_of(type(value))
-        return (type(value), tuple([getattr(value, name) for name in names])) if names else NotImplemented
+        kind = type(value)
+        names = _FIELDS.get(kind)
+        if names is None:
+            names = _FIELDS[kind] = _fields_of(kind)
+        return (kind, tuple([getattr(value, name) for name in names])) if names else NotImplemented
 
 
-@cache
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
 def _fields_of(kind: type) -> tuple[str, ...]:
     """Of a frozen dataclass with slots, those that its class is called with; else none."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) and hasattr(kind, "__slots__") else ()

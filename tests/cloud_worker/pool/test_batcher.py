@@ -228,3 +228,19 @@ async def test_a_flood_of_one_caller_delays_others_by_one_call_and_is_shed_first
     assert next(number for number, call in enumerate(pool.calls) if "other" in call) <= 2
     said = await asyncio.gather(*flood, return_exceptions=True)
     assert [isinstance(one, OverloadedError) for one in said].count(True) == 1
+
+
+async def test_of_two_hundred_questions_of_one_device_no_other_device_notices_more_than_two_calls(pool):
+    gatherer = Gatherer("big", pool.ask, max_batch=8, max_calls=1, max_waiting=1000)
+    flood = [asyncio.create_task(gatherer.ask(Question(f"f{n}"), 60, "flood")) for n in range(200)]
+    waited = []
+    for number in range(10):
+        began = len(pool.calls)
+        await gatherer.ask(Question(f"other {number}"), 60, "kitchen")
+        waited.append(len(pool.calls) - began)
+    answered = sum(task.done() for task in flood)
+    assert max(waited) <= 2
+    assert 50 <= answered < 200  # the flood goes on meanwhile, with what is left of each call
+    await asyncio.gather(*flood)
+    assert sum(map(len, pool.calls)) == 210
+    assert len(pool.calls) <= 210 / 8 + 2
