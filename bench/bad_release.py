@@ -96,7 +96,7 @@ class Fleet:
 
 
 async def _measure(fault: str, devices: int, sync: float, step: float) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         config = _prepare(Path(name), sync, step)
         parts = RefreshParts.of(config)
         parts.store.declare_tasks(config.tasks)
@@ -145,14 +145,15 @@ async def _lead(parts: RefreshParts, fleet: Fleet) -> dict[str, Any]:
 
 async def _live(device: EdgeSimulator, fleet: Fleet, ready: asyncio.Event) -> None:
     """Report, and do what is told, until cancelled."""
-    life, healthy = 0, 0
+    life, healthy, answered = 0, 0, 0
     refused: tuple[tuple[int, str], ...] = ()
     while True:
         runs = fleet.runs[device.device]
         is_bad = fleet.contents.get(runs) == BAD
         crashes = is_bad and fleet.fault == "crashing"
         life, healthy = (life + 1, 0) if crashes else (life, healthy + ANSWERS)
-        task = TaskReport("home", runs, healthy_answers=healthy, refused=refused)
+        answered = 0 if crashes else answered + ANSWERS
+        task = TaskReport("home", runs, answered=answered, kept=answered, healthy_answers=healthy, refused=refused)
         task = replace(task, p95_milliseconds=400.0 if is_bad and fleet.fault == "slow" else 4.0)
         orders = await device.sync(DeviceReport(device.device, tasks=(task,), life=f"{device.device}-{life}"), 60.0)
         [order] = orders.tasks

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure(devices: int, tasks: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        path = _prepare(Path(name), devices, tasks)
+        path = prepare(Path(name), devices, tasks)
         config = read_config(path)
         said = multiprocessing.get_context("spawn").Queue()
         refresher = multiprocessing.get_context("spawn").Process(target=_refresh, args=(path, seconds, said))
@@ -100,7 +100,7 @@ def _measure(devices: int, tasks: int, seconds: float) -> dict[str, Any]:
         }
 
 
-def _prepare(folder: Path, devices: int, tasks: int) -> Path:
+def prepare(folder: Path, devices: int, tasks: int) -> Path:
     """A cluster's folder with a store that knows the fleet."""
     (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
     path = folder / "cloud.toml"
@@ -117,11 +117,12 @@ def _prepare(folder: Path, devices: int, tasks: int) -> Path:
         store.promote(task.name, 1, digest)
     for device in range(devices):
         store.device(f"device-{device}")
-        store.save_report(_said(device, tasks, 1000), time.time())
+        store.save_report(said_by(device, tasks, 1000), time.time())
     return path
 
 
-def _said(device: int, tasks: int, answered: int) -> DeviceReport:
+def said_by(device: int, tasks: int, answered: int) -> DeviceReport:
+    """What a device says that has answered so many queries of each task."""
     told = tuple(
         TaskReport(f"task-{place:02}", 1, answered=answered, kept=answered, covered=answered, exploration=0.05)
         for place in range(tasks)
@@ -143,7 +144,7 @@ def _report(config: CloudConfig, devices: int, tasks: int, seconds: float) -> li
         draw, ends = random.Random(0), time.monotonic() + seconds
         while time.monotonic() < ends:
             device = draw.randrange(devices)
-            request = report_to_proto(_said(device, tasks, 1000 + len(spent)))
+            request = report_to_proto(said_by(device, tasks, 1000 + len(spent)))
             began = time.perf_counter()
             await stub.Sync(request, metadata=((telemetry_names.META_DEVICE, f"device-{device}"),), timeout=60)
             spent.append(1000 * (time.perf_counter() - began))
