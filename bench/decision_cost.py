@@ -20,7 +20,7 @@ import torch
 from cloud_worker.language.encoder import load_encoder
 from cloud_worker.training.compact_student import MAX_TOKENS, WIDTH, CompactStudent
 from cloud_worker.training.export import MODEL_FILE, TOKENIZER_FILE, export_torch, quantize, write_tokenizer
-from router.core.certification.observations import Look
+from router.core.certification.observations import Observation
 from router.core.certification.trial import Trial
 from router.core.domain.label_confidence import score
 from router.core.domain.prediction import Judgement
@@ -78,19 +78,19 @@ class Sure:
         return Judgement(query.text, 0.9)
 
 
-def trial_of(looks: list[Look]) -> Trial:
+def trial_of(observations: list[Observation]) -> Trial:
     """A challenger that has looked at some rows."""
     random = np.random.default_rng(1)
     scores = random.random(2000)
     points = prospect(scores, random.random(2000) < scores**0.1, np.ones(2000), PROMISE)
-    return Trial(1, PROMISE, attempt_alpha(0.95, 1), RATE, 0, 10 * max(LOOKS), points, looks=looks)
+    return Trial(1, PROMISE, attempt_alpha(0.95, 1), RATE, 0, 10 * max(LOOKS), points, observations=observations)
 
 
-def looks_of(count: int) -> list[Look]:
+def looks_of(count: int) -> list[Observation]:
     """What so many rows say of it; half of them met a champion."""
     random = np.random.default_rng(2)
     return [
-        Look(score, wrong, release, kept=score > 0.5, weight=RATE if score < 0.3 else 1.0)
+        Observation(score, wrong, release, kept=score > 0.5, weight=RATE if score < 0.3 else 1.0)
         for score, wrong, release in zip(
             random.random(count).tolist(),
             (random.random(count) < 0.01).tolist(),
@@ -107,7 +107,7 @@ def cost_of_looking() -> float:
         for place in range(1000)
     ]
     student = Sure()
-    return microseconds(lambda: trial_of([]).look(rows, student, lambda _, one, other: one == other), 1) / len(rows)
+    return microseconds(lambda: trial_of([]).observe(rows, student, lambda _, one, other: one == other), 1) / len(rows)
 
 
 def cost_of_next(count: int) -> float:
@@ -115,11 +115,11 @@ def cost_of_next(count: int) -> float:
     return min(_next_after(looks_of(count)) for _ in range(REPEATS)) * 1e6
 
 
-def _next_after(looks: list[Look]) -> float:
-    trial = trial_of(looks[:-BATCH])
+def _next_after(observations: list[Observation]) -> float:
+    trial = trial_of(observations[:-BATCH])
     trial.certified()  # as after the batch before
-    trial.looks.extend(looks[-BATCH:])
-    situation = Situation(0.025, 0, 4.0 * len(looks), RATE, 0.05, 0.3)
+    trial.observations.extend(observations[-BATCH:])
+    situation = Situation(0.025, 0, 4.0 * len(observations), RATE, 0.05, 0.3)
     return seconds(lambda: trial.next(1, situation))
 
 

@@ -112,7 +112,7 @@ def live(stream: Stream, way: Way, seed: int) -> tuple[float, float] | None:
             rows.append((place // BATCH, changed))
             if (place + 1) % BATCH == 0:
                 tiering.take(rows)
-                tiering.look(1.0, held=False)
+                tiering.observe(1.0, held=False)
                 rows.clear()
         serving = policies.serving(task)
         store.engine.dispose()

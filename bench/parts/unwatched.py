@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from bench.parts.lived import LivedReplay, RecordedFitter
 from bench.parts.traffic import World
 from router.core.certification.device_quarantine import Quarantines
-from router.core.certification.live_watch import Lookout
+from router.core.certification.live_watch import LiveWatch
 from router.core.certification.missing_rows import Spans
 from router.core.domain.record import Record
 
 _NONE: Quarantines = {}
 
 
-class _Unwatched(Lookout):
+class _Unwatched(LiveWatch):
     """A watch that sees nothing."""
 
-    def look(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NONE) -> bool:
+    def observe(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NONE) -> bool:
         """Never alarm."""
         del rows, blind, quarantines
         return False

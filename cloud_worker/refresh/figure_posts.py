@@ -47,14 +47,14 @@ class FigurePosts:
 
 def _watched(context: TaskContext) -> Watched | None:
     """What the watch saw of the release that serves."""
-    lookout, serving = context.loop.lookout, context.loop.releases.serving
-    if lookout is None or serving is None or not serving.has_student:
+    live_watch, serving = context.loop.live_watch, context.loop.releases.serving
+    if live_watch is None or serving is None or not serving.has_student:
         return None
-    seen = lookout.watch.freeze()
-    evidence = max(0.0, lookout.watch.log_evidence / -math.log(seen.alpha))
-    doubt = lookout.suspicion if context.loop.is_suspected else None
+    seen = live_watch.watch.freeze()
+    evidence = max(0.0, live_watch.watch.log_evidence / -math.log(seen.alpha))
+    doubt = live_watch.suspicion if context.loop.is_suspected else None
     since, left = (doubt.since, doubt.rows_left) if doubt is not None else (0.0, 0)
-    return Watched(lookout.release, seen.rows, seen.losses, evidence, since, left)
+    return Watched(live_watch.release, seen.rows, seen.losses, evidence, since, left)
 
 
 def _waiting(context: TaskContext) -> Waiting | None:

@@ -94,12 +94,12 @@ class RefreshLoop:
         note: dict[str, str] = {}
         try:
             self._opening.of_wanted(context.task)
-            context.second.look(loop.rows.drawn)
-            context.blindness.look(now)
+            context.second.observe(loop.rows.drawn)
+            context.blindness.observe(now)
             carry_out(step(loop, self._inputs.inputs(context, now)), partial(self.do, context))
             context.student = None if loop.trial is None else context.student
             rate = loop.rate_at_ease(bool(context.override.holds)) if loop.is_suspected else loop.releases.exploration
-            context.policies.look(rate, held=loop.is_held)
+            context.policies.observe(rate, held=loop.is_held)
             self._figures.post(context)
         except Exception as error:  # the loop's outermost edge: a failed fit must not end it
             log.exception("refresh of task %s failed", name)

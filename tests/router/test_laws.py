@@ -22,7 +22,7 @@ from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import KeptOrders
 from edge_agent.tasks.quota import Quota
 from router.core.certification.certifying_rows import certifying
-from router.core.certification.observations import Look
+from router.core.certification.observations import Observation
 from router.core.certification.trial import Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.query import Message, Query, Reason, Route
@@ -131,7 +131,7 @@ def test_a_certificate_does_not_depend_on_the_order_of_its_rows(rows, data):
     evidence = []
     for order in (rows, data.draw(st.permutations(rows))):
         trial = trial_of(1, 0, 1000)
-        trial.looks = [Look(0.9, lost, 0, False, weight=weight) for lost, weight in order]
+        trial.observations = [Observation(0.9, lost, 0, False, weight=weight) for lost, weight in order]
         evidence.append(trial.evidence(0.9))
     assert evidence[0] == pytest.approx(evidence[1])
 
@@ -151,7 +151,7 @@ def test_what_a_trial_certifies_does_not_depend_on_the_order_of_its_looks(table,
                 score, right = next(answers)
                 return Judgement("lights" if right else "music", score / 20, None)
 
-        trial.look(rows, Said(), judging)
+        trial.observe(rows, Said(), judging)
         thresholds.append(trial.certified())
     assert thresholds[0] == thresholds[1]
 
@@ -167,7 +167,7 @@ def test_a_stricter_threshold_keeps_no_more_and_loses_no_more(table, stricter, l
             score, right = next(answers)
             return Judgement("lights" if right else "music", score / 20, None)
 
-    trial.look([record(place) for place in range(len(table))], Said(), judging)
+    trial.observe([record(place) for place in range(len(table))], Said(), judging)
     assert trial.kept(stricter) <= trial.kept(looser)
     assert trial.losses(stricter) <= trial.losses(looser)
     assert trial.evidence(stricter) >= trial.evidence(looser)
@@ -251,7 +251,7 @@ def test_a_row_certifies_at_most_once(log, steps):
         trial = trial_of(number, freeze, patience, rate)
         for end in (grown, 2 * grown, len(log)):
             rows = list(enumerate(log[:end]))
-            seen = trial.look(certifying(rows, trial, spent), Sure(), judging)
+            seen = trial.observe(certifying(rows, trial, spent), Sure(), judging)
             spent |= {row.key for row in seen}
             used += [row.key for row in seen]
         freeze = grown
@@ -267,7 +267,7 @@ def test_no_row_certifies_what_it_trained_calibrated_or_chose(log, steps):
         taught = teachable(known, spent)
         learned = {row.key for row in taught} | {row.key for row in calibrating(taught)}
         trial = trial_of(number, len(known) - 1, patience, rate)
-        seen = trial.look(certifying(list(enumerate(log)), trial, spent), Sure(), judging)
+        seen = trial.observe(certifying(list(enumerate(log)), trial, spent), Sure(), judging)
         assert not learned & {row.key for row in seen}
         spent |= {row.key for row in seen}
 
@@ -276,10 +276,12 @@ def test_no_row_certifies_what_it_trained_calibrated_or_chose(log, steps):
 @given(log=logs(), rate=RATES)
 def test_what_certifies_was_asked_at_the_rate_of_the_trial_or_above_and_counts_its_chance(log, rate):
     trial = trial_of(1, -1, 1000, rate)
-    seen = trial.look(certifying(list(enumerate(log)), trial, set()), Mixed(), judging)
+    seen = trial.observe(certifying(list(enumerate(log)), trial, set()), Mixed(), judging)
     assert all(row.exploration >= rate for row in seen)
-    assert all(row.explored or look.weight == rate for row, look in zip(seen, trial.looks, strict=True))
-    assert all(look.weight == 1.0 for row, look in zip(seen, trial.looks, strict=True) if row.kept)
+    assert all(
+        row.explored or observation.weight == rate for row, observation in zip(seen, trial.observations, strict=True)
+    )
+    assert all(observation.weight == 1.0 for row, observation in zip(seen, trial.observations, strict=True) if row.kept)
 
 
 @settings(max_examples=50)
@@ -289,10 +291,10 @@ def test_the_same_log_certifies_the_same_way_after_a_restart(log, ends, patience
     trial.allowance, trial.alpha = 0.3, 0.2
     again = trial.begun_again()
     for end in (*sorted(ends), len(log)):
-        trial.look(certifying(list(enumerate(log[:end])), trial, set()), Mixed(), judging)
+        trial.observe(certifying(list(enumerate(log[:end])), trial, set()), Mixed(), judging)
     trial.share(frozenset())  # as a new start does: the reading by devices takes what it may at once
     again.take_up([row for row in log if row.key in trial.looked], Mixed(), judging)
-    assert Counter(again.looks) == Counter(trial.looks)
+    assert Counter(again.observations) == Counter(trial.observations)
     assert (again.looked, again.counts) == (trial.looked, trial.counts)
     assert (again.certified(), again.weight) == (trial.certified(), trial.weight)
     rest = list(enumerate(log))

@@ -82,7 +82,7 @@ class BlindnessCheck:
         """Count anew from the log's first row on."""
         self._minutes = {}
 
-    def look(self, now: float) -> None:
+    def observe(self, now: float) -> None:
         """Compare the explored rows of the last hour with those that should have come, at Unix time ``now``."""
         if now - self._looked_at < LOOK_SECONDS:
             return

@@ -58,7 +58,7 @@ class InputMonitor:
         self._student = student
         self._before: Sample | None = None
 
-    def look(self, windows: Windows, certified: Callable[[], Sequence[Record]]) -> Drifted:
+    def observe(self, windows: Windows, certified: Callable[[], Sequence[Record]]) -> Drifted:
         """Look at the latest whole window, if it has not been looked at.
 
         Args:

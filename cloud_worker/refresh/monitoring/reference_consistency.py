@@ -64,10 +64,10 @@ class SecondAnswers:
 
     def settle(self, rows: Sequence[Record]) -> None:
         """Ask again all of the queries that are still wanted: before a release is proposed."""
-        while self.look(rows):
+        while self.observe(rows):
             pass
 
-    def look(self, rows: Sequence[Record]) -> bool:
+    def observe(self, rows: Sequence[Record]) -> bool:
         """Ask again a few of the queries that are still wanted.
 
         Args:

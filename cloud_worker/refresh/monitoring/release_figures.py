@@ -94,7 +94,7 @@ class ReleaseFigures:
             self._shadow = known = ShadowCounts(release, since, self._judging)
             self._new = list(self._past.of_release(release, since))
         new, self._new = self._new, []
-        return known.look(new)
+        return known.observe(new)
 
     def _drifted(self, champion: Manifest) -> Drifted | None:
         name, number = self._task.name, champion.number
@@ -105,7 +105,7 @@ class ReleaseFigures:
                 student = self._publisher.student(name, number, champion)
                 self._inputs = InputMonitor(number, champion.policy.threshold, student)
             windows = self._windows.get(number, Windows(self._task.exploration.floor))
-            return self._inputs.look(windows, lambda: self._certified(champion))
+            return self._inputs.observe(windows, lambda: self._certified(champion))
         except (HeadraceError, OSError) as error:
             log.warning("task %s: the inputs of release %d can't be looked at: %s", name, number, error)
             self._unreadable = number

@@ -28,7 +28,7 @@ class ShadowCounts:
         self._rows: Counter[str] = Counter()
         self._disagreed: Counter[str] = Counter()
 
-    def look(self, rows: Iterable[Record]) -> Observed:
+    def observe(self, rows: Iterable[Record]) -> Observed:
         """Look at the rows that came since.
 
         Args:

@@ -84,7 +84,7 @@ class PoolPolicyLoop:
         """Keep them in the store behind ``engine``, and their attempts beside the releases in ``folder`` too."""
         return cls(task, judging, PoolPolicies(engine, PoolAttempts(folder)), pace)
 
-    def look(self, rate: float, held: bool) -> None:
+    def observe(self, rate: float, held: bool) -> None:
         """Do what follows from the rows taken in.
 
         Args:

@@ -22,8 +22,10 @@ class EvidencePosts:
         rollout = self._rollouts.open_of(context.task.name, loop.releases.champion)
         if rollout is None:
             return
-        lookout = loop.lookout if loop.lookout is not None and loop.lookout.release == rollout.number else None
-        broken = rollout.broken or ("" if lookout is None else why_broken(lookout))
-        doubted = why_doubted(lookout, context.blindness.last_hour.is_blind)
+        live_watch = (
+            loop.live_watch if loop.live_watch is not None and loop.live_watch.release == rollout.number else None
+        )
+        broken = rollout.broken or ("" if live_watch is None else why_broken(live_watch))
+        doubted = why_doubted(live_watch, context.blindness.last_hour.is_blind)
         if (broken, doubted) != (rollout.broken, rollout.doubted):
             self._rollouts.change(rollout, broken=broken, doubted=doubted)

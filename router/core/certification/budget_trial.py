@@ -71,6 +71,9 @@ class FrugalTrial(Trial):
 
     def loses_less(self, champion: int) -> bool:
         """Whether it disagrees less than the champion on the same rows, paired, one-sided at 90 %."""
-        met = [look for look in self.looks if look.release == champion]
-        gains = np.array([int(look.lost) - int(look.wrong and look.score >= self.least) for look in met], np.float64)
-        return bool(met) and is_above_zero(gains, np.array([look.weight for look in met]))
+        met = [observation for observation in self.observations if observation.release == champion]
+        gains = np.array(
+            [int(observation.lost) - int(observation.wrong and observation.score >= self.least) for observation in met],
+            np.float64,
+        )
+        return bool(met) and is_above_zero(gains, np.array([observation.weight for observation in met]))

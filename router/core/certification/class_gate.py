@@ -18,11 +18,11 @@ from router.core.statistics.threshold_planning import NEVER
 
 LEAST_ROWS = 100  # of a class that gates
 MOST_OF_CLASS = 2.0  # times the allowance
-DOUBT = 0.05  # chance of a gate where no class loses more, at one look
+DOUBT = 0.05  # chance of a gate where no class loses more, at one observation
 
 
 class Seen(Protocol):
-    """What one row says of a challenger: see ``router.core.certification.observations.Look``."""
+    """What one row says of a challenger: see ``router.core.certification.observations.Observation``."""
 
     @property
     def score(self) -> float:
@@ -54,24 +54,24 @@ class ClassFigures:
     losses: int
 
 
-def figures_of(looks: Iterable[Seen], threshold: float) -> tuple[ClassFigures, ...]:
+def figures_of(observations: Iterable[Seen], threshold: float) -> tuple[ClassFigures, ...]:
     """Each class at a threshold, the most frequent first."""
     found = []
-    for label, rows in _by_label(looks).items():
-        kept = [look for look in rows if look.score >= threshold]
-        found.append(ClassFigures(label, len(rows), len(kept), sum(look.wrong for look in kept)))
+    for label, rows in _by_label(observations).items():
+        kept = [observation for observation in rows if observation.score >= threshold]
+        found.append(ClassFigures(label, len(rows), len(kept), sum(observation.wrong for observation in kept)))
     return tuple(sorted(found, key=lambda one: (-one.rows, one.label)))
 
 
-def spared(looks: Sequence[Seen], threshold: float, allowance: float) -> float:
+def spared(observations: Sequence[Seen], threshold: float, allowance: float) -> float:
     """The loosest threshold at which no class speaks against it, at least ``threshold``; ``NEVER`` where there is none.
 
     Args:
-        looks: The rows looked at.
+        observations: The rows looked at.
         threshold: That is certified.
         allowance: Largest loss over all queries, in (0, 1).
     """
-    classes = [rows for rows in _by_label(looks).values() if len(rows) >= LEAST_ROWS]
+    classes = [rows for rows in _by_label(observations).values() if len(rows) >= LEAST_ROWS]
     limit = MOST_OF_CLASS * allowance
     if limit >= 1 or not classes:
         return threshold
@@ -79,12 +79,12 @@ def spared(looks: Sequence[Seen], threshold: float, allowance: float) -> float:
     worst = max(_last_too_much(rows, limit, doubt) for rows in classes)
     if threshold > worst:
         return threshold
-    return min((look.score for look in looks if look.score > worst), default=NEVER)
+    return min((observation.score for observation in observations if observation.score > worst), default=NEVER)
 
 
 def _last_too_much(rows: Sequence[Seen], limit: float, doubt: float) -> float:
     """The highest threshold at which a class loses too much, -inf where none does."""
-    lost = sorted((look.score for look in rows if look.wrong), reverse=True)
+    lost = sorted((observation.score for observation in rows if observation.wrong), reverse=True)
     most = _most_losses(len(rows), limit, doubt)
     return lost[most] if most < len(lost) else float("-inf")
 
@@ -101,9 +101,9 @@ def _most_losses(rows: int, limit: float, doubt: float) -> int:
     return low
 
 
-def _by_label(looks: Iterable[Seen]) -> dict[str, list[Seen]]:
+def _by_label(observations: Iterable[Seen]) -> dict[str, list[Seen]]:
     found: dict[str, list[Seen]] = {}
-    for look in looks:
-        if look.label:
-            found.setdefault(look.label, []).append(look)
+    for observation in observations:
+        if observation.label:
+            found.setdefault(observation.label, []).append(observation)
     return found

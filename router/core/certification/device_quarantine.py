@@ -19,7 +19,7 @@ import numpy as np
 
 from router.core.certification.evidence import Evidence
 from router.core.certification.fleet_watch import FleetWatch
-from router.core.certification.observations import Columns, Look, likeness
+from router.core.certification.observations import Columns, Observation, likeness
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record, had_to_be_asked, may_certify
 from router.core.domain.task import Kind
@@ -100,16 +100,16 @@ def has_shown(rows: Sequence[Record], judging: Judging, kind: Kind, allowance: f
         alpha: Chance of a false proof, in (0, 1).
     """
     obeys = next((place for place, row in enumerate(rows) if would_stay(row)), len(rows))
-    looks = [_look(row, judging, kind) for row in rows[obeys + 1 :]]
-    if not looks:
+    observations = [_observation(row, judging, kind) for row in rows[obeys + 1 :]]
+    if not observations:
         return False
-    columns = Columns.of(looks)
+    columns = Columns.of(observations)
     found = dependence(columns.alike, columns.callers, columns.weights, columns.wrong)
-    evidence = Evidence.of(columns, np.ones(len(looks), np.bool_), found, 0)
+    evidence = Evidence.of(columns, np.ones(len(observations), np.bool_), found, 0)
     return evidence.at(0.5, allowance) >= -math.log(alpha)
 
 
-def _look(row: Record, judging: Judging, kind: Kind) -> Look:
+def _observation(row: Record, judging: Judging, kind: Kind) -> Observation:
     lost = would_stay(row) and not judging(row.text, row.local_answer or "", row.answer)
     alike = likeness(row.text, row.answer if kind is Kind.LABEL else "", row.conversation)
-    return Look(score=1.0, wrong=lost, release=row.release, kept=would_stay(row), caller=row.caller, alike=alike)
+    return Observation(score=1.0, wrong=lost, release=row.release, kept=would_stay(row), caller=row.caller, alike=alike)

@@ -35,7 +35,7 @@ _NO_QUARANTINES: Quarantines = {}
 
 
 @dataclass(slots=True)
-class Lookout:
+class LiveWatch:
     """Watches one release.
 
     Attributes:
@@ -89,7 +89,7 @@ class Lookout:
             content=content | also | {release},
         )
 
-    def look(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NO_QUARANTINES) -> bool:
+    def observe(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NO_QUARANTINES) -> bool:
         """Look at the rows that came since; say whether the promise is broken.
 
         Args:

@@ -26,7 +26,7 @@ _WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Observation:
     """What one row says of a challenger.
 
     Attributes:
@@ -70,7 +70,7 @@ class Columns:
         weight_came: Of them, those of rows that came.
     """
 
-    source: Sequence[Look]
+    source: Sequence[Observation]
     scores: Array
     weights: Array
     wrong: Bools
@@ -87,27 +87,31 @@ class Columns:
         return np.asarray(self.scores < NEVER)
 
     @classmethod
-    def of(cls, looks: Sequence[Look], known: Columns | None = None) -> Columns:
+    def of(cls, observations: Sequence[Observation], known: Columns | None = None) -> Columns:
         """The columns of a list; ``known`` are those made of it before, when it was not longer."""
-        if known is None or known.source is not looks or len(known.scores) > len(looks):
+        if known is None or known.source is not observations or len(known.scores) > len(observations):
             none = np.empty(0, np.bool_)
             whole = np.empty(0, np.int64)
-            known = cls(looks, np.empty(0), np.empty(0), none, np.empty(0, np.int_), none, whole, (whole,) * KINDS)
-        return known if len(known.scores) == len(looks) else known._with(looks[len(known.scores) :])
+            known = cls(
+                observations, np.empty(0), np.empty(0), none, np.empty(0, np.int_), none, whole, (whole,) * KINDS
+            )
+        return known if len(known.scores) == len(observations) else known._with(observations[len(known.scores) :])
 
-    def _with(self, new: Sequence[Look]) -> Columns:
-        scores = np.append(self.scores, [look.score for look in new])
-        weights = np.append(self.weights, [look.weight for look in new])
+    def _with(self, new: Sequence[Observation]) -> Columns:
+        scores = np.append(self.scores, [observation.score for observation in new])
+        weights = np.append(self.weights, [observation.weight for observation in new])
         return Columns(
             source=self.source,
             scores=scores,
             weights=weights,
-            wrong=np.append(self.wrong, [look.wrong for look in new]),
-            releases=np.append(self.releases, [look.release for look in new]),
-            kept=np.append(self.kept, [look.kept for look in new]),
-            callers=np.append(self.callers, [number_of(look.caller) for look in new]),
+            wrong=np.append(self.wrong, [observation.wrong for observation in new]),
+            releases=np.append(self.releases, [observation.release for observation in new]),
+            kept=np.append(self.kept, [observation.kept for observation in new]),
+            callers=np.append(self.callers, [number_of(observation.caller) for observation in new]),
             alike=tuple(
-                np.append(known, [_alike(look, kind, -1 - row) for row, look in enumerate(new, len(known))])
+                np.append(
+                    known, [_alike(observation, kind, -1 - row) for row, observation in enumerate(new, len(known))]
+                )
                 for kind, known in enumerate(self.alike)
             ),
             weight=total(weights),
@@ -146,8 +150,8 @@ def number_of(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=7).digest()) + 1
 
 
-def _alike(look: Look, kind: int, alone: int) -> int:
-    return look.alike[kind] or alone if look.alike else alone
+def _alike(observation: Observation, kind: int, alone: int) -> int:
+    return observation.alike[kind] or alone if observation.alike else alone
 
 
 def total(weights: Array) -> float:

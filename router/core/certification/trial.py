@@ -31,7 +31,7 @@ import numpy as np
 from router.core.certification.certifying_rows import is_kept_by_thinning, said_by_student, weight_of
 from router.core.certification.class_gate import spared
 from router.core.certification.device_shares import fair_places
-from router.core.certification.observations import Columns, Look, likeness, total, weight_above
+from router.core.certification.observations import Columns, Observation, likeness, total, weight_above
 from router.core.certification.readings import Readings
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, is_remembered, may_certify
@@ -71,17 +71,17 @@ class Trial:
         freeze: Last batch of the log that it may have learned from.
         patience: Most rows that it may look at.
         points: Thresholds that might be proved, strict to loose, as the calibrating rows see them.
-        looks: The rows looked at, in the log's order.
+        observations: The rows looked at, in the log's order.
         serving: The threshold that serves already, ``NEVER`` while none does.
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of the rows looked at; empty before the first.
-        missing: Rows that never came, beside the looks: lost at every threshold, and counted, never listed.
+        missing: Rows that never came, beside the observations: lost at every threshold, and counted, never listed.
         kind: Of its task: labels make classes, texts none.
         earliest: Unix time in seconds: rows asked before it say nothing, being too near to what the challenger learned.
         bound: No threshold below it may serve.
         known: How rows depended on each other before the trial began.
-        apart: Of the looks, those that the reading by devices does not take yet, in their order.
+        apart: Of the observations, those that the reading by devices does not take yet, in their order.
         counts: Rows of each device that it takes.
         looked: Keys of the rows looked at.
     """
@@ -93,7 +93,7 @@ class Trial:
     freeze: int
     patience: float
     points: tuple[Point, ...]
-    looks: list[Look] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     serving: float = NEVER
     first_asked_at: float = math.inf
     last_asked_at: float = 0.0
@@ -112,7 +112,7 @@ class Trial:
     @property
     def columns(self) -> Columns:
         """The rows looked at, as arrays."""
-        self._columns = Columns.of(self.looks, self._columns)
+        self._columns = Columns.of(self.observations, self._columns)
         return self._columns
 
     @property
@@ -134,7 +134,7 @@ class Trial:
     @property
     def rows(self) -> int:
         """How many rows it has looked at, or missed."""
-        return len(self.looks) + self.missing
+        return len(self.observations) + self.missing
 
     @property
     def weight(self) -> float:
@@ -160,7 +160,7 @@ class Trial:
 
     def certified(self) -> float:
         """The loosest threshold that is certified and that no class speaks against, ``NEVER`` where none is."""
-        return spared(self.looks, self.loosest(), self.allowance)
+        return spared(self.observations, self.loosest(), self.allowance)
 
     def loosest(self) -> float:
         """The loosest threshold that is certified, whatever its classes say, ``NEVER`` where none is."""
@@ -214,7 +214,7 @@ class Trial:
         """What its thresholds are weighed against."""
         return situation
 
-    def look(
+    def observe(
         self, rows: Iterable[Record], student: DeviceStudent, judging: Judging, heard: frozenset[str] = frozenset()
     ) -> list[Record]:
         """Look at rows as far as patience goes; return those that were looked at.
@@ -230,15 +230,15 @@ class Trial:
             if worth >= self.patience:
                 break
             self._look_at(row, student, judging)
-            worth += self.looks[-1].weight / piece
+            worth += self.observations[-1].weight / piece
             seen.append(row)
         self.share(heard)
         return seen
 
     def share(self, heard: frozenset[str]) -> None:
         """Let the reading by devices take what brings no device ahead of its share, of the devices heard of lately."""
-        taken = set(fair_places([self.looks[row].caller for row in self.apart], self.counts, heard))
-        self.counts.update(self.looks[self.apart[place]].caller for place in taken)
+        taken = set(fair_places([self.observations[row].caller for row in self.apart], self.counts, heard))
+        self.counts.update(self.observations[self.apart[place]].caller for place in taken)
         self.apart = [row for place, row in enumerate(self.apart) if place not in taken]
 
     def miss(self, missing: int) -> None:
@@ -255,7 +255,7 @@ class Trial:
         """The same before it has looked at anything; it takes up what of its rows still counts."""
         return replace(
             self,
-            looks=[],
+            observations=[],
             apart=[],
             counts=Counter(),
             looked=set(),
@@ -273,9 +273,9 @@ class Trial:
         wrong = not judging(row.text, answer, row.answer)
         if differs and is_remembered(row):
             score, wrong = LOST_ANYHOW, True
-        self.apart.append(len(self.looks))
-        self.looks.append(
-            Look(
+        self.apart.append(len(self.observations))
+        self.observations.append(
+            Observation(
                 score=score,
                 wrong=wrong,
                 release=row.release,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from router.core.certification.device_quarantine import Apart, Quarantines
-from router.core.certification.live_watch import Lookout
+from router.core.certification.live_watch import LiveWatch
 from router.core.certification.missing_rows import Spans
 from router.core.certification.refresh_schedule import Champion, Pace, exploration_at_rest, situation_of
 from router.core.certification.served_releases import ServedRelease, why_uncertified
@@ -117,7 +117,7 @@ class LoopState:
         trial: Of the challenger that waits, or serves and waits for a looser threshold.
         taught: Rows that it learned from.
         attempt: That it spends.
-        lookout: The watch over what serves.
+        live_watch: The watch over what serves.
         beside: While that rolls out, the watch over the release that the others run.
         tried: The champion for which a former release was looked for already; -1 for none.
         is_held: Nothing is to be fitted or promoted.
@@ -136,12 +136,12 @@ class LoopState:
     trial: Trial | None = None
     taught: int = 0
     attempt: int = 0
-    lookout: Lookout | None = None
-    beside: Lookout | None = None
+    live_watch: LiveWatch | None = None
+    beside: LiveWatch | None = None
     tried: int = -1
     is_held: bool = False
     is_suspected: bool = False
-    watch_over: Callable[..., Lookout] = Lookout.over
+    watch_over: Callable[..., LiveWatch] = LiveWatch.over
 
     def __post_init__(self) -> None:
         """No row has come yet."""
@@ -155,7 +155,7 @@ class LoopState:
 
     def watch_anew(self) -> None:
         """Let every watch begin again from all rows."""
-        self.lookout = self.beside = None
+        self.live_watch = self.beside = None
 
     @property
     def champion(self) -> Champion:

@@ -103,12 +103,12 @@ def look_closer(loop: LoopState, inputs: StepInputs) -> Step[None]:
 
 
 def _is_suspected(loop: LoopState, inputs: StepInputs) -> bool:
-    lookout, releases = loop.lookout, loop.releases
-    if lookout is None or lookout.release != releases.champion or releases.watch is Watch.UNPROVEN:
+    live_watch, releases = loop.live_watch, loop.releases
+    if live_watch is None or live_watch.release != releases.champion or releases.watch is Watch.UNPROVEN:
         return False
     if inputs.former is not None:  # few devices are no reason to ask everything of all
         return False
-    return lookout.suspicion.is_on and loop.task.objective.has_floor and not inputs.is_blind
+    return live_watch.suspicion.is_on and loop.task.objective.has_floor and not inputs.is_blind
 
 
 def _obey(loop: LoopState, inputs: StepInputs) -> Step[None]:
@@ -148,20 +148,20 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     yield from _watch_beside(loop, inputs, new)
     serving, releases = loop.releases.serving, loop.releases
     if serving is None or not serving.has_student:
-        loop.lookout = None
+        loop.live_watch = None
         return
     spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN} or inputs.former is not None
     while True:
-        if loop.lookout is None or loop.lookout.release != serving.number:
+        if loop.live_watch is None or loop.live_watch.release != serving.number:
             known = (_numbers_of(loop, serving), _content_of(loop, serving))
-            lookout = loop.watch_over(serving.number, loop.task, loop.judging, *known)
+            live_watch = loop.watch_over(serving.number, loop.task, loop.judging, *known)
             new = yield ReadAgain()
-            loop.lookout = lookout
-        loop.lookout.look(new, inputs.blind, loop.quarantines)
-        if spared or not loop.lookout.accusation.accused:
+            loop.live_watch = live_watch
+        loop.live_watch.observe(new, inputs.blind, loop.quarantines)
+        if spared or not loop.live_watch.accusation.accused:
             break
-        yield from set_apart(loop, loop.lookout.accusation.accused)
-    if loop.lookout.watch.freeze().alarmed and not spared:
+        yield from set_apart(loop, loop.live_watch.accusation.accused)
+    if loop.live_watch.watch.freeze().alarmed and not spared:
         yield from leave_behind(loop, serving.number, OUTDATED)
         yield Alarm(serving.number)
         loop.change(served={**releases.served, serving.number: replace(serving, alarmed=True)})
@@ -178,10 +178,10 @@ def _watch_beside(loop: LoopState, inputs: StepInputs, new: list[Record]) -> Ste
         return
     if loop.beside is None or loop.beside.release != former.number:
         known = (_numbers_of(loop, former), _content_of(loop, former))
-        lookout = loop.watch_over(former.number, loop.task, loop.judging, *known)
+        live_watch = loop.watch_over(former.number, loop.task, loop.judging, *known)
         new = yield ReadAgain()
-        loop.beside = lookout
-    if loop.beside.look(new, inputs.blind, loop.quarantines):
+        loop.beside = live_watch
+    if loop.beside.observe(new, inputs.blind, loop.quarantines):
         yield Alarm(former.number)
         loop.change(served={**served, former.number: replace(former, alarmed=True)})
         loop.beside = None

@@ -101,7 +101,7 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     chosen = tuple(within_patience(at_hand, trial.rate, more))
     if chosen:
         said = Predicted(chosen, (yield Predict(trial.number, chosen)))
-        seen = trial.look(chosen, said, loop.judging, rows.heard)
+        seen = trial.observe(chosen, said, loop.judging, rows.heard)
         rows.spend(seen)
         yield Spend(trial.number, tuple(row.key for row in seen))
     else:
@@ -174,7 +174,7 @@ def _promote(loop: LoopState, trial: Trial) -> Step[bool]:
         exploration=rate,
         rows_at_refresh=loop.taught,
         has_served=trial.has_served,
-        classes=figures_of(trial.looks, threshold),
+        classes=figures_of(trial.observations, threshold),
     )
     last = max(number, releases.last_release)
     if served is None:

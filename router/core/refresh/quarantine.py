@@ -96,9 +96,9 @@ def _take_back(loop: LoopState, device: str, why: str) -> Step[None]:
 
 def who_spoilt(loop: LoopState, trial: Trial, situation: Situation) -> str:
     """The device without which a challenger would keep more, though that one keeps nothing; empty for none."""
-    if trial.has_served or not trial.looks:
+    if trial.has_served or not trial.observations:
         return ""
-    columns, callers = trial.columns, tuple(look.caller for look in trial.looks)
+    columns, callers = trial.columns, tuple(observation.caller for observation in trial.observations)
     seen = FitResult(columns.scores, ~columns.wrong, columns.weights, callers, tuple(columns.alike[0].tolist()))
     hoped = max(trial.outlook(situation).expected_local_share, trial.kept(trial.certified()))
     return who_spoilt_fit(loop, seen, situation, hoped)

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import math
 
-from router.core.certification.live_watch import Lookout
+from router.core.certification.live_watch import LiveWatch
 
 BLIND = "too few explored rows come to see whether the promise is kept"
 SUSPECTED = "its answers look worse than before, and it is too early to tell"
 
 
-def why_broken(lookout: Lookout) -> str:
+def why_broken(live_watch: LiveWatch) -> str:
     """Why a release that rolls out is held to break its promise; empty while it is not."""
-    if lookout.watch.log_pooled < -math.log(1.0 - lookout.task.at_device.assurance):
+    if live_watch.watch.log_pooled < -math.log(1.0 - live_watch.task.at_device.assurance):
         return ""
-    seen = lookout.watch.freeze()
+    seen = live_watch.watch.freeze()
     return f"it lost {seen.losses} of {seen.rows} explored rows"
 
 
-def why_doubted(lookout: Lookout | None, is_blind: bool) -> str:
+def why_doubted(live_watch: LiveWatch | None, is_blind: bool) -> str:
     """Why the cloud can't say yet whether a release that rolls out is well; empty where it can."""
     if is_blind:
         return BLIND
-    return SUSPECTED if lookout is not None and lookout.suspicion.is_on else ""
+    return SUSPECTED if live_watch is not None and live_watch.suspicion.is_on else ""

@@ -46,7 +46,7 @@ def test_a_watch_forgets_what_twins_lost_and_raises_no_alarm_by_it(world):
     for _ in range(5):
         world.ask_and_step(1000)
     assert world.state.watch != "alarmed"
-    assert world.refresher.contexts["home"].loop.lookout.watch.freeze().rows == 0
+    assert world.refresher.contexts["home"].loop.live_watch.watch.freeze().rows == 0
 
 
 def test_without_twins_the_same_losses_alarm(world):
@@ -64,12 +64,12 @@ def test_what_twins_planned_is_not_missed(world):
     said = DeviceReport("device-0", tasks=(TaskReport("home", answered=4000, covered=4000, exploration=0.05),))
     Traffic(world.store.engine).add(DeviceReport("device-0"), said, now - 600)
 
-    def look():
-        BlindnessCheck(task, world.store).look(now)
+    def observe():
+        BlindnessCheck(task, world.store).observe(now)
         return world.state.watch
 
     prove_twins(world, "device-0", now - 700, now - 500)
-    assert look() == "quiet"
+    assert observe() == "quiet"
     with world.store.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM twins")
-    assert look() == "blind"
+    assert observe() == "blind"

@@ -46,10 +46,10 @@ def test_it_alone_is_ordered_to_escalate_everything_and_hears_why(spoilt):
 def test_a_restart_forgets_nothing_and_the_release_serves_on(spoilt):
     for _ in range(3):
         spoilt.ask_and_step(200)
-    before = spoilt.refresher.contexts["home"].loop.lookout.watch.freeze()
+    before = spoilt.refresher.contexts["home"].loop.live_watch.watch.freeze()
     spoilt.start()
     spoilt.refresher.step()
-    assert spoilt.refresher.contexts["home"].loop.lookout.watch.freeze() == before
+    assert spoilt.refresher.contexts["home"].loop.live_watch.watch.freeze() == before
     assert (apart(spoilt), spoilt.state.watch) == (["device-1"], "quiet")
 
 
@@ -95,7 +95,7 @@ def test_of_it_nothing_is_planned(spoilt):
     now = 2_000_000.0
     said = DeviceReport("device-1", tasks=(TaskReport("home", answered=4000, covered=4000, exploration=0.05),))
     Traffic(spoilt.store.engine).add(DeviceReport("device-1"), said, now - 600)
-    BlindnessCheck(spoilt.config.task("home"), spoilt.store).look(now)
+    BlindnessCheck(spoilt.config.task("home"), spoilt.store).observe(now)
     assert spoilt.state.watch == "quiet"
 
 

@@ -291,9 +291,9 @@ def a_check(world):
     return BlindnessCheck(world.config.task("home"), world.store), Clock()
 
 
-def look(check, clock, rows=()):
+def observe(check, clock, rows=()):
     check.take(rows)
-    check.look(clock.now)
+    check.observe(clock.now)
 
 
 def rows_of(world, count, at):
@@ -306,10 +306,10 @@ def test_fewer_rows_than_planned_for_an_hour_is_blind_and_holds_promotions_until
     check, clock = a_check(world)
     report = DeviceReport("kitchen", tasks=(TaskReport("home", answered=4000, covered=4000, exploration=0.05),))
     Traffic(world.store.engine).add(DeviceReport("kitchen"), report, clock.now - 600)
-    look(check, clock, rows_of(world, came, clock.now - 300))
+    observe(check, clock, rows_of(world, came, clock.now - 300))
     assert (world.state.watch, check.last_hour.is_blind) == (("blind", True) if blind else ("quiet", False))
     clock.now += 3600
-    look(check, clock)
+    observe(check, clock)
     assert (world.state.watch, check.last_hour.is_blind) == ("quiet", False)  # nobody asks, and nothing is planned
 
 
@@ -331,7 +331,7 @@ def test_what_devices_still_hold_back_makes_nobody_blind(world):
     quiet_home(world)
     check, clock = a_check(world)
     hold_back(world, clock.now - 600, clock.now)
-    look(check, clock, rows_of(world, 60, clock.now - 300))
+    observe(check, clock, rows_of(world, 60, clock.now - 300))
     assert world.state.watch == "quiet"
 
 
@@ -339,7 +339,7 @@ def test_what_a_device_held_back_that_is_long_gone_hides_nothing(world):
     quiet_home(world)
     check, clock = a_check(world)
     hold_back(world, clock.now - 600, clock.now - 60 * 86_400)
-    look(check, clock, rows_of(world, 60, clock.now - 300))
+    observe(check, clock, rows_of(world, 60, clock.now - 300))
     assert world.state.watch == "blind"
 
 
@@ -350,7 +350,7 @@ def test_a_backlog_that_never_drains_hides_nothing_for_longer_than_an_hour(world
     for _ in range(9):
         clock.now += 600
         hold_back(world, clock.now - 200, clock.now, pending=5000)
-        look(check, clock, rows_of(world, 60, clock.now - 300))
+        observe(check, clock, rows_of(world, 60, clock.now - 300))
         seen.append(world.state.watch)
     assert seen[:6] == ["quiet"] * 6
     assert seen[-1] == "blind"
@@ -360,13 +360,13 @@ def test_when_it_was_blind_is_known_after_a_restart_and_ends_when_rows_come(worl
     quiet_home(world)
     check, clock = a_check(world)
     hold_back(world, clock.now - 600, clock.now, pending=0)
-    look(check, clock, rows_of(world, 60, clock.now - 300))
+    observe(check, clock, rows_of(world, 60, clock.now - 300))
     ((began, ended),) = check.spans
     assert clock.now - 3660 <= began <= clock.now - 3600
     assert ended == float("inf")
     again, later = a_check(world)
     later.now = clock.now + 7200
-    look(again, later)  # nobody asks
+    observe(again, later)  # nobody asks
     assert again.spans == ((began, later.now),)
 
 
@@ -473,9 +473,9 @@ def test_a_device_that_claims_ten_million_answers_neither_blinds_a_fleet_nor_hid
     rows += [
         replace(row, caller="liar", query_id=f"f{n}") for n, row in enumerate(rows_of(world, 2000, clock.now - 300))
     ]
-    look(check, clock, rows)
+    observe(check, clock, rows)
     assert world.state.watch == watch
     other, later = a_check(world)
     later.now = clock.now
-    look(other, later, [row for row in rows if row.caller != "liar"])
+    observe(other, later, [row for row in rows if row.caller != "liar"])
     assert world.state.watch == watch

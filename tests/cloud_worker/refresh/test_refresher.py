@@ -131,8 +131,8 @@ def test_a_challenger_beside_a_champion_survives_a_kill_with_its_weights(world):
     world.start()
     after = world.refresher.contexts["home"].loop.trial
     assert 0 < after.weight < after.rows  # what had to be asked is among them
-    assert Counter(after.looks) == Counter(before.looks)
-    assert replace(after, looks=[]) == replace(before, looks=[])
+    assert Counter(after.observations) == Counter(before.observations)
+    assert replace(after, observations=[]) == replace(before, observations=[])
     assert after.certified() == before.certified()
     waiting = Board(world.store.engine).read("home", 1).waiting
     assert (waiting.rows, waiting.weight) == (after.rows, after.weight)
@@ -239,9 +239,9 @@ def test_a_waiting_challenger_survives_a_kill_with_its_evidence(world):
     before.share(frozenset())  # as a new start does, whose reading by devices takes what it may at once
     world.start()
     after = world.refresher.contexts["home"].loop.trial
-    looks = Counter(before.looks)
-    assert replace(after, looks=[]) == replace(before, looks=[])
-    assert Counter(after.looks) == looks
+    observations = Counter(before.observations)
+    assert replace(after, observations=[]) == replace(before, observations=[])
+    assert Counter(after.observations) == observations
     assert len(world.fitted_rows) == 1
     world.until_certified()
     assert world.state.champion == before.number

@@ -55,7 +55,7 @@ def second(tmp_path, reference):
 
 def test_a_reference_that_draws_is_asked_200_explored_queries_once_each(second, reference, record):
     rows = [record(place, explored=place % 2 == 0) for place in range(500)]
-    second.look(rows)
+    second.observe(rows)
     assert len(reference.asked) == AT_ONCE
     assert second.least(rows) is None
     second.settle(rows)
@@ -81,7 +81,7 @@ def test_a_steady_reference_costs_little_and_is_asked_on_when_it_wavers(second, 
 def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all_are_asked(second, reference, record):
     rows = [record(place) for place in range(300)]
     reference.wavers = {f"q{place}" for place in range(0, 300, 10)}
-    second.look(rows)
+    second.observe(rows)
     assert second.refusal(rows) == ""
     second.settle(rows)
     assert second.refusal(rows) == (
@@ -94,32 +94,32 @@ def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all
 
 def test_what_was_asked_before_a_restart_is_not_asked_again(second, reference, record):
     rows = [record(place) for place in range(300)]
-    second.look(rows)
-    replace(second).look(rows)
+    second.observe(rows)
+    replace(second).observe(rows)
     assert len(reference.asked) == len(set(reference.asked)) == 2 * AT_ONCE
 
 
 def test_late_replies_and_other_versions_do_not_count_and_refusals_differ(second, reference, record):
-    second.look([record(0, "late"), record(1, "refused"), record(2)])
+    second.observe([record(0, "late"), record(1, "refused"), record(2)])
     assert second.lineages.least_promise("home", 1).rows == 2
     assert second.lineages.least_promise("home", 1).share == pytest.approx(0.5)
     reference.version = "v2"
-    second.look([record(3)])
+    second.observe([record(3)])
     assert second.lineages.least_promise("home", 1).rows == 2
 
 
 def test_a_reference_that_is_away_is_asked_later(second, reference, record):
     rows = [record(place) for place in range(50)]
     reference.down = True
-    second.look(rows)
+    second.observe(rows)
     assert second.least(rows) is None
     reference.down = False
-    second.look(rows)
+    second.observe(rows)
     assert len(reference.asked) == AT_ONCE
 
 
 def test_without_rows_nothing_is_asked(second, reference):
-    second.look([])
+    second.observe([])
     assert reference.asked == [] and second.least([]) is None and second.refusal([]) == ""
 
 

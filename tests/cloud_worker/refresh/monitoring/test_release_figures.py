@@ -77,7 +77,7 @@ def second(tmp_path, record):
     fleet = Fleet(record)
     rows = fleet.ask(1500, 1, FIRST, RATE, USUAL)
     trial = Trial(NUMBER, 0.02, 0.025, RATE, freeze=0, patience=450, points=(Point(0.5, 0.8, 0.001),))
-    seen = trial.look(certifying([(1, row) for row in rows], trial, set()), student, judging)
+    seen = trial.observe(certifying([(1, row) for row in rows], trial, set()), student, judging)
     store.spend("home", NUMBER, [row.key for row in seen])
     assert trial.weight < 0.8 * trial.rows
     manifest = replace(manifest, certificate=trial.certificate(1), policy=Policy(trial.certified()))

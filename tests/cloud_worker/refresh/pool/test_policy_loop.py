@@ -53,7 +53,7 @@ class World:
                 self.rows.append((self.batch, self._row(self.batch * 100 + place % 50, rate)))
             self.tiering.take(self.rows[self.told :])
             self.told = len(self.rows)
-            self.tiering.look(rate, held)
+            self.tiering.observe(rate, held)
         return self.policies.serving(self.task)
 
     def _row(self, place, rate):
@@ -128,7 +128,7 @@ def test_after_a_restart_the_same_rows_say_the_same(world):
     before = world.policies.of(TASK)
     world.restart()
     world.tiering.take(world.rows)
-    world.tiering.look(1.0, held=False)
+    world.tiering.observe(1.0, held=False)
     after = world.policies.of(TASK)
     assert [(one.number, one.state, one.figures) for one in after] == [
         (one.number, one.state, one.figures) for one in before

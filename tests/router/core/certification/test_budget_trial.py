@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.certification.budget_trial import PROVING_ROWS, FrugalTrial
-from router.core.certification.observations import Look
+from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import (
     Champion,
     Pace,
@@ -47,8 +47,8 @@ def trial_of(task, points, **fields):
     return made
 
 
-def looks(count, *, score=0.9, wrong=0, release=0, kept=False, lost=0):
-    return [Look(score, place < wrong, release, kept, place < lost) for place in range(count)]
+def observations(count, *, score=0.9, wrong=0, release=0, kept=False, lost=0):
+    return [Observation(score, place < wrong, release, kept, place < lost) for place in range(count)]
 
 
 @given(share=st.floats(0.1, 0.9), floor=st.floats(0, 0.09), seed=st.integers(0, 50))
@@ -90,9 +90,9 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     assert trial.allowance == NO_FLOOR
     trial.patience = patience_of([], trial, SITUATION, Pace())
     assert trial.patience >= PROVING_ROWS
-    trial.looks = looks(PROVING_ROWS - 1, wrong=30)
+    trial.observations = observations(PROVING_ROWS - 1, wrong=30)
     assert trial.next(0, SITUATION) is Next.WAIT
-    trial.looks = looks(PROVING_ROWS, wrong=30)
+    trial.observations = observations(PROVING_ROWS, wrong=30)
     assert trial.next(0, SITUATION) is Next.PROMOTE
     assert trial.certified() == points[-1].threshold
     assert 0.1 < trial.proven(trial.certified()) < 0.2
@@ -105,15 +105,15 @@ def test_a_share_alone_proves_as_much_whatever_its_rows_weigh(rate):
     """A tenth of the rows was drawn, and the rest had to be asked."""
 
     def weighed(count):
-        drawn = looks(count // 10)
-        return drawn + [replace(look, weight=rate) for look in looks(count - count // 10)]
+        drawn = observations(count // 10)
+        return drawn + [replace(observation, weight=rate) for observation in observations(count - count // 10)]
 
     task = wishing(max_escalation=0.3)
     trial = trial_of(task, points_of(task, *scored()))
     needed = math.ceil(PROVING_ROWS / (0.1 + 0.9 * rate) / 10) * 10
-    trial.looks = weighed(needed - 10)
+    trial.observations = weighed(needed - 10)
     assert trial.next(0, SITUATION) is Next.WAIT
-    trial.looks = weighed(needed)
+    trial.observations = weighed(needed)
     assert trial.next(0, SITUATION) is Next.PROMOTE
     assert trial.proven(trial.certified()) <= 0.0165
     assert trial.certificate(1).weight == pytest.approx(PROVING_ROWS, rel=0.03)
@@ -122,7 +122,7 @@ def test_a_share_alone_proves_as_much_whatever_its_rows_weigh(rate):
 def test_beside_a_floor_the_floor_wins():
     task = wishing(max_escalation=0.3, max_disagreement=0.02)
     trial = trial_of(task, (Point(0.8, 0.4, 0.002), Point(0.2, 0.8, 0.1)))
-    trial.looks = looks(1000, score=0.9) + looks(300, score=0.3, wrong=200)
+    trial.observations = observations(1000, score=0.9) + observations(300, score=0.3, wrong=200)
     assert 0.3 < trial.certified() < NEVER  # what the share wants is not certified
     assert trial.escalation(trial.certified(), 0.05) > 0.25
     assert trial.proven(0.9) == 0.02
@@ -131,16 +131,16 @@ def test_beside_a_floor_the_floor_wins():
 def test_beside_a_floor_no_more_stays_than_the_share_wants():
     task = wishing(max_escalation=0.6, max_disagreement=0.2)
     trial = trial_of(task, (Point(0.5, 0.45, 0.01),))
-    trial.looks = looks(500, score=0.9) + looks(500, score=0.1)
+    trial.observations = observations(500, score=0.9) + observations(500, score=0.1)
     assert trial.certified() == 0.5
 
 
 def test_within_the_share_a_student_that_disagrees_less_replaces_one_that_disagrees_more():
     task = wishing(max_escalation=0.3)
     trial = trial_of(task, (Point(0.5, 0.8, 0.05),))
-    trial.looks = looks(400, wrong=10, release=3, kept=True, lost=40)
+    trial.observations = observations(400, wrong=10, release=3, kept=True, lost=40)
     assert trial.next(3, SITUATION) is Next.PROMOTE
-    trial.looks = looks(400, wrong=40, release=3, kept=True, lost=40)
+    trial.observations = observations(400, wrong=40, release=3, kept=True, lost=40)
     trial.patience = 400
     assert trial.next(3, SITUATION) is Next.END
 

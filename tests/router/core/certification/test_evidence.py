@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.certification.evidence import Evidence
-from router.core.certification.observations import Columns, Look, likeness
+from router.core.certification.observations import Columns, Observation, likeness
 from router.core.certification.readings import Readings
 from router.core.statistics.dependence import INDEPENDENT, Dependence
 from router.core.statistics.e_process import log_evidence
@@ -21,7 +21,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans()), 
 
 def looks_of(rows, caller="device-1"):
     return [
-        Look(score / 10, wrong, 0, kept=False, caller=caller, alike=likeness(f"text {text}", "", ""))
+        Observation(score / 10, wrong, 0, kept=False, caller=caller, alike=likeness(f"text {text}", "", ""))
         for text, score, wrong in rows
     ]
 
@@ -67,8 +67,8 @@ def test_what_repeats_certifies_later():
     assert evidence_of(again, effect=8.0).loosest(ALLOWANCE, ALPHA) == NEVER
 
 
-def readings_of(looks, apart=(), missing=0, known=None):
-    return Readings.of(Columns.of(looks), apart, INDEPENDENT, missing, known)
+def readings_of(observations, apart=(), missing=0, known=None):
+    return Readings.of(Columns.of(observations), apart, INDEPENDENT, missing, known)
 
 
 def test_the_weaker_reading_decides():
@@ -84,13 +84,13 @@ def test_the_weaker_reading_decides():
 
 
 def test_the_same_rows_give_the_same_readings_in_one_look_or_many():
-    looks = looks_of([(text // 6, text % 10, text % 7 == 0) for text in range(700)])
+    observations = looks_of([(text // 6, text % 10, text % 7 == 0) for text in range(700)])
     known = None
     for count in range(30, 701, 67):
-        known = readings_of(looks[:count], known=known)
-    whole = readings_of(looks, known=known)
-    assert whole.dependence == readings_of(looks).dependence
-    assert whole.at(0.3, ALLOWANCE) == pytest.approx(readings_of(looks).at(0.3, ALLOWANCE))
+        known = readings_of(observations[:count], known=known)
+    whole = readings_of(observations, known=known)
+    assert whole.dependence == readings_of(observations).dependence
+    assert whole.at(0.3, ALLOWANCE) == pytest.approx(readings_of(observations).at(0.3, ALLOWANCE))
 
 
 def test_texts_are_alike_by_their_words():
@@ -117,11 +117,11 @@ def is_falsely_certified(seed, mean, count_pieces):
     asked, frequency = bursts(random, 1500, mean)
     order = random.permutation(100)
     lossy = order[: int(np.searchsorted(np.cumsum(frequency[order]), 1.05 * ALLOWANCE)) + 1]
-    looks = looks_of([(text, 9, bool(np.isin(text, lossy))) for text in asked.tolist()])
+    observations = looks_of([(text, 9, bool(np.isin(text, lossy))) for text in asked.tolist()])
     known = None
     for count in range(100, 1501, 100):
-        known = readings_of(looks[:count], known=known)
-        rows = Evidence.of(Columns.of(looks[:count]), np.ones(count, np.bool_), INDEPENDENT, 0)
+        known = readings_of(observations[:count], known=known)
+        rows = Evidence.of(Columns.of(observations[:count]), np.ones(count, np.bool_), INDEPENDENT, 0)
         if (known if count_pieces else rows).loosest(ALLOWANCE, ALPHA) < NEVER:
             return True
     return False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.core.certification.device_quarantine import Accusation
 from router.core.certification.fleet_watch import FleetWatch, Reading
-from router.core.certification.live_watch import Lookout
+from router.core.certification.live_watch import LiveWatch
 from router.core.domain.record import Source
 from router.core.domain.task import Task
 from router.core.statistics.e_process import RESTART_ROWS, Watch, WatchState, log_gains
@@ -178,11 +178,11 @@ def test_a_true_break_is_found_about_as_fast_as_without_liars(devices):
 
 
 def test_a_fresh_release_is_not_alarmed_by_three_forged_rows_of_it(record):
-    lookout = Lookout.over(3, Task("home", reference="big"), lambda asked, answer, reference: answer == reference)
+    live_watch = LiveWatch.over(3, Task("home", reference="big"), lambda asked, answer, reference: answer == reference)
     lost = {"local_answer": "music", "release": 3, "kept": True, "source": Source.TAUGHT}
     rows = [record(place, release=2, caller=f"device-{place % 5}") for place in range(50)]
     rows += [record(100 + place, caller=LIAR, **lost) for place in range(3)]
-    assert not lookout.look(rows)
-    assert lookout.watch.freeze().losses == 3
+    assert not live_watch.observe(rows)
+    assert live_watch.watch.freeze().losses == 3
     rows += [record(200 + place, caller=f"device-{place % 5}", **lost) for place in range(6)]
-    assert lookout.look(rows)
+    assert live_watch.observe(rows)

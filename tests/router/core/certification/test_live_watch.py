@@ -1,6 +1,6 @@
 import pytest
 
-from router.core.certification.live_watch import Lookout
+from router.core.certification.live_watch import LiveWatch
 from router.core.domain.task import Task
 from router.core.learning.training_rows import would_stay
 
@@ -32,60 +32,60 @@ def wrong(record, place, release, **fields):
     return record(place, **(values | fields))
 
 
-def watch_of(lookout):
-    return lookout.watch.freeze()
+def watch_of(live_watch):
+    return live_watch.watch.freeze()
 
 
 def test_what_was_asked_while_too_few_rows_came_is_not_watched(record):
     rows = [wrong(record, place, 3, kept=True) for place in range(4)]
-    lookout = Lookout.over(3, TASK, same)
-    lookout.look(rows, blind=[(1.0, 3.0)])
-    assert watch_of(lookout).rows == 2
+    live_watch = LiveWatch.over(3, TASK, same)
+    live_watch.observe(rows, blind=[(1.0, 3.0)])
+    assert watch_of(live_watch).rows == 2
 
 
 def test_a_release_is_watched_over_every_number_of_its_content(record):
     rows = [wrong(record, 1, 3, kept=True), wrong(record, 2, 4, kept=True), wrong(record, 3, 5, kept=True)]
-    alone, both = Lookout.over(5, TASK, same), Lookout.over(5, TASK, same, frozenset({3}))
-    alone.look(rows)
-    both.look(rows)
+    alone, both = LiveWatch.over(5, TASK, same), LiveWatch.over(5, TASK, same, frozenset({3}))
+    alone.observe(rows)
+    both.observe(rows)
     assert (watch_of(alone).rows, watch_of(both).rows) == (1, 2)
 
 
 def test_a_release_that_is_observed_loses_what_it_would_have_lost(record):
-    lookout = Lookout.over(3, TASK, same)
-    lookout.look(
+    live_watch = LiveWatch.over(3, TASK, same)
+    live_watch.observe(
         [wrong(record, 1, 3), wrong(record, 2, 3, local_score=0.4), wrong(record, 3, 3, local_answer="lights")]
     )
-    assert (watch_of(lookout).rows, watch_of(lookout).losses) == (3, 1)
+    assert (watch_of(live_watch).rows, watch_of(live_watch).losses) == (3, 1)
 
 
 def test_rows_of_another_version_of_the_task_are_not_its_own(record):
-    lookout = Lookout.over(3, TASK, same)
-    lookout.look([wrong(record, 1, 3, kept=True, task_version=2)])
-    assert watch_of(lookout).rows == 0
+    live_watch = LiveWatch.over(3, TASK, same)
+    live_watch.observe([wrong(record, 1, 3, kept=True, task_version=2)])
+    assert watch_of(live_watch).rows == 0
 
 
 @pytest.mark.parametrize(
     "fields", [{"explored": False}, {"covered": False}, {"degraded": True}, {"is_reference": False}]
 )
 def test_only_rows_that_speak_of_the_promise_are_watched(record, fields):
-    lookout = Lookout.over(3, TASK, same)
-    lookout.look([wrong(record, 1, 3, kept=True, **fields)])
-    assert watch_of(lookout).rows == 0
+    live_watch = LiveWatch.over(3, TASK, same)
+    live_watch.observe([wrong(record, 1, 3, kept=True, **fields)])
+    assert watch_of(live_watch).rows == 0
 
 
 def test_rows_that_come_in_pieces_are_watched_as_if_they_came_together(record):
-    lookout, together = Lookout.over(3, TASK, same), Lookout.over(3, TASK, same)
+    live_watch, together = LiveWatch.over(3, TASK, same), LiveWatch.over(3, TASK, same)
     rows = [wrong(record, place, 3, kept=True) for place in range(3)]
     for piece in (rows[:1], rows[1:1], rows[1:]):
-        lookout.look(piece)
-    together.look(rows)
-    assert watch_of(lookout) == watch_of(together)
-    assert (watch_of(lookout).rows, watch_of(lookout).losses) == (3, 3)
+        live_watch.observe(piece)
+    together.observe(rows)
+    assert watch_of(live_watch) == watch_of(together)
+    assert (watch_of(live_watch).rows, watch_of(live_watch).losses) == (3, 3)
 
 
 def test_a_broken_promise_alarms_over_all_devices_together(record):
-    lookout = Lookout.over(3, TASK, same)
+    live_watch = LiveWatch.over(3, TASK, same)
     rows = [wrong(record, place, 3, kept=True, caller=f"device-{place}") for place in range(20)]
-    assert not lookout.look(rows[:1])
-    assert lookout.look(rows[1:])
+    assert not live_watch.observe(rows[:1])
+    assert live_watch.observe(rows[1:])

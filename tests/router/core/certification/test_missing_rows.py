@@ -184,7 +184,7 @@ def life(record, generator, lost):
         if place % 30 == 29:
             lines = lines_of(rows, FREEZE)
             same = lambda asked, answer, reference: answer == reference  # noqa: E731
-            one.look(certifying(settled(rows, lines), one, one.looked), Sure(), same)
+            one.observe(certifying(settled(rows, lines), one, one.looked), Sure(), same)
             one.miss(sum(line.missing for line in lines.values()))
             if one.certified() < 1.0:
                 return True
@@ -215,7 +215,7 @@ def test_a_gap_costs_the_same_however_large_it_is(record):
     began = time.process_time()
     lines = lines_of(rows, FREEZE)
     assert sum(line.missing for line in lines.values()) > 25_000_000
-    one.look(certifying(settled(rows, lines), one, one.looked), Sure(), lambda asked, answer, reference: True)
+    one.observe(certifying(settled(rows, lines), one, one.looked), Sure(), lambda asked, answer, reference: True)
     one.miss(sum(line.missing for line in lines.values()))
     assert one.rows > 25_000_000
     assert one.certified() == 2.0 and one.evidence(0.9) < 0 and one.losses(0.9) == one.missing

@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.certification.observations import Columns, Look
+from router.core.certification.observations import Columns, Observation
 from router.core.statistics.threshold_planning import NEVER
 
 LOOKS = st.lists(
     st.builds(
-        Look,
+        Observation,
         score=st.floats(0, 1) | st.just(float("-inf")),
         wrong=st.booleans(),
         release=st.integers(0, 3),
@@ -23,30 +23,30 @@ def as_lists(columns):
 
 @given(st.lists(LOOKS, max_size=4))
 def test_columns_read_as_rows_come_are_those_of_all_rows(parts):
-    looks, known = [], None
+    observations, known = [], None
     for part in parts:
-        looks.extend(part)
-        known = Columns.of(looks, known)
-        assert as_lists(known) == as_lists(Columns.of(list(looks)))
+        observations.extend(part)
+        known = Columns.of(observations, known)
+        assert as_lists(known) == as_lists(Columns.of(list(observations)))
 
 
 def test_another_list_is_read_from_its_start():
-    first = [Look(0.5, False, 1, True)]
-    other = [Look(0.9, True, 2, False), Look(0.8, True, 2, False)]
+    first = [Observation(0.5, False, 1, True)]
+    other = [Observation(0.9, True, 2, False), Observation(0.8, True, 2, False)]
     assert Columns.of(other, Columns.of(first)).scores.tolist() == [0.9, 0.8]
 
 
 def test_a_shorter_list_is_read_anew():
-    looks = [Look(0.5, False, 1, True), Look(0.6, False, 1, True)]
-    known = Columns.of(looks)
-    del looks[0]
-    assert Columns.of(looks, known).scores.tolist() == [0.6]
+    observations = [Observation(0.5, False, 1, True), Observation(0.6, False, 1, True)]
+    known = Columns.of(observations)
+    del observations[0]
+    assert Columns.of(observations, known).scores.tolist() == [0.6]
 
 
 def test_nothing_is_read_twice():
-    looks = [Look(0.5, False, 1, True)]
-    known = Columns.of(looks)
-    assert Columns.of(looks, known) is known
+    observations = [Observation(0.5, False, 1, True)]
+    known = Columns.of(observations)
+    assert Columns.of(observations, known) is known
 
 
 def test_without_rows_the_share_is_nothing():
@@ -55,6 +55,8 @@ def test_without_rows_the_share_is_nothing():
 
 
 def test_what_never_came_is_lost_at_every_threshold_and_kept_at_none():
-    columns = Columns.of([Look(0.5, False, 1, True), Look(0.2, False, 1, True), Look(NEVER, True, -1, True)])
+    columns = Columns.of(
+        [Observation(0.5, False, 1, True), Observation(0.2, False, 1, True), Observation(NEVER, True, -1, True)]
+    )
     assert [columns.share(threshold) for threshold in (0.1, 0.4, NEVER)] == [1.0, 0.5, 0.0]
     assert columns.lost(NEVER).tolist() == [False, False, True]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.certification.observations import Look
+from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import (
     LEAST_MET,
     PATIENCE_ROWS,
@@ -80,9 +80,9 @@ def test_a_challenger_that_keeps_nothing_gets_no_patience(record, points):
 def served(task, kept, rate=1.0):
     """A trial whose own threshold serves, and keeps that share of the rows looked at."""
     stays = [place < 1000 * kept for place in range(1000)]
-    looks = [Look(0.9 if one else 0.1, not one, 0, False) for one in stays]
+    observations = [Observation(0.9 if one else 0.1, not one, 0, False) for one in stays]
     one = begin_trial(task, 3, 1, POINTS, rate=rate, freeze=0)
-    one.looks, one.serving, one.patience = looks, 0.9, 3000
+    one.observations, one.serving, one.patience = observations, 0.9, 3000
     return one
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
 from router.core.certification.refresh_schedule import LEAST_MET, champion_share
-from router.core.certification.trial import Look, Next, Trial
+from router.core.certification.trial import Next, Observation, Trial
 from router.core.domain.prediction import Judgement
 from router.core.domain.record import Source, is_set_aside
 from router.core.domain.task import Task, agree
@@ -90,7 +90,7 @@ def test_what_was_not_drawn_or_is_not_covered_never_certifies(record):
 def test_a_row_is_looked_at_once(record):
     rows = [record(place) for place in range(5)]
     one = trial()
-    one.look(rows[:2], GOOD, judging)
+    one.observe(rows[:2], GOOD, judging)
     assert certifying(after(rows), one, spent={rows[2].key}) == rows[3:]
 
 
@@ -135,7 +135,7 @@ def looked_at_from(devices, record):
     one, rows = trial(), []
     for place, device in enumerate(devices):
         rows += after([record(place, caller=f"d{device}")])
-        one.look(certifying(rows, one, set()), GOOD, judging)
+        one.observe(certifying(rows, one, set()), GOOD, judging)
     return one.counts
 
 
@@ -154,14 +154,14 @@ def test_a_loss_is_a_kept_answer_that_differs(record):
     one = trial()
     student = Parrot(lamp=("lights", 0.9), song=("lights", 0.9), noon=("lights", 0.1))
     rows = [record(0, "lamp", "lights"), record(1, "song", "music"), record(2, "noon", "clock")]
-    assert one.look(rows, student, judging) == rows
+    assert one.observe(rows, student, judging) == rows
     assert (one.rows, one.losses(0.5), one.losses(0.1), one.losses(0.95)) == (3, 1, 2, 0)
     assert one.kept(0.5) == pytest.approx(2 / 3)
 
 
 def test_an_answer_without_a_score_is_never_kept(record):
     one = trial()
-    one.look([record(0, "lamp", "music")], Parrot(lamp=("lights", None)), judging)
+    one.observe([record(0, "lamp", "music")], Parrot(lamp=("lights", None)), judging)
     assert one.losses(0.0) == 0
     assert one.kept(0.0) == 0
 
@@ -172,16 +172,16 @@ def test_a_query_that_a_student_can_not_read_is_never_kept(record):
             raise BadInputError("input", "is longer than the window")
 
     one, rows = trial(), [record(0, "lamp", "music")]
-    assert one.look(rows, Short(), judging) == rows
+    assert one.observe(rows, Short(), judging) == rows
     assert (one.rows, one.kept(0.0), one.losses(0.0)) == (1, 0, 0)
 
 
 def test_a_challenger_waits_then_serves(record):
     one = trial()
-    one.look([record(place, "lamp") for place in range(100)], GOOD, judging)
+    one.observe([record(place, "lamp") for place in range(100)], GOOD, judging)
     assert one.certified() == NEVER
     assert one.next(0, SITUATION) is Next.WAIT
-    one.look([record(place, "lamp") for place in range(100, 400)], GOOD, judging)
+    one.observe([record(place, "lamp") for place in range(100, 400)], GOOD, judging)
     assert one.certified() == 0.9
     assert one.next(0, SITUATION) is Next.PROMOTE
 
@@ -189,21 +189,21 @@ def test_a_challenger_waits_then_serves(record):
 def test_looking_ends_with_patience_and_a_lossy_student_is_given_up(record):
     one = trial(patience=50)
     rows = [record(place, "song", "music") for place in range(100)]
-    assert len(one.look(rows, GOOD, judging)) == 50
+    assert len(one.observe(rows, GOOD, judging)) == 50
     assert one.certified() == NEVER
     assert one.next(0, SITUATION) is Next.END
 
 
 def test_a_challenger_that_loses_too_much_is_given_up_early(record):
     one = trial(patience=2000)
-    one.look([record(place, "song", "lights" if place % 20 else "music") for place in range(150)], GOOD, judging)
+    one.observe([record(place, "song", "lights" if place % 20 else "music") for place in range(150)], GOOD, judging)
     assert one.next(0, SITUATION) is Next.END
 
 
 @pytest.mark.parametrize("champion", [0, 3])
 def test_what_never_came_does_not_make_a_challenger_keep_more(record, champion):
     one = trial(points=(Point(0.9, 0.5, 0.002),))
-    one.look([record(place, "noon", release=champion) for place in range(400)], GOOD, judging)
+    one.observe([record(place, "noon", release=champion) for place in range(400)], GOOD, judging)
     before = one.outlook(SITUATION).expected_local_share
     one.miss(200)
     assert (one.certified(), one.kept(NEVER), one.kept(0.9)) == (NEVER, 0.0, 0.0)
@@ -212,21 +212,21 @@ def test_what_never_came_does_not_make_a_challenger_keep_more(record, champion):
 
 
 def test_a_challenger_that_a_class_speaks_against_is_not_told_as_one_that_keeps_no_more():
-    looks = [Look(0.9, False, 0, False)] * 1000 + [
-        Look(0.95, place < 40, 0, False, label="rare") for place in range(100)
+    observations = [Observation(0.9, False, 0, False)] * 1000 + [
+        Observation(0.95, place < 40, 0, False, label="rare") for place in range(100)
     ]
-    one = trial(looks=looks, allowance=0.1, patience=1000, points=(Point(0.9, 0.9, 0.05),))
+    one = trial(observations=observations, allowance=0.1, patience=1000, points=(Point(0.9, 0.9, 0.05),))
     assert (one.loosest(), one.certified(), one.next(0, SITUATION)) == (0.9, NEVER, Next.END)
     assert one.outcome() == "certified, and a class loses too much at every threshold"
     assert trial().outcome() == "no certificate"
-    assert trial(looks=looks[:1000]).outcome() == "certified, and keeps no more than the champion"
+    assert trial(observations=observations[:1000]).outcome() == "certified, and keeps no more than the champion"
 
 
 def test_a_challenger_must_keep_more_than_the_champion(record):
     def differing(kept_by_champion, text):
         one = trial()
         rows = [record(place, text, "lights", release=3, kept=kept_by_champion) for place in range(50)]
-        one.look(rows, GOOD, judging)
+        one.observe(rows, GOOD, judging)
         return one
 
     assert differing(False, "lamp").keeps_more(0.5, champion=3)
@@ -237,14 +237,14 @@ def test_a_challenger_must_keep_more_than_the_champion(record):
 def test_shares_are_compared_on_the_same_rows(record):
     """The rows happen to be easy: the champion keeps all of them too, whatever it was expected to keep."""
     one = trial()
-    one.look([record(place, "lamp", release=3, kept=True) for place in range(400)], GOOD, judging)
+    one.observe([record(place, "lamp", release=3, kept=True) for place in range(400)], GOOD, judging)
     assert one.certified() == 0.9
     assert one.next(3, replace(SITUATION, champion_share=0.2)) is Next.END
 
 
 def test_rows_of_another_release_say_nothing_of_the_champion(record):
     one = trial()
-    one.look([record(0, release=2, kept=True)], GOOD, judging)
+    one.observe([record(0, release=2, kept=True)], GOOD, judging)
     assert one.keeps_more(0.5, champion=3)
 
 
@@ -254,7 +254,7 @@ def test_what_serves_is_loosened_only_as_far_as_it_is_worth(record):
     texts = ("lamp", "lamp", "song", "noon")
     answers = {"lamp": "lights", "song": "music", "noon": "clock"}
     one = trial(points=points)
-    one.look([record(n, texts[n % 4], answers[texts[n % 4]]) for n in range(400)], student, judging)
+    one.observe([record(n, texts[n % 4], answers[texts[n % 4]]) for n in range(400)], student, judging)
     assert one.next(0, SITUATION) is Next.PROMOTE
     one.serving = 0.9
     serving = replace(SITUATION, champion_share=one.kept(0.9))
@@ -268,24 +268,24 @@ def looked_at(draw):
     """Rows looked at: coarse scores, so that many are equal."""
     rows = draw(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=60))
     weight = draw(st.sampled_from([1.0, 0.3]))
-    drawn = [Look(score / 20, wrong and score < 15, 0, False) for score, wrong in rows for _ in range(12)]
-    return drawn + [replace(look, weight=weight) for look in drawn[::2]]
+    drawn = [Observation(score / 20, wrong and score < 15, 0, False) for score, wrong in rows for _ in range(12)]
+    return drawn + [replace(observation, weight=weight) for observation in drawn[::2]]
 
 
-@given(looks=looked_at())
-def test_a_certified_threshold_has_its_evidence_and_so_has_every_stricter_one(looks):
-    one = trial(looks=looks)
+@given(observations=looked_at())
+def test_a_certified_threshold_has_its_evidence_and_so_has_every_stricter_one(observations):
+    one = trial(observations=observations)
     threshold = one.certified()
-    for score in {look.score for look in looks}:
+    for score in {observation.score for observation in observations}:
         enough = one.evidence(score) >= -math.log(ALPHA)
         assert enough == (score >= threshold)
 
 
-@given(looks=looked_at(), seed=st.integers(0, 99))
-def test_the_order_of_the_looks_does_not_matter(looks, seed):
-    other = list(looks)
+@given(observations=looked_at(), seed=st.integers(0, 99))
+def test_the_order_of_the_looks_does_not_matter(observations, seed):
+    other = list(observations)
     random.Random(seed).shuffle(other)
-    assert trial(looks=looks).certified() == trial(looks=other).certified()
+    assert trial(observations=observations).certified() == trial(observations=other).certified()
 
 
 def test_the_loosest_of_all_thresholds_is_falsely_certified_as_rarely_as_one():
@@ -295,7 +295,7 @@ def test_the_loosest_of_all_thresholds_is_falsely_certified_as_rarely_as_one():
         one = trial()
         scores, wrong = generator.random(1500), generator.random(1500) < 0.06
         for score, lost in zip(scores.tolist(), wrong.tolist(), strict=True):
-            one.looks.append(Look(score, lost, 0, False))
+            one.observations.append(Observation(score, lost, 0, False))
             if one.rows % 50 == 0 and one.certified() < 1 - 0.02 / 0.06:
                 false += 1
                 break
@@ -309,7 +309,9 @@ def fleet_lives(generator, lives, queries, rate, wrong_kept, wrong_escalated, es
         leaves, drawn = generator.random(queries) < escalated, generator.random(queries) < rate
         wrong = generator.random(queries) < np.where(leaves, wrong_escalated, wrong_kept)
         for place in np.flatnonzero(leaves | drawn):
-            one.looks.append(Look(0.9, bool(wrong[place]), 1, not leaves[place], weight=rate if leaves[place] else 1.0))
+            one.observations.append(
+                Observation(0.9, bool(wrong[place]), 1, not leaves[place], weight=rate if leaves[place] else 1.0)
+            )
             if one.rows % 50 == 0 and one.certified() < NEVER:
                 break
         yield one
@@ -336,7 +338,7 @@ def test_losses_among_what_a_champion_keeps_are_not_hidden_by_what_it_escalates(
         ]
         one = trial(rate=0.2)
         for start in range(0, len(rows), 150):
-            one.look(certifying(after(rows[start : start + 150]), one, set()), GOOD, judging)
+            one.observe(certifying(after(rows[start : start + 150]), one, set()), GOOD, judging)
             if one.certified() < NEVER:
                 false += 1
                 break
@@ -360,7 +362,7 @@ def test_what_had_to_be_asked_counts_as_much_as_the_rate_draws_of_it(record):
     aside = [row for row in chosen if is_set_aside(row.caller, row.query_id)]
     assert aside
     assert all(row.explored for row in aside)
-    one.look(chosen, GOOD, judging)
+    one.observe(chosen, GOOD, judging)
     assert one.weight == pytest.approx(0.25 * len(free) + len(aside))
     assert certifying([(FREEZE, row) for row in free], trial(rate=0.25), set()) == []
     assert certifying(after(free), trial(rate=0.5), set()) == []
@@ -399,21 +401,21 @@ def test_a_flood_of_one_device_does_not_make_the_others_silent(record, honest):
     for place in range(20 * honest):
         rows += after([record(place, caller=f"d{place % honest}")])
     rows += after([record(1000 + place, caller="liar", received_at=100.0 + 0.1 * place) for place in range(1000)])
-    one.look(certifying(rows, one, set()), GOOD, judging)
+    one.observe(certifying(rows, one, set()), GOOD, judging)
     assert one.counts["liar"] <= 20 + 2 * SLACK_ROWS
 
 
 def test_what_a_memory_answered_rightly_speaks_of_the_challenger_alone(record):
     row = record(0, text="lamp", release=1, local_answer="lights", local_score=None, kept=True, source=Source.TAUGHT)
     waiting = trial()
-    waiting.look([row], GOOD, judging)
-    (look,) = waiting.looks
-    assert (look.score, look.wrong, look.kept, look.lost) == (0.9, False, False, False)
+    waiting.observe([row], GOOD, judging)
+    (observation,) = waiting.observations
+    assert (observation.score, observation.wrong, observation.kept, observation.lost) == (0.9, False, False, False)
 
 
 def test_what_a_memory_lost_is_lost_at_every_threshold(record):
     row = record(0, text="hum", release=1, local_answer="music", local_score=None, kept=True, source=Source.TAUGHT)
     waiting = trial()
-    waiting.look([row], GOOD, judging)
+    waiting.observe([row], GOOD, judging)
     assert [waiting.losses(threshold) for threshold in (0.0, 0.9, 1.0)] == [1, 1, 1]
-    assert not waiting.looks[0].kept
+    assert not waiting.observations[0].kept

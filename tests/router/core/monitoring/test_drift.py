@@ -15,12 +15,12 @@ def sample(generator, rows, *, shift=0.0, kept=0.8, classes=60, zipf=1.1):
 
 
 def test_looks_at_unchanged_queries_warn_no_more_often_than_stated():
-    generator, looks = np.random.default_rng(7), 600
+    generator, observations = np.random.default_rng(7), 600
     warned = 0
-    for _ in range(looks):
+    for _ in range(observations):
         before, now = sample(generator, 400), sample(generator, WINDOW_ROWS)
         warned += any(one.warns for one in compare(before, now))
-    assert warned / looks <= CHANCE + 2 * (CHANCE / looks) ** 0.5
+    assert warned / observations <= CHANCE + 2 * (CHANCE / observations) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from router.core.certification.live_watch import Lookout
+from router.core.certification.live_watch import LiveWatch
 from router.core.certification.refresh_schedule import Pace
 from router.core.certification.served_releases import ServedRelease
 from router.core.domain.record import Source, unit_interval
@@ -22,11 +22,11 @@ TASK = Task("home", reference="big", objective=Objective(0.02), exploration=Expl
 SPEC = StudentSpec("compact", "model", "tokenizer", (), 0, "1")
 
 
-class NeverSuspicious(Lookout):
+class NeverSuspicious(LiveWatch):
     """The watch as it would be without the light."""
 
-    def look(self, *told):
-        alarmed = super().look(*told)
+    def observe(self, *told):
+        alarmed = super().observe(*told)
         self.suspicion.update = lambda lost, at=0.0: False
         self.suspicion.signals.compare = lambda wrong, score, text: None
         return alarmed
@@ -35,7 +35,7 @@ class NeverSuspicious(Lookout):
 class Fleet:
     """Ten devices that ask, and a loop over what reaches the log; every answer is kept."""
 
-    def __init__(self, record, task=TASK, watch=Watch.QUIET, kind=Lookout):
+    def __init__(self, record, task=TASK, watch=Watch.QUIET, kind=LiveWatch):
         allowance = task.objective.max_disagreement
         proof = Certificate(allowance, attempt_alpha(0.95, 1), 800, 4, 4.0, 1)
         served = ServedRelease(Manifest(task, 1, 0.0, Policy(0.5), student=SPEC, certificate=proof), 0.9)
@@ -104,7 +104,7 @@ def test_a_suspected_change_has_everything_explored_and_the_base_rate_comes_back
 
 def test_a_change_is_noticed_in_fewer_queries_at_no_more_exploration_before(record):
     found = {}
-    for kind in (Lookout, NeverSuspicious):
+    for kind in (LiveWatch, NeverSuspicious):
         fleet = Fleet(record, kind=kind)
         fleet.ask(0.005, 50)
         before = len(fleet.log)
@@ -113,8 +113,8 @@ def test_a_change_is_noticed_in_fewer_queries_at_no_more_exploration_before(reco
             if fleet.kinds(actions.Alarm):
                 break
         found[kind] = before, fleet.asked - 5000
-    assert found[Lookout][0] <= 1.3 * found[NeverSuspicious][0]
-    assert found[Lookout][1] < found[NeverSuspicious][1] / 2
+    assert found[LiveWatch][0] <= 1.3 * found[NeverSuspicious][0]
+    assert found[LiveWatch][1] < found[NeverSuspicious][1] / 2
     assert len(fleet.kinds(actions.Alarm)) == 1
 
 
@@ -122,7 +122,7 @@ def test_after_a_restart_the_same_rows_give_the_same_light_and_rate(record):
     fleet = Fleet(record)
     fleet.ask(0.0, 20)
     fleet.until_suspected()
-    light = fleet.loop.lookout.suspicion
+    light = fleet.loop.live_watch.suspicion
     for rows, lit in ((fleet.log, True), (fleet.log + [fleet.row(10**6 + n, 1.0, False) for n in range(900)], False)):
         again = Fleet(record)
         again.log = list(rows)
@@ -131,7 +131,7 @@ def test_after_a_restart_the_same_rows_give_the_same_light_and_rate(record):
         assert again.loop.is_suspected is lit
         assert again.loop.releases.exploration == (1.0 if lit else 0.05)
         if lit:
-            known = again.loop.lookout.suspicion
+            known = again.loop.live_watch.suspicion
             assert (known.since, known.rows_left) == (light.since, light.rows_left)
 
 

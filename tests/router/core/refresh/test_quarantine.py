@@ -5,8 +5,8 @@ import math
 import pytest
 
 from router.core.certification.device_quarantine import Apart
-from router.core.certification.live_watch import Lookout
-from router.core.certification.observations import Look
+from router.core.certification.live_watch import LiveWatch
+from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import Pace, begin_trial
 from router.core.certification.served_releases import ServedRelease
 from router.core.domain.record import Source, unit_interval
@@ -118,10 +118,10 @@ def test_the_watch_goes_on_as_if_it_had_never_been_there(fleet):
     fleet.loss["device-3"] = 0.5
     fleet.until(actions.SetApart)
     fleet.ask(3)
-    watched = fleet.loop.lookout.watch
+    watched = fleet.loop.live_watch.watch
     others = [row for row in fleet.log if row.caller != "device-3"]
-    alone = Lookout.over(1, TASK, fleet.judging)
-    alone.look(others)
+    alone = LiveWatch.over(1, TASK, fleet.judging)
+    alone.observe(others)
     assert watched.log_evidence == alone.watch.log_evidence
     assert watched.freeze() == alone.watch.freeze()
 
@@ -130,14 +130,14 @@ def test_after_a_restart_it_is_still_apart_and_the_same_rows_say_the_same(fleet)
     fleet.loss["device-3"] = 0.5
     fleet.until(actions.SetApart)
     fleet.ask(5)
-    before = fleet.loop.lookout.watch.freeze()
+    before = fleet.loop.live_watch.watch.freeze()
     told = dict(fleet.loop.quarantines)
     again = LoopState(TASK, fleet.judging, Pace(min_rows=10**9), fleet.loop.releases, quarantines=told)
     again.take([(row_number, row) for row_number, row in enumerate(fleet.log)])
     fleet.loop, fleet.did = again, []
     fleet.step()
     assert not fleet.done(actions.SetApart)
-    assert fleet.loop.lookout.watch.freeze() == before
+    assert fleet.loop.live_watch.watch.freeze() == before
 
 
 def test_one_that_loses_no_more_comes_back_once_it_has_proved_itself_and_spends_an_attempt(fleet):
@@ -193,7 +193,9 @@ def test_what_a_device_in_quarantine_keeps_back_holds_no_challenger_up(fleet):
 
 def test_a_challenger_is_certified_at_the_attempt_that_it_spends_also_where_a_device_has_spent_another_since(fleet):
     trial = begin_trial(TASK, 2, 2, (Point(0.5, 0.9, 0.0),), rate=1.0, freeze=0)
-    trial.looks += [Look(0.9, wrong=False, release=1, kept=True, caller=f"device-{row % 5}") for row in range(600)]
+    trial.observations += [
+        Observation(0.9, wrong=False, release=1, kept=True, caller=f"device-{row % 5}") for row in range(600)
+    ]
     fleet.loop.begin_trial(trial, 100, 2)
     fleet.loop.change(attempt=3)
     proof = next(_promote(fleet.loop, trial)).certificate
