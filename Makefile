@@ -8,7 +8,7 @@ JOBS ?= 2
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-all check format proto bench clean
+.PHONY: help install demo test test-all check format proto bench two-networks clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +54,9 @@ proto: install  ## generate router/v1 from proto/router/v1
 
 bench: install  ## run every benchmark; each ends in one line of JSON
 	@for file in bench/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
+
+two-networks: install  ## as root: the demo in two network namespaces, with certificates; beside it on loopback
+	PYTHONPATH=. $(BIN)/python bench/two_networks.py $(ARGS)
 
 clean:  ## remove what was built and what demos left
 	rm -rf $(VENV) build dist runs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -39,6 +39,8 @@ python -m demo
 
 python -m demo --limit 3000 --agents 3 --json
 
+python -m demo --secure
+
 python -m demo --workload tools --lockstep
 
 python -m demo --stream asked.jsonl --teacher recorded --promise 0.01 --lockstep
@@ -110,6 +112,12 @@ def main(
         ),
     ] = None,
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Print nothing but the figures.")] = False,
+    secure: Annotated[
+        bool,
+        typer.Option("--secure", help="With certificates on both sides and signed releases, as on many machines."),
+    ] = False,
+    cloud_host: Annotated[str, typer.Option(hidden=True, help="Where a secure cloud listens.")] = "127.0.0.1",
+    cloud_network: Annotated[str, typer.Option(hidden=True, help="Network namespace of the cloud, a path.")] = "",
     seed: Annotated[int, typer.Option(help="Of the demo's own workload.")] = 0,
     folder: Annotated[
         Path | None, typer.Option("--run", help="Folder of this run.", show_default="runs/<time>")
@@ -142,6 +150,9 @@ def main(
             lockstep=is_own if lockstep is None else lockstep,
             is_own=is_own,
             models=models,
+            secure=secure,
+            cloud_host=cloud_host,
+            cloud_network=cloud_network,
             new_labels=later_intents() if is_own and models is None else frozenset(),
         )
         figures = asyncio.run(_run(setting, console))

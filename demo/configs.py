@@ -39,7 +39,7 @@ class Pace:
     waiting: float
 
 
-def cloud_toml(target: str, teacher: str, task: str, pace: Pace) -> str:
+def cloud_toml(target: str, teacher: str, task: str, pace: Pace, identity: str = "") -> str:
     """A cloud with one teacher and one task.
 
     Args:
@@ -47,6 +47,7 @@ def cloud_toml(target: str, teacher: str, task: str, pace: Pace) -> str:
         teacher: Its table, as ``teacher_toml`` gives it.
         task: Its table, as ``task_toml`` gives it.
         pace: Of refreshes.
+        identity: Its table, as ``identity_toml`` gives it; empty where everything is plain.
     """
     return f"""\
 data = "cloud"
@@ -54,7 +55,7 @@ data = "cloud"
 [door]
 listen = "{target}"
 reflection = true
-
+{identity}
 [ray]
 cpus = 2
 
@@ -73,6 +74,15 @@ poll_seconds = 0.1
 {task}
 [tasks.exploration]
 waiting = {pace.waiting}
+"""
+
+
+def identity_toml(target: str) -> str:
+    """The table of who may come: devices enrol at ``target``."""
+    return f"""
+[identity]
+listen = "{target}"
+passphrase_file = "issuing.txt"
 """
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.state.store import ReleaseRow
-from demo.setting import TASK, Places, Setting
+from demo.setting import CLIENT_NAME, TASK, Places, Setting
 from demo.stream import Asked, is_local, query_id
 from router.client.async_client import AsyncClient
 from router.core.domain.query import Consent, Route
@@ -66,7 +66,9 @@ async def teacher_answers(setting: Setting, places: Places, progress: Callable[[
     answers: dict[str, str] = {}
     gate = asyncio.Semaphore(CONCURRENCY)
 
-    async with AsyncClient(places.cloud_target, insecure=True, device="measure") as client:
+    identity = places.client if places.is_secure else None
+    plain = CLIENT_NAME if identity is None else ""
+    async with AsyncClient(places.cloud_target, insecure=identity is None, identity=identity, device=plain) as client:
 
         async def ask(place: int, text: str) -> None:
             async with gate:

@@ -24,6 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from demo import leash
 from router.core.errors import StartError
+from router.identity.bundle import read_bundle
 from router.transport.channel import open_channel
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,20 @@ class Stage:
         """Process id of a child: ``cloud``, ``edge-1``, and so on."""
         return self._children[name].pid
 
-    async def start(self, name: str, *command: str, pass_fds: Sequence[int] = ()) -> None:
-        """Start a child in a process group of its own; it gets the file descriptors ``pass_fds``."""
+    async def start(self, name: str, *command: str, pass_fds: Sequence[int] = (), network: str = "") -> None:
+        """Start a child in a process group of its own.
+
+        Args:
+            name: Of the child.
+            command: A module of ours, and its arguments.
+            pass_fds: File descriptors that it gets.
+            network: Network namespace that it runs in, as a path; empty for our own.
+        """
+        inside = ("nsenter", f"--net={network}") if network else ()
         with (self.folder / f"{name}.log").open("ab") as output:
             self._children[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid())),
-                *(sys.executable, "-m", *command),
+                *(*inside, sys.executable, "-m", *command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -89,14 +98,14 @@ class Stage:
             await asyncio.sleep(RESTART_SECONDS)
             await self.start(name, *command)
 
-    async def serving(self, name: str, target: str, seconds: float) -> None:
-        """Wait until a child says that it serves.
+    async def serving(self, name: str, target: str, seconds: float, identity: Path | None = None) -> None:
+        """Wait until a child says that it serves; it is asked in plain, or with the ``identity`` in a folder.
 
         Raises:
             StartError: It ended, or took too long; names its log.
         """
         child = self._children[name]
-        asked = asyncio.create_task(_serving(target))
+        asked = asyncio.create_task(_serving(target, identity))
         ended = asyncio.create_task(child.wait())
         done, _ = await asyncio.wait({asked, ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in (asked, ended):
@@ -155,8 +164,9 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         raise errors.exceptions[0] from None
 
 
-async def _serving(target: str) -> None:
-    async with open_channel(target, insecure=True) as channel:
+async def _serving(target: str, identity: Path | None) -> None:
+    bundle = read_bundle(identity) if identity is not None else None
+    async with open_channel(target, insecure=bundle is None, identity=bundle) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         while True:
             with contextlib.suppress(grpc.RpcError):

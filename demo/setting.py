@@ -6,11 +6,11 @@ import contextlib
 import json
 import random
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demo.configs import TASK, Models, Pace, cloud_toml, edge_toml, task_toml, teacher_toml
+from demo.configs import TASK, Models, Pace, cloud_toml, edge_toml, identity_toml, task_toml, teacher_toml
 from demo.tools.workload import generate as generate_requests
 from demo.workload import Line, Workload, generate
 from router.core.domain.task import Judge, Task
@@ -18,6 +18,7 @@ from router.core.errors import ConfigError, DataError, StartError
 from router.io.json_lines import json_lines
 
 __all__ = [
+    "CLIENT_NAME",
     "DEFAULT_QUERIES",
     "TASK",
     "TOOLS_QUERIES",
@@ -32,6 +33,7 @@ __all__ = [
 
 DEFAULT_QUERIES = 7500
 TOOLS_QUERIES = 5000
+CLIENT_NAME = "measure"  # who asks the teacher afterwards
 MAX_TEXT_BYTES = Task(TASK, "").max_text_bytes
 
 _PORTS = range(20_000, 32_000)  # above Ray's workers, below what systems hand out by themselves
@@ -55,6 +57,9 @@ class Setting:
         is_own: The workload is the demo's own.
         models: Of teacher and students that write; ``None`` for those that give labels.
         new_labels: Labels that the stream asks for only from somewhere on.
+        secure: Certificates on both sides of every connection to the cloud, and signed releases.
+        cloud_host: Address where the cloud listens, beyond this machine only where it is secure.
+        cloud_network: Network namespace that the cloud runs in, as a path; empty for the demo's own.
     """
 
     folder: Path
@@ -70,6 +75,9 @@ class Setting:
     is_own: bool
     models: Models | None = None
     new_labels: frozenset[str] = frozenset()
+    secure: bool = False
+    cloud_host: str = "127.0.0.1"
+    cloud_network: str = ""
 
     @property
     def judge(self) -> Judge:
@@ -79,17 +87,33 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the processes of a demo are: configuration files and targets."""
+    """Where the processes of a demo are: configuration files and targets.
+
+    ``enrolment_target`` is where devices enrol, empty where everything is plain; ``cloud_network`` is the network
+    namespace that the cloud runs in, empty for the demo's own.
+    """
 
     cloud_config: Path
     cloud_target: str
     agent_configs: tuple[Path, ...]
     agent_targets: tuple[str, ...]
+    enrolment_target: str = ""
+    cloud_network: str = ""
 
     @property
     def devices(self) -> tuple[str, ...]:
         """Names of the devices."""
         return tuple(path.stem for path in self.agent_configs)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the cloud is asked with certificates."""
+        return bool(self.enrolment_target)
+
+    @property
+    def client(self) -> Path:
+        """Folder of the key and certificate that the teacher is asked with."""
+        return self.cloud_config.parent / CLIENT_NAME
 
 
 def read_lines(path: Path) -> tuple[Line, ...]:
@@ -160,22 +184,25 @@ def write_configs(setting: Setting) -> Places:
         raise ConfigError("--run", "", f"{folder} is not empty; name a new folder")
     _write_lines(folder / "stream.jsonl", setting.stream)
     _write_lines(folder / "examples.jsonl", setting.examples)
-    ports = free_ports(setting.agents + 1)
-    cloud_target = f"127.0.0.1:{ports[0]}"
-    (folder / "cloud.toml").write_text(_cloud(setting, cloud_target), encoding="utf-8")
+    first, second, *ports = free_ports(setting.agents + 2)
+    host = setting.cloud_host
+    cloud_target, enrolment_target = f"{host}:{first}", f"{host}:{second}" if setting.secure else ""
+    (folder / "cloud.toml").write_text(_cloud(setting, cloud_target, enrolment_target), encoding="utf-8")
     configs, targets = [], []
-    for number, port in enumerate(ports[1:], 1):
+    for number, port in enumerate(ports, 1):
         target = f"127.0.0.1:{port}"
         config = folder / f"edge-{number}.toml"
         config.write_text(edge_toml(config.stem, target, cloud_target), encoding="utf-8")
         configs.append(config)
         targets.append(target)
-    return Places(folder / "cloud.toml", cloud_target, tuple(configs), tuple(targets))
+    places = Places(folder / "cloud.toml", cloud_target, tuple(configs), tuple(targets))
+    return replace(places, enrolment_target=enrolment_target, cloud_network=setting.cloud_network)
 
 
-def _cloud(setting: Setting, target: str) -> str:
+def _cloud(setting: Setting, target: str, enrolment_target: str) -> str:
     task = task_toml(setting.teacher, setting.student, setting.promise, setting.assurance, setting.models)
-    return cloud_toml(target, teacher_toml(setting.teacher, setting.models), task, _pace(setting))
+    identity = identity_toml(enrolment_target) if enrolment_target else ""
+    return cloud_toml(target, teacher_toml(setting.teacher, setting.models), task, _pace(setting), identity)
 
 
 def _pace(setting: Setting) -> Pace:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cloud_worker.startup.steps import Steps, beginning, finished, follow
+from demo import secure
 from demo.configs import Models
 from demo.processes import Stage, staged
 from demo.setting import Places
@@ -35,35 +36,45 @@ async def running(folder: Path, places: Places, console: Console) -> AsyncIterat
         StartError: A child does not start, or an agent was given up meanwhile; names its log.
     """
     async with staged(folder) as stage:
-        up = ("cloud_worker.cli", "up", "--config", str(places.cloud_config), "--insecure")
-        await start_cloud(stage, places.cloud_target, console, *up)
+        steps = Steps(console)
+        if places.is_secure:
+            with steps.step("Authority and keys"):
+                await secure.found(places)
+        plain = () if places.is_secure else ("--insecure",)
+        up = ("cloud_worker.cli", "up", "--config", str(places.cloud_config), *plain)
+        identity = places.client if places.is_secure else None
+        await start_cloud(stage, places.cloud_target, console, *up, identity=identity, network=places.cloud_network)
         for config in places.agent_configs:
-            command = ("edge_agent.cli", "run", "--config", str(config), "--insecure")
+            if places.is_secure:
+                with steps.step(f"Enrolment of {config.stem}"):
+                    await secure.enrolled(stage, places, config.stem, config)
+            command = ("edge_agent.cli", "run", "--config", str(config), *plain)
             await stage.start(config.stem, *command)
             stage.keep(config.stem, *command)
-        steps = Steps(console)
         for name, target in zip(places.devices, places.agent_targets, strict=True):
             with steps.step(f"Agent {name}"):
                 await stage.serving(name, target, AGENT_START_SECONDS)
         yield stage
 
 
-async def start_cloud(stage: Stage, target: str, console: Console, *command: str) -> None:
-    """Start the cloud, show its steps, and return once it serves on ``target``.
+async def start_cloud(
+    stage: Stage, target: str, console: Console, *command: str, identity: Path | None = None, network: str = ""
+) -> None:
+    """Start the cloud, show its steps, and return once it serves on ``target``; ``identity`` is whom it is asked as.
 
     Raises:
         StartError: It ended, or took too long; names its log.
     """
     hear, say = os.pipe()
     try:
-        await stage.start("cloud", *command, "--tell-to", str(say), pass_fds=(say,))
+        await stage.start("cloud", *command, "--tell-to", str(say), pass_fds=(say,), network=network)
     except BaseException:
         os.close(hear)
         raise
     finally:
         os.close(say)
     following = asyncio.create_task(asyncio.to_thread(_follow, hear, console))  # ends with the cloud, if not before
-    await stage.serving("cloud", target, CLOUD_START_SECONDS)
+    await stage.serving("cloud", target, CLOUD_START_SECONDS, identity)
     await following
 
 

@@ -1,6 +1,7 @@
 """What a demo is asked to do is checked, file and line named, before anything starts."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -132,6 +133,14 @@ def test_the_files_that_are_written_can_be_read_by_the_real_commands(tmp_path, t
     assert [agent.door.listen for agent in agents] == list(places.agent_targets)
     assert [agent.device for agent in agents] == list(places.devices) == ["edge-1", "edge-2"]
     assert {agent.upstream.target for agent in agents} == {places.cloud_target}
+
+
+def test_a_secure_cloud_enrols_at_a_port_of_its_own(tmp_path):
+    places = write_configs(setting(tmp_path, secure=True))
+    cloud = read_config(places.cloud_config)
+    assert places.is_secure and cloud.identity.listen == places.enrolment_target != places.cloud_target
+    assert cloud.identity.passphrase_file.parent == places.cloud_config.parent
+    assert not write_configs(replace(setting(tmp_path), folder=tmp_path / "plain")).is_secure
 
 
 def test_a_cloud_of_models_that_write_can_be_read_by_the_real_command(tmp_path):

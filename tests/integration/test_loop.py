@@ -26,9 +26,19 @@ def demo(tmp_path):
         one.end()
 
 
-def test_agents_that_start_with_nothing_end_up_answering(demo, tmp_path):
+@pytest.mark.parametrize("how", ["plain", pytest.param("secure", marks=pytest.mark.slow)])
+def test_agents_that_start_with_nothing_end_up_answering(demo, tmp_path, how):
     """A loose promise, so that few rows prove it."""
-    options = ("--teacher", "recorded", "--promise", "0.1", "--limit", str(QUERIES), "--lockstep")
+    options = (
+        *(["--secure"] if how == "secure" else []),
+        "--teacher",
+        "recorded",
+        "--promise",
+        "0.1",
+        "--limit",
+        str(QUERIES),
+        "--lockstep",
+    )
     one = demo(*options, "--json", str(tmp_path / "figures.json"))
     one.until_answered(1)
     one.descendants()
@@ -46,8 +56,8 @@ def test_agents_that_start_with_nothing_end_up_answering(demo, tmp_path):
     assert one.left_behind() == []
 
 
-def test_an_interrupt_ends_every_process(demo):
-    one = demo("--teacher", "recorded", "--limit", "2000", "--rate", "5")
+def test_an_interrupt_ends_every_process_of_a_fleet_with_certificates(demo):
+    one = demo("--secure", "--teacher", "recorded", "--limit", "2000", "--rate", "5")
     one.until_answered(1)
     one.descendants()
     one.process.send_signal(signal.SIGINT)
