@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -41,12 +42,21 @@ class Anew:
             at = arguments.index(TELL_TO)
             del arguments[at : at + 2]
         command = (sys.executable, "-P", "-m", "cloud_worker.cli", *arguments)
-        return cls(command, Path.cwd(), dict(os.environ))
+        return cls(command, _working_folder(), dict(os.environ))
 
     def __call__(self) -> NoReturn:
         """Replace this process."""
         end_children()
-        os.chdir(self.folder)
+        with contextlib.suppress(FileNotFoundError):  # removed since; only relative paths need it
+            os.chdir(self.folder)
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(self.command[0], self.command, self.environment)
+
+
+def _working_folder() -> Path:
+    """That of this process, or the root where it was removed: then the command names no path that is relative to it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.sep)

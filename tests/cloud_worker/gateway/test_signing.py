@@ -9,9 +9,11 @@ from tuf.ngclient import FetcherInterface
 
 from cloud_worker.config.releases import Approval
 from cloud_worker.gateway.open_gateway import OpenGateway
+from cloud_worker.gateway.query_parts import Gatherers
 from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.gateway.testing import trusted_fleet
 from cloud_worker.identity.testing import TrustedAuthority, trusted_config
+from cloud_worker.pool.batcher import UnderWay
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.files import TIMESTAMP, RepositoryFiles
@@ -75,7 +77,7 @@ async def test_a_gateway_signs_what_serves_within_seconds_and_a_device_finds_it(
     publish_first_releases(config.tasks, store, publisher)
     make_repository(config)
     run_file = RunFile(config.run_folder, "gateway-0")
-    gateway = await OpenGateway.opened(config, "gateway-0", {}, run_file, insecure=False)
+    gateway = await OpenGateway.opened(config, "gateway-0", Gatherers(UnderWay()), run_file, insecure=False)
     identity = TrustedAuthority(tmp_path, config, store).bundle(Role.DEVICE, "kitchen")
     channel = open_channel(f"127.0.0.1:{gateway.port}", identity=identity)
     try:
@@ -143,7 +145,7 @@ def test_a_start_without_keys_says_how_they_are_made(tmp_path):
 def test_a_cloud_that_was_off_for_months_signs_before_a_device_asks(tmp_path):
     now = time.time()
     cloud = SignedCloud.in_folder(tmp_path).make_keys(now=now - 150 * 86_400)
-    Keeper(cloud.config, cloud.store, lambda: ONLINE_PASSPHRASE).sign()
+    Keeper(cloud.config, cloud.store, lambda: ONLINE_PASSPHRASE, lambda task, number: None).sign()
     assert cloud.device().fetch(manifest_target("home", 0)) is not None
 
 
@@ -152,7 +154,7 @@ async def test_what_hinders_signing_stops_no_gateway_and_is_told_once(tmp_path, 
     newest = cloud.files.metadata / "timestamp.json"
     whole = newest.read_bytes()
     newest.write_bytes(b"{}")
-    keeper = Keeper(cloud.config, cloud.store, lambda: ONLINE_PASSPHRASE)
+    keeper = Keeper(cloud.config, cloud.store, lambda: ONLINE_PASSPHRASE, lambda task, number: None)
     for _ in range(3):
         await keeper.try_to_sign()
     assert [("can't be signed" in record.message, "timestamp.json" in record.message) for record in caplog.records] == [

@@ -41,6 +41,10 @@ def turn_back(world):
         later = METADATA.tables.keys() - r0001_first.TABLES.keys()
         for table in (*later, "releases"):
             connection.execute(f"DROP TABLE {table}")
+        for table in (METADATA.tables.keys() & r0001_first.TABLES.keys()) - {"releases"}:
+            first = {name for name, *_ in r0001_first.TABLES[table]}
+            for column in set(METADATA.tables[table].columns.keys()) - first:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute(OLD_RELEASES)
         values = [(r.task, r.number, r.state, r.manifest_sha256, r.created_at, note_of(r)) for r in rows]
         connection.executemany("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?)", values)
