@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.identity.passphrases import passphrase_of_releases
+from cloud_worker.refresh.rollout.opening import RolloutOpening
+from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.files import RepositoryFiles
 from cloud_worker.releases.repository.keeping import Keeper
 from cloud_worker.state.store import Store
@@ -76,4 +78,5 @@ def releases_service(config: CloudConfig) -> ReleasesServicer:
 
 def keeper_of(config: CloudConfig, store: Store) -> Keeper:
     """What signs releases while a gateway serves."""
-    return Keeper(config, store, lambda: passphrase_of_releases(config))
+    opening = RolloutOpening(store, Publisher(config.releases_folder), config.rollout, config.fleet)
+    return Keeper(config, store, lambda: passphrase_of_releases(config), opening.of_certified)

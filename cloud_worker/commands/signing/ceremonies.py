@@ -19,14 +19,13 @@ from cloud_worker.identity.passphrases import (
     passphrase_of_releases,
     read_passphrase,
 )
+from cloud_worker.refresh.rollout.opening import RolloutOpening
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import look_into
-from cloud_worker.releases.repository.approval import promote_approved
 from cloud_worker.releases.repository.ceremony import ROLES, Ceremony, OfflineFolder
 from cloud_worker.releases.repository.facts import signing_facts, signing_lines
-from cloud_worker.releases.repository.files import RepositoryFiles
+from cloud_worker.releases.repository.keeping import Keeper
 from cloud_worker.releases.repository.keys import ListedKey, key_by_uri
-from cloud_worker.releases.repository.online import OnlineSigning
 from cloud_worker.releases.repository.release_list import releases_to_sign
 from cloud_worker.state.store import Store
 from router.core.errors import ConfigError
@@ -106,10 +105,8 @@ def folders_of(paths: Sequence[Path], files: Sequence[Path] | None) -> list[Offl
 
 def sign_online(settings: CloudConfig, store: Store, passphrase: bytes) -> None:
     """Bring into metadata what has been signed offline, as gateways do too."""
-    files = RepositoryFiles(settings.repository_folder)
-    signing = OnlineSigning(files, settings.keys_folder, lambda: passphrase, settings.releases)
-    signing.bring_up_to_date(partial(releases_to_sign, store, Publisher(settings.releases_folder)))
-    promote_approved(store, settings.tasks, files)
+    opening = RolloutOpening(store, Publisher(settings.releases_folder), settings.rollout, settings.fleet)
+    Keeper(settings, store, lambda: passphrase, opening.of_certified).sign()
 
 
 def tell(settings: CloudConfig, as_json: bool, **more: Any) -> None:

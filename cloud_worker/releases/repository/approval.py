@@ -8,7 +8,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cloud_worker.releases.repository.files import RepositoryFiles
 from cloud_worker.releases.repository.signed import SignedReleases
@@ -21,12 +21,14 @@ from router.core.release.orders import Watch
 
 log = logging.getLogger(__name__)
 
+Begin = Callable[[str, int], None]  # lets a release roll out that is about to be promoted: its task and number
+
 _WAITS = ReleaseState.APPROVAL
 OVERTAKEN = "a later release serves"
 
 
-def promote_approved(store: Store, tasks: Iterable[Task], files: RepositoryFiles) -> None:
-    """Let what was approved serve, and nothing that is older than what serves."""
+def promote_approved(store: Store, tasks: Iterable[Task], files: RepositoryFiles, begin: Begin) -> None:
+    """Let what was approved serve, by steps where ``begin`` says so, and nothing that is older than what serves."""
     held = Overrides(store.engine).of_all()
     signed = None
     for task in tasks:
@@ -41,6 +43,7 @@ def promote_approved(store: Store, tasks: Iterable[Task], files: RepositoryFiles
             elif signed is not None and signed.holds(task.name, number, row.manifest_sha256):
                 if task.name in held and held[task.name].holds:
                     continue  # until the operator lets promotions go on
+                begin(task.name, number)
                 rested = {"exploration": task.exploration.floor, "watch": Watch.QUIET, "phase_note": ""}
                 store.promote(task.name, number, row.manifest_sha256, **rested)
                 log.info("task %s: release %d was approved, and serves", task.name, number)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.repository.approval import promote_approved
+from cloud_worker.releases.repository.approval import Begin, promote_approved
 from cloud_worker.releases.repository.files import RepositoryFiles
 from cloud_worker.releases.repository.online import OnlineSigning
 from cloud_worker.releases.repository.release_list import releases_to_sign
@@ -34,9 +34,16 @@ _ANYWAY_SECONDS = 60.0  # after which it is looked at all the same: time passes 
 class Keeper:
     """Of one cloud. Without keys it has nothing to do, until there are some."""
 
-    def __init__(self, config: CloudConfig, store: Store, passphrase: Callable[[], bytes]) -> None:
-        """Sign for ``config`` what ``store`` says; ``passphrase`` gives what opens the online keys."""
-        self._config, self._store = config, store
+    def __init__(self, config: CloudConfig, store: Store, passphrase: Callable[[], bytes], begin: Begin) -> None:
+        """Keep signed what a store says.
+
+        Args:
+            config: Of the cloud.
+            store: Its state.
+            passphrase: Gives what opens the online keys.
+            begin: Lets a release roll out that was approved.
+        """
+        self._config, self._store, self._begin = config, store, begin
         self._files = RepositoryFiles(config.repository_folder)
         self._signing = OnlineSigning(self._files, config.keys_folder, passphrase, config.releases)
         self._to_sign = partial(releases_to_sign, store, Publisher(config.releases_folder))
@@ -57,7 +64,7 @@ class Keeper:
         if seen == self._seen and time.monotonic() < self._until:
             return
         left_out = dict(self._signing.bring_up_to_date(self._to_sign).left_out)
-        promote_approved(self._store, self._config.tasks, self._files)
+        promote_approved(self._store, self._config.tasks, self._files, self._begin)
         if left_out != self._said:
             for (task, number), why in left_out.items():
                 log.warning("task %s: release %d is not signed, devices stay as they are: %s", task, number, why)

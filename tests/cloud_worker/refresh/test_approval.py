@@ -36,13 +36,14 @@ def by_hand(world, tmp_path):
     make_repository(world.config, tmp_path / "owner")
     sign_online(world.config, world.store)
     world.start()
+    world.begun = []
     world.files = RepositoryFiles(world.config.repository_folder)
     world.approve = lambda number: ceremony_of(world.config, tmp_path / "owner").approve(
         lambda path: path == manifest_target("home", number)
     )
     world.promote = lambda: (
         sign_online(world.config, world.store),
-        promote_approved(world.store, world.config.tasks, world.files),
+        promote_approved(world.store, world.config.tasks, world.files, lambda *told: world.begun.append(told)),
     )
     return world
 
@@ -60,7 +61,7 @@ def test_a_certified_release_waits_and_serves_once_it_is_approved(by_hand):
     assert waiting(world) == [number]
     assert world.approve(number) == 1
     world.promote()
-    assert (world.state.champion, waiting(world)) == (number, [])
+    assert (world.state.champion, waiting(world), world.begun) == (number, [], [("home", number)])
     assert world.state.exploration == world.config.task("home").exploration.floor
     world.ask_and_step(100)
     assert (world.state.champion, world.state.watch) == (number, "quiet")

@@ -270,7 +270,7 @@ def test_by_hand_a_release_waits_for_the_offline_key(tmp_path):
     device = cloud.device()
     first, second = certified(cloud), certified(cloud)
     cloud.sign()
-    promote_approved(cloud.store, cloud.config.tasks, cloud.files)
+    promote_approved(cloud.store, cloud.config.tasks, cloud.files, lambda task, number: None)
     assert (device.fetch(manifest_target("home", first)), cloud.store.champion("home")) == (None, 0)
     cloud.ceremony().sign()  # for tasks: approves nothing
     assert device.fetch(manifest_target("home", first)) is None
@@ -278,7 +278,7 @@ def test_by_hand_a_release_waits_for_the_offline_key(tmp_path):
     cloud.sign()
     assert device.fetch(manifest_target("home", first)) is not None
     assert device.fetch(manifest_target("home", second)) is None
-    promote_approved(cloud.store, cloud.config.tasks, cloud.files)
+    promote_approved(cloud.store, cloud.config.tasks, cloud.files, lambda task, number: None)
     assert cloud.store.champion("home") == first
     assert cloud.store.task_state("home").exploration == cloud.config.tasks[0].exploration.floor
 
