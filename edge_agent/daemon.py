@@ -23,7 +23,7 @@ from edge_agent.parts.data_folder import RunFile, held
 from edge_agent.parts.description import Description
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.parts.next_tier import NextTier
-from edge_agent.parts.service import SERVICE, StudentRunner, cascade_servicer, memory_of
+from edge_agent.parts.service import SERVICE, RecentAnswers, StudentRunner, cascade_servicer, memory_of
 from edge_agent.parts.told_state import ToldState
 from edge_agent.parts.updates import Updates
 from edge_agent.telemetry import EdgeTelemetry
@@ -68,11 +68,12 @@ class Daemon:
             config, self._tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure
         )
         self._updater = self._updates.updater
-        erasing = Erasing(self._outbox.erase, self._tasks, memory.erase)
+        recent = RecentAnswers()
+        erasing = Erasing(self._outbox.erase, self._tasks, memory.erase, lambda _: recent.forget_all())
         self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file, erasing)
         told = ToldState(config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates)
         self._status = told.writer
-        servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, insecure=insecure)
+        servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, recent, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
         add_gauges(telemetry.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ def _digest(query: Query) -> bytes:
 class RecentAnswers:
     """Answers of the last minutes by query id, in memory."""
 
-    def __init__(self, clock: Callable[[], float], most: int = MOST_KEPT) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST_KEPT) -> None:
         """Keep at most ``most`` answers; ``clock`` gives seconds that never run backwards."""
         self._clock = clock
         self._most = most
@@ -75,6 +76,11 @@ class RecentAnswers:
             raise
         future.set_result(answer)
         return answer
+
+    def forget_all(self) -> None:
+        """Drop every answer that is there; who asks again is answered anew."""
+        for query_id in [query_id for query_id, entry in self._entries.items() if entry.answer.done()]:
+            del self._entries[query_id]
 
     def _forget(self) -> None:
         """Drop what is too old, or too much; what is under way stays."""

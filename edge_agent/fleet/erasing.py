@@ -4,6 +4,7 @@ Rules:
  * An order is carried out each time that it comes, until the cloud has heard what became of it: it comes again after a
    crash, and finds nothing any more.
  * What the disk does not let go yet is erased when the order comes again.
+ * Answers of the last minutes all go: whose they are is not kept.
  * The slot that does not serve is cleared, now and after the next activation: golden inputs quote what was asked.
 """
 
@@ -27,10 +28,8 @@ class Erasing:
         to_tell: What the next report says.
     """
 
-    def __init__(
-        self, erase: EraseQueries, tasks: Tasks, forget: Callable[[str], object] = lambda subject: None
-    ) -> None:
-        """Erase queries by ``erase``; ``tasks`` clear their idle slots; ``forget`` erases what is remembered."""
+    def __init__(self, erase: EraseQueries, tasks: Tasks, *forget: Callable[[str], object]) -> None:
+        """Erase queries by ``erase``; ``tasks`` clear their idle slots; each ``forget`` erases what is remembered."""
         self._erase, self._tasks, self._forget = erase, tasks, forget
         self.to_tell: tuple[Erased, ...] = ()
 
@@ -39,7 +38,8 @@ class Erasing:
         known = {one.number: one for one in self.to_tell}
         new = [one for one in orders if one.number not in known]
         for one in new:
-            self._forget(one.subject)
+            for forget in self._forget:
+                forget(one.subject)
             found = await self._erase(one.subject)
             if found is None:
                 continue

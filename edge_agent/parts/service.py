@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from edge_agent.answering.agent import Agent
 from edge_agent.answering.answer_cache import RecentAnswers
 from edge_agent.answering.answer_memory import AnswerMemory
@@ -16,7 +14,7 @@ from edge_agent.parts.kept_state import KeptState
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
 
-__all__ = ["SERVICE", "AnswerMemory", "StudentRunner", "cascade_servicer", "memory_of"]
+__all__ = ["SERVICE", "AnswerMemory", "RecentAnswers", "StudentRunner", "cascade_servicer", "memory_of"]
 
 
 def memory_of(config: Config) -> AnswerMemory:
@@ -32,12 +30,13 @@ def cascade_servicer(
     upstream: Upstream,
     telemetry: EdgeTelemetry,
     memory: AnswerMemory,
+    recent: RecentAnswers,
     *,
     insecure: bool,
 ) -> CascadeServicer:
     """The Cascade service of an agent."""
     privacy = DevicePrivacy(config.privacy.wishes, config.privacy.redact)
     agent = Agent(kept.tasks, runner, upstream, kept.outbox, telemetry, privacy, memory)
-    feedback, recent = FeedbackRelay(upstream.feed_back), RecentAnswers(time.monotonic)
+    feedback = FeedbackRelay(upstream.feed_back)
     tiers = config.door.tiers
     return CascadeServicer(agent, kept.tasks, recent, telemetry, feedback, privacy, insecure=insecure, tiers=tiers)

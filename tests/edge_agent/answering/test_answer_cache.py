@@ -110,3 +110,16 @@ async def test_the_oldest_go_when_there_are_too_many(recent, work):
     assert work.count == 4
     await recent.once(Query("a", "home", "light"), work)
     assert work.count == 5
+
+
+async def test_what_is_forgotten_is_answered_anew_and_what_is_under_way_is_still_joined(recent, work):
+    asking = asyncio.create_task(recent.once(Query("slow", "home", "light"), work))
+    await asyncio.sleep(0)
+    recent.forget_all()
+    joined = asyncio.create_task(recent.once(Query("slow", "home", "light"), work))
+    await asyncio.sleep(0)
+    work.gate.set()
+    assert await asking is await joined and work.count == 1
+    recent.forget_all()
+    await recent.once(Query("slow", "home", "light"), work)
+    assert work.count == 2

@@ -79,3 +79,11 @@ async def test_the_slot_that_does_not_serve_is_cleared_now_and_after_the_next_re
     cloud.publish(*tiny_release(TASK, 3, WORDS))
     await cloud.until_active(3)
     await cloud.until(lambda: len([slot for slot in ("a", "b") if (tasks / slot).is_dir()]) == 1)
+
+
+async def test_answers_of_the_last_minutes_go_too(warm, cloud):
+    first = await warm.ask("light", query_id="again")
+    assert (await warm.ask("light", query_id="again")).usage == first.usage
+    cloud.erasures = [Erasure(7, digest_of(SUBJECT))]
+    await cloud.until(lambda: any(report.erased for report in cloud.reports))
+    await warm.ask("music", query_id="again")  # its first question is known no more
