@@ -14,12 +14,11 @@ from cloud_worker.reports.devices import briefs_of, counted, first_of
 from cloud_worker.reports.gold_accuracy import Truths
 from cloud_worker.reports.log_state import lessons_lost, log_state
 from cloud_worker.reports.promise.gather import Promises
+from cloud_worker.reports.task_facts import TaskFacts
 from cloud_worker.reports.trust import trust_facts
 from cloud_worker.reports.unusable_answers import NONE
 from cloud_worker.running.config import as_it_runs, differences, what_runs
 from cloud_worker.running.process_lock import Up, running_for, who_runs
-from cloud_worker.state.lineages import Lineages
-from cloud_worker.state.store import TaskState
 
 MOST_DEVICES = 100
 
@@ -51,12 +50,11 @@ def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int 
         "turned_away": {},
         **trust_facts(config, store),
     }
-    lineages = Lineages(store.engine)
+    facts = TaskFacts(store)
     promises = Promises(config.tasks, store, Publisher(config.releases_folder)).gather()
     truths, lessons = Truths(config.tasks, store, log), lessons_lost(log)
     report["tasks"] = [
-        _task(state)
-        | _lineage(state, lineages)
+        facts.of(state)
         | {
             "promise": promises[state.name],
             "no_lessons": None if lessons is None else lessons.get(state.name, NONE),
@@ -86,26 +84,3 @@ def _up(up: Up | None) -> dict[str, Any]:
     if up is None:
         return {"listen": "", "ray": "", "seconds": 0.0}
     return {"listen": up.listen, "ray": up.ray, "seconds": running_for(up)}
-
-
-def _task(state: TaskState) -> dict[str, Any]:
-    return {
-        "task": state.name,
-        "release": state.champion,
-        "exploration": state.exploration,
-        "mode": state.mode.value,
-        "watch": state.watch,
-        "phase": state.phase,
-        "phase_note": state.phase_note,
-        "phase_progress": state.phase_progress,
-        "rows": state.rows_seen,
-    }
-
-
-def _lineage(state: TaskState, lineages: Lineages) -> dict[str, Any]:
-    """Who judges, and the least promise that the reference's own unsteadiness leaves, once it has been asked twice."""
-    least = lineages.least_promise(state.name, state.version)
-    return {
-        "judged_by": lineages.judge(state.name, state.version),
-        "least_promise": asdict(least) if least.rows else None,
-    }

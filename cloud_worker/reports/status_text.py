@@ -13,6 +13,7 @@ from cloud_worker.fleet.turned_away import turned_lines
 from cloud_worker.reports.devices import show_devices
 from cloud_worker.reports.gold_accuracy import truth_lines
 from cloud_worker.reports.promise.text import lines_of
+from cloud_worker.reports.task_facts import rollout_line
 from cloud_worker.reports.trust import trust_lines
 from cloud_worker.reports.unusable_answers import no_lesson_lines
 from cloud_worker.running.config import difference_lines
@@ -49,7 +50,8 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         show_table(console, _TASK_HEADS, _task_rows(report["tasks"]), title="tasks")
         for task in report["tasks"]:
             promised = lines_of(task["task"], task["release"], task["promise"])
-            for line in filter(None, (*promised, escape(_lineage_line(task)), *truth_lines(task))):
+            lines = (*promised, escape(rollout_line(task)), escape(_lineage_line(task)), *truth_lines(task))
+            for line in filter(None, lines):
                 console.print(line, highlight=False, soft_wrap=True, markup=True)
             for line in no_lesson_lines(task["task"], task["no_lessons"]):
                 console.print(line, highlight=False, soft_wrap=True, markup=False)
