@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from edge_agent.outbox.bounds import Bounds
 from edge_agent.outbox.store import Outbox
 from router.core.domain.query import Attempt, Query, Reason
 
@@ -29,7 +30,7 @@ def query(name: str) -> Query:
 
 async def waiting(folder: Path, lanes: int) -> list[float]:
     """Milliseconds that each of the rows was waited for."""
-    outbox = Outbox(folder / f"{lanes}.sqlite", 10 * ROWS)
+    outbox = Outbox(folder / f"{lanes}.sqlite", Bounds(10 * ROWS))
     writing = asyncio.create_task(outbox.write_loop())
     took: list[float] = []
 
@@ -49,7 +50,7 @@ def putting(folder: Path) -> float:
     """Milliseconds of a row that nobody waits for."""
 
     async def put() -> float:
-        outbox = Outbox(folder / "put.sqlite", 10 * ROWS)
+        outbox = Outbox(folder / "put.sqlite", Bounds(10 * ROWS))
         queries = [query(str(number)) for number in range(ROWS)]
         started = time.perf_counter()
         for one in queries:

@@ -80,11 +80,18 @@ class OutboxSettings(_Section):
     """What waits to be taught.
 
     Attributes:
-        max_rows: Most queries that wait; above it, the oldest are dropped and counted.
+        max_rows: Most queries that wait.
+        max_bytes: Most bytes that they take of the disk.
+        max_age_days: Longest that one waits; then it is dropped and counted.
+        when_full: What is dropped, and counted, at the first two: the oldest that waits, or the newest, which is
+            not taken.
         concurrency: Most of them on the wire at once.
     """
 
     max_rows: int = Field(default=10_000, ge=1, le=10_000_000)
+    max_bytes: int = Field(default=256 * 1024**2, ge=1024**2, le=1024**4)
+    max_age_days: float = Field(default=90.0, ge=0.01, le=3650)
+    when_full: Literal["drop-oldest", "drop-newest"] = "drop-oldest"
     concurrency: int = Field(default=4, ge=1, le=256)
 
 

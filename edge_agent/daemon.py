@@ -119,6 +119,7 @@ class Daemon:
             tasks=tuple(hosted.report() for hosted in self._tasks if hosted.serving or hosted.order),
             outbox_pending=self._outbox.pending,
             outbox_dropped=self._outbox.dropped,
+            outbox_dropped_because=tuple((why.value, count) for why, count in sorted(self._outbox.drops.items())),
             state=self._status.states[0].value,
         )
 

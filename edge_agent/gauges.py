@@ -25,11 +25,15 @@ def add_gauges(
         telemetry_names.AGENT_STATE, [_observe(lambda: [Observation(1, {"state": state.value}) for state in states()])]
     )
     meter.create_observable_gauge(telemetry_names.OUTBOX_PENDING, [_observe(lambda: [Observation(outbox.pending)])])
-    meter.create_observable_counter(telemetry_names.OUTBOX_DROPPED, [_observe(lambda: [Observation(outbox.dropped)])])
+    meter.create_observable_counter(telemetry_names.OUTBOX_DROPPED, [_observe(lambda: _dropped(outbox))])
 
 
 def _observe(read: Callable[[], list[Observation]]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _options: read()
+
+
+def _dropped(outbox: Outbox) -> list[Observation]:
+    return [Observation(count, {telemetry_names.REASON: why.value}) for why, count in outbox.drops.items()]
 
 
 def _releases(tasks: Tasks) -> list[Observation]:

@@ -109,6 +109,10 @@ def _show(told: dict[str, Any]) -> None:
     ends = told.get("certificate_ends")
     if ends is not None:
         say(f"  certificate until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC")
+    if told.get("outbox_pending") or told.get("outbox_dropped"):
+        because = ", ".join(f"{why} {count}" for why, count in told.get("outbox_dropped_because", {}).items())
+        dropped = f", {told['outbox_dropped']} dropped ({because})" if told.get("outbox_dropped") else ""
+        say(f"  outbox: {told.get('outbox_pending', 0)} queries wait{dropped}")
     for task in told.get("tasks", ()):
         say(f"  task {task['task']}: release {task['release']}")
         if task.get("float32_because"):

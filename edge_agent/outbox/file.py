@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edge_agent.damaged_files import set_aside
+from edge_agent.outbox.bounds import Bounds, Row, Why, date, take_out, write_within
 from router.io.sqlite_header import mend_header, says_of_header
 
 log = logging.getLogger(__name__)
@@ -28,19 +29,21 @@ _T = TypeVar("_T")
 OK, LOCKED, FULL, UNWRITABLE = "ok", "database_locked", "disk_full", "disk_unwritable"
 LOCK_SECONDS = 0.05  # that one call waits for a foreign lock
 MOST_SALVAGED = 100_000  # rows
+MOST_LOG_BYTES = 4 * 1024 * 1024  # of SQLite's log beside the file, once nobody reads it any more
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
     id    TEXT UNIQUE NOT NULL,
-    query BLOB NOT NULL  -- an AnswerRequest with its attempt
+    query BLOB NOT NULL,  -- an AnswerRequest with its attempt
+    at    REAL NOT NULL DEFAULT 0  -- when it came, in Unix seconds
 );
 CREATE TABLE IF NOT EXISTS places (
     task  TEXT PRIMARY KEY,
     place INTEGER NOT NULL
 )
 """
-_COLUMNS = {"waiting": ["place", "id", "query"], "places": ["task", "place"]}
+_COLUMNS = {"waiting": ["place", "id", "query", "at"], "places": ["task", "place"]}
 
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DISK = {
@@ -54,19 +57,12 @@ _DISK = {
 }
 
 
-class Row(NamedTuple):
-    """A query as it is written: its id, and the request with its attempt."""
-
-    id: str
-    query: bytes
-
-
 class Written(NamedTuple):
-    """What a write did: how many rows wait now, the ids taken out, and those of the oldest, dropped at the cap."""
+    """What a write did: how many rows wait now, the ids taken out, and why and which ids went at a bound."""
 
     waiting: int
     taken: list[str]
-    dropped: list[str]
+    dropped: list[tuple[Why, str]]
 
 
 class FileTroubleError(Exception):
@@ -85,9 +81,10 @@ class _DamagedError(Exception):
 class OutboxFile:
     """The file at one path, opened when it is first needed and again whenever it has to be."""
 
-    def __init__(self, path: Path) -> None:
-        """Use ``path``; nothing is touched yet."""
+    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+        """Use ``path``; nothing is touched yet. ``now`` gives Unix seconds that don't jump."""
         self.path = path
+        self._now = now
         self.was_damaged = False
         self._database: sqlite3.Connection | None = None
         self._inode = 0
@@ -109,18 +106,23 @@ class OutboxFile:
         """Leave the numbers to the next life."""
         self._do(lambda database: _keep_places(database, places))
 
-    def write(self, rows: Sequence[Row], gone: Sequence[int], most: int) -> Written:
+    def write(self, rows: Sequence[Row], gone: Sequence[int], bounds: Bounds) -> Written:
         """Add rows at the end and take others out, at once.
 
         Args:
             rows: To add.
             gone: Places to take out.
-            most: Rows that may wait; above it the oldest go.
+            bounds: How much may wait, and what goes above it.
 
         Raises:
             FileTroubleError: Nothing was changed.
         """
-        return self._do(lambda database: _write(database, rows, gone, most))
+
+        def work(database: sqlite3.Connection) -> Written:
+            _bound_log(database, self.path, bounds)
+            return _write(database, rows, gone, bounds, self._now())
+
+        return self._do(work)
 
     def read(self, reader: Callable[[Iterator[tuple[int, object]]], _T]) -> _T:
         """What ``reader`` makes of place and request of each row, first come first.
@@ -196,9 +198,14 @@ class OutboxFile:
             self.path.chmod(0o600)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
+            database.execute(f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}")
             database.executescript(_SCHEMA)
+            _take_over(database)
             _check(database)
-            _write(database, self._rescued, (), MOST_SALVAGED)
+            with _transaction(database):
+                add = "INSERT OR IGNORE INTO waiting (id, query, at) VALUES (?, ?, ?)"
+                database.executemany(add, self._rescued)
+                date(database, self._now())
         except BaseException:
             database.close()
             raise
@@ -225,6 +232,13 @@ def _meaning(error: sqlite3.Error) -> Exception:
     if code in _DISK:
         return FileTroubleError(UNWRITABLE, error)
     return _DamagedError(f"{type(error).__name__}: {error}")
+
+
+def _take_over(database: sqlite3.Connection) -> None:
+    """Add what the outbox of an older agent lacks."""
+    found = [str(column[1]) for column in database.execute("PRAGMA table_info(waiting)")]
+    if found == ["place", "id", "query"]:
+        database.execute("ALTER TABLE waiting ADD COLUMN at REAL NOT NULL DEFAULT 0")
 
 
 def _check(database: sqlite3.Connection) -> None:
@@ -293,14 +307,21 @@ def _keep_places(database: sqlite3.Connection, places: Mapping[str, int]) -> Non
         database.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
 
 
-def _write(database: sqlite3.Connection, rows: Sequence[Row], gone: Sequence[int], most: int) -> Written:
+def _bound_log(database: sqlite3.Connection, path: Path, bounds: Bounds) -> None:
+    """SQLite's log grows while a foreign reader holds on to what it saw; hold it to the bytes of the file."""
+    beside = _beside(path)[0]
+    is_long = beside.exists() and beside.stat().st_size > bounds.max_bytes
+    if is_long and database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        raise FileTroubleError(LOCKED, f"another program reads it, and {beside.name} has grown too long")
+
+
+def _write(
+    database: sqlite3.Connection, rows: Sequence[Row], gone: Sequence[int], bounds: Bounds, now: float
+) -> Written:
     with _transaction(database):
-        taken = [name for place in gone for name in _take_out(database, place)]
-        database.executemany("INSERT OR IGNORE INTO waiting (id, query) VALUES (?, ?)", rows)
-        over = max(0, _count(database) - most)
-        oldest = database.execute("SELECT place FROM waiting ORDER BY place LIMIT ?", (over,)).fetchall()
-        dropped = [name for (place,) in oldest for name in _take_out(database, place)]
-        return Written(_count(database), taken, dropped)
+        taken = [name for place in gone for name in take_out(database, place)]
+        waiting, dropped = write_within(database, rows, bounds, now)
+        return Written(waiting, taken, dropped)
 
 
 def _erase(database: sqlite3.Connection, concerns: Callable[[object], bool]) -> list[tuple[str, object]]:
@@ -312,10 +333,6 @@ def _erase(database: sqlite3.Connection, concerns: Callable[[object], bool]) -> 
     if database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         raise FileTroubleError(LOCKED, "another program reads the outbox, whose log still holds what was erased")
     return [(name, query) for _, name, query in gone]
-
-
-def _take_out(database: sqlite3.Connection, place: int) -> list[str]:
-    return [str(name) for (name,) in database.execute("DELETE FROM waiting WHERE place = ? RETURNING id", (place,))]
 
 
 @contextmanager

@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edge_agent.outbox.store import Outbox, Waiting
+from edge_agent.outbox.bounds import Why
+from edge_agent.outbox.reading import Waiting
+from edge_agent.outbox.store import Outbox
 from edge_agent.tasks.all_tasks import Tasks, may_be_logged
 from edge_agent.tasks.quota import Permit
 from edge_agent.telemetry import EdgeTelemetry
@@ -141,6 +143,7 @@ class OutboxSender:
                 return error
             except CallerError as error:
                 log.warning("query %s is not taken by the next tier, and leaves the outbox: %s", query.id, error)
+                self._outbox.drops[Why.REFUSED] += 1
                 return None
             except ServiceError as error:
                 return None if self._is_hopeless(query, error) else error
@@ -172,7 +175,7 @@ class OutboxSender:
             return OverloadedError(f"answers of task {query.task!r} are not logged now", unlogged.until - now)
         log.error("query %s could not be logged %d times, and leaves the outbox", query.id, MOST_UNLOGGED)
         del unlogged.answers[query.id]
-        self._outbox.dropped += 1
+        self._outbox.drops[Why.UNLOGGED] += 1
         return None
 
     def _permit(self, query: Query) -> Permit:
@@ -188,6 +191,7 @@ class OutboxSender:
             return False
         log.error("query %s failed %d times, and leaves the outbox: %s", query.id, MOST_FAILURES, error)
         del self._failures[query.id]
+        self._outbox.drops[Why.FAILED] += 1
         return True
 
     def _count(self, query: Query, answer: Answer) -> None:

@@ -5,8 +5,8 @@ Rules:
  * ``keep`` returns once the query is on the disk, together with all that came meanwhile. A disk that is slow, full,
    locked or damaged holds no answer up: it is waited for ``PATIENCE_SECONDS`` once, and then not again until a write
    has succeeded.
- * What can't be written now waits in memory, and is tried again. Nothing is dropped but by the cap, oldest first, and
-   that is counted. A foreign lock is no full disk, and is told by its own name.
+ * What can't be written now waits in memory, and is tried again. What goes at a bound (``bounds.py``) is counted by
+   why. A foreign lock is no full disk, and is told by its own name.
  * What is drawn and kept is numbered, task by task, so that the cloud knows what has not come. The numbers go on after
    a restart; after a kill others begin: what was lost unwritten has used some, and none is used twice.
  * An id waits once. One that comes again while it waits uses no number.
@@ -17,22 +17,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from google.protobuf.message import DecodeError
-
-from edge_agent.outbox.file import OK, FileTroubleError, OutboxFile, Row, Written
+from edge_agent.outbox.bounds import Bounds, Row, WhenFull, Why, steady_clock
+from edge_agent.outbox.file import OK, FileTroubleError, OutboxFile, Written
+from edge_agent.outbox.reading import Waiting, number_of, query_of, select
 from router.core.certification.missing_rows import LINE
 from router.core.domain.query import Query
-from router.core.errors import CallerError
 from router.core.privacy.erasure import digest_of
-from router.io.sealed import seal, unseal
-from router.transport.wire import query_from_proto, query_to_proto
-from router.v1 import cascade_pb2
+from router.io.sealed import seal
+from router.transport.wire import query_to_proto
 
 log = logging.getLogger(__name__)
 
@@ -40,32 +39,28 @@ _T = TypeVar("_T")
 
 PATIENCE_SECONDS = 0.5  # that an answer waits for its row; a sound disk takes milliseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a disk that would not take something is tried again
+LOOK_SECONDS = 60.0  # between looks at what has become too old
 LAST_TRIES = 10  # to write what waits when the agent stops
 MOST_UNWRITTEN_BYTES = 32 * 1024 * 1024  # that wait in memory
 DAMAGED = "database_damaged"
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """One query of the outbox and its place in the line."""
-
-    place: int
-    query: Query
-
-
 class Outbox:
     """A line of queries on disk. One event loop uses it; one thread of its own touches the file."""
 
-    def __init__(self, path: Path, max_rows: int) -> None:
+    def __init__(self, path: Path, bounds: Bounds, clock: Callable[[], float] | None = None) -> None:
         """Open the file, or make it. One that can't be opened now is tried again with every write.
 
         Args:
             path: The SQLite file.
-            max_rows: Most queries that wait.
+            bounds: How much waits, and what goes above it.
+            clock: Unix seconds that don't jump; by the machine's own where none is given.
         """
-        self._max_rows = max_rows
+        self._bounds = bounds
+        self._clock = clock or steady_clock()
+        self._looked = -LOOK_SECONDS  # when the file was last held against the bounds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._file = OutboxFile(path)
+        self._file = OutboxFile(path, self._clock)
         self._unwritten: dict[str, Row] = {}  # by id, oldest first
         self._unwritten_bytes = 0
         self._gone: set[int] = set()  # places that were taken out, and still lie in the file
@@ -78,7 +73,7 @@ class Outbox:
         self._writing = asyncio.Lock()
         self._hindrance = OK
         self._known = False
-        self.dropped = 0
+        self.drops: Counter[Why] = Counter()  # since the start
         try:
             self._known_now(self._thread.submit(self._look).result())
         except FileTroubleError as error:
@@ -88,6 +83,11 @@ class Outbox:
     def pending(self) -> int:
         """How many queries wait, written or not."""
         return self._rows - len(self._gone) + len(self._unwritten)
+
+    @property
+    def dropped(self) -> int:
+        """How many queries left it untaught since the start."""
+        return self.drops.total()
 
     @property
     def state(self) -> str:
@@ -136,14 +136,15 @@ class Outbox:
         """Add a query to the end of the line, without waiting."""
         if query.id in self._ids:
             return
-        row = Row(query.id, seal(query_to_proto(query).SerializeToString()))
+        row = Row(query.id, seal(query_to_proto(query).SerializeToString()), self._clock())
         self._unwritten[row.id] = row
         self._unwritten_bytes += len(row.query)
         self._ids.add(row.id)
-        while len(self._unwritten) > self._max_rows or self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
-            oldest = self._unwritten.pop(next(iter(self._unwritten)))
-            self._unwritten_bytes -= len(oldest.query)
-            self._drop([oldest.id])
+        while (why := self._over()) is not None:
+            newest = self._bounds.when_full is WhenFull.DROP_NEWEST
+            gone = self._unwritten.pop(row.id if newest else next(iter(self._unwritten)))
+            self._unwritten_bytes -= len(gone.query)
+            self._drop([(why, gone.id)])
         self._changed.set()
         self._arrived.set()
 
@@ -169,12 +170,13 @@ class Outbox:
         """Return when everything that was put is on disk; ``False`` when the disk would not take it now."""
         async with self._writing:
             rows, gone = list(self._unwritten.values()), tuple(self._gone)
-            if not rows and not gone and not self.is_hindered:
+            due = self._rows > 0 and self._clock() - self._looked >= LOOK_SECONDS
+            if not rows and not gone and not self.is_hindered and not due:
                 return True
             try:
                 if not self._known:
                     self._known_now(await self._call(self._look))
-                written = await self._call(self._file.write, rows, gone, self._max_rows)
+                written = await self._call(self._file.write, rows, gone, self._bounds)
             except FileTroubleError as error:
                 self._hinder(error)
                 return False
@@ -191,13 +193,13 @@ class Outbox:
         """
         await self.flush()
         try:
-            waiting, broken = await self._call(_select, self._file, most, besides, frozenset(self._gone))
+            waiting, broken = await self._call(select, self._file, most, besides, frozenset(self._gone))
         except FileTroubleError as error:
             self._hinder(error)
             return []
         if broken:
             log.error("%d queries of the outbox can't be read, and are dropped", len(broken))
-            self.dropped += len(broken)
+            self.drops[Why.UNREADABLE] += len(broken)
             await self.remove(broken)
         return waiting
 
@@ -217,7 +219,7 @@ class Outbox:
         """
 
         def concerns(data: object) -> bool:
-            query = _query(data)
+            query = query_of(data)
             return query is None or not subject or digest_of(query.subject) == subject
 
         if not await self.flush():
@@ -234,8 +236,8 @@ class Outbox:
                 if self._unwritten.pop(name, None) is not None:
                     self._unwritten_bytes -= len(data)
             self._ids.difference_update([name for name, _ in (*gone, *rows)])
-        queries = [query for _, data in (*gone, *rows) if (query := _query(data)) is not None]
-        return len(gone) + len(rows), tuple(numbered for query in queries if (numbered := _number_of(query)))
+        queries = [query for _, data in (*gone, *rows) if (query := query_of(data)) is not None]
+        return len(gone) + len(rows), tuple(numbered for query in queries if (numbered := number_of(query)))
 
     async def close(self) -> None:
         """Write what was put, and close the file."""
@@ -262,7 +264,7 @@ class Outbox:
         self._known = True
 
     def _has_written(self, rows: Sequence[Row], gone: Sequence[int], written: Written) -> None:
-        self._rows = written.waiting
+        self._rows, self._looked = written.waiting, self._clock()
         for row in rows:
             if self._unwritten.pop(row.id, None) is not None:
                 self._unwritten_bytes -= len(row.query)
@@ -273,9 +275,17 @@ class Outbox:
             log.warning("the outbox can be written again")
             self._hindrance = OK
 
-    def _drop(self, ids: Sequence[str]) -> None:
-        self.dropped += len(ids)
-        self._ids.difference_update(ids)
+    def _over(self) -> Why | None:
+        """Why not so much may wait in memory."""
+        if len(self._unwritten) > self._bounds.max_rows:
+            return Why.ROWS
+        return Why.MEMORY if self._unwritten_bytes > min(MOST_UNWRITTEN_BYTES, self._bounds.max_bytes) else None
+
+    def _drop(self, dropped: Sequence[tuple[Why, str]]) -> None:
+        if dropped and not self.drops:
+            log.warning("the outbox drops queries that were to be taught, first for its bound of %s", dropped[0][0])
+        self.drops.update(why for why, _ in dropped)
+        self._ids.difference_update(name for _, name in dropped)
 
     def _hinder(self, error: FileTroubleError) -> None:
         """Note what hinders it; told once, until it is over or another."""
@@ -294,39 +304,3 @@ _TOLD = {
     "disk_unwritable": "the outbox can't be written",
     "disk_slow": "the outbox is slow",
 }
-
-
-def _select(
-    file: OutboxFile, most: int, besides: frozenset[str], gone: frozenset[int]
-) -> tuple[list[Waiting], list[int]]:
-    """The first ``most`` queries of other tasks than ``besides``, and the places of those that can't be read."""
-
-    def read(rows: Iterator[tuple[int, object]]) -> tuple[list[Waiting], list[int]]:
-        waiting: list[Waiting] = []
-        broken: list[int] = []
-        for place, data in rows:
-            if len(waiting) + len(broken) >= most:
-                break
-            query = None if place in gone else _query(data)
-            if query is None and place not in gone:
-                broken.append(place)
-            elif query is not None and query.task not in besides:
-                waiting.append(Waiting(place, query))
-        return waiting, broken
-
-    return file.read(read)
-
-
-def _number_of(query: Query) -> tuple[str, int] | None:
-    """Task and number of a query that has one of its own."""
-    attempt = query.attempt
-    is_numbered = attempt is not None and attempt.kept and not attempt.degraded and attempt.place > 0
-    return (query.task, attempt.place) if attempt is not None and is_numbered else None
-
-
-def _query(data: object) -> Query | None:
-    """A query as it was written, ``None`` when it can't be read any more."""
-    try:
-        return query_from_proto(cascade_pb2.AnswerRequest.FromString(unseal(data))) if isinstance(data, bytes) else None
-    except (DecodeError, CallerError, ValueError):
-        return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edge_agent.config import Config
+from edge_agent.config import Config, OutboxSettings
+from edge_agent.outbox.bounds import DAY_SECONDS, Bounds, WhenFull
 from edge_agent.outbox.store import Outbox
 from edge_agent.tasks.all_tasks import Tasks
 from edge_agent.tasks.orders import load_orders
@@ -30,4 +31,9 @@ class KeptState:
         spent_file = data / "spent.json"
         self.tasks = Tasks(data / "tasks", load_orders(self.orders_file), config.server_urls, load_spent(spent_file))
         self.quota_store = QuotaStore(spent_file, self.tasks)
-        self.outbox = Outbox(data / "outbox.sqlite", config.outbox.max_rows)
+        self.outbox = Outbox(data / "outbox.sqlite", _bounds(config.outbox))
+
+
+def _bounds(settings: OutboxSettings) -> Bounds:
+    age, when_full = settings.max_age_days * DAY_SECONDS, WhenFull(settings.when_full)
+    return Bounds(settings.max_rows, settings.max_bytes, age, when_full)

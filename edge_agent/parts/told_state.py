@@ -84,6 +84,7 @@ class ToldState:
             "certificate_ends": self._facts().certificate_ends,
             "outbox_pending": self._kept.outbox.pending,
             "outbox_dropped": self._kept.outbox.dropped,
+            "outbox_dropped_because": dict(self._kept.outbox.drops),
             "signed": self._updates.manifests.are_signed,
             "tasks": [_told(hosted) for hosted in self._kept.tasks],
         }

@@ -40,6 +40,8 @@ def report_to_proto(report: DeviceReport) -> fleet_pb2.SyncRequest:
         put_all(sent, task, _REPORTED, f"tasks[{position}].")
         for release, reason in task.refused:
             sent.refused.add(release=release, reason=reason)
+    for why, count in report.outbox_dropped_because:
+        request.dropped.add(why=why, count=count)
     for one in report.erased:
         numbers = [fleet_pb2.ErasedNumber(task=task, place=place) for task, place in one.numbers]
         request.erased.add(number=one.number, rows=one.rows, numbers=numbers)
@@ -63,6 +65,7 @@ def report_from_proto(request: fleet_pb2.SyncRequest) -> DeviceReport:
             Erased(sent.number, sent.rows, tuple((one.task, one.place) for one in sent.numbers))
             for sent in request.erased
         ),
+        outbox_dropped_because=tuple((sent.why, sent.count) for sent in request.dropped),
     )
 
 

@@ -258,6 +258,31 @@ class ErasedHere(_message.Message):
 Global___ErasedHere: _TypeAlias = ErasedHere  # noqa: Y015
 
 @_typing.final
+class DroppedHere(_message.Message):
+    """Queries that left the outbox untaught, since the start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    """rows, bytes, memory, age, unreadable, unlogged, failed, refused"""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        why: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DroppedHere: _TypeAlias = DroppedHere  # noqa: Y015
+
+@_typing.final
 class SyncRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -270,6 +295,7 @@ class SyncRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     LIFE_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """checked against the certificate where there is one"""
     outbox_pending: _builtins.int
@@ -285,6 +311,10 @@ class SyncRequest(_message.Message):
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskReport]: ...
     @_builtins.property
     def erased(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasedHere]: ...
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedHere]:
+        """outbox_dropped by why"""
+
     def __init__(
         self,
         *,
@@ -297,10 +327,11 @@ class SyncRequest(_message.Message):
         state: _builtins.str = ...,
         life: _builtins.str = ...,
         erased: _abc.Iterable[Global___ErasedHere] | None = ...,
+        dropped: _abc.Iterable[Global___DroppedHere] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "erased", b"erased", "free_disk_bytes", b"free_disk_bytes", "info", b"info", "life", b"life", "outbox_dropped", b"outbox_dropped", "outbox_pending", b"outbox_pending", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "dropped", b"dropped", "erased", b"erased", "free_disk_bytes", b"free_disk_bytes", "info", b"info", "life", b"life", "outbox_dropped", b"outbox_dropped", "outbox_pending", b"outbox_pending", "state", b"state", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,7 +54,15 @@ def test_a_server_on_another_machine_is_reached_by_https_or_when_told_to(file):
         (GOOD + "port = 3\n", "upstream.port: is not a key here; use target"),
         (GOOD + "[door]\nlisten = 7701\n", "door.listen: is 7701: Input should be a valid string"),
         (GOOD + "[outbox]\nmax_rows = 0\n", "outbox.max_rows: is 0: Input should be greater than or equal to 1"),
-        (GOOD + "[outbox]\nrows = 1\n", "outbox.rows: is not a key here; use concurrency, max_rows"),
+        (GOOD + "[outbox]\nrows = 1\n", "outbox.rows: is not a key here; use concurrency, max_age_days, max_bytes, "),
+        (
+            GOOD + '[outbox]\nwhen_full = "stop"\n',
+            "outbox.when_full: is 'stop': Input should be 'drop-oldest' or 'drop-newest'",
+        ),
+        (
+            GOOD + "[outbox]\nmax_bytes = 9\n",
+            "outbox.max_bytes: is 9: Input should be greater than or equal to 1048576",
+        ),
         ("device = ", "is not TOML"),
         (
             GOOD + SERVER.replace("http", "ftp"),

@@ -22,6 +22,7 @@ from waits import LONGEST_SECONDS, Pulse
 
 from edge_agent.config import check_addresses, load_config
 from edge_agent.daemon import Daemon
+from edge_agent.outbox.bounds import Bounds
 from edge_agent.outbox.store import Outbox
 from edge_agent.parts.data_folder import held
 from edge_agent.testing.cloud_simulator import CloudSimulator
@@ -79,7 +80,7 @@ async def prepared(folder):
         await task
     await cloud.stop()
     path.write_text(CONFIG.format(target="127.0.0.1:9"))
-    outbox = Outbox(config.data / "outbox.sqlite", 1000)
+    outbox = Outbox(config.data / "outbox.sqlite", Bounds(1000))
     writing = asyncio.create_task(outbox.write_loop())
     for number in range(ROWS):
         attempt = Attempt(1, "lights", 0.5, Reason.EXPLORED, True, 0.25, kept=True, asked_at=time.time())

@@ -14,6 +14,7 @@ from cloud_worker.log.spool_drain import spooled_in
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
+from edge_agent.outbox.bounds import Bounds
 from edge_agent.outbox.store import DAMAGED, Outbox
 from router.core.domain.query import Attempt, Query
 from router.core.domain.record import Record
@@ -101,7 +102,7 @@ async def test_an_answer_that_was_changed_on_the_disk_is_not_given_again(tmp_pat
 
 
 async def kept(path, numbers):
-    outbox = Outbox(path, 100)
+    outbox = Outbox(path, Bounds(100))
     writing = asyncio.create_task(outbox.write_loop())
     for number in numbers:
         await outbox.keep(Query(f"q{number}", "home", f"a text with number {number}", attempt=Attempt()), numbered=True)
@@ -124,7 +125,7 @@ async def test_a_row_of_an_outbox_that_was_changed_on_the_disk_is_dropped_and_co
     path = tmp_path / "outbox.sqlite"
     await (await kept(path, range(5))).close()
     flip_in_cell(path, b"a text with number 3")
-    outbox = Outbox(path, 100)
+    outbox = Outbox(path, Bounds(100))
     assert [one.query.id for one in await outbox.head(100)] == ["q0", "q1", "q2", "q4"]
     assert outbox.dropped == 1
     await outbox.close()

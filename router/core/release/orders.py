@@ -77,7 +77,8 @@ class DeviceReport:
     """What one device says of itself.
 
     ``state`` is ``ok`` or names what hinders it. ``life`` is random, drawn at each start; older agents have none.
-    ``erased`` is what it has erased since its last report that was heard.
+    ``outbox_dropped_because`` counts ``outbox_dropped`` by why. ``erased`` is what it has erased since its last report
+    that was heard.
     """
 
     device: str
@@ -93,6 +94,7 @@ class DeviceReport:
     state: str = "ok"
     life: str = ""
     erased: tuple[Erased, ...] = ()
+    outbox_dropped_because: tuple[tuple[str, int], ...] = ()
 
 
 class Watch(StrEnum):

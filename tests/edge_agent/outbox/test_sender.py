@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from edge_agent.identity.status_command import _show
 from edge_agent.outbox import sender as teaching
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Task
@@ -42,12 +43,18 @@ async def test_while_nothing_is_logged_one_query_alone_is_sent_again(exploring, 
     assert exploring.report().explored_kept == 20
 
 
-async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(exploring, cloud, monkeypatch):
+async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(exploring, cloud, monkeypatch, capsys):
     monkeypatch.setattr(teaching, "MOST_UNLOGGED", 3)
     cloud.faults.unlogged = True
     await exploring.ask("light")
     await cloud.until(lambda: cloud.reports[-1].outbox_dropped == 1, seconds=20)
+    assert cloud.reports[-1].outbox_dropped_because == (("unlogged", 1),)
     assert exploring.daemon.report().outbox_pending == 0
+    exploring.daemon._status.look()
+    told = exploring.daemon._status._more()
+    assert (told["outbox_dropped"], told["outbox_dropped_because"]) == (1, {"unlogged": 1})
+    _show({"running": True, "states": [], **told})
+    assert "  outbox: 0 queries wait, 1 dropped (unlogged 1)\n" in capsys.readouterr().out
 
 
 async def test_a_task_that_is_logged_no_more_leaves_at_once(exploring, cloud):

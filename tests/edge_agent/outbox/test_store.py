@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.damaged_files import MOST_KEPT, set_aside
+from edge_agent.outbox.bounds import Bounds
 from edge_agent.outbox.store import Outbox
 from router.core.certification.missing_rows import LINE
 from router.core.domain.query import Attempt, Query, Reason
@@ -21,7 +22,7 @@ def query(name):
 
 @pytest.fixture
 async def outbox(tmp_path):
-    made = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    made = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
     yield made
     await made.close()
 
@@ -41,7 +42,7 @@ async def test_queries_come_out_whole_and_in_their_order(outbox):
 
 
 async def test_what_is_kept_is_numbered_task_by_task_across_restarts(tmp_path):
-    first = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    first = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
     begin = first.place("home")
     assert first.place("home") == begin
     numbers = [first.take_place("home") for _ in range(3)]
@@ -49,7 +50,7 @@ async def test_what_is_kept_is_numbered_task_by_task_across_restarts(tmp_path):
     waits = query("a")
     first.put(replace(waits, attempt=replace(waits.attempt, place=numbers[-1])))
     await first.close()
-    again = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    again = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
     assert again.place("home") == numbers[-1]
     assert await again.remove([waiting.place for waiting in await again.head(9)])
     assert again.take_place("home") == numbers[-1] + 1
@@ -57,12 +58,12 @@ async def test_what_is_kept_is_numbered_task_by_task_across_restarts(tmp_path):
 
 
 async def test_after_a_kill_no_number_comes_again(tmp_path):
-    killed = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    killed = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
     last = killed.take_place("home")
     killed._thread.shutdown()  # it never closes its file
     while time.time_ns() // 1_000_000 <= last // LINE:  # a start takes longer than this millisecond
         pass
-    again = Outbox(tmp_path / "outbox.sqlite", max_rows=5)
+    again = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
     assert again.place("home") // LINE > last // LINE
     await again.close()
 
@@ -90,10 +91,10 @@ async def test_at_the_cap_the_oldest_are_dropped_and_counted(outbox):
 
 async def test_what_was_written_is_there_after_a_restart(tmp_path):
     path = tmp_path / "outbox.sqlite"
-    first = Outbox(path, 10)
+    first = Outbox(path, Bounds(10))
     first.put(query("a"))
     await first.flush()
-    second = Outbox(path, 10)  # the first was never closed
+    second = Outbox(path, Bounds(10))  # the first was never closed
     assert second.pending == 1
     assert await names(second) == ["a"]
     await second.close()
@@ -101,10 +102,10 @@ async def test_what_was_written_is_there_after_a_restart(tmp_path):
 
 
 async def test_closing_writes_what_was_put(tmp_path):
-    first = Outbox(tmp_path / "outbox.sqlite", 10)
+    first = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     first.put(query("a"))
     await first.close()
-    second = Outbox(tmp_path / "outbox.sqlite", 10)
+    second = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     assert await names(second) == ["a"]
     await second.close()
 
@@ -135,7 +136,7 @@ async def test_the_file_is_its_owners_alone(tmp_path, outbox):
 )
 async def test_a_file_that_is_no_database_is_set_aside_and_told(tmp_path, content, caplog):
     (tmp_path / "outbox.sqlite").write_bytes(content)
-    outbox = Outbox(tmp_path / "outbox.sqlite", 10)
+    outbox = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await outbox.keep(query("a"), numbered=True)
     assert await names(outbox) == ["a"]
     assert outbox.state == "database_damaged"
@@ -157,7 +158,7 @@ async def test_a_file_that_is_no_database_is_set_aside_and_told(tmp_path, conten
 async def test_a_database_of_another_make_is_set_aside(tmp_path, schema):
     with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as file:
         file.execute(schema)
-    outbox = Outbox(tmp_path / "outbox.sqlite", 10)
+    outbox = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await outbox.keep(query("a"), numbered=True)
     assert await names(outbox) == ["a"]
     assert list(tmp_path.glob("outbox.sqlite.damaged-*"))
@@ -167,7 +168,7 @@ async def test_a_database_of_another_make_is_set_aside(tmp_path, schema):
 @pytest.mark.parametrize("name", ["outbox.sqlite", "outbox.sqlite-wal", "outbox.sqlite-shm"])
 async def test_a_folder_where_a_file_should_be_is_set_aside(tmp_path, name):
     (tmp_path / name / "within").mkdir(parents=True)
-    outbox = Outbox(tmp_path / "outbox.sqlite", 10)
+    outbox = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await outbox.keep(query("a"), numbered=True)
     assert await names(outbox) == ["a"]
     await outbox.close()
@@ -175,7 +176,7 @@ async def test_a_folder_where_a_file_should_be_is_set_aside(tmp_path, name):
 
 async def test_a_link_that_leads_to_itself_is_set_aside(tmp_path):
     (tmp_path / "outbox.sqlite").symlink_to("outbox.sqlite")
-    outbox = Outbox(tmp_path / "outbox.sqlite", 10)
+    outbox = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await outbox.keep(query("a"), numbered=True)
     assert await names(outbox) == ["a"]
     await outbox.close()
@@ -216,7 +217,7 @@ def swapped(path):
 @pytest.mark.parametrize("checkpointed", [False, True])
 async def test_a_file_that_is_damaged_while_it_is_used_ends_nothing(tmp_path, damage, checkpointed):
     path = tmp_path / "outbox.sqlite"
-    outbox = Outbox(path, 1000)
+    outbox = Outbox(path, Bounds(1000))
     for number in range(200):
         outbox.put(query(f"before-{number}"))
     await outbox.flush()
@@ -230,14 +231,14 @@ async def test_a_file_that_is_damaged_while_it_is_used_ends_nothing(tmp_path, da
     assert {f"after-{number}" for number in range(20)} <= set(await names(outbox, 1000))
     assert outbox.place("home") == line * LINE + 20  # the line goes on, so that what was lost is missed in it
     await outbox.close()
-    again = Outbox(path, 1000)
+    again = Outbox(path, Bounds(1000))
     assert {f"after-{number}" for number in range(20)} <= set(await names(again, 1000))
     await again.close()
 
 
 async def test_what_can_be_read_of_a_damaged_file_is_kept(tmp_path):
     path = tmp_path / "outbox.sqlite"
-    first = Outbox(path, 1000)
+    first = Outbox(path, Bounds(1000))
     for number in range(300):
         first.put(query(f"q-{number}"))
     await first.close()
@@ -245,7 +246,7 @@ async def test_what_can_be_read_of_a_damaged_file_is_kept(tmp_path):
     middle = len(data) // 2 // 4096 * 4096
     data[middle : middle + 4096] = b"\xff" * 4096
     path.write_bytes(data)
-    again = Outbox(path, 1000)
+    again = Outbox(path, Bounds(1000))
     found = set(await names(again, 1000))
     assert 200 < len(found) < 300
     await again.close()
@@ -253,7 +254,7 @@ async def test_what_can_be_read_of_a_damaged_file_is_kept(tmp_path):
 
 async def test_a_foreign_lock_drops_nothing_and_holds_no_answer_up(tmp_path, caplog):
     path = tmp_path / "outbox.sqlite"
-    outbox = Outbox(path, 1000)
+    outbox = Outbox(path, Bounds(1000))
     writing = asyncio.create_task(outbox.write_loop())
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
@@ -277,12 +278,12 @@ async def test_a_foreign_lock_drops_nothing_and_holds_no_answer_up(tmp_path, cap
 
 async def test_a_lock_that_is_there_at_the_start_is_waited_for(tmp_path):
     path = tmp_path / "outbox.sqlite"
-    before = Outbox(path, 10)
+    before = Outbox(path, Bounds(10))
     await before.keep(query("before"), numbered=True)
     await before.close()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN EXCLUSIVE")
-        outbox = Outbox(path, 10)
+        outbox = Outbox(path, Bounds(10))
         await outbox.keep(query("after"), numbered=True)
         assert (outbox.state, outbox.dropped) == ("database_locked", 0)
         foreign.execute("ROLLBACK")
@@ -293,7 +294,7 @@ async def test_a_lock_that_is_there_at_the_start_is_waited_for(tmp_path):
 
 async def test_what_was_taken_out_during_a_lock_comes_out_no_more(tmp_path):
     path = tmp_path / "outbox.sqlite"
-    outbox = Outbox(path, 10)
+    outbox = Outbox(path, Bounds(10))
     for name in "ab":
         await outbox_put(outbox, name)
     (first, _) = await outbox.head(10)
@@ -326,11 +327,11 @@ async def test_an_id_that_comes_again_while_it_waits_uses_no_number(outbox):
 
 
 async def test_an_id_that_waits_from_the_life_before_uses_no_number(tmp_path):
-    first = Outbox(tmp_path / "outbox.sqlite", 10)
+    first = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await first.keep(query("a"), numbered=True)
     last = first.place("home")
     await first.close()
-    again = Outbox(tmp_path / "outbox.sqlite", 10)
+    again = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await again.keep(query("a"), numbered=True)
     assert again.place("home") == last
     await again.close()
@@ -338,7 +339,7 @@ async def test_an_id_that_waits_from_the_life_before_uses_no_number(tmp_path):
 
 async def test_what_waits_in_memory_is_bounded(tmp_path):
     path = tmp_path / "outbox.sqlite"
-    outbox = Outbox(path, 50)
+    outbox = Outbox(path, Bounds(50))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
         for number in range(80):
@@ -351,7 +352,7 @@ async def test_what_waits_in_memory_is_bounded(tmp_path):
 
 async def test_keep_returns_once_the_row_is_on_the_disk(tmp_path):
     path = tmp_path / "outbox.sqlite"
-    outbox = Outbox(path, 1000)
+    outbox = Outbox(path, Bounds(1000))
     writing = asyncio.create_task(outbox.write_loop())
     with contextlib.closing(sqlite3.connect(path)) as reader:
         for number in range(20):

@@ -151,6 +151,7 @@ REPORT = st.builds(
     tasks=some(TASK_REPORT),
     outbox_pending=COUNT,
     outbox_dropped=COUNT,
+    outbox_dropped_because=some(st.tuples(TEXT, COUNT)),
     free_disk_bytes=AMOUNT,
     state=TEXT,
 )
