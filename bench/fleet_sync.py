@@ -32,7 +32,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state import tallies
 from cloud_worker.state.schema import DEVICES
 from cloud_worker.state.store import Store
-from edge_agent.upstream.client import SYNC_SECONDS
+from edge_agent.upstream.target import SYNC_SECONDS
 from router.core.policy.exploration import SEED_BYTES
 from router.transport.channel import open_channel
 from router.transport.fleet_wire import report_to_proto

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -71,9 +71,28 @@ class DoorSettings(_Section):
 
 
 class UpstreamSettings(_Section):
-    """The next tier: ``target`` is ``host:port`` of a gateway, or ``name@host:port`` of another device's agent."""
+    """The next tier.
+
+    Attributes:
+        target: ``host:port`` of a gateway, or ``name@host:port`` of another device's agent.
+        others: More such, of the same cloud: asked in this order while those before can't be reached.
+    """
 
     target: str = Field(min_length=1)
+    others: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), max_length=7)
+
+    @field_validator("others")
+    @classmethod
+    def _are_others(cls, others: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for place, other in enumerate(others):
+            if other == info.data.get("target") or other in others[:place]:
+                raise ValueError(f"names {other!r} once more; name each target once")
+        return others
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return (self.target, *self.others)
 
 
 class OutboxSettings(_Section):
@@ -264,7 +283,7 @@ def _make_absolute(values: Any, key: str, path: Path) -> None:
 
 
 def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
-    """Check, before anything starts, that both addresses can be read and may be used.
+    """Check, before anything starts, that all addresses can be read and may be used.
 
     Args:
         config: What is set.
@@ -279,3 +298,5 @@ def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
     else:
         read_address(config.door.listen, source, "door.listen")
     check_target(config.upstream.target, source, "upstream.target", insecure=insecure, secured=True)
+    for place, other in enumerate(config.upstream.others):
+        check_target(other, source, f"upstream.others.{place}", insecure=insecure, secured=True)

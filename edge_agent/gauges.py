@@ -19,7 +19,10 @@ def add_gauges(
     """Report releases, outbox, reach, and what is the matter through ``meter``."""
     meter.create_observable_gauge(telemetry_names.ACTIVE_RELEASE, [_observe(lambda: _releases(tasks))])
     meter.create_observable_gauge(
-        telemetry_names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.reach.is_away))])]
+        telemetry_names.UPSTREAM_REACHED, [_observe(lambda: [Observation(int(not upstream.is_away))])]
+    )
+    meter.create_observable_gauge(
+        telemetry_names.UPSTREAM_IN_USE, [_observe(lambda: [Observation(1, {telemetry_names.TARGET: upstream.in_use})])]
     )
     meter.create_observable_gauge(
         telemetry_names.AGENT_STATE, [_observe(lambda: [Observation(1, {"state": state.value}) for state in states()])]

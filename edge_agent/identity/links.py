@@ -42,24 +42,24 @@ class Links:
         """
         self._config, self._insecure = config, insecure
         self.folder = IdentityFolder(config.data)
-        self.secured = not insecure and not config.upstream.target.startswith(SOCKET)
+        self.secured = not insecure and not all(target.startswith(SOCKET) for target in config.upstream.targets)
         self._is_wide = not insecure and not read_address(config.door.listen, "door", "listen").is_loopback
         self._channels: list[Any] = []
         self._shown: tuple[int, DoorMaterial] | None = None
         if self.secured or self._is_wide:
             check_enrolled(self.folder, config.device)
 
-    def open_channel(self) -> Any:
-        """A channel for queries and reports.
+    def open_channel(self, target: str) -> Any:
+        """A channel to ``target`` for queries and reports.
 
         Raises:
-            ConfigError: The next tier's address may not be used.
+            ConfigError: The address may not be used.
         """
-        return self._opened(open_channel, room_for_attempt=MAX_ATTEMPT_BYTES)
+        return self._opened(target, open_channel, room_for_attempt=MAX_ATTEMPT_BYTES)
 
-    def open_bulk_channel(self) -> Any:
-        """A channel for releases."""
-        return self._opened(open_bulk_channel)
+    def open_bulk_channel(self, target: str) -> Any:
+        """A channel to ``target`` for releases."""
+        return self._opened(target, open_bulk_channel)
 
     async def rotate(self) -> None:
         """Show the certificate that is in place now.
@@ -98,8 +98,8 @@ class Links:
             services=[service],
         )
 
-    def _opened(self, kind: Callable[..., Any], **options: Any) -> Any:
-        target, most = self._config.upstream.target, self._config.door.max_message_bytes
+    def _opened(self, target: str, kind: Callable[..., Any], **options: Any) -> Any:
+        most = self._config.door.max_message_bytes
 
         def make() -> Any:
             identity = self.folder.bundle() if self.secured else None

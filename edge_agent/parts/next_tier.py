@@ -6,6 +6,8 @@ from edge_agent.config import Config
 from edge_agent.identity.links import Links
 from edge_agent.identity.renewal import Renewal
 from edge_agent.upstream.client import Upstream
+from edge_agent.upstream.giving_way import GivingWay
+from edge_agent.upstream.target import Target
 from router.transport.server import Door
 
 
@@ -24,12 +26,16 @@ class NextTier:
             ConfigError: An address may not be used.
         """
         self._links = links = Links(config, insecure=insecure)
-        channels = links.open_channel(), links.open_bulk_channel()
-        upstream = Upstream(channels[0], config.device, target=config.upstream.target, bulk=channels[1])
-        self.upstream = upstream
+        way = GivingWay()
+
+        def lead_to(name: str) -> Target:
+            channel, bulk = links.open_channel(name), links.open_bulk_channel(name)
+            return Target(channel, config.device, target=name, bulk=bulk, way=way)
+
+        upstream = self.upstream = Upstream([lead_to(name) for name in config.upstream.targets])
         self.renewal: Renewal | None = None
         if links.secured:
-            self.renewal = Renewal(links.folder, links.rotate, lambda: upstream.reach.is_away)
+            self.renewal = Renewal(links.folder, links.rotate, lambda: upstream.is_away)
 
     def door(self, service: str) -> Door:
         """The door of this agent, with the identity of the links."""

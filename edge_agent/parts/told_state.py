@@ -65,7 +65,7 @@ class ToldState:
         renewal = self._renewal
         refusal = self._upstream.refusal or (renewal.refusal if renewal is not None else None)
         return Facts(
-            away=self._upstream.reach.is_away,
+            away=self._upstream.is_away,
             refused=refusal is not None,
             revoked=isinstance(refusal, RevokedError),
             certificate_ends=renewal.certificate.ends if renewal is not None else None,
@@ -79,7 +79,7 @@ class ToldState:
         refusal = self._upstream.refusal
         return {
             "device": self._config.device,
-            "upstream": self._config.upstream.target,
+            "upstream": self._upstream.in_use,
             "refusal": "" if refusal is None else str(refusal),
             "certificate_ends": self._facts().certificate_ends,
             "outbox_pending": self._kept.outbox.pending,

@@ -35,12 +35,12 @@ class Harness:
         self._running = None
         self.channel = None
 
-    async def start(self, servers=(), door=(), target=None, releases=(), privacy=(), **outbox):
+    async def start(self, servers=(), door=(), target=None, others=(), releases=(), privacy=(), **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
             door={"listen": "127.0.0.1:0", **dict(door)},
-            upstream={"target": target or self.cloud.target},
+            upstream={"target": target or self.cloud.target, "others": others},
             outbox=outbox,
             privacy=dict(privacy),
             servers=servers,

@@ -51,7 +51,7 @@ def test_a_server_on_another_machine_is_reached_by_https_or_when_told_to(file):
     [
         ("", "device: is missing; set it"),
         (GOOD.replace('"kitchen-1"', '"kit chen"'), "device: is 'kit chen': String should match"),
-        (GOOD + "port = 3\n", "upstream.port: is not a key here; use target"),
+        (GOOD + "port = 3\n", "upstream.port: is not a key here; use others, target"),
         (GOOD + "[door]\nlisten = 7701\n", "door.listen: is 7701: Input should be a valid string"),
         (GOOD + "[outbox]\nmax_rows = 0\n", "outbox.max_rows: is 0: Input should be greater than or equal to 1"),
         (GOOD + "[outbox]\nrows = 1\n", "outbox.rows: is not a key here; use concurrency, max_age_days, max_bytes, "),
@@ -63,6 +63,7 @@ def test_a_server_on_another_machine_is_reached_by_https_or_when_told_to(file):
             GOOD + "[outbox]\nmax_bytes = 9\n",
             "outbox.max_bytes: is 9: Input should be greater than or equal to 1048576",
         ),
+        (GOOD + 'others = ["127.0.0.1:7700"]\n', "upstream.others: names '127.0.0.1:7700' once more"),
         ("device = ", "is not TOML"),
         (
             GOOD + SERVER.replace("http", "ftp"),

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edge_agent.upstream.client import Upstream
+from edge_agent.upstream.target import Target
 from router.v1 import release_pb2
 
 
@@ -40,7 +40,7 @@ class OneChannel:
 
 async def test_a_fetch_that_is_cancelled_as_a_piece_comes_is_cancelled():
     call = OneCall()
-    upstream = Upstream(OneChannel(call), "device-1")
+    upstream = Target(OneChannel(call), "device-1")
     pieces = upstream.fetch("home", 1, "manifest.json", 0)
     waiting = asyncio.ensure_future(anext(pieces))
     await call.asked.wait()
