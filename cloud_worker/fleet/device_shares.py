@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cloud_worker.fleet.registry import Registry
@@ -24,15 +24,23 @@ class DeviceShares:
         self._registry = registry
         self._counted: tuple[float, int] | None = None
 
-    def of(self, name: str, now: float) -> dict[str, Any]:
-        """What a device may send of a task, as an order says it; its share is nothing once the fleet's is spent."""
-        task = self._limited.get(name)
-        if task is None:
+    def of_all(self, champions: Mapping[str, int], now: float) -> dict[str, dict[str, Any]]:
+        """What a device may send of each task, as an order says it; its share is nothing once the fleet's is spent.
+
+        Args:
+            champions: The release that serves each task that there is.
+            now: Unix time in seconds.
+        """
+        limited = [task for name, task in self._limited.items() if name in champions]
+        if not limited:
             return {}
-        share = None
-        if task.budget.of_fleet:
-            share = share_of_device(task.budget, self._devices_of_day(now)) if self._limits.is_open(task) else 0
-        return {"queries_per_minute": task.budget.queries_per_minute, "queries_per_day": share}
+        is_open, found = self._limits.open_of(limited, champions), {}
+        for task in limited:
+            share = None
+            if task.budget.of_fleet:
+                share = share_of_device(task.budget, self._devices_of_day(now)) if task.name in is_open else 0
+            found[task.name] = {"queries_per_minute": task.budget.queries_per_minute, "queries_per_day": share}
+        return found
 
     def _devices_of_day(self, now: float) -> int:
         """How many devices in use reported within the last day, as counted some seconds ago at most.

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,6 +133,25 @@ class Erasures:
 
     def for_device(self, device: str) -> tuple[Erasure, ...]:
         """What a device has to erase yet, at most ``MOST_AT_ONCE``, oldest first."""
+        return self.for_devices([device]).get(device, ())
+
+    def for_devices(self, devices: Sequence[str]) -> dict[str, tuple[Erasure, ...]]:
+        """What each of some devices has to erase yet, as ``for_device`` tells it; none of those that have nothing."""
+        digests = {digest_of(device): device for device in devices}
+        ordered = select(ERASURES.c.by_subject, ERASURES.c.digest, func.count()).group_by(
+            ERASURES.c.by_subject, ERASURES.c.digest
+        )
+        concerned = ERASURES.c.by_subject | ERASURES.c.digest.in_([*digests])
+        by, of = ERASED_AT_DEVICES.c.device, Counter[str]()
+        with self._engine.connect() as connection:
+            for by_subject, digest, times in connection.execute(ordered.where(concerned)):
+                of.update(dict.fromkeys(devices, times) if by_subject else {digests[digest]: times})
+            if of:
+                answered = select(by, func.count()).where(by.in_([*of])).group_by(by)
+                of.subtract({row[0]: row[1] for row in connection.execute(answered)})
+        return {device: self._left(device) for device, times in of.items() if times > 0}
+
+    def _left(self, device: str) -> tuple[Erasure, ...]:
         answered = select(ERASED_AT_DEVICES.c.number).where(ERASED_AT_DEVICES.c.device == device)
         concerned = ERASURES.c.by_subject | (ERASURES.c.digest == digest_of(device))
         query = select(ERASURES.c.number, ERASURES.c.by_subject, ERASURES.c.digest).where(

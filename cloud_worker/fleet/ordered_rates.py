@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.state.schema import RATES
 from cloud_worker.state.store import Device
+from cloud_worker.state.tallies import insert_in
 from router.core.policy.exploration import Ordered
 
 MOST_KEPT = 64  # of a device and task
@@ -47,24 +48,50 @@ class OrderedRates:
             rates: By task, each in [0, 1].
             at: Unix time in seconds.
         """
-        known = self.of(device)
-        new = {task: rate for task, rate in rates.items() if task not in known or known[task][-1].rate != rate}
+        self.tell_all({device: rates}, {device: at})
+
+    def tell_all(self, rates: Mapping[str, Mapping[str, float]], at: Mapping[str, float]) -> None:
+        """Note what some devices are about to be told.
+
+        Args:
+            rates: By device and task, each in [0, 1].
+            at: Unix time in seconds, by device.
+        """
+        known = self._last(rates)
+        new = [
+            {"device": device, "task": task, "since": at[device], "rate": rate}
+            for device, told in sorted(rates.items())
+            for task, rate in sorted(told.items())
+            if (device, task) not in known or known[device, task][0] != rate
+        ]
         if not new:
             return
-        old = [(task, ordered.since) for task in new for ordered in known.get(task, ())[: 1 - MOST_KEPT]]
-        try:
-            with self._engine.begin() as connection:
-                rows = [{"device": device, "task": task, "since": at, "rate": rate} for task, rate in new.items()]
-                connection.execute(insert(RATES), rows)
-                for task, since in old:
-                    mine = (
-                        RATES.c.device == device,
-                        RATES.c.task == task,
-                        RATES.c.since == since,
-                    )
-                    connection.execute(delete(RATES).where(*mine))
-        except IntegrityError:
-            pass  # another gateway told it in the same moment
+        with self._engine.begin() as connection:
+            # Another gateway may have told one in the same moment: that one alone stays as it is.
+            connection.execute(insert_in(connection.dialect.name)(RATES).on_conflict_do_nothing(), new)
+        for row in new:
+            device, task = str(row["device"]), str(row["task"])
+            if known.get((device, task), (0.0, 0))[1] >= MOST_KEPT:
+                self._drop_old(device, task)
+
+    def _last(self, devices: Iterable[str]) -> dict[tuple[str, str], tuple[float, int]]:
+        """The last rate that each device was told of each task, and how many are kept."""
+        mine = RATES.c.device.in_([*devices])
+        count, since = func.count().label("kept"), func.max(RATES.c.since).label("since")
+        last = select(RATES.c.device, RATES.c.task, since, count).where(mine).group_by(RATES.c.device, RATES.c.task)
+        found = last.subquery()
+        same = (RATES.c.device == found.c.device) & (RATES.c.task == found.c.task) & (RATES.c.since == found.c.since)
+        query = select(RATES.c.device, RATES.c.task, RATES.c.rate, found.c.kept).join(found, same)
+        with self._engine.connect() as connection:
+            return {(row.device, row.task): (row.rate, row.kept) for row in connection.execute(query)}
+
+    def _drop_old(self, device: str, task: str) -> None:
+        """Keep the latest rates of a device and task."""
+        mine = (RATES.c.device == device, RATES.c.task == task)
+        kept = select(RATES.c.since).where(*mine).order_by(RATES.c.since.desc()).limit(MOST_KEPT)
+        with self._engine.begin() as connection:
+            oldest = min(connection.execute(kept).scalars())
+            connection.execute(delete(RATES).where(*mine, RATES.c.since < oldest))
 
     def take_over(self, devices: Callable[[], Iterable[Device]]) -> None:
         """Begin with what devices said last, in a store of a version that noted no orders; else ask for none."""

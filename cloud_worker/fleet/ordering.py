@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from cloud_worker.fleet.quarantines import REMEDY, Quarantines
-from cloud_worker.fleet.rollouts.orders import RolloutOrders
+from cloud_worker.fleet.rollouts.orders import Place, RolloutOrders
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.signed import SignedNow
@@ -82,15 +82,34 @@ class OrderBook:
             device: Its name.
             runs: The release that it says it runs, by task.
         """
-        states = [state for state in self._store.task_states() if state.manifest_sha256 and self.knows(state.name)]
-        places = [*self._rollouts.places(device, states, runs or {})]
+        return self.orders_of_all({device: runs or {}}, self._store.task_states())[device]
+
+    def orders_of_all(
+        self, runs: Mapping[str, Mapping[str, int]], states: Collection[TaskState]
+    ) -> dict[str, tuple[tuple[Order, ...], str]]:
+        """What each of some devices is told, as ``orders`` says it.
+
+        Args:
+            runs: The release that each says it runs, by device and task.
+            states: Where the tasks stand now.
+        """
+        states = [state for state in states if state.manifest_sha256 and self.knows(state.name)]
         overrides = self._overrides.of_all() if self._certificates is not None else {}
-        apart = self._quarantines.tasks_of(device)
-        orders = []
-        for place, state in zip(places, self._as_signed([place.state for place in places]), strict=True):
-            order = self._order(state, overrides.get(state.name, Override(state.mode)), place.is_former)
-            orders.append(_escalating(order) if place.is_halted or order.task in apart else order)
-        return tuple(orders), _said_of(apart)
+        apart, signed = self._quarantines.tasks_of_all(runs), self._signed()
+        made: dict[tuple[str, bool], Order] = {}  # the same to all devices that see the same of a task
+
+        def order(place: Place, is_apart: bool) -> Order:
+            key = (place.state.name, place.is_former)
+            if key not in made:
+                state = _as_signed(place.state, signed)
+                made[key] = self._order(state, overrides.get(state.name, Override(state.mode)), place.is_former)
+            return _escalating(made[key]) if place.is_halted or is_apart else made[key]
+
+        found = {}
+        for device, places in self._rollouts.places(states, runs).items():
+            mine = apart.get(device, frozenset())
+            found[device] = tuple(order(place, place.state.name in mine) for place in places), _said_of(mine)
+        return found
 
     def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
         """What a device is told of those of its tasks that are configured no more."""
@@ -100,20 +119,6 @@ class OrderBook:
     def knows(self, task: str) -> bool:
         """Whether a task is configured."""
         return not self._tasks or task in self._tasks
-
-    def _as_signed(self, states: list[TaskState]) -> list[TaskState]:
-        """Where tasks stand as devices are told; one of which nothing is signed yet stays as it is."""
-        signed = self._signed()
-        if signed is None:
-            return states
-        told = []
-        for state in states:
-            before = None
-            if not signed.holds(state.name, state.champion, state.manifest_sha256):
-                before = signed.before(state.name, state.champion)
-            release = {} if before is None else {"champion": before[0], "manifest_sha256": before[1]}
-            told.append(replace(state, **release))  # type: ignore[arg-type]
-        return told
 
     def _order(self, state: TaskState, override: Override, is_former: bool) -> Order:
         task, why = self._tasks.get(state.name), self._why_nothing_is_kept(state, override, is_former)
@@ -139,6 +144,14 @@ class OrderBook:
                 log.warning("task %s: release %d keeps nothing: %s", state.name, state.champion, why)
             known = self._looked[key] = _Looked(at, self._clock() + LOOK_SECONDS, why)
         return known.why
+
+
+def _as_signed(state: TaskState, signed: SignedNow | None) -> TaskState:
+    """Where a task stands as devices are told; one of which nothing is signed yet stays as it is."""
+    if signed is None or signed.holds(state.name, state.champion, state.manifest_sha256):
+        return state
+    before = signed.before(state.name, state.champion)
+    return state if before is None else replace(state, champion=before[0], manifest_sha256=before[1])
 
 
 def _escalating(order: Order) -> Order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,16 @@ class Quarantines:
 
     def tasks_of(self, device: str) -> frozenset[str]:
         """The tasks of which a device is in quarantine."""
-        mine = (QUARANTINES.c.device == device, QUARANTINES.c.until.is_(None))
+        return self.tasks_of_all([device]).get(device, frozenset())
+
+    def tasks_of_all(self, devices: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The tasks of which each of some devices is in quarantine; none of those that are not."""
+        mine = (QUARANTINES.c.device.in_([*devices]), QUARANTINES.c.until.is_(None))
+        found: dict[str, set[str]] = {}
         with self._engine.connect() as connection:
-            return frozenset(connection.execute(select(QUARANTINES.c.task).where(*mine)).scalars())
+            for device, task in connection.execute(select(QUARANTINES.c.device, QUARANTINES.c.task).where(*mine)):
+                found.setdefault(device, set()).add(task)
+        return {device: frozenset(tasks) for device, tasks in found.items()}
 
     def lasting(self) -> list[Quarantine]:
         """All that last, by device and task."""

@@ -1,30 +1,46 @@
-"""Takes the report of a device in: admits it, leaves out what can't be, counts what is new, and keeps it.
+"""Takes reports of devices in: admits them, leaves out what can't be, counts what is new, and keeps it.
 
 Rules:
  * Two agents under one name are told so, and everybody else too; see ``device_lives``.
  * What a report says of a task that nobody declared is left out, and counted.
+ * A group of reports is kept in one transaction, with all that is counted of it. Where the group can't be, each is kept
+   alone: no report keeps another out.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Set
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.device_lives import ADVICE, TWINS, Lives, Met
 from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.fleet.metrics import FleetMetrics
+from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
+from cloud_worker.fleet.report_groups import Came
 from cloud_worker.fleet.turned_away import TurnedAway, What
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Device, Store
-from cloud_worker.state.traffic import Traffic
-from router.core.errors import HeadraceError
+from cloud_worker.state.traffic import Told, Traffic
+from router.core.errors import HeadraceError, UnavailableError
 from router.core.privacy.erasure import Erasure
 from router.core.release.orders import DeviceReport
 from router.core.release.plausible_reports import plausible
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A report that was taken: of which device, what that is to be told, and what is kept; ``None`` for nothing."""
+
+    device: Device
+    message: str
+    kept: Told | None
 
 
 class ReportDesk:
@@ -34,7 +50,7 @@ class ReportDesk:
         self,
         store: Store,
         registry: Registry,
-        silent_after: float,
+        settings: Fleet,
         clock: Callable[[], float],
         metrics: FleetMetrics | None = None,
     ) -> None:
@@ -43,36 +59,74 @@ class ReportDesk:
         Args:
             store: The state of the fleet.
             registry: Who is in the fleet.
-            silent_after: Seconds after which a device is silent.
+            settings: How often devices report, which says when one is silent.
             clock: Tells Unix time in seconds.
             metrics: Count what is not taken.
         """
         self._store = store
         self._registry = registry
         self._metrics = metrics
-        self._lives = Lives(store.engine, silent_after)
+        self._lives = Lives(store.engine, Presence.of(settings.sync_seconds, settings.jitter).silent_after)
         self._turned_away = TurnedAway(store.engine, clock)
         self._erasures, self._repeats = Erasures(store.engine), Repeats(store.engine)
         self._traffic = Traffic(store.engine)
 
-    def take(self, report: DeviceReport, now: float) -> tuple[Device, str]:
-        """Take a report that came at Unix time ``now`` in seconds; say of which device, and what that is to be told.
+    def take_all(self, group: Sequence[Came], tasks: Set[str]) -> list[Taken | Exception]:
+        """Take a group of reports, one of each device; each is kept when this returns, or has the error of it.
+
+        Args:
+            group: The reports.
+            tasks: The names of those that are declared.
 
         Raises:
-            HeadraceError: The device is not admitted.
+            UnavailableError: The store can't be used now; none is kept.
         """
         self._turned_away.flush()
-        device = self._admit(report.device, now)
-        self._note_erased(report, now)
-        report = self._declared(replace(report, erased=()), {state.name for state in self._store.task_states()})
-        met = self._lives.meet(device, report, now)
-        if not met.late:
-            self._count(report, met, now)
-        return device, ADVICE if met.twins else ""
+        known = self._store.find_devices(one.report.device for one in group)
+        taken = [self._tried(lambda one=one: self._taken(one, known, tasks)) for one in group]  # type: ignore[misc]
+        kept = {one.device.id: one.kept for one in taken if isinstance(one, Taken) and one.kept is not None}
+        try:
+            self._keep(kept)
+        except UnavailableError:
+            raise
+        except (SQLAlchemyError, ValueError, ArithmeticError) as error:
+            log.warning("a group of %d reports can't be kept, each is tried alone: %s", len(kept), error)
+            return [self._tried(lambda one=one: self._kept_alone(one)) for one in taken]  # type: ignore[misc]
+        return taken
 
-    def erasures(self, device: str) -> tuple[Erasure, ...]:
-        """What a device has to erase yet."""
-        return self._erasures.for_device(device)
+    def erasures(self, devices: Sequence[str]) -> Mapping[str, tuple[Erasure, ...]]:
+        """What each of some devices has to erase yet; none of those that have nothing."""
+        return self._erasures.for_devices(devices)
+
+    @staticmethod
+    def _tried(take: Callable[[], Taken | Exception]) -> Taken | Exception:
+        """What taking one report gave; its own error where it fails, unless nothing can be kept now."""
+        try:
+            return take()
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever sent it is told; the others of its group go on
+            return error
+
+    def _taken(self, came: Came, known: Mapping[str, Device], tasks: Set[str]) -> Taken:
+        report, now = came.report, came.at
+        device = known.get(report.device) or self._admit(report.device, now)
+        self._note_erased(report, now)
+        report = self._declared(replace(report, erased=()), tasks)
+        met = self._lives.meet(device, report, now)
+        kept = None if met.late else self._counted(report, met, now)
+        return Taken(device, ADVICE if met.twins else "", kept)
+
+    def _kept_alone(self, taken: Taken | Exception) -> Taken | Exception:
+        if isinstance(taken, Taken) and taken.kept is not None:
+            self._keep({taken.device.id: taken.kept})
+        return taken
+
+    def _keep(self, told: Mapping[str, Told]) -> None:
+        """Keep reports by device, and count what they say more than those before."""
+        if told:
+            reports = {device: (one.now, one.at) for device, one in told.items()}
+            self._store.save_reports(reports, lambda connection: self._traffic.count(connection, told.values()))
 
     def _note_erased(self, report: DeviceReport, now: float) -> None:
         """What a device erased as it was told will not come, and is not missed."""
@@ -82,13 +136,12 @@ class ReportDesk:
             log.info("device %s has erased %d queries for erasure %d", report.device, one.rows, one.number)
             self._repeats.note_numbers((task, report.device, place) for task, place in one.numbers)
 
-    def _count(self, report: DeviceReport, met: Met, now: float) -> None:
-        """Count what a report says more than the one before of the same life, and keep it."""
+    def _counted(self, report: DeviceReport, met: Met, now: float) -> Told:
+        """What is believed of a report, beside the one before of the same life."""
         if met.first_told:
             log.warning("device %s: %s", report.device, ADVICE)
         report = plausible(report, met.before, met.seconds)
-        self._traffic.add(met.before, report, now)
-        self._store.save_report(replace(report, state=TWINS) if met.twins else report, now)
+        return Told(met.before, replace(report, state=TWINS) if met.twins else report, now)
 
     def _admit(self, name: str, now: float) -> Device:
         try:

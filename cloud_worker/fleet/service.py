@@ -6,15 +6,14 @@ Rules:
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * A device is told what it is to erase until it has said that it has.
  * Reports are spread by jitter, so that a fleet does not come all at once.
- * How a report is taken stands in ``report_desk``.
+ * How a report is taken stands in ``report_desk``; many are answered together, see ``report_groups``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,14 +22,14 @@ from cloud_worker.fleet.device_shares import DeviceShares
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.ordering import OrderBook, Signed
-from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
-from cloud_worker.fleet.report_desk import ReportDesk
+from cloud_worker.fleet.report_desk import ReportDesk, Taken
+from cloud_worker.fleet.report_groups import Answers, Came, ReportGroups
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task
 from router.core.errors import BadInputError
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import DeviceReport, Order, Orders
 from router.transport.fleet_wire import orders_to_proto, report_from_proto
 from router.transport.server import caller_of
 from router.v1 import fleet_pb2, fleet_pb2_grpc
@@ -64,12 +63,13 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         """
         tasks = tuple(tasks)
         self._signed: Signed = lambda: None
+        self._store = store
+        self._groups = ReportGroups(self._answer_all)
         self._book = OrderBook(store, tasks, publisher, signed=lambda: self._signed())
         registry = Registry(store, settings.max_devices)
         self._clock = clock
         self._told = told
-        presence = Presence.of(settings.sync_seconds, settings.jitter)
-        self._desk = ReportDesk(store, registry, presence.silent_after, clock, metrics)
+        self._desk = ReportDesk(store, registry, settings, clock, metrics)
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices)
         self._open = frozenset(task.name for task in tasks if task.may_leave_unread)
@@ -87,28 +87,51 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         report = report_from_proto(request)
         if report.device and report.device != caller:
             raise BadInputError("device", f"is {report.device!r}, but the caller is {caller!r}")
-        orders = await asyncio.to_thread(self._answer, replace(report, device=caller), self._clock())
+        orders = await self._groups.answer(Came(replace(report, device=caller), self._clock()))
         self._told(caller)
         return orders_to_proto(orders)
 
     def _answer(self, report: DeviceReport, came: float | None = None) -> Orders:
-        now = self._clock() if came is None else came
-        device, message = self._desk.take(report, now)
-        runs = {task.task: task.active_release for task in report.tasks}
-        orders, said = self._book.orders(report.device, runs)
-        self._rates.tell(report.device, {order.task: order.exploration for order in orders}, now)
-        spread = 1 + random.uniform(-self._settings.jitter, self._settings.jitter)
-        return Orders(
-            tasks=(
-                *(
-                    replace(order, may_leave=order.task in self._open, **self._shares.of(order.task, now))
-                    for order in orders
+        """The answer to one report alone."""
+        (answer,) = self._answer_all([Came(report, self._clock() if came is None else came)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _answer_all(self, group: Sequence[Came]) -> Answers:
+        """The answer to each of a group of reports, one of each device."""
+        states = self._store.task_states()
+        taken = self._desk.take_all(group, {state.name for state in states})
+        came = {one.report.device: one for one, had in zip(group, taken, strict=True) if isinstance(had, Taken)}
+        if not came:
+            return [had for had in taken if isinstance(had, Exception)]
+        runs = {device: {task.task: task.active_release for task in one.report.tasks} for device, one in came.items()}
+        orders = self._book.orders_of_all(runs, states)
+        rates = {device: {order.task: order.exploration for order in told} for device, (told, _) in orders.items()}
+        self._rates.tell_all(rates, {device: one.at for device, one in came.items()})
+        erasures = self._desk.erasures([*came])
+        shares = self._shares.of_all({state.name: state.champion for state in states}, group[-1].at)
+        return [
+            had
+            if isinstance(had, Exception)
+            else Orders(
+                tasks=(
+                    *self._with_shares(orders[had.device.id][0], shares),
+                    *self._book.withdrawn(runs[had.device.id]),
                 ),
-                *self._book.withdrawn(runs),
-            ),
-            interval_seconds=self._settings.sync_seconds * spread,
-            seed=device.seed,
-            message=message or said,
-            now=now,
-            erasures=self._desk.erasures(report.device),
-        )
+                interval_seconds=self._interval(),
+                seed=had.device.seed,
+                message=had.message or orders[had.device.id][1],
+                now=one.at,
+                erasures=erasures.get(had.device.id, ()),
+            )
+            for one, had in zip(group, taken, strict=True)
+        ]
+
+    def _interval(self) -> float:
+        """Seconds until the next report of a device."""
+        return self._settings.sync_seconds * (1 + random.uniform(-self._settings.jitter, self._settings.jitter))
+
+    def _with_shares(self, orders: Iterable[Order], shares: Mapping[str, Mapping[str, Any]]) -> Iterable[Order]:
+        for order in orders:
+            yield replace(order, may_leave=order.task in self._open, **shares.get(order.task, {}))

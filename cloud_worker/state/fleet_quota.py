@@ -10,8 +10,9 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -83,6 +84,19 @@ class FleetLimits:
         account = self.account(task.name)
         return not self._binds(task) or allows(budget_of(task.budget), account.spent, self._clock(), account.costliest)
 
+    def open_of(self, tasks: Iterable[Task], champions: Mapping[str, int]) -> frozenset[str]:
+        """Of which tasks the fleet may ask one more query now; ``champions`` are the releases that serve, by task."""
+        bound = [task for task in tasks if task.budget.of_fleet and champions.get(task.name, 0) > 0]
+        with self._store.engine.connect() as connection:
+            found = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.task.in_([task.name for task in bound])))
+            accounts = {row.task: _account(row) for row in found}
+        now, spent = self._clock(), set()
+        for task in bound:
+            account = accounts.get(task.name, Account())
+            if not allows(budget_of(task.budget), account.spent, now, account.costliest):
+                spent.add(task.name)
+        return frozenset(task.name for task in tasks if task.name not in spent)
+
     def account(self, task: str) -> Account:
         """Of a task, as it stands."""
         with self._store.engine.connect() as connection:
@@ -118,6 +132,8 @@ def share_of_device(limits: Limits, devices: int) -> int | None:
 
 def _read(connection: Connection, task: str) -> Account:
     row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.task == task)).first()
-    if row is None:
-        return Account()
+    return Account() if row is None else _account(row)
+
+
+def _account(row: Any) -> Account:
     return Account(row.booking, Spent(day=row.day, queries=row.queries, usd=row.usd), row.costliest)

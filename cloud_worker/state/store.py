@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import URL, Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import URL, Connection, Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.state import tallies
@@ -134,18 +134,41 @@ class Store:
 
     def find_device(self, device: str) -> Device | None:
         """The device of that name, ``None`` where none has reported under it."""
+        return self.find_devices([device]).get(device)
+
+    def find_devices(self, devices: Iterable[str]) -> dict[str, Device]:
+        """Those of some devices that have reported, by name."""
         with self._engine.connect() as connection:
-            row = connection.execute(select(DEVICES).where(DEVICES.c.id == device)).first()
-        return None if row is None else _device(row)
+            found = connection.execute(select(DEVICES).where(DEVICES.c.id.in_([*devices])))
+            return {row.id: _device(row) for row in found}
 
     def save_report(self, report: DeviceReport, now: float) -> None:
         """Keep a device's latest report, and count it in."""
-        mine = DEVICES.c.id == report.device
-        with writing(self._engine) as connection:
-            said = {"report": _REPORT.dump_json(report).decode(), "last_seen": now}
-            before = connection.execute(select(DEVICES.c.report).where(mine).with_for_update()).scalar()
-            if connection.execute(update(DEVICES).where(mine).values(**said)).rowcount:
-                tallies.note(connection, before, report, now)
+        self.save_reports({report.device: (report, now)})
+
+    def save_reports(
+        self, reports: Mapping[str, tuple[DeviceReport, float]], beside: Callable[[Connection], None] | None = None
+    ) -> None:
+        """Keep the latest report of each of some devices, and count it in; of all or of none.
+
+        Args:
+            reports: By device, each with the Unix time in seconds when it came; of a device that is gone none is kept.
+            beside: Writes more in the same transaction.
+        """
+        mine = select(DEVICES.c.id, DEVICES.c.report).where(DEVICES.c.id.in_([*reports])).order_by(DEVICES.c.id)
+        with writing(self._engine) as connection:  # in the order of the names: so that two gateways never block
+            before = {row.id: row.report for row in connection.execute(mine.with_for_update())}
+            known = [reports[device] for device in sorted(before)]
+            if known:
+                rows = [
+                    {"of": report.device, "said": _REPORT.dump_json(report).decode(), "at": now}
+                    for report, now in known
+                ]
+                said: dict[str, Any] = {"report": bindparam("said"), "last_seen": bindparam("at")}
+                connection.execute(update(DEVICES).where(DEVICES.c.id == bindparam("of")).values(said), rows)
+                tallies.note(connection, before, known)
+            if beside is not None:
+                beside(connection)
 
     def remove_device(self, device: str) -> bool:
         """Forget a device and its report; whether there was one."""

@@ -8,11 +8,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from cloud_worker.state.columns import read_object
 from cloud_worker.state.schema import SEEN, SUMS
@@ -37,21 +38,30 @@ class Seen:
 
 def meet(connection: Connection, device: str, now: float) -> None:
     """Count a device in that has not reported yet, at Unix time ``now`` in seconds."""
-    _see(connection, Seen(device, now, UNKNOWN))
+    _see(connection, [Seen(device, now, UNKNOWN)])
 
 
-def note(connection: Connection, before: str | None, report: DeviceReport, now: float) -> None:
-    """Count a report in.
+def note(
+    connection: Connection, before: Mapping[str, str | None], reports: Sequence[tuple[DeviceReport, float]]
+) -> None:
+    """Count reports in, one of each device.
 
     Args:
-        connection: In the transaction that keeps the report.
-        before: The device's report until now, as JSON; ``None`` without one.
-        report: That takes its place.
-        now: Unix time in seconds.
+        connection: In the transaction that keeps the reports.
+        before: Each device's report until now, as JSON; ``None`` without one.
+        reports: That take their place, by the names of the devices, each with its Unix time in seconds.
     """
-    pending = min(report.outbox_pending, MOST_COUNTED)
-    _see(connection, Seen(report.device, now, report.state[:200], pending))
-    _add(connection, _difference(_figures(before), {one.task: _of(one) for one in report.tasks}))
+    seen = [
+        Seen(report.device, now, report.state[:200], min(report.outbox_pending, MOST_COUNTED))
+        for report, now in reports
+    ]
+    _see(connection, seen)
+    grown: dict[str, Counter[int]] = {}
+    for report, _ in reports:
+        after = {one.task: _of(one) for one in report.tasks}
+        for task, by in _difference(_figures(before[report.device]), after).items():
+            grown.setdefault(task, Counter()).update(dict(enumerate(by)))
+    _add(connection, {task: tuple(by[place] for place in range(len(_SUMMED))) for task, by in grown.items()})
 
 
 def forget(connection: Connection, device: str, before: str | None) -> None:
@@ -68,7 +78,7 @@ def begin(connection: Connection, known: Callable[[], Iterable[tuple[str, float,
         said = read_object(report, f"the report of device {device}")
         held = said.get("outbox_pending", 0)
         pending = min(held, MOST_COUNTED) if isinstance(held, int) else 0
-        _see(connection, Seen(device, last_seen, str(said.get("state", UNKNOWN))[:200], pending))
+        _see(connection, [Seen(device, last_seen, str(said.get("state", UNKNOWN))[:200], pending)])
         _add(connection, _figures(report))
 
 
@@ -138,14 +148,19 @@ def _difference(before: _Figures, after: _Figures) -> _Figures:
     return {task: by for task, by in grown.items() if any(by)}
 
 
-def _see(connection: Connection, seen: Seen) -> None:
-    values = {"last_seen": seen.last_seen, "state": seen.state, "outbox_pending": seen.outbox_pending}
-    there = update(SEEN).where(SEEN.c.device == seen.device).values(**values)
-    if not connection.execute(there).rowcount:
-        connection.execute(insert(SEEN).values(device=seen.device, **values))
+def _see(connection: Connection, seen: Iterable[Seen]) -> None:
+    added = insert_in(connection.dialect.name)(SEEN)
+    latest = {key: added.excluded[key] for key in ("last_seen", "state", "outbox_pending")}
+    connection.execute(
+        added.on_conflict_do_update(index_elements=["device"], set_=latest),
+        [
+            {"device": one.device, "last_seen": one.last_seen, "state": one.state, "outbox_pending": one.outbox_pending}
+            for one in seen
+        ],
+    )
 
 
-def _insert_in(database: str) -> Any:
+def insert_in(database: str) -> Any:
     """The statement of a database that knows what to do where a row is there; each is loaded where it is used."""
     if database == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
@@ -158,7 +173,7 @@ def _insert_in(database: str) -> Any:
 
 def _add(connection: Connection, grown: _Figures) -> None:
     """Add to the sums; in the order of the tasks' names, so that two gateways never wait for each other."""
-    make = _insert_in(connection.dialect.name)
+    make = insert_in(connection.dialect.name)
     rows = [{"task": task, **dict(zip(_SUMMED, grown[task], strict=True))} for task in sorted(grown)]
     if not rows:
         return

@@ -11,14 +11,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, Engine, Table, delete, func, select
-from sqlalchemy.dialects.postgresql import insert as insert_in_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 
 from cloud_worker.state.schema import DEVICE_TRAFFIC, TRAFFIC
+from cloud_worker.state.tallies import insert_in
 from router.core.release.orders import DeviceReport, TaskReport
 
 SLOT_SECONDS = 60
@@ -40,6 +39,19 @@ class Passed:
     covered: int = 0
     planned: float = 0.0
 
+    def __add__(self, other: Passed) -> Passed:
+        """Both together."""
+        return Passed(self.answered + other.answered, self.covered + other.covered, self.planned + other.planned)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A report ``now`` of a device beside its one ``before``, if any, and the Unix time in seconds when it came."""
+
+    before: DeviceReport | None
+    now: DeviceReport
+    at: float
+
 
 def growth(before: TaskReport | None, now: TaskReport) -> Passed:
     """What a device did with a task between two reports; ``before`` is ``None`` where the first did not have it."""
@@ -59,28 +71,34 @@ class Traffic:
 
     def add(self, before: DeviceReport | None, now: DeviceReport, at: float) -> None:
         """Count what a device did since its report ``before``, at Unix time ``at`` in seconds."""
-        if before is None:
-            return
-        known = {task.task: task for task in before.tasks}
-        grown = {task.task: growth(known.get(task.task), task) for task in now.tasks}
-        slot = int(at // SLOT_SECONDS)
-        together = [
-            {"task": task, "slot": slot, **asdict(grown[task])} for task in sorted(grown) if grown[task].answered
-        ]
-        alone = [
-            {"task": task, "slot": slot, "device": now.device, "planned": grown[task].planned}
-            for task in sorted(grown)
-            if grown[task].planned
-        ]
-        with self._engine.begin() as connection:  # in the order of the tasks' names: so nobody waits for each other
-            self._add(connection, TRAFFIC, together)
-            self._add(connection, DEVICE_TRAFFIC, alone)
-            if slot > self._swept:
-                connection.execute(delete(TRAFFIC).where(TRAFFIC.c.slot < slot - KEPT_SECONDS // SLOT_SECONDS))
-                connection.execute(
-                    delete(DEVICE_TRAFFIC).where(DEVICE_TRAFFIC.c.slot < slot - KEPT_ALONE_SECONDS // SLOT_SECONDS)
-                )
-        self._swept = max(slot, self._swept)
+        with self._engine.begin() as connection:
+            self.count(connection, [Told(before, now, at)])
+
+    def count(self, connection: Connection, told: Iterable[Told]) -> None:
+        """Count what devices did since their reports before, in a transaction of the caller's."""
+        together: dict[tuple[str, int], Passed] = {}
+        alone: dict[tuple[str, int, str], float] = {}
+        last = self._swept
+        for one in told:
+            if one.before is None:
+                continue
+            known, slot = {task.task: task for task in one.before.tasks}, int(one.at // SLOT_SECONDS)
+            last = max(slot, last)
+            for task in one.now.tasks:
+                grown, key = growth(known.get(task.task), task), (task.task, slot)
+                if grown.answered:
+                    together[key] = together.get(key, Passed()) + grown
+                if grown.planned:
+                    mine = (*key, one.now.device)
+                    alone[mine] = alone.get(mine, 0.0) + grown.planned
+        # In the order of the tasks' names: so that two gateways never wait for each other.
+        _add(connection, TRAFFIC, [_row(key) | asdict(together[key]) for key in sorted(together)])
+        _add(connection, DEVICE_TRAFFIC, [_row(key) | {"planned": alone[key]} for key in sorted(alone)])
+        if last > self._swept:
+            connection.execute(delete(TRAFFIC).where(TRAFFIC.c.slot < last - KEPT_SECONDS // SLOT_SECONDS))
+            old = DEVICE_TRAFFIC.c.slot < last - KEPT_ALONE_SECONDS // SLOT_SECONDS
+            connection.execute(delete(DEVICE_TRAFFIC).where(old))
+        self._swept = last
 
     def between(self, task: str, first: float, last: float) -> Passed:
         """What passed from Unix time ``first`` to ``last`` in seconds, in whole minutes."""
@@ -99,10 +117,14 @@ class Traffic:
         with self._engine.connect() as connection:
             return {device: float(planned) for device, planned in connection.execute(query)}
 
-    def _add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-        if not rows:
-            return
-        make = insert_in_postgresql if self._engine.dialect.name == "postgresql" else insert_in_sqlite
-        added, keys = make(table), [column.name for column in table.primary_key]
-        sums = {column.name: column + added.excluded[column.name] for column in table.c if column.name not in keys}
-        connection.execute(added.on_conflict_do_update(index_elements=keys, set_=sums), rows)
+
+def _row(key: Sequence[object]) -> dict[str, object]:
+    return dict(zip(("task", "slot", "device"), key, strict=False))
+
+
+def _add(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    if not rows:
+        return
+    added, keys = insert_in(connection.dialect.name)(table), [column.name for column in table.primary_key]
+    sums = {column.name: column + added.excluded[column.name] for column in table.c if column.name not in keys}
+    connection.execute(added.on_conflict_do_update(index_elements=keys, set_=sums), rows)

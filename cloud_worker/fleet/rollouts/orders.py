@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
@@ -41,22 +41,31 @@ class RolloutOrders:
         """Read in the database of ``engine``."""
         self._rollouts = Rollouts(engine)
 
-    def places(self, device: str, states: Iterable[TaskState], runs: Mapping[str, int]) -> Iterator[Place]:
-        """Each task as a device is to see it, in their order.
+    def places(
+        self, states: Iterable[TaskState], runs: Mapping[str, Mapping[str, int]]
+    ) -> dict[str, tuple[Place, ...]]:
+        """Each task as each of some devices is to see it, in their order.
 
         Args:
-            device: Its name.
             states: Where the tasks stand.
-            runs: The release that it says it runs, by task.
+            runs: The release that each device says it runs, by device and task.
         """
+        all_see = tuple(Place(state) for state in states)
         opened = {(one.task, one.number): one for one in self._rollouts.open()}
-        inside = self._rollouts.are_in([one.id for one in opened.values()], device) if opened else frozenset()
-        for state in states:
-            rollout = opened.get((state.name, state.champion))
-            if rollout is None or rollout.is_whole:
-                yield Place(state)
-            else:
-                yield _place(state, rollout, rollout.id in inside, runs.get(state.name, 0) == rollout.number)
+        rollouts = [opened.get((place.state.name, place.state.champion)) for place in all_see]
+        partial = [None if one is None or one.is_whole else one for one in rollouts]
+        if not any(partial):
+            return dict.fromkeys(runs, all_see)
+        inside = self._rollouts.members_among([one.id for one in partial if one is not None], runs)
+        return {
+            device: tuple(
+                place
+                if one is None
+                else _place(place.state, one, (one.id, device) in inside, said.get(one.task, 0) == one.number)
+                for place, one in zip(all_see, partial, strict=True)
+            )
+            for device, said in runs.items()
+        }
 
 
 def _place(state: TaskState, rollout: Rollout, is_in: bool, runs_it: bool) -> Place:

@@ -164,9 +164,15 @@ class Rollouts:
 
     def are_in(self, rollouts: Iterable[int], device: str) -> frozenset[int]:
         """Those of some rollouts that a device is in."""
-        mine = (ROLLOUT_DEVICES.c.rollout.in_([*rollouts]), ROLLOUT_DEVICES.c.device == device)
+        return frozenset(rollout for rollout, _ in self.members_among(rollouts, [device]))
+
+    def members_among(self, rollouts: Iterable[int], devices: Iterable[str]) -> frozenset[tuple[int, str]]:
+        """Each of some rollouts with each of some devices that is in it."""
+        columns = ROLLOUT_DEVICES.c
+        mine = (columns.rollout.in_([*rollouts]), columns.device.in_([*devices]))
         with self._engine.connect() as connection:
-            return frozenset(connection.execute(select(ROLLOUT_DEVICES.c.rollout).where(*mine)).scalars())
+            found = connection.execute(select(columns.rollout, columns.device).where(*mine))
+            return frozenset((row.rollout, row.device) for row in found)
 
     def let_in(self, rollout: int, members: Iterable[Member]) -> None:
         """Add devices to a rollout that are not in it."""
