@@ -141,12 +141,12 @@ class Upstream:
         await self._first_that_replies(lambda target: target.feed_back(feedback, max(0.001, ends - self._clock())))
 
     async def sync(self, report: DeviceReport) -> Orders:
-        """Report to the fleet, and hear what to run. Waits a few seconds for each target that is away.
+        """Report to the fleet, and hear what to run. Waits a few seconds for a tier that is away and has one target.
 
         Raises:
             HeadraceError: What the tier said, or why there is no answer.
         """
-        return await self._first_that_replies(lambda target: target.sync(report))
+        return await self._first_that_replies(lambda target: target.sync(report, patient=len(self._targets) == 1))
 
     async def fetch(self, task: str, release: int, file: str, offset: int) -> AsyncGenerator[bytes]:
         """The bytes of a release's file from ``offset`` on, as they come; from one target, once something came.

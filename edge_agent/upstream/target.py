@@ -132,14 +132,14 @@ class Target:
         call = self._cascade.Feedback(feedback_to_proto(feedback), timeout=seconds, metadata=self._metadata())
         await self._result(call)
 
-    async def sync(self, report: DeviceReport) -> Orders:
-        """Report to the fleet, and hear what to run. Waits a few seconds for a tier that is away.
+    async def sync(self, report: DeviceReport, *, patient: bool) -> Orders:
+        """Report to the fleet, and hear what to run. ``patient``: waits a few seconds for a target that is away.
 
         Raises:
             HeadraceError: What the tier said, or why there is no answer.
         """
         call = self._fleet.Sync(
-            report_to_proto(report), timeout=SYNC_SECONDS, metadata=self._metadata(), wait_for_ready=True
+            report_to_proto(report), timeout=SYNC_SECONDS, metadata=self._metadata(), wait_for_ready=patient
         )
         try:
             return orders_from_proto(await self._result(call))

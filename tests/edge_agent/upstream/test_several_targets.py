@@ -67,6 +67,18 @@ async def test_a_gateway_that_is_killed_costs_no_answer_and_is_asked_again_when_
     await until_first(both, cloud)
 
 
+async def test_a_device_that_nobody_asks_reports_to_the_first_again_too(both, cloud, second):
+    await cloud.stop()
+    async with asyncio.timeout(4):  # it is not waited for
+        await both.sync(DeviceReport("device-1"))
+    assert both.in_use == second.target
+    await cloud.start()
+    async with asyncio.timeout(30):
+        while both.in_use != cloud.target:
+            await both.sync(DeviceReport("device-1"))
+            await asyncio.sleep(0.05)
+
+
 async def test_a_gateway_that_swallows_calls_is_left_alone_and_its_probes_cost_no_answer(both, cloud, second):
     cloud.faults.hang = True
     for number in range(5):
