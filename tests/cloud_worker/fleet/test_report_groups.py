@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event
@@ -60,6 +61,22 @@ def test_a_group_asks_the_store_hardly_more_than_one_report(store):
     alone = len(asked)
     fleet._answer_all(group(3, 620.0))
     assert len(asked) - alone <= alone
+
+
+def test_two_gateways_that_meet_the_same_devices_lose_and_double_nothing(state_url, store):
+    fleets = [servicer(store), servicer(Store(state_url))]
+    fleets[0]._answer_all(group(0, 600.0))
+
+    def report(gateway):
+        names = NAMES if gateway else NAMES[::-1]
+        return [fleets[gateway]._answer_all(group(count, 600.0 + count, names)) for count in range(1, 11)]
+
+    with ThreadPoolExecutor(2) as gateways:
+        answers = [one for groups in gateways.map(report, range(2)) for told in groups for one in told]
+    assert [one for one in answers if not isinstance(one, Orders)] == []
+    (sums,) = Tallies(store.engine).of_task("home")
+    assert sums.answered == sum(device.report.tasks[0].answered for device in store.devices())
+    assert len({one.seed for one in answers}) == len(NAMES)
 
 
 def test_one_that_is_refused_keeps_no_other_out(store):
