@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -66,7 +67,7 @@ class Stage:
             pass_fds: File descriptors that it gets.
             network: Network namespace that it runs in, as a path; empty for our own.
         """
-        inside = ("nsenter", f"--net={network}") if network else ()
+        inside = (shutil.which("nsenter") or "nsenter", f"--net={network}") if network else ()
         with (self.folder / f"{name}.log").open("ab") as output:
             self._children[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", leash.__file__, str(os.getpid())),

@@ -133,7 +133,8 @@ async def restarts_on_a_committed_release(edge, cloud, releases):
     answer = await edge.ask("light")
     assert (answer.text, answer.provenance.tier) == ("lights", Tier.DEVICE)
     assert answer.provenance.release in releases
-    assert len(list((edge.data / "tasks" / "home").glob("[ab]"))) == 1
+    slots = list((edge.data / "tasks" / "home").glob("[abc]"))
+    assert 1 <= len(slots) <= 2  # what serves, and what was proven before it
     await cloud.start()
 
 

@@ -357,6 +357,7 @@ ANSWERED = (
     *(
         "StageTime",
         "AuthoritiesResponse",
+        "ErasureOrder",
         "EnrollResponse",
         "RenewResponse",
         "TaskOrder",
