@@ -312,7 +312,7 @@ def fleet_lives(generator, lives, queries, rate, wrong_kept, wrong_escalated, es
             one.observations.append(
                 Observation(0.9, bool(wrong[place]), 1, not leaves[place], weight=rate if leaves[place] else 1.0)
             )
-            if one.rows % 100 == 0 and one.certified() < NEVER:
+            if one.rows % 50 == 0 and one.certified() < NEVER:
                 break
         yield one
 
