@@ -19,7 +19,7 @@ from cloud_worker.log.rows import Partition
 
 MOST_KEYS = 8_000_000  # 128 MB: two days of 46 answers a second
 _DIGEST_BYTES = 16
-_MERGE_AT = 65_536  # keys that wait beside the sorted ones; each merge copies all
+_MERGE_AT = 4096  # keys that wait as objects, 90 bytes each; each merge copies all: 30 ms for eight million
 
 Digests = NDArray[np.bytes_]
 
@@ -58,9 +58,9 @@ class KeySet:
             return
         self._recent.add(digest)
         if len(self._recent) >= _MERGE_AT:
-            both = np.concatenate([self._sorted, _array(b"".join(self._recent))])
-            both.sort(kind="stable")
-            self._sorted, self._recent = both, set()
+            fresh = np.sort(_array(b"".join(self._recent)))
+            self._sorted = np.insert(self._sorted, np.searchsorted(self._sorted, fresh), fresh)
+            self._recent = set()
 
 
 class KnownKeys:

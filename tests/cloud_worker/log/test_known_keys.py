@@ -48,6 +48,17 @@ def test_a_key_takes_sixteen_bytes():
     assert len(known) == 50_000 and held < 20 * 50_000
 
 
+def test_keys_that_are_added_take_no_more_than_read_ones():
+    digests = [digest(number) for number in range(60_000)]
+    tracemalloc.start()
+    known = KeySet()
+    for one in digests:
+        known.add(bytes(bytearray(one)))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(known) == 60_000 and held < 24 * 60_000
+
+
 def test_what_was_used_longest_ago_is_let_go_and_read_again():
     asked = []
 
