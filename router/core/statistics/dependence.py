@@ -89,13 +89,17 @@ def dependence(keys: Sequence[Ints], devices: Ints, weights: Array, wrong: Bools
     least, marks = float(weights.min()), [(every, LEAST_EXCESS)]
     if wrong.sum() >= LEAST_ROWS:
         marks.append((wrong, LEAST_WRONG_EXCESS))
+    sequences = [(np.arange(len(devices)), np.zeros_like(devices))]
+    if (devices != devices[0]).any():
+        sequences.append((order, devices[order]))  # of one device it is the same sequence again
     for kind, key in enumerate(keys):
         longest = LONGEST_REACH if kind in EXACT else LONGEST_REACH_OF_COMMON
-        for places, blocks in ((slice(None), np.zeros_like(devices)), (order, devices[order])):
+        for places, blocks in sequences:
             alike = _Alike(key[places], blocks, weights[places], kind in EXACT)
             for reach in _reaches(min(longest, float(weights.sum()) / PARTS)):
+                near = alike.near(reach)
                 for marked, excess in marks:
-                    own, more, error = alike.near(reach, marked[places])
+                    own, more, error = near.beyond_chance(marked[places])
                     if more > max(error + excess * least, most):
                         most = more
                         found = Dependence(max(1.0, min(own, 1.0) + more), reach, kind)
@@ -167,8 +171,8 @@ class _Alike:
         last, first = np.searchsorted(self._at, high, "right"), np.searchsorted(self._at, low, "left")
         return np.asarray(self._sums[last] - self._sums[first])
 
-    def near(self, longest: float, marked: Bools) -> tuple[float, float, float]:
-        """Of an average marked row: its weight, that of alike ones near it beyond chance, and what that is without any.
+    def near(self, longest: float) -> _Near:
+        """What of each row's alike ones is near it, and what chance brings there.
 
         Rows of blocks that are too short to tell what chance brings are left out, frequent and rare ones alike: in a
         short block the frequent texts are those that came in long runs there.
@@ -182,15 +186,42 @@ class _Alike:
         others = np.where(self._is_common, self._within(self._at - ring, self._at + ring), self._whole) - near
         room = np.where(self._is_common, np.minimum(before, ring) + np.minimum(after, ring), before + after) - span
         most = np.minimum(before, longest) + np.minimum(after, longest) if self._are_exact else span
-        counted = (room > span) & (before + after > 2.0 * most) & marked[self._order]
-        weights = self._weights * counted
-        total = float(weights.sum())
-        if counted.sum() < LEAST_ROWS:
+        counted = (room > span) & (before + after > 2.0 * most)
+        part = span / np.maximum(room, _ROUNDING)
+        return _Near(self._order, self._weights * counted, counted, near, part, others * part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """What is alike and near, of each row: arrays (rows,) in the order of ``order``.
+
+    Attributes:
+        order: Which row each is.
+        weights: What each counts, 0 where nothing is told.
+        counted: Whether it tells anything.
+        near: Weight of the alike rows near it, its own among them.
+        part: Of the room in which chance was measured, how much is near.
+        chance: Weight of alike rows that chance brings near it.
+    """
+
+    order: NDArray[np.intp]
+    weights: Array
+    counted: Bools
+    near: Array
+    part: Array
+    chance: Array
+
+    def beyond_chance(self, marked: Bools) -> tuple[float, float, float]:
+        """Of an average marked row: its weight, that of alike rows near it beyond chance, and what chance may bring."""
+        here = marked[self.order]
+        if (self.counted & here).sum() < LEAST_ROWS:
             return 0.0, 0.0, 0.0
-        chance = others / np.maximum(room, _ROUNDING) * span
-        own = float((weights * self._weights).sum()) / total
-        expected = float((weights * chance).sum()) / total
-        more = float((weights * near).sum()) / total - own - expected
-        doubt = 1.0 + float((weights * span / np.maximum(room, _ROUNDING)).sum()) / total  # chance is an estimate too
-        error = math.sqrt(2.0 * expected * doubt * float((weights**2).sum())) / total
+        weights = self.weights * here
+        total = float(weights.sum())
+        squares = float((weights**2).sum())  # a marked row that counts nothing has no weight here
+        expected = float((weights * self.chance).sum()) / total
+        own = squares / total
+        more = float((weights * self.near).sum()) / total - own - expected
+        doubt = 1.0 + float((weights * self.part).sum()) / total  # chance is an estimate too
+        error = math.sqrt(2.0 * expected * doubt * squares) / total
         return own, more, max(SURE * error, LEAST_PART * expected)
