@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 ARGS ?=
 # Tests at a time; those of one file come one after the other.
 JOBS ?= 2
+FUZZ_SECONDS ?= 60
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-all check format proto bench two-networks clean
+.PHONY: help install demo test test-all check format proto bench fuzz two-networks clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +55,11 @@ proto: install  ## generate router/v1 from proto/router/v1
 
 bench: install  ## run every benchmark; each ends in one line of JSON
 	@for file in bench/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file || exit 1; done
+
+fuzz: install  ## fuzz what reads bytes from outside, FUZZ_SECONDS each (60); each ends in one line of JSON
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group fuzz || true
+	@for name in $$($(BIN)/python tests/fuzz/guided.py --list); do \
+		$(BIN)/python tests/fuzz/guided.py $$name --seconds $(FUZZ_SECONDS) || exit 1; done
 
 two-networks: install  ## as root: the demo in two network namespaces, with certificates; beside it on loopback
 	PYTHONPATH=. $(BIN)/python bench/two_networks.py $(ARGS)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.mtls_overhead import HOME, Processes, agent_and_gateway, told_in
+from bench.mtls_overhead import HOME, Processes, agent_and_gateway
 from router import Client
 
 
@@ -25,12 +25,11 @@ def measured(queries: int, kind: str) -> dict[str, Any]:
     """Medians in milliseconds, over so many queries of each."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name, Processes() as processes:
         folder = Path(name)
-        agent, *_ = agent_and_gateway(processes, folder / kind, kind, folder, "escalated")
-        gateway = told_in(next(folder.rglob("gateway-0.json")))["port"]
+        pair = agent_and_gateway(processes, folder / kind, kind, folder, "escalated")
         times: dict[str, list[float]] = {"gateway": [], "agent": []}
         clients = {
             name: Client(f"127.0.0.1:{port}", insecure=True, deadline=30.0)
-            for name, port in (("gateway", gateway), ("agent", agent))
+            for name, port in (("gateway", pair.gateway), ("agent", pair.port))
         }
         for turn in range(-20, queries):
             for which in times if turn % 2 else reversed(times):

@@ -9,15 +9,17 @@ Rules:
  * What a life counts is compared with what the same life counted before.
  * An agent that names no life is taken at its word as before: it proves nothing.
  * A report that comes after that of a later life, though it was sent before, is left out.
+ * What is known of lives is kept with the report that told it: one that could not be kept leaves no trace, or the
+   same life would be taken for a second agent when it tries again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Engine, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
 
 from cloud_worker.state.columns import read_as
 from cloud_worker.state.schema import LIVES, SPANS
@@ -38,6 +40,27 @@ _REPORT = TypeAdapter(DeviceReport)
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Another life of a device reports than did before.
+
+    Attributes:
+        last: What the one before reported last.
+        last_seen: When that was, in Unix seconds.
+        life: The one that reports now.
+        now: Unix time in seconds when that came.
+        begins: It has never reported before.
+        proved_since: From when on, in Unix seconds, two agents are proven to have been there; ``None`` for no proof.
+    """
+
+    last: DeviceReport
+    last_seen: float
+    life: str
+    now: float
+    begins: bool = False
+    proved_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Met:
     """What is known of a report that came.
 
@@ -47,6 +70,7 @@ class Met:
         twins: Two agents report under this name.
         first_told: They are told of for the first time.
         late: Another life has reported since it was sent.
+        change: What is to be kept with the report, ``None`` for nothing.
     """
 
     before: DeviceReport | None
@@ -54,6 +78,7 @@ class Met:
     twins: bool = False
     first_told: bool = False
     late: bool = False
+    change: Change | None = None
 
 
 class Lives:
@@ -65,7 +90,7 @@ class Lives:
         self._told_seconds = max(told_seconds, LEAST_TOLD_SECONDS)
 
     def meet(self, device: Device, report: DeviceReport, now: float) -> Met:
-        """Look at a report before it is kept.
+        """Look at a report before it is kept; what it changes of the lives is for ``keep``.
 
         Args:
             device: Its device as it was until now.
@@ -78,10 +103,7 @@ class Lives:
             return Met(last, now - device.last_seen, twins)
         if now < device.last_seen:
             return Met(last, 0.0, last.state == TWINS, late=True)
-        try:
-            return self._changed(device, last, report, now)
-        except IntegrityError:  # another gateway met it in the same moment
-            return Met(last, now - device.last_seen, self.are_twins(device.id, now))
+        return self._changed(device, last, report, now)
 
     def are_twins(self, device: str, now: float) -> bool:
         """Whether two agents report under a device's name at Unix time ``now`` in seconds."""
@@ -102,39 +124,46 @@ class Lives:
         with self._engine.begin() as connection:
             connection.execute(delete(LIVES).where(LIVES.c.device == device))
 
+    def keep(self, connection: Connection, change: Change) -> None:
+        """Keep in the transaction of a report what ``meet`` found of it, so that both are there or neither."""
+        last, device = change.last, change.last.device
+        _keep(connection, device, last.life, change.last_seen, _REPORT.dump_json(last).decode())
+        if change.begins:
+            _keep(connection, device, change.life, change.now, None)
+            _sweep(connection, device)
+        if change.proved_since is not None:
+            until = change.now + self._told_seconds
+            lasting = connection.execute(_lasting(device, change.proved_since)).first()
+            if lasting is None:
+                began = change.proved_since - MARGIN_SECONDS
+                connection.execute(insert(SPANS).values(device=device, began=began, until=until))
+            else:
+                same = (SPANS.c.device == device, SPANS.c.began == lasting.began)
+                connection.execute(update(SPANS).where(*same).values(until=until))
+
     def _changed(self, device: Device, last: DeviceReport, report: DeviceReport, now: float) -> Met:
         """Another life reports than did before."""
-        with self._engine.begin() as connection:
-            mine = LIVES.c.device == device.id
-            _keep(connection, device.id, last.life, device.last_seen, _REPORT.dump_json(last).decode())
-            known = connection.execute(select(LIVES).where(mine, LIVES.c.life == report.life)).first()
+        change = Change(replace(last, device=device.id), device.last_seen, report.life, now)
+        twins = self.are_twins(device.id, now)
+        with self._engine.connect() as connection:
+            mine = (LIVES.c.device == device.id, LIVES.c.life == report.life)
+            known = connection.execute(select(LIVES).where(*mine)).first()
             if known is None:
-                _keep(connection, device.id, report.life, now, None)
-                _sweep(connection, device.id)
-                return self._new(connection, device, last, report, now)
-            first = bool(report.life) and self._proved(connection, device.id, known.last_seen, now)
+                before = DeviceReport(device.id) if report.life else last
+                return Met(before, now - device.last_seen, twins, change=replace(change, begins=True))
             before = read_as(_REPORT, known.report, f"a report of {device.id}") or DeviceReport(device.id)
-            return Met(before, now - known.last_seen, self._lasts(connection, device.id, now), first)
+            if not report.life:
+                return Met(before, now - known.last_seen, twins, change=change)
+            lasting = connection.execute(_lasting(device.id, known.last_seen)).first()
+        first = lasting is None or bool(lasting.until <= now)
+        change = replace(change, proved_since=known.last_seen)
+        return Met(before, now - known.last_seen, True, first, change=change)
 
-    def _new(self, connection: Connection, device: Device, last: DeviceReport, report: DeviceReport, now: float) -> Met:
-        before = DeviceReport(device.id) if report.life else last
-        return Met(before, now - device.last_seen, self._lasts(connection, device.id, now))
 
-    def _lasts(self, connection: Connection, device: str, now: float) -> bool:
-        query = select(SPANS.c.until).where(SPANS.c.device == device, SPANS.c.until > now).limit(1)
-        return connection.execute(query).first() is not None
-
-    def _proved(self, connection: Connection, device: str, since: float, now: float) -> bool:
-        """Keep that two agents were there since Unix time ``since`` in seconds; whether that is told anew."""
-        until = now + self._told_seconds
-        mine = (SPANS.c.device == device, SPANS.c.until >= since - MARGIN_SECONDS)
-        lasting = connection.execute(select(SPANS).where(*mine).order_by(SPANS.c.began.desc()).limit(1)).first()
-        if lasting is None:
-            connection.execute(insert(SPANS).values(device=device, began=since - MARGIN_SECONDS, until=until))
-            return True
-        same = (SPANS.c.device == device, SPANS.c.began == lasting.began)
-        connection.execute(update(SPANS).where(*same).values(until=until))
-        return bool(lasting.until <= now)
+def _lasting(device: str, since: float) -> Select[Any]:
+    """The last span of twins of a device that reaches to Unix time ``since`` in seconds."""
+    mine = (SPANS.c.device == device, SPANS.c.until >= since - MARGIN_SECONDS)
+    return select(SPANS).where(*mine).order_by(SPANS.c.began.desc()).limit(1)
 
 
 def _keep(connection: Connection, device: str, life: str, last_seen: float, report: str | None) -> None:

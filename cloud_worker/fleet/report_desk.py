@@ -13,10 +13,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_worker.config.sections import Fleet
-from cloud_worker.fleet.device_lives import ADVICE, TWINS, Lives, Met
+from cloud_worker.fleet.device_lives import ADVICE, TWINS, Change, Lives, Met
 from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.presence import Presence
@@ -36,11 +37,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A report that was taken: of which device, what that is to be told, and what is kept; ``None`` for nothing."""
+    """A report that was taken.
+
+    Attributes:
+        device: That sent it.
+        message: What the device is to be told.
+        kept: What is kept of it, ``None`` for nothing.
+        change: Of the device's lives, kept with it.
+    """
 
     device: Device
     message: str
     kept: Told | None
+    change: Change | None = None
 
 
 class ReportDesk:
@@ -84,7 +93,7 @@ class ReportDesk:
         self._turned_away.flush()
         known = self._store.find_devices(one.report.device for one in group)
         taken = [self._tried(lambda one=one: self._taken(one, known, tasks)) for one in group]  # type: ignore[misc]
-        kept = {one.device.id: one.kept for one in taken if isinstance(one, Taken) and one.kept is not None}
+        kept = [one for one in taken if isinstance(one, Taken) and one.kept is not None]
         try:
             self._keep(kept)
         except UnavailableError:
@@ -115,18 +124,25 @@ class ReportDesk:
         report = self._declared(replace(report, erased=()), tasks)
         met = self._lives.meet(device, report, now)
         kept = None if met.late else self._counted(report, met, now)
-        return Taken(device, ADVICE if met.twins else "", kept)
+        return Taken(device, ADVICE if met.twins else "", kept, met.change)
 
     def _kept_alone(self, taken: Taken | Exception) -> Taken | Exception:
         if isinstance(taken, Taken) and taken.kept is not None:
-            self._keep({taken.device.id: taken.kept})
+            self._keep([taken])
         return taken
 
-    def _keep(self, told: Mapping[str, Told]) -> None:
-        """Keep reports by device, and count what they say more than those before."""
+    def _keep(self, taken: Sequence[Taken]) -> None:
+        """Keep reports, with what they change of lives, and count what they say more than those before."""
+        told = {one.device.id: one.kept for one in taken if one.kept is not None}
+        changes = [one.change for one in taken if one.change is not None]
+
+        def beside(connection: Connection) -> None:
+            for change in changes:
+                self._lives.keep(connection, change)
+            self._traffic.count(connection, told.values())
+
         if told:
-            reports = {device: (one.now, one.at) for device, one in told.items()}
-            self._store.save_reports(reports, lambda connection: self._traffic.count(connection, told.values()))
+            self._store.save_reports({device: (one.now, one.at) for device, one in told.items()}, beside)
 
     def _note_erased(self, report: DeviceReport, now: float) -> None:
         """What a device erased as it was told will not come, and is not missed."""

@@ -29,7 +29,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task
 from router.core.errors import BadInputError
-from router.core.release.orders import DeviceReport, Order, Orders
+from router.core.release.orders import CONTRACT, DeviceReport, Order, Orders
 from router.transport.fleet_wire import orders_to_proto, report_from_proto
 from router.transport.server import caller_of
 from router.v1 import fleet_pb2, fleet_pb2_grpc
@@ -124,6 +124,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
                 message=had.message or orders[had.device.id][1],
                 now=one.at,
                 erasures=erasures.get(had.device.id, ()),
+                contract=CONTRACT,
             )
             for one, had in zip(group, taken, strict=True)
         ]

@@ -289,6 +289,8 @@ class Agent:
     def _recalled(self, case: Case, decision: Decision) -> Answer | None:
         if decision.reason not in _FOR_WANT_OF_AN_ANSWER or case.hosted.is_overridden or not case.permit.granted:
             return None
+        if not self._tasks.cloud_counts_memory:
+            return None
         return self._memory.recall(case.query, case.serving.manifest, case.exploration)
 
     async def _give_again(self, case: Case, recalled: Answer) -> Answer:

@@ -25,7 +25,7 @@ from edge_agent.tasks.orders import KeptOrders, save_orders
 from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_REASON_BYTES
 from router.core.errors import DeadlineError, HeadraceError, UnavailableError
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import CONTRACT, DeviceReport, Orders
 from router.core.visible_text import in_line
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ class Sync:
         """
         orders = await self._upstream.sync(replace(self._report(), erased=self._erasing.to_tell))
         self.clock_ahead = time.time() - orders.now if orders.now else 0.0
+        self._note_contract(orders.contract)
         kept_orders = self._tasks.kept_orders.after(orders)
         if kept_orders != self._tasks.kept_orders:
             self._tasks.obey(kept_orders)
@@ -107,6 +108,12 @@ class Sync:
             log.warning("the cloud says: %s", in_line(orders.message, MAX_REASON_BYTES))
         self._told = orders.message
         return _bounded(orders)
+
+    def _note_contract(self, contract: int) -> None:
+        is_new = contract != self._tasks.contract or not self._tasks.heard.is_set()
+        if contract < CONTRACT and is_new:
+            log.warning("the cloud is older than this agent: nothing is answered from memory until it is upgraded")
+        self._tasks.contract = contract
 
     async def _keep(self, kept_orders: KeptOrders) -> None:
         try:

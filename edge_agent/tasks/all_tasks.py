@@ -26,6 +26,7 @@ from router.core.policy.budget import Budget, Spent
 from router.core.policy.exploration import is_explored
 from router.core.privacy.wishes import stays_by_task
 from router.core.release.manifest import Manifest, is_plain_name
+from router.core.release.orders import COUNTS_MEMORY
 from router.core.visible_text import in_line
 from router.students.loader import open_student
 
@@ -59,6 +60,7 @@ class Tasks:
         self._hosted: dict[str, HostedTask] = {}
         self.kept_orders = kept_orders
         self.heard = asyncio.Event()
+        self.contract = 0  # of the cloud, as heard in this life
         for place in _folders(folder):
             self._hosted[place.name] = _found(place)
             self._fill(self._hosted[place.name])
@@ -83,6 +85,11 @@ class Tasks:
         """Take new orders; rate, mode and threshold hold from the next query on."""
         self.kept_orders = kept_orders
         self._take_orders()
+
+    @property
+    def cloud_counts_memory(self) -> bool:
+        """Whether the cloud counts what is answered from memory against the promise; an older one would not."""
+        return self.contract >= COUNTS_MEMORY
 
     def find(self, name: str) -> tuple[HostedTask, Serving | None]:
         """The task of this name and the release that serves it; ``None`` while its first is being set up.

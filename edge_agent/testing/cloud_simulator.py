@@ -21,7 +21,7 @@ from router.core.domain.feedback import Feedback, unknown_answer
 from router.core.domain.query import Answer, Query
 from router.core.privacy.erasure import Erasure
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest, write_manifest
-from router.core.release.orders import DeviceReport, Order, Orders
+from router.core.release.orders import CONTRACT, DeviceReport, Order, Orders
 from router.transport.connection_limit import Crowd
 from router.transport.error_interceptor import ErrorInterceptor
 from router.transport.feedback_wire import feedback_from_proto
@@ -59,6 +59,7 @@ class CloudSimulator:
         metadata: The metadata of every query asked.
         reports: Every report, in order.
         erasures: What devices are to erase, until one says that it has.
+        contract: That it speaks.
         fetches: Every fetch: task, release, file, offset.
     """
 
@@ -75,6 +76,7 @@ class CloudSimulator:
     reports: list[DeviceReport] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
     fetches: list[tuple[str, int, str, int]] = field(default_factory=list)
+    contract: int = CONTRACT
     port: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _server: aio.Server | None = None
@@ -203,7 +205,8 @@ class _Fleet(fleet_pb2_grpc.FleetServicer):
         done = {said.number for said in cloud.reports[-1].erased}
         cloud.erasures = [one for one in cloud.erasures if one.number not in done]
         orders, erasures = tuple(cloud.orders.values()), tuple(cloud.erasures)
-        return orders_to_proto(Orders(orders, cloud.interval, cloud.book.seed, now=now, erasures=erasures))
+        told = Orders(orders, cloud.interval, cloud.book.seed, now=now, erasures=erasures, contract=cloud.contract)
+        return orders_to_proto(told)
 
 
 class _Releases(release_pb2_grpc.ReleasesServicer):

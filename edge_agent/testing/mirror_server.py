@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote
 
 from edge_agent.testing.faults import Faults
 
@@ -68,7 +69,7 @@ class MirrorServer:
             self._server.server_close()
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
-        path = request.path.lstrip("/")
+        path = unquote(request.path.lstrip("/"))
         said = request.headers.get("Range", "bytes=0-")
         start = int(said.removeprefix("bytes=").rstrip("-"))
         self.asked.append((path, start))

@@ -83,7 +83,7 @@ def orders_to_proto(orders: Orders) -> fleet_pb2.SyncResponse:
         BadInputError: A value that the wire can't carry.
     """
     response = fleet_pb2.SyncResponse()
-    put_all(response, orders, ("interval_seconds", "seed", "message", "now"))
+    put_all(response, orders, ("interval_seconds", "seed", "message", "now", "contract"))
     for position, order in enumerate(orders.tasks):
         sent = response.tasks.add(manifest_sha256=bytes.fromhex(order.manifest_sha256))
         put_all(sent, order, (*_ORDER, "exploration", "threshold", *_LIMITS), f"tasks[{position}].")
@@ -109,6 +109,7 @@ def orders_from_proto(response: fleet_pb2.SyncResponse) -> Orders:
         message=response.message,
         now=response.now,
         erasures=tuple(_erasure(sent) for sent in response.erasures),
+        contract=response.contract,
     )
 
 

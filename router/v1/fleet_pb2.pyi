@@ -446,6 +446,7 @@ class SyncResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
     ERASURES_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
     interval_seconds: _builtins.float
     """until the next Sync, jitter included"""
     seed: _builtins.bytes
@@ -453,6 +454,8 @@ class SyncResponse(_message.Message):
     message: _builtins.str
     now: _builtins.float
     """Unix time in seconds at the cloud; 0 where it does not say"""
+    contract: _builtins.int
+    """what the cloud knows of, see router/core/release/orders.py; 0 from one older than this field"""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskOrder]: ...
     @_builtins.property
@@ -468,10 +471,11 @@ class SyncResponse(_message.Message):
         message: _builtins.str = ...,
         now: _builtins.float = ...,
         erasures: _abc.Iterable[Global___ErasureOrder] | None = ...,
+        contract: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasures", b"erasures", "interval_seconds", b"interval_seconds", "message", b"message", "now", b"now", "seed", b"seed", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "erasures", b"erasures", "interval_seconds", b"interval_seconds", "message", b"message", "now", b"now", "seed", b"seed", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

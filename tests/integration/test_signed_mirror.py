@@ -20,26 +20,27 @@ from router.core.release.manifest import read_manifest
 from router.core.release.orders import Order
 
 
-async def test_a_device_takes_from_a_mirror_what_its_cloud_signed_and_nothing_else(tmp_path):
-    cloud = SignedCloud.in_folder(tmp_path)
+@pytest.mark.parametrize("name", ["home", "lamps #2, 50% off & more"])
+async def test_a_device_takes_from_a_mirror_what_its_cloud_signed_and_nothing_else(name, tmp_path):
+    cloud = SignedCloud.in_folder(tmp_path, tasks=[Task(name, "big")])
     publisher = Publisher(cloud.config.releases_folder)
-    manifest, files = tiny_release(Task("home", "big"), 1, WORDS)
+    manifest, files = tiny_release(Task(name, "big"), 1, WORDS)
     sha256 = publisher.publish(manifest, files)
-    cloud.store.add_release(ReleaseRow("home", 1, "building", sha256, 1.0))
-    cloud.store.promote("home", 1, sha256)
+    cloud.store.add_release(ReleaseRow(name, 1, "building", sha256, 1.0))
+    cloud.store.promote(name, 1, sha256)
     repository = cloud.make_keys().files
     site = tmp_path / "site"
     Mirror(repository, cloud.config.releases_folder, site).write()
     tree = {path.relative_to(site).as_posix(): path.read_bytes() for path in site.rglob("*") if path.is_file()}
-    root, slots = tree["metadata/1.root.json"], Slots(tmp_path / "device" / "home")
+    root, slots = tree["metadata/1.root.json"], Slots(tmp_path / "device" / "slots")
     with MirrorServer(tree, Faults) as mirror:
         source = MirrorSource.at(mirror.url)
         manifests = Manifests(tmp_path / "device" / "repository", lambda: root, source, lambda: "ok")
-        signed = read_manifest(await manifests.ordered(Order("home", 1, sha256, 0.0)))
-        for name, file in slots.missing(signed).items():
-            await fetch_part(source, slots, ReleaseFile("home", 1, name, file))
+        signed = read_manifest(await manifests.ordered(Order(name, 1, sha256, 0.0)))
+        for part, file in slots.missing(signed).items():
+            await fetch_part(source, slots, ReleaseFile(name, 1, part, file))
         assert slots.missing(signed) == {}
         with pytest.raises(RefusedError) as refused:
-            await manifests.ordered(Order("home", 2, sha256, 0.0))
+            await manifests.ordered(Order(name, 2, sha256, 0.0))
         assert refused.value.refusal is Refusal.UNSIGNED
         await source.close()

@@ -13,6 +13,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from edge_agent.releases.sources.source import ReleaseFile
 from router.core.errors import BadInputError, UnavailableError, UnknownTaskError
@@ -50,7 +51,8 @@ class MirrorSource:
     def repository(self, path: str) -> AsyncIterator[bytes]:
         """See ``Source``."""
         tree, _, name = path.partition("/")
-        return self._get(f"{self._urls[tree]}/{name}", 0)
+        # python-tuf quotes the names of roles, not those of targets; "#" and "?" would end the path.
+        return self._get(f"{self._urls[tree]}/{quote(name) if tree == 'targets' else name}", 0)
 
     def manifest(self, task: str, release: int) -> AsyncIterator[bytes]:
         """A mirror has signed releases only.

@@ -3,6 +3,8 @@
 Rules:
  * Where this device has a root, a release is what signed metadata lists, for the task that was signed offline. The
    order chooses among them, and can't add any. Without a root the order's word is taken.
+ * What is lost with the folder is the memory of old metadata, and no more: trust begins with the newest root that was
+   seen, and the slots know the release in place, below which nothing is taken.
  * Metadata that have expired stop updates, and nothing else; where the device's own clock is wrong, that is told
    instead.
  * python-tuf is loaded with the first release to come, not before.
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.releases.sources.source import Source
+from edge_agent.releases.trust.newest_root import NewestRoot
 from edge_agent.tasks.refusals import Refusal, RefusedError
 from router.core.errors import ConfigError, ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, digest, read_manifest
@@ -36,18 +39,19 @@ class Manifests:
         """Prepare; nothing is read yet.
 
         Args:
-            folder: Keeps what was verified.
+            folder: Keeps what was verified; the newest root beside it, in a file of its name and ``.root``.
             first_root: The root that this device was given, empty where it has none.
             source: Where the repository lies.
             clock: Tells how the device's clock is wrong, ``clock_ahead`` or ``clock_behind``; ``ok`` where it isn't.
         """
-        self._folder, self._first_root, self._source, self._clock = folder, first_root, source, clock
+        self._folder, self._source, self._clock = folder, source, clock
+        self._root = NewestRoot(folder.with_name(f"{folder.name}.root"), first_root)
 
     @property
     def are_signed(self) -> bool:
         """Whether this device has a root, and takes signed releases alone; so it is where the root can't be read."""
         try:
-            return bool(self._first_root())
+            return bool(self._root.read())
         except ConfigError:
             return True
 
@@ -59,7 +63,7 @@ class Manifests:
             HeadraceError: It can't be had now.
             OSError: It can't be kept.
         """
-        root = self._first_root()
+        root = self._root.read()
         return await (self._signed(order, root) if root else self._unsigned(order))
 
     async def _unsigned(self, order: Order) -> bytes:
@@ -92,6 +96,7 @@ class Manifests:
         targets = self._folder / "targets"
         repository = TrustedRepository(self._folder / "metadata", targets, root, fetcher)
         repository.refresh()
+        self._root.keep(repository.root())
         task = repository.target(task_target(order.task))
         kept = targets / "manifests" / f"{order.task}.json"  # the newest alone
         return task, repository.target(manifest_target(order.task, order.release), kept)

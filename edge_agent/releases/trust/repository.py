@@ -4,7 +4,7 @@
     targets/     tasks and manifests as they were signed
 
 Rules:
- * Trust begins with the first root alone, in every refresh; what lies in the folders only adds to it.
+ * Trust begins with the root that is given, in every refresh; what lies in the folders only adds to it.
  * A target counts when its length and SHA-256 are those that the metadata lists, and is put in place whole.
  * What fails comes out as an error of ``router.core.errors``, each refusal under its own reason.
 """
@@ -42,7 +42,7 @@ class TrustedRepository:
         Args:
             metadata: Folder of the metadata that were.
             targets: Folder of the targets.
-            first_root: The root that this device was given when it joined.
+            first_root: The root that this device was given when it joined, or a newer one that followed from it.
             fetcher: Of this refresh.
 
         Raises:
@@ -70,6 +70,14 @@ class TrustedRepository:
                 self._updater.refresh()
         finally:
             _make_durable(self._metadata)
+
+    def root(self) -> bytes:
+        """The newest root that was verified.
+
+        Raises:
+            OSError: It can't be read.
+        """
+        return (self._metadata / "root.json").read_bytes()
 
     def target(self, name: str, kept: Path | None = None) -> bytes:
         """A target, fetched where it does not lie here already.

@@ -124,8 +124,7 @@ _NAME = Text(MAX_NAME_BYTES)
 _LABEL = Text(MAX_LABEL_BYTES, Characters.ANY)
 _SCHEMA = Text(MAX_SCHEMA_BYTES, Characters.NO_NUL)
 _WRITTEN = Text(MAX_ANSWER_BYTES, Characters.ANY)  # by a model
-_RELEASE = Whole(MAX_RELEASE)
-_COUNT = Whole(MAX_COUNT)
+_RELEASE, _COUNT = Whole(MAX_RELEASE), Whole(MAX_COUNT)
 _SHARE = Real(1.0)
 _THRESHOLD = Real(1e6)  # 1 and above defers everything
 _AMOUNT = Real(1e12)
@@ -294,6 +293,7 @@ _FLEET: Mapping[str, Limit] = {
     "SyncResponse.message": Text(MAX_REASON_BYTES, Characters.ANY),
     "SyncResponse.now": Real(1e12),
     "SyncResponse.erasures": Many(64, _INNER),
+    "SyncResponse.contract": Whole(2**32 - 1),
 }
 
 _ENROLMENT: Mapping[str, Limit] = {

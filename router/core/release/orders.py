@@ -16,6 +16,8 @@ from router.core.privacy.erasure import Erased, Erasure
 
 DEVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 MOST_NAME_CHARACTERS = 64
+COUNTS_MEMORY = 1  # contract from which on a cloud counts what devices answered from memory against the promise
+CONTRACT = COUNTS_MEMORY  # that this version speaks
 
 
 def is_device_name(name: str) -> bool:
@@ -148,6 +150,7 @@ class Orders:
 
     ``now`` is the cloud's Unix time in seconds, 0 where it does not say.
     ``erasures`` are what the device is to erase of what it holds.
+    ``contract`` grows with what the cloud knows of; 0 from one that does not say.
     """
 
     tasks: tuple[Order, ...] = ()
@@ -156,3 +159,4 @@ class Orders:
     message: str = ""
     now: float = 0.0
     erasures: tuple[Erasure, ...] = ()
+    contract: int = 0

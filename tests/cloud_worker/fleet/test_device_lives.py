@@ -99,6 +99,20 @@ def test_a_restarted_gateway_and_one_beside_it_know_of_twins(fleet):
     assert heard == ADVICE
 
 
+def test_a_new_life_whose_first_report_can_not_be_kept_is_no_second_agent(fleet, monkeypatch):
+    def fail(*_):
+        raise ValueError("the database takes nothing now")
+
+    say(fleet, A)
+    with monkeypatch.context() as broken:
+        broken.setattr(Traffic, "count", fail)  # comes last in the transaction of a report
+        for _ in range(2):
+            with pytest.raises(ValueError, match="takes nothing"):
+                say(fleet, B)
+    assert say(fleet, B) == "" and state(fleet) == "ok"
+    assert fleet.lives.spans() == {}
+
+
 def test_a_device_that_is_removed_begins_without_lives_and_its_rows_stay_apart(fleet):
     for life in (A, B, A):
         say(fleet, life)

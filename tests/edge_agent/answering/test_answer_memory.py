@@ -19,6 +19,7 @@ from router.core.domain.query import (
 )
 from router.core.domain.task import Mode, Objective
 from router.core.privacy.erasure import Erasure, digest_of
+from router.core.release.orders import CONTRACT
 
 EASY = replace(TASK, objective=Objective(max_disagreement=0.3))  # ten repeats prove it
 RELEASE = empty_release(EASY)
@@ -190,6 +191,20 @@ async def test_an_agent_without_a_student_answers_repeats_and_teaches_the_drawn_
     await cloud.until(lambda: not cloud.erasures)
     assert len(harness.daemon.memory) == 0
     assert (await harness.ask("light 2")).provenance.tier is Tier.CLUSTER
+
+
+async def test_a_cloud_that_would_not_count_what_is_remembered_is_asked_every_time(harness, cloud, caplog):
+    cloud.contract = 0  # as of before there was a memory
+    cloud.publish(RELEASE, {}, exploration=0.5)
+    await harness.start()
+    await cloud.until_active(0)
+    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    _, answers = await asked_often(harness, cloud)
+    assert {answer.provenance.tier for answer in answers} == {Tier.CLUSTER}
+    assert [one.message for one in caplog.records if "older than this agent" in one.message] != []
+    cloud.contract = CONTRACT
+    await cloud.until(lambda: harness.daemon._tasks.cloud_counts_memory)
+    assert (await harness.ask("light 1")).provenance.tier is Tier.DEVICE
 
 
 async def test_where_everything_escalates_nothing_is_given_from_memory(harness, cloud):

@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -17,7 +18,7 @@ from edge_agent.releases.downloading import fetch_part
 from edge_agent.releases.sources.mirror import MirrorSource
 from edge_agent.releases.sources.source import ReleaseFile
 from edge_agent.releases.trust.manifests import Manifests
-from edge_agent.tasks.refusals import RefusedError
+from edge_agent.tasks.refusals import Refusal, RefusedError
 from edge_agent.tasks.slots import Slots
 from edge_agent.testing.faults import Faults
 from edge_agent.testing.mirror_server import MirrorServer
@@ -177,6 +178,30 @@ async def test_whatever_became_of_the_metadata_here_they_are_made_anew_from_the_
     damage(folder)
     assert await manifest_from(repository, folder, ordered(repository)) == first
     assert not (folder / "metadata" / "tmpabc").exists()
+
+
+async def test_who_lost_the_metadata_does_not_trust_a_key_again_that_was_rotated(repository, tmp_path):
+    folder, order = tmp_path / "repository", ordered(repository)
+    stolen = dict(repository.files)  # with the key of that time, as its thief may go on to sign
+    repository.rotate("timestamp")
+    newest = await manifest_from(repository, folder, ordered(repository))
+    shutil.rmtree(folder)
+    rotated, repository.files = repository.files, stolen
+    with pytest.raises(RefusedError) as refused:
+        await manifest_from(repository, folder, order)
+    assert refused.value.refusal is Refusal.UNKNOWN_KEY
+    repository.files = rotated
+    assert await manifest_from(repository, folder, ordered(repository)) == newest
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"\0" + path.read_bytes()[1:])])
+async def test_without_the_newest_root_trust_begins_with_the_first(repository, tmp_path, damage):
+    folder = tmp_path / "repository"
+    repository.rotate("snapshot")
+    first = await manifest_from(repository, folder, ordered(repository))
+    damage(tmp_path / "repository.root")
+    shutil.rmtree(folder)
+    assert await manifest_from(repository, folder, ordered(repository)) == first
 
 
 async def test_another_repository_is_taken_up_after_its_root_was_put_in_place(repository, tmp_path):
