@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.parts.recorded_scores import data_folder
-from router.backtest import ngram_student
 from router.backtest.logs.reader import Asked, Columns, Log, read_log
-from router.backtest.ngram_student import HashedFitter, HashedReader
 from router.backtest.run import Plan, run
+from router.backtest.students import ngram_student
+from router.backtest.students.ngram_student import HashedFitter, HashedReader
 
 ROWS = 15_000
 INTENTS, WORDS = 150, 6  # made up: how many meanings, and words that speak for each

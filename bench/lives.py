@@ -1,15 +1,18 @@
 """Over whole lives of refreshes, in many worlds: how often does a certified release break its promise, and does it pay?
 
 Each life is a replay by the product's own loop (``router.backtest.replay``: draws, decisions, lessons, calibration,
-plans, trials, watch, the pace of refreshes), with no student at first. Scores are recorded ones: heads fitted on parts
-of CLINC150 answer texts that they have not seen; without the data (``HEADRACE_DATA``) they are generated.
+plans, trials, watch, the pace of refreshes), with no student at first. Scores are recorded ones: heads fitted on
+parts of CLINC150 answer texts that they have not seen; without the data (``HEADRACE_DATA``) they are generated.
 
-The worlds (``bench/parts/worlds.py``) are independent queries and what real traffic does instead: repeats, a repertoire
-that moves on, a device with meanings of its own, retries, hours of the day, sessions, load, change. A release is judged
-by its true loss under the world's own law, which is known here. ``broken`` is the share of lives in which any certified
-release's true loss exceeded the promise, with its 95 % interval; ``net_saving`` the share of all queries that never
-asked the cloud, ``least_saving`` that of the worst tenth of any life after its first release; ``time_above`` the share
-of queries since the first change (in a stationary world: of all) while a release above its allowance served.
+The worlds (``bench/parts/worlds.py``) are independent queries and what real traffic does instead: repeats, a
+repertoire that moves on, a device with meanings of its own, retries, hours of the day, sessions, load, change. A
+release is judged by its true loss under the world's own law, which is known here. ``broken`` is the share of lives
+in which any certified release's true loss exceeded the promise, with its 95 % interval; ``net_saving`` the share of
+all queries that never asked the cloud, ``least_saving`` that of the worst tenth of any life after its first release;
+``time_above`` the share of queries since the first change (in a stationary world: of all) while a release above its
+allowance served. With ``--memory`` devices remember the reference's answers: ``from_memory`` is what that saves, and
+``memory_broke`` the share of lives in which student and memories together truly lost more than the promise, looked
+at with every release and every 2,000 queries.
 
 ``bench/parts/traffic.py`` tells how to add a world; ``--world package.module:function`` names one from elsewhere.
 """
@@ -29,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.parts.life_figures import LifeFigures, figures_of, told
-from bench.parts.lived import live
+from bench.parts.lived import FORGETFUL, Habit, live
 from bench.parts.recorded_scores import data_folder, generated, record
 from bench.parts.traffic import Maker
 from bench.parts.worker import begin, known
@@ -45,12 +48,14 @@ class Job:
         seed: Of its world and its draws.
         promise: Largest loss allowed.
         queries: How many are asked.
+        habit: How its devices live.
     """
 
     world: str
     seed: int
     promise: float
     queries: int
+    habit: Habit = FORGETFUL
 
 
 def maker_of(name: str) -> Maker:
@@ -65,7 +70,7 @@ def run(job: Job) -> tuple[bool, LifeFigures, float]:
     recorded, texts = known()
     start = time.process_time()
     world = maker_of(job.world)(texts, job.queries, np.random.default_rng(job.seed))
-    figures = figures_of(live(recorded, world, job.seed, job.promise), job.promise)
+    figures = figures_of(live(recorded, world, job.seed, job.promise, habit=job.habit), job.promise)
     return world.is_stationary, figures, time.process_time() - start
 
 
@@ -74,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lives", type=int, default=300, help="of each world")
     parser.add_argument("--queries", type=int, default=12_000, help="of a life")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the lives; the others follow")
+    parser.add_argument("--memory", type=int, default=0, help="answers that a device remembers")
+    parser.add_argument("--cold", type=float, default=1.0, help="share explored without a student")
     parser.add_argument("--promise", type=float, default=0.02, help="largest loss, in (0, 1)")
     parser.add_argument("--world", nargs="+", default=[*WORLDS], help="one or more; all of them without it")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
@@ -83,10 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = None if options.generated else data_folder()
     recorded = generated() if folder is None else record(folder, options.scores)
     rows = []
+    habit = Habit(options.memory, options.cold)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, spawn, begin, (recorded,)) as pool:
         for name in options.world:
-            jobs = [Job(name, seed, options.promise, options.queries) for seed in range(options.lives)]
+            seeds = range(options.first_seed, options.first_seed + options.lives)
+            jobs = [Job(name, seed, options.promise, options.queries, habit) for seed in seeds]
             found = list(pool.map(run, jobs))
             row = told(name, found[0][0], [figures for _, figures, _ in found])
             rows.append(row | {"seconds": round(float(np.mean([seconds for _, _, seconds in found])), 2)})

@@ -36,6 +36,9 @@ class LifeFigures:
         disagreement: Of all queries, answered otherwise than the reference would.
         releases: How many served.
         alarms: How many releases were stopped by the watch.
+        first_at: Queries before the first release, all of them without any.
+        from_memory: Of all queries, those that a memory answered and that never asked the cloud.
+        memory_broke: Student and memories together truly lost more than the promise at any time that was looked at.
     """
 
     broken: bool
@@ -47,6 +50,9 @@ class LifeFigures:
     disagreement: float
     releases: int
     alarms: int
+    first_at: int = 0
+    from_memory: float = 0.0
+    memory_broke: bool = False
 
 
 def figures_of(lived: Lived, promise: float) -> LifeFigures:
@@ -64,6 +70,9 @@ def figures_of(lived: Lived, promise: float) -> LifeFigures:
         disagreement=float(np.mean([not row.agrees for row in served])),
         releases=len(lived.life.releases),
         alarms=lived.life.alarms,
+        first_at=lived.life.releases[0].at_query if lived.life.releases else len(served),
+        from_memory=float(np.mean([row.remembered and not row.cloud for row in served])),
+        memory_broke=any(loss > promise for loss in lived.losses),
     )
 
 
@@ -112,4 +121,7 @@ def told(name: str, is_stationary: bool, lives: Sequence[LifeFigures]) -> dict[s
         "worst_loss": round(median(one.worst_loss for one in lives), 4),
         "releases": round(fmean(one.releases for one in lives), 2),
         "alarmed": round(fmean(one.alarms > 0 for one in lives), 4),
+        "first_at": round(median(one.first_at for one in lives)),
+        "from_memory": round(fmean(one.from_memory for one in lives), 4),
+        "memory_broke": round(fmean(one.memory_broke for one in lives), 4),
     }

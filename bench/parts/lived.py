@@ -7,6 +7,8 @@ Rules:
  * A release's loss is that of a law, over all its cases by their chance: nothing of it is estimated from queries.
  * A student that memorises answers rightly what it was taught, word by word; what it says of calibrating rows, by which
    it is calibrated, is what it would say had it been taught the other folds alone.
+ * Where devices remember, the loss of all that serves (student and memories together) is looked at by the law too, when
+   a release is released and every ``LOOK_EVERY`` queries. It takes every device to ask the same mix.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from bench.parts.traffic import Ints, Law, World
 from router.backtest.history import Life
 from router.backtest.logs.reader import Asked
 from router.backtest.replay import Replay
-from router.backtest.student import Fit, ReplayedStudent
+from router.backtest.students.student import Fit, ReplayedStudent
 from router.core.arrays import Array, Bools
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.label_confidence import Reading, scores
+from router.core.domain.query import Query
 from router.core.domain.record import Record
-from router.core.domain.task import Objective, Task
+from router.core.domain.task import Exploration, Objective, Task
 from router.core.learning.held_out import Calibrated, LabelMeasures
 from router.core.learning.training_rows import FOLDS, calibrating, fold_of
 from router.core.refresh import actions
@@ -38,6 +41,18 @@ RIGHT, CHANGED = "right", "changed"
 LABELS = (RIGHT, *(f"wrong {number}" for number in range(1, OTHERS + 1)), CHANGED)
 UNKNOWN, CERTAIN = -30.0, 30.0  # logits of a label that no head has learned, and of what was memorised
 ASSURANCE = 0.95
+LOOK_EVERY = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How devices live: answers that they remember at most, and what is explored without a student."""
+
+    memory: int = 0
+    cold: float = 1.0
+
+
+FORGETFUL = Habit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +188,48 @@ class Serving:
 class LivedReplay(Replay):
     """The loop, and beside it what stood from when on."""
 
-    def __init__(self, world: World, fitter: RecordedFitter, promise: float) -> None:
+    def __init__(self, world: World, fitter: RecordedFitter, promise: float, habit: Habit = FORGETFUL) -> None:
         """Start with nothing known, at the product's own pace."""
-        task = Task("lives", "reference", objective=Objective(promise, ASSURANCE))
+        exploration = Exploration(cold=habit.cold)
+        task = Task("lives", "reference", objective=Objective(promise, ASSURANCE), exploration=exploration)
         rows = stream(world)
-        super().__init__(rows, [row.answer for row in rows], task, fitter, Pace())
+        super().__init__(rows, [row.answer for row in rows], task, fitter, Pace(), habit.memory)
         self._recorded = fitter
         self._world = world
+        self._remembers = habit.memory > 0
         self.stood: list[Serving] = []
+        self.losses: list[float] = []
+
+    def consider(self, rows: list[tuple[int, Record]], queries: int) -> None:
+        """Let the loop go on, and look at what all that serves truly loses."""
+        super().consider(rows, queries)
+        is_new = bool(self.stood) and self.stood[-1].queries == queries
+        if self._remembers and (is_new or queries % LOOK_EVERY == 0):
+            self.losses.append(self._loss_of_all(queries))
+
+    def _loss_of_all(self, queries: int) -> float:
+        """True loss of student and memories together, in [0, 1], now that so many queries were asked."""
+        law = self._world.law_at(min(queries, len(self._world.texts) - 1))
+        kept, truth, lost = np.zeros(len(law.texts), np.bool_), np.where(law.changed, len(LABELS) - 1, 0), 0.0
+        if self.stood and self.loop.keeps:
+            lost = loss_of(self.stood[-1], law)
+            kept, _ = _said(self.stood[-1], law)
+        if law.are_new or not self.loop.keeps:
+            return lost
+        asked = (self._world.texts[:queries], self._world.devices[:queries])
+        now = float(self._world.asked_at[queries - 1])
+        for number in np.unique(asked[1]).tolist():
+            memory = self._named[name_of(number)].memory
+            held = np.full(int(law.texts.max()) + 1, -1)
+            for text in np.unique(asked[0][asked[1] == number]).tolist():
+                query = Query("", self._task.name, str(text))
+                answer = memory.recall(query, self._task, self.loop.releases.exploration, now)
+                if answer is not None and text < len(held):
+                    held[text] = LABELS.index(answer.text)
+            given = held[law.texts]
+            share = float((asked[1] == number).mean())
+            lost += share * float(law.chances[~kept & (given >= 0) & (given != truth)].sum())
+        return lost
 
     def do(self, action: actions.Action) -> Any:
         """Do it, and keep what stands from then on."""
@@ -225,23 +274,36 @@ class Lived:
     life: Life
     stood: tuple[Serving, ...]
     refreshes: tuple[Calibrating, ...]
+    losses: tuple[float, ...] = ()  # of student and memories together, each time that they were looked at
 
 
-def live(recorded: Recorded, world: World, seed: int, promise: float, kind: type[LivedReplay] = LivedReplay) -> Lived:
+def live(
+    recorded: Recorded,
+    world: World,
+    seed: int,
+    promise: float,
+    kind: type[LivedReplay] = LivedReplay,
+    habit: Habit = FORGETFUL,
+) -> Lived:
     """One life."""
     fitter = RecordedFitter(recorded, np.random.default_rng(seed), world.memorises)
-    replay = kind(world, fitter, promise)
+    replay = kind(world, fitter, promise, habit)
     life = replay.run(seed=seed)
-    return Lived(world, life, tuple(replay.stood), tuple(fitter.seen))
+    return Lived(world, life, tuple(replay.stood), tuple(fitter.seen), tuple(replay.losses))
 
 
 def stream(world: World) -> list[Asked]:
     """The queries as a log has them."""
     columns = (world.texts.tolist(), world.changed.tolist(), world.asked_at.tolist(), world.devices.tolist())
     return [
-        Asked(str(text), CHANGED if changed else RIGHT, asked_at=at, device=f"device-{device + 1}")
+        Asked(str(text), CHANGED if changed else RIGHT, asked_at=at, device=name_of(device))
         for text, changed, at, device in zip(*columns, strict=True)
     ]
+
+
+def name_of(number: int) -> str:
+    """The name of a device in ``stream``, by its number from 0."""
+    return f"device-{number + 1}"
 
 
 def number_of(name: str) -> int:

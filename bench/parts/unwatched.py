@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.parts.lived import LivedReplay, RecordedFitter
+from bench.parts.lived import FORGETFUL, Habit, LivedReplay, RecordedFitter
 from bench.parts.traffic import World
 from router.core.certification.device_quarantine import Quarantines
 from router.core.certification.live_watch import LiveWatch
@@ -26,7 +26,7 @@ class _Unwatched(LiveWatch):
 class UnwatchedReplay(LivedReplay):
     """The loop without its watch."""
 
-    def __init__(self, world: World, fitter: RecordedFitter, promise: float) -> None:
+    def __init__(self, world: World, fitter: RecordedFitter, promise: float, habit: Habit = FORGETFUL) -> None:
         """Start with nothing known, and nothing watched."""
-        super().__init__(world, fitter, promise)
+        super().__init__(world, fitter, promise, habit)
         self.loop.watch_over = _Unwatched.over

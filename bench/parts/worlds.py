@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -29,6 +30,7 @@ from router.core.arrays import Array, Bools
 Random = np.random.Generator
 
 COMMANDS, ZIPF_OFFSET = 4_000, 19.0
+FEW, FEW_EXPONENT = 100, 1.2
 ASKED_AGAIN = 3  # most times, by who was answered wrongly
 LIVE_TEXTS, TIMES_ASKED = 40, 8  # of a local repertoire: each text for 320 queries
 OWN_SHARE = 0.08  # of the loud device's traffic means something of its own
@@ -109,6 +111,19 @@ def own_meaning(texts: Texts, queries: int, random: Random) -> World:
     )
     changed = own[asked] & (devices == 0)
     return World(numbers[asked], devices, steadily(queries, random), ((0, law),), changed)
+
+
+def fickle(texts: Texts, queries: int, random: Random, share: float, mean: float = 1.0) -> World:
+    """A reference that says otherwise now and then, at random, of few commands that are asked often."""
+    numbers, chances = _commands(texts, random, FEW, FEW_EXPONENT, 0.0)
+    lengths = random.geometric(1 / mean, queries)
+    law = Law(
+        np.concatenate([numbers, numbers]),
+        np.concatenate([chances * (1 - share), chances * share]),
+        np.repeat([False, True], len(numbers)),
+    )
+    asked = _runs(queries, random, random.choice(numbers, queries, p=chances), lengths, law)
+    return replace(asked, changed=random.random(queries) < share)
 
 
 def habits(texts: Texts, queries: int, random: Random) -> World:
@@ -232,6 +247,10 @@ WORLDS: Mapping[str, Maker] = {
     "interleaved": interleaved,
     "repertoire": repertoire,
     "own-meaning": own_meaning,
+    "fickle-0.5": partial(fickle, share=0.005),
+    "fickle-1": partial(fickle, share=0.01),
+    "fickle-2": partial(fickle, share=0.02),
+    "fickle-bursts": partial(fickle, share=0.008, mean=5.0),
     "retries": retries,
     "habits": habits,
     "sessions": sessions,

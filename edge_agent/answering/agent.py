@@ -51,7 +51,6 @@ from router.core.privacy.wishes import stays_by_task
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
 LEAST_THINKING = 0.05  # seconds that a student has at least
 STALE_SECONDS = 2.0  # that a task unknown to the orders of an earlier life is waited for
-_FOR_WANT_OF_AN_ANSWER = {Reason.UNCONFIDENT, Reason.NO_STUDENT, Reason.INPUT_CUT}
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
 
 
@@ -162,7 +161,7 @@ class Agent:
         judgement = thought.judgement
         decision = self._decide(case, thought)
         kept_by = case.obstacle
-        if decision.action is Action.DEFER and (recalled := self._recalled(case, decision)) is not None:
+        if (recalled := self._recalled(case, decision)) is not None:
             return await self._give_again(case, recalled)
         if decision.action is Action.DEFER:
             try:
@@ -287,11 +286,11 @@ class Agent:
         await self._outbox.keep(query, numbered=not uncovered, seconds=spare)
 
     def _recalled(self, case: Case, decision: Decision) -> Answer | None:
-        if decision.reason not in _FOR_WANT_OF_AN_ANSWER or case.hosted.is_overridden or not case.permit.granted:
+        if case.hosted.is_overridden or not case.permit.granted:
             return None
         if not self._tasks.cloud_counts_memory:
             return None
-        return self._memory.recall(case.query, case.serving.manifest, case.exploration)
+        return self._memory.recall(case.query, case.serving.manifest, case.exploration, decision)
 
     async def _give_again(self, case: Case, recalled: Answer) -> Answer:
         """What the reference said before, as an answer that was kept here."""

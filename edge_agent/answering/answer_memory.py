@@ -1,202 +1,66 @@
-"""The reference's answers of late, given again to whoever asks exactly the same.
+"""What a device remembers of the reference's answers, and how it says that it gave one again.
 
 Rules:
+ * What is held, and when it may stand, is the rule of ``router.core.monitoring.remembered_answers``.
  * The draw comes first. What is drawn is asked of the reference as ever; what the memory said of it is a kept answer,
-   counts in the loss, and says that it was remembered. Where everything is explored, nothing is given from memory.
- * It stands in for an escalation alone: what a student keeps, what is degraded and what an operator lets escalate stays
-   as it is.
- * It holds what the reference answered and the cloud logged: no chat, nothing of a conversation, nothing that may not
-   leave or may not be logged, no answer of a device, a cheaper teacher or another tier.
- * The same is the same task and version, text (redacted), tenant, subject, limits, schema, tools and wishes.
- * It gives nothing until the reference was seen to repeat itself within the promise; see ``RepeatedAnswers``.
- * Another version of the reference or the task ends what is held. It is bounded in answers and bytes, expires, lies in
-   no file, and forgets a subject, a task or everything when told to.
+   counts in the loss, and says that it was remembered.
+ * It lies in no file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from edge_agent.answering.student_runner import stays
-from edge_agent.tasks.all_tasks import may_be_logged
-from router.core.domain.query import Answer, FinishReason, Query, Reason, Route, Tier, Usage
-from router.core.domain.task import Task, agree
-from router.core.monitoring.repeated_answers import APART, RepeatedAnswers
-from router.core.privacy.erasure import digest_of
+from router.core.domain.query import Answer, Query, Reason, Tier, Usage
+from router.core.monitoring.remembered_answers import USUAL, MemoryBounds, RememberedAnswers, may_stand_in
+from router.core.policy.deferral import Decision
 from router.core.release.manifest import Manifest
-
-MOST_ANSWERS = 10_000
-MOST_BYTES = 8 * 1024 * 1024
-KEPT_SECONDS = 24 * 3600.0
-_BYTES_EACH = 1000  # of an answer beside its text
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One answer: its subject, when it expires, its size, and when it counted last, in answers of its task."""
-
-    answer: Answer
-    subject: str
-    until: float
-    size: int
-    counted_at: int | None = None  # None: it was never asked again
-    is_fickle: bool = False  # answered in two ways
-
-
-@dataclass(slots=True)
-class _OfTask:
-    """What is held of one task, oldest first, all of one version of task and reference."""
-
-    version: tuple[int, str]
-    trust: RepeatedAnswers
-    entries: OrderedDict[bytes, _Entry] = field(default_factory=OrderedDict)
-    heard: int = 0  # answers, so far
-
-    def compare(self, known: _Entry, *, changed: bool) -> None:
-        """What is held was answered again."""
-        if known.is_fickle:
-            return
-        since = APART if known.counted_at is None else self.heard - known.counted_at
-        self.trust.look(since, changed=changed)
-        known.is_fickle = changed
-        if since >= APART:
-            known.counted_at = self.heard
 
 
 class AnswerMemory:
     """Of one device. Belongs to one event loop."""
 
-    def __init__(
-        self,
-        node: str,
-        most: int = MOST_ANSWERS,
-        most_bytes: int = MOST_BYTES,
-        seconds: float = KEPT_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, node: str, bounds: MemoryBounds = USUAL, clock: Callable[[], float] = time.monotonic) -> None:
         """Hold nothing yet.
 
         Args:
             node: Opaque name of this device.
-            most: Answers, all tasks together; 0 holds none.
-            most_bytes: Of them, estimated.
-            seconds: That an answer is held.
+            bounds: How much is held.
             clock: Tells seconds, never backwards.
         """
-        self._node, self._most, self._most_bytes, self._seconds, self._clock = node, most, most_bytes, seconds, clock
-        self._tasks: dict[str, _OfTask] = {}
-        self.bytes = 0
+        self._node, self._clock = node, clock
+        self.held = RememberedAnswers(bounds)
 
-    def __len__(self) -> int:
-        """How many answers are held."""
-        return sum(len(one.entries) for one in self._tasks.values())
-
-    def recall(self, query: Query, manifest: Manifest, exploration: float) -> Answer | None:
-        """The reference's answer of before; ``None`` where there is none that may stand.
+    def recall(self, query: Query, manifest: Manifest, exploration: float, decision: Decision) -> Answer | None:
+        """The reference's answer of before, as this device's; ``None`` where there is none that may stand.
 
         Args:
             query: As it would be escalated.
             manifest: Of the release in place.
             exploration: Rate in force, in [0, 1].
+            decision: What would become of it else.
         """
-        held = self._tasks.get(query.task)
-        if held is None or exploration >= 1 or not held.trust.may_stand or not _may_be_held(query, manifest):
+        if not may_stand_in(decision):
             return None
-        entry = held.entries.get(_key(query)) if held.version[0] == manifest.task.version else None
-        if entry is None or entry.is_fickle or entry.until <= self._clock():
+        known = self.held.recall(query, manifest.task, exploration, self._clock())
+        if known is None:
             return None
         provenance = replace(
-            entry.answer.provenance,
+            known.provenance,
             tier=Tier.DEVICE,
             release=manifest.number,
             reason=Reason.REMEMBERED,
             logged=False,
             node=self._node,
         )
-        return replace(entry.answer, query_id=query.id, provenance=provenance, usage=Usage())
+        return replace(known, query_id=query.id, provenance=provenance, usage=Usage())
 
     def learn(self, query: Query, manifest: Manifest, answer: Answer) -> None:
         """Hear what the next tier answered; where the text is known, see whether it says the same again."""
-        task = manifest.task
-        if not self._most or not _is_the_references(answer, task) or not _may_be_held(query, manifest):
-            return
-        version, key = (task.version, answer.provenance.model_version), _key(query)
-        held = self._tasks.get(query.task)
-        if held is None or held.version != version:
-            self.forget_task(query.task)
-            objective = task.at_device
-            held = _OfTask(version, RepeatedAnswers(objective.max_disagreement, 1.0 - objective.assurance))
-            self._tasks[query.task] = held
-        held.heard += 1
-        known = held.entries.get(key)
-        if known is not None and known.until > self._clock():
-            held.compare(known, changed=not agree(task.judge, known.answer.text, answer.text))
-            return
-        self._hold(held, key, query, answer)
-
-    def _hold(self, held: _OfTask, key: bytes, query: Query, answer: Answer) -> None:
-        self._drop(held, key)
-        size = _BYTES_EACH + len(answer.text) + len(answer.rationale) + 200 * len(answer.tokens)
-        if size > self._most_bytes // 16:
-            return
-        held.entries[key] = _Entry(answer, query.subject, self._clock() + self._seconds, size)
-        self.bytes += size
-        while len(self) > self._most or self.bytes > self._most_bytes:
-            fullest = max(self._tasks.values(), key=lambda one: len(one.entries))
-            self._drop(fullest, next(iter(fullest.entries)))
-
-    def _drop(self, held: _OfTask, key: bytes) -> None:
-        entry = held.entries.pop(key, None)
-        self.bytes -= entry.size if entry is not None else 0
+        self.held.learn(query, manifest.task, answer, self._clock())
 
     def erase(self, subject: str) -> int:
-        """Forget what was answered to a subject; how many answers that were.
-
-        Args:
-            subject: Digest of its name, in hex; empty for all answers, and all that was proven by them.
-        """
-        if not subject:
-            forgotten = len(self)
-            self.forget_all()
-            return forgotten
-        concerned = [
-            (held, key)
-            for held in self._tasks.values()
-            for key, entry in held.entries.items()
-            if digest_of(entry.subject) == subject
-        ]
-        for held, key in concerned:
-            self._drop(held, key)
-        return len(concerned)
-
-    def forget_task(self, task: str) -> None:
-        """Forget all of a task, and what was proven of its reference."""
-        held = self._tasks.pop(task, None)
-        self.bytes -= sum(entry.size for entry in held.entries.values()) if held is not None else 0
-
-    def forget_all(self) -> None:
-        """Forget everything: the device is erased."""
-        self._tasks.clear()
-        self.bytes = 0
-
-
-def _may_be_held(query: Query, manifest: Manifest) -> bool:
-    is_plain = bool(query.text) and not query.messages and not query.conversation
-    may_go = query.route is Route.AUTO and may_be_logged(manifest, query) and not stays(manifest, query)
-    return is_plain and may_go and manifest.task.objective.has_floor
-
-
-def _is_the_references(answer: Answer, task: Task) -> bool:
-    source = answer.provenance
-    is_whole = answer.finish_reason in {FinishReason.STOP, FinishReason.TOOL_CALLS}
-    return source.tier is Tier.CLUSTER and source.logged and source.model == task.reference and is_whole
-
-
-def _key(query: Query) -> bytes:
-    """What is the same question; nothing of the text can be read from it."""
-    asked = (query.tenant, query.subject, query.text, query.limits, query.response_schema, query.tools, query.wanted)
-    return hashlib.sha256(repr(asked).encode(errors="surrogatepass")).digest()
+        """Forget what was answered to a subject, by its digest in hex, or everything; how many answers that were."""
+        return self.held.erase(subject)

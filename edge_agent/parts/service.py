@@ -13,6 +13,7 @@ from edge_agent.config import Config
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
+from router.core.monitoring.remembered_answers import MemoryBounds
 
 __all__ = ["SERVICE", "AnswerMemory", "RecentAnswers", "StudentRunner", "cascade_servicer", "memory_of"]
 
@@ -20,7 +21,7 @@ __all__ = ["SERVICE", "AnswerMemory", "RecentAnswers", "StudentRunner", "cascade
 def memory_of(config: Config) -> AnswerMemory:
     """What an agent remembers of the reference's answers; nothing yet."""
     wish = config.memory
-    return AnswerMemory(config.device, wish.max_answers, wish.max_bytes, wish.max_seconds)
+    return AnswerMemory(config.device, MemoryBounds(wish.max_answers, wish.max_bytes, wish.max_seconds))
 
 
 def cascade_servicer(

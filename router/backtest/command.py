@@ -93,6 +93,7 @@ def backtest(
     limit: Annotated[int, typer.Option(help="Most queries, the earliest; 0 for all.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     repeat: Annotated[int, typer.Option(help="Replay with so many seeds, and show the spread.", min=1, max=100)] = 1,
+    memory: Annotated[int, typer.Option(help="Answers that a device remembers; 0 for none.", min=0)] = 10_000,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out rows that can't be used.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.", metavar="FILE")] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw them here.", metavar="FILE")] = None,
@@ -128,6 +129,7 @@ def backtest(
             devices=devices,
             seed=seed,
             repeat=repeat,
+            memory=memory,
         )
         for option, path in (("--out", out), ("--picture", picture)):
             _check_writable(option, path)

@@ -11,9 +11,10 @@ class Served:
 
     Attributes:
         place: In the log, from 0.
-        local: A student answered.
+        local: A student answered, or the device's memory.
         cloud: The large model was asked, for any reason.
         explored: Drawn for the large model.
+        remembered: The answer is what the large model had said before.
         agrees: The answer is the large model's.
         right: The answer is the log's label; ``None`` where that is not known.
         release: In force.
@@ -26,6 +27,7 @@ class Served:
     agrees: bool
     right: bool | None
     release: int
+    remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from router.backtest.history import Life, Served
 from router.core.statistics.intervals import Interval, share_interval
 
 WINDOW = 500
+FIRST = (1000, 2000, 5000)  # queries of a life whose saving is told
 QUARTERS = 4
 
 
@@ -68,12 +69,13 @@ def quarters(rows: Sequence[Served]) -> list[dict[str, float]]:
     ]
 
 
-def net_saving(rows: Sequence[Served]) -> dict[str, float | None]:
+def net_saving(rows: Sequence[Served]) -> dict[str, Any]:
     """Share of the queries that never asked the large model, whatever it would have been asked for.
 
     Returns:
         Of ``all`` queries, of the ``last_quarter``, and ``since_first_release``: ``None`` where none served. ``least``
-        is that of the poorest ``WINDOW`` queries in a row since then.
+        is that of the poorest ``WINDOW`` queries in a row since then. ``from_memory`` is the part of ``all`` that a
+        device's memory answered; ``first`` is of the first so many, by their number.
     """
     first = next((row.place for row in rows if row.release), len(rows))
     since = rows[first:]
@@ -82,6 +84,8 @@ def net_saving(rows: Sequence[Served]) -> dict[str, float | None]:
         "last_quarter": _saved(rows[len(rows) * 3 // 4 :]),
         "since_first_release": _saved(since) if since else None,
         "least": _least_saved(since) if since else None,
+        "from_memory": round(sum(row.remembered and not row.cloud for row in rows) / len(rows), 6) if rows else 0.0,
+        "first": {str(most): _saved(rows[:most]) for most in FIRST if most <= len(rows)},
     }
 
 

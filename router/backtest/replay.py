@@ -17,16 +17,16 @@ from typing import Any
 
 from router.backtest.history import Life, Served
 from router.backtest.logs.reader import Asked
-from router.backtest.replayed_releases import ReplayedReleases, policy_at
-from router.backtest.student import Fitter, ReplayedStudent
+from router.backtest.replayed_device import ReplayedDevice, Standing
+from router.backtest.replayed_releases import ReplayedReleases
+from router.backtest.students.student import Fitter, ReplayedStudent
 from router.core.certification.refresh_schedule import Pace
-from router.core.domain.prediction import score_of
 from router.core.domain.query import Query
-from router.core.domain.record import Record, Source
+from router.core.domain.record import Record
 from router.core.domain.task import Mode, Task, agree
 from router.core.learning.training_rows import Key, teachable
-from router.core.policy.deferral import Action, decide
-from router.core.policy.exploration import SEED_BYTES, is_explored
+from router.core.monitoring.remembered_answers import MemoryBounds
+from router.core.policy.exploration import SEED_BYTES
 from router.core.refresh import actions
 from router.core.refresh.loop_state import LoopState, StepInputs, TaskReleases
 from router.core.refresh.step import carry_out, step
@@ -47,7 +47,15 @@ class Replay:
         queries: How many had been answered when the log was looked at last.
     """
 
-    def __init__(self, rows: Sequence[Asked], labels: Sequence[str], task: Task, fitter: Fitter, pace: Pace) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Asked],
+        labels: Sequence[str],
+        task: Task,
+        fitter: Fitter,
+        pace: Pace,
+        memory: int = 0,
+    ) -> None:
         """Start with nothing known.
 
         Args:
@@ -56,6 +64,7 @@ class Replay:
             task: The objective, the judge, and how much is explored.
             fitter: Makes students.
             pace: How often.
+            memory: Answers of the large model that each device remembers at most; 0 for none.
         """
         self._asked = rows
         self._labels = labels
@@ -66,6 +75,8 @@ class Replay:
         self.spent: set[Key] = set()
         self._life = Life()
         self._releases = ReplayedReleases(task, self._life)
+        self._memory = MemoryBounds(memory)
+        self._named: dict[str, ReplayedDevice] = {}
         self._seed = self.queries = 0
 
     def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> Life:
@@ -75,16 +86,18 @@ class Replay:
             ModelError: A student failed.
         """
         self._seed = seed
-        fleet = [(f"device-{number}", device_seed(seed, number)) for number in range(1, devices + 1)]
-        named = {row.device: (row.device, device_seed(seed, row.device)) for row in self._asked if row.device}
+        fleet = [self._made(f"device-{number}", number) for number in range(1, devices + 1)]
+        self._named = {name: self._made(name, name) for name in {row.device for row in self._asked} - {""}}
         for start in range(0, len(self._asked), STRIDE):
             stride = range(start, min(start + STRIDE, len(self._asked)))
             self._ahead(stride)
-            callers = [named.get(self._asked[position].device, fleet[position % devices]) for position in stride]
-            answered = [self._answer(position, *caller) for position, caller in zip(stride, callers, strict=True)]
+            answered = [self._answer(position, self._device(position, fleet)) for position in stride]
             self.consider([(start // STRIDE, record) for record in answered if record is not None], stride.stop)
             progress(stride.stop)
         return self._life
+
+    def _made(self, name: str, number: int | str) -> ReplayedDevice:
+        return ReplayedDevice(name, device_seed(self._seed, number), self._task, self._memory)
 
     def _ahead(self, stride: range) -> None:
         """Let the student read some texts together; it learns nothing from that."""
@@ -100,57 +113,42 @@ class Replay:
         """That of a release, ``None`` of release 0."""
         return self._releases.student(number)
 
-    def _answer(self, position: int, caller: str, seed: bytes) -> Record | None:
-        """One query at its device: draw, predict, decide; and what the log gets of it, if anything."""
-        releases, asked = self.loop.releases, self._asked[position]
+    def _answer(self, position: int, device: ReplayedDevice) -> Record | None:
+        """One query at its device, and what the log gets of it, if anything."""
+        asked, standing = self._asked[position], self._standing(device)
         query = Query(query_id(self._seed, position), self._task.name, asked.text)
-        explored = is_explored(seed, query.id, releases.exploration)
-        student, serving = self.student(releases.champion), releases.serving
-        said = None if student is None else student.judge(query)
-        threshold = None if serving is None else serving.manifest.policy.threshold
-        decision = decide(
-            policy_at(threshold),
-            score_of(said),
-            mode=Mode.SERVE if self.loop.keeps and not self._is_apart(caller) else Mode.ESCALATE_ALL,
-            cut=said is not None and said.cut,
-        )
-        kept = decision.action is Action.KEEP
+        given = device.answer(query, standing, asked.asked_at)
         reference = self._labels[position]
-        answer = said.answer if said and kept else reference
+        answer = reference if given.answer is None else given.answer
         self._life.served.append(
             Served(
                 place=position,
-                local=kept,
-                cloud=explored or not kept,
-                explored=explored,
+                local=given.kept,
+                cloud=given.is_asked,
+                explored=given.explored,
+                remembered=given.remembered,
                 agrees=self._agree(asked.text, answer, reference),
                 right=None if asked.label is None else self._agree(asked.text, answer, asked.label),
-                release=releases.champion,
+                release=standing.release,
             )
         )
-        if kept and not explored:
-            return None
-        return Record(
-            caller=caller,
-            query_id=query.id,
-            teacher=self._task.reference,
-            teacher_version="log",
-            task=self._task.name,
-            task_version=self._task.version,
-            asked_at=asked.asked_at,
-            received_at=asked.asked_at,
-            text=asked.text,
-            answer=reference,
-            source=Source.TAUGHT if kept else Source.ESCALATED,
+        return device.taught(query, given, standing, reference, asked.asked_at) if given.is_asked else None
+
+    def _standing(self, device: ReplayedDevice) -> Standing:
+        releases = self.loop.releases
+        serving = releases.serving
+        return Standing(
             release=releases.champion,
-            local_answer=said.answer if said else None,
-            local_score=said.score if said else None,
-            kept=kept,
-            explored=explored,
-            propensity=releases.exploration if kept else 1.0,
+            student=self.student(releases.champion),
+            threshold=None if serving is None else serving.manifest.policy.threshold,
             exploration=releases.exploration,
-            threshold=threshold,
+            mode=Mode.SERVE if self.loop.keeps and not self._is_apart(device.name) else Mode.ESCALATE_ALL,
         )
+
+    def _device(self, position: int, fleet: Sequence[ReplayedDevice]) -> ReplayedDevice:
+        """Who asks: the device that the query names, or one of the fleet in turn."""
+        name = self._asked[position].device
+        return self._named[name] if name else fleet[position % len(fleet)]
 
     def _is_apart(self, device: str) -> bool:
         known = self.loop.quarantines.get(device)

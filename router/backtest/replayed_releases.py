@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from router.backtest.history import Event, Life, Released
-from router.backtest.student import Fit, ReplayedStudent
+from router.backtest.students.student import Fit, ReplayedStudent
 from router.core.certification.certificate_validity import content_of
 from router.core.certification.served_releases import ServedRelease
 from router.core.certification.trial import Judging

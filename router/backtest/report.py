@@ -62,6 +62,8 @@ def verdict(result: Result) -> Iterator[str]:
         f"{saved['since_first_release']:.1%} less since the first release, {saved['last_quarter']:.1%} in the last "
         f"quarter of the log, {saved['least']:.1%} in the poorest {WINDOW} queries since that release."
     )
+    if saved["from_memory"]:
+        yield f"  of the saving, {saved['from_memory']:.1%} is of queries that a device answered from memory"
     if more["cost"]:
         cost = more["cost"]
         yield f"  cost: {cost['paid']:,.2f} instead of {cost['all']:,.2f}{_less(cost['paid'], cost['all'])}"
@@ -117,7 +119,10 @@ def repeats(log: Log) -> Iterator[str]:
     again = len(log.rows) - len({row.text for row in log.rows})
     if again:
         share = again / len(log.rows)
-        yield f"{again:,} queries were asked before, word for word: an exact cache alone would save {share:.1%}"
+        yield (
+            f"{again:,} queries were asked before, word for word: an exact cache alone would save {share:.1%}; a "
+            "device's memory answers them once the large model was seen to repeat itself, and a release serves"
+        )
 
 
 def messy_labels(log: Log) -> Iterator[str]:

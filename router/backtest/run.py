@@ -19,8 +19,8 @@ from router.backtest.logs.reader import Log
 from router.backtest.metrics import disagreement, figures, labelled, net_saving, quarters, release_intervals, share
 from router.backtest.one_thread import one_thread
 from router.backtest.replay import Replay
-from router.backtest.shared_fits import SharedFits
-from router.backtest.student import Fitter
+from router.backtest.students.shared_fits import SharedFits
+from router.backtest.students.student import Fitter
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.task import Judge, Objective, Task, agree
 from router.core.errors import ConfigError, DataError
@@ -49,6 +49,7 @@ class Plan:
         devices: How many ask, in turn.
         seed: Of the draws.
         repeat: How many seeds, from ``seed`` on.
+        memory: Answers that each device remembers at most; 0 for none.
     """
 
     promises: tuple[float, ...] = (0.02,)
@@ -60,6 +61,7 @@ class Plan:
     devices: int = 1
     seed: int = 0
     repeat: int = 1
+    memory: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
         shared = SharedFits(fitter)
         for number, task in enumerate(tasks):
             began = time.monotonic()
-            replay = Replay(log.rows, answers.labels, task, shared, pace_of(len(log.rows)))
+            replay = Replay(log.rows, answers.labels, task, shared, pace_of(len(log.rows)), plan.memory)
             before = again * len(tasks) + number
             with one_thread():
                 told = _part(progress, plan, before, len(log.rows))
@@ -129,7 +131,7 @@ def _part(progress: Progress, plan: Plan, before: int, queries: int) -> Callable
 def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
     texts = [row.text for row in log.rows]
     if plan.student == "hashed":
-        from router.backtest.ngram_student import HashedFitter  # scikit-learn: a second
+        from router.backtest.students.ngram_student import HashedFitter  # scikit-learn: a second
 
         return HashedFitter(texts)
     if plan.encoder is None:
@@ -138,7 +140,7 @@ def _fitter(log: Log, plan: Plan, progress: Progress) -> Fitter:
             "",
             "name the folder of --student encoder (model.onnx and tokenizer.json), or minilm",
         )
-    from router.backtest.encoder_student import EncoderFitter
+    from router.backtest.students.encoder_student import EncoderFitter
 
     return EncoderFitter(plan.encoder, _cache(plan), texts, lambda share: progress("reading texts", share))
 
@@ -165,6 +167,7 @@ def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[
         "student": plan.student,
         "judge": plan.judge.value,
         "seed": plan.seed,
+        "memory": plan.memory,
         "net_saving": net_saving(life.served),
         "distinct_answers": answers.distinct,
         "learnable_share": round(answers.learnable, 6),

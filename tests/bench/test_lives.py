@@ -11,7 +11,7 @@ from bench.parts.lived import LABELS, RecordedFitter, RecordedReader, Serving, l
 from bench.parts.recorded_scores import OTHERS, generated
 from bench.parts.traffic import Law, World, anyone, steadily
 from bench.parts.worlds import WORLDS
-from router.backtest.student import ReplayedStudent
+from router.backtest.students.student import ReplayedStudent
 from router.core.domain.label_confidence import Calibration
 from router.core.domain.record import Record
 from router.core.learning.training_rows import FOLDS, fold_of

@@ -8,7 +8,7 @@ import pytest
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.refresh.task_log import TaskLog
 from router.backtest.replay import Replay
-from router.backtest.student import Fit
+from router.backtest.students.student import Fit
 from router.core.certification.refresh_schedule import Pace
 from router.core.refresh import actions
 from router.students.onnx_student import Student

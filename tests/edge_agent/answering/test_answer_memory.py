@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -18,12 +19,15 @@ from router.core.domain.query import (
     Wanted,
 )
 from router.core.domain.task import Mode, Objective
+from router.core.monitoring.remembered_answers import MemoryBounds
+from router.core.policy.deferral import Action, Decision
 from router.core.privacy.erasure import Erasure, digest_of
 from router.core.release.orders import CONTRACT
 
 EASY = replace(TASK, objective=Objective(max_disagreement=0.3))  # ten repeats prove it
 RELEASE = empty_release(EASY)
 ENOUGH = 14
+UNSURE = Decision(Action.DEFER, Reason.UNCONFIDENT)
 
 
 class Clock:
@@ -42,8 +46,8 @@ def asked(text, **fields):
     return Query("1", "home", text, **fields)
 
 
-def proven(manifest=RELEASE, **limits):
-    memory = AnswerMemory("kitchen", **limits)
+def proven(manifest=RELEASE, clock=time.monotonic, **bounds):
+    memory = AnswerMemory("kitchen", MemoryBounds(**bounds), clock)
     for _ in range(2):
         for number in range(ENOUGH):
             memory.learn(asked(f"text {number}"), manifest, said())
@@ -51,7 +55,7 @@ def proven(manifest=RELEASE, **limits):
 
 
 def recalls(memory, query, manifest=RELEASE, exploration=0.1):
-    return memory.recall(query, manifest, exploration) is not None
+    return memory.recall(query, manifest, exploration, UNSURE) is not None
 
 
 def test_nothing_is_given_before_the_reference_was_seen_to_repeat_itself():
@@ -69,7 +73,7 @@ def test_a_burst_of_one_text_proves_nothing():
 
 
 def test_what_is_given_says_who_remembered_it():
-    answer = proven().recall(replace(asked("text 1"), id="2"), RELEASE, 0.1)
+    answer = proven().recall(replace(asked("text 1"), id="2"), RELEASE, 0.1, UNSURE)
     provenance = answer.provenance
     assert (answer.query_id, answer.text, provenance.tier, provenance.reason) == (
         "2",
@@ -78,6 +82,14 @@ def test_what_is_given_says_who_remembered_it():
         Reason.REMEMBERED,
     )
     assert (provenance.node, provenance.model, provenance.logged) == ("kitchen", "simulated", False)
+
+
+@pytest.mark.parametrize("reason", [Reason.OPERATOR, Reason.ROUTE])
+def test_it_stands_in_for_want_of_an_answer_alone(reason):
+    memory = proven()
+    assert memory.recall(asked("text 1"), RELEASE, 0.1, UNSURE)
+    assert not memory.recall(asked("text 1"), RELEASE, 0.1, Decision(Action.DEFER, reason))
+    assert not memory.recall(asked("text 1"), RELEASE, 0.1, Decision(Action.DEGRADE, Reason.UNREACHABLE))
 
 
 def test_where_everything_is_explored_the_reference_answers():
@@ -115,21 +127,21 @@ def test_another_question_of_the_same_text_is_not_the_same(other):
 def test_what_may_not_be_held_is_not(query, answer):
     memory = proven()
     memory.learn(asked("light", **query), RELEASE, said(**answer))
-    assert len(memory) == ENOUGH
+    assert len(memory.held) == ENOUGH
 
 
 def test_chats_and_what_stays_on_the_device_are_not_held():
     memory = proven()
     memory.learn(Query("1", "home", messages=(Message("user", "light"),)), RELEASE, said())
     memory.learn(asked("light"), empty_release(replace(EASY, local_only=True)), said())
-    assert len(memory) == ENOUGH
+    assert len(memory.held) == ENOUGH
 
 
 def test_another_version_of_reference_or_task_ends_what_is_held():
     memory = proven()
     assert not recalls(memory, asked("text 1"), empty_release(replace(EASY, version=2)))
     memory.learn(asked("light"), RELEASE, said(version="2"))
-    assert (len(memory), recalls(memory, asked("text 1"))) == (1, False)
+    assert (len(memory.held), recalls(memory, asked("text 1"))) == (1, False)
 
 
 def test_a_text_that_was_answered_in_two_ways_is_asked_from_then_on():
@@ -139,25 +151,25 @@ def test_a_text_that_was_answered_in_two_ways_is_asked_from_then_on():
 
 
 def test_it_is_bounded_expires_and_forgets():
-    assert len(proven(most=3)) == 3
-    small = proven(most_bytes=64 * 1024)
+    assert len(proven(answers=3).held) == 3
+    small = proven(bytes=64 * 1024)
     for number in range(500):
         small.learn(asked(f"more {number}"), RELEASE, said())
-    assert small.bytes <= 64 * 1024
+    assert small.held.bytes <= 64 * 1024
     clock = Clock()
     memory = proven(seconds=60, clock=clock)
     clock.now = 61.0
     assert not recalls(memory, asked("text 1"))
     memory = proven()
     memory.learn(asked("light", subject="ann"), RELEASE, said())
-    assert (memory.erase(digest_of("ann")), len(memory)) == (1, ENOUGH)
-    assert (memory.erase(""), len(memory), memory.bytes) == (ENOUGH, 0, 0)
-    assert not recalls(AnswerMemory("kitchen", most=0), asked("text 1"))
+    assert (memory.erase(digest_of("ann")), len(memory.held)) == (1, ENOUGH)
+    assert (memory.erase(""), len(memory.held), memory.held.bytes) == (ENOUGH, 0, 0)
+    assert not recalls(AnswerMemory("kitchen", MemoryBounds(answers=0)), asked("text 1"))
 
 
 def test_the_release_in_place_does_not_matter():
     manifest, _ = tiny_release(EASY, 3, {"light": "lights"})
-    assert proven().recall(asked("text 1"), manifest, 0.1).provenance.release == 3
+    assert proven().recall(asked("text 1"), manifest, 0.1, UNSURE).provenance.release == 3
 
 
 async def asked_often(agent, cloud):
@@ -189,7 +201,7 @@ async def test_an_agent_without_a_student_answers_repeats_and_teaches_the_drawn_
     assert attempt.place > 0
     cloud.erasures = [Erasure(7)]
     await cloud.until(lambda: not cloud.erasures)
-    assert len(harness.daemon.memory) == 0
+    assert len(harness.daemon.memory.held) == 0
     assert (await harness.ask("light 2")).provenance.tier is Tier.CLUSTER
 
 

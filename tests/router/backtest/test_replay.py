@@ -6,11 +6,17 @@ from hypothesis import strategies as st
 
 from cloud_worker.config.sections import Refresh
 from router.backtest.logs.reader import Asked
-from router.backtest.ngram_student import HashedFitter
 from router.backtest.replay import STRIDE, Replay, device_seed, query_id
+from router.backtest.students.ngram_student import HashedFitter
 from router.core.certification.refresh_schedule import Pace
-from router.core.domain.task import Objective, Task
+from router.core.domain.record import is_remembered
+from router.core.domain.task import Exploration, Objective, Task
 from router.core.policy.exploration import draw
+
+
+class NoStudent:
+    def fit(self, rows):
+        return None
 
 
 def replay(rows, promise=0.05, seed=0, devices=2, least=150, fitter=None):
@@ -110,6 +116,36 @@ def test_the_same_seed_gives_the_same_life_and_another_one_another():
     one, same, other = (replay(rows, seed=seed)[1] for seed in (0, 0, 1))
     assert one == same
     assert [row.explored for row in other.served] != [row.explored for row in one.served]
+
+
+def remembering(answers, memory=10_000, cold=0.25):
+    """A replay of as many queries of ten texts, without any student: who answers how is given by place."""
+    asked = [Asked(f"text {place % 10}", answer, asked_at=50.0 * place) for place, answer in enumerate(answers)]
+    task = Task("backtest", "log", objective=Objective(0.2), exploration=Exploration(cold=cold))
+    one = Replay(asked, answers, task, NoStudent(), Pace(), memory)
+    return one, one.run(devices=2).served
+
+
+def test_exact_repeats_are_answered_from_memory_and_what_is_drawn_of_them_is_logged_without_a_score():
+    one, served = remembering(["yes"] * 3000)
+    given = [row for row in served if row.remembered]
+    assert len(given) > 1000
+    assert all(row.local and row.agrees and row.cloud == row.explored for row in given)
+    drawn = {query_id(0, row.place) for row in given if row.explored}
+    logged = {record.query_id for _, record in one.log if is_remembered(record)}
+    assert logged == drawn
+    assert 0.2 < len(drawn) / len(given) < 0.3
+
+
+@pytest.mark.parametrize("different", [{"memory": 0}, {"cold": 1.0}])
+def test_nothing_is_given_from_memory_without_one_nor_where_everything_is_explored(different):
+    assert not any(row.remembered for row in remembering(["yes"] * 2000, **different)[1])
+
+
+def test_a_device_gives_nothing_of_a_reference_that_contradicts_itself():
+    draws = random.Random(0)
+    _, served = remembering([draws.choice(["yes", "no"]) for _ in range(2000)])
+    assert not any(row.remembered for row in served)
 
 
 def test_answers_by_chance_keep_nothing_local():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from router.backtest.minilm_encoder import MiniLm
+from router.backtest.students.minilm_encoder import MiniLm
 from router.core.errors import ModelError
 
 TEXTS = ["turn the lamp on", "", "what's the weather in Zürich?", "[SEP] play a song", "one two three four " * 40]

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from cloud_worker.training.label_students import Head
-from router.backtest.encoder_student import EncoderFitter, LinearHead
+from router.backtest.students.encoder_student import EncoderFitter, LinearHead
 from router.core.domain.record import Record
 from router.core.errors import ConfigError, ModelError
 from router.core.learning.training_rows import Lessons

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from router.backtest.minilm_encoder import MINILM, MiniLm
-from router.backtest.student import Fit
+from router.backtest.students.minilm_encoder import MINILM, MiniLm
+from router.backtest.students.student import Fit
 from router.core.arrays import Bools, Floats
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record

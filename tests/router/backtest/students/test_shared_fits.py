@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from router.backtest import ngram_student as hashed
 from router.backtest.logs.reader import Asked, Columns, Log
-from router.backtest.ngrams import HashedTexts, Matrix, Rarity
 from router.backtest.run import Plan, run
-from router.backtest.shared_fits import MOST_KEPT, SharedFits
-from router.backtest.student import Fit
+from router.backtest.students import ngram_student as hashed
+from router.backtest.students.ngrams import HashedTexts, Matrix, Rarity
+from router.backtest.students.shared_fits import MOST_KEPT, SharedFits
+from router.backtest.students.student import Fit
 from router.core.domain.label_confidence import Reading
 from router.core.learning.held_out import LabelMeasures
 from router.core.learning.training_rows import FOLDS, calibrating, fold_of, known_labels, lessons_of

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from router.backtest.ngrams import HashedTexts, Matrix, Neighbours, Rarity
-from router.backtest.student import Fit
+from router.backtest.students.ngrams import HashedTexts, Matrix, Neighbours, Rarity
+from router.backtest.students.student import Fit
 from router.core.arrays import Floats
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record, unit_interval

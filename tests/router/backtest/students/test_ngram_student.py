@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.backtest import ngram_student as hashed
-from router.backtest.ngram_student import HashedFitter
-from router.backtest.ngrams import MOST_FEATURES, HashedTexts, Neighbours, Rarity
+from router.backtest.students import ngram_student as hashed
+from router.backtest.students.ngram_student import HashedFitter
+from router.backtest.students.ngrams import MOST_FEATURES, HashedTexts, Neighbours, Rarity
 from router.core.domain.record import Record, Source
 from router.core.learning.training_rows import FOLDS, fold_of
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from router.backtest.student import Fit, Fitter
+from router.backtest.students.student import Fit, Fitter
 from router.core.domain.record import Record
 
 MOST_KEPT = 4  # fits
