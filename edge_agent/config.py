@@ -52,6 +52,7 @@ class DoorSettings(_Section):
         max_connection_seconds: Such a connection is closed in order after this time.
         reflection: Serve gRPC reflection.
         max_message_bytes: Largest message read or written.
+        max_waiting: Most queries that wait until the agent has time to take them in; more are refused at once.
         tiers: Names of the devices below, which ask through this one: they alone may send what they did with a query.
     """
 
@@ -60,6 +61,7 @@ class DoorSettings(_Section):
     max_connection_seconds: float = Field(default=600.0, ge=1)
     reflection: bool = False
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+    max_waiting: int = Field(default=256, ge=1, le=100_000)
     tiers: tuple[DeviceName, ...] = Field(default=(), max_length=1000)
 
     @field_validator("tiers")

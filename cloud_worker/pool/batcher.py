@@ -11,7 +11,8 @@ Rules:
  * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
    ``MOST_TRIES`` times. A call that reached no copy is not counted, so that a question waits for one that is replaced.
  * Of a teacher that is out of order its operator hears once; its questions are told at once to come again later.
- * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense.
+ * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense. So is one whose
+   turn would come after its deadline, at the pace of the last calls.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ class Gatherer:
         self._away = 0
         self._told = ""  # of a teacher that is out of order
         self._seconds_per_reply = 0.01
+        self._seconds_per_call = 0.0
 
     @property
     def waiting(self) -> int:
@@ -159,7 +161,7 @@ class Gatherer:
             NotPossibleError: The teacher has no answer to this.
             BadInputError: The same, because of one field.
         """
-        self._admit(caller)
+        self._admit(caller, seconds)
         loop = asyncio.get_running_loop()
         item = _Waiting(question, caller, loop.time() + seconds, loop.create_future())
         self._waiting += 1
@@ -189,8 +191,10 @@ class Gatherer:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
-    def _admit(self, caller: str) -> None:
+    def _admit(self, caller: str, seconds: float) -> None:
         """Make room for one more: at the cost of a caller that has more here, or not at all."""
+        if self._turn_in(caller) > seconds:
+            raise OverloadedError(_TOO_MANY, self._retry_after())
         if self._waiting < self._max_waiting:
             return
         shed = self._queue.drop_of_longest(self._here[caller] + 1)
@@ -198,6 +202,11 @@ class Gatherer:
         if shed is None:
             raise error
         _end(shed.reply, error)
+
+    def _turn_in(self, caller: str) -> float:
+        """Time in seconds that one more of this caller's waits at least: callers take turns, and calls fill."""
+        before = min(self._waiting, (self._here[caller] + 1) * len(self._here))
+        return before // (self._max_batch * self._max_calls) * self._seconds_per_call
 
     def _leave(self, caller: str) -> None:
         self._waiting -= 1
@@ -278,7 +287,9 @@ class Gatherer:
         except UnavailableError as error:
             log.warning("a call of teacher %s with %d questions broke: %s", self._teacher, len(items), error)
         else:
-            self._seconds_per_reply += 0.2 * ((loop.time() - began) / len(items) - self._seconds_per_reply)
+            took = loop.time() - began
+            self._seconds_per_reply += 0.2 * (took / len(items) - self._seconds_per_reply)
+            self._seconds_per_call += 0.2 * (took - self._seconds_per_call)
         self._retry([item for item in items if not item.reply.done()], counts=counts)
 
     def _deliver(self, items: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:

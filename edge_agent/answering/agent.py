@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from edge_agent.answering.answer_memory import AnswerMemory
 from edge_agent.answering.device_privacy import DevicePrivacy
-from edge_agent.answering.student_runner import StudentRunner, Thought, stays
+from edge_agent.answering.student_runner import StudentRunner, Thought, stays, too_busy
 from edge_agent.answering.unserved import being_set_up, check_may_leave, escalate_unserved
 from edge_agent.outbox.store import Outbox
 from edge_agent.tasks.all_tasks import Tasks, may_be_logged
@@ -166,7 +166,7 @@ class Agent:
         if decision.action is Action.DEFER:
             try:
                 self._check_permit(case)
-                return await self._escalate(case, judgement, decision)
+                return await self._escalate(case, thought, decision)
             except HeadraceError as error:
                 if isinstance(error, SpentError):
                     case.hosted.quota.shut()
@@ -213,6 +213,8 @@ class Agent:
 
     async def _think(self, case: Case) -> Thought:
         thought = await self._runner.think(case.serving, case.query, self._time_to_think(case))
+        if thought.busy_seconds and case.obstacle is not None:
+            raise too_busy(thought.busy_seconds)  # neither this device nor another can answer now
         if thought.judgement is not None and case.serving is case.hosted.serving:
             case.hosted.count_healthy()
         return thought
@@ -233,11 +235,11 @@ class Agent:
         """What has come between while the student thought."""
         return self._upstream.obstacle() if self._time_to_ask(case) > LEAST_SECONDS else Reason.DEADLINE
 
-    async def _escalate(self, case: Case, judgement: Judgement | None, decision: Decision) -> Answer:
-        asked = replace(case.query, attempt=self._attempt(case, judgement, decision.reason))
+    async def _escalate(self, case: Case, thought: Thought, decision: Decision) -> Answer:
+        asked = replace(case.query, attempt=self._attempt(case, thought.judgement, decision.reason))
         case.permit.use()
-        # Who has no student asks patiently; one that is being opened may be there in a moment.
-        alone = judgement is None and not case.serving.is_loading
+        # Who has no student asks patiently; one that is being opened, or is busy, may be there in a moment.
+        alone = thought.judgement is None and not case.serving.is_loading and not thought.busy_seconds
         ask = self._upstream.ask_patiently if alone else self._upstream.ask
         share = 0.5 if case.serving.is_loading else 1.0
         with self._telemetry.escalation(decision.reason):
@@ -294,10 +296,9 @@ class Agent:
 
     async def _give_again(self, case: Case, recalled: Answer) -> Answer:
         """What the reference said before, as an answer that was kept here."""
-        uncovered = case.obstacle is not None
         if case.drawn:
             attempt = self._attempt(case, Judgement(recalled.text, None), Reason.REMEMBERED)
-            await self._teach_later(case, attempt, uncovered=uncovered)
+            await self._teach_later(case, attempt, uncovered=case.obstacle is not None)
         provenance = replace(recalled.provenance, covered=case.covered, explored=case.drawn)
         return replace(recalled, provenance=provenance)
 

@@ -5,6 +5,8 @@ Rules:
    than the way to that thread and back answers short texts on the event loop. What waits for a model at a
    server has a thread of its own, so that the server may take several at a time, and one that hangs holds nothing up.
  * A student that fails on a query, or takes too long, counts as none for that query: the next tier answers it.
+ * Nobody waits for that thread longer than ``LINE_SECONDS`` or two runs, nor half of the time there is: whose turn
+   would come later is told so at once, and asks the next tier while there still is time.
  * A query that no other tier may see hears why it has no answer. Logs tell nothing of what it asks.
 """
 
@@ -34,7 +36,15 @@ from router.core.domain.limits import MAX_ANSWER_BYTES
 from router.core.domain.prediction import DeviceStudent, Judgement
 from router.core.domain.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
 from router.core.domain.task import Judge
-from router.core.errors import BadInputError, DeadlineError, HeadraceError, ModelError, TooLongError, UnavailableError
+from router.core.errors import (
+    BadInputError,
+    DeadlineError,
+    HeadraceError,
+    ModelError,
+    OverloadedError,
+    TooLongError,
+    UnavailableError,
+)
 from router.core.privacy.wishes import stays_at_device
 from router.core.release.manifest import Manifest
 from router.students.onnx_student import Student
@@ -43,6 +53,7 @@ from router.transport import telemetry_names
 
 FAST_SECONDS = 0.001  # a run that takes no longer is no longer than the way to another thread and back
 SHORT_TEXT = 1024  # characters; more may take the tokenizer long
+LINE_SECONDS = 0.5  # most that queries before this one may take the thread
 SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has no student
 
 _REMEMBERED_RUNS = 16
@@ -57,10 +68,12 @@ class Thought:
     Attributes:
         judgement: Its answer; ``None`` without a student, or where it has no answer to this query.
         cut: The query is longer than what the student reads: at best, its beginning was answered.
+        busy_seconds: The student has no time for it: those before it take it so long; 0 where it has.
     """
 
     judgement: Judgement | None = None
     cut: bool = False
+    busy_seconds: float = 0.0
 
 
 class Pace:
@@ -75,6 +88,10 @@ class Pace:
         """Whether the student is known to answer such a query faster than another thread could be told of it."""
         is_short = len(query.text) <= SHORT_TEXT and not query.messages
         return is_short and self._took.get(student, math.inf) <= FAST_SECONDS
+
+    def expected(self, student: DeviceStudent) -> float:
+        """Seconds that a query is expected to take; 0 while nothing is known."""
+        return self._took.get(student, 0.0)
 
     def judged(self, student: DeviceStudent, query: Query) -> Judgement:
         """The student's answer, and its time noted: the running mean of the last ones.
@@ -100,6 +117,8 @@ class StudentRunner:
         self._span = span
         self._pace = Pace()
         self._here = ThreadPoolExecutor(1, thread_name_prefix="student")
+        self._line = 0.0  # seconds that those who wait for the thread are expected to take it
+        self._counting = threading.Lock()
         self._places = threading.BoundedSemaphore(SERVED_CALLS)
 
     async def think(self, serving: Serving, query: Query, seconds: float) -> Thought:
@@ -122,6 +141,8 @@ class StudentRunner:
                 asked = _as_private_as_it_is(serving.manifest, query)
                 if self._pace.is_fast(student, asked):
                     judgement = self._pace.judged(student, asked)
+                elif self._line > self._most_line(student, seconds):
+                    return self._too_busy(serving, query)
                 else:
                     async with asyncio.timeout(seconds):
                         judgement = await self._run(student, asked)
@@ -139,14 +160,31 @@ class StudentRunner:
                 return Thought()
         return Thought(judgement, judgement.cut) if _can_be_told(judgement) else Thought()
 
+    def _too_busy(self, serving: Serving, query: Query) -> Thought:
+        if stays(serving.manifest, query):
+            raise too_busy(self._line)
+        return Thought(busy_seconds=self._line)
+
     def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
         if not isinstance(student, TextStudent) or student.in_process:
-            return asyncio.get_running_loop().run_in_executor(self._here, self._pace.judged, student, query)
+            takes = self._pace.expected(student)
+            self._lengthen(takes)
+            work = self._here.submit(self._pace.judged, student, query)
+            work.add_done_callback(lambda _: self._lengthen(-takes))
+            return asyncio.wrap_future(work)
         if not self._places.acquire(blocking=False):
             raise UnavailableError(f"{SERVED_CALLS} queries wait for the model's server already")
-        done: Future[Judgement] = Future()
-        threading.Thread(target=self._wait, args=(student, query, done), name="served", daemon=True).start()
-        return asyncio.wrap_future(done)
+        served: Future[Judgement] = Future()
+        threading.Thread(target=self._wait, args=(student, query, served), name="served", daemon=True).start()
+        return asyncio.wrap_future(served)
+
+    def _lengthen(self, seconds: float) -> None:
+        with self._counting:  # those who leave do so in that thread
+            self._line += seconds
+
+    def _most_line(self, student: DeviceStudent, seconds: float) -> float:
+        """Seconds that the line may be long for one who joins it; of a slow student two may always be before it."""
+        return min(max(LINE_SECONDS, 2 * self._pace.expected(student)), seconds / 2)
 
     def _wait(self, student: TextStudent, query: Query, done: Future[Judgement]) -> None:
         """In a thread that ends with the process: a server that hangs must not keep the agent from stopping."""
@@ -203,6 +241,11 @@ def stays(manifest: Manifest, query: Query) -> bool:
 def _as_private_as_it_is(manifest: Manifest, query: Query) -> Query:
     """The query so that a student at a server knows of it, too, that it may not leave."""
     return replace(query, route=Route.LOCAL_ONLY) if stays(manifest, query) else query
+
+
+def too_busy(seconds: float) -> OverloadedError:
+    """Why a query has no answer here while so many are before it, and when to come back."""
+    return OverloadedError("this device is asked more than it can answer; try again later", seconds)
 
 
 def _told(error: Exception) -> HeadraceError:

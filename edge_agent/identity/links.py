@@ -95,6 +95,7 @@ class Links:
             tls=tls,
             reflection=settings.reflection,
             max_message_bytes=settings.max_message_bytes,
+            max_untaken=settings.max_waiting,
             services=[service],
         )
 

@@ -19,8 +19,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 from edge_agent.upstream.circuit_breaker import Breaker
@@ -41,11 +41,13 @@ from router.core.errors import (
     UnavailableError,
 )
 from router.core.release.orders import DeviceReport, Orders
+from router.transport.channel import FULL_SECONDS
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds between the calls of a patient one
+MOST_ASKED = 1000  # queries on their way at a time; one more is refused, and answered here where that can be
 LEAST_SECONDS = 0.01  # with less, no other target is tried
 
 
@@ -57,6 +59,7 @@ class Upstream:
         self._targets = tuple(targets)
         self._clock = clock
         self._in_use = self._targets[0]
+        self._asked = 0
 
     @property
     def in_use(self) -> str:
@@ -95,7 +98,8 @@ class Upstream:
         Raises:
             HeadraceError: What the tier said, or why there is no answer.
         """
-        return await self._ask(query, seconds, shares=False)
+        with self._under_way():
+            return await self._ask(query, seconds, shares=False)
 
     async def ask_patiently(self, query: Query, seconds: float) -> Answer:
         """The next tier's answer, however long it is away within ``seconds``.
@@ -105,6 +109,20 @@ class Upstream:
             NotPossibleError: The answer can't be read.
             HeadraceError: What the tier said.
         """
+        with self._under_way():
+            return await self._ask_again_and_again(query, seconds)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        if self._asked >= MOST_ASKED:
+            raise OverloadedError(f"{MOST_ASKED} queries are on their way from here already; try again", FULL_SECONDS)
+        self._asked += 1
+        try:
+            yield
+        finally:
+            self._asked -= 1
+
+    async def _ask_again_and_again(self, query: Query, seconds: float) -> Answer:
         ends = self._clock() + seconds
         pause = FIRST_PAUSE
         while True:

@@ -38,6 +38,8 @@ MAX_ATTEMPTS = 5  # gRPC itself takes no more
 # CLIENT: Received message larger than max (4194320 vs. 4194304); received metadata size exceeds hard limit (...)
 _TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds|larger than.*metadata", re.IGNORECASE)
 _CLOSED = "it closed the connection, as a door does that takes no such certificate, or none, or only plain text"
+_FULL = ("CANCELLED", "CANCELLED")  # status and words of a door that has more calls than it takes in, as gRPC says it
+FULL_SECONDS = 1.0  # after which asking such a door again makes sense; it says no time itself
 _SIZES = re.compile(r"\((\d+) vs\. (\d+)\)")
 BULK_WINDOW_BYTES = 16 * 1024  # on the line at a time: a third of a second at 50 kB/s
 _BULK = (
@@ -164,8 +166,9 @@ def _service_config(attempts: int) -> dict[str, Any]:
             "initialBackoff": "0.05s",
             "maxBackoff": "0.5s",
             "backoffMultiplier": 2,
-            # Pushback is read on these alone, so a shed query has to be among them.
-            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            # Pushback is read on these alone, so a shed query has to be among them. The last is a door that has more
+            # calls than it can take in.
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
         }
     return {"methodConfig": [method], "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1}}
 
@@ -183,6 +186,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
     if kind is None:
         _log.debug("call to %s failed with %s: %s", target or "the next tier", status, details)
         details = _own_words(status, details, target)
+    if kind is None and (status, error.details()) == _FULL:
+        return OverloadedError(details, FULL_SECONDS)
     if status == "CANCELLED":  # by the other side, as it stopped: another target, or it again, can answer
         return UnavailableError(details)
     if kind in _BY_NAME:
@@ -198,6 +203,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
 
 def _own_words(status: str, details: str, target: str) -> str:
     who = target or "the next tier"
+    if (status, details) == _FULL:
+        return f"{who} is overloaded"
     if _says_too_large(status, details):
         return _too_large(who, details)
     # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: ...: Connection refused"

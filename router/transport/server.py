@@ -6,6 +6,8 @@ Rules:
  * Plain text is spoken on this machine alone; with TLS, ``access_interceptor.py`` says who may call what.
  * A socket in the file system is its owner's alone.
  * Idle connections, however many, keep nobody out; see ``connection_limit.py``.
+ * Of each kind of call ``max_untaken`` wait at most until the event loop has time for them. gRPC itself refuses more,
+   with CANCELLED, at almost no cost; so whoever is taken in has waited for a bounded time, whatever comes.
  * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
 """
 
@@ -37,6 +39,7 @@ from router.transport.error_interceptor import ErrorInterceptor
 from router.transport.tls.access_interceptor import AccessInterceptor, calling
 from router.transport.tls.door_tls import DoorTls, server_credentials
 
+MAX_UNTAKEN = 1000
 CONNECTION_GRACE_SECONDS = 60.0  # that calls under way have when their connection is closed for its age
 _log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Door:
         reflection: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         room_for_attempt: int = 0,
+        max_untaken: int = MAX_UNTAKEN,
         services: Sequence[str] = (),
     ) -> None:
         """Check the address; nothing is bound yet.
@@ -69,6 +73,7 @@ class Door:
             reflection: Tell callers which services there are.
             max_message_bytes: Largest message in bytes, either way.
             room_for_attempt: Bytes that a question from another tier may have on top.
+            max_untaken: Most calls that wait to be taken in, of each method.
             services: Full names of the services, such as ``headrace.v1.Cascade``, for health and reflection.
 
         Raises:
@@ -85,7 +90,7 @@ class Door:
         self._keeping: asyncio.Task[None] | None = None
         self.port = 0
         errors = ErrorInterceptor(max_message_bytes, self._crowd)
-        options = _options(max_message_bytes, max_message_bytes + room_for_attempt)
+        options = _options(max_message_bytes, max_message_bytes + room_for_attempt, max_untaken)
         guards: list[aio.ServerInterceptor[Any, Any]] = [errors]
         if tls is not None:
             guards.append(AccessInterceptor(tls.who))
@@ -153,8 +158,11 @@ class Door:
                 os.unlink(self._address.socket)  # noqa: PTH108
 
 
-def _options(max_sent_bytes: int, max_received_bytes: int) -> list[tuple[str, Any]]:
+def _options(max_sent_bytes: int, max_received_bytes: int, max_untaken: int) -> list[tuple[str, Any]]:
     return [
+        # From the first on some are refused by chance, from the second on all.
+        ("grpc.server.max_pending_requests", max_untaken),
+        ("grpc.server.max_pending_requests_hard_limit", max_untaken),
         ("grpc.so_reuseport", 0),
         ("grpc.max_send_message_length", max_sent_bytes),
         ("grpc.max_receive_message_length", max_received_bytes),

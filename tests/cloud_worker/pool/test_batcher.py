@@ -244,3 +244,18 @@ async def test_of_two_hundred_questions_of_one_device_no_other_device_notices_mo
     await asyncio.gather(*flood)
     assert sum(map(len, pool.calls)) == 210
     assert len(pool.calls) <= 210 / 8 + 2
+
+
+async def test_a_question_whose_turn_comes_after_its_deadline_is_shed_at_once(pool, gatherer):
+    gatherer._seconds_per_call = 1.0  # as the calls before took
+    pool.open.clear()
+    asks = [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(32)]
+    await turns()
+    with pytest.raises(OverloadedError):  # two rounds of two calls with eight each are before it
+        await gatherer.ask(Question("hasty"), 1.5)
+    assert gatherer.waiting == 32
+    other = asyncio.create_task(gatherer.ask(Question("of another"), 1.5, "another"))  # whose turn comes sooner
+    await turns()
+    pool.open.set()
+    assert (await other).text == "OF ANOTHER"
+    await asyncio.gather(*asks)

@@ -1,6 +1,16 @@
+import asyncio
+import time
+from collections import Counter
+from dataclasses import replace
+
+import grpc
+
 from edge_agent.answering.student_runner import FAST_SECONDS, SHORT_TEXT, Pace
+from edge_agent.upstream import client
 from router.core.domain.prediction import Judgement
-from router.core.domain.query import Message, Query
+from router.core.domain.query import Message, Query, Reason, Route, Tier
+from router.core.errors import OverloadedError
+from router.transport.channel import call_error
 
 
 class Timed:
@@ -39,3 +49,46 @@ def test_a_student_that_has_become_slow_goes_back_to_its_thread():
     student.seconds = 50 * FAST_SECONDS
     pace.judged(student, Query("1", "home", "light"))
     assert not pace.is_fast(student, Query("1", "home", "light"))
+
+
+class Slow:
+    """A student that takes its time."""
+
+    def judge(self, query):
+        time.sleep(0.1)
+        return Judgement("lights", 0.99)
+
+
+async def outcomes(agent, **fields):
+    """How many of twenty queries at once were answered, by which tier, and what the others heard."""
+    serving = agent.daemon._tasks.get("home").serving
+    agent.daemon._tasks.get("home").serving = replace(serving, student=Slow())
+    await agent.ask("light")
+    asked = (agent.ask("light", query_id=str(number), **fields) for number in range(20))
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [call_error(one) for one in found if isinstance(one, grpc.aio.AioRpcError)]
+    return Counter(one.provenance.tier for one in found if not isinstance(one, Exception)), refused
+
+
+async def test_a_query_whose_turn_would_come_late_asks_the_next_tier(warm, cloud):
+    tiers, refused = await outcomes(warm)
+    assert not refused
+    assert 5 <= tiers[Tier.DEVICE] <= 9
+    assert tiers[Tier.CLUSTER] == 20 - tiers[Tier.DEVICE] == len(cloud.queries)
+
+
+async def test_one_that_no_other_tier_may_see_is_told_when_to_come_back(warm, cloud):
+    tiers, refused = await outcomes(warm, route=Route.LOCAL_ONLY)
+    assert tiers[Tier.DEVICE] + len(refused) == 20
+    assert 5 <= tiers[Tier.DEVICE] <= 9
+    assert {type(error) for error in refused} == {OverloadedError}
+    assert all(0.4 < error.retry_after < 2 for error in refused)
+    assert not cloud.queries
+
+
+async def test_no_more_than_so_many_are_on_their_way_to_the_next_tier(warm, cloud, monkeypatch):
+    monkeypatch.setattr(client, "MOST_ASKED", 2)
+    cloud.faults.delay = 0.3
+    found = await asyncio.gather(*(warm.ask("novel", query_id=str(number)) for number in range(6)))
+    kept = [one.provenance for one in found if one.provenance.tier is Tier.DEVICE]
+    assert [(one.degraded, one.reason) for one in kept] == [(True, Reason.REFUSED)] * 4

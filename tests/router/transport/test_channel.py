@@ -17,7 +17,7 @@ from router.core.errors import (
     UnknownTaskError,
 )
 from router.transport import telemetry_names
-from router.transport.channel import call_error, open_channel, open_sync_channel
+from router.transport.channel import FULL_SECONDS, call_error, open_channel, open_sync_channel
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: Connection refused"
@@ -68,6 +68,12 @@ def test_a_public_message_of_ours_is_passed_on_as_it_is():
 def test_pushback_is_read_in_milliseconds(pushback, seconds):
     error = call_error(failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", (telemetry_names.META_PUSHBACK, pushback)))
     assert error.retry_after == seconds
+
+
+def test_a_door_that_has_no_time_for_a_call_is_overloaded_and_one_that_stops_is_not():
+    full = call_error(failure(grpc.StatusCode.CANCELLED, "CANCELLED"), "edge")
+    assert (type(full), full.retry_after, str(full)) == (OverloadedError, FULL_SECONDS, "edge is overloaded")
+    assert type(call_error(failure(grpc.StatusCode.CANCELLED, "Cancelling all calls"))) is UnavailableError
 
 
 def test_a_failure_without_metadata_is_read_too():

@@ -254,3 +254,29 @@ async def test_the_second_signal_ends_the_process_at_once(spawn, number, exit_co
         assert await asyncio.to_thread(process.wait) == exit_code
         with pytest.raises(aio.AioRpcError):
             await hanging
+
+
+class Busy(cascade_pb2_grpc.CascadeServicer):
+    """Answers on the event loop, which has no time for anybody else."""
+
+    async def Answer(self, request, context):  # noqa: N802
+        time.sleep(0.002)  # noqa: ASYNC251 - as a student that computes there
+        return cascade_pb2.AnswerResponse(query_id=request.query_id)
+
+
+async def test_more_calls_than_a_door_takes_in_are_refused_at_once_and_the_others_answered_soon():
+    door = Door("127.0.0.1:0", insecure=True, max_untaken=16)
+    cascade_pb2_grpc.add_CascadeServicer_to_server(Busy(), door.server)
+    target = f"127.0.0.1:{await door.start()}"
+    channel = open_channel(target, insecure=True, attempts=1)
+    stub = cascade_pb2_grpc.CascadeStub(channel)
+    found = await asyncio.gather(*(stub.Answer(request(), timeout=60) for _ in range(300)), return_exceptions=True)
+    errors = [call_error(one) for one in found if isinstance(one, Exception)]
+    await channel.close(None)
+    assert {type(error) for error in errors} == {OverloadedError}
+    assert 16 <= 300 - len(errors) < 200
+    patient = open_channel(target, insecure=True)  # gRPC's own retries carry a burst over
+    stub = cascade_pb2_grpc.CascadeStub(patient)
+    await asyncio.gather(*(stub.Answer(request(), timeout=60) for _ in range(40)))
+    await patient.close(None)
+    await door.stop(0)
