@@ -1,6 +1,7 @@
 """One Ray cluster for the whole session, with everything of ours on it; tests that need it are marked ``cluster``."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from router import Client
 from router.core.domain.record import Record, Source
 
 TEXTS = 2000
+TESTS = Path(__file__).parent
 UP_SECONDS = 240
 
 settings.register_profile("headrace", deadline=None)  # a busy machine is no failure
@@ -253,3 +255,26 @@ def cluster(tmp_path_factory):
 
     with running(config, insecure=True, step=lambda name: contextlib.nullcontext()) as started:
         yield RunningCluster(config, started.listen, started.gateway, started.log_writer)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Gives a module that several tests share, or that is a script too, by its path below this folder."""
+    loaded = {}
+
+    def module(name):
+        if name not in loaded:
+            spec = importlib.util.spec_from_file_location(Path(name).name, TESTS / f"{name}.py")
+            loaded[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded[name])
+        return loaded[name]
+
+    return module
+
+
+@pytest.fixture
+def house(shared, tmp_path):
+    """A folder with a cloud and a device, whose processes end with the test."""
+    made = shared("house").House(tmp_path)
+    yield made
+    made.end()

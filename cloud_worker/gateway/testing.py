@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.doors import Doors, Ports
 from cloud_worker.gateway.releases_service import releases_service
@@ -47,26 +48,59 @@ class Callers(cascade_pb2_grpc.CascadeServicer):
 
 
 @dataclass
-class TrustedFleet(TrustedAuthority):
-    """A fleet whose authority lies in a folder.
+class Gateway:
+    """One gateway.
 
     Attributes:
-        ports: Where its gateway listens.
+        ports: Where it listens.
         callers: Who has called it.
+        doors: Its own.
     """
 
     ports: Ports
     callers: Callers
+    doors: Doors
 
     @property
     def target(self) -> str:
         """Where queries go."""
         return f"127.0.0.1:{self.ports.port}"
 
+
+@dataclass
+class TrustedFleet(TrustedAuthority):
+    """A fleet whose authority lies in a folder.
+
+    Attributes:
+        gateway: Its own, the first.
+    """
+
+    gateway: Gateway
+
+    @property
+    def callers(self) -> Callers:
+        """Who has called the first gateway."""
+        return self.gateway.callers
+
+    @property
+    def target(self) -> str:
+        """Where queries go."""
+        return self.gateway.target
+
     @property
     def enrolment(self) -> str:
         """Where devices enrol."""
-        return f"127.0.0.1:{self.ports.enrolment}"
+        return f"127.0.0.1:{self.gateway.ports.enrolment}"
+
+    @asynccontextmanager
+    async def another_gateway(self, name: str, target: str = "") -> AsyncIterator[Gateway]:
+        """One more gateway of this fleet, on a free port or at ``target``, open while the context lasts."""
+
+        def listen(address: str, door: str) -> str:
+            return target if target and door == "port" else address
+
+        async with _gateway(self.config, self.store, name, listen) as gateway:
+            yield gateway
 
 
 @asynccontextmanager
@@ -84,13 +118,21 @@ async def trusted_fleet(
     store = Store(config.store_url)
     store.declare_tasks(config.tasks)
     publish_first_releases(config.tasks, store, Publisher(config.releases_folder))
-    doors, callers = Doors(config, "gateway-0", store.engine, listen, insecure=False), Callers()
+    async with _gateway(config, store, "gateway-0", listen) as gateway:
+        yield TrustedFleet(folder, config, store, gateway)
+
+
+@asynccontextmanager
+async def _gateway(
+    config: CloudConfig, store: Store, name: str, listen: Callable[[str, str], str] = lambda address, _: address
+) -> AsyncIterator[Gateway]:
+    doors, callers = Doors(config, name, store.engine, listen, insecure=False), Callers()
     cascade_pb2_grpc.add_CascadeServicer_to_server(callers, doors.server)
     fleet = FleetServicer(store, config.fleet, False, config.tasks)
     fleet_pb2_grpc.add_FleetServicer_to_server(fleet, doors.server)
     release_pb2_grpc.add_ReleasesServicer_to_server(releases_service(config), doors.server)
     ports = await doors.start()
     try:
-        yield TrustedFleet(folder, config, store, ports, callers)
+        yield Gateway(ports, callers, doors)
     finally:
         await doors.stop(0)

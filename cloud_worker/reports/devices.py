@@ -26,10 +26,13 @@ from cloud_worker.running.process_lock import Up
 from cloud_worker.state.schema import DEVICES, SEEN
 from cloud_worker.state.store import Device, Store
 from cloud_worker.state.tallies import UNKNOWN
+from router.core.visible_text import in_line
 from router.identity.names import Role
 from router.io.table import show_table
 
 MOST_LINES = 40
+MOST_DROPPING = 5  # devices of which a screen tells what they dropped
+_MOST_WHY = 64  # characters of a reason, which a device spells
 _TOLD_ONCE = '"active_release":'  # of every task in a report
 
 # Of a device's columns, each with its key.
@@ -123,6 +126,11 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Se
         for one in device.get("quarantines", ()):
             said = f"{device['device']} is in quarantine of {one['task']}: {one['why']}; {REMEDY}"
             console.print(said, soft_wrap=True, markup=False)
+    dropping = [device for device in urgent if device.get("outbox_dropped")]
+    for device in dropping[:MOST_DROPPING]:
+        console.print(_dropped(device), soft_wrap=True, markup=False)
+    if len(dropping) > MOST_DROPPING:
+        console.print(f"and {len(dropping) - MOST_DROPPING:,} more devices have dropped queries")
     left = sum(brief.lines for brief in everyone) - MOST_LINES
     if left > 0:
         console.print(f"and {left:,} lines more of {len(everyone):,} devices: `devices list --json` has them all")
@@ -174,6 +182,8 @@ def _device(device: Device, told: _Telling, apart: dict[str, list[Quarantine]]) 
         "advice": ADVICE if said == TWINS else "",
         "quarantines": [{"task": one.task, "since": one.since, "why": one.why} for one in apart.get(device.id, ())],
         "outbox_pending": 0 if report is None else report.outbox_pending,
+        "outbox_dropped": 0 if report is None else report.outbox_dropped,
+        "outbox_dropped_because": {} if report is None else dict(report.outbox_dropped_because),
         "tasks": [
             {
                 "task": task.task,
@@ -197,6 +207,14 @@ def _row(line: tuple[dict[str, Any], dict[str, Any]]) -> tuple[object, ...]:
     seen = f"{time.time() - device['last_seen']:.0f} s ago"
     numbers = (task.get(key, "") for key in _COUNTED.values())
     return device["device"], seen, _state(device), task.get("task", ""), *numbers
+
+
+def _dropped(device: dict[str, Any]) -> str:
+    """What a device has dropped of what was to be taught, and why."""
+    because = ", ".join(
+        f"{in_line(why, _MOST_WHY)} {count:,}" for why, count in device["outbox_dropped_because"].items()
+    )
+    return f"{device['device']} has dropped {device['outbox_dropped']:,} queries untaught: {because or 'unknown why'}"
 
 
 def _state(device: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ Nothing here reads a clock, a file or a socket.
 
 Rules:
  * What somebody must do comes before what mends itself; the first is what the fleet is told.
- * ``offline`` is told only where nothing else explains why the cloud is away.
+ * That the cloud is away is told only where nothing else explains it, and then why, as far as that is known.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from edge_agent.identity.clock import Clock
+from router.transport.lost_ways import Lost
 
 
 class State(StrEnum):
@@ -30,6 +31,8 @@ class State(StrEnum):
     DATABASE_LOCKED = "database_locked"
     DISK_UNWRITABLE = "disk_unwritable"
     DATABASE_DAMAGED = "database_damaged"
+    NOT_TRUSTED = "not_trusted"
+    NAME_UNRESOLVED = "name_unresolved"
     OFFLINE = "offline"
 
 
@@ -44,7 +47,14 @@ REMEDIES: Final[Mapping[State, str]] = {
     State.DATABASE_LOCKED: "end whatever holds outbox.sqlite, such as a backup; lessons wait in memory",
     State.DISK_UNWRITABLE: "see to the disk and the owner of the data folder; lessons wait in memory",
     State.DATABASE_DAMAGED: "look at the disk; a damaged outbox was set aside, and a restart clears this",
+    State.NOT_TRUSTED: "see who answers at the cloud's address: it shows no certificate of this fleet's gateways",
+    State.NAME_UNRESOLVED: "check DNS on this device, and the name in upstream.target; answers go on, lessons wait",
     State.OFFLINE: "check the network and the address of the cloud; answers go on, lessons wait",
+}
+STATE_OF_LOST: Final[Mapping[Lost, State]] = {
+    Lost.NOBODY: State.OFFLINE,
+    Lost.NAME: State.NAME_UNRESOLVED,
+    Lost.STRANGER: State.NOT_TRUSTED,
 }
 _ORDER = tuple(state for state in State if state is not State.OK)
 _EXPLAINS_AWAY = frozenset({State.CLOCK_AHEAD, State.CLOCK_BEHIND, State.CERTIFICATE_EXPIRED, State.REVOKED})
@@ -55,7 +65,7 @@ class Facts:
     """What is known.
 
     Attributes:
-        away: Nothing answers at the next tier.
+        away: Where the ways to the targets of the next tier are lost; empty while one of them answers.
         refused: The next tier, or who renews, refuses this device.
         revoked: It says that the certificate was revoked.
         certificate_ends: Unix time in seconds, ``None`` without a certificate.
@@ -64,7 +74,7 @@ class Facts:
         storage: What outbox and updates say of the disk: names of states, ``ok`` among them.
     """
 
-    away: bool = False
+    away: tuple[Lost, ...] = ()
     refused: bool = False
     revoked: bool = False
     certificate_ends: float | None = None
@@ -84,8 +94,8 @@ def states(facts: Facts) -> tuple[State, ...]:
         found.add(State(facts.clock.value))
     elif facts.certificate_ends is not None and facts.now > facts.certificate_ends:
         found.add(State.CERTIFICATE_EXPIRED)
-    if facts.away and not found & _EXPLAINS_AWAY:
-        found.add(State.OFFLINE)
+    if not found & _EXPLAINS_AWAY:
+        found |= {STATE_OF_LOST[lost] for lost in facts.away}
     return tuple(state for state in _ORDER if state in found) or (State.OK,)
 
 

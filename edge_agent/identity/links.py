@@ -17,11 +17,12 @@ from edge_agent.identity.bearers import Bearers
 from edge_agent.identity.files import IdentityFolder, check_enrolled
 from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.identity.bundle import changed_at
-from router.transport.address import SOCKET, read_address
+from router.transport.address import SOCKET, read_address, read_target
 from router.transport.channel import open_bulk_channel, open_channel
 from router.transport.server import Door
 from router.transport.tls.access_interceptor import ByCertificate
 from router.transport.tls.door_tls import DoorMaterial, DoorTls
+from router.transport.tls.named_channel import NamedChannel
 from router.transport.tls.rotating_channel import RotatingChannel
 
 
@@ -106,9 +107,14 @@ class Links:
             identity = self.folder.bundle() if self.secured else None
             return kind(target, insecure=self._insecure, identity=identity, max_message_bytes=most, **options)
 
-        channel = RotatingChannel(make) if self.secured else make()
+        channel = self._kept(target, make) if self.secured else make()
         self._channels.append(channel)
         return channel
+
+    @staticmethod
+    def _kept(target: str, make: Callable[[], Any]) -> RotatingChannel:
+        is_name = read_target(target, "upstream", "target")[0].is_name
+        return NamedChannel(make) if is_name else RotatingChannel(make)
 
     def _material(self) -> DoorMaterial:
         stamp = changed_at(self.folder.path)

@@ -104,6 +104,8 @@ def _show(told: dict[str, Any]) -> None:
     for one in told["states"]:
         remedy = f": {one['remedy']}" if one.get("remedy") else ""
         say(f"  {one['state']}{remedy}")
+    for one in (lost for lost in told.get("targets", ()) if lost["because"]):
+        say(f"  {one['target']} is {one['state']}: {one['because']}")
     if told.get("refusal"):
         say(f"  the cloud says: {told['refusal']}")
     ends = told.get("certificate_ends")
@@ -114,10 +116,14 @@ def _show(told: dict[str, Any]) -> None:
         dropped = f", {told['outbox_dropped']} dropped ({because})" if told.get("outbox_dropped") else ""
         say(f"  outbox: {told.get('outbox_pending', 0)} queries wait{dropped}")
     for task in told.get("tasks", ()):
-        say(f"  task {task['task']}: release {task['release']}")
-        if task.get("float32_because"):
-            say(f"    it runs in float32, since in int8 {task['float32_because']}")
-        if task.get("refused"):
-            say(f"    release {task['ordered']} is not taken: {task['refused']}")
+        _show_task(task)
     if told.get("signed") is False:
         say("  releases are not signed: this device has no root of the cloud's repository")
+
+
+def _show_task(task: dict[str, Any]) -> None:
+    say(f"  task {task['task']}: release {task['release']}")
+    if task.get("float32_because"):
+        say(f"    it runs in float32, since in int8 {task['float32_because']}")
+    if task.get("refused"):
+        say(f"    release {task['ordered']} is not taken: {task['refused']}")

@@ -9,8 +9,9 @@ Rules:
  * A probe is given half of the time while there is another target, so that one that swallows calls costs no answer.
  * Who has a student asks once (``ask``): it fails fast, since a local answer stands behind it.
  * Who has none asks patiently (``ask_patiently``): waiting costs less than an error. Where there is one target the call
-   waits for its channel. When gRPC has given up (five attempts, or its throttle), or all targets have failed, another
-   call starts, after a pause, with the same query id, until the time is over.
+   waits for its channel, unless that has a name: another channel may take over meanwhile. When gRPC has given up (five
+   attempts, or its throttle), or all targets have failed, another call starts, after a pause, with the same query id,
+   until the time is over.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from router.core.errors import (
 )
 from router.core.release.orders import DeviceReport, Orders
 from router.transport.channel import FULL_SECONDS
+from router.transport.lost_ways import Loss
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -80,6 +82,16 @@ class Upstream:
     def is_away(self) -> bool:
         """Whether nothing has answered at any target since calls to each failed."""
         return all(target.reach.is_away for target in self._targets)
+
+    @property
+    def losses(self) -> tuple[tuple[str, Loss | None], ...]:
+        """Each target with why it is away, ``None`` where it is not."""
+        return tuple((target.name, target.reach.loss) for target in self._targets)
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether a call may wait for its channel: there is no other, and will be none."""
+        return len(self._targets) == 1 and not self._in_use.is_named
 
     def obstacle(self) -> Reason | None:
         """Why none can be asked now, ``None`` when one can."""
@@ -128,7 +140,7 @@ class Upstream:
         while True:
             left = max(0.001, ends - self._clock())
             try:
-                if len(self._targets) == 1:
+                if self._may_wait:
                     return await self._noted(self._in_use, self._in_use.ask_patiently(query, left))
                 return await self._ask(query, left, shares=True)
             except RevokedError as error:
@@ -164,7 +176,7 @@ class Upstream:
         Raises:
             HeadraceError: What the tier said, or why there is no answer.
         """
-        return await self._first_that_replies(lambda target: target.sync(report, patient=len(self._targets) == 1))
+        return await self._first_that_replies(lambda target: target.sync(report, patient=self._may_wait))
 
     async def fetch(self, task: str, release: int, file: str, offset: int) -> AsyncGenerator[bytes]:
         """The bytes of a release's file from ``offset`` on, as they come; from one target, once something came.

@@ -2,7 +2,7 @@
 
 Rules:
  * Away begins with a call that nothing answered, and ends with any reply, a refusal too.
- * Each change is one line in the log, with the address and how long it lasted.
+ * Each change is one line in the log, with the address and how long it lasted. Why it is away may change meanwhile.
 """
 
 from __future__ import annotations
@@ -10,32 +10,54 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from router.transport.lost_ways import Loss, Lost, read_loss
+
 log = logging.getLogger(__name__)
 
 
 class Reach:
-    """Of one target."""
+    """Of one target.
+
+    Attributes:
+        loss: Why it is away; ``None`` while it is not.
+    """
 
     def __init__(self, target: str, clock: Callable[[], float]) -> None:
         """Begin as reachable; ``clock`` gives seconds that never run backwards."""
         self._target = target
         self._clock = clock
-        self._away_since: float | None = None
+        self._away_since = 0.0
+        self.loss: Loss | None = None
 
     @property
     def is_away(self) -> bool:
         """Whether nothing has answered since a call failed."""
-        return self._away_since is not None
+        return self.loss is not None
 
-    def failed(self, why: str) -> None:
-        """A call got no reply at all."""
-        if self._away_since is None:
+    def failed(self, details: str) -> None:
+        """A call got no reply at all; ``details`` are what gRPC says of it.
+
+        That addresses known from before don't answer tells less than that the name can't be resolved.
+        """
+        loss = read_loss(details or "no reply")
+        if self.loss is None or self.loss.kind is not Lost.NAME or loss.kind is not Lost.NOBODY:
+            self._away(loss)
+
+    def looked(self, details: str) -> None:
+        """The same of a look that began with the name."""
+        self._away(read_loss(details))
+
+    def _away(self, loss: Loss) -> None:
+        before, self.loss = self.loss, loss
+        if before is None:
             self._away_since = self._clock()
+        if before is None or before.kind is not loss.kind:
+            why = loss.words
             log.warning("the next tier at %s can't be reached: %s; it is tried until it is back", self._target, why)
 
     def replied(self) -> None:
         """Something came back."""
-        if self._away_since is not None:
+        if self.loss is not None:
             away = self._clock() - self._away_since
-            self._away_since = None
+            self.loss = None
             log.warning("the next tier at %s is back, after %.0f s", self._target, away)

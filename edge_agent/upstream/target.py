@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -36,11 +36,12 @@ from router.core.errors import (
     UnavailableError,
 )
 from router.core.release.orders import DeviceReport, Orders
-from router.transport.channel import call_error
+from router.transport.channel import call_error, found_nobody
 from router.transport.feedback_wire import feedback_to_proto
 from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.limit_checks import check_message
-from router.transport.telemetry_names import META_DEVICE, META_ERROR
+from router.transport.telemetry_names import META_DEVICE
+from router.transport.tls.named_channel import HEALTH_CHECK, NamedChannel
 from router.transport.trace_context import inject
 from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2_grpc
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PUSHBACK_SECONDS = 1.0
 SHORTEST_FAIR_CALL = 0.25  # seconds; a call that was given less says nothing about the tier when it runs out
 SYNC_SECONDS = 5.0
+WHY_SECONDS = 1.0
 STALLED_SECONDS = 60.0  # without a byte, a fetch is given up
 
 
@@ -80,13 +82,20 @@ class Target:
         self._cascade = cascade_pb2_grpc.CascadeStub(channel)
         self._fleet = fleet_pb2_grpc.FleetStub(channel)
         self._releases = release_pb2_grpc.ReleasesStub(bulk or channel)
+        self._health = channel.unary_unary(HEALTH_CHECK, bytes, bytes)
         self._device = device
         self._clock = clock
         self.breaker = Breaker()
         self.reach = Reach(target, clock)
         self.refusal: DeniedError | None = None  # what the tier said when it refused this device last
         self._way = way or GivingWay()
+        self._named, self._named_bulk = (one if isinstance(one, NamedChannel) else None for one in (channel, bulk))
         self.name = target
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its host is a name, which is looked up again on another channel while nobody is found."""
+        return self._named is not None
 
     def obstacle(self) -> Reason | None:
         """Why it can't be asked now, ``None`` when it can."""
@@ -144,7 +153,7 @@ class Target:
         try:
             return orders_from_proto(await self._result(call))
         except DeadlineError:
-            self.reach.failed(f"no reply within {SYNC_SECONDS:.0f} s")
+            self._found_nobody(await self._why_nobody() or f"no reply within {SYNC_SECONDS:.0f} s")
             raise
         except BadInputError as error:
             raise ServiceError(f"the next tier's orders can't be read: {error}") from error
@@ -165,6 +174,8 @@ class Target:
                 offset += len(chunk.data)
                 yield chunk.data
         except grpc.aio.AioRpcError as error:
+            if self._named_bulk is not None and found_nobody(error):
+                self._named_bulk.lost()
             raise call_error(error) from error
         except BadInputError as error:
             raise ServiceError(f"{file} can't be read: {error}") from error
@@ -226,13 +237,23 @@ class Target:
 
     def _note(self, error: grpc.aio.AioRpcError) -> None:
         """What a failed call says of the way there. A deadline that passed on one query says nothing."""
-        trailing: Iterable[Any] = error.trailing_metadata() or ()
-        is_reply = any(key == META_ERROR for key, _ in trailing)
-        if is_reply or error.code() is not grpc.StatusCode.UNAVAILABLE:
-            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
-                self.reach.replied()
-            return
-        self.reach.failed((error.details() or "no reply").rpartition(": ")[2])
+        if found_nobody(error):
+            self._found_nobody(error.details() or "")
+        elif error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            self.reach.replied()
+
+    async def _why_nobody(self) -> str:
+        """What gRPC says of a channel that was waited for in vain; empty where it says nothing."""
+        try:
+            await self._health(b"", timeout=WHY_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return (error.details() or "") if found_nobody(error) else ""
+        return ""
+
+    def _found_nobody(self, details: str) -> None:
+        self.reach.failed(details)
+        if self._named is not None:
+            self._named.lost(self.reach.looked, self.reach.replied)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return ((META_DEVICE, self._device), *inject().items())

@@ -94,6 +94,7 @@ class AsyncClient:
                     )
                 except grpc.RpcError as error:
                     self._life.check()
+                    self._identity.failed(self._channels[step.target], error)
                     step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
                 else:
                     return asked.done(response)
@@ -171,9 +172,10 @@ class AsyncClient:
         if step.reason:
             _log.info("%s", step.reason)
         await asyncio.sleep(step.pause)
+        seconds = self._identity.wait_seconds(self._channels, step.seconds)
         watches = [asyncio.ensure_future(channel.channel_ready()) for channel in self._channels]
         try:
-            await asyncio.wait(watches, timeout=step.seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(watches, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for watch in watches:
                 watch.cancel()

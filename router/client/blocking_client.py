@@ -112,6 +112,7 @@ class Client:
                     )
                 except grpc.RpcError as error:
                     self._life.check()
+                    self._identity.failed(self._channels[step.target], error)
                     step = asked.steps.send(call_error(error, self._caller.targets[step.target]))
                 else:
                     return asked.done(response)
@@ -174,10 +175,11 @@ class Client:
             _log.info("%s", step.reason)
         time.sleep(step.pause)
         back = threading.Event()
-        checks = [check.future(b"", timeout=step.seconds, wait_for_ready=True) for check in self._checks]
+        seconds = self._identity.wait_seconds(self._channels, step.seconds)
+        checks = [check.future(b"", timeout=seconds, wait_for_ready=True) for check in self._checks]
         for check in checks:
             check.add_done_callback(lambda _: back.set())
-        back.wait(step.seconds)
+        back.wait(seconds)
         for check in checks:
             check.cancel()
 

@@ -3,6 +3,7 @@
 Rules:
  * Another certificate is shown from the next call on, and calls under way end as they began.
  * One that can't be read is told once, and the one before is shown on.
+ * A target that has a name is looked up anew while nobody is found there.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from router.client.argument_types import shown
 from router.core.errors import ConfigError, HeadraceError
 from router.identity.bundle import Bundle, changed_at, read_bundle
-from router.transport.channel import open_channel, open_sync_channel
+from router.transport.address import read_target
+from router.transport.channel import found_nobody, open_channel, open_sync_channel
+from router.transport.tls.named_channel import NamedChannel, NamedSyncChannel
 from router.transport.tls.rotating_channel import RotatingChannel, RotatingSyncChannel
 
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+NAMED_WAIT_SECONDS = 1.0  # another channel may have taken over by then
 
 
 class ClientIdentity:
@@ -51,12 +57,28 @@ class ClientIdentity:
     def open(self, target: str, *, insecure: bool) -> Any:
         """A channel for the running event loop, which asks once."""
         make = self._making(open_channel, target, insecure)
-        return RotatingChannel(make) if self.is_there else make()
+        if not self.is_there:
+            return make()
+        return NamedChannel(make) if _is_name(target) else RotatingChannel(make)
 
     def open_sync(self, target: str, *, insecure: bool) -> Any:
         """The same for callers without an event loop."""
         make = self._making(open_sync_channel, target, insecure)
-        return RotatingSyncChannel(make) if self.is_there else make()
+        if not self.is_there:
+            return make()
+        return NamedSyncChannel(make) if _is_name(target) else RotatingSyncChannel(make)
+
+    @staticmethod
+    def failed(channel: Any, error: grpc.RpcError) -> None:
+        """A call over ``channel`` failed so: where it found nobody, a host's name is looked up again."""
+        if isinstance(channel, NamedChannel | NamedSyncChannel) and found_nobody(error):
+            channel.lost()
+
+    @staticmethod
+    def wait_seconds(channels: Iterable[Any], seconds: float) -> float:
+        """How long to wait for channels before they are tried again, with ``seconds`` left."""
+        is_named = any(isinstance(channel, NamedChannel | NamedSyncChannel) for channel in channels)
+        return min(seconds, NAMED_WAIT_SECONDS) if is_named else seconds
 
     def show_to(self, channels: Iterable[Any]) -> None:
         """Let channels show another certificate if there is one; looked at once a second at most."""
@@ -88,3 +110,7 @@ class ClientIdentity:
 
     def _making(self, kind: Callable[..., Any], target: str, insecure: bool) -> Callable[[], Any]:
         return lambda: kind(target, insecure=insecure, identity=self._bundle, attempts=1)
+
+
+def _is_name(target: str) -> bool:
+    return read_target(target, "client", "targets")[0].is_name

@@ -41,6 +41,17 @@ class Address:
         return self.host.removeprefix(SOCKET) if self.host.startswith(SOCKET) else ""
 
     @property
+    def is_name(self) -> bool:
+        """Whether the host is a name, which has to be resolved."""
+        if self.socket:
+            return False
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine and seen by nobody else."""
         if self.socket:

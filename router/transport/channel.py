@@ -31,13 +31,14 @@ from router.core.errors import (
 from router.identity.bundle import Bundle
 from router.transport import telemetry_names
 from router.transport.address import SOCKET, plain_address, read_target
+from router.transport.lost_ways import Lost, read_loss
 from router.transport.tls.credentials import channel_credentials
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+RESOLVE_MILLISECONDS = 5_000  # for a name; gRPC itself would wait two minutes for servers that say nothing
 MAX_ATTEMPTS = 5  # gRPC itself takes no more
 # CLIENT: Received message larger than max (4194320 vs. 4194304); received metadata size exceeds hard limit (...)
 _TOO_LARGE = re.compile(r"message larger than max|metadata size exceeds|larger than.*metadata", re.IGNORECASE)
-_CLOSED = "it closed the connection, as a door does that takes no such certificate, or none, or only plain text"
 _FULL = ("CANCELLED", "CANCELLED")  # status and words of a door that has more calls than it takes in, as gRPC says it
 FULL_SECONDS = 1.0  # after which asking such a door again makes sense; it says no time itself
 _SIZES = re.compile(r"\((\d+) vs\. (\d+)\)")
@@ -154,6 +155,7 @@ def _options(max_sent_bytes: int, max_received_bytes: int, attempts: int) -> lis
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 2_000),  # also the least time that one attempt to connect is given
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.dns_ares_query_timeout", RESOLVE_MILLISECONDS),
         ("grpc.service_config", json.dumps(_service_config(attempts))),
     ]
 
@@ -201,15 +203,23 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
     return error_for_status(status, details)
 
 
+def found_nobody(error: grpc.RpcError) -> bool:
+    """Whether a failed call reached nobody: gRPC says so, and no reply of ours."""
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    return telemetry_names.META_ERROR not in _metadata(error.trailing_metadata())
+
+
 def _own_words(status: str, details: str, target: str) -> str:
     who = target or "the next tier"
     if (status, details) == _FULL:
         return f"{who} is overloaded"
     if _says_too_large(status, details):
         return _too_large(who, details)
-    # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: ...: Connection refused"
-    last_words = details.rpartition(": ")[2] if details.startswith("failed to connect") else details
-    because = f" ({_CLOSED if last_words == 'Socket closed' else last_words})" if target and details else ""
+    loss = read_loss(details)
+    because = f" ({loss.words})" if target and details else ""
+    if not target and loss.kind is Lost.NAME:
+        because = " (its name can't be resolved)"
     said = {
         "UNAVAILABLE": f"{who} can't be reached{because}",
         "CANCELLED": f"{who} stopped before it answered",

@@ -1,15 +1,15 @@
 """What tests of faults share."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture(scope="session")
-def waits():
+def waits(shared):
     """The module ``waits``, which is a script too."""
-    spec = importlib.util.spec_from_file_location("waits", Path(__file__).with_name("waits.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return shared("faults/waits")
+
+
+@pytest.fixture(scope="session")
+def networks(shared):
+    """The module ``networks``."""
+    return shared("faults/networks")

@@ -23,7 +23,7 @@ from router.core.errors import UnavailableError
 CONNECT_SECONDS = 10.0
 
 
-class _Generation:
+class Generation:
     """One channel, its calls under way, and its stubs' methods."""
 
     def __init__(self, channel: Any, close: Callable[[Any], None]) -> None:
@@ -35,6 +35,7 @@ class _Generation:
         self._methods: dict[tuple[str, str], Any] = {}
 
     def method(self, kind: str, path: str, options: dict[str, Any]) -> Any:
+        """A method of the channel, made once."""
         found = self._methods.get((kind, path))
         if found is None:
             found = self._methods[(kind, path)] = getattr(self.channel, kind)(path, **options)
@@ -47,6 +48,7 @@ class _Generation:
             return not self._is_old
 
     def end(self, _: object = None) -> None:
+        """A call has ended; the last one of an old channel closes it."""
         with self._lock:
             self._calls -= 1
             is_over = self._is_old and not self._calls
@@ -54,6 +56,7 @@ class _Generation:
             self._close(self.channel)
 
     def retire(self) -> None:
+        """It has had its time: no call begins here any more."""
         with self._lock:
             was_old, self._is_old = self._is_old, True
             is_over = not was_old and not self._calls
@@ -68,10 +71,14 @@ class _Rotating:
         self._make = make
         self._newest = self._generation()
 
-    def _generation(self) -> _Generation:
+    def _generation(self) -> Generation:
         raise NotImplementedError
 
-    def _begin(self) -> _Generation:
+    def _take_over(self, newest: Generation) -> None:
+        before, self._newest = self._newest, newest
+        before.retire()
+
+    def _begin(self) -> Generation:
         while True:
             newest = self._newest
             if newest.begin():
@@ -125,8 +132,7 @@ class RotatingChannel(_Rotating):
                 raise UnavailableError(
                     "what is to be shown from now on is not taken; what was shown before is"
                 ) from None
-        before, self._newest = self._newest, newest
-        before.retire()
+        self._take_over(newest)
 
     async def channel_ready(self) -> None:
         """Return when it is connected."""
@@ -138,8 +144,8 @@ class RotatingChannel(_Rotating):
         if self._closing:
             await asyncio.wait(self._closing, timeout=grace)
 
-    def _generation(self) -> _Generation:
-        return _Generation(self._make(), self._close)
+    def _generation(self) -> Generation:
+        return Generation(self._make(), self._close)
 
     def _close(self, channel: aio.Channel) -> None:
         task = asyncio.ensure_future(channel.close(None))
@@ -174,15 +180,14 @@ class RotatingSyncChannel(_Rotating):
             HeadraceError: It can't be opened; the one before goes on.
         """
         newest = self._generation()
-        before, self._newest = self._newest, newest
-        before.retire()
+        self._take_over(newest)
 
     def close(self) -> None:
         """Close it; calls under way end."""
         self._newest.channel.close()
 
-    def _generation(self) -> _Generation:
-        return _Generation(self._make(), lambda channel: channel.close())
+    def _generation(self) -> Generation:
+        return Generation(self._make(), lambda channel: channel.close())
 
     def _late(self, kind: str, path: str, options: dict[str, Any]) -> Any:
         return _LateSync(self, kind, path, options)

@@ -25,14 +25,14 @@ class SecureAgent:
         self.identity = IdentityFolder(folder)
         self._stop, self._running = asyncio.Event(), None
 
-    async def start(self, device="kitchen", target=None, **door):
+    async def start(self, device="kitchen", target=None, others=(), **door):
         if not self.identity.exists:
             await enrol(self.identity, self.fleet.enrolment, self.fleet.token(device))
         config = Config(
             device=device,
             data=self.folder,
             door={"listen": "127.0.0.1:0", **door},
-            upstream={"target": target or self.fleet.target},
+            upstream={"target": target or self.fleet.target, "others": others},
         )
         self.daemon = Daemon(config, insecure=False)
         self._stop.clear()

@@ -1,0 +1,224 @@
+"""Names that can't be resolved: gRPC asks for them again up to two minutes later, and here it is seconds."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health, health_pb2_grpc
+
+from router.transport.channel import found_nobody
+from router.transport.lost_ways import Lost, read_loss
+from router.transport.tls.named_channel import NamedChannel, NamedSyncChannel
+
+NAME = "gateway.test"
+CHECK = "/grpc.health.v1.Health/Check"
+DEADLINE_SECONDS = 5.0
+BACK_SECONDS = 40.0  # asserted of a return; two minutes are gRPC's own
+
+
+@pytest.fixture
+def names(networks):
+    with networks.NameServer(networks.udp()) as server:
+        yield server
+
+
+@pytest.fixture
+async def server():
+    """Something that tells its health; gives its port."""
+    made = aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), made)
+    port = made.add_insecure_port("127.0.0.1:0")
+    await made.start()
+    yield port
+    await made.stop(None)
+
+
+@pytest.fixture
+def target(names, server, monkeypatch):
+    """A name that is asked of ``names``; looks come soon."""
+    monkeypatch.setattr("router.transport.tls.named_channel.LOOK_SECONDS", 0.2)
+    return f"dns://127.0.0.1:{names.port}/{NAME}:{server}"
+
+
+async def call(channel):
+    return await channel.unary_unary(CHECK, bytes, bytes)(b"", timeout=10)
+
+
+async def until_nobody(channel, seconds):
+    """Calls for so long, none of which is answered; the last error."""
+    ends = time.monotonic() + seconds
+    while True:
+        with pytest.raises(aio.AioRpcError) as failed:
+            await call(channel)
+        if time.monotonic() > ends:
+            return failed.value
+        await asyncio.sleep(0.05)
+
+
+async def test_a_name_that_resolves_again_is_found_within_seconds_however_long_it_did_not(names, target):
+    channel, found = NamedChannel(lambda: aio.insecure_channel(target)), asyncio.Event()
+    told = asyncio.Queue()
+    error = await until_nobody(channel, 1.0)
+    assert found_nobody(error)
+    assert read_loss(error.details()).kind is Lost.NAME
+    channel.lost(told.put_nowait, found.set)
+    assert read_loss(await told.get()).kind is Lost.NAME
+    names.names[NAME] = "127.0.0.1"
+    async with asyncio.timeout(3):
+        await found.wait()
+        assert await call(channel) is not None
+    await channel.close()
+
+
+async def test_a_channel_that_is_connected_is_let_be_and_one_that_is_closed_looks_no_more(names, target):
+    names.names[NAME] = "127.0.0.1"
+    channel, found = NamedChannel(lambda: aio.insecure_channel(target)), []
+    await call(channel)
+    channel.lost(found=lambda: found.append(1))
+    await channel._looking
+    assert not found
+    names.names.clear()
+    other = NamedChannel(lambda: aio.insecure_channel(target))
+    other.lost()
+    await asyncio.sleep(0)
+    await other.close()
+    assert other._looking.done()
+    await channel.close()
+
+
+async def test_a_client_without_a_loop_finds_a_name_again_too(names, target):
+    def story():
+        channel = NamedSyncChannel(lambda: grpc.insecure_channel(target))
+        check = channel.unary_unary(CHECK, bytes, bytes)
+        before, ends = channel._newest, time.monotonic() + 1
+        while time.monotonic() < ends:
+            with pytest.raises(grpc.RpcError) as failed:
+                check(b"", timeout=10)
+            assert found_nobody(failed.value)
+            channel.lost()
+            time.sleep(0.05)
+        names.names[NAME] = "127.0.0.1"
+        ends = time.monotonic() + 3
+        while True:
+            try:
+                check(b"", timeout=10)
+                break
+            except grpc.RpcError:
+                assert time.monotonic() < ends
+                channel.lost()
+                time.sleep(0.05)
+        assert channel._newest is not before  # what was asked before is asked no more
+        channel.close()
+        channel.lost()
+
+    await asyncio.to_thread(story)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_dns_that_is_gone_costs_no_answer_and_the_agent_is_back_soon(house, networks, shared, tmp_path, capsys):
+    if why := networks.why_none():
+        pytest.skip(why)
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    with (
+        networks.Network("headrace-names") as network,
+        networks.NameServer(network.opened(lambda: networks.udp(port=53))) as server,
+    ):
+        server.names[NAME] = "127.0.0.1"
+        await asyncio.to_thread(house.cloud, "ca", "init", "--root", "root", "--root-passphrase-file", "root.txt")
+        await asyncio.to_thread(house.give_student, 0.5)
+        story = Story(house, shared("faults/load"), network, server, network.asking(tmp_path / "resolv.conf"))
+        try:
+            await story.tell()
+        finally:
+            with capsys.disabled():
+                sys.stderr.write(f"\n{json.dumps(story.figures)}\n")
+        assert story.load.failures == []
+        assert story.load.longest < DEADLINE_SECONDS
+        assert house.status()["outbox_dropped"] == 0
+        assert max(story.back.values()) < BACK_SECONDS, story.back
+        logged = house.logged()
+        assert {name for name, times in logged.items() if times != 1} == set()
+        assert set(logged) == story.load.owed
+
+
+class Story:
+    """What happens to one device whose cloud has a name."""
+
+    def __init__(self, house, load, network, server, inside):
+        self.house, self.server, self.network, self.inside = house, server, network, inside
+        self.back = {}
+        self.process, gateway = house.start_gateway(network.inside)
+        door = house.enrol(gateway, inside=network.inside)
+        file = house.folder / "device" / "agent.toml"
+        self.port = gateway["port"]
+        file.write_text(file.read_text().replace("127.0.0.1:", f"{NAME}:"))
+        self.load = load.Load(door, DEADLINE_SECONDS)
+
+    @property
+    def figures(self):
+        return self.load.figures() | {"back_after_s": {what: round(seconds, 1) for what, seconds in self.back.items()}}
+
+    async def tell(self):
+        """All of it, the most under load."""
+        self.server.names.clear()
+        await asyncio.to_thread(self.house.start_agent, self.inside)
+        told = await self.until("name_unresolved")  # a start without names
+        assert told["targets"][0]["target"] == f"{NAME}:{self.port}"
+        assert "resolved" in told["targets"][0]["because"]
+        await asyncio.sleep(30)  # gRPC's own pauses grow meanwhile
+        self.server.names[NAME], began = "127.0.0.1", time.monotonic()
+        await self.until("ok")
+        self.back["no such name at the start"] = time.monotonic() - began
+        await self.has_student()
+        await self.gone(self.server.names.clear)
+        await self.start_gateway("127.0.0.1")
+        await self.returned("at the address that was known")
+        await self.gone(self.silence)
+        await self.start_gateway("127.0.0.2")
+        self.server.is_silent, self.server.names[NAME] = False, "127.0.0.2"
+        await self.returned("moved, after silence")
+        await self.gone(self.server.names.clear)
+        await self.start_gateway("127.0.0.3")
+        self.server.names[NAME] = "127.0.0.3"
+        await self.returned("moved, after no such name")
+        await self.load.ask_while(lambda: self.house.status()["outbox_pending"] > 0, 120)
+
+    def silence(self):
+        self.server.is_silent = True
+
+    async def has_student(self):
+        def served():
+            told = self.house.status()
+            return told["tasks"] and told["tasks"][0]["release"] == 1
+
+        await asyncio.to_thread(self.house.wait, served)
+
+    async def gone(self, break_names):
+        """The gateway is killed, and its name can't be resolved."""
+        break_names()
+        self.process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(self.process.wait)
+        asking = asyncio.create_task(self.load.ask_for(15))
+        told = await self.until("name_unresolved")
+        assert NAME in told["targets"][0]["target"]
+        await asking
+
+    async def start_gateway(self, host):
+        file = self.house.folder / "cloud.toml"
+        rest = file.read_text().partition("[identity]")[2]
+        file.write_text(f'data = "data"\n[door]\nlisten = "{host}:{self.port}"\n[identity]{rest}')
+        self.process, _ = await asyncio.to_thread(self.house.start_gateway, self.network.inside)
+
+    async def until(self, *states):
+        return await asyncio.to_thread(self.house.until_state, *states)
+
+    async def returned(self, what):
+        began = time.monotonic()
+        await self.load.ask_while(lambda: self.house.status()["state"] != "ok", 200)
+        self.back[what] = time.monotonic() - began

@@ -1,0 +1,153 @@
+"""A cloud and a device as real processes, with certificates, set up by the commands alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog
+from cloud_worker.log.erasing.in_this_process import drain_and_erase
+from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.recovered_state import open_at_start, open_store
+from cloud_worker.state.states import ReleaseState
+from cloud_worker.state.store import ReleaseRow
+from edge_agent.identity.status_file import read_status
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
+
+GATEWAY = Path(__file__).parent / "faults" / "gateway_process.py"
+SECONDS = 60.0
+CONFIG = """
+data = "data"
+[door]
+listen = "127.0.0.1:0"
+[identity]
+listen = "127.0.0.1:0"
+passphrase_file = "issuing.txt"
+[fleet]
+sync_seconds = 0.2
+[[teachers]]
+name = "big"
+kind = "recorded"
+answers = "answers.jsonl"
+[[tasks]]
+name = "home"
+reference = "big"
+"""
+
+
+class House:
+    """A folder with a cloud and a device, and the processes that run there."""
+
+    def __init__(self, folder):
+        self.folder, self.processes = folder, []
+        (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "label 5"}\n')
+        (folder / "cloud.toml").write_text(CONFIG)
+        for name in ("issuing", "root"):
+            (folder / f"{name}.txt").write_text(f"the passphrase of {name}, long enough\n")
+            (folder / f"{name}.txt").chmod(0o600)
+
+    def command(self, package, *words, code=0, inside=()):
+        done = subprocess.run(
+            [*inside, sys.executable, "-m", f"{package}.cli", *words],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code, done.stderr
+        return done
+
+    def cloud(self, *words, code=0):
+        return self.command("cloud_worker", *words, "-c", "cloud.toml", code=code)
+
+    def edge(self, *words, code=0, inside=()):
+        return self.command("edge_agent", *words, "-c", "device/agent.toml", code=code, inside=inside)
+
+    def enrol(self, gateway, host="127.0.0.1", inside=()):
+        """Make the device ``kitchen`` join, and listen at a socket, which other networks reach too; its address."""
+        token = self.cloud("tokens", "create", "--device", "kitchen").stdout.strip()
+        self.edge("enroll", "--cloud", f"{host}:{gateway['enrolment']}", "--token", token, inside=inside)
+        door = f"unix:{self.folder / 'agent.sock'}"
+        with (self.folder / "device" / "agent.toml").open("a") as file:
+            file.write(f'[door]\nlisten = "{door}"\n')
+        return door
+
+    def give_student(self, exploration):
+        """Have the cloud's champion be a student that knows single words, pinned, with so much explored."""
+        config = read_config(self.folder / "cloud.toml")
+        config.data.mkdir(exist_ok=True)
+        store, publisher = open_at_start(config), Publisher(config.releases_folder)
+        store.declare_tasks(config.tasks)
+        manifest, files = tiny_release(config.task("home"), 1, WORDS)
+        sha256 = publisher.publish(manifest, files)
+        store.add_release(ReleaseRow("home", 1, ReleaseState.BUILDING, sha256, time.time()))
+        store.promote("home", 1, sha256, exploration=exploration)
+        self.cloud("pin", "home", "1", "--force", "--why", "a test")
+
+    def logged(self):
+        """How often the log has each query, once what waits in the gateway's spool is in it."""
+        config = read_config(self.folder / "cloud.toml")
+        drain_and_erase(config, open_store(config))
+        rows = DistillationLog(config.log_folder).read("home", columns=["query_id"])
+        return Counter(rows["query_id"].to_pylist())
+
+    def start(self, *command, inside=()):
+        """Start a program of ours; what comes before it in ``inside`` becomes it, and keeps its process."""
+        log = (self.folder / f"log-{len(self.processes)}").open("wb")
+        process = subprocess.Popen([*inside, sys.executable, *command], cwd=self.folder, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def start_gateway(self, inside=()):
+        process = self.start(str(GATEWAY), "cloud.toml", "--secure", inside=inside)
+        return process, self.told("data/run/gateway-0.json", process)
+
+    def start_agent(self, inside=()):
+        process = self.start("-m", "edge_agent.cli", "run", "-c", "device/agent.toml", inside=inside)
+        return process, self.told("device/agent-data/run/agent.json", process)
+
+    def told(self, path, process):
+        """What a process says in a file of its life."""
+        return self.wait(lambda: _read(self.folder / path, process.pid))
+
+    def status(self):
+        """What the agent says of itself, ``None`` where it says nothing."""
+        return read_status(self.folder / "device" / "agent-data")
+
+    def until_state(self, *states, seconds=SECONDS):
+        """Wait until the agent says these of itself; what else it says."""
+
+        def said():
+            told = self.status()
+            return told if told and tuple(one["state"] for one in told["states"]) == states else None
+
+        return self.wait(said, seconds)
+
+    def wait(self, holds, seconds=SECONDS):
+        end = time.monotonic() + seconds
+        while not (found := holds()):
+            assert time.monotonic() < end, self.logs()
+            assert all(process.poll() in (None, -signal.SIGKILL) for process in self.processes), self.logs()
+            time.sleep(0.05)
+        return found
+
+    def logs(self):
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("log-*")))
+
+    def end(self):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(30)
+
+
+def _read(path, pid):
+    try:
+        said = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return said if said["pid"] == pid else None
