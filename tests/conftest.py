@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.running.process_lock import wait_until_ended, who_runs
@@ -25,8 +26,48 @@ TEXTS = 2000
 TESTS = Path(__file__).parent
 UP_SECONDS = 240
 
+ON_THE_CLUSTER = frozenset(
+    {
+        "tests/cloud_worker/gateway/test_actor.py",
+        "tests/cloud_worker/pool/test_serve.py",
+        "tests/cloud_worker/refresh/monitoring/test_reask.py",
+        "tests/cloud_worker/test_texts_on_cluster.py",
+    }
+)
+LONG = ("tests/integration/", "tests/faults/", "tests/cloud_worker/startup/", "tests/cloud_worker/test_cloud_cli.py")
+
 settings.register_profile("headrace", deadline=None)  # a busy machine is no failure
 settings.load_profile("headrace")
+
+
+class Scheduling(LoadFileScheduling):
+    """Tests of a file stay together, those of the session's cluster too; what lasts longest begins first."""
+
+    def _split_scope(self, nodeid):
+        path = super()._split_scope(nodeid)
+        return "cluster" if path in ON_THE_CLUSTER else path
+
+    def _assign_work_unit(self, node):
+        if not any(self.assigned_work.values()):
+            for scope in [one for one in reversed(self.workqueue) if one == "cluster" or one.startswith(LONG)]:
+                self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """How tests are shared out among processes, where there are several."""
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Refuse a second session's cluster, which a file that is not named would start in another process."""
+    found = {
+        item.nodeid.partition("::")[0]
+        for item in items
+        if "cluster" in item.fixturenames and item.get_closest_marker("cluster")
+    }
+    if found - ON_THE_CLUSTER:
+        raise pytest.UsageError(f"name in ON_THE_CLUSTER of tests/conftest.py: {sorted(found - ON_THE_CLUSTER)}")
 
 
 @dataclass(frozen=True)
