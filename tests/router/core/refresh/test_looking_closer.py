@@ -5,17 +5,20 @@ from dataclasses import replace
 import pytest
 
 from router.core.certification.live_watch import LiveWatch
-from router.core.certification.refresh_schedule import Pace
+from router.core.certification.observations import Observation
+from router.core.certification.refresh_schedule import Pace, begin_trial
 from router.core.certification.served_releases import ServedRelease
 from router.core.domain.record import Source, unit_interval
 from router.core.domain.task import Exploration, Limits, Objective, Task, agree
 from router.core.policy.deferral import Policy
 from router.core.refresh import actions
 from router.core.refresh.loop_state import LoopState, StepInputs, TaskReleases
+from router.core.refresh.proving import prove
 from router.core.refresh.step import carry_out, step
 from router.core.release.manifest import Manifest, StudentSpec
 from router.core.release.orders import Watch
 from router.core.statistics.e_process import Certificate, attempt_alpha
+from router.core.statistics.threshold_planning import Point
 
 STRIDE = 100
 TASK = Task("home", reference="big", objective=Objective(0.02), exploration=Exploration(floor=0.05))
@@ -216,3 +219,18 @@ def test_what_escalates_raises_a_suspicion_before_anything_kept_is_lost(record):
         fleet.step()
         assert fleet.loop.is_suspected is (start > 0)
     assert not fleet.kinds(actions.Alarm)
+
+
+@pytest.mark.parametrize("is_of_now", [True, False])
+def test_while_a_change_is_suspected_only_what_was_proved_since_is_promoted(record, is_of_now):
+    fleet = Fleet(record)
+    fleet.until_suspected()
+    since = fleet.loop.live_watch.suspicion.since
+    trial = begin_trial(TASK, 2, 2, (Point(0.5, 1.0, 0.0),), rate=1.0, freeze=fleet.asked)
+    trial.patience = 2000.0
+    for place in range(800):
+        trial.observations.append(Observation(0.9, False, 1, False, caller=f"device-{place % 10}"))
+    trial.first_asked_at = since + (1.0 if is_of_now else -1.0)
+    fleet.loop.begin_trial(trial, 100, 2)
+    carry_out(prove(fleet.loop, StepInputs(float(fleet.asked), fleet.loop.releases)), fleet.do)
+    assert bool(fleet.kinds(actions.Promote)) is is_of_now
