@@ -106,8 +106,8 @@ def answered(teacher: LanguageModel, asked: Sequence[Record]) -> list[Record]:
 
 
 def _steps(text: str) -> str:
-    place = text.rfind("the answer is")
-    return text[:place].strip() if place >= 0 else ""
+    position = text.rfind("the answer is")
+    return text[:position].strip() if position >= 0 else ""
 
 
 def run(log: Sequence[Record], tested: Sequence[Record], tokenizer: Any, name: str, schedule: Schedule) -> float:

@@ -34,7 +34,7 @@ def areas(table: Table, seed: int, most: int) -> dict[str, float]:
     chains = [chain for length in models[1:] for chain in combinations(models, length + 1)]
     if len(chains) > most:
         picked = np.random.default_rng(seed).permutation(len(chains))[:most]
-        chains = [chains[place] for place in picked]
+        chains = [chains[position] for position in picked]
     found = {name: np.mean([area(name, train.only(chain), test.only(chain)) for chain in chains]) for name in RULES}
     return {name: float(value) for name, value in found.items()}
 

@@ -103,8 +103,20 @@ def looks_of(count: int) -> list[Observation]:
 def cost_of_looking() -> float:
     """One row looked at, its student's answer left out, in microseconds."""
     rows = [
-        Record(f"d{place % 10}", str(place), "big", "1", "home", 1, float(place), float(place), "a", "a", explored=True)
-        for place in range(1000)
+        Record(
+            f"d{position % 10}",
+            str(position),
+            "big",
+            "1",
+            "home",
+            1,
+            float(position),
+            float(position),
+            "a",
+            "a",
+            explored=True,
+        )
+        for position in range(1000)
     ]
     student = Sure()
     return microseconds(lambda: trial_of([]).observe(rows, student, lambda _, one, other: one == other), 1) / len(rows)

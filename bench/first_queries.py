@@ -77,7 +77,7 @@ def demo(data: Path, seed: int, cache: Path) -> Stream:
             said = zip(texts, teacher.answer([Question(text) for text in texts]), strict=True)
             kept.write_text(json.dumps({text: one.text for text, one in said if isinstance(one, TeacherAnswer)}))
     known = json.loads(kept.read_text())
-    rows = tuple(Asked(line.text, known[line.text], asked_at=place) for place, line in enumerate(made.stream))
+    rows = tuple(Asked(line.text, known[line.text], asked_at=position) for position, line in enumerate(made.stream))
     return Stream(rows, growth=1.35, waiting=0.4)
 
 
@@ -85,7 +85,7 @@ def of_clinc(name: str, data: Path, seed: int) -> Stream:
     """CLINC150's stream, or the close intents: the same for every seed."""
     del seed
     rows = streams.STREAMS[name](data)
-    return Stream(tuple(Asked(row["text"], row["label"], asked_at=place) for place, row in enumerate(rows)))
+    return Stream(tuple(Asked(row["text"], row["label"], asked_at=position) for position, row in enumerate(rows)))
 
 
 def repeated(world: Callable[..., list[str]], data: Path, seed: int) -> Stream:
@@ -93,9 +93,9 @@ def repeated(world: Callable[..., list[str]], data: Path, seed: int) -> Stream:
     random = np.random.default_rng(1000 + seed)
     rows = streams.clinc(data)
     labels = {row["text"]: row["label"] for row in rows}
-    texts = [rows[place]["text"] for place in random.permutation(len(rows))]
+    texts = [rows[position]["text"] for position in random.permutation(len(rows))]
     asked = world(texts, REPEATED_QUERIES, random)
-    return Stream(tuple(Asked(text, labels[text], asked_at=place) for place, text in enumerate(asked)))
+    return Stream(tuple(Asked(text, labels[text], asked_at=position) for position, text in enumerate(asked)))
 
 
 def stream_of(name: str, data: Path, seed: int, cache: Path) -> Stream:

@@ -63,8 +63,8 @@ def repertoire(texts: list[str], queries: int, random: Random) -> list[str]:
     """A household's texts, the k-th asked 1 / k as often as the first, and new ones among them."""
     known, new = texts[:REPERTOIRE], iter(texts[REPERTOIRE:])
     chances = 1 / np.arange(1, REPERTOIRE + 1)
-    places = random.choice(REPERTOIRE, queries, p=chances / chances.sum())
-    return [next(new) if random.random() < NOVEL else known[place] for place in places]
+    positions = random.choice(REPERTOIRE, queries, p=chances / chances.sum())
+    return [next(new) if random.random() < NOVEL else known[position] for position in positions]
 
 
 def bursts(texts: list[str], queries: int, random: Random) -> list[str]:

@@ -114,10 +114,10 @@ def _scored(reading: Reading, calibration: Calibration) -> _Scored:
 def _paired(first: _Scored, second: _Scored, stands: Bools) -> Reading:
     """One reading whose signals grow with the score of who answers."""
     labels = first[0].logits.shape[1]
-    places = np.where(stands, first[0].logits.argmax(axis=1), second[0].logits.argmax(axis=1))
+    positions = np.where(stands, first[0].logits.argmax(axis=1), second[0].logits.argmax(axis=1))
     score = np.clip(np.where(stands, first[1], second[1]), 1e-6, 1 - 1e-6)
     logits = np.zeros((len(score), labels))
-    logits[np.arange(len(score)), places] = np.log(score / (1 - score)) + np.log(max(labels - 1, 1))
+    logits[np.arange(len(score)), positions] = np.log(score / (1 - score)) + np.log(max(labels - 1, 1))
     return Reading(logits, score)
 
 
@@ -177,7 +177,7 @@ def share_of_cheap(life: Life, replay: Replay, stream: Stream) -> float:
     for row in life.served:
         student = replay.student(row.release) if row.release else None
         if student is not None and isinstance(student.reader, PairReader):
-            found.append(student.reader.cheap.get(stream.rows[row.place].text, False))
+            found.append(student.reader.cheap.get(stream.rows[row.position].text, False))
     return fmean(found) if found else 0.0
 
 

@@ -50,7 +50,7 @@ answers = "answers.jsonl"
 """
 _TASK = """
 [[tasks]]
-name = "task-{place:02}"
+name = "task-{position:02}"
 reference = "big"
 [tasks.budget]
 queries_per_day = 1000000
@@ -104,7 +104,7 @@ def prepare(folder: Path, devices: int, tasks: int) -> Path:
     """A cluster's folder with a store that knows the fleet."""
     (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
     path = folder / "cloud.toml"
-    path.write_text(_CONFIG + "".join(_TASK.format(place=place) for place in range(tasks)))
+    path.write_text(_CONFIG + "".join(_TASK.format(position=position) for position in range(tasks)))
     config = read_config(path)
     config.data.mkdir()
     store = Store(config.store_url)
@@ -124,8 +124,8 @@ def prepare(folder: Path, devices: int, tasks: int) -> Path:
 def said_by(device: int, tasks: int, answered: int) -> DeviceReport:
     """What a device says that has answered so many queries of each task."""
     told = tuple(
-        TaskReport(f"task-{place:02}", 1, answered=answered, kept=answered, covered=answered, exploration=0.05)
-        for place in range(tasks)
+        TaskReport(f"task-{position:02}", 1, answered=answered, kept=answered, covered=answered, exploration=0.05)
+        for position in range(tasks)
     )
     return DeviceReport(f"device-{device}", "0.1", "Linux x86_64", tasks=told)
 

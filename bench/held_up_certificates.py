@@ -74,8 +74,8 @@ def _told(lived: Sequence[Lived], share: float) -> dict[str, float]:
     first = [one.life.releases[0].at_query if one.life.releases else queries for one in lived]
     kept = []
     for one in lived:
-        late = [served for served in one.life.served if served.place >= queries // 2]
-        honest = [served.local for served in late if one.world.devices[served.place] != LIAR]
+        late = [served for served in one.life.served if served.position >= queries // 2]
+        honest = [served.local for served in late if one.world.devices[served.position] != LIAR]
         kept.append(float(np.mean(honest)))
     return {
         "share": round(share, 2),

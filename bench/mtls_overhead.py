@@ -246,7 +246,7 @@ def told_in(path: Path) -> dict[str, int]:
 
 
 async def _answers(questions: Sequence[Any]) -> AsyncIterator[list[tuple[int, TeacherAnswer]]]:
-    yield [(place, TeacherAnswer("lights", "v1")) for place, _ in enumerate(questions)]
+    yield [(position, TeacherAnswer("lights", "v1")) for position, _ in enumerate(questions)]
 
 
 async def _serve(folder: Path, kind: str) -> None:

@@ -107,10 +107,10 @@ def live(stream: Stream, way: Way, seed: int) -> tuple[float, float] | None:
         policies = PoolPolicies(store.engine)
         tiering = PoolPolicyLoop(task, lambda _, one, other: agree(task.judge, one, other), policies, Pace())
         rows: list[tuple[int, Record]] = []  # of one batch
-        for place, number in enumerate(draw.integers(len(stream.rows), size=ROWS)):
-            changed = replace(stream.rows[number], caller=f"d{draw.integers(DEVICES)}", query_id=str(place))
-            rows.append((place // BATCH, changed))
-            if (place + 1) % BATCH == 0:
+        for position, number in enumerate(draw.integers(len(stream.rows), size=ROWS)):
+            changed = replace(stream.rows[number], caller=f"d{draw.integers(DEVICES)}", query_id=str(position))
+            rows.append((position // BATCH, changed))
+            if (position + 1) % BATCH == 0:
                 tiering.take(rows)
                 tiering.observe(1.0, held=False)
                 rows.clear()
@@ -125,17 +125,17 @@ def live(stream: Stream, way: Way, seed: int) -> tuple[float, float] | None:
 def peer(stream: Stream, way: Way, seed: int) -> tuple[float, float]:
     """The loosest policy that keeps the allowance on the rows that fitted it: no proof."""
     draw = np.random.default_rng(seed)
-    places = draw.integers(len(stream.rows), size=FITTED)
-    rows = [stream.rows[place] for place in places]
+    positions = draw.integers(len(stream.rows), size=FITTED)
+    rows = [stream.rows[position] for position in positions]
     sure = np.array([[row.tried[0].log_confidence or 0.0] for row in rows])
     answers = np.ones((FITTED, 1), np.bool_)
     texts = tuple(row.text for row in rows)
-    seen = Seen(texts, ("words",), ("1",), sure, answers, stream.agrees[places, None], np.array([stream.cost]))
+    seen = Seen(texts, ("words",), ("1",), sure, answers, stream.agrees[positions, None], np.array([stream.cost]))
     path = fit_path(seen, way)
     chosen = path.policies[0]
     for policy in path.policies:
         ends, _ = policy.walk(path.odds, sure, answers)
-        if ((ends == 0) & ~stream.agrees[places]).mean() <= SHARE * 0.02:
+        if ((ends == 0) & ~stream.agrees[positions]).mean() <= SHARE * 0.02:
             chosen = policy
     odds = path.words[0].odds([row.text for row in stream.rows])[:, None]
     return _true(stream, chosen, odds)

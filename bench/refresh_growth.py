@@ -95,7 +95,7 @@ def _measure(path: Path, count: int, last: int, found: SimpleQueue[tuple[float, 
     times = []
     for step in range(WARM_STEPS + STEPS):
         first = count + step * NEW_ROWS
-        rows = [_row(place, first + NEW_ROWS) for place in range(first, first + NEW_ROWS)]
+        rows = [_row(position, first + NEW_ROWS) for position in range(first, first + NEW_ROWS)]
         log.append(rows, "spool", last + step + 1)
         began = time.perf_counter()
         refresher.step()
@@ -131,8 +131,8 @@ def _write_log(config: CloudConfig, count: int) -> int:
     log.append([_row(0, count)], "spool", 1)
     table = DeltaTable(config.log_folder)
     for start in range(1, count, PIECE_ROWS):
-        rows = [_row(place, count) for place in range(start, min(start + PIECE_ROWS, count))]
-        batches = [2 + place // NEW_ROWS for place in range(start, start + len(rows))]
+        rows = [_row(position, count) for position in range(start, min(start + PIECE_ROWS, count))]
+        batches = [2 + position // NEW_ROWS for position in range(start, start + len(rows))]
         data = table_of(rows, 0)
         data = data.set_column(data.schema.get_field_index("batch"), "batch", pa.array(batches, pa.int64()))
         marks = [Transaction("spool", batches[-1]), Transaction(BATCHES, batches[-1])]
@@ -141,12 +141,12 @@ def _write_log(config: CloudConfig, count: int) -> int:
     return table.transaction_version(BATCHES) or 0
 
 
-def _row(place: int, count: int) -> Record:
+def _row(position: int, count: int) -> Record:
     """One row of the log: of a query that was drawn, or that its device could not answer."""
-    caller, query_id = f"device-{place % DEVICES}", f"query-{place}"
+    caller, query_id = f"device-{position % DEVICES}", f"query-{position}"
     kept = unit_interval("kept", query_id) < RATE * 0.8 / (RATE * 0.8 + 0.2)  # of what comes: drawn of what was kept
-    answer = ANSWERS[place % len(ANSWERS)]
-    at = time.time() - (count - place) * DAYS * 86_400 / max(count, 1)
+    answer = ANSWERS[position % len(ANSWERS)]
+    at = time.time() - (count - position) * DAYS * 86_400 / max(count, 1)
     return Record(
         caller=caller,
         query_id=query_id,
@@ -156,7 +156,7 @@ def _row(place: int, count: int) -> Record:
         task_version=1,
         asked_at=at,
         received_at=at,
-        text=f"please turn the lights in the kitchen on, and then number {place} off again",
+        text=f"please turn the lights in the kitchen on, and then number {position} off again",
         answer=answer,
         labels=ANSWERS,
         log_probabilities=(-0.1, -3.0, -3.0),

@@ -46,7 +46,7 @@ def close(folder: Path) -> Rows:
     examples = _read(folder / "examples.jsonl")
     chosen = nearest_intents(examples, CLOSE)
     rows = [row for row in (*clinc(folder), *examples) if row["label"] in chosen]
-    return [rows[place] for place in np.random.default_rng(0).permutation(len(rows))]
+    return [rows[position] for position in np.random.default_rng(0).permutation(len(rows))]
 
 
 def nearest_intents(examples: Rows, count: int) -> frozenset[str]:
@@ -58,8 +58,8 @@ def nearest_intents(examples: Rows, count: int) -> frozenset[str]:
     vectors = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(" ".join(texts[n]) for n in names)
     likeness = np.triu((vectors @ vectors.T).toarray(), 1)
     chosen: dict[str, None] = {}
-    for place in np.argsort(-likeness, axis=None, kind="stable"):
-        chosen |= dict.fromkeys(names[one] for one in divmod(int(place), len(names)))
+    for position in np.argsort(-likeness, axis=None, kind="stable"):
+        chosen |= dict.fromkeys(names[one] for one in divmod(int(position), len(names)))
         if len(chosen) >= count:
             break
     return frozenset(list(chosen)[:count])

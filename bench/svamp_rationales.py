@@ -87,7 +87,7 @@ def problem_of(row: dict[str, str], number: int) -> Problem | None:
 
 def named(text: str, numbers: Sequence[str]) -> str:
     """``text`` with every known number under its name."""
-    names = {value: f"n{place}" for place, value in enumerate(numbers, 1)}
+    names = {value: f"n{position}" for position, value in enumerate(numbers, 1)}
     return NUMBER.sub(lambda hit: names.get(hit.group().removesuffix(".0"), hit.group()), text)
 
 
@@ -97,8 +97,8 @@ def value_of(text: str, numbers: Sequence[str]) -> float | None:
     return evaluate(spaced)
 
 
-def _number(place: int, numbers: Sequence[str]) -> str:
-    return numbers[place - 1] if 0 < place <= len(numbers) else "?"
+def _number(position: int, numbers: Sequence[str]) -> str:
+    return numbers[position - 1] if 0 < position <= len(numbers) else "?"
 
 
 def bare(records: Sequence[Record]) -> Lessons[Any]:

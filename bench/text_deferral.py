@@ -121,7 +121,7 @@ def _request(draw: random.Random) -> tuple[str, str, dict[str, Any]]:
 
 
 def _zipf(draw: random.Random, words: Sequence[str]) -> str:
-    return draw.choices(words, [1 / place for place in range(1, len(words) + 1)])[0]
+    return draw.choices(words, [1 / position for position in range(1, len(words) + 1)])[0]
 
 
 KINDS = (
@@ -161,8 +161,8 @@ def compare(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
     right = [one[apart:] for one in agrees]
     ones = np.ones(apart)
     scores = {
-        name: [direction * one[apart:, place] for one in raw]
-        for place, (name, direction) in enumerate(zip(TEXT_SIGNALS, OF_TEXT.directions, strict=True))
+        name: [direction * one[apart:, position] for one in raw]
+        for position, (name, direction) in enumerate(zip(TEXT_SIGNALS, OF_TEXT.directions, strict=True))
     }
     heads = [fit_text_calibration(one[:apart], known[:apart], ones) for one, known in zip(raw, agrees, strict=True)]
     scores["head"] = [text_scores(head, one[apart:]) for head, one in zip(heads, raw, strict=True)]
@@ -173,7 +173,7 @@ def compare(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
     for one, known in zip(raw, agrees, strict=True):
         turned = one[:apart] * np.array(OF_TEXT.directions)
         chosen.append(int(np.argmax([ranking(column, known[:apart], ones) for column in turned.T])))
-    scores["chosen single"] = [scores[TEXT_SIGNALS[place]][row] for row, place in enumerate(chosen)]
+    scores["chosen single"] = [scores[TEXT_SIGNALS[position]][row] for row, position in enumerate(chosen)]
     figures = {
         "auroc": lambda signal, known, weights: ranking(signal, known, weights),
         "deferral_area": lambda signal, known, weights: deferral_curve(
@@ -183,7 +183,7 @@ def compare(kind: Kind, given: argparse.Namespace) -> dict[str, Any]:
     table: dict[str, Any] = {
         "kind": kind.name,
         "agreement": round(float(np.mean(right)), 4),
-        "chosen": [TEXT_SIGNALS[place] for place in chosen],
+        "chosen": [TEXT_SIGNALS[position] for position in chosen],
         "calibration_error": round(float(np.mean([head.error for head in heads])), 4),
         "calibration_error_on_logarithms": round(float(np.mean([head.error for head in others])), 4),
     }

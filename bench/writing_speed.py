@@ -70,7 +70,10 @@ def library(language: LanguageModel) -> Callable[[], Any]:
 def main() -> None:
     """Print each time, then one JSON object."""
     torch.set_num_threads(1)
-    texts = [f"turn the light number {place} to the colour {7 * place} in room {place % 13}" for place in range(2000)]
+    texts = [
+        f"turn the light number {position} to the colour {7 * position} in room {position % 13}"
+        for position in range(2000)
+    ]
     tokenizer = byte_tokenizer(texts, 2048, 256)
     rows = []
     for family, layers, width in SHAPES:

@@ -21,7 +21,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.startup.steps import Steps
 from cloud_worker.state.store import Store
 from demo import ending, measure, report
-from demo.setting import TASK, Places, Setting, workload, write_configs
+from demo.setting import TASK, Addresses, Setting, workload, write_configs
 from demo.standing import Observer
 from demo.starting import models_shown, running
 from demo.story import next_release
@@ -190,32 +190,34 @@ def _chosen(
 
 async def _run(setting: Setting, console: Console) -> dict[str, Any]:
     began = time.monotonic()
-    places = write_configs(setting)
-    config = read_config(places.cloud_config)
+    addresses = write_configs(setting)
+    config = read_config(addresses.cloud_config)
     console.print(f"starting the cloud and {setting.agents} agents; logs are in {setting.folder}")
     async with contextlib.AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(running(setting.folder, places, console))
+        stage = await stack.enter_async_context(running(setting.folder, addresses, console))
         console.print(f"serving after {time.monotonic() - began:.0f} s; the stream begins")
         asked = Asked([None] * len(setting.stream), milliseconds=[0.0] * len(setting.stream))
         observer = Observer(config)
-        await _stream(setting, places, observer, asked, console)
-        teacher = await _ask_teacher(setting, places, console)
+        await _stream(setting, addresses, observer, asked, console)
+        teacher = await _ask_teacher(setting, addresses, console)
         restarts, standing = stage.restarts, observer.look()
-    figures = _measure(setting, config, places, asked, teacher, next_release(standing.state, standing.figures))
+    figures = _measure(setting, config, addresses, asked, teacher, next_release(standing.state, standing.figures))
     figures |= {"seconds": round(time.monotonic() - began, 1), "restarts": restarts}
     report.picture(figures, setting.promise, setting.folder / "picture.png")
     return figures
 
 
-async def _stream(setting: Setting, places: Places, observer: Observer, asked: Asked, console: Console) -> None:
-    view = asyncio.create_task(View(console, observer, asked, places.devices, setting.stream, setting.new_labels).run())
+async def _stream(setting: Setting, addresses: Addresses, observer: Observer, asked: Asked, console: Console) -> None:
+    view = asyncio.create_task(
+        View(console, observer, asked, addresses.devices, setting.stream, setting.new_labels).run()
+    )
 
     def sent() -> dict[str, int]:
         share, rest = divmod(asked.sent, setting.agents)
-        return {device: share + (place < rest) for place, device in enumerate(places.devices)}
+        return {device: share + (position < rest) for position, device in enumerate(addresses.devices)}
 
     try:
-        await send(setting, places, asked, lambda: observer.settle(sent))
+        await send(setting, addresses, asked, lambda: observer.settle(sent))
         await observer.drained()
     finally:
         view.cancel()
@@ -223,22 +225,22 @@ async def _stream(setting: Setting, places: Places, observer: Observer, asked: A
             await view
 
 
-async def _ask_teacher(setting: Setting, places: Places, console: Console) -> dict[str, str]:
+async def _ask_teacher(setting: Setting, addresses: Addresses, console: Console) -> dict[str, str]:
     with Steps(console).bar("Asking the teacher every text") as told:
         return await measure.teacher_answers(
-            setting, places, lambda done, total: told(f"{done} of {total}", done / total)
+            setting, addresses, lambda done, total: told(f"{done} of {total}", done / total)
         )
 
 
 def _measure(
-    setting: Setting, config: CloudConfig, places: Places, asked: Asked, teacher: dict[str, str], waits: str
+    setting: Setting, config: CloudConfig, addresses: Addresses, asked: Asked, teacher: dict[str, str], waits: str
 ) -> dict[str, Any]:
     logged = measure.logged_keys(DistillationLog(config.log_folder))
-    rows = measure.rows_of(setting, asked, teacher, logged, places.devices)
+    rows = measure.rows_of(setting, asked, teacher, logged, addresses.devices)
     publisher = Publisher(config.releases_folder)
     released = [(row, publisher.manifest(TASK, row.number)) for row in Store(config.store_url).releases(TASK)]
     right = measure.teacher_right(setting, teacher)
-    lost = measure.lost(asked, logged, places.devices)
+    lost = measure.lost(asked, logged, addresses.devices)
     return measure.figures(rows, released, right, setting.new_labels, waits, agents=setting.agents, lost=lost)
 
 

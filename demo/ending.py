@@ -29,9 +29,9 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with ``--json -`` for ``--json`` alone."""
         given: list[str] = []
-        for place, word in enumerate(args):
+        for position, word in enumerate(args):
             given.append(word)
-            following = args[place + 1 : place + 2]
+            following = args[position + 1 : position + 2]
             if word == "--json" and (not following or following[0].startswith("--")):
                 given.append(str(PRINTED))
         return super().parse_args(ctx, given)

@@ -17,7 +17,7 @@ import numpy as np
 
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.state.store import ReleaseRow
-from demo.setting import CLIENT_NAME, TASK, Places, Setting
+from demo.setting import CLIENT_NAME, TASK, Addresses, Setting
 from demo.stream import Asked, is_local, query_id
 from router.client.async_client import AsyncClient
 from router.core.domain.query import Consent, Route
@@ -56,7 +56,9 @@ class Row:
     new: bool = False
 
 
-async def teacher_answers(setting: Setting, places: Places, progress: Callable[[int, int], None]) -> dict[str, str]:
+async def teacher_answers(
+    setting: Setting, addresses: Addresses, progress: Callable[[int, int], None]
+) -> dict[str, str]:
     """What the teacher says of every distinct text.
 
     Raises:
@@ -66,16 +68,18 @@ async def teacher_answers(setting: Setting, places: Places, progress: Callable[[
     answers: dict[str, str] = {}
     gate = asyncio.Semaphore(CONCURRENCY)
 
-    identity = places.client if places.is_secure else None
+    identity = addresses.client if addresses.is_secure else None
     plain = CLIENT_NAME if identity is None else ""
-    async with AsyncClient(places.cloud_target, insecure=identity is None, identity=identity, device=plain) as client:
+    async with AsyncClient(
+        addresses.cloud_target, insecure=identity is None, identity=identity, device=plain
+    ) as client:
 
-        async def ask(place: int, text: str) -> None:
+        async def ask(position: int, text: str) -> None:
             async with gate:
                 answer = await client.ask(
                     text,
                     TASK,
-                    query_id=f"measure-{place:06d}",
+                    query_id=f"measure-{position:06d}",
                     route=Route.CLOUD_ONLY,
                     consent=Consent.REFUSED,
                     deadline=120.0,
@@ -83,7 +87,7 @@ async def teacher_answers(setting: Setting, places: Places, progress: Callable[[
                 answers[text] = answer.text
                 progress(len(answers), len(texts))
 
-        await asyncio.gather(*(ask(place, text) for place, text in enumerate(texts)))
+        await asyncio.gather(*(ask(position, text) for position, text in enumerate(texts)))
     return answers
 
 
@@ -98,10 +102,10 @@ def rows_of(
 ) -> list[Row]:
     """One row a query that got an answer, in the stream's order."""
     rows = []
-    for place, (line, answer) in enumerate(zip(setting.stream, asked.answers, strict=True)):
+    for position, (line, answer) in enumerate(zip(setting.stream, asked.answers, strict=True)):
         if answer is None:
             continue
-        seen = not is_local(answer) or logged[devices[place % len(devices)], query_id(place)] > 0
+        seen = not is_local(answer) or logged[devices[position % len(devices)], query_id(position)] > 0
         rows.append(
             Row(
                 local=is_local(answer),
@@ -111,7 +115,7 @@ def rows_of(
                 agrees=agree(setting.judge, answer.text, teacher[line.text]),
                 right=agree(setting.judge, answer.text, line.label),
                 release=answer.provenance.release,
-                milliseconds=asked.milliseconds[place],
+                milliseconds=asked.milliseconds[position],
                 new=line.label in setting.new_labels,
             )
         )
@@ -127,8 +131,8 @@ def teacher_right(setting: Setting, teacher: dict[str, str]) -> float:
 def lost(asked: Asked, logged: Counter[tuple[str, str]], devices: Sequence[str]) -> int:
     """Queries that got an error, and logged answers that are not in the log exactly once."""
     missing = sum(
-        logged[devices[place % len(devices)], query_id(place)] != 1
-        for place, answer in enumerate(asked.answers)
+        logged[devices[position % len(devices)], query_id(position)] != 1
+        for position, answer in enumerate(asked.answers)
         if answer is not None and answer.provenance.logged
     )
     return len(asked.failed) + missing
@@ -145,8 +149,8 @@ def figures(
     """The demo's JSON object; ``waits`` says what for at the end, ``given`` are figures that come from elsewhere."""
     last = rows[len(rows) * 3 // 4 :]
     first_met: dict[int, int] = {}
-    for place, row in enumerate(rows):
-        first_met.setdefault(row.release, place)
+    for position, row in enumerate(rows):
+        first_met.setdefault(row.release, position)
     return {
         **given,
         "waits": waits,
@@ -154,7 +158,7 @@ def figures(
         "releases": [
             _release(row, manifest, first_met, new_labels) for row, manifest in releases if row.number in first_met
         ],
-        "new_intents_from": next((place for place, row in enumerate(rows) if row.new), None),
+        "new_intents_from": next((position for position, row in enumerate(rows) if row.new), None),
         "local_share": _share(rows, "local"),
         "local_share_last_quarter": _share(last, "local"),
         "cloud_share": _share(rows, "cloud"),

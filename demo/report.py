@@ -72,15 +72,15 @@ def _draw(figures: dict[str, Any], promise: float, path: Path) -> None:
     from matplotlib import pyplot
 
     windows = figures["windows"]
-    places = [(number + 0.5) * WINDOW for number in range(len(windows))]
+    positions = [(number + 0.5) * WINDOW for number in range(len(windows))]
     figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 6), height_ratios=(3, 2))
-    upper.plot(places, [window["local_share"] for window in windows], marker="o", color="tab:blue")
+    upper.plot(positions, [window["local_share"] for window in windows], marker="o", color="tab:blue")
     upper.set_title("Fewer queries leave the device (green: releases, and what certified them)")
     upper.set_ylabel("answered on the device")
     upper.set_ylim(0, 1)
-    lower.plot(places, [window["disagreement"] for window in windows], marker="o", color="tab:red")
+    lower.plot(positions, [window["disagreement"] for window in windows], marker="o", color="tab:red")
     lower.axhline(promise, color="grey", linestyle="--", label=f"promise: at most {promise:.1%}")
-    _mark_above(lower, figures, promise, places)
+    _mark_above(lower, figures, promise, positions)
     lower.set_ylabel("differs from the cloud")
     lower.set_xlabel("queries")
     lower.set_ylim(0, 1.6 * max([promise, *(window["disagreement"] for window in windows)]))  # with room for the words
@@ -92,16 +92,16 @@ def _draw(figures: dict[str, Any], promise: float, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _mark_above(lower: Any, figures: dict[str, Any], promise: float, places: Sequence[float]) -> None:
+def _mark_above(lower: Any, figures: dict[str, Any], promise: float, positions: Sequence[float]) -> None:
     """Windows above the promise, with their share."""
     above = _above(figures, promise)
     if not above:
         return
     differ = [figures["windows"][number]["disagreement"] for number in above]
-    at = [places[number] for number in above]
+    at = [positions[number] for number in above]
     lower.scatter(at, differ, s=90, marker="s", color="tab:orange", label=f"window above it: {_OVER_ALL}")
-    for place, share in zip(at, differ, strict=True):
-        lower.annotate(f"{share:.1%}", (place, share), (0, 7), textcoords="offset points", fontsize=7, ha="center")
+    for position, share in zip(at, differ, strict=True):
+        lower.annotate(f"{share:.1%}", (position, share), (0, 7), textcoords="offset points", fontsize=7, ha="center")
 
 
 def _mark_newcomers(upper: Any, lower: Any, first: int | None) -> None:

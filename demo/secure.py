@@ -16,44 +16,44 @@ import sys
 from pathlib import Path
 
 from demo.processes import Stage
-from demo.setting import CLIENT_NAME, Places
+from demo.setting import CLIENT_NAME, Addresses
 from router.core.errors import StartError
 
 PASSPHRASE_FILES = ("issuing.txt", "root.txt")
 
 
-async def found(places: Places) -> None:
+async def found(addresses: Addresses) -> None:
     """Make authority, keys and the client that asks the teacher; the cloud does not run yet.
 
     Raises:
         StartError: A command failed; has its words.
     """
-    folder = places.cloud_config.parent
+    folder = addresses.cloud_config.parent
     for name in PASSPHRASE_FILES:
         path = folder / name
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(24), encoding="ascii")
     offline, root = str(folder / "offline"), str(folder / "root.txt")
-    await _cloud(places, "ca", "init", "--root", offline, "--root-passphrase-file", root)
-    await _cloud(places, "keys", "init", "--offline", offline, "--offline-passphrase-file", root)
-    await _cloud(places, "clients", "create", CLIENT_NAME, "--out", str(places.client))
+    await _cloud(addresses, "ca", "init", "--root", offline, "--root-passphrase-file", root)
+    await _cloud(addresses, "keys", "init", "--offline", offline, "--offline-passphrase-file", root)
+    await _cloud(addresses, "clients", "create", CLIENT_NAME, "--out", str(addresses.client))
 
 
-async def enrolled(stage: Stage, places: Places, name: str, config: Path) -> None:
+async def enrolled(stage: Stage, addresses: Addresses, name: str, config: Path) -> None:
     """Enrol one device with a token of its own; the cloud serves.
 
     Raises:
         StartError: A command failed; has its words.
     """
-    (token,) = json.loads(await _cloud(places, "tokens", "create", "--device", name, "--json"))["tokens"]
-    command = ("enroll", "--cloud", places.enrolment_target, "--config", str(config))
+    (token,) = json.loads(await _cloud(addresses, "tokens", "create", "--device", name, "--json"))["tokens"]
+    command = ("enroll", "--cloud", addresses.enrolment_target, "--config", str(config))
     said = await _run("edge_agent.cli", *command, HEADRACE_TOKEN=token)
     with (stage.folder / f"{name}.log").open("a", encoding="utf-8") as log:
         log.write(said)
 
 
-async def _cloud(places: Places, *command: str) -> str:
-    return await _run("cloud_worker.cli", *command, "--config", str(places.cloud_config))
+async def _cloud(addresses: Addresses, *command: str) -> str:
+    return await _run("cloud_worker.cli", *command, "--config", str(addresses.cloud_config))
 
 
 async def _run(module: str, *command: str, **environment: str) -> str:

@@ -22,7 +22,7 @@ __all__ = [
     "DEFAULT_QUERIES",
     "TASK",
     "TOOLS_QUERIES",
-    "Places",
+    "Addresses",
     "Setting",
     "free_ports",
     "own_workload",
@@ -86,7 +86,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Addresses:
     """Where the processes of a demo are: configuration files and targets.
 
     ``enrolment_target`` is where devices enrol, empty where everything is plain; ``cloud_network`` is the network
@@ -168,7 +168,7 @@ def own_workload(teacher: str, limit: int, seed: int) -> Workload:
     return generate(limit or DEFAULT_QUERIES, seed)
 
 
-def write_configs(setting: Setting) -> Places:
+def write_configs(setting: Setting) -> Addresses:
     """Write workload and configuration files into the run's folder.
 
     Raises:
@@ -195,8 +195,8 @@ def write_configs(setting: Setting) -> Places:
         config.write_text(edge_toml(config.stem, target, cloud_target), encoding="utf-8")
         configs.append(config)
         targets.append(target)
-    places = Places(folder / "cloud.toml", cloud_target, tuple(configs), tuple(targets))
-    return replace(places, enrolment_target=enrolment_target, cloud_network=setting.cloud_network)
+    addresses = Addresses(folder / "cloud.toml", cloud_target, tuple(configs), tuple(targets))
+    return replace(addresses, enrolment_target=enrolment_target, cloud_network=setting.cloud_network)
 
 
 def _cloud(setting: Setting, target: str, enrolment_target: str) -> str:

@@ -21,7 +21,7 @@ from cloud_worker.startup.steps import Steps, beginning, finished, follow
 from demo import secure
 from demo.configs import Models
 from demo.processes import Stage, staged
-from demo.setting import Places
+from demo.setting import Addresses
 from demo.tools.models import CACHE, KINDS, made
 
 CLOUD_START_SECONDS = 600.0
@@ -29,7 +29,7 @@ AGENT_START_SECONDS = 60.0
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, places: Places, console: Console) -> AsyncIterator[Stage]:
+async def running(folder: Path, addresses: Addresses, console: Console) -> AsyncIterator[Stage]:
     """The cloud and every agent, serving; ended on the way out.
 
     Raises:
@@ -37,21 +37,23 @@ async def running(folder: Path, places: Places, console: Console) -> AsyncIterat
     """
     async with staged(folder) as stage:
         steps = Steps(console)
-        if places.is_secure:
+        if addresses.is_secure:
             with steps.step("Authority and keys"):
-                await secure.found(places)
-        plain = () if places.is_secure else ("--insecure",)
-        up = ("cloud_worker.cli", "up", "--config", str(places.cloud_config), *plain)
-        identity = places.client if places.is_secure else None
-        await start_cloud(stage, places.cloud_target, console, *up, identity=identity, network=places.cloud_network)
-        for config in places.agent_configs:
-            if places.is_secure:
+                await secure.found(addresses)
+        plain = () if addresses.is_secure else ("--insecure",)
+        up = ("cloud_worker.cli", "up", "--config", str(addresses.cloud_config), *plain)
+        identity = addresses.client if addresses.is_secure else None
+        await start_cloud(
+            stage, addresses.cloud_target, console, *up, identity=identity, network=addresses.cloud_network
+        )
+        for config in addresses.agent_configs:
+            if addresses.is_secure:
                 with steps.step(f"Enrolment of {config.stem}"):
-                    await secure.enrolled(stage, places, config.stem, config)
+                    await secure.enrolled(stage, addresses, config.stem, config)
             command = ("edge_agent.cli", "run", "--config", str(config), *plain)
             await stage.start(config.stem, *command)
             stage.keep(config.stem, *command)
-        for name, target in zip(places.devices, places.agent_targets, strict=True):
+        for name, target in zip(addresses.devices, addresses.agent_targets, strict=True):
             with steps.step(f"Agent {name}"):
                 await stage.serving(name, target, AGENT_START_SECONDS)
         yield stage

@@ -29,7 +29,7 @@ class Newcomers:
     """Intents that the stream began to ask under way.
 
     Attributes:
-        first: Place in the stream of the first one, from 0.
+        first: Position in the stream of the first one, from 0.
         intents: How many there are.
         learned: How many of them the release that serves can answer.
         asked: Queries of late.
@@ -105,15 +105,15 @@ def _of_newcomers(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_windows(figures: dict[str, Any], promise: float) -> Iterator[str]:
-    above = [(place, one) for place, one in enumerate(figures["windows"]) if one["disagreement"] > promise]
+    above = [(position, one) for position, one in enumerate(figures["windows"]) if one["disagreement"] > promise]
     if not above:
         return
-    places = ", ".join(
-        f"{place * WINDOW + 1:,} to {min((place + 1) * WINDOW, figures['queries']):,} ({one['disagreement']:.1%})"
-        for place, one in above
+    positions = ", ".join(
+        f"{position * WINDOW + 1:,} to {min((position + 1) * WINDOW, figures['queries']):,} ({one['disagreement']:.1%})"
+        for position, one in above
     )
     verb = "are" if len(above) > 1 else "is"
-    text = f"{len(above)} of {len(figures['windows'])} windows {verb} above {promise:.1%}: queries {places}."
+    text = f"{len(above)} of {len(figures['windows'])} windows {verb} above {promise:.1%}: queries {positions}."
     share = _new_among([one for _, one in above])
     if share:
         text += f" {share:.0%} of what differs there are new intents, which a release took for others that it knew."

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from demo.setting import TASK, Places, Setting
+from demo.setting import TASK, Addresses, Setting
 from router.client.async_client import AsyncClient
 from router.core.domain.query import Answer, Tier
 from router.core.errors import CallerError, DeadlineError, HeadraceError
@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Asked:
-    """What became of the queries, by their place in the stream.
+    """What became of the queries, by their position in the stream.
 
     Attributes:
         answers: The answer of each, ``None`` until there is one.
@@ -49,9 +49,9 @@ class Asked:
         return [error for error in self.errors.values() if not isinstance(error, DeadlineError | CallerError)]
 
 
-def query_id(place: int) -> str:
-    """The id of a query, by its place in the stream."""
-    return f"q-{place:06d}"
+def query_id(position: int) -> str:
+    """The id of a query, by its position in the stream."""
+    return f"q-{position:06d}"
 
 
 def is_local(answer: Answer) -> bool:
@@ -59,39 +59,39 @@ def is_local(answer: Answer) -> bool:
     return answer.provenance.tier is Tier.DEVICE
 
 
-async def send(setting: Setting, places: Places, asked: Asked, settled: Callable[[], Awaitable[None]]) -> None:
+async def send(setting: Setting, addresses: Addresses, asked: Asked, settled: Callable[[], Awaitable[None]]) -> None:
     """Send the whole stream.
 
     Args:
         setting: The demo.
-        places: Where the agents are.
+        addresses: Where the agents are.
         asked: Filled as answers come.
         settled: Returns once nothing is being computed or copied; used under lockstep.
     """
-    clients = [AsyncClient(target, insecure=True, device="demo") for target in places.agent_targets]
+    clients = [AsyncClient(target, insecure=True, device="demo") for target in addresses.agent_targets]
     began = time.monotonic()
     gate = asyncio.Semaphore(CONCURRENCY)
 
-    async def ask(place: int) -> None:
+    async def ask(position: int) -> None:
         started = time.monotonic()
         try:
-            asked.answers[place] = await clients[place % len(clients)].ask(
-                setting.stream[place].text, TASK, query_id=query_id(place), deadline=DEADLINE_SECONDS
+            asked.answers[position] = await clients[position % len(clients)].ask(
+                setting.stream[position].text, TASK, query_id=query_id(position), deadline=DEADLINE_SECONDS
             )
         except HeadraceError as error:
-            asked.errors[place] = error
+            asked.errors[position] = error
         finally:
-            asked.milliseconds[place] = 1000 * (time.monotonic() - started)
+            asked.milliseconds[position] = 1000 * (time.monotonic() - started)
             gate.release()
 
     try:
         async with asyncio.TaskGroup() as group:
             pending: list[asyncio.Task[None]] = []
-            for place in range(len(setting.stream)):
+            for position in range(len(setting.stream)):
                 if setting.rate:
-                    await asyncio.sleep(max(0.0, began + place / setting.rate - time.monotonic()))
+                    await asyncio.sleep(max(0.0, began + position / setting.rate - time.monotonic()))
                 await gate.acquire()
-                pending.append(group.create_task(ask(place)))
+                pending.append(group.create_task(ask(position)))
                 asked.sent += 1
                 if setting.lockstep and asked.sent % STRIDE == 0:
                     await asyncio.gather(*pending)

@@ -107,7 +107,7 @@ class View:
         if True not in self._is_new[:sent]:
             return None
         late = range(max(0, sent - RECENT), sent)
-        answers = [answer for place in late if self._is_new[place] and (answer := self._asked.answers[place])]
+        answers = [answer for position in late if self._is_new[position] and (answer := self._asked.answers[position])]
         return Newcomers(
             first=self._is_new.index(True),
             intents=len(self._new_labels),

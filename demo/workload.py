@@ -55,15 +55,15 @@ def generate(queries: int, seed: int = 0, examples_per_intent: int = 40) -> Work
     examples = _examples(commands, random.Random(f"examples {seed}"), examples_per_intent)
     people = _People(commands, random.Random(f"stream {seed}"))
     stream = []
-    for place in range(queries):
-        people.learn(_arrived(place, queries, len(commands.later)))
+    for position in range(queries):
+        people.learn(_arrived(position, queries, len(commands.later)))
         stream.append(people.draw())
     return Workload(tuple(examples), tuple(stream))
 
 
-def _arrived(place: int, queries: int, intents: int) -> int:
-    """How many of the later ``intents`` people know at a place of the stream."""
-    since = place - queries // 3
+def _arrived(position: int, queries: int, intents: int) -> int:
+    """How many of the later ``intents`` people know at a position of the stream."""
+    since = position - queries // 3
     return 0 if since < 0 else min(intents, 1 + since // max(1, queries // 50))
 
 
@@ -99,16 +99,18 @@ class _People:
         self._draws = draws
         self._learned = 0
         self._labels = list(commands.intents)
-        self._weights = [1.0 + 3.0 / (1 + place % 12) for place in range(len(self._labels))]
+        self._weights = [1.0 + 3.0 / (1 + position % 12) for position in range(len(self._labels))]
         self._favourites = [self._fresh() for _ in range(_FAVOURITES)]
-        self._zipf = [1.0 / (place + 1) for place in range(_FAVOURITES)]
+        self._zipf = [1.0 / (position + 1) for position in range(_FAVOURITES)]
 
     def learn(self, count: int) -> None:
         """Know the first ``count`` of the later intents, which are asked about as often as others."""
-        for place, label in enumerate(tuple(self._commands.later)[self._learned : count], self._learned):
+        for position, label in enumerate(tuple(self._commands.later)[self._learned : count], self._learned):
             self._labels.append(label)
             self._weights.append(_NEW_WEIGHT)
-            self._favourites[_LASTING + _APART * place] = _spoken(self._commands.say(label, self._draws), self._draws)
+            self._favourites[_LASTING + _APART * position] = _spoken(
+                self._commands.say(label, self._draws), self._draws
+            )
         self._learned = max(self._learned, count)
 
     def draw(self) -> Line:
@@ -144,10 +146,12 @@ def _polite(line: Line, draws: random.Random) -> Line:
 
 
 def _mistyped(text: str, draws: random.Random) -> str:
-    place = draws.randrange(1, max(2, len(text) - 1))
+    position = draws.randrange(1, max(2, len(text) - 1))
     kind = draws.choice(("drop", "swap", "double"))
     if kind == "drop":
-        return text[:place] + text[place + 1 :]
+        return text[:position] + text[position + 1 :]
     if kind == "swap":
-        return text[: place - 1] + text[place : place + 1] + text[place - 1 : place] + text[place + 1 :]
-    return text[:place] + text[place - 1 : place] + text[place:]
+        return (
+            text[: position - 1] + text[position : position + 1] + text[position - 1 : position] + text[position + 1 :]
+        )
+    return text[:position] + text[position - 1 : position] + text[position:]

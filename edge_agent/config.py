@@ -86,8 +86,8 @@ class UpstreamSettings(_Section):
     @field_validator("others")
     @classmethod
     def _are_others(cls, others: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        for place, other in enumerate(others):
-            if other == info.data.get("target") or other in others[:place]:
+        for position, other in enumerate(others):
+            if other == info.data.get("target") or other in others[:position]:
                 raise ValueError(f"names {other!r} once more; name each target once")
         return others
 
@@ -300,5 +300,5 @@ def check_addresses(config: Config, source: str, *, insecure: bool) -> None:
     else:
         read_address(config.door.listen, source, "door.listen")
     check_target(config.upstream.target, source, "upstream.target", insecure=insecure, secured=True)
-    for place, other in enumerate(config.upstream.others):
-        check_target(other, source, f"upstream.others.{place}", insecure=insecure, secured=True)
+    for position, other in enumerate(config.upstream.others):
+        check_target(other, source, f"upstream.others.{position}", insecure=insecure, secured=True)

@@ -20,7 +20,7 @@ _BADGE = re.compile(r"\bB-(\d{4})-(\d)\b")  # no part of it can match in many wa
 
 
 def find_badges(text: str) -> Iterator[tuple[int, int]]:
-    """Where badges stand: the places of their first character, and of the one after their last."""
+    """Where badges stand: the positions of their first character, and of the one after their last."""
     for found in _BADGE.finditer(text):
         if sum(map(int, found[1])) % 10 == int(found[2]):
             yield found.span()

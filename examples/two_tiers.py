@@ -50,15 +50,15 @@ async def agent(data: Path, upstream: str) -> AsyncIterator[str]:
 async def main() -> None:
     """Ask the lower tier while the upper one is there, and once it is gone."""
     with tempfile.TemporaryDirectory() as folder:
-        places = Path(folder) / "cloud", Path(folder) / "kitchen"
+        positions = Path(folder) / "cloud", Path(folder) / "kitchen"
         async with (
-            serving(places[0], [Echo()], [Task("echo", reference="echo")]) as cloud,
-            agent(places[1], cloud) as device,
+            serving(positions[0], [Echo()], [Task("echo", reference="echo")]) as cloud,
+            agent(positions[1], cloud) as device,
             AsyncClient(device, insecure=True) as client,
         ):
             answer = await client.ask("hello", "echo")
             print(f"{answer.text}: from the {answer.provenance.tier.value}, {answer.provenance.reason.value}")
-        async with agent(places[1], cloud) as device, AsyncClient(device, insecure=True, deadline=2) as client:
+        async with agent(positions[1], cloud) as device, AsyncClient(device, insecure=True, deadline=2) as client:
             try:
                 await client.ask("hello again", "echo")
             except ServiceError as error:

@@ -172,7 +172,7 @@ tokens = true
 """)
 
 
-PLACE = """
+CLOUD_FOLDER = """
 data = "{data}"
 [door]
 listen = "127.0.0.1:{port}"
@@ -186,7 +186,7 @@ reference = "recorded"
 """
 
 
-class Place:
+class CloudFolder:
     """A folder with a configuration, and what is done there with ``headrace-cloud``."""
 
     def __init__(self, folder, data="data"):
@@ -196,7 +196,7 @@ class Place:
         self.folder = folder
         self.run_folder = folder / data / "run"
         (folder / "answers.jsonl").write_text('{"text": "lights on", "label": "light_on"}\n')
-        (folder / "cloud.toml").write_text(PLACE.format(port=self.port, data=data))
+        (folder / "cloud.toml").write_text(CLOUD_FOLDER.format(port=self.port, data=data))
 
     def command(self, *words):
         return [
@@ -240,12 +240,12 @@ def let_others_in():
 
 
 @pytest.fixture
-def make_place():
-    """Makes places; what runs in them ends with the test."""
+def make_cloud_folder():
+    """Makes such folders; what runs in them ends with the test."""
     made = []
 
     def make(folder, data="data"):
-        made.append(Place(folder, data))
+        made.append(CloudFolder(folder, data))
         return made[-1]
 
     yield make
@@ -254,25 +254,25 @@ def make_place():
 
 
 @pytest.fixture
-def place(tmp_path, make_place):
-    """A place in the test's own folder."""
-    return make_place(tmp_path)
+def cloud_folder(tmp_path, make_cloud_folder):
+    """One in the test's own folder."""
+    return make_cloud_folder(tmp_path)
 
 
 @pytest.fixture
 def record():
     """Makes a record; what is not given is as a cold device's escalated and explored query."""
 
-    def make(place, text="lamp", answer="lights", **fields):
+    def make(position, text="lamp", answer="lights", **fields):
         values = {
             "caller": "kitchen",
-            "query_id": f"q{place}",
+            "query_id": f"q{position}",
             "teacher": "big",
             "teacher_version": "v1",
             "task": "home",
             "task_version": 1,
-            "asked_at": float(place),
-            "received_at": float(place),
+            "asked_at": float(position),
+            "received_at": float(position),
             "text": text,
             "answer": answer,
             "source": Source.ESCALATED,

@@ -86,10 +86,10 @@ def grid_search(train: Table) -> Stops:
     tried = np.array(list(product(*levels.T)))
     found = np.array([(cost, error) for cost, error in _figures(train, tried)])
     best, kept = np.inf, []
-    for place in np.lexsort((found[:, 1], found[:, 0])):
-        if found[place, 1] < best:
-            best = found[place, 1]
-            kept.append(place)
+    for position in np.lexsort((found[:, 1], found[:, 0])):
+        if found[position, 1] < best:
+            best = found[position, 1]
+            kept.append(position)
     return _by_thresholds(tried[kept])
 
 
@@ -113,9 +113,9 @@ def by_bins(train: Table) -> Stops:
             value = np.where(goes_on[row, stage, where[:, stage]], on, wrong[:, stage])
 
     def stops(sure: Array) -> Ints:
-        place, found = bins(sure), np.full((POLICIES, len(sure)), last)
+        position, found = bins(sure), np.full((POLICIES, len(sure)), last)
         for stage in range(last - 1, -1, -1):
-            found = np.where(goes_on[:, stage, place[:, stage]], found, stage)
+            found = np.where(goes_on[:, stage, position[:, stage]], found, stage)
         return found
 
     return stops

@@ -44,8 +44,8 @@ class Table:
 
     def only(self, models: tuple[int, ...]) -> Table:
         """Some of the models."""
-        places = list(models)
-        return Table(self.log_confidence[:, places], self.correct[:, places], self.costs[places], self.train)
+        positions = list(models)
+        return Table(self.log_confidence[:, positions], self.correct[:, positions], self.costs[positions], self.train)
 
 
 def real_tables(folder: Path) -> dict[str, Table]:

@@ -62,7 +62,7 @@ class RecordedReader:
     Attributes:
         logits: (texts, 1 + OTHERS) of texts that the head has not seen.
         similarity: (texts,) in [-1, 1].
-        taught: Place of the label of each memorised text.
+        taught: Position of the label of each memorised text.
     """
 
     logits: NDArray[np.float32]
@@ -78,7 +78,7 @@ class RecordedReader:
         logits = np.full((len(numbers), len(LABELS)), UNKNOWN)
         logits[:, :-1] = self.logits[numbers]
         similarity = self.similarity[numbers].astype(np.float64)
-        memorised = {row: place for row, place in enumerate(known) if place is not None}
+        memorised = {row: position for row, position in enumerate(known) if position is not None}
         if memorised:
             rows = list(memorised)
             logits[rows] = UNKNOWN
@@ -126,7 +126,7 @@ class RecordedFitter:
         """A head for the release, and another of fewer rows that speaks of the calibrating ones."""
         held = calibrating(rows)
         known = taught_by_fold(rows) if self.memorises else {}
-        reader = self._head(len(rows), {text: list(places.values())[-1] for text, places in known.items()})
+        reader = self._head(len(rows), {text: list(positions.values())[-1] for text, positions in known.items()})
         others = [_known_elsewhere(row, known) for row in held] if self.memorises else []
         reading = self._head(round(len(rows) * (FOLDS - 1) / FOLDS)).of(
             np.array([int(row.text) for row in held]), others
@@ -140,18 +140,18 @@ class RecordedFitter:
 
 
 def taught_by_fold(rows: Sequence[Record]) -> dict[int, dict[int, int]]:
-    """Of each text, the place of the label that each fold with it teaches last."""
+    """Of each text, the position of the label that each fold with it teaches last."""
     known: dict[int, dict[int, int]] = {}
     for row in rows:
-        places, fold = known.setdefault(int(row.text), {}), fold_of(row, FOLDS)
-        places.pop(fold, None)
-        places[fold] = LABELS.index(row.answer)
+        positions, fold = known.setdefault(int(row.text), {}), fold_of(row, FOLDS)
+        positions.pop(fold, None)
+        positions[fold] = LABELS.index(row.answer)
     return known
 
 
 def _known_elsewhere(row: Record, known: Mapping[int, Mapping[int, int]]) -> int | None:
     own = fold_of(row, FOLDS)
-    return next((place for fold, place in known[int(row.text)].items() if fold != own), None)
+    return next((position for fold, position in known[int(row.text)].items() if fold != own), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +333,7 @@ def _asking(serving: Serving, law: Law) -> Array:
 
 
 def _said(serving: Serving, law: Law) -> tuple[Bools, Ints]:
-    """Of each case: whether its answer is kept, and the place of its label."""
+    """Of each case: whether its answer is kept, and the position of its label."""
     student = serving.student
     if student is None:
         return np.zeros(len(law.texts), np.bool_), np.zeros(len(law.texts), np.int_)

@@ -83,7 +83,7 @@ def _recorded(folder: Path) -> Recorded:
     for row, size in enumerate(SIZES):
         for seed in range(SEEDS):
             chosen = np.random.default_rng(seed).permutation(len(texts))[:size]
-            keys = tuple(str(place) for place in chosen)
+            keys = tuple(str(position) for position in chosen)
             lessons = Lessons(tuple(names), keys, targets[chosen])
             said, near = Head.fitted(lessons, dict(zip(keys, vectors[chosen], strict=True))).read(queries)
             logits[row, seed], similarity[row, seed] = _first_the_true_one(np.asarray(said), wanted), near

@@ -90,12 +90,12 @@ def repertoire(texts: Texts, queries: int, random: Random) -> World:
     In the long run all that is asked is new to a student: its loss is that on texts which it was not taught.
     """
     order = random.permutation(texts.count)
-    place = np.arange(queries) // TIMES_ASKED + random.integers(LIVE_TEXTS, size=queries)
-    if place.max() >= texts.count:
-        raise ValueError(f"{queries} queries need {place.max() + 1} texts, and there are {texts.count}")
+    position = np.arange(queries) // TIMES_ASKED + random.integers(LIVE_TEXTS, size=queries)
+    if position.max() >= texts.count:
+        raise ValueError(f"{queries} queries need {position.max() + 1} texts, and there are {texts.count}")
     law = Law(order, np.full(texts.count, 1 / texts.count), are_new=True)
     devices, times = anyone(queries, random), steadily(queries, random)
-    return World(order[place], devices, times, ((0, law),), memorises=True)
+    return World(order[position], devices, times, ((0, law),), memorises=True)
 
 
 def own_meaning(texts: Texts, queries: int, random: Random) -> World:

@@ -57,13 +57,13 @@ class Session:
         self.say(f"{len(rows)} rows; /help lists the commands, /quit leaves and keeps what is done")
         if self.known:
             self._list("")
-        place = 0
-        while place < len(rows):
-            self.say(f"\n[{place + 1}/{len(rows)}] {rows[place].text}")
-            step = self._step(rows[place])
+        position = 0
+        while position < len(rows):
+            self.say(f"\n[{position + 1}/{len(rows)}] {rows[position].text}")
+            step = self._step(rows[position])
             if step is None:
                 break
-            place = max(0, place + step)
+            position = max(0, position + step)
         return len(self.done)
 
     def _step(self, row: Record) -> int | None:

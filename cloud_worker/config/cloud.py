@@ -51,7 +51,7 @@ from router.students.server_settings import Servers
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
 FLEET_FILE = "fleet.sqlite"  # in the data folder
 
-_PLACE_OF_TEACHER = re.compile(r"teachers\.(\d+)(.*)")
+_TEACHER_KEY = re.compile(r"teachers\.(\d+)(.*)")
 
 
 def _refuse_unknown_keys(value: Any, kind: type[Any] = Task) -> Any:
@@ -228,15 +228,15 @@ def _anchor_files(table: Any, keys: Sequence[str], folder: Path) -> None:
 
 
 def _check_kinds(path: Path, content: Mapping[str, Any]) -> None:
-    for place, table in enumerate(_tables(content.get("teachers"))):
+    for position, table in enumerate(_tables(content.get("teachers"))):
         if table.get("kind") not in KINDS:
             problem = f"is {table.get('kind', '')!r}; use one of {', '.join(KINDS)}"
-            raise ConfigError(str(path), f"teachers.{table.get('name', place)}.kind", problem)
+            raise ConfigError(str(path), f"teachers.{table.get('name', position)}.kind", problem)
 
 
 def _by_name(error: ConfigError, content: Mapping[str, Any]) -> ConfigError:
     """The same error, with the name of the teacher that it is about: ``teachers.big.url``, not ``teachers.0...``."""
-    found = _PLACE_OF_TEACHER.match(error.key)
+    found = _TEACHER_KEY.match(error.key)
     tables = _tables(content.get("teachers"))
     if found is None or int(found[1]) >= len(tables):
         return error

@@ -84,13 +84,13 @@ def _check_names(path: Path, key: str, names: Sequence[str]) -> None:
 
 def _check_plain(path: Path, key: str, names: Sequence[str]) -> None:
     """Check names that become folders and actors."""
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         problem = why_no_name(name)
         if problem:
-            raise ConfigError(str(path), f"{key}.{place}.name", f"{name!r} {problem}")
+            raise ConfigError(str(path), f"{key}.{position}.name", f"{name!r} {problem}")
         alike = [other for other in names if other != name and same_name(other) == same_name(name)]
         if alike:
-            raise ConfigError(str(path), f"{key}.{place}.name", f"{name!r} is {alike[0]!r} to some file systems")
+            raise ConfigError(str(path), f"{key}.{position}.name", f"{name!r} is {alike[0]!r} to some file systems")
 
 
 def _check_limits(path: Path, task: Task) -> None:

@@ -47,9 +47,13 @@ class AnswerTable:
 
     def only(self, models: tuple[str, ...]) -> AnswerTable:
         """The same for some models, in their order."""
-        places = [self.models.index(model) for model in models]
+        positions = [self.models.index(model) for model in models]
         return AnswerTable(
-            models, self.log_confidence[:, places], self.correct[:, places], self.usd[places], self.tokens[places]
+            models,
+            self.log_confidence[:, positions],
+            self.correct[:, positions],
+            self.usd[positions],
+            self.tokens[positions],
         )
 
 

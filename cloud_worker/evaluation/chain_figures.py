@@ -146,7 +146,7 @@ def evaluate_chains(
         figures.append(figure)
         areas.append(drawn)
     mean = float(np.mean([figure.area.value for figure in figures]))
-    models = tuple(_model(test, place, resamples) for place in range(len(test.models)))
+    models = tuple(_model(test, position, resamples) for position in range(len(test.models)))
     return Evaluation(tuple(figures), _interval(mean, np.mean(areas, axis=0)), models)
 
 
@@ -229,11 +229,11 @@ def _oracle(correct: Array, costs: Array) -> Curve:
     return Curve(x, y)
 
 
-def _model(test: AnswerTable, place: int, resamples: Array) -> ModelFigures:
-    scores, correct = test.log_confidence[:, place], test.correct[:, place] == 1
+def _model(test: AnswerTable, position: int, resamples: Array) -> ModelFigures:
+    scores, correct = test.log_confidence[:, position], test.correct[:, position] == 1
     drawn = np.array([aurc(scores, correct, weights) for weights in resamples])
     return ModelFigures(
-        model=test.models[place],
+        model=test.models[position],
         error=float(1.0 - correct.mean()),
         curve=risk_coverage(scores, correct),
         aurc=_interval(aurc(scores, correct), drawn),

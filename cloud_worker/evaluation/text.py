@@ -96,8 +96,8 @@ def _span(interval: Interval, digits: int) -> str:
 
 def _table(*names: str, caption: str) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
-    for place, name in enumerate(names):
-        table.add_column(name, justify="left" if place == 0 or name == "model" else "right", no_wrap=True)
+    for position, name in enumerate(names):
+        table.add_column(name, justify="left" if position == 0 or name == "model" else "right", no_wrap=True)
     return table
 
 

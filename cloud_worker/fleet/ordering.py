@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from cloud_worker.fleet.quarantines import REMEDY, Quarantines
-from cloud_worker.fleet.rollouts.orders import Place, RolloutOrders
+from cloud_worker.fleet.rollouts.orders import RolloutOrders, TaskView
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.signed import SignedNow
@@ -98,17 +98,17 @@ class OrderBook:
         apart, signed = self._quarantines.tasks_of_all(runs), self._signed()
         made: dict[tuple[str, bool], Order] = {}  # the same to all devices that see the same of a task
 
-        def order(place: Place, is_apart: bool) -> Order:
-            key = (place.state.name, place.is_former)
+        def order(view: TaskView, is_apart: bool) -> Order:
+            key = (view.state.name, view.is_former)
             if key not in made:
-                state = _as_signed(place.state, signed)
-                made[key] = self._order(state, overrides.get(state.name, Override(state.mode)), place.is_former)
-            return _escalating(made[key]) if place.is_halted or is_apart else made[key]
+                state = _as_signed(view.state, signed)
+                made[key] = self._order(state, overrides.get(state.name, Override(state.mode)), view.is_former)
+            return _escalating(made[key]) if view.is_halted or is_apart else made[key]
 
         found = {}
-        for device, places in self._rollouts.places(states, runs).items():
+        for device, views in self._rollouts.views(states, runs).items():
             mine = apart.get(device, frozenset())
-            found[device] = tuple(order(place, place.state.name in mine) for place in places), _said_of(mine)
+            found[device] = tuple(order(view, view.state.name in mine) for view in views), _said_of(mine)
         return found
 
     def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:

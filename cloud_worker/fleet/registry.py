@@ -3,8 +3,8 @@
 Rules:
  * A device joins with its first report, under a name that an agent may have. Nobody else is written down.
  * A device is in use once it has sent what it did with a query. While the fleet is full, the one silent longest of
-   those never in use gives its place to the next; of those in use, one that has been silent for a month.
- * Where no place can be given, whoever comes is refused and told why: no stranger fills the store.
+   those never in use gives way to the next; of those in use, one that has been silent for a month.
+ * Where none gives way, whoever comes is refused and told why: no stranger fills the store.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Registry:
         if not is_device_name(name) or name == ANONYMOUS:
             raise BadInputError("device", "is no name of a device; use letters, digits, '.', '_' and '-', up to 64")
         with self._joining:
-            if self.count() >= self._most and not self._give_place(now):
+            if self.count() >= self._most and not self._make_space(now):
                 full = f"this fleet has the {self._most} devices that fleet.max_devices allows, and all are in use"
                 raise NotPossibleError(f"{full}; remove one, or raise it")
             return self._store.device(name)
@@ -78,7 +78,7 @@ class Registry:
         with self._store.engine.connect() as connection:
             return int(connection.execute(count).scalar_one())
 
-    def _give_place(self, now: float) -> bool:
+    def _make_space(self, now: float) -> bool:
         """Drop one device for another; whether one could be dropped."""
         oldest = select(DEVICES.c.id).order_by(DEVICES.c.last_seen).limit(1)
         never_used = oldest.where(DEVICES.c.id.not_in(select(USED.c.device)))

@@ -150,7 +150,7 @@ class ReportDesk:
             return
         for one in self._erasures.answered(report.device, report.erased, now):
             log.info("device %s has erased %d queries for erasure %d", report.device, one.rows, one.number)
-            self._repeats.note_numbers((task, report.device, place) for task, place in one.numbers)
+            self._repeats.note_numbers((task, report.device, number) for task, number in one.numbers)
 
     def _counted(self, report: DeviceReport, met: Met, now: float) -> Told:
         """What is believed of a report, beside the one before of the same life."""

@@ -55,10 +55,10 @@ class Judge:
         plain = plain_for(self.language.tokenizer)
         prompts = [self._read(self.model.prompt(*(plain(text) for text in pair))) for pair in pairs]
         verdicts = [Verdict(None, 0.0)] * len(pairs)
-        fitting = [place for place, ids in enumerate(prompts) if self._fits(ids)]
-        texts = write_ids(self.language, [prompts[place] for place in fitting], max_tokens=1, top_k=TOP_TOKENS)
-        for place, text in zip(fitting, texts, strict=True):
-            verdicts[place] = self.model.read(text.tokens[0])
+        fitting = [position for position, ids in enumerate(prompts) if self._fits(ids)]
+        texts = write_ids(self.language, [prompts[position] for position in fitting], max_tokens=1, top_k=TOP_TOKENS)
+        for position, text in zip(fitting, texts, strict=True):
+            verdicts[position] = self.model.read(text.tokens[0])
         return verdicts
 
     def _read(self, prompt: str) -> list[int]:

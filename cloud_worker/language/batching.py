@@ -161,11 +161,11 @@ class Batch:
 
     Attributes:
         inputs: What the model is called with.
-        targets: Ids to predict, (rows, places), ``IGNORED`` where nothing is.
+        targets: Ids to predict, (rows, positions), ``IGNORED`` where nothing is.
         weights: Of the rows, (rows,).
-        top: Ids of the soft targets, (rows, places, k), ``ABSENT`` where none.
-        log_probabilities: Theirs, (rows, places, k).
-        tails: Their tails, (rows, places).
+        top: Ids of the soft targets, (rows, positions, k), ``ABSENT`` where none.
+        log_probabilities: Theirs, (rows, positions, k).
+        tails: Their tails, (rows, positions).
     """
 
     inputs: dict[str, torch.Tensor]
@@ -183,7 +183,7 @@ def by_length(rows: Sequence[Encoded], form: Form) -> list[list[Encoded]]:
     """
     ordered = sorted(rows, key=lambda row: row.tokens(form))
     sizes = [row.tokens(form) for row in ordered]
-    saved = [place * (sizes[-1] - sizes[place - 1]) for place in range(1, len(rows))]
+    saved = [position * (sizes[-1] - sizes[position - 1]) for position in range(1, len(rows))]
     best = max(range(len(saved)), key=saved.__getitem__, default=0)
     if not saved or saved[best] <= PART_TOKENS:
         return [ordered]
@@ -191,7 +191,7 @@ def by_length(rows: Sequence[Encoded], form: Form) -> list[list[Encoded]]:
 
 
 def collate(language: LanguageModel, rows: Sequence[Encoded]) -> Batch:
-    """Pad rows to one length. Targets stand at the place whose logits predict them."""
+    """Pad rows to one length. Targets stand at the position whose logits predict them."""
     pad = language.tokenizer.pad_token_id or 0
     if language.form is Form.CAUSAL:
         read = [[*row.prompt, *row.target[:-1]] for row in rows]
@@ -209,18 +209,18 @@ def collate(language: LanguageModel, rows: Sequence[Encoded]) -> Batch:
 
 
 def _soft_tensors(
-    rows: Sequence[Encoded], starts: Sequence[int], places: int
+    rows: Sequence[Encoded], starts: Sequence[int], positions: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     most = max((len(step.top) for row in rows for step in row.soft), default=0)
-    top = torch.full((len(rows), places, most), ABSENT)
-    values = torch.zeros((len(rows), places, most))
-    tails = torch.full((len(rows), places), -torch.inf)
+    top = torch.full((len(rows), positions, most), ABSENT)
+    values = torch.zeros((len(rows), positions, most))
+    tails = torch.full((len(rows), positions), -torch.inf)
     for row, (encoded, start) in enumerate(zip(rows, starts, strict=True)):
-        for place, step in enumerate(encoded.soft, start):
+        for position, step in enumerate(encoded.soft, start):
             size = len(step.top)
-            top[row, place, :size] = torch.tensor([int(name) for name, _ in step.top])
-            values[row, place, :size] = torch.tensor([value for _, value in step.top])
-            tails[row, place] = -torch.inf if step.tail is None else step.tail
+            top[row, position, :size] = torch.tensor([int(name) for name, _ in step.top])
+            values[row, position, :size] = torch.tensor([value for _, value in step.top])
+            tails[row, position] = -torch.inf if step.tail is None else step.tail
     return top, values, tails
 
 

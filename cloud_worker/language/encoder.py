@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
-from cloud_worker.language.encoder_source import check_encoder_source, place_of
+from cloud_worker.language.encoder_source import check_encoder_source, location_of
 from router.core.domain.plain_text import plain_for
 from router.core.errors import ModelError
 
-__all__ = ["Encoder", "check_encoder_source", "load_encoder", "place_of", "pooled", "weights_digest"]
+__all__ = ["Encoder", "check_encoder_source", "load_encoder", "location_of", "pooled", "weights_digest"]
 
 DEPTHS = (1.0, 0.5)  # of the layers that a vector is read from, as shares of the way through the model
 
@@ -90,11 +90,11 @@ def load_encoder(source: str, max_tokens: int = 64) -> Encoder:
     Raises:
         ModelError: Names the source and what is wrong with it.
     """
-    place = place_of(source)
-    given = {"trust_remote_code": False, "local_files_only": Path(place).is_dir()}  # nothing is fetched for a folder
+    location = location_of(source)
+    given = {"trust_remote_code": False, "local_files_only": Path(location).is_dir()}  # nothing is fetched for a folder
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **given)
-        model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **given)
+        tokenizer = AutoTokenizer.from_pretrained(location, **given)
+        model = AutoModel.from_pretrained(location, use_safetensors=True, dtype=torch.float32, **given)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"encoder {source!r} can't be loaded as safetensors: {reason}") from error

@@ -21,7 +21,7 @@ HUB_SECONDS = 10.0
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json")
 
 
-def place_of(source: str) -> str:
+def location_of(source: str) -> str:
     """Folder or hub's name of a pretrained model.
 
     Args:

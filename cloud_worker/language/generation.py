@@ -99,8 +99,8 @@ def score_texts(language: LanguageModel, prompts: Sequence[str], texts: Sequence
     rows = [row for prompt in prompts for row in _continuations(language, prompt, texts)]
     sums = [_text_batch(language, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
     scores = np.concatenate(sums).reshape(len(prompts), len(texts)) if sums else np.zeros((0, len(texts)))
-    for place, own in enumerate(scores):
-        begin = place * len(texts)
+    for position, own in enumerate(scores):
+        begin = position * len(texts)
         own[:] = _apart(own, [row.target for row in rows[begin : begin + len(texts)]])
     return np.asarray(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
 
@@ -146,14 +146,16 @@ def _shared(prompt: tuple[int, ...], wholes: Sequence[tuple[int, ...]]) -> int:
 def _apart(scores: NDArray[np.float64], targets: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
     """What each text has for itself: (texts,), without what goes on to a longer text that begins with it."""
     own = scores.copy()
-    for place in sorted(range(len(targets)), key=lambda place: -len(targets[place])):
-        size = len(targets[place])
+    for position in sorted(range(len(targets)), key=lambda position: -len(targets[position])):
+        size = len(targets[position])
         longer = [
-            own[other] for other, target in enumerate(targets) if len(target) > size and target[:size] == targets[place]
+            own[other]
+            for other, target in enumerate(targets)
+            if len(target) > size and target[:size] == targets[position]
         ]
         if longer:
-            taken = min(np.exp(np.logaddexp.reduce(longer) - scores[place]), 1.0 - _LEAST_REST)
-            own[place] += np.log1p(-taken)
+            taken = min(np.exp(np.logaddexp.reduce(longer) - scores[position]), 1.0 - _LEAST_REST)
+            own[position] += np.log1p(-taken)
     return own
 
 
@@ -164,7 +166,7 @@ def _label_batch(language: LanguageModel, rows: Sequence[Encoded]) -> NDArray[np
 
 
 def _logits(language: LanguageModel, batch: Batch) -> torch.Tensor:
-    """(rows, outputs) of a label head, (rows, places, vocabulary) of a model that writes."""
+    """(rows, outputs) of a label head, (rows, positions, vocabulary) of a model that writes."""
     inputs = {name: values.to(language.model.device) for name, values in batch.inputs.items()}
     return language.model(**inputs).logits.double().cpu()
 
@@ -195,7 +197,7 @@ def _write_batch(
 
 
 def _side_by_side(language: LanguageModel, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, (rows, tokens): a causal model goes on at the right, an encoder counts its places from the left."""
+    """Ids and mask, (rows, tokens): a causal model goes on at the right, an encoder counts positions from the left."""
     tensors = [torch.tensor(prompt) for prompt in prompts]
     side = "left" if language.form is Form.CAUSAL else "right"
     pad = language.tokenizer.pad_token_id
@@ -224,12 +226,14 @@ def _greedy(language: LanguageModel, ends: frozenset[int], max_tokens: int) -> A
 
 def _written(tokenizer: Any, ends: frozenset[int], chosen: torch.Tensor, steps: torch.Tensor, top_k: int) -> Written:
     ids = chosen.tolist()
-    length = next((place for place, token in enumerate(ids, 1) if token in ends), len(ids))
+    length = next((position for position, token in enumerate(ids, 1) if token in ends), len(ids))
     ended = ids[length - 1] in ends
     names = tokenizer.convert_ids_to_tokens(ids[:length])
     tokens = tuple(
-        TokenProbability(names[place], float(steps[place, ids[place]]), alternatives(tokenizer, steps[place], top_k))
-        for place in range(length)
+        TokenProbability(
+            names[position], float(steps[position, ids[position]]), alternatives(tokenizer, steps[position], top_k)
+        )
+        for position in range(length)
     )
     text = tokenizer.decode(ids[: length - ended], skip_special_tokens=True).strip()
     return Written(text, tokens, FinishReason.STOP if ended else FinishReason.LENGTH)

@@ -182,10 +182,10 @@ def _example_losses(model: Any, batch: Batch, form: Form, temperature: float) ->
     inputs = dict(batch.inputs)
     if form is Form.SEQ2SEQ:
         inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=inputs.pop("labels"))
-    logits = model(**inputs).logits  # (rows, places, vocabulary), or (rows, labels)
+    logits = model(**inputs).logits  # (rows, positions, vocabulary), or (rows, labels)
     if form is Form.LABELS:
         logits = logits.unsqueeze(1)
-    soft = (batch.top != ABSENT).any(-1) & (batch.targets != IGNORED)  # (rows, places)
+    soft = (batch.top != ABSENT).any(-1) & (batch.targets != IGNORED)  # (rows, positions)
     hard = (batch.targets != IGNORED) & ~soft
     losses = torch.zeros(batch.targets.shape)
     losses[hard] = functional.cross_entropy(logits[hard], batch.targets[hard], reduction="none")

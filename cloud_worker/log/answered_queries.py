@@ -19,7 +19,7 @@ DAYS = 7
 MOST = 200_000
 
 _COLUMNS = ("caller", "query_id", "day", "batch")
-_Place = tuple[str, int]  # day and batch
+_DayBatch = tuple[str, int]  # day and batch
 
 
 class Answered:
@@ -28,31 +28,31 @@ class Answered:
     def __init__(self, log: DistillationLog, most: int = MOST) -> None:
         """Know at most ``most`` queries of each task."""
         self._log, self._most = log, most
-        self._places: dict[str, dict[int, _Place]] = {}  # by task, then by digest; longest known first
+        self._batches: dict[str, dict[int, _DayBatch]] = {}  # by task, then by digest; longest known first
         self._read_to: dict[str, tuple[int, int]] = {}  # by task: version of the log, and batch
 
     def find(self, task: str, caller: str, query_id: str, now: float) -> Record | None:
         """The newest record of one query within the last days before ``now`` (Unix seconds); ``None`` without one."""
         oldest = datetime.datetime.fromtimestamp(now, datetime.UTC).date() - datetime.timedelta(days=DAYS)
         self._read_on(task, oldest.isoformat())
-        place = self._places.get(task, {}).get(_digest(caller, query_id))
-        if place is None or place[0] < oldest.isoformat():
+        day_batch = self._batches.get(task, {}).get(_digest(caller, query_id))
+        if day_batch is None or day_batch[0] < oldest.isoformat():
             return None
-        return self._log.find(task, caller, query_id, place)
+        return self._log.find(task, caller, query_id, day_batch)
 
     def _read_on(self, task: str, since_day: str) -> None:
         version = self._log.version()
         before, batch = self._read_to.get(task, (-1, -1))
         if version == before:
             return
-        known = self._places.setdefault(task, {})
+        known = self._batches.setdefault(task, {})
         table = self._log.read(task, batch, _COLUMNS, since_day)
-        shared: dict[_Place, _Place] = {}  # one object for all rows of a batch
+        shared: dict[_DayBatch, _DayBatch] = {}  # one object for all rows of a batch
         columns = (table.column(name).to_pylist() for name in _COLUMNS)
         for caller, query_id, day, its_batch in zip(*columns, strict=True):
-            digest, place = _digest(caller, query_id), (day, its_batch)
+            digest, day_batch = _digest(caller, query_id), (day, its_batch)
             known.pop(digest, None)
-            known[digest] = shared.setdefault(place, place)
+            known[digest] = shared.setdefault(day_batch, day_batch)
             batch = max(batch, its_batch)
         for digest in list(islice(known, max(0, len(known) - self._most))):
             del known[digest]

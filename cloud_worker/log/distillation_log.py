@@ -179,11 +179,11 @@ class DistillationLog:
 
         return self._reading(look, SCHEMA.empty_table().select(names))
 
-    def find(self, task: str, caller: str, query_id: str, place: tuple[str, int] | None = None) -> Record | None:
-        """The newest record of one query, of the day and batch at ``place``; ``None`` where none can be read."""
+    def find(self, task: str, caller: str, query_id: str, day_batch: tuple[str, int] | None = None) -> Record | None:
+        """The newest record of one query, of the day and batch at ``day_batch``; ``None`` where none can be read."""
         mine = (pc.field("task") == task) & (pc.field("caller") == caller) & (pc.field("query_id") == query_id)
-        if place is not None:
-            mine &= (pc.field("day") == place[0]) & (pc.field("batch") == place[1])
+        if day_batch is not None:
+            mine &= (pc.field("day") == day_batch[0]) & (pc.field("batch") == day_batch[1])
         read = self._reading(lambda table: table.to_pyarrow_dataset().to_table(filter=mine), SCHEMA.empty_table())
         found = records_of(_completed(read, SCHEMA.names).sort_by("batch"))
         return found[-1] if found else None

@@ -135,11 +135,11 @@ class Drainer:
         except _LOG_FAILED as error:
             if self._target.mend():
                 return self._append(rows, drain.id, last)
-            places = refused([record for _, record in rows], self._folder)
-            if not places:
+            positions = refused([record for _, record in rows], self._folder)
+            if not positions:
                 raise
-            log.warning("the log refuses %d records: %s", len(places), error)
-            rows = self._without(drain, rows, {rows[place][0]: why for place, why in places.items()})
+            log.warning("the log refuses %d records: %s", len(positions), error)
+            rows = self._without(drain, rows, {rows[position][0]: why for position, why in positions.items()})
             return self._append(rows, drain.id, last)
 
     def _without(self, drain: SpoolDrain, rows: Sequence[Row], bad: dict[int, str]) -> Sequence[Row]:

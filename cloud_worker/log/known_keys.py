@@ -49,8 +49,8 @@ class KeySet:
         if digest in self._recent:
             return True
         (one,) = _array(digest)
-        place = int(np.searchsorted(self._sorted, one))
-        return place < len(self._sorted) and bool(self._sorted[place] == one)
+        position = int(np.searchsorted(self._sorted, one))
+        return position < len(self._sorted) and bool(self._sorted[position] == one)
 
     def add(self, digest: bytes) -> None:
         """Hold one more."""

@@ -29,7 +29,7 @@ def can_be_written(folder: Path) -> bool:
 
 
 def refused(records: Sequence[Record], folder: Path) -> dict[int, str]:
-    """Places of the records that a new table in ``folder`` does not take, each with the reason.
+    """Positions of the records that a new table in ``folder`` does not take, each with the reason.
 
     Args:
         records: Any.
@@ -51,10 +51,10 @@ def _search(records: Sequence[Record], first: int, folder: Path) -> dict[int, st
 
 def _refusal(records: Sequence[Record], folder: Path) -> str:
     try:
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as place, logged_errors():
-            table = DeltaTable.create(place, SCHEMA, partition_by=["task", "day"])
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as scratch, logged_errors():
+            table = DeltaTable.create(scratch, SCHEMA, partition_by=["task", "day"])
             write_deltalake(table, table_of(records, 1), mode="append")
-            written = DeltaTable(place).to_pyarrow_dataset().count_rows()
+            written = DeltaTable(scratch).to_pyarrow_dataset().count_rows()
     except (OSError, DeltaError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         return f"{type(error).__name__}: {error}"
     return "" if written == len(records) else f"{written} of {len(records)} rows can be read again"

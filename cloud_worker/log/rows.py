@@ -41,9 +41,11 @@ _TYPES: dict[str, pa.DataType] = {
 _TYPES["tuple[Tried, ...]"] = pa.list_(
     pa.struct([pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Tried)])
 )
-RECORD_COLUMNS = tuple(field.name for field in fields(Record))
+# The column of each field of a record; one is called on disk as it was in the first logs.
+_COLUMN_OF = {field.name: field.name for field in fields(Record)} | {"sequence_number": "place"}
+RECORD_COLUMNS = tuple(_COLUMN_OF.values())
 SCHEMA = pa.schema(
-    [pa.field(field.name, _TYPES[str(field.type)]) for field in fields(Record)]
+    [pa.field(_COLUMN_OF[field.name], _TYPES[str(field.type)]) for field in fields(Record)]
     + [pa.field("day", pa.string()), pa.field("batch", pa.int64())]
 )
 
@@ -102,7 +104,9 @@ def partitions_to_search(record: Record) -> list[Partition]:
 
 def table_of(records: Sequence[Record], batch: int) -> pa.Table:
     """Records as rows of the log, in ``batch``."""
-    columns: dict[str, list[Any]] = {name: [getattr(one, name) for one in records] for name in RECORD_COLUMNS}
+    columns: dict[str, list[Any]] = {
+        column: [getattr(one, name) for one in records] for name, column in _COLUMN_OF.items()
+    }
     columns["tried"] = [[asdict(said) for said in one.tried] for one in records]
     columns["day"] = [partition_of(one)[1] for one in records]
     columns["batch"] = [batch] * len(records)
@@ -115,14 +119,14 @@ def records_of(table: pa.Table) -> list[Record]:
 
 
 def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
-    """Pairs of a row's place in ``table`` and its record, without those that can't be read.
+    """Pairs of a row's position in ``table`` and its record, without those that can't be read.
 
     Where the table was read without a column, the records have what a record has that says nothing of it.
     """
     found: list[tuple[int, Record]] = []
     odd = ""
     known = [name for name in RECORD_COLUMNS if name in table.column_names]
-    for place, row in enumerate(table.select(known).to_pylist()):
+    for position, row in enumerate(table.select(known).to_pylist()):
         try:
             record = _record(row)
             why = _why_senseless(record)  # what the table holds fits its columns
@@ -132,7 +136,7 @@ def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
             if why:
                 odd = why
             else:
-                found.append((place, record))
+                found.append((position, record))
     if odd:
         log.warning("%d rows of the log are left out; one, because %s", len(table) - len(found), odd)
     return found
@@ -147,6 +151,7 @@ def give_back_memory() -> None:
 
 
 def _record(row: dict[str, Any]) -> Record:
+    row["sequence_number"] = row.pop("place", None) or 0  # absent from the first logs
     few = {name: sys.intern(row[name]) for name in _FEW if row.get(name) is not None}  # rows are kept by the million
     read = {name: read(row[name]) for name, read in _READ.items() if name in row}
     return Record(**{**row, **few, **read})
@@ -158,7 +163,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "tokens": lambda value: value or b"",
     "tried": lambda value: tuple(Tried(**one) for one in value or ()),
     "source": Source,
-    "place": lambda value: value or 0,
     **dict.fromkeys(_LATER_TEXTS, lambda value: value or ""),  # empty in rows that are older than their column
 }
 

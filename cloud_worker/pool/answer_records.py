@@ -190,7 +190,7 @@ def record_of(asked: Asked, outcome: Outcome) -> Record:
         tokens=pack(answer.tokens),
         problem=problem_of(asked.task, answer),
         tried=outcome.tried,
-        place=max(attempt.place, 0),
+        sequence_number=max(attempt.sequence_number, 0),
     )
 
 

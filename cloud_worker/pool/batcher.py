@@ -65,7 +65,7 @@ class Batch(list[Question]):
     """The questions of one call.
 
     Attributes:
-        unwanted: Set by whoever asks them; hears the place of a question that nobody waits for any more.
+        unwanted: Set by whoever asks them; hears the position of a question that nobody waits for any more.
     """
 
     def __init__(self, questions: Iterable[Question]) -> None:
@@ -116,7 +116,7 @@ class Gatherer:
 
         Args:
             teacher: Its name.
-            ask: Sends a batch and yields replies, each with its place in the batch; raises ``UnavailableError`` alone,
+            ask: Sends a batch and yields replies, each with its question's position; raises ``UnavailableError`` alone,
                 and ``NotReachedError`` where no copy was reached.
             max_batch: Most questions in a call.
             max_calls: Most calls in flight.
@@ -293,15 +293,15 @@ class Gatherer:
         self._retry([item for item in items if not item.reply.done()], counts=counts)
 
     def _deliver(self, items: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:
-        for place, reply in replies:
+        for position, reply in replies:
             if isinstance(reply, NotNow):
                 self._count_away(reply)
                 if isinstance(reply, OutOfOrder):
-                    _end(items[place].reply, UnavailableError(_OUT_OF_ORDER))
+                    _end(items[position].reply, UnavailableError(_OUT_OF_ORDER))
                 continue
             self._away, self._told = 0, ""
-            if not items[place].reply.done():
-                items[place].reply.set_result(reply)
+            if not items[position].reply.done():
+                items[position].reply.set_result(reply)
 
     def _count_away(self, reply: NotNow) -> None:
         self._away += 1

@@ -36,18 +36,18 @@ class _Call:
         self._stopped: set[int] = set()
         self._is_over = False
 
-    def stop(self, place: int | None) -> None:
+    def stop(self, position: int | None) -> None:
         """Nobody waits for one of them any more, or for any (``None``)."""
-        if place is None:
+        if position is None:
             self._is_over = True
         else:
-            self._stopped.add(place)
+            self._stopped.add(position)
 
-    def waits(self, place: int) -> bool:
+    def waits(self, position: int) -> bool:
         """Whether somebody still waits for a question."""
-        if self._is_over or place in self._stopped:
+        if self._is_over or position in self._stopped:
             return False
-        return self.questions[place].milliseconds > (time.monotonic() - self._began) * 1000
+        return self.questions[position].milliseconds > (time.monotonic() - self._began) * 1000
 
 
 class CopyCalls:
@@ -62,7 +62,7 @@ class CopyCalls:
         self._server: asyncio.AbstractServer | None = None  # held: uvloop closes one that nobody holds
 
     def answers(self, questions: Sequence[Question]) -> AsyncGenerator[Pairs]:
-        """Replies as they come, each with its question's place; questions that nobody waits for get none."""
+        """Replies as they come, each with its question's position; questions that nobody waits for get none."""
         return self._pieces(_Call(questions))
 
     async def socket(self) -> str:
@@ -77,12 +77,12 @@ class CopyCalls:
         loop = asyncio.get_running_loop()
         heard: asyncio.Queue[Pairs | BaseException | None] = asyncio.Queue()
         count = len(call.questions)
-        parts = [range(count)] if self._threads == 1 else [range(place, place + 1) for place in range(count)]
+        parts = [range(count)] if self._threads == 1 else [range(position, position + 1) for position in range(count)]
 
         def put(piece: Pairs | BaseException | None) -> None:
             loop.call_soon_threadsafe(heard.put_nowait, piece)
 
-        running = [self._pool.submit(self._work, call, places, put) for places in parts]
+        running = [self._pool.submit(self._work, call, positions, put) for positions in parts]
         try:
             left = len(running)
             while left:
@@ -98,25 +98,27 @@ class CopyCalls:
             for each in running:
                 each.cancel()
 
-    def _work(self, call: _Call, places: range, put: Callable[[Pairs | BaseException | None], None]) -> None:
+    def _work(self, call: _Call, positions: range, put: Callable[[Pairs | BaseException | None], None]) -> None:
         """Answer in a thread; the last thing put is ``None``, or what broke."""
         try:
-            for start in range(0, len(places), _STEP):
-                self._step(call, [place for place in places[start : start + _STEP] if call.waits(place)], put)
+            for start in range(0, len(positions), _STEP):
+                self._step(
+                    call, [position for position in positions[start : start + _STEP] if call.waits(position)], put
+                )
             put(None)
         except Exception as error:  # noqa: BLE001 - logged where it was raised; whoever asked is told
             put(error)
 
-    def _step(self, call: _Call, places: Sequence[int], put: Callable[[Pairs], None]) -> None:
-        if not places:
+    def _step(self, call: _Call, positions: Sequence[int], put: Callable[[Pairs], None]) -> None:
+        if not positions:
             return
         ready: Pairs = []
         since = time.monotonic()
-        replies = cast("Any", self._answer([call.questions[place] for place in places]))
+        replies = cast("Any", self._answer([call.questions[position] for position in positions]))
         with closing(replies):
-            for number, (place, reply) in enumerate(zip(places, replies, strict=True), 1):
-                ready.append((place, reply))
-                if number < len(places) and not any(call.waits(later) for later in places[number:]):
+            for number, (position, reply) in enumerate(zip(positions, replies, strict=True), 1):
+                ready.append((position, reply))
+                if number < len(positions) and not any(call.waits(later) for later in positions[number:]):
                     break
                 if time.monotonic() - since >= _FLUSH_SECONDS:
                     put(ready)

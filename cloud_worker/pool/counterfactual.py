@@ -46,7 +46,7 @@ def pool_answers(stored: StoredPolicy | None, rows: Sequence[tuple[int, Record]]
 
 
 def _ends(stored: StoredPolicy, records: Sequence[Record]) -> list[int]:
-    """Place of the teacher whose answer stands on each row, the reference's being the last."""
+    """Position of the teacher whose answer stands on each row, the reference's being the last."""
     if not records:
         return []
     odds = np.stack([head.odds([record.text for record in records]) for head in stored.words], axis=1)

@@ -64,7 +64,7 @@ class CopyLine:
         number = next(self._numbers)
         heard = self._calls[number] = asyncio.Queue()
         if isinstance(questions, Batch):
-            questions.unwanted = lambda place: self._line.send((STOP, number, place))
+            questions.unwanted = lambda position: self._line.send((STOP, number, position))
         self._line.send((ASK, number, list(questions)))
         over = False
         try:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-ASK, STOP = 0, 1  # from a gateway: (ASK, call, questions), (STOP, call, place, or None for all of it)
-REPLIES, DONE, BROKE = 2, 3, 4  # from a copy: (REPLIES, call, pairs of place and reply), (DONE, call), (BROKE, call)
+ASK, STOP = 0, 1  # from a gateway: (ASK, call, questions), (STOP, call, position, or None for all of it)
+REPLIES, DONE, BROKE = 2, 3, 4  # from a copy: (REPLIES, call, pairs of position and reply), (DONE, call), (BROKE, call)
 
 _LENGTH = struct.Struct(">I")
 _PEER = struct.Struct("3i")  # unix(7), SO_PEERCRED: process, user, group

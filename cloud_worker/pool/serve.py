@@ -62,7 +62,7 @@ class Copy:
         self._calls = CopyCalls(self._answer, self._teacher.threads)
 
     async def answer(self, questions: Sequence[Question]) -> AsyncIterator[list[tuple[int, Reply | NotNow]]]:
-        """Replies as they come, each with its question's place; late questions get none."""
+        """Replies as they come, each with its question's position; late questions get none."""
         async with aclosing(self._calls.answers(questions)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -79,11 +79,11 @@ class TieredPool:
         policy = stored.policy
         odds = _odds(stored, question.text)
         tried: list[Tried] = []
-        for place in range(int(policy.first(odds)[0]), len(policy.tiers)):
-            said, answer = await self._try(policy.tiers[place].teacher, asked, question, deadline)
+        for position in range(int(policy.first(odds)[0]), len(policy.tiers)):
+            said, answer = await self._try(policy.tiers[position].teacher, asked, question, deadline)
             tried.append(said)
-            sure, counts = said_by([said], replace(policy, tiers=policy.tiers[place : place + 1]))
-            if answer is not None and counts[0] and policy.stays(place, odds[:, place], np.array(sure))[0]:
+            sure, counts = said_by([said], replace(policy, tiers=policy.tiers[position : position + 1]))
+            if answer is not None and counts[0] and policy.stays(position, odds[:, position], np.array(sure))[0]:
                 return Outcome(answer, said.teacher, tuple(tried), stands=True, usd=_price(tried))
         return self._whole(asked, await self._reference(asked, question, deadline), tried)
 

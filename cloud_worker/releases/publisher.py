@@ -47,7 +47,7 @@ class Publisher:
         parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
         try:
-            listed = {name: _place(building / name, content) for name, content in files.items()}
+            listed = {name: _put(building / name, content) for name, content in files.items()}
             data = write_manifest(replace(manifest, files=listed))
             write_whole(building / MANIFEST_FILE, data)
             building.rename(parent / str(manifest.number))
@@ -79,7 +79,7 @@ class Publisher:
         folder = self.path(manifest.task.name, manifest.number)
         listed = dict(self.manifest(manifest.task.name, manifest.number).files)
         for name, content in files.items():
-            listed[name] = _place(folder / name, content)
+            listed[name] = _put(folder / name, content)
         data = write_manifest(replace(manifest, files=listed))
         write_whole(folder / MANIFEST_FILE, data)
         return digest(data)
@@ -101,7 +101,7 @@ class Publisher:
         return read_manifest((self.path(task, number) / MANIFEST_FILE).read_bytes())
 
 
-def _place(target: Path, content: bytes | Path) -> File:
+def _put(target: Path, content: bytes | Path) -> File:
     if isinstance(content, bytes):
         write_whole(target, content)
         return File(len(content), digest(content))

@@ -143,7 +143,7 @@ def _frontier(rows: Sequence[_Row]) -> dict[int, float]:
     """How far the draw has come among the rows of each release."""
     far: dict[int, float] = {}
     for row in rows:
-        far[row.drawn.release] = max(far.get(row.drawn.release, 0.0), row.drawn.place)
+        far[row.drawn.release] = max(far.get(row.drawn.release, 0.0), row.drawn.rank)
     return far
 
 
@@ -158,7 +158,7 @@ def _judged(row: _Row, task: Task, frontier: dict[int, float], pool: Mapping[Key
     record, local = row.record, row.record.local_answer
     return Judged(
         chance=_chance(row, frontier),
-        place=row.drawn.place,
+        rank=row.drawn.rank,
         teacher_right=agree(task.judge, record.answer, label),
         student_right=None if local is None else agree(task.judge, local, label),
         kept=would_stay(record),
@@ -199,7 +199,7 @@ def _promise(task: Task, here: Sequence[_Row], judged: Mapping[Key, Judged], att
         return None
     frontier = _frontier(here)
     lowest = min((_chance(row, frontier) for row in here), default=1.0)
-    here = sorted((row for row in here if row.drawn.place <= lowest), key=lambda row: row.drawn.place)
+    here = sorted((row for row in here if row.drawn.rank <= lowest), key=lambda row: row.drawn.rank)
     most = most_of_each([row.record.caller for row in here], DEVICE_SHARE, SLACK_ROWS)
     counts: Counter[str] = Counter()
     looked = []

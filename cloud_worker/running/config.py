@@ -87,14 +87,14 @@ def _said(config: CloudConfig) -> dict[str, Any]:
     return said
 
 
-def _flat(place: str, value: Any) -> list[tuple[str, Any]]:
+def _flat(path: str, value: Any) -> list[tuple[str, Any]]:
     """Each plain value with its key, as ``tasks.home.objective.max_disagreement``."""
     if isinstance(value, dict) and value:
-        return [pair for key, inner in value.items() for pair in _flat(f"{place}.{key}".lstrip("."), inner)]
-    if place in _NAMED and isinstance(value, list):
+        return [pair for key, inner in value.items() for pair in _flat(f"{path}.{key}".lstrip("."), inner)]
+    if path in _NAMED and isinstance(value, list):
         named = {str(one.get("name") or one.get("model")): one for one in value}
-        return [pair for name, inner in named.items() for pair in _flat(f"{place}.{name}", inner)]
-    return [(place, value)]
+        return [pair for name, inner in named.items() for pair in _flat(f"{path}.{name}", inner)]
+    return [(path, value)]
 
 
 def _word(value: Any) -> str:

@@ -118,8 +118,8 @@ def folder_for_ray() -> str:
     tried = list(dict.fromkeys(_candidates()))
     for folder in tried:
         fits = len(os.fsencode(folder + _IN_A_SESSION)) <= _LONGEST_SOCKET_BYTES
-        place = Path(folder) if Path(folder).is_dir() else Path(folder).parent
-        if fits and place.is_dir() and os.access(place, os.W_OK | os.X_OK) and _has_room(place):
+        existing = Path(folder) if Path(folder).is_dir() else Path(folder).parent
+        if fits and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK) and _has_room(existing):
             return folder
     raise StartError(
         f"Ray needs a folder with a short name that can be written and has {_LEAST_FREE_BYTES / 1e6:.0f} MB free, and "

@@ -1,7 +1,7 @@
 """Gold labels: which drawn rows of the log people label, and what they said.
 
-A row's place is its hash under a secret of the task, times the rate at which its query was drawn. Handing out rows in
-the order of their places gives every covered query the same chance, whatever the rate was when it was asked, and
+A row's rank is its hash under a secret of the task, times the rate at which its query was drawn. Handing out rows in
+the order of their ranks gives every covered query the same chance, whatever the rate was when it was asked, and
 nothing known of a row but its id and that rate decides.
 
 Rules:
@@ -37,7 +37,7 @@ class Drawn:
 
     Attributes:
         key: Of its record.
-        place: In the draw, in [0, exploration).
+        rank: In the draw, in [0, exploration).
         exploration: Rate at which its query was drawn, in (0, 1].
         release: The student's that it met, 0 for none.
         twice: It is to be labelled by two people.
@@ -46,7 +46,7 @@ class Drawn:
     """
 
     key: Key
-    place: float
+    rank: float
     exploration: float
     release: int
     twice: bool
@@ -99,16 +99,16 @@ class Gold:
         drawn, said = {one.key: one for one in self.drawn(task)}, self._said(task)
         chosen = [
             by_key[key]
-            for key, one in sorted(drawn.items(), key=lambda pair: pair[1].place)
+            for key, one in sorted(drawn.items(), key=lambda pair: pair[1].rank)
             if key in by_key and _is_open(one, said.get(key, set()), who, now)
         ][:most]
         fresh = [row for key, row in by_key.items() if key not in drawn]
         if fresh and len(chosen) < most:
             secret = self._secret(task)
-            places = {row.key: place_of(secret, row) for row in fresh}
-            fresh.sort(key=lambda row: (places[row.key], row.key))
+            ranks = {row.key: rank_of(secret, row) for row in fresh}
+            fresh.sort(key=lambda row: (ranks[row.key], row.key))
             new = fresh[: most - len(chosen)]
-            self._hand_out(task, who, [(row, places[row.key]) for row in new], now)
+            self._hand_out(task, who, [(row, ranks[row.key]) for row in new], now)
             chosen += new
         retaken = [row.key for row in chosen if row.key in drawn and not said.get(row.key)]
         self._retake(task, who, retaken, now)
@@ -205,7 +205,7 @@ class Gold:
         values = [
             {
                 **_columns(task, row.key),
-                "place": place,
+                "place": rank,
                 "exploration": row.exploration,
                 "release": row.release,
                 "subject": row.subject,
@@ -213,7 +213,7 @@ class Gold:
                 "taken_by": who,
                 "taken_at": now,
             }
-            for row, place in rows
+            for row, rank in rows
         ]
         if values:
             with self._engine.begin() as connection:
@@ -225,8 +225,8 @@ class Gold:
                 connection.execute(update(DRAWS).where(*_is(DRAWS, task, key)).values(taken_by=who, taken_at=now))
 
 
-def place_of(secret: bytes, row: Record) -> float:
-    """A row's place in the draw for labelling, in [0, its exploration rate)."""
+def rank_of(secret: bytes, row: Record) -> float:
+    """A row's rank in the draw for labelling, in [0, its exploration rate)."""
     return draw(secret, f"{row.caller}\x1f{row.query_id}") * row.exploration
 
 

@@ -23,7 +23,9 @@ class Repeats:
 
     def note(self, rows: Iterable[Record]) -> None:
         """Remember the numbers of rows that the log has already; those without one of their own are left out."""
-        self.note_numbers((row.task, row.caller, row.place) for row in rows if row.place and is_kept_row(row))
+        self.note_numbers(
+            (row.task, row.caller, row.sequence_number) for row in rows if row.sequence_number and is_kept_row(row)
+        )
 
     def note_numbers(self, numbers: Iterable[tuple[str, str, int]]) -> None:
         """Remember numbers: task, device and number each."""
@@ -31,7 +33,7 @@ class Repeats:
         for task in {task for task, _, _ in found}:
             found -= {(task, *known) for known in self.of(task)}
         if found:
-            new = [{"task": task, "caller": caller, "place": place} for task, caller, place in sorted(found)]
+            new = [{"task": task, "caller": caller, "place": number} for task, caller, number in sorted(found)]
             with self._engine.begin() as connection:
                 connection.execute(insert(REPEATS), new)
 

@@ -61,7 +61,7 @@ def note(
         after = {one.task: _of(one) for one in report.tasks}
         for task, by in _difference(_figures(before[report.device]), after).items():
             grown.setdefault(task, Counter()).update(dict(enumerate(by)))
-    _add(connection, {task: tuple(by[place] for place in range(len(_SUMMED))) for task, by in grown.items()})
+    _add(connection, {task: tuple(by[position] for position in range(len(_SUMMED))) for task, by in grown.items()})
 
 
 def forget(connection: Connection, device: str, before: str | None) -> None:

@@ -129,9 +129,9 @@ def _embed(encoder: Encoder, texts: Sequence[str], progress: Progress) -> NDArra
     order = np.argsort([len(text) for text in texts], kind="stable")  # texts of like length waste no padding
     vectors = np.zeros((len(texts), encoder.dimensions), np.float32)
     for start in range(0, len(texts), _EMBED_AT_ONCE):
-        places = order[start : start + _EMBED_AT_ONCE]
-        vectors[places] = encoder.embed([texts[place] for place in places])
-        progress("embedding the examples", (start + len(places)) / len(texts))
+        positions = order[start : start + _EMBED_AT_ONCE]
+        vectors[positions] = encoder.embed([texts[position] for position in positions])
+        progress("embedding the examples", (start + len(positions)) / len(texts))
     return vectors
 
 
@@ -161,4 +161,4 @@ def _distribution(labels: Sequence[str], chances: NDArray[np.float64]) -> Distri
     chosen, rest = order[:TOP_LABELS], order[TOP_LABELS:]
     logs = np.log(np.clip(chances, 1e-300, 1.0))
     tail = float(np.log(max(float(chances[rest].sum()), 1e-300))) if len(rest) else None
-    return Distribution(tuple((labels[place], float(logs[place])) for place in chosen), tail)
+    return Distribution(tuple((labels[position], float(logs[position])) for position in chosen), tail)

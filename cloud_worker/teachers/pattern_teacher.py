@@ -95,7 +95,7 @@ class PatternsTeacher:
                 continue
             order = np.argsort(-scores, kind="stable")
             labels = self._labelling.labels
-            distribution = Distribution(tuple((labels[place], float(scores[place])) for place in order))
+            distribution = Distribution(tuple((labels[position], float(scores[position])) for position in order))
             milliseconds = (time.perf_counter() - began) * 1000
             yield TeacherAnswer(labels[order[0]], self.version, distribution, milliseconds)
 

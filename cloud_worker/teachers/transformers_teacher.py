@@ -43,12 +43,12 @@ class _Plain:
     """A question that may be written together with others.
 
     Attributes:
-        place: Among the questions.
+        position: Among the questions.
         ids: Tokens that are read.
         most: New tokens.
     """
 
-    place: int
+    position: int
     ids: list[int]
     most: int
 
@@ -75,23 +75,25 @@ class GeneratingTeacher(WritingTeacher):
 
     def answer(self, questions: Sequence[Question]) -> Iterator[Reply | NotNow]:
         """Write the answers in the order of the questions; a batch is written when the first of it is due."""
-        batches = {plain.place: batch for batch in self._batches(questions) for plain in batch}
+        batches = {plain.position: batch for batch in self._batches(questions) for plain in batch}
         found: dict[int, Reply | NotNow] = {}
-        for place, question in enumerate(questions):
-            if place in batches and place not in found:
-                found |= self._write_together(questions, batches[place])
-            yield found[place] if place in found else self.answer_one(question)
+        for position, question in enumerate(questions):
+            if position in batches and position not in found:
+                found |= self._write_together(questions, batches[position])
+            yield found[position] if position in found else self.answer_one(question)
 
     def _batches(self, questions: Sequence[Question]) -> Iterator[list[_Plain]]:
         """Questions to write together."""
-        plain = [self._plain(place, question) for place, question in enumerate(questions) if self._is_plain(question)]
+        plain = [
+            self._plain(position, question) for position, question in enumerate(questions) if self._is_plain(question)
+        ]
         fitting = sorted((one for one in plain if one is not None), key=_bucket)
         for _, group in groupby(fitting, key=_bucket):
             bucket = list(group)
             for start in range(0, len(bucket), _TOGETHER):
                 yield bucket[start : start + _TOGETHER]
 
-    def _plain(self, place: int, question: Question) -> _Plain | None:
+    def _plain(self, position: int, question: Question) -> _Plain | None:
         """What is read of a question, ``None`` if it does not leave room: alone it may be answered, or is refused."""
         asked = question.limits.max_tokens or DEFAULT_TOKENS
         try:
@@ -99,21 +101,21 @@ class GeneratingTeacher(WritingTeacher):
         except BadInputError:
             return None
         fits = len(ids) <= self._language.window and most_tokens(self._language, asked, len(ids)) == asked
-        return _Plain(place, ids, asked) if fits else None
+        return _Plain(position, ids, asked) if fits else None
 
     def _write_together(self, questions: Sequence[Question], batch: Sequence[_Plain]) -> dict[int, Reply | NotNow]:
         began = time.perf_counter()
-        asked = [questions[plain.place] for plain in batch]
+        asked = [questions[plain.position] for plain in batch]
         top_k = max(question.wanted.top_k for question in asked)
         try:
             written = write_ids(self._language, [plain.ids for plain in batch], batch[0].most, top_k)
         except ModelError as error:  # one of them may be at fault: the others have their answers alone
             log.warning("teacher %s writes %d questions one by one: %s", self.name, len(batch), error)
-            return {plain.place: self.answer_one(question) for plain, question in zip(batch, asked, strict=True)}
+            return {plain.position: self.answer_one(question) for plain, question in zip(batch, asked, strict=True)}
         milliseconds = (time.perf_counter() - began) * 1000 / len(batch)
         answers = [answer_of(*pair, self._wording, self.version) for pair in zip(asked, written, strict=True)]
         return {
-            plain.place: replace(answer, milliseconds=milliseconds)
+            plain.position: replace(answer, milliseconds=milliseconds)
             for plain, answer in zip(batch, answers, strict=True)
         }
 

@@ -63,7 +63,7 @@ class CompactStudent(nn.Module):
         """Start from word vectors (words, WIDTH) for ``labels`` labels."""
         super().__init__()
         self.words = nn.Embedding.from_pretrained(vectors.clone(), freeze=False)
-        self.places = nn.Parameter(torch.zeros(MAX_TOKENS, WIDTH))
+        self.positions = nn.Parameter(torch.zeros(MAX_TOKENS, WIDTH))
         self.norm = nn.LayerNorm(WIDTH)
         self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
         self.head = nn.Linear(WIDTH, labels)
@@ -72,7 +72,7 @@ class CompactStudent(nn.Module):
     def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """(rows, tokens) ids and mask -> (rows, WIDTH) means over the tokens."""
         mask = attention_mask.to(torch.float32).unsqueeze(-1)
-        states = self.norm(self.words(input_ids) + self.places[: input_ids.shape[1]])
+        states = self.norm(self.words(input_ids) + self.positions[: input_ids.shape[1]])
         for layer in self.layers:
             states = layer(states, attention_mask)
         return (states * mask).sum(1) / mask.sum(1).clamp(min=1.0)
@@ -149,7 +149,7 @@ def train(
 
 
 def _narrowed(tokens: Sequence[NDArray[np.int64]], unknown: int) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """The words that occur, and each lesson as places among them.
+    """The words that occur, and each lesson as positions among them.
 
     Only those words' vectors can change, and a step over the whole vocabulary costs twenty times as much.
     """
@@ -209,9 +209,9 @@ def padded(rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tenso
     longest = max(len(row) for row in rows)
     input_ids = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    for place, row in enumerate(rows):
-        input_ids[place, : len(row)] = torch.from_numpy(row)
-        mask[place, : len(row)] = 1
+    for position, row in enumerate(rows):
+        input_ids[position, : len(row)] = torch.from_numpy(row)
+        mask[position, : len(row)] = 1
     return input_ids, mask
 
 

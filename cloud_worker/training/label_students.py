@@ -46,8 +46,8 @@ from router.core.learning.training_rows import (
     calibrating,
     fold_of,
     known_labels,
+    label_positions,
     lessons_of,
-    places_of,
     weights_of,
 )
 from router.core.release.manifest import StudentSpec
@@ -109,12 +109,12 @@ def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, p
         own = np.flatnonzero(folds == fold)
         if len(own):
             lessons = _lessons([row for row in rows if fold_of(row, FOLDS) != fold], labels, recipe)
-            asked = [held[place] for place in own]
+            asked = [held[position] for position in own]
             read = np.stack([by_text[row.text] for row in asked])
             heads = {one: Head.fitted(lessons, by_text, one) for one in ((ridge,) if fold else RIDGES)}
             if not fold:  # the first part of the rows chooses for all
                 said = {one: head.read(read)[0].astype(np.float64) for one, head in heads.items()}
-                ridge = chosen_ridge(said, places_of(asked, labels), weights_of(asked))
+                ridge = chosen_ridge(said, label_positions(asked, labels), weights_of(asked))
             logits[own], similarity[own] = heads[ridge].read(read)
         progress("fitting", 0.6 + 0.3 * (fold + 1) / FOLDS)
     lessons = _lessons(rows, labels, recipe)

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from cloud_worker.language.architectures import LanguageModel, load_model
-from cloud_worker.language.encoder import place_of
+from cloud_worker.language.encoder import location_of
 from cloud_worker.language.recipes.soft_labels import label_examples
 from cloud_worker.language.trainer import Schedule, fit
 from cloud_worker.training import compact_student
@@ -71,7 +71,7 @@ def teach(lessons: Lessons, task: Task, seed: int, progress: Callable[[float], N
         ModelError: The base can't be loaded, or has fewer layers.
     """
     torch.manual_seed(seed)
-    language = load_model(place_of(task.base), lessons.labels, task.options.get("layers", 0))
+    language = load_model(location_of(task.base), lessons.labels, task.options.get("layers", 0))
     student = PretrainedStudent(language)
     texts = cut(language.tokenizer, lessons.texts, student.max_tokens)
     schedule = Schedule(**{"seed": seed, **task.options.get("training", {})})
@@ -87,7 +87,7 @@ def cut(tokenizer: Any, texts: Sequence[str], most: int) -> list[str]:
     plain = plain_for(tokenizer)
     texts = [plain(text) for text in texts]
     read = tokenizer(texts, truncation=True, max_length=most, return_offsets_mapping=True)["offset_mapping"]
-    return [text[: max(end for _, end in places)] for text, places in zip(texts, read, strict=True)]
+    return [text[: max(end for _, end in positions)] for text, positions in zip(texts, read, strict=True)]
 
 
 @torch.inference_mode()

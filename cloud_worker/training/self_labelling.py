@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cloud_worker.language.architectures import load_model
-from cloud_worker.language.encoder import place_of
+from cloud_worker.language.encoder import location_of
 from cloud_worker.language.recipes.few_shot import Ensemble, few_shot
 from cloud_worker.language.templates import Pattern, Template
 from cloud_worker.language.trainer import Schedule
@@ -33,7 +33,7 @@ def self_labelled(labelled: Sequence[Record], recipe: Recipe) -> list[Record]:
     queries = [row for row in recipe.beside.queries if fold_of(row, FOLDS) != 0][-most:]
     if not queries:
         return []
-    return few_shot(labelled, queries, load_model(place_of(task.base)), ensemble_of(task, recipe.seed))
+    return few_shot(labelled, queries, load_model(location_of(task.base)), ensemble_of(task, recipe.seed))
 
 
 def ensemble_of(task: Task, seed: int) -> Ensemble:

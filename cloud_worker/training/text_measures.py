@@ -32,7 +32,7 @@ def measured(
 ) -> Fitted | None:
     """The student with what it said, and how sure it was, of the rows that it was held against."""
     texts, signals, problems, gives_tokens = [], [], [], False
-    for place, row in enumerate(held):
+    for position, row in enumerate(held):
         query = query_of(row)
         try:
             written = student.read(query)
@@ -41,7 +41,7 @@ def measured(
         except BadInputError as error:
             problems.append(str(error))
             written, found = Written(""), None
-        progress("exporting", place / len(held))
+        progress("exporting", position / len(held))
         texts.append(written.text)
         signals.append(UNSCORED if found is None else found)  # the device escalates it, whatever the threshold
     if problems:

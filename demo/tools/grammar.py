@@ -120,13 +120,13 @@ class Grammar:
         wrong = draws.randrange(1 + phrase.count("{")) if draws.random() < self.slips.corrected else -1
         words: list[str] = []
         arguments = dict(request.fixed)
-        for place, piece in enumerate(re.split(r"(\{[\w:]+\})", phrase)):
+        for position, piece in enumerate(re.split(r"(\{[\w:]+\})", phrase)):
             slot = _SLOT.fullmatch(piece)
             if slot is None:
                 words += self._slipped(piece.split(), draws)
                 continue
             spoken, value = self._fill(slot[2], draws)
-            if place // 2 == wrong and not request.ignored:
+            if position // 2 == wrong and not request.ignored:
                 words += [self._fill(slot[2], draws)[0], draws.choice(_CORRECTIONS)]
             words.append(spoken)
             if not request.ignored:
@@ -150,10 +150,10 @@ class Grammar:
         if found and draws.random() < self.slips.within / 2:
             found.insert(draws.randrange(len(found) + 1), draws.choice(_WITHIN))
         if found and draws.random() < self.slips.repeated / 2:
-            place = draws.randrange(len(found))
-            found.insert(place, found[place])
+            position = draws.randrange(len(found))
+            found.insert(position, found[position])
         if draws.random() < self.slips.dropped:
-            small = [place for place, word in enumerate(found) if word in _SMALL_WORDS]
+            small = [position for position, word in enumerate(found) if word in _SMALL_WORDS]
             if small and len(found) > 1:
                 del found[draws.choice(small)]
         return found

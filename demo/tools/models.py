@@ -88,11 +88,11 @@ async def _read(stream: asyncio.StreamReader | None) -> str:
     return (await stream.read()).decode(errors="replace") if stream is not None else ""
 
 
-def _state(places: Sequence[Path] = _MADE_BY) -> str:
+def _state(positions: Sequence[Path] = _MADE_BY) -> str:
     """A short digest of the files, there or in folders, that decide what is made."""
     digest = hashlib.sha256()
-    for place in places:
-        for path in sorted(place.glob("*.*")) if place.is_dir() else [place]:
+    for position in positions:
+        for path in sorted(position.glob("*.*")) if position.is_dir() else [position]:
             if path.suffix in {".py", ".toml"}:
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -46,8 +46,8 @@ def _stream(grammar: Grammar, queries: int, seed: int) -> list[Line]:
     plain = Grammar(grammar.requests, grammar.slots, Slips(two=0.02, corrected=0.0))  # habits are said fluently
     favourites = [plain.say(draws) for _ in range(FAVOURITES)]
     stream: list[Line] = []
-    for place in range(queries):
-        if place == queries // 2:
+    for position in range(queries):
+        if position == queries // 2:
             favourites = _changed(plain, favourites, draws)
         repeats = draws.random() < REPEATED
         stream.append(draws.choices(favourites, _ZIPF)[0] if repeats else grammar.say(draws))
@@ -56,7 +56,7 @@ def _stream(grammar: Grammar, queries: int, seed: int) -> list[Line]:
 
 def _changed(grammar: Grammar, favourites: Sequence[Line], draws: random.Random) -> list[Line]:
     """Habits last: every fifth favourite gives way to another one."""
-    return [line if place % 5 else grammar.say(draws) for place, line in enumerate(favourites)]
+    return [line if position % 5 else grammar.say(draws) for position, line in enumerate(favourites)]
 
 
-_ZIPF = tuple(1.0 / (place + 1) for place in range(FAVOURITES))
+_ZIPF = tuple(1.0 / (position + 1) for position in range(FAVOURITES))

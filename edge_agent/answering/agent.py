@@ -314,7 +314,7 @@ class Agent:
             threshold=policy.threshold if judgement else None,
             threshold_version=policy.version,
             asked_at=case.asked_at,
-            place=self._outbox.place(case.query.task),
+            sequence_number=self._outbox.sequence_number(case.query.task),
         )
 
     def _time_to_think(self, case: Case) -> float:

@@ -119,7 +119,7 @@ class StudentRunner:
         self._here = ThreadPoolExecutor(1, thread_name_prefix="student")
         self._line = 0.0  # seconds that those who wait for the thread are expected to take it
         self._counting = threading.Lock()
-        self._places = threading.BoundedSemaphore(SERVED_CALLS)
+        self._free_calls = threading.BoundedSemaphore(SERVED_CALLS)
 
     async def think(self, serving: Serving, query: Query, seconds: float) -> Thought:
         """What the student says; nothing without a student, when it can't take a chat, fails, or takes too long.
@@ -172,7 +172,7 @@ class StudentRunner:
             work = self._here.submit(self._pace.judged, student, query)
             work.add_done_callback(lambda _: self._lengthen(-takes))
             return asyncio.wrap_future(work)
-        if not self._places.acquire(blocking=False):
+        if not self._free_calls.acquire(blocking=False):
             raise UnavailableError(f"{SERVED_CALLS} queries wait for the model's server already")
         served: Future[Judgement] = Future()
         threading.Thread(target=self._wait, args=(student, query, served), name="served", daemon=True).start()
@@ -193,7 +193,7 @@ class StudentRunner:
                 done.set_result(student.judge(query))
             except Exception as error:  # noqa: BLE001 - handed on to who waits
                 done.set_exception(error)
-        self._places.release()
+        self._free_calls.release()
 
     def speak(self, serving: Serving, query: Query, judgement: Judgement, **known: Any) -> Answer:
         """The student's answer; ``known`` is what the agent knows of its provenance."""

@@ -70,7 +70,7 @@ async def escalate_unserved(
         explored=drawn,
         exploration=hosted.exploration,
         asked_at=time.time(),
-        place=outbox.place(query.task),
+        sequence_number=outbox.sequence_number(query.task),
     )
     answer = await upstream.ask_patiently(replace(query, attempt=attempt), seconds)
     covered = may_draw and hosted.exploration > 0 and answer.provenance.logged

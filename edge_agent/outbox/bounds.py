@@ -102,9 +102,9 @@ def write_within(
     return waiting, dropped
 
 
-def take_out(database: sqlite3.Connection, place: int) -> list[str]:
+def take_out(database: sqlite3.Connection, position: int) -> list[str]:
     """Take one row out; its id, where it was there."""
-    return [str(name) for (name,) in database.execute("DELETE FROM waiting WHERE place = ? RETURNING id", (place,))]
+    return [str(name) for (name,) in database.execute("DELETE FROM waiting WHERE place = ? RETURNING id", (position,))]
 
 
 def date(database: sqlite3.Connection, now: float) -> None:
@@ -124,13 +124,13 @@ def _over(database: sqlite3.Connection, waiting: int, bounds: Bounds) -> Why | N
 def _too_old(database: sqlite3.Connection, before: float) -> list[tuple[Why, str]]:
     dropped: list[tuple[Why, str]] = []
     while (oldest := database.execute("SELECT place, at FROM waiting ORDER BY place LIMIT 1").fetchone()) is not None:
-        place, at = oldest
+        position, at = oldest
         if at >= before:
             break
-        dropped += [(Why.AGE, name) for name in take_out(database, place)]
+        dropped += [(Why.AGE, name) for name in take_out(database, position)]
     return dropped
 
 
 def _take_oldest(database: sqlite3.Connection) -> list[str]:
-    (place,) = database.execute("SELECT min(place) FROM waiting").fetchone()
-    return take_out(database, place)
+    (position,) = database.execute("SELECT min(place) FROM waiting").fetchone()
+    return take_out(database, position)

@@ -98,20 +98,20 @@ class OutboxFile:
         """The ids of all rows."""
         return self._do(lambda database: {str(name) for (name,) in database.execute("SELECT id FROM waiting")})
 
-    def take_places(self) -> dict[str, int]:
+    def take_sequence_numbers(self) -> dict[str, int]:
         """The numbers that the life before ended with, for this one alone; none where they can't be taken."""
-        return self._do(_take_places)
+        return self._do(_take_sequence_numbers)
 
-    def keep_places(self, places: Mapping[str, int]) -> None:
+    def keep_sequence_numbers(self, numbers: Mapping[str, int]) -> None:
         """Leave the numbers to the next life."""
-        self._do(lambda database: _keep_places(database, places))
+        self._do(lambda database: _keep_sequence_numbers(database, numbers))
 
     def write(self, rows: Sequence[Row], gone: Sequence[int], bounds: Bounds) -> Written:
         """Add rows at the end and take others out, at once.
 
         Args:
             rows: To add.
-            gone: Places to take out.
+            gone: Positions to take out.
             bounds: How much may wait, and what goes above it.
 
         Raises:
@@ -125,7 +125,7 @@ class OutboxFile:
         return self._do(work)
 
     def read(self, reader: Callable[[Iterator[tuple[int, object]]], _T]) -> _T:
-        """What ``reader`` makes of place and request of each row, first come first.
+        """What ``reader`` makes of position and request of each row, first come first.
 
         Raises:
             FileTroubleError: The file can't be read now.
@@ -269,12 +269,14 @@ def _salvage(database: sqlite3.Connection) -> list[Row]:
     found: dict[int, Row] = {}
     for order in ("ASC", "DESC"):
         with contextlib.suppress(sqlite3.Error):
-            for place, name, query in database.execute(f"SELECT place, id, query FROM waiting ORDER BY place {order}"):
-                if place in found or len(found) >= MOST_SALVAGED:
+            for position, name, query in database.execute(
+                f"SELECT place, id, query FROM waiting ORDER BY place {order}"
+            ):
+                if position in found or len(found) >= MOST_SALVAGED:
                     break
-                if isinstance(place, int) and isinstance(name, str) and isinstance(query, bytes):
-                    found[place] = Row(name, query)
-    return [found[place] for place in sorted(found)]
+                if isinstance(position, int) and isinstance(name, str) and isinstance(query, bytes):
+                    found[position] = Row(name, query)
+    return [found[position] for position in sorted(found)]
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
@@ -293,18 +295,18 @@ def _count(database: sqlite3.Connection) -> int:
     return int(database.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
 
-def _take_places(database: sqlite3.Connection) -> dict[str, int]:
+def _take_sequence_numbers(database: sqlite3.Connection) -> dict[str, int]:
     rows = database.execute("SELECT task, place FROM places").fetchall()
     try:
         database.execute("DELETE FROM places")
     except sqlite3.OperationalError:  # a full disk: the next life goes on with them
         return {}
-    return {str(task): int(place) for task, place in rows}
+    return {str(task): int(position) for task, position in rows}
 
 
-def _keep_places(database: sqlite3.Connection, places: Mapping[str, int]) -> None:
+def _keep_sequence_numbers(database: sqlite3.Connection, numbers: Mapping[str, int]) -> None:
     with _transaction(database):
-        database.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", places.items())
+        database.executemany("INSERT OR REPLACE INTO places (task, place) VALUES (?, ?)", numbers.items())
 
 
 def _bound_log(database: sqlite3.Connection, path: Path, bounds: Bounds) -> None:
@@ -319,16 +321,16 @@ def _write(
     database: sqlite3.Connection, rows: Sequence[Row], gone: Sequence[int], bounds: Bounds, now: float
 ) -> Written:
     with _transaction(database):
-        taken = [name for place in gone for name in take_out(database, place)]
+        taken = [name for position in gone for name in take_out(database, position)]
         waiting, dropped = write_within(database, rows, bounds, now)
         return Written(waiting, taken, dropped)
 
 
 def _erase(database: sqlite3.Connection, concerns: Callable[[object], bool]) -> list[tuple[str, object]]:
     rows = database.execute("SELECT place, id, query FROM waiting").fetchall()
-    gone = [(place, str(name), query) for place, name, query in rows if concerns(query)]
+    gone = [(position, str(name), query) for position, name, query in rows if concerns(query)]
     with _transaction(database):
-        database.executemany("DELETE FROM waiting WHERE place = ?", [(place,) for place, _, _ in gone])
+        database.executemany("DELETE FROM waiting WHERE place = ?", [(position,) for position, _, _ in gone])
     database.execute("VACUUM")  # what was deleted before lies in free pages, too
     if database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         raise FileTroubleError(LOCKED, "another program reads the outbox, whose log still holds what was erased")

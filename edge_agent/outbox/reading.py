@@ -17,28 +17,28 @@ from router.v1 import cascade_pb2
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One query of the outbox and its place in the line."""
+    """One query of the outbox and its position in the queue."""
 
-    place: int
+    position: int
     query: Query
 
 
 def select(
     file: OutboxFile, most: int, besides: frozenset[str], gone: frozenset[int]
 ) -> tuple[list[Waiting], list[int]]:
-    """The first ``most`` queries of other tasks than ``besides``, and the places of those that can't be read."""
+    """The first ``most`` queries of other tasks than ``besides``, and the positions of those that can't be read."""
 
     def read(rows: Iterator[tuple[int, object]]) -> tuple[list[Waiting], list[int]]:
         waiting: list[Waiting] = []
         broken: list[int] = []
-        for place, data in rows:
+        for position, data in rows:
             if len(waiting) + len(broken) >= most:
                 break
-            query = None if place in gone else query_of(data)
-            if query is None and place not in gone:
-                broken.append(place)
+            query = None if position in gone else query_of(data)
+            if query is None and position not in gone:
+                broken.append(position)
             elif query is not None and query.task not in besides:
-                waiting.append(Waiting(place, query))
+                waiting.append(Waiting(position, query))
         return waiting, broken
 
     return file.read(read)
@@ -47,8 +47,8 @@ def select(
 def number_of(query: Query) -> tuple[str, int] | None:
     """Task and number of a query that has one of its own."""
     attempt = query.attempt
-    is_numbered = attempt is not None and attempt.kept and not attempt.degraded and attempt.place > 0
-    return (query.task, attempt.place) if attempt is not None and is_numbered else None
+    is_numbered = attempt is not None and attempt.kept and not attempt.degraded and attempt.sequence_number > 0
+    return (query.task, attempt.sequence_number) if attempt is not None and is_numbered else None
 
 
 def query_of(data: object) -> Query | None:

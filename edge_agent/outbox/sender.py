@@ -101,7 +101,7 @@ class OutboxSender:
         async with asyncio.TaskGroup() as group:
             calls = [group.create_task(self._teach(waiting)) for waiting in head]
         outcomes = [call.result() for call in calls]
-        done = [waiting.place for waiting, error in zip(head, outcomes, strict=True) if error is None]
+        done = [waiting.position for waiting, error in zip(head, outcomes, strict=True) if error is None]
         if done:
             await self._outbox.remove(done)
         return next((error for error in reversed(outcomes) if error is not None), None)
@@ -119,11 +119,11 @@ class OutboxSender:
         """Of a task whose answers were not logged lately the first query alone."""
         first: dict[str, int] = {}
         for waiting in head:
-            first.setdefault(waiting.query.task, waiting.place)
+            first.setdefault(waiting.query.task, waiting.position)
         return [
             waiting
             for waiting in head
-            if waiting.query.task not in self._unlogged or first[waiting.query.task] == waiting.place
+            if waiting.query.task not in self._unlogged or first[waiting.query.task] == waiting.position
         ]
 
     async def _teach(self, waiting: Waiting) -> HeadraceError | None:

@@ -63,10 +63,10 @@ class Outbox:
         self._file = OutboxFile(path, self._clock)
         self._unwritten: dict[str, Row] = {}  # by id, oldest first
         self._unwritten_bytes = 0
-        self._gone: set[int] = set()  # places that were taken out, and still lie in the file
+        self._gone: set[int] = set()  # positions that were taken out, and still lie in the file
         self._ids: set[str] = set()
         self._rows = 0
-        self._places: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
         self._written = asyncio.Event()
@@ -99,14 +99,14 @@ class Outbox:
         """Whether the file could not be used when it was last tried."""
         return self._hindrance != OK
 
-    def place(self, task: str) -> int:
+    def sequence_number(self, task: str) -> int:
         """The number given last in a task's line. A line begins with the time, so that no file repeats another's."""
-        return self._places.setdefault(task, time.time_ns() // 1_000_000 * LINE)
+        return self._numbers.setdefault(task, time.time_ns() // 1_000_000 * LINE)
 
-    def take_place(self, task: str) -> int:
+    def next_sequence_number(self, task: str) -> int:
         """The next number in a task's line."""
-        self._places[task] = self.place(task) + 1
-        return self._places[task]
+        self._numbers[task] = self.sequence_number(task) + 1
+        return self._numbers[task]
 
     async def keep(self, query: Query, *, numbered: bool, seconds: float = PATIENCE_SECONDS) -> None:
         """Add a query whose answer is about to go out, and wait a little until it is on the disk.
@@ -119,7 +119,9 @@ class Outbox:
         if query.id in self._ids:
             return
         if numbered and query.attempt is not None:
-            query = replace(query, attempt=replace(query.attempt, place=self.take_place(query.task)))
+            query = replace(
+                query, attempt=replace(query.attempt, sequence_number=self.next_sequence_number(query.task))
+            )
         self.put(query)
         if self.is_hindered:
             return
@@ -203,9 +205,9 @@ class Outbox:
             await self.remove(broken)
         return waiting
 
-    async def remove(self, places: Sequence[int]) -> bool:
+    async def remove(self, positions: Sequence[int]) -> bool:
         """Take queries out of the line; ``False`` when the disk does not let them go yet. They come out no more."""
-        self._gone.update(places)
+        self._gone.update(positions)
         return await self.flush()
 
     async def erase(self, subject: str) -> tuple[int, tuple[tuple[str, int], ...]] | None:
@@ -247,20 +249,20 @@ class Outbox:
         else:
             log.error("%d queries can't be written before the agent stops, and are lost", len(self._unwritten))
         try:
-            await self._call(self._file.keep_places, self._places)
+            await self._call(self._file.keep_sequence_numbers, self._numbers)
         except FileTroubleError as error:
             log.error("the outbox can't be closed in order; its numbers begin anew: %s", error)
         await self._call(self._file.close)
         self._thread.shutdown()
 
     def _look(self) -> tuple[int, set[str], Mapping[str, int]]:
-        return self._file.count(), self._file.ids(), self._file.take_places()
+        return self._file.count(), self._file.ids(), self._file.take_sequence_numbers()
 
     def _known_now(self, found: tuple[int, set[str], Mapping[str, int]]) -> None:
         """Take over what the file holds. A line that has begun meanwhile goes on."""
-        self._rows, ids, places = found
+        self._rows, ids, numbers = found
         self._ids |= ids
-        self._places = {**places, **self._places}
+        self._numbers = {**numbers, **self._numbers}
         self._known = True
 
     def _has_written(self, rows: Sequence[Row], gone: Sequence[int], written: Written) -> None:

@@ -61,9 +61,9 @@ class Tasks:
         self.kept_orders = kept_orders
         self.heard = asyncio.Event()
         self.contract = 0  # of the cloud, as heard in this life
-        for place in _folders(folder):
-            self._hosted[place.name] = _found(place)
-            self._fill(self._hosted[place.name])
+        for path in _folders(folder):
+            self._hosted[path.name] = _found(path)
+            self._fill(self._hosted[path.name])
         self._take_orders()
 
     def __iter__(self) -> Iterator[HostedTask]:
@@ -159,14 +159,14 @@ def _folders(folder: Path) -> list[Path]:
     except OSError as error:
         log.error("%s can't be read; releases are fetched anew: %s", folder, error)
         return []
-    strays = [place for place in found if not is_plain_name(place.name) or not place.is_dir()]
+    strays = [path for path in found if not is_plain_name(path.name) or not path.is_dir()]
     if strays:
         log.warning("%s holds what is no task's folder, and is left alone: %s", folder, in_line(str(strays[0].name)))
-    return [place for place in found if place not in strays and not is_aside(place)]
+    return [path for path in found if path not in strays and not is_aside(path)]
 
 
 def _room(folder: Path) -> Path:
-    """The place of a folder, cleared of what is none."""
+    """The path of a folder, cleared of what is none."""
     if os.path.lexists(folder) and not folder.is_dir():
         forsake(folder, "it is no folder")
     return folder

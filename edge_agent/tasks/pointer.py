@@ -20,7 +20,7 @@ MOST_STARTS = 3  # of an agent with a release on probation, one after the other,
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FilledSlot:
     """A slot, and the SHA-256 in hex of the manifest of what lies in it."""
 
     slot: str
@@ -42,7 +42,7 @@ class Pointer:
     slot: str
     manifest_sha256: str
     probation: bool = False
-    former: Place | None = None
+    former: FilledSlot | None = None
     starts: int = 0
 
     @property
@@ -55,10 +55,10 @@ class Pointer:
         """Whether its release has to give way."""
         return self.probation and self.starts >= MOST_STARTS
 
-    def followed_by(self, place: Place, *, probation: bool) -> Pointer:
+    def followed_by(self, filled: FilledSlot, *, probation: bool) -> Pointer:
         """What is committed once another release is. What was on probation itself is nothing to go back to."""
-        proven = self.former if self.probation else Place(self.slot, self.manifest_sha256)
-        return Pointer(place.slot, place.manifest_sha256, probation, proven if probation else None)
+        proven = self.former if self.probation else FilledSlot(self.slot, self.manifest_sha256)
+        return Pointer(filled.slot, filled.manifest_sha256, probation, proven if probation else None)
 
     def proven(self) -> Pointer:
         """The same release, off probation."""

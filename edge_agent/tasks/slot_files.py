@@ -57,7 +57,7 @@ def is_whole(path: Path, file: File) -> bool:
 
 
 def link(source: Path, target: Path) -> None:
-    """Have a file lie in another place too, without copying it where the disk can.
+    """Have a file lie at another path too, without copying it where the disk can.
 
     Raises:
         ReleaseError: It is missing.

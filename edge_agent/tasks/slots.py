@@ -1,4 +1,4 @@
-"""Places for the releases of one task: one serves, its predecessor waits until it is proven, another takes the next.
+"""Slots for the releases of one task: one serves, its predecessor waits until it is proven, another takes the next.
 
     <folder>/a/ b/ c/   a release each: manifest.json and the files that it lists
                         (.float32 there: why it runs by its float32 file)
@@ -26,7 +26,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edge_agent.damaged_files import forsake
-from edge_agent.tasks.pointer import NAMES, Place, Pointer, read_pointer, write_pointer
+from edge_agent.tasks.pointer import NAMES, FilledSlot, Pointer, read_pointer, write_pointer
 from edge_agent.tasks.refusals import Refusal
 from edge_agent.tasks.slot_files import check_file, clear, is_whole, link, sync_file
 from router.core.errors import ReleaseError
@@ -244,11 +244,11 @@ class Slots:
 
     def commit(self, manifest_sha256: str, *, probation: bool = False) -> None:
         """Make what was staged the committed release, durably; on probation, what was proven before it stays."""
-        pointer, place = self._pointer(), Place(self._staged, manifest_sha256)
+        pointer, filled = self._pointer(), FilledSlot(self._staged, manifest_sha256)
         sync_folder(self.folder / self._staged)
         sync_folder(self.folder)
-        first = Pointer(place.slot, place.manifest_sha256, probation)
-        self._point(pointer.followed_by(place, probation=probation) if pointer else first)
+        first = Pointer(filled.slot, filled.manifest_sha256, probation)
+        self._point(pointer.followed_by(filled, probation=probation) if pointer else first)
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def _go_back(self, pointer: Pointer) -> None:
@@ -279,8 +279,8 @@ class Slots:
 
     def _source(self, file: File, held: Mapping[File, Path]) -> Path | None:
         """Where a whole copy of a file lies."""
-        places = (held[file], self.part(file)) if file in held else (self.part(file),)
-        return next((place for place in places if is_whole(place, file)), None)
+        paths = (held[file], self.part(file)) if file in held else (self.part(file),)
+        return next((path for path in paths if is_whole(path, file)), None)
 
     def _free(self) -> list[str]:
         pointer = self._pointer()
@@ -288,7 +288,7 @@ class Slots:
 
     def _idle(self) -> Path:
         """Where the next release goes: a slot that nothing needs, an empty one first."""
-        return min((self.folder / name for name in self._free()), key=lambda place: place.exists())
+        return min((self.folder / name for name in self._free()), key=lambda path: path.exists())
 
     def _pointer(self) -> Pointer | None:
         try:

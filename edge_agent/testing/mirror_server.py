@@ -90,8 +90,8 @@ class MirrorServer:
     def _send(self, request: BaseHTTPRequestHandler, name: str, data: bytes) -> None:
         faults = self.faults()
         if name in faults.dripped:
-            for place in range(len(data)):
-                request.wfile.write(data[place : place + 1])
+            for position in range(len(data)):
+                request.wfile.write(data[position : position + 1])
                 request.wfile.flush()
                 time.sleep(faults.drip_seconds)
             return

@@ -47,9 +47,9 @@ class ReleaseFiles:
         if request.file in self._faults.corrupt:
             data = bytes([data[0] ^ 1]) + data[1:]
         if request.file in self._faults.dripped:
-            for place in range(request.offset, len(data)):
+            for position in range(request.offset, len(data)):
                 await asyncio.sleep(self._faults.drip_seconds)
-                yield data[place : place + 1]
+                yield data[position : position + 1]
             return
         for start in range(request.offset, len(data), self._faults.chunk_bytes):
             if self._faults.chunk_delay:

@@ -115,7 +115,7 @@ def _tiny_tokenizer(vocabulary: tuple[str, ...]) -> bytes:
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
 
-    tokenizer = Tokenizer(WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(WordLevel({word: position for position, word in enumerate(vocabulary)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     return tokenizer.to_str().encode()
 
@@ -126,8 +126,8 @@ def _tiny_model(vocabulary: tuple[str, ...], words: dict[str, str], labels: tupl
     from onnx import TensorProto, helper, numpy_helper
 
     table = np.zeros((len(vocabulary), len(labels)), dtype=np.float32)
-    for place, word in enumerate(vocabulary[1:], start=1):
-        table[place, labels.index(words[word])] = 1.0
+    for position, word in enumerate(vocabulary[1:], start=1):
+        table[position, labels.index(words[word])] = 1.0
     weights = 12 * np.eye(len(labels), dtype=np.float32)
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"]),  # (1, T, labels)

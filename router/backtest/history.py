@@ -10,7 +10,7 @@ class Served:
     """What became of one query.
 
     Attributes:
-        place: In the log, from 0.
+        position: In the log, from 0.
         local: A student answered, or the device's memory.
         cloud: The large model was asked, for any reason.
         explored: Drawn for the large model.
@@ -20,7 +20,7 @@ class Served:
         release: In force.
     """
 
-    place: int
+    position: int
     local: bool
     cloud: bool
     explored: bool

@@ -77,7 +77,7 @@ def net_saving(rows: Sequence[Served]) -> dict[str, Any]:
         is that of the poorest ``WINDOW`` queries in a row since then. ``from_memory`` is the part of ``all`` that a
         device's memory answered; ``first`` is of the first so many, by their number.
     """
-    first = next((row.place for row in rows if row.release), len(rows))
+    first = next((row.position for row in rows if row.release), len(rows))
     since = rows[first:]
     return {
         "all": _saved(rows),

@@ -43,22 +43,22 @@ def draw(log: Log, results: Sequence[Result], path: Path) -> None:
 
 def _line(log: Log, result: Result, colour: str, upper: Axes, lower: Axes) -> None:
     windows = result.figures["windows"]
-    places = [_place(log, min(int((number + 0.5) * WINDOW), len(log.rows) - 1)) for number in range(len(windows))]
+    positions = [_position(log, min(int((number + 0.5) * WINDOW), len(log.rows) - 1)) for number in range(len(windows))]
     label = f"promise: at most {result.promise:.3g} differ"
-    upper.plot(places, [window["local_share"] for window in windows], marker=".", color=colour, label=label)
-    lower.plot(places, [window["disagreement"] for window in windows], marker=".", color=colour)
+    upper.plot(positions, [window["local_share"] for window in windows], marker=".", color=colour, label=label)
+    lower.plot(positions, [window["disagreement"] for window in windows], marker=".", color=colour)
     lower.axhline(result.promise, color=colour, linestyle="--", linewidth=0.8)
 
 
 def _mark_releases(log: Log, result: Result, upper: Axes, lower: Axes) -> None:
     for release in result.figures["releases"]:
         if release["number"]:
-            place = _place(log, release["at_query"])
+            position = _position(log, release["at_query"])
             for axis in (upper, lower):
-                axis.axvline(place, color="tab:green", linewidth=0.8)
-            upper.annotate(f" {release['number']}", (place, 0.02), color="tab:green")
+                axis.axvline(position, color="tab:green", linewidth=0.8)
+            upper.annotate(f" {release['number']}", (position, 0.02), color="tab:green")
 
 
-def _place(log: Log, query: int) -> Any:
+def _position(log: Log, query: int) -> Any:
     """Where a query stands on the axis: its date where the log has times, else its number."""
     return datetime.fromtimestamp(log.rows[query].asked_at, UTC) if log.columns.time else query

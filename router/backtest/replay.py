@@ -122,7 +122,7 @@ class Replay:
         answer = reference if given.answer is None else given.answer
         self._life.served.append(
             Served(
-                place=position,
+                position=position,
                 local=given.kept,
                 cloud=given.is_asked,
                 explored=given.explored,

@@ -23,16 +23,20 @@ from router.core.errors import BadInputError
 
 _D = TypeVar("_D")
 _MOST_SHOWN = 60  # characters of a wrong value
-_CONTRACT_NAMES = {"id": "query_id", "messages": "chat.messages"}  # where the contract spells a field otherwise
+_CONTRACT_NAMES = {
+    "id": "query_id",
+    "messages": "chat.messages",
+    "sequence_number": "place",
+}  # where the contract spells a field otherwise
 _JSON_TEXTS = frozenset({"arguments", "parameters_schema", "response_schema"})
 
 
-def checked_value(value: _D, place: str = "") -> _D:
+def checked_value(value: _D, prefix: str = "") -> _D:
     """A dataclass of ours with every field of its declared type.
 
     Args:
         value: The dataclass, as a program made it.
-        place: What stands before a field's name in messages.
+        prefix: What stands before a field's name in messages.
 
     Returns:
         The same, or a copy in which names of choices have become members and lists tuples.
@@ -43,7 +47,7 @@ def checked_value(value: _D, place: str = "") -> _D:
     changed = {}
     for name, declared in _declared(cast("Hashable", type(value))):
         said = getattr(value, name)
-        checked = _conform(said, declared, f"{place}{_CONTRACT_NAMES.get(name, name)}", name)
+        checked = _conform(said, declared, f"{prefix}{_CONTRACT_NAMES.get(name, name)}", name)
         if checked is not said:
             changed[name] = checked
     return replace(value, **changed) if changed else value  # type: ignore[type-var] # a dataclass
@@ -143,7 +147,7 @@ def _conform(value: Any, declared: Any, field: str, name: str) -> Any:
 def _several(value: Any, inner: Any, field: str, name: str) -> Any:
     if not isinstance(value, list | tuple):
         raise _wrong(field, value, "a list or tuple")
-    checked = tuple(_conform(one, inner, f"{field}[{place}]", name) for place, one in enumerate(value))
+    checked = tuple(_conform(one, inner, f"{field}[{position}]", name) for position, one in enumerate(value))
     same = isinstance(value, tuple) and all(one is other for one, other in zip(checked, value, strict=True))
     return value if same else checked
 

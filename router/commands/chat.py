@@ -132,11 +132,11 @@ def _piped() -> Iterator[str]:
     Raises:
         DataError: One is not UTF-8.
     """
-    for place, line in enumerate(sys.stdin.buffer, start=1):
+    for position, line in enumerate(sys.stdin.buffer, start=1):
         try:
             text = line.decode().strip()
         except UnicodeDecodeError as error:
-            raise DataError("standard input", place, f"is not UTF-8: {error.reason}") from error
+            raise DataError("standard input", position, f"is not UTF-8: {error.reason}") from error
         if text:
             yield text
 

@@ -45,16 +45,16 @@ def check_numbers(name: str, values: Sequence[float], length: int, most: float) 
 
 
 def out_of_range(value: Any) -> tuple[str, str] | None:
-    """The first number inside a value that is not finite or has over 64 bits, with its place; ``None`` without one.
+    """The first number inside a value that is not finite or has over 64 bits, with its path; ``None`` without one.
 
     Args:
         value: Dataclasses, mappings and sequences of plain values, not nested without end.
     """
-    for place, number in _numbers("", value):
+    for path, number in _numbers("", value):
         if isinstance(number, float) and not math.isfinite(number):
-            return place, f"is {number}; use a finite number"
+            return path, f"is {number}; use a finite number"
         if isinstance(number, int) and not -MOST_INTEGER <= number <= MOST_INTEGER:
-            return place, "is a number of more than 64 bits"
+            return path, "is a number of more than 64 bits"
     return None
 
 
@@ -64,19 +64,19 @@ def shortened(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def _numbers(place: str, value: Any) -> Iterator[tuple[str, float]]:
+def _numbers(path: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, int | float):
-        yield place, value
+        yield path, value
     elif is_dataclass(value):
         for field in fields(value):
-            yield from _numbers(_inside(place, field.name), getattr(value, field.name))
+            yield from _numbers(_inside(path, field.name), getattr(value, field.name))
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _numbers(_inside(place, str(name)), inner)
+            yield from _numbers(_inside(path, str(name)), inner)
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
-            yield from _numbers(_inside(place, str(position)), inner)
+            yield from _numbers(_inside(path, str(position)), inner)
 
 
-def _inside(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+def _inside(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

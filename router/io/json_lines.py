@@ -40,8 +40,8 @@ def parse_json(path: Path, line: int, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"is not JSON at character {error.colno}: {error.msg}"
-        raise DataError(str(path), line + error.lineno - 1, place) from error
+        problem = f"is not JSON at character {error.colno}: {error.msg}"
+        raise DataError(str(path), line + error.lineno - 1, problem) from error
     except RecursionError as error:
         raise DataError(str(path), line, "is JSON that is nested too deeply") from error
     except ValueError as error:  # Python reads whole numbers of some thousand digits at most

@@ -14,7 +14,7 @@ _VARIABLE = "MPLCONFIGDIR"
 @contextmanager
 def drawing() -> Iterator[None]:
     """Import matplotlib and draw in this context: what it keeps goes with it, unless the user has a place for that."""
-    if _VARIABLE in os.environ or _has_a_place():
+    if _VARIABLE in os.environ or _has_own_folder():
         yield
         return
     with tempfile.TemporaryDirectory(prefix="headrace-drawing-") as folder:
@@ -25,7 +25,7 @@ def drawing() -> Iterator[None]:
             del os.environ[_VARIABLE]
 
 
-def _has_a_place() -> bool:
+def _has_own_folder() -> bool:
     try:
         return Path("~/.config/matplotlib").expanduser().is_dir()
     except (OSError, RuntimeError):  # no home

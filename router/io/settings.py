@@ -55,26 +55,26 @@ def config_error(path: Path, prefix: str, error: ValidationError, model: type[Ba
         model: The settings that were checked.
     """
     first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"]]
-    variable = prefix + "__".join(place).upper()
+    keys = [str(part) for part in first["loc"]]
+    variable = prefix + "__".join(keys).upper()
     source = variable if variable in os.environ else str(path)
-    return ConfigError(source, ".".join(place), _problem(first, place, model))
+    return ConfigError(source, ".".join(keys), _problem(first, keys, model))
 
 
-def _problem(first: Mapping[str, Any], place: Sequence[str], model: type[BaseModel]) -> str:
+def _problem(first: Mapping[str, Any], keys: Sequence[str], model: type[BaseModel]) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "missing":
         return "is missing; set it"
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(place, model)
+        known = _keys_beside(keys, model)
         return f"is not a key here; use {', '.join(known)}" if known else "is not a key here; check its spelling"
     if first["type"] == "value_error":
         return message
     return f"is {first['input']!r}: {message}"
 
 
-def _keys_beside(place: Sequence[str], model: type[BaseModel]) -> list[str]:
-    for part in place[:-1]:
+def _keys_beside(keys: Sequence[str], model: type[BaseModel]) -> list[str]:
+    for part in keys[:-1]:
         field = model.model_fields.get(part)
         inner = field.annotation if field else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):

@@ -47,8 +47,8 @@ def show_table(
         _show_lists(console, heads, cells, title, caption)
         return
     table = Table(box=style, title=Text(title) if title else None, title_justify="left")
-    for place, (head, width) in enumerate(zip(heads, widths, strict=True)):
-        table.add_column(Text(head), width=width, overflow="fold", justify="right" if place in right else "left")
+    for position, (head, width) in enumerate(zip(heads, widths, strict=True)):
+        table.add_column(Text(head), width=width, overflow="fold", justify="right" if position in right else "left")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
@@ -58,14 +58,16 @@ def show_table(
 
 def _widths(heads: Sequence[str], rows: list[list[str]], room: int, edges: tuple[int, int]) -> list[int]:
     """Columns for each head so that all words stay whole; empty where there is too little room."""
-    columns = [[head, *(row[place] for row in rows)] for place, head in enumerate(heads)]
+    columns = [[head, *(row[position] for row in rows)] for position, head in enumerate(heads)]
     widths = [max(max(map(cell_len, cell.split("\n"))) for cell in column) for column in columns]
     least = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
     room -= edges[0] + edges[1] * len(heads)
     if sum(least) > room:
         return []
     while sum(widths) > room:
-        widest = max((place for place in range(len(heads)) if widths[place] > least[place]), key=widths.__getitem__)
+        widest = max(
+            (position for position in range(len(heads)) if widths[position] > least[position]), key=widths.__getitem__
+        )
         widths[widest] -= 1
     return widths
 

@@ -13,13 +13,13 @@ _MOST_FRAMES = 12
 
 
 def wordless(error: BaseException) -> str:
-    """Kinds and places of an error and of those behind it, newest first, in one line."""
+    """Kinds and code lines of an error and of those behind it, newest first, in one line."""
     told: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(told) < _MOST_FRAMES:
         frames = traceback.extract_tb(seen.__traceback__)[-_MOST_FRAMES:]
-        places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-        told.append(f"{type(seen).__name__} at {places}" if places else type(seen).__name__)
+        where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+        told.append(f"{type(seen).__name__} at {where}" if where else type(seen).__name__)
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return "; behind it ".join(told)
 

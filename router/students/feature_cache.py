@@ -27,10 +27,10 @@ class Features(AbstractContextManager["Features"]):
         """One vector a text."""
         known = self._known()
         missing = [text for text in dict.fromkeys(texts) if text not in known]
-        for place, text in enumerate(missing):
+        for position, text in enumerate(missing):
             known[text] = np.asarray(self._embed(text), np.float32)
-            if place % 50 == 0:
-                progress(place / len(missing))
+            if position % 50 == 0:
+                progress(position / len(missing))
         with self._connection:
             self._connection.executemany(
                 "INSERT OR REPLACE INTO vectors VALUES (?, ?)", [(text, known[text].tobytes()) for text in missing]

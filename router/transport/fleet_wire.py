@@ -43,7 +43,7 @@ def report_to_proto(report: DeviceReport) -> fleet_pb2.SyncRequest:
     for why, count in report.outbox_dropped_because:
         request.dropped.add(why=why, count=count)
     for one in report.erased:
-        numbers = [fleet_pb2.ErasedNumber(task=task, place=place) for task, place in one.numbers]
+        numbers = [fleet_pb2.ErasedNumber(task=task, place=number) for task, number in one.numbers]
         request.erased.add(number=one.number, rows=one.rows, numbers=numbers)
     return request
 
@@ -119,9 +119,9 @@ def _erasure(sent: fleet_pb2.ErasureOrder) -> Erasure:
     return Erasure(sent.number, sent.subject_sha256.hex())
 
 
-def _order(place: str, sent: fleet_pb2.TaskOrder) -> Order:
+def _order(prefix: str, sent: fleet_pb2.TaskOrder) -> Order:
     if len(sent.manifest_sha256) not in (0, _SHA256_BYTES):
-        raise BadInputError(f"{place}manifest_sha256", f"has {len(sent.manifest_sha256)} bytes; 32 are right")
+        raise BadInputError(f"{prefix}manifest_sha256", f"has {len(sent.manifest_sha256)} bytes; 32 are right")
     return Order(
         **same(sent, _ORDER),
         manifest_sha256=sent.manifest_sha256.hex(),

@@ -2,7 +2,7 @@
 
 Rules:
  * Counts are looked at before what they count, so that a message of a million parts costs no more than a small one.
- * What is refused is named as the contract spells it, with its place; its content is never repeated.
+ * What is refused is named as the contract spells it, with its path; its content is never repeated.
  * A NaN or an infinite number is in no range.
 """
 
@@ -33,19 +33,19 @@ from router.core.errors import BadInputError
 from router.v1 import cascade_pb2
 
 
-def check_message(message: Message, place: str = "") -> None:
+def check_message(message: Message, prefix: str = "") -> None:
     """Check every field that is set, inner messages too.
 
     Args:
         message: As it came over the wire.
-        place: What stands before the names of its fields.
+        prefix: What stands before the names of its fields.
 
     Raises:
         BadInputError: The first field that is over its limit, and the limit.
     """
     kind = message.DESCRIPTOR.name
     for descriptor, value in message.ListFields():
-        field, limit = f"{place}{descriptor.name}", LIMITS[f"{kind}.{descriptor.name}"]
+        field, limit = f"{prefix}{descriptor.name}", LIMITS[f"{kind}.{descriptor.name}"]
         if not isinstance(limit, Many):
             _check(field, value, limit)
             continue

@@ -40,7 +40,7 @@ from router.v1 import cascade_pb2
 
 # Fields of the same name and type on both sides.
 _USAGE_TOKENS = ("tokens_in", "tokens_out")
-_ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version", "place")
+_ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version")
 _QUERY = ("task", "tenant", "subject", "conversation", "response_schema")
 _PROVENANCE = ("model", "model_version", "release", "degraded", "covered", "logged", "explored", "node")
 
@@ -110,6 +110,7 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
 
 def _put_attempt(sent: cascade_pb2.Attempt, attempt: Attempt) -> None:
     put_all(sent, attempt, (*_ATTEMPT, "answer", "score", "exploration", "asked_at", "threshold"), "attempt.")
+    put(sent, "place", attempt.sequence_number, "attempt.")
     sent.reason = number_of(cascade_pb2.Reason, "REASON_", attempt.reason)  # type: ignore[assignment]
     _put_calls(sent.tool_calls, attempt.tool_calls)
 
@@ -122,6 +123,7 @@ def _attempt(sent: cascade_pb2.Attempt) -> Attempt:
         reason=enum(Reason, cascade_pb2.Reason, "REASON_", sent.reason, Reason.NO_STUDENT),
         threshold=optional(sent, "threshold"),
         tool_calls=_calls(sent.tool_calls),
+        sequence_number=sent.place,
     )
 
 

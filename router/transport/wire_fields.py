@@ -14,28 +14,28 @@ from router.core.errors import BadInputError
 _E = TypeVar("_E", bound=StrEnum)
 
 
-def put(message: ProtoMessage, field: str, value: object, place: str = "") -> None:
+def put(message: ProtoMessage, field: str, value: object, prefix: str = "") -> None:
     """Set a field unless the value is absent; what protobuf refuses is said with the field's name."""
     if value is None:
         return
     try:
         setattr(message, field, value)
     except (ValueError, TypeError) as error:
-        raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
+        raise BadInputError(f"{prefix}{field}", f"can't be sent: {error}") from error
 
 
-def extend(message: ProtoMessage, field: str, texts: Iterable[str], place: str) -> None:
+def extend(message: ProtoMessage, field: str, texts: Iterable[str], prefix: str) -> None:
     """Add texts to a repeated field, as ``put`` sets one."""
     try:
         getattr(message, field).extend(texts)
     except (ValueError, TypeError) as error:
-        raise BadInputError(f"{place}{field}", f"can't be sent: {error}") from error
+        raise BadInputError(f"{prefix}{field}", f"can't be sent: {error}") from error
 
 
-def put_all(message: ProtoMessage, value: object, fields: Iterable[str], place: str = "") -> None:
+def put_all(message: ProtoMessage, value: object, fields: Iterable[str], prefix: str = "") -> None:
     """Set the fields of these names from the attributes of the same names."""
     for field in fields:
-        put(message, field, getattr(value, field), place)
+        put(message, field, getattr(value, field), prefix)
 
 
 def same(message: ProtoMessage, fields: Iterable[str]) -> dict[str, Any]:

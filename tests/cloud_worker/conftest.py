@@ -143,7 +143,7 @@ def encoder_folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("encoder")
     words = [*SPECIAL, *FILLERS, *(word for group in WORDS.values() for word in group)]
-    backend = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    backend = Tokenizer(models.WordPiece({word: position for position, word in enumerate(words)}, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.post_processor = processors.TemplateProcessing(
@@ -179,8 +179,8 @@ def utterances():
 
         labels = sorted(WORDS)
         pairs = []
-        for place in range(count):
-            label = labels[place % len(labels)]
+        for position in range(count):
+            label = labels[position % len(labels)]
             words = [pick(FILLERS), pick(FILLERS), pick(WORDS[label]), pick(FILLERS)]
             pairs.append((" ".join(words), label))
         return pairs

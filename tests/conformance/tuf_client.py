@@ -43,9 +43,9 @@ def arguments():
 
 def init(asked):
     """Trust the first root; the suite looks for it among the metadata, too."""
-    for place in (asked.metadata_dir / FIRST_ROOT, asked.metadata_dir / "root.json"):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(asked.trusted_root, place)
+    for position in (asked.metadata_dir / FIRST_ROOT, asked.metadata_dir / "root.json"):
+        position.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(asked.trusted_root, position)
 
 
 async def update(asked):

@@ -39,9 +39,9 @@ app(sys.argv[1:])
 def log(tmp_path):
     words = {"lights": ["lamp", "bulb", "glow"], "music": ["song", "tune", "album"]}
     rows = [
-        {"text": f"{words[answer][place % 3]} {place % 7} please {words[answer][place % 2]}", "answer": answer}
-        for place in range(300)
-        for answer in [("lights", "music")[place % 2]]
+        {"text": f"{words[answer][position % 3]} {position % 7} please {words[answer][position % 2]}", "answer": answer}
+        for position in range(300)
+        for answer in [("lights", "music")[position % 2]]
     ]
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -30,8 +30,8 @@ def row(**changes):
     return Row(**{**known, **changes})
 
 
-def answer(place, text="on", tier=Tier.CLUSTER, **said):
-    return Answer(query_id(place), text, Provenance(tier, "model", **said))
+def answer(position, text="on", tier=Tier.CLUSTER, **said):
+    return Answer(query_id(position), text, Provenance(tier, "model", **said))
 
 
 def asked(*answers, errors=None):

@@ -122,31 +122,31 @@ def test_the_demos_own_workload_takes_its_length_from_the_limit():
 @pytest.mark.parametrize("teacher", ["encoder", "recorded"])
 @pytest.mark.parametrize("student", ["compact", "encoder-head"])
 def test_the_files_that_are_written_can_be_read_by_the_real_commands(tmp_path, teacher, student):
-    places = write_configs(setting(tmp_path, teacher=teacher, student=student))
-    cloud = read_config(places.cloud_config)
-    assert cloud.door.listen == places.cloud_target
+    positions = write_configs(setting(tmp_path, teacher=teacher, student=student))
+    cloud = read_config(positions.cloud_config)
+    assert cloud.door.listen == positions.cloud_target
     assert cloud.data.is_relative_to(tmp_path / "run")
     [task] = cloud.tasks
     assert (task.objective.max_disagreement, task.objective.assurance) == (0.03, 0.9)
     assert (task.student, task.reference) == (student, cloud.teachers[0].name)
-    agents = [load_config(path) for path in places.agent_configs]
-    assert [agent.door.listen for agent in agents] == list(places.agent_targets)
-    assert [agent.device for agent in agents] == list(places.devices) == ["edge-1", "edge-2"]
-    assert {agent.upstream.target for agent in agents} == {places.cloud_target}
+    agents = [load_config(path) for path in positions.agent_configs]
+    assert [agent.door.listen for agent in agents] == list(positions.agent_targets)
+    assert [agent.device for agent in agents] == list(positions.devices) == ["edge-1", "edge-2"]
+    assert {agent.upstream.target for agent in agents} == {positions.cloud_target}
 
 
 def test_a_secure_cloud_enrols_at_a_port_of_its_own(tmp_path):
-    places = write_configs(setting(tmp_path, secure=True))
-    cloud = read_config(places.cloud_config)
-    assert places.is_secure and cloud.identity.listen == places.enrolment_target != places.cloud_target
-    assert cloud.identity.passphrase_file.parent == places.cloud_config.parent
+    positions = write_configs(setting(tmp_path, secure=True))
+    cloud = read_config(positions.cloud_config)
+    assert positions.is_secure and cloud.identity.listen == positions.enrolment_target != positions.cloud_target
+    assert cloud.identity.passphrase_file.parent == positions.cloud_config.parent
     assert not write_configs(replace(setting(tmp_path), folder=tmp_path / "plain")).is_secure
 
 
 def test_a_cloud_of_models_that_write_can_be_read_by_the_real_command(tmp_path):
     models = Models(tmp_path / "teacher", tmp_path / "base")
-    places = write_configs(setting(tmp_path, teacher="generating", student="generator", models=models))
-    cloud = read_config(places.cloud_config)
+    positions = write_configs(setting(tmp_path, teacher="generating", student="generator", models=models))
+    cloud = read_config(positions.cloud_config)
     [task], [teacher] = cloud.tasks, cloud.teachers
     assert (teacher.kind, teacher.model) == ("generating", str(models.teacher))
     assert (task.kind, task.judge, task.recipe) == (Kind.TEXT, Judge.TOOL_CALL, "responses")

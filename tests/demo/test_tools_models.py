@@ -102,14 +102,14 @@ CODE = ("making.py", "home.toml", "trainer.py", "tiny_models.py", "tokenizers.py
 
 @pytest.mark.parametrize("changed", CODE)
 def test_what_was_made_by_other_code_is_made_again(changed, tmp_path):
-    places = []
-    for number, place in enumerate(models._MADE_BY):
-        copy = shutil.copytree if place.is_dir() else shutil.copy
-        places.append(Path(copy(place, tmp_path / (str(number) if place.is_dir() else place.name))))
-    assert models._state(places) == models._state()
+    positions = []
+    for number, position in enumerate(models._MADE_BY):
+        copy = shutil.copytree if position.is_dir() else shutil.copy
+        positions.append(Path(copy(position, tmp_path / (str(number) if position.is_dir() else position.name))))
+    assert models._state(positions) == models._state()
     (path,) = tmp_path.rglob(changed)
     path.write_text(path.read_text() + "\n")
-    assert models._state(places) != models._state()
+    assert models._state(positions) != models._state()
 
 
 def test_a_training_that_fails_says_which_and_leaves_nothing(tmp_path):

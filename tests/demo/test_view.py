@@ -46,8 +46,8 @@ def device(report=REPORT):
     return Device("edge-1", b"", now, now, DeviceReport("edge-1", tasks=(report,), outbox_pending=3))
 
 
-def answer(place, tier):
-    return Answer(query_id(place), "on", Provenance(tier, "model"))
+def answer(position, tier):
+    return Answer(query_id(position), "on", Provenance(tier, "model"))
 
 
 @pytest.fixture

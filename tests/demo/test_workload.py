@@ -50,7 +50,7 @@ def test_new_intents_arrive_one_by_one_from_a_third_on(workload):
     assert before < later
     assert new == later_intents()
     assert len(new) >= 5
-    first = [next(place for place, line in enumerate(workload.stream) if line.label == label) for label in new]
+    first = [next(position for position, line in enumerate(workload.stream) if line.label == label) for label in new]
     assert min(first) >= QUERIES // 3
     assert max(first) > QUERIES // 3 + 4 * QUERIES // 50
     share = sum(line.label in new for line in workload.stream[QUERIES // 2 :]) / (QUERIES / 2)

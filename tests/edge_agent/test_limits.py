@@ -54,9 +54,9 @@ async def test_what_leaves_names_how_many_drawn_queries_were_kept_before_it(warm
     for text in ("novel", "light", "novel", "light", "light", "novel"):
         await warm.ask(text)
     await cloud.until(lambda: len(cloud.queries) == 6)
-    begin = min(query.attempt.place for query in cloud.queries)
-    left = sorted(query.attempt.place - begin for query in cloud.queries if not query.attempt.kept)
-    kept = sorted(query.attempt.place - begin for query in cloud.queries if query.attempt.kept)
+    begin = min(query.attempt.sequence_number for query in cloud.queries)
+    left = sorted(query.attempt.sequence_number - begin for query in cloud.queries if not query.attempt.kept)
+    kept = sorted(query.attempt.sequence_number - begin for query in cloud.queries if query.attempt.kept)
     assert begin > 0
     assert (left, kept) == ([0, 1, 3], [1, 2, 3])
 
@@ -113,8 +113,8 @@ async def test_what_catches_up_from_the_outbox_stops_at_the_limit(warm, cloud):
     cloud.order("home", exploration=1.0)
     await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
     await limit(warm, cloud, queries_per_day=0)
-    for place in range(3):
-        await warm.ask("light", query_id=f"held-{place}")
+    for position in range(3):
+        await warm.ask("light", query_id=f"held-{position}")
     await limit(warm, cloud, queries_per_day=2)
     await warm.daemon._sender.drain_once()
     assert len(cloud.queries) == 2

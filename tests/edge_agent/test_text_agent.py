@@ -198,7 +198,7 @@ async def test_a_server_that_hangs_does_not_keep_the_agent_from_stopping(served,
 
 
 async def test_more_queries_than_a_server_is_asked_at_a_time_escalate(served, server):
-    served.daemon._runner._places = threading.BoundedSemaphore(1)
+    served.daemon._runner._free_calls = threading.BoundedSemaphore(1)
     server.faults.hang, before = True, len(server.requests)
     first = asyncio.create_task(served.ask("novel one", seconds=4))
     async with asyncio.timeout(10):

@@ -336,7 +336,7 @@ async def main(folder, seed, seconds):
 
 
 async def answers(questions):
-    yield [(place, TeacherAnswer("lights", "v1")) for place, _ in enumerate(questions)]
+    yield [(position, TeacherAnswer("lights", "v1")) for position, _ in enumerate(questions)]
 
 
 if __name__ == "__main__":

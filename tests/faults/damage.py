@@ -10,24 +10,24 @@ DEEP = b"[" * 200_000
 ENDLESS = b"9" * 5_000
 
 
-def places_of(value, place=()):
+def paths_of(value, path=()):
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, held in inner:
-        yield (*place, name)
-        yield from places_of(held, (*place, name))
+        yield (*path, name)
+        yield from paths_of(held, (*path, name))
 
 
 def changed_json(data, chance):
-    """The value with a place or two changed; the bytes as they are where they are no JSON with places."""
+    """The value with one or two of those inside it changed; the bytes as they are where they are no JSON with any."""
     try:
         content = json.loads(data)
     except ValueError:
         return data
     for _ in range(chance.randint(1, 2)):
-        places = list(places_of(content))
-        if not places:
+        paths = list(paths_of(content))
+        if not paths:
             break
-        *inner, name = chance.choice(places)
+        *inner, name = chance.choice(paths)
         at = content
         for step in inner:
             at = at[step]

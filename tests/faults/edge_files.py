@@ -102,9 +102,9 @@ def readable(path):
         with contextlib.suppress(sqlite3.Error, OSError), contextlib.closing(sqlite3.connect(copy)) as database:
             if not copy.stat().st_size:
                 return found
-            for place in range(1, 2 * ROWS):
+            for position in range(1, 2 * ROWS):
                 with contextlib.suppress(sqlite3.Error, ValueError, TypeError, DecodeError, AttributeError):
-                    [row] = database.execute("SELECT query FROM waiting WHERE place = ?", (place,)).fetchall()
+                    [row] = database.execute("SELECT query FROM waiting WHERE place = ?", (position,)).fetchall()
                     query = query_from_proto(cascade_pb2.AnswerRequest.FromString(unseal(row[0])))
                     if query.text == f"light {query.id[1:]}":
                         found.add(query.id)

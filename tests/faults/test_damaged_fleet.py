@@ -36,9 +36,9 @@ def overwrite(path):
         file.write(os.urandom(40_000))
 
 
-def serve_two_releases(place):
+def serve_two_releases(cloud_folder):
     """Let releases 1 and 2 have been certified, and 2 serve, as an `up` before this one left it."""
-    settings = read_config(place.folder / "cloud.toml")
+    settings = read_config(cloud_folder.folder / "cloud.toml")
     settings.data.mkdir()
     store, publisher = Store(settings.store_url), Publisher(settings.releases_folder)
     store.declare_tasks(settings.tasks)
@@ -52,9 +52,9 @@ def serve_two_releases(place):
     store.engine.dispose()
 
 
-def order(place):
+def order(cloud_folder):
     """What a device hears of the task."""
-    with grpc.insecure_channel(f"127.0.0.1:{place.port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{cloud_folder.port}") as channel:
         stub, metadata = fleet_pb2_grpc.FleetStub(channel), ((telemetry_names.META_DEVICE, "kitchen"),)
         said = orders_from_proto(stub.Sync(report_to_proto(DeviceReport("kitchen")), metadata=metadata, timeout=30))
     [one] = said.tasks
@@ -73,10 +73,10 @@ def until(act, what):
     raise AssertionError(f"{what} within {SECONDS:.0f} s")
 
 
-def status(place):
+def status(cloud_folder):
     """What `status` tells; in the moment in which the database is made anew it may have to be asked again."""
     for _ in range(5):
-        done = place.run("status", "--json")
+        done = cloud_folder.run("status", "--json")
         if done.returncode != 75:
             break
         assert "try again" in done.stderr, done.stderr
@@ -85,64 +85,66 @@ def status(place):
     return json.loads(done.stdout)
 
 
-def assert_lost_and_safe(place):
+def assert_lost_and_safe(cloud_folder):
     """Everything escalates under a number that goes on, and `status` tells what was lost and what to do."""
-    told = until(lambda: (one := order(place)).mode is Mode.ESCALATE_ALL and one, "nothing is kept")
+    told = until(lambda: (one := order(cloud_folder)).mode is Mode.ESCALATE_ALL and one, "nothing is kept")
     assert (told.release, told.watch) == (2, "alarmed")
-    report = status(place)
+    report = status(cloud_folder)
     assert "home" in report["state_lost"]
     [task] = report["tasks"]
     assert (task["release"], task["watch"]) == (2, "alarmed")
-    in_words = place.run("status")
+    in_words = cloud_folder.run("status")
     assert "the fleet's database was lost and made anew" in in_words.stdout
     assert "order it again" in in_words.stdout
     return report
 
 
 @pytest.mark.slow
-def test_a_state_damaged_before_the_start_and_again_while_it_runs_keeps_nothing_and_answers(place):
-    serve_two_releases(place)
-    path = place.folder / "data" / "fleet.sqlite"
+def test_a_state_damaged_before_the_start_and_again_while_it_runs_keeps_nothing_and_answers(cloud_folder):
+    serve_two_releases(cloud_folder)
+    path = cloud_folder.folder / "data" / "fleet.sqlite"
     overwrite(path)
-    up = place.run("up", "--insecure", "--detach")
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    assert place.ask() == "light_on"
-    before = assert_lost_and_safe(place)
-    assert place.run("freeze", "home").returncode == 0
+    assert cloud_folder.ask() == "light_on"
+    before = assert_lost_and_safe(cloud_folder)
+    assert cloud_folder.run("freeze", "home").returncode == 0
     cut(path)
-    assert place.ask() == "light_on"
-    after = until(lambda: (told := status(place))["state_lost"]["home"] > before["state_lost"]["home"] and told, "told")
-    assert place.ask() == "light_on"
-    assert_lost_and_safe(place)
+    assert cloud_folder.ask() == "light_on"
+    after = until(
+        lambda: (told := status(cloud_folder))["state_lost"]["home"] > before["state_lost"]["home"] and told, "told"
+    )
+    assert cloud_folder.ask() == "light_on"
+    assert_lost_and_safe(cloud_folder)
     assert len([name for name in after["log"]["put_aside"] if "fleet.sqlite" in name]) >= 2
 
 
 @pytest.mark.slow
-def test_commands_answers_and_a_killed_gateway_beside_a_foreign_lock(place):
-    serve_two_releases(place)
-    path = place.folder / "data" / "fleet.sqlite"
-    up = place.run("up", "--insecure", "--detach")
+def test_commands_answers_and_a_killed_gateway_beside_a_foreign_lock(cloud_folder):
+    serve_two_releases(cloud_folder)
+    path = cloud_folder.folder / "data" / "fleet.sqlite"
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    assert place.ask() == "light_on"
+    assert cloud_folder.ask() == "light_on"
     began = time.monotonic()
-    assert place.run("audit").returncode == 0
+    assert cloud_folder.run("audit").returncode == 0
     unlocked = time.monotonic() - began
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("PRAGMA busy_timeout=20000")
         other.execute("BEGIN EXCLUSIVE")
-        assert status(place)["ready"]
+        assert status(cloud_folder)["ready"]
         for words in (("freeze", "home"), ("observe", "home")):
             began = time.monotonic()
-            done = place.run(*words)
+            done = cloud_folder.run(*words)
             taken = time.monotonic() - began
             assert done.returncode == 75, done.stderr
             [line] = done.stderr.splitlines()
             assert "held the fleet's database for 5 s; nothing was changed, try again" in line
             assert taken < 5.0 + 3.0 * unlocked
-        os.kill(place.pid(), 9)
+        os.kill(cloud_folder.pid(), 9)
         locked_at = time.monotonic()
-        assert place.ask() == "light_on"  # the one that waited has opened the door beside the lock
+        assert cloud_folder.ask() == "light_on"  # the one that waited has opened the door beside the lock
         print(f"answered {time.monotonic() - locked_at:.1f} s after a kill under a foreign lock")
         other.execute("ROLLBACK")
-    assert place.run("freeze", "home").returncode == 0
-    assert until(lambda: order(place).release == 2, "orders")
+    assert cloud_folder.run("freeze", "home").returncode == 0
+    assert until(lambda: order(cloud_folder).release == 2, "orders")

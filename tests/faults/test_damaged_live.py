@@ -54,8 +54,8 @@ def files_of(data):
 class Asking:
     """One caller, who counts what was acknowledged."""
 
-    def __init__(self, place):
-        self._client = Client(f"127.0.0.1:{place.port}", insecure=True, device="caller", deadline=ANSWER_SECONDS)
+    def __init__(self, cloud_folder):
+        self._client = Client(f"127.0.0.1:{cloud_folder.port}", insecure=True, device="caller", deadline=ANSWER_SECONDS)
         self.logged = []
         self.longest = 0.0
 
@@ -74,15 +74,15 @@ class Asking:
         return answer.text
 
 
-def status(place):
-    done = place.run("status", "--json")
+def status(cloud_folder):
+    done = cloud_folder.run("status", "--json")
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
-def log_of(place):
+def log_of(cloud_folder):
     """What ``status`` tells of the log; in the moment of a mending it may have to be asked again."""
-    code, said, in_words = status(place)
+    code, said, in_words = status(cloud_folder)
     assert code in {0, 1, 75}, in_words
     return said.get("log", {"rows": 0, "state": in_words, "put_aside": []})
 
@@ -93,17 +93,17 @@ def until(holds, what):
         assert time.monotonic() < end, what
 
 
-def test_whatever_file_is_spoilt_under_it_a_cluster_answers_on_and_starts_again(place, capsys):
+def test_whatever_file_is_spoilt_under_it_a_cluster_answers_on_and_starts_again(cloud_folder, capsys):
     chance = random.Random(SEED)
-    data, tried = place.folder / "data", []
+    data, tried = cloud_folder.folder / "data", []
     with capsys.disabled():
         print(f"\nHEADRACE_FUZZ_SEED={SEED}")
-    up = place.run("up", "--insecure", "--detach")
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    caller = Asking(place)
+    caller = Asking(cloud_folder)
     assert [caller.ask() for _ in range(20)] == ["light_on"] * 20
-    pid, _ = who_runs(place.run_folder)
-    until(lambda: log_of(place)["rows"] > 0, "the log has rows")
+    pid, _ = who_runs(cloud_folder.run_folder)
+    until(lambda: log_of(cloud_folder)["rows"] > 0, "the log has rows")
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         files = files_of(data)
@@ -119,12 +119,15 @@ def test_whatever_file_is_spoilt_under_it_a_cluster_answers_on_and_starts_again(
     with capsys.disabled():
         print(json.dumps({"tried": len(tried), "longest_wait_s": round(caller.longest, 1)}))
     last = caller.logged[-1]
-    until(lambda: log_of(place)["state"] == "ok" and caller.ask() and last != caller.logged[-1], "the log is mended")
-    assert log_of(place)["put_aside"]
-    place.run("down")
-    place.end()
-    again = place.run("up", "--insecure", "--detach")
+    until(
+        lambda: log_of(cloud_folder)["state"] == "ok" and caller.ask() and last != caller.logged[-1],
+        "the log is mended",
+    )
+    assert log_of(cloud_folder)["put_aside"]
+    cloud_folder.run("down")
+    cloud_folder.end()
+    again = cloud_folder.run("up", "--insecure", "--detach")
     assert again.returncode == 0, (tried, again.stderr)
     assert caller.ask() == "light_on"
-    code, said, in_words = status(place)
+    code, said, in_words = status(cloud_folder)
     assert (code, said["ready"]) == (0, True), in_words

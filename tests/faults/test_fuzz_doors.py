@@ -133,12 +133,12 @@ def spoil(message, rng):
 def broken(data, rng):
     """The bytes of a message, cut, flipped, or with parts that no library of ours would write."""
     way = rng.randrange(5)
-    place = rng.randrange(len(data) + 1)
+    position = rng.randrange(len(data) + 1)
     if way == 0:
-        return data[:place]
+        return data[:position]
     if way == 1 and data:
-        place = min(place, len(data) - 1)
-        return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
+        position = min(position, len(data) - 1)
+        return data[:position] + bytes([data[position] ^ 1 << rng.randrange(8)]) + data[position + 1 :]
     if way == 2:
         return data + b"\x1a\x02\xff\xfe"  # no UTF-8
     if way == 3:

@@ -26,19 +26,19 @@ MANIFESTS, FILES = 60 * TIMES, 16 * TIMES
 ODD = (0, -1, 1, 2, 0.0, 1e308, -1e308, 2**63, 2**70, None, True, "", "x" * 5000, [], {}, [0.0], [[]], {"a": 1}, "é\0")
 
 
-def places_of(value, place=()):
+def paths_of(value, path=()):
     """Where in a JSON value something stands."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, held in inner:
-        yield (*place, name)
-        yield from places_of(held, (*place, name))
+        yield (*path, name)
+        yield from paths_of(held, (*path, name))
 
 
 def changed_json(content, chance):
-    """The value with one to three places changed, left out or doubled."""
+    """The value with one to three of its values changed, left out or doubled."""
     content = json.loads(json.dumps(content))
     for _ in range(chance.randint(1, 3)):
-        *inner, name = chance.choice(list(places_of(content)))
+        *inner, name = chance.choice(list(paths_of(content)))
         at = content
         for step in inner:
             at = at[step]

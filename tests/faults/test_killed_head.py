@@ -31,12 +31,12 @@ def until(told):
 
 
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_up_begins_anew_and_nothing_acknowledged_is_lost(place, name):
-    up = place.run("up", "--insecure", "--detach")
+def test_up_begins_anew_and_nothing_acknowledged_is_lost(cloud_folder, name):
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    pid, _ = who_runs(place.run_folder)
+    pid, _ = who_runs(cloud_folder.run_folder)
     acknowledged = []
-    with Client(f"127.0.0.1:{place.port}", insecure=True, deadline=2.0) as client:
+    with Client(f"127.0.0.1:{cloud_folder.port}", insecure=True, deadline=2.0) as client:
 
         def ask():
             try:
@@ -52,12 +52,12 @@ def test_up_begins_anew_and_nothing_acknowledged_is_lost(place, name):
         killed.kill()
         until(lambda: ask() and (now := head_of(pid, name)) is not None and now.pid != killed.pid)
         assert all(ask() for _ in range(20))
-    assert who_runs(place.run_folder)[0] == pid  # so that `down` and a supervisor find it
+    assert who_runs(cloud_folder.run_folder)[0] == pid  # so that `down` and a supervisor find it
     assert psutil.wait_procs(children, timeout=20)[1] == []
     assert len(acknowledged) >= 40
-    down = place.run("down")
+    down = cloud_folder.run("down")
     assert down.returncode == 0, down.stderr
-    rows = records_of(DistillationLog(read_config(place.folder / "cloud.toml").log_folder).read("home"))
+    rows = records_of(DistillationLog(read_config(cloud_folder.folder / "cloud.toml").log_folder).read("home"))
     ids = [row.query_id for row in rows]
     assert set(acknowledged) <= set(ids)
     assert len(ids) == len(set(ids))

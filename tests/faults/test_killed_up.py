@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 INSTANTS = ("starting: Ray", "Ray ", "starting: Gateway", "ready")
 
 
-def started_and_killed(place, instant):
+def started_and_killed(cloud_folder, instant):
     """Kill an ``up`` as soon as it says ``instant``; how long that took."""
     began = time.monotonic()
-    with subprocess.Popen(place.command("up", "--insecure"), stderr=subprocess.PIPE, text=True) as up:
+    with subprocess.Popen(cloud_folder.command("up", "--insecure"), stderr=subprocess.PIPE, text=True) as up:
         for line in up.stderr:
             if line.startswith(instant):
                 break
@@ -30,16 +30,16 @@ def started_and_killed(place, instant):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("instant", INSTANTS)
-def test_a_second_up_serves_at_once(place, instant):
-    started_and_killed(place, instant)
-    up = place.run("up", "--insecure", "--detach")
+def test_a_second_up_serves_at_once(cloud_folder, instant):
+    started_and_killed(cloud_folder, instant)
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    assert place.ask() == "light_on"
-    pid, _ = who_runs(place.run_folder)
+    assert cloud_folder.ask() == "light_on"
+    pid, _ = who_runs(cloud_folder.run_folder)
     running = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    assert place.run("down").returncode == 0
+    assert cloud_folder.run("down").returncode == 0
     assert psutil.wait_procs(running, timeout=20)[1] == []
-    assert end_leftovers(place.run_folder) == 0
+    assert end_leftovers(cloud_folder.run_folder) == 0
 
 
 def test_what_a_killed_one_left_is_ended_and_nothing_else(tmp_path):

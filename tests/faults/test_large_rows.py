@@ -74,9 +74,9 @@ def test_the_refresher_keeps_what_the_rows_hold_and_little_more(tmp_path, record
     config = configured(tmp_path / "full", record)
     log, text = DistillationLog(config.log_folder), "a" * (MAX_TEXT_BYTES - 16)
     for commit in range(COMMITS):
-        places = range(commit * ROWS, (commit + 1) * ROWS)
-        rows = [replace(record(place, f"{place} {text}"), chat=f"{place}{text}") for place in places]
-        log.append(rows, "spool", places[-1])
+        positions = range(commit * ROWS, (commit + 1) * ROWS)
+        rows = [replace(record(position, f"{position} {text}"), chat=f"{position}{text}") for position in positions]
+        log.append(rows, "spool", positions[-1])
     kept, grown = kept_by_the_refresher(tmp_path)
     held = COMMITS * ROWS * 2 * MAX_TEXT_BYTES / 1e6
     with capsys.disabled():
@@ -90,9 +90,11 @@ def test_the_refresher_keeps_token_probabilities_as_small_as_the_log_does(tmp_pa
     config = configured(tmp_path / "full", record)
     log, (rows, written) = DistillationLog(config.log_folder), TOKENS
     for commit in range(COMMITS):
-        places = range(commit * rows // COMMITS, (commit + 1) * rows // COMMITS)
+        positions = range(commit * rows // COMMITS, (commit + 1) * rows // COMMITS)
         log.append(
-            [replace(record(place), tokens=pack(tokens_of(place, written))) for place in places], "spool", commit
+            [replace(record(position), tokens=pack(tokens_of(position, written))) for position in positions],
+            "spool",
+            commit,
         )
     kept, grown = kept_by_the_refresher(tmp_path)
     held = rows * len(pack(tokens_of(0, written))) / 1e6
@@ -104,5 +106,5 @@ def test_the_refresher_keeps_token_probabilities_as_small_as_the_log_does(tmp_pa
 
 def tokens_of(row, count):
     """What a teacher wrote, each token with the five likeliest."""
-    top = tuple((f"token-{row}-{place}", -1.0 - place) for place in range(5))
+    top = tuple((f"token-{row}-{position}", -1.0 - position) for position in range(5))
     return [TokenProbability(top[0][0], -1.0, Distribution(top, -3.0))] * count

@@ -54,33 +54,33 @@ class Callers:
                 self._stopping.wait(0.02)
 
 
-def seconds_until_answered(place):
+def seconds_until_answered(cloud_folder):
     began = time.monotonic()
-    with Client(f"127.0.0.1:{place.port}", insecure=True, deadline=MOST_SECONDS) as client:
+    with Client(f"127.0.0.1:{cloud_folder.port}", insecure=True, deadline=MOST_SECONDS) as client:
         client.ask("lights on", "home")
     return time.monotonic() - began
 
 
-def replica_of(place):
-    up, _ = who_runs(place.run_folder)
+def replica_of(cloud_folder):
+    up, _ = who_runs(cloud_folder.run_folder)
     children = psutil.Process(up).children(recursive=True)
     return next(one for one in children if " ".join(one.cmdline()).startswith("ray::ServeReplica"))
 
 
-def test_queries_with_time_left_are_answered_across_kills(place, capsys):
-    up = place.run("up", "--insecure", "--detach")
+def test_queries_with_time_left_are_answered_across_kills(cloud_folder, capsys):
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    place.ask()
+    cloud_folder.ask()
     figures = {}
-    with Callers(f"127.0.0.1:{place.port}") as callers:
+    with Callers(f"127.0.0.1:{cloud_folder.port}") as callers:
         for name, pid in (
-            ("gateway", place.pid),
-            ("gateway, again at once", place.pid),
-            ("teacher", lambda: replica_of(place).pid),
+            ("gateway", cloud_folder.pid),
+            ("gateway, again at once", cloud_folder.pid),
+            ("teacher", lambda: replica_of(cloud_folder).pid),
         ):
             before = callers.answered
             os.kill(pid(), signal.SIGKILL)
-            figures[name] = seconds_until_answered(place)
+            figures[name] = seconds_until_answered(cloud_folder)
             until = time.monotonic() + MOST_SECONDS
             while callers.answered < before + 4 * CALLERS and time.monotonic() < until:
                 time.sleep(0.05)

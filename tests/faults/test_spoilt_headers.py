@@ -22,20 +22,20 @@ from router.core.domain.task import Task
 from router.core.errors import UnavailableError
 
 HEADERS = [(18, 0x42), (18, 6), (18, 0), (19, 0x42), (19, 3), (19, 0)]
-spoilt_headers = pytest.mark.parametrize(("place", "value"), HEADERS)
+spoilt_headers = pytest.mark.parametrize(("offset", "value"), HEADERS)
 
 
-def overwrite(path, place, value):
+def overwrite(path, offset, value):
     with path.open("r+b") as file:
-        file.seek(place)
+        file.seek(offset)
         file.write(bytes([value]))
 
 
 def flip_in_cell(path, text):
     """Flip a bit of the first letter of a text, wherever it stands in the file."""
     data = path.read_bytes()
-    place = data.index(text)
-    overwrite(path, place, data[place] ^ 1)
+    offset = data.index(text)
+    overwrite(path, offset, data[offset] ^ 1)
 
 
 def entry(number):
@@ -63,21 +63,21 @@ def drained(folder, config_folder):
 
 
 @spoilt_headers
-async def test_a_gateway_goes_on_in_a_spool_whose_header_was_spoilt_and_loses_no_row(tmp_path, place, value):
+async def test_a_gateway_goes_on_in_a_spool_whose_header_was_spoilt_and_loses_no_row(tmp_path, offset, value):
     path = tmp_path / "spool" / "gateway-0.sqlite"
     path.parent.mkdir()
     await written(path, range(5))
-    overwrite(path, place, value)
+    overwrite(path, offset, value)
     await written(path, range(5, 8))
     assert set(drained(path.parent, tmp_path)) == {f"q{number}" for number in range(8)}
 
 
 @spoilt_headers
-async def test_the_logs_writer_drains_a_spool_whose_header_was_spoilt(tmp_path, place, value):
+async def test_the_logs_writer_drains_a_spool_whose_header_was_spoilt(tmp_path, offset, value):
     path = tmp_path / "spool" / "gateway-0.sqlite"
     path.parent.mkdir()
     await written(path, range(5))
-    overwrite(path, place, value)
+    overwrite(path, offset, value)
     assert set(drained(path.parent, tmp_path)) == {f"q{number}" for number in range(5)}
 
 
@@ -111,10 +111,10 @@ async def kept(path, numbers):
 
 
 @spoilt_headers
-async def test_an_outbox_whose_header_was_spoilt_says_so_and_keeps_every_row(tmp_path, place, value):
+async def test_an_outbox_whose_header_was_spoilt_says_so_and_keeps_every_row(tmp_path, offset, value):
     path = tmp_path / "outbox.sqlite"
     await (await kept(path, range(5))).close()
-    overwrite(path, place, value)
+    overwrite(path, offset, value)
     outbox = await kept(path, range(5, 7))
     assert (outbox.pending, outbox.state) == (7, DAMAGED if value > 2 else "ok")  # smaller ones do no harm
     assert len(await outbox.head(100)) == 7
@@ -136,13 +136,13 @@ def freeze(store, *, frozen):
 
 
 @spoilt_headers
-def test_the_fleets_database_whose_header_was_spoilt_is_mended_and_keeps_its_state(tmp_path, place, value):
+def test_the_fleets_database_whose_header_was_spoilt_is_mended_and_keeps_its_state(tmp_path, offset, value):
     path = tmp_path / "fleet.sqlite"
     store = Store(f"sqlite:///{path}", lambda new: Store(f"sqlite:///{new}").engine.dispose())
     store.declare_tasks([Task("home", "big")])
     freeze(store, frozen=True)
     store.engine.dispose()
-    overwrite(path, place, value)
+    overwrite(path, offset, value)
     store = Store(f"sqlite:///{path}", lambda new: pytest.fail("it was made anew"))
     assert Overrides(store.engine).of("home").frozen
     try:

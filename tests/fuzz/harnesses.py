@@ -116,8 +116,8 @@ class Harness:
 @cache
 def folder():
     """A folder of this process, in memory where there is such."""
-    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    return Path(tempfile.mkdtemp(prefix="headrace-fuzz-", dir=place))
+    position = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="headrace-fuzz-", dir=position))
 
 
 def written(name, data):
@@ -131,9 +131,9 @@ def spoilt_line(content, data):
     if not data or data[0] >= 128:
         return data[1:]
     lines = content.splitlines()
-    place = data[0] % len(lines)
-    key, equals, _ = lines[place].partition(b"=")
-    lines[place] = key + equals + data[1:] if equals else data[1:]
+    position = data[0] % len(lines)
+    key, equals, _ = lines[position].partition(b"=")
+    lines[position] = key + equals + data[1:] if equals else data[1:]
     return b"\n".join(lines)
 
 
@@ -211,9 +211,9 @@ def metadata(data):
             spoilt = signed_again(role, spoilt)
     version = 2 if role == "root" else made.versions[role]
     path = "metadata/timestamp.json" if role == "timestamp" else f"metadata/{version}.{role}.json"
-    with tempfile.TemporaryDirectory(dir=folder()) as place:
+    with tempfile.TemporaryDirectory(dir=folder()) as position:
         given = fetcher_class()({**made.files, path: spoilt})
-        device = TrustedRepository(Path(place) / "metadata", Path(place) / "targets", made.first_root, given)
+        device = TrustedRepository(Path(position) / "metadata", Path(position) / "targets", made.first_root, given)
         device.refresh()
         for name in (task_target("home"), manifest_target("home", 1)):
             device.target(name)
@@ -221,19 +221,19 @@ def metadata(data):
 
 def seeds_of_metadata():
     made = repository()
-    for place, role in enumerate(ROLES[1:], 1):
+    for position, role in enumerate(ROLES[1:], 1):
         path = "timestamp.json" if role == "timestamp" else f"{made.versions[role]}.{role}.json"
         whole = made.files[f"metadata/{path}"]
-        yield bytes([place << 1]) + whole
-        yield bytes([place << 1 | 1]) + json.dumps(json.loads(whole)["signed"]).encode()
+        yield bytes([position << 1]) + whole
+        yield bytes([position << 1 | 1]) + json.dumps(json.loads(whole)["signed"]).encode()
     yield bytes([1]) + json.dumps(json.loads(made.first_root)["signed"] | {"version": 2}).encode()
 
 
 def device_state(data):
     """What an agent finds on its disk."""
     which, content = (data[0] % 4, data[1:]) if data else (0, b"")
-    with tempfile.TemporaryDirectory(dir=folder()) as place:
-        path = Path(place) / "file"
+    with tempfile.TemporaryDirectory(dir=folder()) as position:
+        path = Path(position) / "file"
         path.write_bytes(content)
         if which == 0:
             assert write_pointer(read_pointer(content))
@@ -243,8 +243,8 @@ def device_state(data):
             load_spent(path)
         else:
             for name in ("active", "crashed"):
-                (Path(place) / name).write_bytes(content)
-            slots = Slots(Path(place))
+                (Path(position) / name).write_bytes(content)
+            slots = Slots(Path(position))
             slots.crashed()
             slots.start()
             slots.committed()
@@ -276,8 +276,8 @@ def sync_response(data):
 
 def outbox_row(data):
     """A row of the outbox that the disk has spoilt is told, and the next one read."""
-    with tempfile.TemporaryDirectory(dir=folder()) as place:
-        file = OutboxFile(Path(place) / "outbox.sqlite", lambda: 1e9)
+    with tempfile.TemporaryDirectory(dir=folder()) as position:
+        file = OutboxFile(Path(position) / "outbox.sqlite", lambda: 1e9)
         try:
             file.count()
             file._database.execute("INSERT INTO waiting (id, query, at) VALUES ('q', ?, 0)", (data,))

@@ -17,10 +17,10 @@ sys.modules["harnesses"] = harnesses
 _spec.loader.exec_module(harnesses)
 
 
-def spoilt(seed, place, length, piece):
+def spoilt(seed, position, length, piece):
     """A seed with some of its bytes replaced by others."""
-    place %= len(seed) + 1
-    return seed[:place] + piece + seed[place + length :]
+    position %= len(seed) + 1
+    return seed[:position] + piece + seed[position + length :]
 
 
 def bytes_for(name):

@@ -58,11 +58,11 @@ async def test_one_trace_joins_client_agent_gateway_and_teacher(tmp_path, monkey
     monkeypatch.setenv("HEADRACE_CLOUD_TELEMETRY__OTLP", f"http://{collector.target}")
     monkeypatch.setenv("HEADRACE_EDGE_TELEMETRY__OTLP", f"http://{collector.target}")
     setting = Setting(tmp_path, LINES, LINES, "recorded", "encoder-head", 0.02, 0.95, 1, 0.0, False, False)
-    places = write_configs(setting)
-    async with running(setting.folder, places, Console(quiet=True)):
+    addresses = write_configs(setting)
+    async with running(setting.folder, addresses, Console(quiet=True)):
         provider = TracerProvider(resource=Resource.create({"service.name": telemetry_names.SERVICE_CLIENT}))
         provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(collector.target, insecure=True)))
-        async with AsyncClient(places.agent_targets[0], insecure=True, tracer=provider.get_tracer("test")) as client:
+        async with AsyncClient(addresses.agent_targets[0], insecure=True, tracer=provider.get_tracer("test")) as client:
             answer = await client.ask(LINES[0].text, TASK)
         assert answer.text == LINES[0].label
         for _ in range(300):  # exporters send in batches, some seconds late

@@ -16,20 +16,20 @@ PROMISE, ALPHA = 0.02, 0.05
 ORDERS = st.lists(st.integers(-1, 5), max_size=300)
 
 
-def row(place, caller, lost=False):
-    at, said = float(place), "off" if lost else "on"
-    return Record(caller, f"q{place}", "big", "v1", "home", 1, at, at, "", "on", local_answer=said)
+def row(position, caller, lost=False):
+    at, said = float(position), "off" if lost else "on"
+    return Record(caller, f"q{position}", "big", "v1", "home", 1, at, at, "", "on", local_answer=said)
 
 
 def rows_of(order, honest, lies):
     names = [LIAR if who < 0 else f"device-{who % honest}" for who in order]
-    return [row(place, name, lost=lies and name == LIAR) for place, name in enumerate(names)]
+    return [row(position, name, lost=lies and name == LIAR) for position, name in enumerate(names)]
 
 
 @settings(max_examples=150, deadline=None)
 @given(order=ORDERS, honest=st.integers(1, 6), flood=st.integers(0, 400), first=st.booleans())
 def test_a_certificate_takes_no_more_of_a_liar_than_an_equal_part_and_the_slack(order, honest, flood, first):
-    forged = [row(10_000 + place, LIAR, lost=True) for place in range(flood)]
+    forged = [row(10_000 + position, LIAR, lost=True) for position in range(flood)]
     rows = rows_of(order, honest, lies=True)
     rows = forged + rows if first else rows + forged
     names = frozenset(one.caller for one in rows)
@@ -52,8 +52,8 @@ def test_what_a_liar_says_chooses_no_row_of_a_certificate(order, honest):
 def test_beyond_its_share_more_forged_rows_take_no_row_of_the_others_away(order, honest, flood):
     names = frozenset({LIAR, *(f"device-{number}" for number in range(honest))})
     rows = [one for one in rows_of(order, honest, lies=True) if one.caller != LIAR]
-    enough = [row(10_000 + place, LIAR, lost=True) for place in range(len(rows) + SLACK_ROWS + 1)]
-    more = [row(20_000 + place, LIAR, lost=True) for place in range(flood)]
+    enough = [row(10_000 + position, LIAR, lost=True) for position in range(len(rows) + SLACK_ROWS + 1)]
+    more = [row(20_000 + position, LIAR, lost=True) for position in range(flood)]
     taken, again = (
         [one.key for one in shared_fairly(rows + forged, Counter(), names) if one.caller != LIAR]
         for forged in (enough, enough + more)

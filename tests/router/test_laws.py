@@ -59,17 +59,17 @@ class Mixed:
         return Judgement(answer, score, None)
 
 
-def record(place, device=0, explored=True, kept=True, rate=1.0, text="lamp"):
+def record(position, device=0, explored=True, kept=True, rate=1.0, text="lamp"):
     """A row beside a release: a query that stayed is there where it was drawn, one that was deferred always."""
     return Record(
         caller=f"device-{device}",
-        query_id=f"q-{place}",
+        query_id=f"q-{position}",
         teacher="big",
         teacher_version="1",
         task="home",
         task_version=1,
-        asked_at=float(place),
-        received_at=float(place),
+        asked_at=float(position),
+        received_at=float(position),
         text=text,
         answer="lights",
         source=Source.TAUGHT if kept else Source.ESCALATED,
@@ -90,7 +90,7 @@ def logs(most=60):
     """Rows of a few devices, drawn or not, at rates that change."""
     rows = st.tuples(st.integers(0, 3), st.booleans(), st.booleans(), RATES, st.sampled_from(sorted(MIXED)))
     return st.lists(rows, min_size=1, max_size=most).map(
-        lambda made: [record(place, *fields) for place, fields in enumerate(made)]
+        lambda made: [record(position, *fields) for position, fields in enumerate(made)]
     )
 
 
@@ -143,7 +143,7 @@ def test_what_a_trial_certifies_does_not_depend_on_the_order_of_its_looks(table,
     for order in (table, data.draw(st.permutations(table))):
         trial = trial_of(1, 0, 1000)
         trial.allowance = 0.3
-        rows = [record(place) for place in range(len(order))]
+        rows = [record(position) for position in range(len(order))]
         answers = iter(order)
 
         class Said:
@@ -167,7 +167,7 @@ def test_a_stricter_threshold_keeps_no_more_and_loses_no_more(table, stricter, l
             score, right = next(answers)
             return Judgement("lights" if right else "music", score / 20, None)
 
-    trial.observe([record(place) for place in range(len(table))], Said(), judging)
+    trial.observe([record(position) for position in range(len(table))], Said(), judging)
     assert trial.kept(stricter) <= trial.kept(looser)
     assert trial.losses(stricter) <= trial.losses(looser)
     assert trial.evidence(stricter) >= trial.evidence(looser)
@@ -227,10 +227,10 @@ def test_never_defers_more_than_a_limit_allows(queries, limit, of_day):
             left.append(now[0])
         permit.close()
 
-    for place, (score, pause, after, route, mode) in enumerate(queries):
+    for position, (score, pause, after, route, mode) in enumerate(queries):
         now[0] += pause
-        under_way.append((place + after, score, quota.permit(), route, mode))
-        for one in [one for one in under_way if one[0] <= place]:
+        under_way.append((position + after, score, quota.permit(), route, mode))
+        for one in [one for one in under_way if one[0] <= position]:
             under_way.remove(one)
             finish(*one[1:])
     if of_day:

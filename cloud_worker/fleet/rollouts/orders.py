@@ -20,7 +20,7 @@ from router.core.release.rollout import RolloutState
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskView:
     """A task as one device is to see it.
 
     Attributes:
@@ -41,37 +41,37 @@ class RolloutOrders:
         """Read in the database of ``engine``."""
         self._rollouts = Rollouts(engine)
 
-    def places(
+    def views(
         self, states: Iterable[TaskState], runs: Mapping[str, Mapping[str, int]]
-    ) -> dict[str, tuple[Place, ...]]:
+    ) -> dict[str, tuple[TaskView, ...]]:
         """Each task as each of some devices is to see it, in their order.
 
         Args:
             states: Where the tasks stand.
             runs: The release that each device says it runs, by device and task.
         """
-        all_see = tuple(Place(state) for state in states)
+        all_see = tuple(TaskView(state) for state in states)
         opened = {(one.task, one.number): one for one in self._rollouts.open()}
-        rollouts = [opened.get((place.state.name, place.state.champion)) for place in all_see]
+        rollouts = [opened.get((view.state.name, view.state.champion)) for view in all_see]
         partial = [None if one is None or one.is_whole else one for one in rollouts]
         if not any(partial):
             return dict.fromkeys(runs, all_see)
         inside = self._rollouts.members_among([one.id for one in partial if one is not None], runs)
         return {
             device: tuple(
-                place
+                view
                 if one is None
-                else _place(place.state, one, (one.id, device) in inside, said.get(one.task, 0) == one.number)
-                for place, one in zip(all_see, partial, strict=True)
+                else _view(view.state, one, (one.id, device) in inside, said.get(one.task, 0) == one.number)
+                for view, one in zip(all_see, partial, strict=True)
             )
             for device, said in runs.items()
         }
 
 
-def _place(state: TaskState, rollout: Rollout, is_in: bool, runs_it: bool) -> Place:
+def _view(state: TaskState, rollout: Rollout, is_in: bool, runs_it: bool) -> TaskView:
     is_halted = rollout.state is RolloutState.HALTED
     if runs_it or (is_in and not is_halted):
-        return Place(state, is_halted=is_halted)
+        return TaskView(state, is_halted=is_halted)
     watch = state.watch if state.watch is Watch.BLIND else Watch.QUIET
     former = replace(state, champion=rollout.base, manifest_sha256=rollout.base_sha256, watch=watch)
-    return Place(former, is_former=True)
+    return TaskView(former, is_former=True)

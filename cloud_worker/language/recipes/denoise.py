@@ -84,12 +84,12 @@ def corrupt(words: Sequence[str], denoiser: Denoiser, generator: np.random.Gener
 def _woven(words: Sequence[str], lengths: Sequence[int], gaps: Sequence[int]) -> tuple[str, str]:
     seen: list[str] = []
     missing: list[str] = []
-    place = 0
+    position = 0
     for sentinel, gap, length in zip(SENTINELS, gaps, lengths, strict=False):
-        seen += [*words[place : place + gap], sentinel]
-        missing += [sentinel, *words[place + gap : place + gap + length]]
-        place += gap + length
-    return " ".join([*seen, *words[place:]]), " ".join(missing)
+        seen += [*words[position : position + gap], sentinel]
+        missing += [sentinel, *words[position + gap : position + gap + length]]
+        position += gap + length
+    return " ".join([*seen, *words[position:]]), " ".join(missing)
 
 
 def _pieces(total: int, count: int, generator: np.random.Generator) -> list[int]:

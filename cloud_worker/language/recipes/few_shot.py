@@ -161,5 +161,5 @@ def _surest(
 
 def _soft_labelled(record: Record, labels: Sequence[str], scores: NDArray[np.float64]) -> Record:
     order = np.argsort(-scores, kind="stable")
-    names, values = tuple(labels[place] for place in order), tuple(float(scores[place]) for place in order)
+    names, values = tuple(labels[position] for position in order), tuple(float(scores[position]) for position in order)
     return replace(record, answer=names[0], labels=names, log_probabilities=values, tail_log_probability=None)

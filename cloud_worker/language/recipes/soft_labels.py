@@ -54,8 +54,8 @@ def label_examples(texts: Sequence[str], labels: Sequence[str], targets: NDArray
 
 
 def _dense(labels: Sequence[str], target: NDArray[np.float32]) -> Distribution:
-    places = [place for place in np.argsort(-target, kind="stable") if target[place] > LEAST_PROBABILITY]
-    return Distribution(tuple((labels[place], math.log(target[place])) for place in places))
+    positions = [position for position in np.argsort(-target, kind="stable") if target[position] > LEAST_PROBABILITY]
+    return Distribution(tuple((labels[position], math.log(target[position])) for position in positions))
 
 
 def soft_texts(

@@ -44,8 +44,8 @@ def ask_again(task: Task, records: Sequence[Record]) -> list[Reply | None]:
         handle: Any = serve.get_deployment_handle(task.reference, application_of(task.reference))
         asked = [question_again(task, record) for record in records]
         for piece in handle.options(stream=True, method_name="answer").remote(asked):
-            for place, reply in piece:
-                replies[place] = None if isinstance(reply, NotNow) else reply
+            for position, reply in piece:
+                replies[position] = None if isinstance(reply, NotNow) else reply
     except (RayError, RayServeException, grpc.RpcError, ConnectionError, KeyError) as error:  # the key of a deployment
         raise UnavailableError(f"{type(error).__name__} from teacher {task.reference!r}") from error
     return replies

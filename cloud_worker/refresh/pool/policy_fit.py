@@ -62,31 +62,31 @@ def fit_path(seen: Seen, way: Way, prices: Sequence[float] = PRICES) -> Path:
         way: How the teachers are used.
         prices: Of the reference's answer, in errors, > 0, rising: a higher one asks it less.
     """
-    fitted = [_fit_words(seen, place) for place in range(len(seen.teachers))]
+    fitted = [_fit_words(seen, position) for position in range(len(seen.teachers))]
     odds = np.stack([unseen for _, unseen in fitted], axis=1)
-    chances = [_fit_chance(seen, place, odds[:, place], way) for place in range(len(seen.teachers))]
+    chances = [_fit_chance(seen, position, odds[:, position], way) for position in range(len(seen.teachers))]
     policies = tuple(_policy(seen, way, price, odds, chances) for price in prices)
     return Path(policies, tuple(head for head, _ in fitted), odds)
 
 
-def _fit_words(seen: Seen, place: int) -> tuple[WordHead, Array]:
-    known = seen.answers[:, place]
+def _fit_words(seen: Seen, position: int) -> tuple[WordHead, Array]:
+    known = seen.answers[:, position]
     texts = [text for text, is_known in zip(seen.texts, known, strict=True) if is_known]
-    head, unseen = fit_words(texts, seen.agrees[known, place])
+    head, unseen = fit_words(texts, seen.agrees[known, position])
     odds = np.full(len(seen.texts), head.bias)
     odds[known] = unseen
     return head, odds
 
 
-def _fit_chance(seen: Seen, place: int, odds: Array, way: Way) -> tuple[float, float, float]:
+def _fit_chance(seen: Seen, position: int, odds: Array, way: Way) -> tuple[float, float, float]:
     """Bias, and weights of confidence and of what the query says, of the log-odds of agreeing."""
-    known = seen.answers[:, place]
-    agrees = seen.agrees[known, place]
+    known = seen.answers[:, position]
+    agrees = seen.agrees[known, position]
     right, wrong = float(agrees.sum()), float((~agrees).sum())
     if not right or not wrong:
         return float(np.log((right + 0.5) / (wrong + 0.5))), 0.0, 0.0
     of_query = odds[known] if way is Way.BOTH else np.zeros(int(known.sum()))
-    signals = np.stack([transformed(seen.log_confidence[known, place]), of_query], axis=1)
+    signals = np.stack([transformed(seen.log_confidence[known, position]), of_query], axis=1)
     head = LogisticRegression(C=1.0 / RIDGE).fit(signals, agrees)
     return float(head.intercept_[0]), float(head.coef_[0][0]), float(head.coef_[0][1])
 
@@ -97,14 +97,14 @@ def _policy(
     """One policy, from the last teacher back."""
     tiers: list[Tier] = []
     value = np.full(len(odds), price)  # of asking on: errors and priced costs, as it turned out
-    for place in reversed(range(len(seen.teachers))):
-        cost = float(seen.costs[place])
-        tier = Tier(seen.teachers[place], seen.versions[place], cost, *chances[place], (0.0, 0.0), (0.0, 0.0))
-        chance = tier.chance(odds[:, place], seen.log_confidence[:, place])
+    for position in reversed(range(len(seen.teachers))):
+        cost = float(seen.costs[position])
+        tier = Tier(seen.teachers[position], seen.versions[position], cost, *chances[position], (0.0, 0.0), (0.0, 0.0))
+        chance = tier.chance(odds[:, position], seen.log_confidence[:, position])
         going_on = line_of(chance, value)
         errs, further = 1.0 - chance, going_on[0] + going_on[1] * chance
-        stays = seen.answers[:, place] & ((errs <= further) | (way is Way.ROUTING))
+        stays = seen.answers[:, position] & ((errs <= further) | (way is Way.ROUTING))
         value = price * cost + np.where(stays, errs, value)
-        entering = (1.0 + price * cost, -1.0) if way is Way.ROUTING else line_of(sigmoid(odds[:, place]), value)
-        tiers.insert(0, Tier(tier.teacher, tier.version, cost, *chances[place], entering, going_on))
+        entering = (1.0 + price * cost, -1.0) if way is Way.ROUTING else line_of(sigmoid(odds[:, position]), value)
+        tiers.insert(0, Tier(tier.teacher, tier.version, cost, *chances[position], entering, going_on))
     return PoolPolicy(way, price, tuple(tiers))

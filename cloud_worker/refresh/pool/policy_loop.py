@@ -267,7 +267,7 @@ class PoolPolicyLoop:
         return Seen(
             texts=tuple(row.record.text for row in rows),
             teachers=teachers,
-            versions=tuple(_newest(tried, place) for place in range(len(teachers))),
+            versions=tuple(_newest(tried, position) for position in range(len(teachers))),
             log_confidence=np.array(unsaid, np.float64).reshape(shape),
             answers=np.array([[not one.failed for one in many] for many in tried], np.bool_).reshape(shape),
             agrees=np.array([row.agrees for row in rows], np.bool_).reshape(shape),
@@ -312,8 +312,8 @@ def _costs(rows: Sequence[_Row], teachers: int) -> Array:
     return np.asarray(means[1:] / means[0] if means[0] > 0 else np.zeros(teachers))
 
 
-def _newest(tried: Sequence[Sequence[object]], place: int) -> str:
-    versions = [str(getattr(many[place], "version", "")) for many in tried]
+def _newest(tried: Sequence[Sequence[object]], position: int) -> str:
+    versions = [str(getattr(many[position], "version", "")) for many in tried]
     return next((version for version in reversed(versions) if version), "")
 
 

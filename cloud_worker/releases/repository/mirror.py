@@ -79,7 +79,9 @@ class Mirror:
             self._release(path, target.hashes["sha256"])
         for path, target in targets.signed.targets.items():
             name, sha256 = path.rpartition("/")[2], target.hashes["sha256"]
-            self._place(Path("targets", "tasks", f"{sha256}.{name}"), self._files.find(f"{sha256}.{name}"), sha256)
+            self._copy_missing(
+                Path("targets", "tasks", f"{sha256}.{name}"), self._files.find(f"{sha256}.{name}"), sha256
+            )
         for name, data in metadata.items():  # the timestamp last
             self._put(Path("metadata", name), data)
         self._prune()
@@ -105,11 +107,11 @@ class Mirror:
             return
         for name, file in manifest.files.items():
             self._done.bytes += 0 if Path("files", file.sha256) in self._named else file.size
-            self._place(Path("files", file.sha256), folder / name, file.sha256)
-        self._place(target, folder / MANIFEST_FILE, sha256)
+            self._copy_missing(Path("files", file.sha256), folder / name, file.sha256)
+        self._copy_missing(target, folder / MANIFEST_FILE, sha256)
         self._done.releases += 1
 
-    def _place(self, name: Path, source: Path | None, sha256: str) -> None:
+    def _copy_missing(self, name: Path, source: Path | None, sha256: str) -> None:
         """Copy a file whose name tells its digest, unless it is there."""
         if name in self._named:
             return

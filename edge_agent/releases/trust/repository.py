@@ -126,9 +126,9 @@ class TrustedRepository:
 
 def _folder(path: Path) -> Path:
     """A folder, in place of whatever else lies there."""
-    for place in (path.parent, path):
-        if os.path.lexists(place) and not place.is_dir():
-            forsake(place, "it is no folder")
+    for entry in (path.parent, path):
+        if os.path.lexists(entry) and not entry.is_dir():
+            forsake(entry, "it is no folder")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -136,11 +136,11 @@ def _folder(path: Path) -> Path:
 def _clear_torn(folder: Path) -> None:
     """Delete what a kill left half written, and what is no file."""
     history = _folder(folder / HISTORY)
-    for place in (*folder.iterdir(), *history.iterdir()):
-        if place.is_dir() and place != history:
-            shutil.rmtree(place, ignore_errors=True)
-        elif place != history and place.suffix != ".json":
-            place.unlink(missing_ok=True)
+    for entry in (*folder.iterdir(), *history.iterdir()):
+        if entry.is_dir() and entry != history:
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry != history and entry.suffix != ".json":
+            entry.unlink(missing_ok=True)
 
 
 def _make_durable(folder: Path) -> None:
@@ -149,6 +149,6 @@ def _make_durable(folder: Path) -> None:
     for path in (*folder.glob("*.json"), *history.glob("*.json")):
         with contextlib.suppress(OSError), path.open("rb") as stream:
             os.fsync(stream.fileno())
-    for place in (history, folder):
+    for entry in (history, folder):
         with contextlib.suppress(OSError):
-            sync_folder(place)
+            sync_folder(entry)

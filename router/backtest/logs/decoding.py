@@ -107,7 +107,7 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(str(path), 0, f"can't be read: {error.strerror or error}") from error
     except UnicodeError as error:
-        place = f": byte {error.start} of it can't be read" if isinstance(error, UnicodeDecodeError) else ""
+        where = f": byte {error.start} of it can't be read" if isinstance(error, UnicodeDecodeError) else ""
         encoding = getattr(error, "encoding", "this encoding").upper()
-        said = f"is not in {encoding}{place}; name its encoding, as in --encoding cp1252 or --encoding utf-16"
+        said = f"is not in {encoding}{where}; name its encoding, as in --encoding cp1252 or --encoding utf-16"
         raise DataError(str(path), 0, said) from error

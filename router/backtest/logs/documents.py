@@ -39,13 +39,13 @@ def documents_in(path: Path, line: int, text: str) -> Iterator[Any]:
     Raises:
         DataError: Names the file, and the line of what can't be read.
     """
-    decoder, place = json.JSONDecoder(), 0
-    while rest := text[place:].lstrip():
-        place = len(text) - len(rest)
+    decoder, position = json.JSONDecoder(), 0
+    while rest := text[position:].lstrip():
+        position = len(text) - len(rest)
         try:
-            document, place = decoder.raw_decode(text, place)
+            document, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
-            document, place = parse_json(path, line + text.count("\n", 0, place), rest), len(text)
+            document, position = parse_json(path, line + text.count("\n", 0, position), rest), len(text)
         yield document
 
 

@@ -29,25 +29,25 @@ def text_files(path: Path) -> list[Path]:
 
 
 def rows_of_table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The rows of a Delta table, or of a folder of Parquet, each with its place, from 1.
+    """The rows of a Delta table, or of a folder of Parquet, each with its number, from 1.
 
     Raises:
         DataError: It holds nothing that can be read.
     """
     from pyarrow import ArrowException
 
-    place = 0
+    position = 0
     try:
         for batch in _dataset(path).to_batches():
             for row in batch.to_pylist():
-                place += 1
-                yield place, row
+                position += 1
+                yield position, row
     except UnicodeError:
         raise DataError(
             str(path), 0, "has bytes in its path that are no text, which Parquet's library can't open"
         ) from None
     except (ArrowException, OSError) as error:
-        raise DataError(str(path), place, f"is no folder of Parquet that can be read: {error}") from error
+        raise DataError(str(path), position, f"is no folder of Parquet that can be read: {error}") from error
 
 
 def table_around(path: Path) -> Path | None:

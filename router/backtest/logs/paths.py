@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The file, or the folder of a table, and the line or row in it, from 1."""
 
     path: Path

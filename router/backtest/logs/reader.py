@@ -21,9 +21,9 @@ from typing import Any
 
 from router.backtest.logs.cells import BadCellError, cost_of, filled, is_empty, time_of, whole_text
 from router.backtest.logs.column_guess import as_named, guessed
-from router.backtest.logs.paths import Place
+from router.backtest.logs.paths import Position
 from router.backtest.logs.shapes import NAMES, SHAPES, Found, columns_for, find, shape_of
-from router.backtest.logs.tables import Placed, columns_of, rows_in
+from router.backtest.logs.tables import Positioned, columns_of, rows_in
 from router.backtest.logs.values import Value, answer_at, asked_at_column, asked_in_shape
 from router.core.errors import ConfigError, DataError
 
@@ -67,7 +67,7 @@ class Asked:
         answer: What the large model answered.
         label: The truth, ``None`` where it is not known.
         cost: What the answer cost, in the log's currency, 0 where it does not say.
-        asked_at: Unix time in seconds, or the place in the log.
+        asked_at: Unix time in seconds, or the position in the log.
         device: Who asked; empty where that is not known.
     """
 
@@ -125,16 +125,16 @@ def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = F
         DataError: Names file, line and column.
     """
     how = how or How()
-    placed = _rows(path, how)
-    first = list(islice(placed, LOOKED_AT))
+    positioned = _rows(path, how)
+    first = list(islice(positioned, LOOKED_AT))
     if not first:
         raise DataError(str(path), 0, "has no rows")
     head = [row for _, row in first]
     found = _shape(path, columns, how, head)
     columns = _chosen(path, columns, head, found)
     heap = _Heap()
-    for place, row in chain(first, placed):
-        _take(heap, place, row, columns, found, skip_bad=skip_bad)
+    for position, row in chain(first, positioned):
+        _take(heap, position, row, columns, found, skip_bad=skip_bad)
         if limit and not columns.time and len(heap.rows) >= limit:
             break
     if not heap.rows:
@@ -148,13 +148,13 @@ def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = F
     return Log(path, columns, rows, heap.bad + heap.missing.total(), found.shape.title if found else "", told)
 
 
-def _rows(path: Path, how: How) -> Iterator[Placed]:
+def _rows(path: Path, how: How) -> Iterator[Positioned]:
     """The rows that are meant, with the requests that belong to them."""
     requests: dict[str, Mapping[str, Any]] | None = None
     if how.requests is not None:
         requests = {str(row.get("custom_id")): row for _, row in rows_in(how.requests, how.encoding)}
     tasks: dict[str, None] = {}
-    for place, row in rows_in(path, how.encoding):
+    for position, row in rows_in(path, how.encoding):
         if requests is not None and str(row.get("custom_id")) in requests:
             row = {**row, "request": requests[str(row.get("custom_id"))]}
         if "task" in row and "propensity" in row:
@@ -162,7 +162,7 @@ def _rows(path: Path, how: How) -> Iterator[Placed]:
             if not how.task and len(tasks) > 1:
                 raise ConfigError("--task", "", f"{path} holds several tasks: name one of {', '.join(tasks)}, …")
         if not how.task or str(row.get("task")) == how.task:
-            yield place, row
+            yield position, row
     if how.task and how.task not in tasks:
         raise ConfigError("--task", how.task, f"{path} holds no such task; it has {', '.join(tasks) or 'none'}")
 
@@ -203,7 +203,7 @@ def _chosen(path: Path, columns: Columns, head: list[Mapping[str, Any]], found: 
 
 def _take(
     heap: _Heap,
-    place: Place,
+    position: Position,
     row: Mapping[str, Any],
     columns: Columns,
     found: Found | None,
@@ -222,18 +222,20 @@ def _take(
         heap.rows.append((_asked(row, value, columns, len(heap.rows)), value))
     except BadCellError as error:
         if not skip_bad:
-            raise DataError(str(place.path), place.number, f"{error} (--skip-bad leaves such rows out)") from None
+            raise DataError(str(position.path), position.number, f"{error} (--skip-bad leaves such rows out)") from None
         heap.bad += 1
 
 
-def _asked(row: Mapping[str, Any], value: Value, columns: Columns, place: int) -> Asked:
+def _asked(row: Mapping[str, Any], value: Value, columns: Columns, position: int) -> Asked:
     label = find(row, columns.label) if columns.label else None
     return Asked(
         text=whole_text(value.text, columns.text),
         answer=whole_text(value.answer, columns.answer),
         label=None if is_empty(label) else whole_text(answer_at(label)[0], columns.label),
         cost=cost_of(find(row, columns.cost), columns.cost) if columns.cost else 0.0,
-        asked_at=time_of(filled(find(row, columns.time), columns.time), columns.time) if columns.time else float(place),
+        asked_at=time_of(filled(find(row, columns.time), columns.time), columns.time)
+        if columns.time
+        else float(position),
     )
 
 

@@ -99,7 +99,7 @@ class Found:
 
 
 def find(row: Row, name: str) -> Any:
-    """The value of a dotted name: columns, keys, places of lists from 0, and JSON that stands as text in a cell."""
+    """The value of a dotted name: columns, keys, positions in lists from 0, and JSON that stands as text in a cell."""
     value: Any = row
     for part in (name,) if name in row else name.split("."):
         value = unpacked(value)

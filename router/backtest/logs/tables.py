@@ -1,4 +1,4 @@
-"""A file or a folder of rows in one of several formats -> each row with its place.
+"""A file or a folder of rows in one of several formats -> each row with its position.
 
 Rules:
  * JSON lines, a JSON list, a JSON object around one, CSV (any of , ; tab |) and Parquet are told apart by content, not
@@ -20,13 +20,13 @@ from typing import Any
 from router.backtest.logs.decoding import encoding_of, first_bytes, opened
 from router.backtest.logs.documents import documents_in, is_document, rows_of_document
 from router.backtest.logs.folders import check_whole, rows_of_table, text_files
-from router.backtest.logs.paths import Place
+from router.backtest.logs.paths import Position
 from router.core.errors import DataError
 from router.io.json_lines import HALF_OF_A_PAIR, parse_json
 
 Row = Mapping[str, Any]
 Numbered = tuple[int, Row]  # a line, from 1, of a text file; a row, from 1, of Parquet and of a JSON list
-Placed = tuple[Place, Row]
+Positioned = tuple[Position, Row]
 
 MOST_CELL_CHARACTERS = 16 * 1024 * 1024
 SEPARATORS = ",;\t|"
@@ -34,8 +34,8 @@ SAID_SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # how
 PARQUET_MAGIC = b"PAR1"
 
 
-def rows_in(path: Path, encoding: str = "") -> Iterator[Placed]:
-    """The rows of a file or a folder, each with its place.
+def rows_in(path: Path, encoding: str = "") -> Iterator[Positioned]:
+    """The rows of a file or a folder, each with its position.
 
     Args:
         path: The log.
@@ -43,20 +43,20 @@ def rows_in(path: Path, encoding: str = "") -> Iterator[Placed]:
 
     Raises:
         ConfigError: There is no such encoding.
-        DataError: Names the file, and the place of what can't be read.
+        DataError: Names the file, and the position of what can't be read.
     """
     check_whole(path)
     files = text_files(path) if path.is_dir() else []
     for file in files:
         if first_bytes(file):
-            yield from _placed(file, _rows_of_file(file, encoding))
+            yield from _positioned(file, _rows_of_file(file, encoding))
     if not files:
-        yield from _placed(path, rows_of_table(path) if path.is_dir() else _rows_of_file(path, encoding))
+        yield from _positioned(path, rows_of_table(path) if path.is_dir() else _rows_of_file(path, encoding))
 
 
-def _placed(path: Path, rows: Iterable[Numbered]) -> Iterator[Placed]:
+def _positioned(path: Path, rows: Iterable[Numbered]) -> Iterator[Positioned]:
     for number, row in rows:
-        yield Place(path, number), row
+        yield Position(path, number), row
 
 
 def _rows_of_file(path: Path, encoding: str) -> Iterator[Numbered]:
@@ -89,23 +89,23 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Numbered]:
                 yield number, _object(path, number, row)
             return
         start = head[-1][0] + 1
-        for place, line in chain(head, enumerate(file, start)):
+        for position, line in chain(head, enumerate(file, start)):
             if line.strip():
-                yield place, _object(path, place, parse_json(path, place, line))
+                yield position, _object(path, position, parse_json(path, position, line))
 
 
 def _json_list(path: Path, encoding: str) -> Iterator[Numbered]:
     with opened(path, encoding) as file:
         listed = parse_json(path, 1, file.read())
-    for place, row in enumerate(listed, 1):
-        yield place, _object(path, place, row)
+    for position, row in enumerate(listed, 1):
+        yield position, _object(path, position, row)
 
 
-def _object(path: Path, place: int, row: Any) -> Row:
+def _object(path: Path, position: int, row: Any) -> Row:
     if not isinstance(row, dict):
-        raise DataError(str(path), place, f'is {type(row).__name__}; write an object such as {{"text": "..."}}')
+        raise DataError(str(path), position, f'is {type(row).__name__}; write an object such as {{"text": "..."}}')
     if HALF_OF_A_PAIR.search("".join(row)):
-        raise DataError(str(path), place, "has a column with half of a surrogate pair in its name, which is no text")
+        raise DataError(str(path), position, "has a column with half of a surrogate pair in its name, which is no text")
     return row
 
 
@@ -117,18 +117,18 @@ def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
         lines = file if said else chain([header], file)
         separator = said[1] if said else max(SEPARATORS, key=header.count)
         reader = csv.reader(lines, delimiter=separator, strict=True)
-        place = before
+        position = before
         try:
             names = _header(path, before + 1, next(reader, []))
-            place = before + reader.line_num
+            position = before + reader.line_num
             for cells in reader:
                 if cells and len(cells) != len(names):
-                    raise DataError(str(path), place + 1, f"has {len(cells)} cells, and the header has {len(names)}")
+                    raise DataError(str(path), position + 1, f"has {len(cells)} cells, and the header has {len(names)}")
                 if cells:
-                    yield place + 1, dict(zip(names, cells, strict=True))
-                place = before + reader.line_num
+                    yield position + 1, dict(zip(names, cells, strict=True))
+                position = before + reader.line_num
         except csv.Error as error:
-            raise DataError(str(path), place + 1, f"is not CSV: {error}") from error
+            raise DataError(str(path), position + 1, f"is not CSV: {error}") from error
 
 
 @contextmanager
@@ -152,12 +152,12 @@ def _header(path: Path, line: int, cells: list[str]) -> list[str]:
 def _parquet(path: Path) -> Iterator[Numbered]:
     from pyarrow import ArrowException, parquet
 
-    place = 0
+    position = 0
     try:
         with path.open("rb") as file:
             for batch in parquet.ParquetFile(file).iter_batches():
                 for row in batch.to_pylist():
-                    place += 1
-                    yield place, row
+                    position += 1
+                    yield position, row
     except ArrowException as error:
-        raise DataError(str(path), place, f"is not Parquet that can be read: {error}") from error
+        raise DataError(str(path), position, f"is not Parquet that can be read: {error}") from error

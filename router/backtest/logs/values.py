@@ -76,11 +76,11 @@ def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, shape: Shape)
         if isinstance(inner, Mapping) and ("error" in inner or "choices" in inner):
             return Value(problem="have no answer")
         said, inside = _as_text(inner)
-    chat, text_place = chat_in(unpacked(asked)), None  # an object that stands as text in a cell is told too
+    chat, text_position = chat_in(unpacked(asked)), None  # an object that stands as text in a cell is told too
     if chat is None:
-        whole, text_place = _as_text(unpacked(asked))
+        whole, text_position = _as_text(unpacked(asked))
         chat = Chat("", (("user", whole),))
-    return Value(chat.text, said, chat.whole, chat.system, len(chat.turns), text_place, inside)
+    return Value(chat.text, said, chat.whole, chat.system, len(chat.turns), text_position, inside)
 
 
 def answer_at(value: Any) -> tuple[str, str | None]:

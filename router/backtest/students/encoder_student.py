@@ -36,8 +36,8 @@ from router.core.learning.training_rows import (
     calibrating,
     fold_of,
     known_labels,
+    label_positions,
     lessons_of,
-    places_of,
     weights_of,
 )
 from router.students.feature_cache import Features
@@ -139,12 +139,12 @@ class EncoderFitter:
             if not own:
                 continue
             lessons = lessons_of([row for row in rows if fold_of(row, FOLDS) != fold], labels)
-            vectors, asked = self._of(lessons.texts), self._of([held[place].text for place in own])
+            vectors, asked = self._of(lessons.texts), self._of([held[position].text for position in own])
             tried = {
                 one: LinearHead.fitted(lessons, vectors, one).read(asked) for one in ((ridge,) if fold else RIDGES)
             }
             if not fold:  # the first part of the rows chooses for all
-                ridge = _chosen(tried, [held[place] for place in own], labels)
+                ridge = _chosen(tried, [held[position] for position in own], labels)
             logits[own], similarity[own] = tried[ridge].logits, tried[ridge].similarity
         lessons = lessons_of(rows, labels)
         reader = EncodedReader(self._of, LinearHead.fitted(lessons, self._of(lessons.texts), ridge), self._are_cut)
@@ -160,7 +160,7 @@ class EncoderFitter:
 
 def _chosen(tried: Mapping[float, Reading], held: Sequence[Record], labels: tuple[str, ...]) -> float:
     said = {ridge: reading.logits for ridge, reading in tried.items()}
-    return chosen_ridge(said, places_of(held, labels), weights_of(held))
+    return chosen_ridge(said, label_positions(held, labels), weights_of(held))
 
 
 def _opened(folder: Path) -> tuple[OnnxEncoder | MiniLm, str]:

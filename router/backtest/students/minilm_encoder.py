@@ -85,8 +85,8 @@ class MiniLm:
     def _words(self, ids: NDArray[np.int64]) -> Floats:
         """(tokens, width) of the first states."""
         names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-        words, places, kinds = (self._weights[f"embeddings.{name}.weight"] for name in names)
-        return self._normed("embeddings.LayerNorm", words[ids] + places[: len(ids)] + kinds[0])
+        words, positions, kinds = (self._weights[f"embeddings.{name}.weight"] for name in names)
+        return self._normed("embeddings.LayerNorm", words[ids] + positions[: len(ids)] + kinds[0])
 
     def _layer(self, name: str, states: Floats) -> Floats:
         attended = self._linear(f"{name}attention.output.dense", self._attended(f"{name}attention.self.", states))

@@ -94,16 +94,16 @@ def _cross_fitted(
 ) -> Reading:
     """What students without a held row's fold say of it."""
     likeness, inverse = matrices
-    places = {text: place for place, text in enumerate(lessons.texts)}
+    positions = {text: position for position, text in enumerate(lessons.texts)}
     logits = np.zeros((len(held), len(lessons.labels)))
     similarity = np.zeros(len(held))
     fold_of_row = [fold_of(row, FOLDS) for row in rows]
     folds = {row.key: fold for row, fold in zip(rows, fold_of_row, strict=True)}
     held_folds = np.array([folds[row.key] for row in held])
-    stands = np.array([places.get(row.text, -1) for row in held])
+    stands = np.array([positions.get(row.text, -1) for row in held])
     for fold in range(FOLDS):
         taught = [row for row, other in zip(rows, fold_of_row, strict=True) if other != fold]
-        targets = _targets(taught, lessons, places)
+        targets = _targets(taught, lessons, positions)
         left = _LeftOut.of(targets, inverse)
         centroids = _centroids(targets, likeness)
         known = np.flatnonzero((held_folds == fold) & (stands >= 0))
@@ -112,16 +112,16 @@ def _cross_fitted(
             similarity[known] = _similarity(likeness[:, stands[known]], centroids)
         new = np.flatnonzero((held_folds == fold) & (stands < 0))
         if len(new):
-            reading = _read(reader.near([held[place].text for place in new.tolist()]), left.votes, centroids)
+            reading = _read(reader.near([held[position].text for position in new.tolist()]), left.votes, centroids)
             logits[new], similarity[new] = reading.logits, reading.similarity
     return Reading(logits, similarity)
 
 
-def _targets(rows: Sequence[Record], lessons: Lessons, places: dict[str, int]) -> Matrix:
+def _targets(rows: Sequence[Record], lessons: Lessons, positions: dict[str, int]) -> Matrix:
     """What some rows teach of the lessons, (lessons, labels): zeros where they teach nothing."""
     taught = lessons_of(rows, lessons.labels)
     result = np.zeros(lessons.targets.shape, np.float32)
-    known = [(place, row) for row, text in enumerate(taught.texts) if (place := places.get(text)) is not None]
+    known = [(position, row) for row, text in enumerate(taught.texts) if (position := positions.get(text)) is not None]
     if known:
         into, of = zip(*known, strict=True)
         result[list(into)] = taught.targets[list(of)]
@@ -153,12 +153,12 @@ class _LeftOut:
             votes[out] = 0.0
         return cls(targets, votes, inner)
 
-    def logits(self, places: NDArray[np.int_]) -> NDArray[np.float64]:
+    def logits(self, positions: NDArray[np.int_]) -> NDArray[np.float64]:
         """What it says of some lessons, left out or not.
 
         The regularised kernel times the votes is ``Y_R - inner``, so the kernel itself need not be multiplied.
         """
-        said = self.targets[places].toarray() - self.inner[places] - np.float32(RIDGE) * self.votes[places]
+        said = self.targets[positions].toarray() - self.inner[positions] - np.float32(RIDGE) * self.votes[positions]
         return np.asarray(said, np.float64)
 
 
@@ -206,6 +206,6 @@ def _centroids(targets: Matrix, likeness: Floats) -> Matrix:
 def _thinned(lessons: Lessons) -> Lessons:
     if len(lessons.texts) <= MOST_LESSONS:
         return lessons
-    order = sorted(range(len(lessons.texts)), key=lambda place: unit_interval("lesson", lessons.texts[place]))
+    order = sorted(range(len(lessons.texts)), key=lambda position: unit_interval("lesson", lessons.texts[position]))
     chosen = sorted(order[:MOST_LESSONS])
-    return Lessons(lessons.labels, tuple(lessons.texts[place] for place in chosen), lessons.targets[chosen])
+    return Lessons(lessons.labels, tuple(lessons.texts[position] for position in chosen), lessons.targets[chosen])

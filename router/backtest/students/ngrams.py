@@ -31,15 +31,15 @@ class HashedTexts:
     def __init__(self, texts: Sequence[str]) -> None:
         """Count the n-grams of each distinct text."""
         distinct = list(dict.fromkeys(texts))
-        self._places = {text: place for place, text in enumerate(distinct)}
+        self._positions = {text: position for position, text in enumerate(distinct)}
         self._counts = _counted(distinct)
 
     def counts(self, texts: Sequence[str]) -> Matrix:
         """Counts of n-grams, (texts, 2 * BUCKETS)."""
-        places = [self._places.get(text, -1) for text in texts]
-        if -1 in places:
+        positions = [self._positions.get(text, -1) for text in texts]
+        if -1 in positions:
             return _counted(texts)
-        return self._counts[places]
+        return self._counts[positions]
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,10 @@ class ReplayedStudent:
             return
         reading = self.reader.read(new)
         confidence = scores(self.calibration, reading.logits, reading.similarity)
-        places = reading.logits.argmax(axis=1)
+        positions = reading.logits.argmax(axis=1)
         cut = np.zeros(len(new), np.bool_) if reading.cut is None else reading.cut
-        for text, place, score, is_cut in zip(new, places, confidence, cut.tolist(), strict=True):
-            self.known[text] = Judgement(self.labels[int(place)], None if is_cut else float(score), cut=is_cut)
+        for text, position, score, is_cut in zip(new, positions, confidence, cut.tolist(), strict=True):
+            self.known[text] = Judgement(self.labels[int(position)], None if is_cut else float(score), cut=is_cut)
 
     def answers(self, texts: Sequence[str]) -> list[Judgement]:
         """The likeliest label of each text, with its score."""

@@ -113,7 +113,7 @@ class CertifyingRows:
         drawn = (is_late | facts["set_aside"]) & thinned
         is_apart = facts["asked_at"] >= trial.earliest
         chosen = is_apart & is_drawn_enough & np.where(facts["certain"], is_late, drawn)
-        return [self._rows[place] for place in np.flatnonzero(chosen)]
+        return [self._rows[position] for position in np.flatnonzero(chosen)]
 
 
 _FACTS = np.dtype(

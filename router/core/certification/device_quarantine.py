@@ -99,7 +99,7 @@ def has_shown(rows: Sequence[Record], judging: Judging, kind: Kind, allowance: f
         allowance: Largest loss, in (0, 1).
         alpha: Chance of a false proof, in (0, 1).
     """
-    obeys = next((place for place, row in enumerate(rows) if would_stay(row)), len(rows))
+    obeys = next((position for position, row in enumerate(rows) if would_stay(row)), len(rows))
     observations = [_observation(row, judging, kind) for row in rows[obeys + 1 :]]
     if not observations:
         return False

@@ -100,11 +100,11 @@ def shared_fairly(rows: Sequence[Record], before: Counter[str], heard: frozenset
         before: How many rows each device has given already.
         heard: The devices heard of lately; whoever's rows are at hand shares too.
     """
-    return [rows[place] for place in fair_places([row.caller for row in rows], before, heard)]
+    return [rows[position] for position in fair_positions([row.caller for row in rows], before, heard)]
 
 
-def fair_places(callers: Sequence[str], before: Counter[str], heard: frozenset[str]) -> list[int]:
-    """The places of the rows that may be looked at, in that order, such that no device gives more than its share.
+def fair_positions(callers: Sequence[str], before: Counter[str], heard: frozenset[str]) -> list[int]:
+    """The positions of the rows that may be looked at, in that order, such that no device gives more than its share.
 
     Args:
         callers: Who gave each row, in the log's order.
@@ -112,8 +112,8 @@ def fair_places(callers: Sequence[str], before: Counter[str], heard: frozenset[s
         heard: The devices heard of lately; whoever's rows are at hand shares too.
     """
     queues: dict[str, deque[int]] = {}
-    for place, caller in enumerate(callers):
-        queues.setdefault(caller, deque()).append(place)
+    for position, caller in enumerate(callers):
+        queues.setdefault(caller, deque()).append(position)
     counts, given = Counter(before), before.total()
     chosen: list[int] = []
     next_ones = [(counts[caller], caller) for caller in queues]

@@ -53,13 +53,13 @@ class Line:
     horizon: float = math.inf
     missing: int = 0
 
-    def has_settled(self, place: int) -> bool:
+    def has_settled(self, number: int) -> bool:
         """Whether all that was kept before a row of this number has come or is given up; 0 for no number."""
-        return not place or self.restart <= place < self.horizon
+        return not number or self.restart <= number < self.horizon
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Named:
     """A number that was named: by which batch, when received and asked first, and whether the kept row itself came."""
 
     number: int
@@ -68,7 +68,7 @@ class _Place:
     asked_at: float
     came: bool
 
-    def joined(self, other: _Place) -> _Place:
+    def joined(self, other: _Named) -> _Named:
         """The same number, named twice."""
         earliest = min(self.received_at, other.received_at)
         came = self.came or other.came
@@ -77,10 +77,10 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Gap:
-    """Numbers from ``first`` on that have not come, and the place that shows it."""
+    """Numbers from ``first`` on that have not come, and the number that shows it."""
 
     first: int
-    behind: _Place
+    behind: _Named
 
     @property
     def last(self) -> int:
@@ -105,20 +105,20 @@ class _OpenLine:
     last: int
     gaps: list[_Gap] = field(default_factory=list)
 
-    def name(self, place: _Place) -> None:
+    def name(self, named: _Named) -> None:
         """A row names a number. What lies between two gaps has come, and needs no memory."""
-        if place.number > self.last:
-            at, parts = len(self.gaps), [_Gap(self.last + 1, place)]
-            self.last = place.number
+        if named.number > self.last:
+            at, parts = len(self.gaps), [_Gap(self.last + 1, named)]
+            self.last = named.number
         else:
-            at = bisect_left(self.gaps, place.number, key=lambda gap: gap.behind.number)
-            if at == len(self.gaps) or self.gaps[at].first > place.number:
+            at = bisect_left(self.gaps, named.number, key=lambda gap: gap.behind.number)
+            if at == len(self.gaps) or self.gaps[at].first > named.number:
                 return
             gap = self.gaps[at]
-            if place.number == gap.behind.number:
-                parts = [_Gap(gap.first, gap.behind.joined(place))]
+            if named.number == gap.behind.number:
+                parts = [_Gap(gap.first, gap.behind.joined(named))]
             else:
-                parts = [_Gap(gap.first, place), _Gap(place.number + 1, gap.behind)]
+                parts = [_Gap(gap.first, named), _Gap(named.number + 1, gap.behind)]
         self.gaps[at : at + 1] = [part for part in parts if part.last >= part.first]
 
 
@@ -145,10 +145,10 @@ class DeviceLines:
         self._newest = max(self._newest, at)
         first, last = self._times.get(row.caller, (at, at))
         self._times[row.caller] = (min(first, at), max(last, at))
-        if row.place:
+        if row.sequence_number:
             key = _line_of(row)
             line = self._lines.setdefault(key, _OpenLine(key[1] * LINE))
-            line.name(_Place(row.place, batch, at, row.asked_at, is_kept_row(row)))
+            line.name(_Named(row.sequence_number, batch, at, row.asked_at, is_kept_row(row)))
 
     def latest_of(self, device: str) -> float:
         """The latest Unix time in seconds at which a row of a device was received, ``-inf`` without any."""
@@ -170,8 +170,8 @@ class DeviceLines:
             twins: When each device had twins, which is as if the watch had been blind to it.
         """
         again: dict[LineKey, set[int]] = {}
-        for caller, place in repeats:
-            again.setdefault((caller, place // LINE), set()).add(place)
+        for caller, number in repeats:
+            again.setdefault((caller, number // LINE), set()).add(number)
         return {
             key: self._line(line, freeze, again.get(key, set()), (*blind, *twins.get(key[0], ())))
             for key, line in self._lines.items()
@@ -218,7 +218,7 @@ def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> lis
     return [
         (batch, row)
         for batch, row in rows
-        if lines.get(_line_of(row), free).has_settled(row.place) and not is_within(blind, row.asked_at)
+        if lines.get(_line_of(row), free).has_settled(row.sequence_number) and not is_within(blind, row.asked_at)
     ]
 
 
@@ -228,7 +228,7 @@ def most_kept(seconds: float) -> int:
 
 
 def _line_of(row: Record) -> LineKey:
-    return row.caller, row.place // LINE
+    return row.caller, row.sequence_number // LINE
 
 
 def is_within(spans: Spans, at: float) -> bool:

@@ -30,7 +30,7 @@ import numpy as np
 
 from router.core.certification.certifying_rows import is_kept_by_thinning, said_by_student, weight_of
 from router.core.certification.class_gate import spared
-from router.core.certification.device_shares import fair_places
+from router.core.certification.device_shares import fair_positions
 from router.core.certification.observations import Columns, Observation, likeness, total, weight_above
 from router.core.certification.readings import Readings
 from router.core.domain.prediction import DeviceStudent
@@ -237,9 +237,9 @@ class Trial:
 
     def share(self, heard: frozenset[str]) -> None:
         """Let the reading by devices take what brings no device ahead of its share, of the devices heard of lately."""
-        taken = set(fair_places([self.observations[row].caller for row in self.apart], self.counts, heard))
-        self.counts.update(self.observations[self.apart[place]].caller for place in taken)
-        self.apart = [row for place, row in enumerate(self.apart) if place not in taken]
+        taken = set(fair_positions([self.observations[row].caller for row in self.apart], self.counts, heard))
+        self.counts.update(self.observations[self.apart[position]].caller for position in taken)
+        self.apart = [row for position, row in enumerate(self.apart) if position not in taken]
 
     def miss(self, missing: int) -> None:
         """Count rows that were drawn and kept and never came, all in all, as lost at every threshold."""

@@ -66,10 +66,10 @@ def tools_as_dicts(tools: Iterable[Tool]) -> list[dict[str, Any]]:
             "function": {
                 "name": tool.name,
                 "description": tool.description,
-                "parameters": _schema(tool.parameters_schema, f"tools[{place}].parameters_schema"),
+                "parameters": _schema(tool.parameters_schema, f"tools[{position}].parameters_schema"),
             },
         }
-        for place, tool in enumerate(tools)
+        for position, tool in enumerate(tools)
     ]
 
 

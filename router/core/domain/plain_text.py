@@ -86,7 +86,7 @@ class PlainText:
         return text
 
     def _spans(self, text: str) -> Spans:
-        """The places to break, the last first."""
+        """Where to break, the last first."""
         found = [match.span() for match in self._pattern.finditer(text)] if self._pattern else []
         return sorted(found or [span for span in set(self._forged(text)) if span[1] > span[0]], reverse=True)
 

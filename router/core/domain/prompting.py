@@ -88,8 +88,8 @@ def limits_of(asked: GenerationLimits, defaults: GenerationLimits) -> Generation
 
 def before_stop(text: str, stops: tuple[str, ...]) -> str | None:
     """What stands before the first of ``stops``; ``None`` where none of them stands in the text."""
-    places = [place for place in (text.find(stop) for stop in stops) if place >= 0]
-    return text[: min(places)] if places else None
+    positions = [position for position in (text.find(stop) for stop in stops) if position >= 0]
+    return text[: min(positions)] if positions else None
 
 
 def split_answer(text: str, phrase: str) -> tuple[str, str]:

@@ -42,7 +42,7 @@ class Consent(StrEnum):
 
 
 class Tier(StrEnum):
-    """What kind of place answered."""
+    """Which tier answered."""
 
     DEVICE = "device"
     SITE = "site"
@@ -170,7 +170,7 @@ class Attempt:
         threshold_version: Version of the policy in force.
         asked_at: Unix time in seconds at the first tier.
         tool_calls: The student's calls, where it made some.
-        place: Number of the last drawn query of the task that the first tier kept, this one included; 0 for none.
+        sequence_number: Of the last drawn query of the task that the first tier kept, this one included; 0 for none.
     """
 
     release: int = 0
@@ -186,7 +186,7 @@ class Attempt:
     threshold_version: int = 0
     asked_at: float = 0.0
     tool_calls: tuple[ToolCall, ...] = ()
-    place: int = 0
+    sequence_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class Provenance:
     """Who answered, and why there.
 
     Attributes:
-        tier: What kind of place answered.
+        tier: Which tier answered.
         model: Name of the student or teacher.
         model_version: Its version, never reused.
         release: In force on the device that was asked, whoever answered; 0 for none.

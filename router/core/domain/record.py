@@ -92,7 +92,7 @@ class Record:
             ``router.core.domain.token_codec`` packs them; empty where none were asked for.
         problem: Why the answer is no lesson, such as a reason that can't be read; empty where it is one.
         tried: What the task's cheaper teachers said, in the order in which they stand before the reference.
-        place: Number of the last drawn query of the task that the first tier had kept, this one included; 0 for none.
+        sequence_number: Of the last drawn query of the task that the first tier kept, this one included; 0 for none.
     """
 
     caller: str
@@ -132,7 +132,7 @@ class Record:
     tokens: bytes = b""
     problem: str = ""
     tried: tuple[Tried, ...] = ()
-    place: int = 0
+    sequence_number: int = 0
 
     __pydantic_config__ = {"val_json_bytes": "base64"}  # noqa: RUF012 - of who reads it from JSON
 

@@ -41,14 +41,14 @@ def unpack(data: bytes) -> tuple[TokenProbability, ...]:
 
 
 def _unpacked(data: bytes) -> tuple[TokenProbability, ...]:
-    found, place = [], 0
-    while place < len(data):
-        count, own, tail = struct.unpack_from("<Bee", data, place)
-        text, place = _text(data, place + 5)
+    found, position = [], 0
+    while position < len(data):
+        count, own, tail = struct.unpack_from("<Bee", data, position)
+        text, position = _text(data, position + 5)
         top = []
         for _ in range(count):
-            (value,) = struct.unpack_from("<e", data, place)
-            name, place = _text(data, place + 2)
+            (value,) = struct.unpack_from("<e", data, position)
+            name, position = _text(data, position + 2)
             top.append((name, value))
         found.append(TokenProbability(text, own, Distribution(tuple(top), None if math.isnan(tail) else tail)))
     return tuple(found)
@@ -77,11 +77,11 @@ def _named(text: str) -> bytes:
     return bytes([len(data)]) + data
 
 
-def _text(data: bytes, place: int) -> tuple[str, int]:
-    end = place + 1 + data[place]
+def _text(data: bytes, position: int) -> tuple[str, int]:
+    end = position + 1 + data[position]
     if end > len(data):
         raise IndexError("a text is cut")
-    return data[place + 1 : end].decode(), end
+    return data[position + 1 : end].decode(), end
 
 
 def _half(value: float) -> float:

@@ -42,7 +42,7 @@ class Judged:
 
     Attributes:
         chance: That the row's query came to be handed out, in (0, 1].
-        place: Of the query in that draw, uniform in [0, chance].
+        rank: Of the query in that draw, uniform in [0, chance].
         teacher_right: The reference's answer is right.
         student_right: The student's is, ``None`` where there was no student.
         kept: The student's answer stayed, or would have.
@@ -53,7 +53,7 @@ class Judged:
     """
 
     chance: float
-    place: float
+    rank: float
     teacher_right: bool
     student_right: bool | None = None
     kept: bool = False
@@ -184,7 +184,7 @@ def thinned(rows: Sequence[Judged]) -> list[Judged]:
     Where all chances are equal, as usual, all stay.
     """
     lowest = min((row.chance for row in rows), default=1.0)
-    return [row for row in rows if row.place <= lowest]
+    return [row for row in rows if row.rank <= lowest]
 
 
 def pairs_of(rows: Iterable[Judged]) -> Pairs:
@@ -258,7 +258,7 @@ def _by_score(rows: Sequence[Judged], assurance: float, least_gain: float) -> tu
         key=lambda pair: (pair[0], pair[1].teacher_right, bool(pair[1].student_right)),
     )
     bins = min(SCORE_BINS, len(ranked))
-    cuts = [round(place * len(ranked) / bins) for place in range(bins + 1)] if bins else []
+    cuts = [round(rank * len(ranked) / bins) for rank in range(bins + 1)] if bins else []
     return tuple(
         (ranked[start][0], ranked[end - 1][0], worth([row for _, row in ranked[start:end]], assurance, least_gain))
         for start, end in itertools.pairwise(cuts)

@@ -39,8 +39,8 @@ class Curve:
     def area(self, low: float, high: float) -> float:
         """The mean height between ``low`` and ``high``."""
         inside = self.x[(self.x > low) & (self.x < high)]
-        places = np.concatenate([[low], inside, [high]])
-        return float(np.trapezoid(np.interp(places, self.x, self.y), places) / (high - low))
+        positions = np.concatenate([[low], inside, [high]])
+        return float(np.trapezoid(np.interp(positions, self.x, self.y), positions) / (high - low))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,12 @@ def cpt(curve: Curve, level: float, ends: tuple[float, float] | None = None) -> 
     """
     weak, strong = ends or _ends(curve)
     wanted = weak + level * (strong - weak)
-    place = int(np.argmax(curve.y >= wanted - 1e-12))
-    if place == 0:
+    position = int(np.argmax(curve.y >= wanted - 1e-12))
+    if position == 0:
         return float(curve.x[0])
-    before, after = curve.y[place - 1], curve.y[place]
+    before, after = curve.y[position - 1], curve.y[position]
     part = (wanted - before) / (after - before)
-    return float(curve.x[place - 1] + part * (curve.x[place] - curve.x[place - 1]))
+    return float(curve.x[position - 1] + part * (curve.x[position] - curve.x[position - 1]))
 
 
 def cost_error(costs: Array, errors: Array, weights: Array | None = None) -> Curve:

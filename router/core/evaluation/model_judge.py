@@ -78,9 +78,9 @@ class VerdictModel:
         drawn = hmac.new(self.key.encode(), json.dumps([question, *ordered]).encode(), hashlib.sha256).digest()
         first, second = ordered if drawn[0] % 2 else reversed(ordered)
         values = {"{question}": question, "{first}": first, "{second}": second}
-        places = sorted(values, key=self.wording.index)
+        positions = sorted(values, key=self.wording.index)
         text, rest = "", self.wording
-        for field in places:
+        for field in positions:
             before, rest = rest.split(field, 1)
             text += before + json.dumps(values[field])
         return text + rest

@@ -54,7 +54,7 @@ class LabelMeasures:
     @property
     def answers(self) -> list[str]:
         """The likeliest label of each row."""
-        return [self.labels[place] for place in self.reading.logits.argmax(axis=1)]
+        return [self.labels[position] for position in self.reading.logits.argmax(axis=1)]
 
     def calibrate(self, agrees: Bools, weights: Array) -> Calibrated:
         """Fit the head over the signals of the logits."""

@@ -30,7 +30,7 @@ class Signals:
 
     Attributes:
         directions: Of each signal, 1 or -1: more of it speaks for the answer, or against it.
-        default: Place of the signal that ranks errors best where nothing is known.
+        default: Position of the signal that ranks errors best where nothing is known.
     """
 
     directions: tuple[float, ...]

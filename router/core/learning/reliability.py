@@ -58,9 +58,9 @@ def ranking(signal: Array, agrees: Bools, weights: Array) -> float:
         agrees: (rows,) of both kinds, or 0.5 is returned.
         weights: (rows,) >= 0.
     """
-    values, place = np.unique(signal, return_inverse=True)
-    good = np.bincount(place, weights=weights * agrees, minlength=len(values))
-    bad = np.bincount(place, weights=weights * ~agrees, minlength=len(values))
+    values, position = np.unique(signal, return_inverse=True)
+    good = np.bincount(position, weights=weights * agrees, minlength=len(values))
+    bad = np.bincount(position, weights=weights * ~agrees, minlength=len(values))
     if not good.sum() or not bad.sum():
         return 0.5
     below = np.cumsum(bad) - bad

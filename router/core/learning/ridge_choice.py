@@ -28,7 +28,7 @@ def chosen_ridge(logits: Mapping[float, Array], answers: Ints, weights: Array) -
 
     Args:
         logits: Each candidate's, (rows, labels), by its ridge; ``DEFAULT`` is one of them.
-        answers: (rows,) place of the reference's answer among the labels, -1 where no student knows it.
+        answers: (rows,) position of the reference's answer among the labels, -1 where no student knows it.
         weights: (rows,) one over the propensity, > 0.
     """
     known = np.flatnonzero(answers >= 0)

@@ -120,35 +120,35 @@ def known_labels(rows: Sequence[Record]) -> tuple[str, ...]:
     return tuple(sorted(label for label, count in counts.items() if count >= LEAST_ROWS_OF_LABEL))
 
 
-def places_of(rows: Sequence[Record], labels: tuple[str, ...]) -> NDArray[np.int_]:
-    """Place of each row's answer among the labels, (rows,): -1 where it is none of them."""
-    places = {label: place for place, label in enumerate(labels)}
-    return np.array([places.get(row.answer, -1) for row in rows], np.int_)
+def label_positions(rows: Sequence[Record], labels: tuple[str, ...]) -> NDArray[np.int_]:
+    """Position of each row's answer among the labels, (rows,): -1 where it is none of them."""
+    positions = {label: position for position, label in enumerate(labels)}
+    return np.array([positions.get(row.answer, -1) for row in rows], np.int_)
 
 
 def lessons_of(rows: Sequence[Record], labels: tuple[str, ...]) -> Lessons:
     """Distinct lessons for a student that knows ``labels``; rows with another answer are left out."""
-    places = {label: place for place, label in enumerate(labels)}
-    taught = [row for row in rows if row.answer in places]
+    positions = {label: position for position, label in enumerate(labels)}
+    taught = [row for row in rows if row.answer in positions]
     texts: dict[str, int] = {}
     stands = [texts.setdefault(row.text, len(texts)) for row in taught]
     targets = np.zeros((len(texts), len(labels)), np.float32)
     for stand, row in zip(stands, taught, strict=True):
         if row.labels:
-            targets[stand] += _target(row, places)
+            targets[stand] += _target(row, positions)
         else:  # the answer alone: most logs have nothing else, and a vector a row takes seconds
-            targets[stand, places[row.answer]] += 1.0
+            targets[stand, positions[row.answer]] += 1.0
     return Lessons(labels, tuple(texts), targets / np.maximum(targets.sum(axis=1, keepdims=True), 1e-9))
 
 
-def _target(row: Record, places: dict[str, int]) -> NDArray[np.float32]:
+def _target(row: Record, positions: dict[str, int]) -> NDArray[np.float32]:
     """The teacher's probabilities over the known labels; what it leaves out is spread evenly."""
-    target = np.zeros(len(places), np.float32)
+    target = np.zeros(len(positions), np.float32)
     for label, value in zip(row.labels, row.log_probabilities, strict=True):
-        if label in places:
-            target[places[label]] = np.exp(value)
+        if label in positions:
+            target[positions[label]] = np.exp(value)
     if not target.any():
-        target[places[row.answer]] = 1.0
+        target[positions[row.answer]] = 1.0
         return target
     rest = max(0.0, 1.0 - float(target.sum()))
     empty = target == 0

@@ -18,7 +18,7 @@ _ROUNDING = 1e-9
 
 
 def draw(seed: bytes, query_id: str) -> float:
-    """The query's place in [0, 1).
+    """The query's draw, uniform in [0, 1).
 
     Args:
         seed: The device's secret, 32 bytes.

@@ -82,28 +82,28 @@ class PoolPolicy:
     tiers: tuple[Tier, ...]
 
     def first(self, odds: Array) -> Ints:
-        """Place of the teacher that is asked first; that of the reference is ``len(tiers)``.
+        """Position of the teacher that is asked first; that of the reference is ``len(tiers)``.
 
         Args:
             odds: (rows, tiers) log-odds that each teacher's answer agrees, known from the query.
         """
         if self.way is Way.CASCADE:
             return np.zeros(len(odds), np.int_)
-        worth = [_on(tier.entering, sigmoid(odds[:, place])) for place, tier in enumerate(self.tiers)]
+        worth = [_on(tier.entering, sigmoid(odds[:, position])) for position, tier in enumerate(self.tiers)]
         return np.asarray(np.stack([*worth, np.full(len(odds), self.price)], axis=1).argmin(axis=1))
 
-    def stays(self, place: int, odds: Array, log_confidence: Array) -> Bools:
-        """Whether the answer of the teacher at ``place`` stands.
+    def stays(self, position: int, odds: Array, log_confidence: Array) -> Bools:
+        """Whether the answer of the teacher at ``position`` stands.
 
         Args:
-            place: In [0, tiers).
+            position: In [0, tiers).
             odds: (rows,) its own.
             log_confidence: (rows,) natural logarithms, NaN where it can't say.
         """
         if self.way is Way.ROUTING:
             return np.ones(len(odds), np.bool_)
-        chance = self.tiers[place].chance(odds, log_confidence)
-        return np.asarray(1.0 - chance <= _on(self.tiers[place].going_on, chance))
+        chance = self.tiers[position].chance(odds, log_confidence)
+        return np.asarray(1.0 - chance <= _on(self.tiers[position].going_on, chance))
 
     def walk(self, odds: Array, log_confidence: Array, answers: Bools) -> tuple[Ints, Array]:
         """Where rows end whose teachers are all known, and what they cost in answers of the reference.
@@ -114,16 +114,16 @@ class PoolPolicy:
             answers: (rows, tiers) whether the teacher answered, in the version that the policy knows.
 
         Returns:
-            (rows,) places, the reference's being ``len(tiers)``, and (rows,) costs.
+            (rows,) positions, the reference's being ``len(tiers)``, and (rows,) costs.
         """
         first = self.first(odds)
         ends, spent = np.full(len(odds), len(self.tiers)), np.zeros(len(odds))
         walks = np.ones(len(odds), np.bool_)
-        for place, tier in enumerate(self.tiers):
-            asked = walks & (first <= place)
+        for position, tier in enumerate(self.tiers):
+            asked = walks & (first <= position)
             spent += tier.cost * asked
-            stands = asked & answers[:, place] & self.stays(place, odds[:, place], log_confidence[:, place])
-            ends[stands] = place
+            stands = asked & answers[:, position] & self.stays(position, odds[:, position], log_confidence[:, position])
+            ends[stands] = position
             walks &= ~stands
         return ends, spent + walks
 

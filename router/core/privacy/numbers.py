@@ -88,25 +88,27 @@ class _Run:
 
     Attributes:
         digits: The digits alone.
-        places: Of each in the text.
+        positions: Of each in the text.
         starts: Numbers of those that begin a group.
         ends: Numbers of those after which a group ends, each the number after it.
     """
 
     digits: str
-    places: Sequence[int]
+    positions: Sequence[int]
     starts: Sequence[int]
     ends: Sequence[int]
 
     def span(self, first: int, last: int) -> Span:
         """The text of the digits ``first`` up to ``last``, which is not included."""
-        return self.places[first], self.places[last - 1] + 1
+        return self.positions[first], self.positions[last - 1] + 1
 
 
 def _run(text: str, start: int, end: int) -> _Run:
-    places = [place for place in range(start, end) if text[place].isdigit()]
-    starts = [number for number, place in enumerate(places) if not number or places[number - 1] != place - 1]
-    return _Run("".join(text[place] for place in places), places, starts, [*starts[1:], len(places)])
+    positions = [position for position in range(start, end) if text[position].isdigit()]
+    starts = [
+        number for number, position in enumerate(positions) if not number or positions[number - 1] != position - 1
+    ]
+    return _Run("".join(text[position] for position in positions), positions, starts, [*starts[1:], len(positions)])
 
 
 def _cards_in(run: _Run) -> Iterator[Span]:
@@ -126,7 +128,7 @@ def _cards_in(run: _Run) -> Iterator[Span]:
 
 
 def _luhn_sums(digits: str) -> tuple[Sequence[int], Sequence[int]]:
-    """Sums of all digits before each place: every second one doubled, the even ones or the odd ones."""
+    """Sums of all digits before each position: every second one doubled, the even ones or the odd ones."""
     doubled = [2 * int(digit) - 9 * (digit > "4") for digit in digits]
     plain = [int(digit) for digit in digits]
     even = accumulate((doubled[n] if n % 2 == 0 else plain[n] for n in range(len(digits))), initial=0)
@@ -150,7 +152,7 @@ def _is_iban(said: str) -> bool:
 def _phones_in(text: str, start: int, end: int) -> Iterator[Span]:
     """Of one run of digits: its first groups where they make a number, then what is left likewise."""
     run = _run(text, start, end)
-    signs = text[start : run.places[0]]
+    signs = text[start : run.positions[0]]
     digits = run.digits
     first = 0
     while first < len(run.starts):
@@ -160,9 +162,9 @@ def _phones_in(text: str, start: int, end: int) -> Iterator[Span]:
         while last < len(run.ends) and run.ends[last] - begin <= most:
             last += 1
         found = last > first and run.ends[last - 1] - begin >= least
-        where = run.places[begin]
+        where = run.positions[begin]
         if found and (least == LEAST_PHONE or not (_DATE.match(text, where) or _FRACTION.match(text, where))):
-            yield (start if not first else where), run.places[run.ends[last - 1] - 1] + 1
+            yield (start if not first else where), run.positions[run.ends[last - 1] - 1] + 1
             first = last
         else:
             first += 1

@@ -2,7 +2,7 @@
 
 Rules:
  * One character stays one character; what can't be seen (joiners, soft hyphens, marks of direction) is left out, and
-   the place of every character in the text as it was is known.
+   the position of every character in the text as it was is known.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class PlainView:
 
     Attributes:
         text: To look in.
-        places: Of each of its characters in the text as it was; ``None`` where they are the same.
+        positions: Of each of its characters in the text as it was; ``None`` where they are the same.
     """
 
     text: str
-    places: Sequence[int] | None = None
+    positions: Sequence[int] | None = None
 
     def span(self, start: int, end: int) -> Span:
         """What ``text[start:end]``, which is not empty, is in the text as it was."""
-        if self.places is None:
+        if self.positions is None:
             return start, end
-        return self.places[start], self.places[end - 1] + 1
+        return self.positions[start], self.positions[end - 1] + 1
 
 
 def plain_view(text: str) -> PlainView:
@@ -44,8 +44,8 @@ def plain_view(text: str) -> PlainView:
     plain = text.translate(_READING)
     if _UNSEEN not in plain:
         return PlainView(plain)
-    places = [place for place, character in enumerate(plain) if character != _UNSEEN]
-    return PlainView(plain.replace(_UNSEEN, ""), places)
+    positions = [position for position, character in enumerate(plain) if character != _UNSEEN]
+    return PlainView(plain.replace(_UNSEEN, ""), positions)
 
 
 class _Reading(dict[int, str]):

@@ -209,8 +209,8 @@ def read_manifest(data: bytes) -> Manifest:
         manifest = _MANIFEST.validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ReleaseError(f"{MANIFEST_FILE}: {place or 'content'}: {first['msg']}") from error
+        path = ".".join(str(part) for part in first["loc"])
+        raise ReleaseError(f"{MANIFEST_FILE}: {path or 'content'}: {first['msg']}") from error
     if manifest.format > FORMAT:
         raise ReleaseError(f"{MANIFEST_FILE}: format {manifest.format} is newer than {FORMAT}; update the agent")
     found = out_of_range(manifest)

@@ -50,8 +50,8 @@ def read_signed_task(data: bytes) -> Task:
         task = _TASK.validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ReleaseError(f"the signed task: {place or 'content'}: {first['msg']}") from error
+        path = ".".join(str(part) for part in first["loc"])
+        raise ReleaseError(f"the signed task: {path or 'content'}: {first['msg']}") from error
     found = out_of_range(task)
     if found is not None:
         raise ReleaseError(f"the signed task: {found[0]} {found[1]}")

@@ -94,12 +94,12 @@ def dependence(keys: Sequence[Ints], devices: Ints, weights: Array, wrong: Bools
         sequences.append((order, devices[order]))  # of one device it is the same sequence again
     for kind, key in enumerate(keys):
         longest = LONGEST_REACH if kind in EXACT else LONGEST_REACH_OF_COMMON
-        for places, blocks in sequences:
-            alike = _Alike(key[places], blocks, weights[places], kind in EXACT)
+        for positions, blocks in sequences:
+            alike = _Alike(key[positions], blocks, weights[positions], kind in EXACT)
             for reach in _reaches(min(longest, float(weights.sum()) / PARTS)):
                 near = alike.near(reach)
                 for marked, excess in marks:
-                    own, more, error = near.beyond_chance(marked[places])
+                    own, more, error = near.beyond_chance(marked[positions])
                     if more > max(error + excess * least, most):
                         most = more
                         found = Dependence(max(1.0, min(own, 1.0) + more), reach, kind)
@@ -156,11 +156,11 @@ class _Alike:
         stretch = np.cumsum(is_first) - 1
         self._order = order
         self._size = np.add.reduceat(weights, starts)[stretch][order]  # the weight of the row's block
-        self._place = ((before + ends) / 2.0 - before[starts][stretch])[order]
+        self._position = ((before + ends) / 2.0 - before[starts][stretch])[order]
         ranked, block = key[order], blocks[order]
         group = np.cumsum(np.append(True, (ranked[1:] != ranked[:-1]) | (block[1:] != block[:-1])))
         apart = 4.0 * (float(ends[-1]) + LONGEST_REACH)
-        self._at = group * apart + self._place
+        self._at = group * apart + self._position
         self._weights = weights[order]
         self._sums = np.append(0.0, np.cumsum(self._weights))
         self._whole = self._within(group * apart, group * apart + float(ends[-1]))
@@ -179,7 +179,7 @@ class _Alike:
         """
         reach = np.where(self._is_common, min(longest, LONGEST_REACH_OF_COMMON), longest)
         near = self._within(self._at - reach, self._at + reach)
-        before = self._place - self._weights / 2.0
+        before = self._position - self._weights / 2.0
         after = self._size - self._weights - before
         span = np.minimum(before, reach) + np.minimum(after, reach)
         ring = RING * reach

@@ -138,8 +138,8 @@ def prospect(scores: Array, agrees: Bools, weights: Array, allowance: float) -> 
     tried = fits[np.unique(np.linspace(0, len(fits) - 1, CANDIDATES).astype(int))]
     losses = curve.cautious_loss(tried)
     return tuple(
-        Point(float(curve.thresholds[place]), float(curve.kept[place]), loss)
-        for place, loss in zip(tried, losses, strict=True)
+        Point(float(curve.thresholds[position]), float(curve.kept[position]), loss)
+        for position, loss in zip(tried, losses, strict=True)
     )
 
 
@@ -161,8 +161,8 @@ def plan_for_budget(
     if not len(curve.kept):
         return Proposal(NEVER, 0.0, 0.0)
     within = np.flatnonzero(escalation_of(curve.kept, exploration) <= max_escalation + _ROUNDING)
-    place = int(within[0]) if len(within) else len(curve.kept) - 1
-    return replace(curve.proposal(place), expected_loss=curve.cautious_loss(np.array([place]))[0])
+    position = int(within[0]) if len(within) else len(curve.kept) - 1
+    return replace(curve.proposal(position), expected_loss=curve.cautious_loss(np.array([position]))[0])
 
 
 def escalation_of(kept: Array, exploration: float) -> Array:
@@ -307,14 +307,14 @@ class _Curve:
             rows=float(1.0 / (share**2).sum()) if len(order) else 0.0,
         )
 
-    def proposal(self, place: int, rows: float = 0.0) -> Proposal:
-        """The threshold at ``place``."""
-        return Proposal(float(self.thresholds[place]), float(self.kept[place]), float(self.loss[place]), rows)
+    def proposal(self, position: int, rows: float = 0.0) -> Proposal:
+        """The threshold at ``position``."""
+        return Proposal(float(self.thresholds[position]), float(self.kept[position]), float(self.loss[position]), rows)
 
-    def cautious_loss(self, places: NDArray[np.int_]) -> list[float]:
-        """Loss at each place, at the quantile ``CAUTION``: unequal weights make an estimate worth fewer rows."""
+    def cautious_loss(self, positions: NDArray[np.int_]) -> list[float]:
+        """Loss at each position, at the quantile ``CAUTION``: unequal weights make an estimate worth fewer rows."""
         bounds = []
-        for loss, variance in zip(self.loss[places], self.variance[places], strict=True):
+        for loss, variance in zip(self.loss[positions], self.variance[positions], strict=True):
             rows = loss / variance if variance > 0 else self.rows
             bounds.append(cautious_loss(float(loss), max(float(rows), 1.0)))
         return bounds

@@ -107,12 +107,12 @@ class FakeChatServer:
         said = self.answer(body["messages"][-1]["content"])
         calls = said if isinstance(said, list) else []
         words = "" if isinstance(said, list) else said
-        tokens = [f" {word}" if place else word for place, word in enumerate(words.split(" "))] if words else []
+        tokens = [f" {word}" if position else word for position, word in enumerate(words.split(" "))] if words else []
         kept = tokens[: body.get("max_tokens") or None]
         message: dict[str, Any] = {"role": "assistant", "content": "".join(kept) or None}
         if calls:
             message["tool_calls"] = [
-                {"id": f"call-{place}", "type": "function", "function": call} for place, call in enumerate(calls)
+                {"id": f"call-{position}", "type": "function", "function": call} for position, call in enumerate(calls)
             ]
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": "length" * (len(kept) < len(tokens))}
         choice["finish_reason"] = choice["finish_reason"] or ("tool_calls" if calls else "stop")
@@ -168,24 +168,25 @@ def tiny_writer_files(words: dict[str, str]) -> dict[str, bytes]:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     vocabulary = [UNKNOWN, END, UNSURE, *sorted({word for key in words for word in (key, *words[key].split())})]
-    places = {word: place for place, word in enumerate(vocabulary)}
+    positions = {word: position for position, word in enumerate(vocabulary)}
     size = len(vocabulary)
     config = LlamaConfig(
         vocab_size=size, hidden_size=size, intermediate_size=1, num_hidden_layers=0, num_attention_heads=1, head_dim=2,
-        max_position_embeddings=TINY_WINDOW, bos_token_id=None, eos_token_id=places[END], pad_token_id=places[END],
+        max_position_embeddings=TINY_WINDOW, bos_token_id=None, eos_token_id=positions[END],
+        pad_token_id=positions[END],
     )  # fmt: skip
     model: Any = LlamaForCausalLM(config)
     followers = torch.zeros(size, size)
     for key, text in {**words, UNKNOWN: UNSURE}.items():
         chain = [key, *text.split(), END]
         for word, follower in itertools.pairwise(chain):
-            followers[places[follower], places[word]] = 20.0
-    followers[places[UNSURE], places[UNKNOWN]] = 0.5
+            followers[positions[follower], positions[word]] = 20.0
+    followers[positions[UNSURE], positions[UNKNOWN]] = 0.5
     with torch.no_grad():
         model.model.embed_tokens.weight.copy_(torch.eye(size))
         model.lm_head.weight.copy_(followers / size**0.5)  # the norm makes a row of the identity size**0.5 long
     tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=_word_tokenizer(places),
+        tokenizer_object=_word_tokenizer(positions),
         unk_token=UNKNOWN,
         eos_token=END,
         pad_token=END,
@@ -197,9 +198,9 @@ def tiny_writer_files(words: dict[str, str]) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def _word_tokenizer(places: dict[str, int]) -> Any:
+def _word_tokenizer(positions: dict[str, int]) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordLevel(places, unk_token=UNKNOWN))
+    tokenizer = Tokenizer(models.WordLevel(positions, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return tokenizer

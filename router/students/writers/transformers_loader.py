@@ -128,7 +128,11 @@ def _check_special(config: Any, tokenizer: Any) -> None:
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         given, own = getattr(config, name, None), getattr(tokenizer, name)
         known = given if isinstance(given, list) else [given]
-        if own is not None and own not in known and all(isinstance(place, int) and place >= 0 for place in known):
+        if (
+            own is not None
+            and own not in known
+            and all(isinstance(position, int) and position >= 0 for position in known)
+        ):
             raise ModelError(f"{name} is {own} in the tokenizer and {given} in the model; {_TAKE}")
 
 
@@ -161,8 +165,8 @@ def _labels_of(config: Any) -> tuple[str, ...]:
 
 def _window_of(config: Any, tokenizer: Any) -> int:
     known = [tokenizer.model_max_length] if tokenizer.model_max_length < UNBOUNDED_WINDOW else []
-    places = getattr(config, "max_position_embeddings", None)
-    known += [places] if places else []
+    positions = getattr(config, "max_position_embeddings", None)
+    known += [positions] if positions else []
     return int(min(known)) if known else DEFAULT_WINDOW
 
 

@@ -55,8 +55,8 @@ def flaw_of(written: Written) -> str:
 def _tokens_after(tokens: tuple[TokenProbability, ...]) -> tuple[TokenProbability, ...]:
     """The tokens behind the first closing tag; a tag may be one token or several."""
     said = ""
-    for place, token in enumerate(tokens, start=1):
+    for position, token in enumerate(tokens, start=1):
         said += token.token
         if _CLOSE.search(said):
-            return tokens[place:]
+            return tokens[position:]
     return tokens

@@ -36,10 +36,10 @@ def table(path, count=300, seed=0, header=HEADER, extra=""):
     lines = [header]
     for query in range(count):
         ease = draw.beta(2, 1.2)
-        for place, model in enumerate(MODELS):
-            chance = min(max(ease ** (1.0, 0.5, 0.2)[place], 0.01), 0.999)
+        for position, model in enumerate(MODELS):
+            chance = min(max(ease ** (1.0, 0.5, 0.2)[position], 0.01), 0.999)
             right = int(draw.random() < chance)
-            lines.append(f"{query},{model},{np.log(chance):.6f},{right},{0.001 * 5**place},1.0,90,10")
+            lines.append(f"{query},{model},{np.log(chance):.6f},{right},{0.001 * 5**position},1.0,90,10")
     text = "\n".join(lines) + "\n" + extra
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path

@@ -12,7 +12,7 @@ from cloud_worker.commands.label_files import write_rows
 from cloud_worker.config.cloud import read_config
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.reports.accuracy import competence_of
-from cloud_worker.state.gold_labels import HELD_SECONDS, Gold, Label, place_of
+from cloud_worker.state.gold_labels import HELD_SECONDS, Gold, Label, rank_of
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.record import Record, Source
 from router.core.domain.task import Objective, Task
@@ -131,7 +131,7 @@ def test_queries_have_one_chance_whatever_rate_they_were_drawn_at(parts):
 
 def test_the_draw_depends_on_a_secret_and_stays_below_the_rate():
     rows = [record(number) for number in range(300)]
-    one, other = ([place_of(bytes([key] * 32), row) for row in rows] for key in (1, 2))
+    one, other = ([rank_of(bytes([key] * 32), row) for row in rows] for key in (1, 2))
     assert one != other
     assert max(one) < 0.05
     assert 0.02 < sum(one) / len(one) < 0.03

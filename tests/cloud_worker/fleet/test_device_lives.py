@@ -94,8 +94,8 @@ def test_what_twins_count_is_what_each_has_counted(fleet):
 
 def test_a_restarted_gateway_and_one_beside_it_know_of_twins(fleet):
     doors = [FleetServicer(fleet.store, Fleet(), insecure=True, clock=lambda: fleet.now) for _ in range(2)]
-    for place, life in enumerate((A, B, A, B)):
-        heard = say(fleet, life, servicer=doors[place % 2])
+    for position, life in enumerate((A, B, A, B)):
+        heard = say(fleet, life, servicer=doors[position % 2])
     assert heard == ADVICE
 
 
@@ -160,8 +160,8 @@ def test_a_row_of_twins_neither_certifies_nor_alarms_and_still_teaches(asked_at,
 
 def test_numbers_that_twins_leave_open_are_no_lost_rows():
     numbered = [
-        (7, row(float(at), place=LINE + place, source=Source.TAUGHT))
-        for at, place in ((50, 1), (150, 40), (151, 3), (201, 41))
+        (7, row(float(at), sequence_number=LINE + position, source=Source.TAUGHT))
+        for at, position in ((50, 1), (150, 40), (151, 3), (201, 41))
     ]
     later = (8, replace(row(9000.0), caller="hall"))
     assert DeviceLines.of([*numbered, later]).lines(0)["kitchen", 1].missing > 0

@@ -1,4 +1,4 @@
-"""Who may join a fleet, and who gives place."""
+"""Who may join a fleet, and who gives way."""
 
 from dataclasses import asdict
 

@@ -15,7 +15,7 @@ from router.core.domain.task import Task
 from router.core.errors import NotPossibleError, UnavailableError
 from router.core.release.orders import DeviceReport, Orders, TaskReport
 
-NAMES = [f"device-{place}" for place in range(20)]
+NAMES = [f"device-{position}" for position in range(20)]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_one_that_can_not_be_kept_keeps_no_other_out(store, monkeypatch):
 
     monkeypatch.setattr(Store, "save_reports", broken)
     answers = fleet._answer_all(group(2, 660.0))
-    assert [place for place, answer in enumerate(answers) if isinstance(answer, Exception)] == [3]
+    assert [position for position, answer in enumerate(answers) if isinstance(answer, Exception)] == [3]
     kept = {device.id: device.report.tasks[0].answered for device in store.devices()}
     assert kept == dict.fromkeys(NAMES, 2) | {NAMES[3]: 1}
     others = len(NAMES) - 1

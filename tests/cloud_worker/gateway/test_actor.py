@@ -103,11 +103,13 @@ async def test_a_draw_that_does_not_verify_makes_an_ordinary_row(cluster, device
 
 
 async def test_an_attempt_of_whoever_never_reported_says_nothing(cluster, device):
-    forged = Attempt(release=1, answer="label 1", score=0.9, kept=True, explored=True, exploration=1.0, place=7)
+    forged = Attempt(
+        release=1, answer="label 1", score=0.9, kept=True, explored=True, exploration=1.0, sequence_number=7
+    )
     answer = await device.ask(Query("", "home", "text 1", attempt=forged))
     assert not answer.provenance.covered and not answer.provenance.explored
     [row] = logged(cluster, device.device)
-    assert (row.source, row.explored, row.covered, row.place) == (Source.DIRECT, False, False, 0)
+    assert (row.source, row.explored, row.covered, row.sequence_number) == (Source.DIRECT, False, False, 0)
     assert Store(cluster.config.store_url).find_device(device.device) is None
 
 

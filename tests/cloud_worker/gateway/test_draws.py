@@ -36,10 +36,10 @@ class Cloud:
         self.rates.tell(device, {"home": rate}, at)
         self.draws.forget(device)
 
-    async def row(self, place, rate, asked_at, received_at, device="kitchen", **fields):
-        """The row of a query whose place in the draw is about ``place``, claimed as drawn at ``rate``."""
+    async def row(self, position, rate, asked_at, received_at, device="kitchen", **fields):
+        """The row of a query whose draw is about ``position``, claimed as drawn at ``rate``."""
         seed = self.store.find_device(device).seed if self.store.find_device(device) else b"s" * 32
-        query_id = next(f"q{n}" for n in range(100_000) if abs(draw(seed, f"q{n}") - place) < 0.01)
+        query_id = next(f"q{n}" for n in range(100_000) if abs(draw(seed, f"q{n}") - position) < 0.01)
         claim = Attempt(answer="on", explored=True, exploration=rate, asked_at=asked_at, **({"kept": True} | fields))
         verified = await self.draws.verify(Query(query_id, "home", "lamp", attempt=claim), device, received_at)
         asked = Asked(verified.query, device, TASK, received_at, verified.explored)

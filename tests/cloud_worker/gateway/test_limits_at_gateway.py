@@ -109,8 +109,8 @@ async def test_a_query_that_is_asked_again_is_paid_once(gateway_of):
 
 async def test_money_is_settled_and_the_next_query_is_weighed_at_its_price(gateway_of):
     gateway = gateway_of(usd_per_day=1.0)
-    for place in range(3):
-        await gateway.ask(f"q{place}")
+    for position in range(3):
+        await gateway.ask(f"q{position}")
     assert gateway.limits.account("home").spent.usd == pytest.approx(0.9)
     with pytest.raises(SpentError):  # at 0.3 it would come to 1.2
         await gateway.ask("q3")

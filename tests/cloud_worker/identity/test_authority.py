@@ -97,9 +97,9 @@ def test_a_renewed_issuer_is_taken_and_the_former_one_stays_trusted_unless_it_is
 
 def test_an_authority_is_never_made_over_another(folders):
     ca, root = folders
-    for folder, place in ((ca, root.parent / "root2"), (ca.parent / "ca2", root)):
+    for folder, where in ((ca, root.parent / "root2"), (ca.parent / "ca2", root)):
         with pytest.raises(ConfigError, match="is there already"):
-            make_authority(folder, place, WORDS, ROOT_WORDS, NOW)
+            make_authority(folder, where, WORDS, ROOT_WORDS, NOW)
 
 
 def test_what_would_leave_the_root_in_reach_of_a_gateway_is_refused(tmp_path):

@@ -76,7 +76,7 @@ def test_the_end_token_counts_for_nothing_in_running_text(reader):
         start = len(language.tokenizer(prompt)["input_ids"])
         with torch.inference_mode():
             steps = torch.log_softmax(language.model(torch.tensor([ids])).logits[0].double(), -1)
-        return sum(float(steps[place - 1, ids[place]]) for place in range(start, len(ids)))
+        return sum(float(steps[position - 1, ids[position]]) for position in range(start, len(ids)))
 
     prompt = "play a song this is about"
     music, weather = (gives(reader, prompt, label) for label in ("music", "weather"))

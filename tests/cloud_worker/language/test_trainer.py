@@ -188,7 +188,7 @@ def test_a_schedule_out_of_range_names_its_field(field: str) -> None:
 def test_every_group_is_seen_before_any_comes_again(words: Any) -> None:
     from cloud_worker.language.trainer import _draws
 
-    drawn = [place for step in _draws(10, Schedule(steps=5, batch=4)) for place in step]
+    drawn = [position for step in _draws(10, Schedule(steps=5, batch=4)) for position in step]
     assert sorted(drawn[:10]) == list(range(10))
     assert sorted(drawn[10:20]) == list(range(10))
     assert all(len(step) == 3 for step in _draws(3, Schedule(steps=5, batch=8)))

@@ -184,13 +184,13 @@ def draining(folder, log):
 def test_a_kept_row_that_the_log_had_before_is_told_apart_by_its_number(tmp_path):
     log = DistillationLog(tmp_path / "log")
     drawn = {"source": Source.TAUGHT, "kept": True}
-    old = [record(0, place=1, **drawn), record(1, place=2, **drawn), record(2, place=2)]
+    old = [record(0, sequence_number=1, **drawn), record(1, sequence_number=2, **drawn), record(2, sequence_number=2)]
     log.append(old, "another", 1)
-    again = [replace(row, place=row.place + 10) for row in old]
+    again = [replace(row, sequence_number=row.sequence_number + 10) for row in old]
 
     async def append():
         spool = Spool(tmp_path / "spool" / "gateway-0.sqlite")
-        for row in [*again, record(3, place=14, **drawn)]:
+        for row in [*again, record(3, sequence_number=14, **drawn)]:
             await spool.append(Entry(StoredAnswer("kitchen", row.query_id, "digest", 1.0, b""), row))
         await spool.close()
 

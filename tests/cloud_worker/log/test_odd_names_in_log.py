@@ -25,9 +25,9 @@ IDS = (
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
     log = DistillationLog(tmp_path_factory.mktemp("data") / "log")
-    for place, task in enumerate(TASKS):
+    for position, task in enumerate(TASKS):
         rows = [Record("kitchen", name, "big", "v1", task, 1, NOW, NOW, "\U0001f600" * 100, "on") for name in IDS]
-        log.append(rows, "spool", place + 1)
+        log.append(rows, "spool", position + 1)
     return log
 
 

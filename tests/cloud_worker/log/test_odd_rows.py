@@ -25,7 +25,7 @@ NOW = 1_800_000_000.0
 LAST, EARLIER = 253_402_300_000.0, 90_000_000_000.0  # in the years 9999 and 4821
 UNFIT = (
     {"release": 2**63},
-    {"place": -(2**63) - 1},
+    {"sequence_number": -(2**63) - 1},
     {"tokens_in": 10**30},
     {"asked_at": 1e300},
     {"received_at": math.nan},
@@ -38,7 +38,7 @@ ODD = (
     {"text": "\u202e\u200b\ufeff\x1b[31m\r\n\t\x00\U0010ffff" * 20, "answer": "\u0301\u0301", "subject": "\x9b2J"},
     {"text": "", "answer": ""},
     {"text": "[red]lamp[/red]", "answer": "a" * 4000, "local_answer": "b" * 4000, "conversation": "\U0001f600" * 60},
-    {"release": 2**63 - 1, "place": 2**63 - 1, "tokens_in": -(2**63), "tokens_out": 2**63 - 1},
+    {"release": 2**63 - 1, "sequence_number": 2**63 - 1, "tokens_in": -(2**63), "tokens_out": 2**63 - 1},
     {"usd": -1e308, "milliseconds": 1e308, "local_score": -5.0, "threshold": 1e308, "exploration": 7.0},
     {"asked_at": 0.0, "received_at": EARLIER},
     {"asked_at": -EARLIER, "received_at": 0.0},
@@ -56,7 +56,9 @@ ODD_FEEDBACK = Given(
 
 def records(kinds, name):
     base = Record("kitchen", "", "recorded", "v1", "home", 1, NOW, NOW, "lights on", "light_on")
-    return [replace(base, **{"query_id": f"{name}{place}", **changes}) for place, changes in enumerate(kinds)]
+    return [
+        replace(base, **{"query_id": f"{name}{cloud_folder}", **changes}) for cloud_folder, changes in enumerate(kinds)
+    ]
 
 
 def fill(config, rows):
@@ -71,13 +73,13 @@ def fill(config, rows):
         bodies = (b"\xff\xfe{", b'{"caller": 1}', b"", b'"\\ud800"')
         spool.executemany(
             "INSERT INTO records (caller, query_id, teacher_version, body) VALUES ('kitchen', ?, 'v1', ?)",
-            [(f"bytes{place}", body) for place, body in enumerate(bodies)],
+            [(f"bytes{cloud_folder}", body) for cloud_folder, body in enumerate(bodies)],
         )
     return len(rows) + 4
 
 
-def run(place, *words):
-    command = [place.command("")[0], *words, "--config", place.folder / "cloud.toml"]
+def run(cloud_folder, *words):
+    command = [cloud_folder.command("")[0], *words, "--config", cloud_folder.folder / "cloud.toml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert "Traceback" not in done.stderr
     for piece in ("\x1b[31m", "\x9b", "\u202e", "\x00"):
@@ -86,45 +88,45 @@ def run(place, *words):
     return done
 
 
-def test_every_command_that_tells_of_rows_bears_odd_ones(place):
-    config = read_config(place.folder / "cloud.toml")
+def test_every_command_that_tells_of_rows_bears_odd_ones(cloud_folder):
+    config = read_config(cloud_folder.folder / "cloud.toml")
     config.data.mkdir()
     store = Store(config.store_url)
     store.declare_tasks(config.tasks)
     waits = fill(config, records(UNFIT, "bad") + records(ODD, "odd"))
-    before = json.loads(run(place, "status", "--json").stdout)["log"]
+    before = json.loads(run(cloud_folder, "status", "--json").stdout)["log"]
     assert (before["spool_pending"], before["quarantined"], before["unreadable_spools"]) == (waits, 0, 0)
     drainer = Drainer(config.spool_folder, DistillationLog(config.log_folder), Repeats(store.engine))
     assert drainer.drain() == len(ODD)
     drainer.close()
-    status = run(place, "status")
+    status = run(cloud_folder, "status")
     assert status.returncode == 1, status.stderr
     assert f"{len(UNFIT) + 4} records can't be written, and are kept in quarantine" in status.stdout
-    told = json.loads(run(place, "status", "--json").stdout)["log"]
+    told = json.loads(run(cloud_folder, "status", "--json").stdout)["log"]
     assert (told["rows"], told["spool_pending"], told["quarantined"]) == (len(ODD), 0, len(UNFIT) + 4)
-    out = place.folder / "rows.jsonl"
-    label = run(place, "label", "home", "--export", str(out), "--who", "ada", "--every-release")
+    out = cloud_folder.folder / "rows.jsonl"
+    label = run(cloud_folder, "label", "home", "--export", str(out), "--who", "ada", "--every-release")
     assert label.returncode == 0, label.stderr
     Feedbacks(store.engine).keep(ODD_FEEDBACK)
     for words in (("competence", "home"), ("competence", "home", "--json"), ("feedback", "list", "home")):
-        done = run(place, *words)
+        done = run(cloud_folder, *words)
         assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_up_logs_the_odd_rows_of_a_spool_and_counts_those_that_it_cannot(place):
-    config = read_config(place.folder / "cloud.toml")
+def test_up_logs_the_odd_rows_of_a_spool_and_counts_those_that_it_cannot(cloud_folder):
+    config = read_config(cloud_folder.folder / "cloud.toml")
     config.data.mkdir()
     fill(config, records(UNFIT, "bad") + records(ODD, "odd"))
-    up = place.run("up", "--insecure", "--detach")
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 0, up.stderr
-    assert place.ask() == "light_on"
+    assert cloud_folder.ask() == "light_on"
     end = time.monotonic() + 60.0
-    while (told := json.loads(run(place, "status", "--json").stdout)["log"])["rows"] < len(ODD) + 1:
+    while (told := json.loads(run(cloud_folder, "status", "--json").stdout)["log"])["rows"] < len(ODD) + 1:
         assert time.monotonic() < end, told
     assert (told["quarantined"], told["unreadable_spools"], told["state"]) == (len(UNFIT) + 4, 0, "ok")
-    assert "kept in quarantine" in run(place, "status").stdout
-    assert place.run("down").returncode == 0
+    assert "kept in quarantine" in run(cloud_folder, "status").stdout
+    assert cloud_folder.run("down").returncode == 0
     assert len(records_of(DistillationLog(config.log_folder).read("home"))) == len(ODD) + 1

@@ -66,7 +66,7 @@ def logged(folder):
 
 UNFIT = (
     {"release": 2**63},
-    {"place": -(2**63) - 1},
+    {"sequence_number": -(2**63) - 1},
     {"tokens_in": 10**30},
     {"asked_at": 1e300},
     {"received_at": float("nan")},
@@ -100,8 +100,8 @@ def test_bytes_that_are_no_record_go_to_quarantine_also_in_a_spool_of_an_older_v
 def test_rows_that_a_newer_version_wrote_are_left_out_when_the_log_is_read(tmp_path):
     table = table_of([record(0), record(1), record(2)], 1)
     sources = table.column("source").to_pylist()
-    place = table.schema.get_field_index("source")
-    odd = table.set_column(place, "source", [["dreamt", *sources[1:]]])
+    position = table.schema.get_field_index("source")
+    odd = table.set_column(position, "source", [["dreamt", *sources[1:]]])
     assert [number for number, _ in numbered_records_of(odd)] == [1, 2]
     assert why_unfit(record(0)) == ""
 

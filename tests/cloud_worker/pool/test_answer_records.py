@@ -47,11 +47,11 @@ def asked(attempt=None, explored=False, **query):
 
 
 def test_a_claimed_draw_verifies_only_with_the_devices_seed_and_rate():
-    place = draw(SEED, "q1")
-    honest = Query("q1", "home", "x", attempt=Attempt(explored=True, exploration=place + 1e-9))
+    position = draw(SEED, "q1")
+    honest = Query("q1", "home", "x", attempt=Attempt(explored=True, exploration=position + 1e-9))
     assert verify_draw(honest, SEED)
-    assert not verify_draw(honest, bytes(32)) or draw(bytes(32), "q1") < place
-    assert not verify_draw(Query("q1", "home", "x", attempt=Attempt(explored=True, exploration=place)), SEED)
+    assert not verify_draw(honest, bytes(32)) or draw(bytes(32), "q1") < position
+    assert not verify_draw(Query("q1", "home", "x", attempt=Attempt(explored=True, exploration=position)), SEED)
     assert not verify_draw(Query("q1", "home", "x", attempt=Attempt(explored=False, exploration=1.0)), SEED)
     assert not verify_draw(Query("q1", "home", "x"), SEED)
 
@@ -126,7 +126,7 @@ def test_an_answer_says_who_answered_why_and_whether_it_is_kept(logged):
 )
 def test_a_shortened_distribution_still_sums_to_one(weights, kept, k):
     chances = sorted((weight / sum(weights) for weight in weights), reverse=True)
-    top = tuple((f"l{place}", math.log(chance)) for place, chance in enumerate(chances[:kept]))
+    top = tuple((f"l{position}", math.log(chance)) for position, chance in enumerate(chances[:kept]))
     rest = math.fsum(chances[kept:])
     short = shorten(Distribution(top, math.log(rest) if rest > 0 else None), k)
     if k == 0:

@@ -23,12 +23,12 @@ class PoolSimulator:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await self.open.wait()
-            for place, question in enumerate(questions):
-                if self.break_next and place == len(questions) // 2:
+            for position, question in enumerate(questions):
+                if self.break_next and position == len(questions) // 2:
                     self.break_next -= 1
                     raise UnavailableError("killed")
                 no = question.text.startswith("?")
-                yield [(place, NoAnswer("not recorded") if no else TeacherAnswer(question.text.upper(), "v1"))]
+                yield [(position, NoAnswer("not recorded") if no else TeacherAnswer(question.text.upper(), "v1"))]
         finally:
             self.in_flight -= 1
 
@@ -134,7 +134,7 @@ async def test_a_question_waits_for_a_copy_that_is_being_replaced_however_often_
         if refused < 2 * MOST_TRIES:
             refused += 1
             raise NotReachedError("nobody there")
-        yield [(place, TeacherAnswer("here again", "v1")) for place, _ in enumerate(questions)]
+        yield [(position, TeacherAnswer("here again", "v1")) for position, _ in enumerate(questions)]
 
     gatherer = Gatherer("big", ask, max_batch=8, max_calls=2, max_waiting=100)
     assert (await gatherer.ask(Question("q"), 30.0)).text == "here again"
@@ -146,7 +146,7 @@ async def test_a_teacher_that_is_out_of_order_is_told_once_and_its_questions_may
 
     async def ask(questions):
         calls.append(len(questions))
-        yield [(place, OutOfOrder("refuses (401): key 1234")) for place in range(len(questions))]
+        yield [(position, OutOfOrder("refuses (401): key 1234")) for position in range(len(questions))]
 
     gatherer._ask = ask
     for number in range(3):

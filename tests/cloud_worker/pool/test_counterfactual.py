@@ -99,8 +99,8 @@ def parts(tmp_path):
     store.add_release(ReleaseRow("home", 1, "building", "", 0.0))
     store.promote("home", 1, "")
     rows = [record(number, small()) for number in range(120)]
-    for place in range(2):
-        log.append(rows[60 * place : 60 * place + 60], "test", place + 1)
+    for position in range(2):
+        log.append(rows[60 * position : 60 * position + 60], "test", position + 1)
     gold = Gold(store.engine)
     gold.label("home", [Label(row.key, "ada", "music") for row in gold.take("home", "ada", rows, 120, 0.0)])
     return store, log, PoolPolicies(store.engine)

@@ -50,7 +50,7 @@ async def line_to(teacher, threads=1):
 
 
 async def said(line, questions):
-    return {place: reply.text async for pairs in line.ask(questions) for place, reply in pairs}
+    return {position: reply.text async for pairs in line.ask(questions) for position, reply in pairs}
 
 
 async def test_replies_come_back_each_with_its_place():
@@ -81,7 +81,7 @@ async def test_replies_of_a_slow_teacher_do_not_wait_for_each_other():
         await teacher.until_begun()
         await asyncio.sleep(0.02)
         teacher.turns.release()
-        assert [(place, reply.text) for place, reply in await first] == [(0, "A")]
+        assert [(position, reply.text) for position, reply in await first] == [(0, "A")]
         teacher.turns.release()
         await pieces.aclose()
 

@@ -26,7 +26,7 @@ async def test_replies_stream_in_pieces_each_with_its_place(copy):
     pieces = [piece async for piece in copy.answer([Question(f"t{number}") for number in range(50)])]
     assert len(pieces) > 1
     replies = dict(pair for piece in pieces for pair in piece)
-    assert [replies[place].text for place in range(50)] == [f"l{place}" for place in range(50)]
+    assert [replies[position].text for position in range(50)] == [f"l{position}" for position in range(50)]
 
 
 async def test_questions_whose_time_is_over_are_left_out(copy):

@@ -32,16 +32,16 @@ class TeacherSimulator:
         self.silent = self.fails = False
 
     async def ask(self, questions):
-        for place, question in enumerate(questions):
+        for position, question in enumerate(questions):
             self.asked.append(question.text)
             if self.silent:
                 await asyncio.Event().wait()
             if self.fails:
-                yield [(place, NoAnswer("can't"))]
+                yield [(position, NoAnswer("can't"))]
                 continue
             sure = SURE if self.name in question.text else UNSURE
             answer = TeacherAnswer(self.name, "v1", Distribution(((self.name, sure),), -5.0), usd=self.usd)
-            yield [(place, answer)]
+            yield [(position, answer)]
 
 
 class ServingSimulator:

@@ -20,7 +20,7 @@ def store(tmp_path):
 def set_aside(record):
     return next(
         row
-        for row in (record(place, "kept aside", explored=True) for place in range(100))
+        for row in (record(position, "kept aside", explored=True) for position in range(100))
         if is_set_aside(row.caller, row.query_id)
     )
 

@@ -297,7 +297,7 @@ def observe(check, clock, rows=()):
 
 
 def rows_of(world, count, at):
-    return [world.record(place, received_at=at, asked_at=at) for place in range(count)]
+    return [world.record(position, received_at=at, asked_at=at) for position in range(count)]
 
 
 @pytest.mark.parametrize(("came", "blind"), [(60, True), (185, False)])
@@ -466,8 +466,8 @@ def synced(world, clock, device, answered, **fields):
 def test_a_device_that_claims_ten_million_answers_neither_blinds_a_fleet_nor_hides_that_it_is(world, came, watch):
     quiet_home(world)
     check, clock = a_check(world)
-    for place in range(3):
-        synced(world, clock, f"device-{place}", 4000)
+    for position in range(3):
+        synced(world, clock, f"device-{position}", 4000)
     synced(world, clock, "liar", 10_000_000, outbox_pending=2**63 - 1)
     rows = [replace(row, caller=f"device-{n % 3}") for n, row in enumerate(rows_of(world, 3 * came, clock.now - 300))]
     rows += [

@@ -59,7 +59,9 @@ def test_a_release_says_by_which_recipe_it_was_taught_and_what_is_to_be_said_of_
 
 
 def test_a_recipe_that_uses_queries_without_an_answer_gets_them_and_no_other_does(world):
-    old = [world.record(9000 + place, f"old {place}", is_reference=False, explored=False) for place in range(3)]
+    old = [
+        world.record(9000 + position, f"old {position}", is_reference=False, explored=False) for position in range(3)
+    ]
     world.log.append(old, "another spool", 3)
     world.ask_and_step(200)
     assert world.recipes[-1].beside.queries == ()

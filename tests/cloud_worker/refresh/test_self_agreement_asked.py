@@ -54,7 +54,7 @@ def second(tmp_path, reference):
 
 
 def test_a_reference_that_draws_is_asked_200_explored_queries_once_each(second, reference, record):
-    rows = [record(place, explored=place % 2 == 0) for place in range(500)]
+    rows = [record(position, explored=position % 2 == 0) for position in range(500)]
     second.observe(rows)
     assert len(reference.asked) == AT_ONCE
     assert second.least(rows) is None
@@ -66,11 +66,11 @@ def test_a_reference_that_draws_is_asked_200_explored_queries_once_each(second, 
 
 def test_a_steady_reference_costs_little_and_is_asked_on_when_it_wavers(second, reference, record):
     steady = replace(second, draws=False)
-    rows = [record(place) for place in range(400)]
+    rows = [record(position) for position in range(400)]
     steady.settle(rows)
     assert len(reference.asked) == ASKED_TWICE_STEADY
     assert steady.least(rows).share == 0
-    changed = [record(place, teacher_version="v2") for place in range(400)]
+    changed = [record(position, teacher_version="v2") for position in range(400)]
     reference.version, reference.asked = "v2", []
     reference.wavers.add("q3")
     steady.settle(changed)
@@ -79,8 +79,8 @@ def test_a_steady_reference_costs_little_and_is_asked_on_when_it_wavers(second, 
 
 
 def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all_are_asked(second, reference, record):
-    rows = [record(place) for place in range(300)]
-    reference.wavers = {f"q{place}" for place in range(0, 300, 10)}
+    rows = [record(position) for position in range(300)]
+    reference.wavers = {f"q{position}" for position in range(0, 300, 10)}
     second.observe(rows)
     assert second.refusal(rows) == ""
     second.settle(rows)
@@ -93,7 +93,7 @@ def test_a_promise_that_the_reference_breaks_is_refused_with_the_figure_once_all
 
 
 def test_what_was_asked_before_a_restart_is_not_asked_again(second, reference, record):
-    rows = [record(place) for place in range(300)]
+    rows = [record(position) for position in range(300)]
     second.observe(rows)
     replace(second).observe(rows)
     assert len(reference.asked) == len(set(reference.asked)) == 2 * AT_ONCE
@@ -109,7 +109,7 @@ def test_late_replies_and_other_versions_do_not_count_and_refusals_differ(second
 
 
 def test_a_reference_that_is_away_is_asked_later(second, reference, record):
-    rows = [record(place) for place in range(50)]
+    rows = [record(position) for position in range(50)]
     reference.down = True
     second.observe(rows)
     assert second.least(rows) is None

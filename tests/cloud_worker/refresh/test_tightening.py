@@ -64,8 +64,8 @@ def test_a_release_that_breaks_only_the_stricter_promise_is_not_called_broken(wo
     world.until_certified()
     first = world.state.champion
     wrong = world.record  # one in seventy answers differs: within 2 %, not within 0.2 %
-    world.record = lambda place, text, answer, **more: wrong(
-        place, text, "else" if place % 70 == 0 and more.get("kept") else answer, **more
+    world.record = lambda position, text, answer, **more: wrong(
+        position, text, "else" if position % 70 == 0 and more.get("kept") else answer, **more
     )
     for _ in range(10):
         world.ask_and_step(500)

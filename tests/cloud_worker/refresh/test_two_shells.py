@@ -75,8 +75,8 @@ class BothShells:
 
     def check(self):
         store, replay = self.decided["store"], self.decided["replay"]
-        for place, (one, other) in enumerate(zip(store, replay, strict=True)):
-            assert same(one, other), (place, one, other)
+        for position, (one, other) in enumerate(zip(store, replay, strict=True)):
+            assert same(one, other), (position, one, other)
 
     def kinds(self):
         return [action[0] for action in self.decided["store"]]

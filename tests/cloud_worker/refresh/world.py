@@ -93,18 +93,18 @@ class World:
             student = Student.load(self.publisher.path("home", state.champion), manifest)
             threshold = manifest.policy.threshold
         for _ in range(count):
-            place, self.asked = self.asked, self.asked + 1
-            text = self.asks[place % len(self.asks)]
-            caller = f"device-{place % 2}"
+            position, self.asked = self.asked, self.asked + 1
+            text = self.asks[position % len(self.asks)]
+            caller = f"device-{position % 2}"
             judged = None if student is None else student.judge(Query("", "home", text))
             free = state.mode is Mode.SERVE and state.watch != "alarmed"
             free = free and not (caller in apart and apart[caller].lasts)
             kept = free and judged is not None and judged.score >= threshold
-            explored = unit_interval("draw", caller, str(place)) < state.exploration
+            explored = unit_interval("draw", caller, str(position)) < state.exploration
             if explored or not kept:
                 rows.append(
                     self.record(
-                        place,
+                        position,
                         text,
                         self.own_truth.get(caller, self.truth[text]),
                         caller=caller,

@@ -143,7 +143,7 @@ def test_devices_that_report_seldom_may_be_silent_for_longer():
 def meet(path, name, at, tasks=1):
     store = Store(read_config(path).store_url)
     store.device(name)
-    store.save_report(DeviceReport(name, tasks=tuple(TaskReport(f"task-{place}") for place in range(tasks))), at)
+    store.save_report(DeviceReport(name, tasks=tuple(TaskReport(f"task-{position}") for position in range(tasks))), at)
     return store.device(name).seed
 
 
@@ -167,8 +167,8 @@ def test_devices_are_listed_and_a_removed_one_that_comes_back_is_new(path):
 
 
 def test_a_large_fleet_fits_a_screen_and_those_that_are_lost_come_first(path):
-    for place in range(30):
-        meet(path, f"device-{place:02}", time.time() - (18 * 60 if place == 17 else 0), tasks=3)
+    for position in range(30):
+        meet(path, f"device-{position:02}", time.time() - (18 * 60 if position == 17 else 0), tasks=3)
     report = gather_report(read_config(path))
     assert len(report["devices"]) == 30
     said = text_of(report)
@@ -179,8 +179,8 @@ def test_a_large_fleet_fits_a_screen_and_those_that_are_lost_come_first(path):
 
 def test_a_screen_says_the_same_as_the_whole_and_reads_no_report_that_it_does_not_show(path):
     now = time.time()
-    for place in range(60):
-        meet(path, f"device-{place:02}", now - (18 * 60 if place == 17 else place / 1000), tasks=place % 4)
+    for position in range(60):
+        meet(path, f"device-{position:02}", now - (18 * 60 if position == 17 else position / 1000), tasks=position % 4)
     config = read_config(path)
     brief, whole = (re.sub(r"\d+ s ago", "", text_of(gather_report(config, screenful=on))) for on in (True, False))
     assert brief == whole
@@ -192,8 +192,8 @@ def test_a_screen_says_the_same_as_the_whole_and_reads_no_report_that_it_does_no
 
 def test_the_json_of_a_large_fleet_is_bounded_counts_everybody_and_has_the_lost_first(path):
     now = time.time()
-    for place in range(6):
-        meet(path, f"device-{place}", now - (18 * 60 if place == 4 else place / 1000))
+    for position in range(6):
+        meet(path, f"device-{position}", now - (18 * 60 if position == 4 else position / 1000))
     report = json.loads(ran("status", "--json", "--devices", "2", "-c", str(path)).output)
     assert [device["device"] for device in report["devices"]] == ["device-4", "device-0"]
     assert report["fleet"] == {"devices": 6, "by_state": {"lost": 1, "ok": 5}}

@@ -116,9 +116,9 @@ def test_a_hubs_name_is_asked_of_the_hub(name, code, said, tmp_path):
             "from router.core.errors import ModelError\n"
             f"try: check({name!r})\nexcept ModelError as error: print(error); sys.exit(81)"
         )
-        place = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path)}
+        environment = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path)}
         done = subprocess.run(
-            [sys.executable, "-c", program], env=place, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
         )
         hub.shutdown()
     assert done.returncode == code, done.stderr

@@ -16,10 +16,10 @@ SECONDS = 240
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
-def assert_serves(place, **options):
-    up = place.run("up", "--insecure", "--detach", **options)
+def assert_serves(cloud_folder, **options):
+    up = cloud_folder.run("up", "--insecure", "--detach", **options)
     assert up.returncode == 0, up.stderr
-    assert place.ask() == "light_on"
+    assert cloud_folder.ask() == "light_on"
     return up
 
 
@@ -41,28 +41,28 @@ def environment(**changes):
 
 
 @pytest.mark.parametrize("home", [pytest.param("/proc", marks=pytest.mark.slow), pytest.param(None)])
-def test_it_serves_without_a_home_behind_a_proxy_and_beside_files_named_like_modules(place, home):
+def test_it_serves_without_a_home_behind_a_proxy_and_beside_files_named_like_modules(cloud_folder, home):
     for name in ("numpy", "select", "types", "ray", "grpc", "cloud_worker"):
-        (place.folder / f"{name}.py").write_text("raise SystemExit('the wrong one was imported')\n")
-    long = place.folder / ("long" * 20)
+        (cloud_folder.folder / f"{name}.py").write_text("raise SystemExit('the wrong one was imported')\n")
+    long = cloud_folder.folder / ("long" * 20)
     long.mkdir()
     nobody = "http://127.0.0.1:9"
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY"), nobody)
     changes = {"HOME": home, "TMPDIR": long, "no_proxy": None, "NO_PROXY": None, **proxies}
-    up = assert_serves(place, env=environment(**changes))
+    up = assert_serves(cloud_folder, env=environment(**changes))
     told = [line.split("  ")[0] for line in up.stderr.splitlines()]
     for step in ("Preparing recorded", "Ray", "Log writer", "Teacher recorded", "Gateway", "Refresher"):
         assert told.index(f"starting: {step}") < told.index(step)
 
 
 @pytest.mark.slow
-def test_it_serves_from_a_folder_that_was_removed(place, tmp_path_factory):
+def test_it_serves_from_a_folder_that_was_removed(cloud_folder, tmp_path_factory):
     gone = tmp_path_factory.mktemp("gone")
     script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
-    command = ["sh", "-c", script, "sh", gone, *place.command("up", "--insecure", "--detach")]
+    command = ["sh", "-c", script, "sh", gone, *cloud_folder.command("up", "--insecure", "--detach")]
     up = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert up.returncode == 0, up.stderr
-    assert place.ask() == "light_on"
+    assert cloud_folder.ask() == "light_on"
 
 
 # Reads whatever root could, as the interpreter may lie in root's home; writes what its own user may.
@@ -71,10 +71,10 @@ SOMEBODY_UNKNOWN += ("--ambient-caps=+dac_read_search", "--")
 
 
 @pytest.fixture
-def unowned(make_place):
-    """A place that belongs to nobody whom the system knows, where other test runs close no folder above it."""
+def unowned(make_cloud_folder):
+    """A folder that belongs to nobody whom the system knows, where other test runs close no folder above it."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-", dir="/tmp"))
-    yield (one := make_place(folder))
+    yield (one := make_cloud_folder(folder))
     one.end()
     shutil.rmtree(folder)
 
@@ -103,15 +103,15 @@ def limited(soft, hard):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_too_few_descriptors_are_told_in_one_line(place):
-    up = place.run("up", "--insecure", preexec_fn=limited(64, 64))
+def test_too_few_descriptors_are_told_in_one_line(cloud_folder):
+    up = cloud_folder.run("up", "--insecure", preexec_fn=limited(64, 64))
     assert up.returncode == 85, up.stderr
     assert up.stderr.splitlines()[-1].startswith("headrace-cloud: this process may open 64 files")
     assert "Traceback" not in up.stderr
 
 
 @pytest.fixture
-def full(tmp_path, make_place):
+def full(tmp_path, make_cloud_folder):
     """A disk of its own for a data folder; fill it with ``fill``."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -120,7 +120,7 @@ def full(tmp_path, make_place):
     )
     if mounted.returncode:
         pytest.skip("needs the right to mount, as root has")
-    yield (one := make_place(tmp_path, "disk/data"))
+    yield (one := make_cloud_folder(tmp_path, "disk/data"))
     one.end()
     for _ in range(50):
         if subprocess.run(["umount", disk], capture_output=True, check=False).returncode == 0:
@@ -160,9 +160,9 @@ def test_status_and_down_work_when_the_disk_fills_while_it_runs(full):
     assert json.loads(status.stdout)["tasks"][0]["task"] == "home"
 
 
-def test_what_a_detached_start_says_reaches_the_terminal(place):
-    (place.folder / "answers.jsonl").write_text('{"text": "no label"}\n')
-    up = place.run("up", "--insecure", "--detach")
+def test_what_a_detached_start_says_reaches_the_terminal(cloud_folder):
+    (cloud_folder.folder / "answers.jsonl").write_text('{"text": "no label"}\n')
+    up = cloud_folder.run("up", "--insecure", "--detach")
     assert up.returncode == 82
     assert "answers.jsonl:1: label" in up.stderr
     assert "Traceback" not in up.stderr
@@ -170,15 +170,15 @@ def test_what_a_detached_start_says_reaches_the_terminal(place):
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody else")
 @pytest.mark.parametrize("words", [("status",), ("down",), ("freeze", "home"), ("up", "--insecure")])
-def test_another_users_folder_is_refused_in_one_line(place, words, let_others_in):
-    let_others_in(place.folder)
-    (place.folder / "data" / "run").mkdir(parents=True)
-    (place.folder / "data" / "run" / "lock").write_text("")
-    (place.folder / "data").chmod(0o700)
-    command = place.command(words[0], *words[1:])
+def test_another_users_folder_is_refused_in_one_line(cloud_folder, words, let_others_in):
+    let_others_in(cloud_folder.folder)
+    (cloud_folder.folder / "data" / "run").mkdir(parents=True)
+    (cloud_folder.folder / "data" / "run" / "lock").write_text("")
+    (cloud_folder.folder / "data").chmod(0o700)
+    command = cloud_folder.command(words[0], *words[1:])
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     done = subprocess.run([*become, *command], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert_one_line(
-        done, done.returncode, "the state of the fleet" if words[0] == "freeze" else str(place.folder / "data")
+        done, done.returncode, "the state of the fleet" if words[0] == "freeze" else str(cloud_folder.folder / "data")
     )
     assert done.returncode in {80, 81, 85}

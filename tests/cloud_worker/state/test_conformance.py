@@ -135,8 +135,8 @@ def test_a_blind_span_begins_and_ends_once(store):
 def test_repeated_rows_are_noted_once(store, record):
     repeats = Repeats(store.engine)
     rows = [
-        replace(record(1, source=Source.TAUGHT, kept=True, exploration=0.5, local_answer="on"), place=place)
-        for place in (1, 2**40)
+        replace(record(1, source=Source.TAUGHT, kept=True, exploration=0.5, local_answer="on"), sequence_number=number)
+        for number in (1, 2**40)
     ]
     repeats.note(rows)
     repeats.note(rows)
@@ -145,7 +145,7 @@ def test_repeated_rows_are_noted_once(store, record):
 
 def test_gold_labels_are_handed_out_in_one_order_and_kept_by_person(store, record):
     gold = Gold(store.engine, double_share=1.0)
-    rows = [record(place, exploration=0.5, release=2) for place in range(20)]
+    rows = [record(position, exploration=0.5, release=2) for position in range(20)]
     taken = gold.take("home", "ada", rows, 3, 10.0)
     assert [one.key for one in gold.take("home", "ada", rows, 3, 11.0)] == [one.key for one in taken]
     assert gold.label("home", [Label(one.key, "ada", "lights", at=12.0) for one in taken]) == 3

@@ -80,9 +80,9 @@ def test_gateways_that_hurry_together_do_not_exceed_the_limit(url):
     task = home(queries_per_day=7)
     gateways = [limits_of(url, task) for _ in range(4)]
 
-    def pay(place):
+    def pay(position):
         try:
-            return gateways[place % 4].pay(task) is not None
+            return gateways[position % 4].pay(task) is not None
         except OverloadedError:
             return False
 

@@ -23,8 +23,8 @@ def store(state_url):
     return Store(state_url)
 
 
-def key(place, version="v1"):
-    return ("kitchen", f"q{place}", version)
+def key(position, version="v1"):
+    return ("kitchen", f"q{position}", version)
 
 
 def test_a_lineage_keeps_the_judge_that_it_began_with(store):
@@ -41,13 +41,13 @@ def test_a_lineage_keeps_the_judge_that_it_began_with(store):
 def test_second_answers_count_for_the_reference_asked_last(store):
     lineages = Lineages(store.engine)
     assert lineages.least_promise("home", 1).rows == 0
-    lineages.keep_second_answers(TASK, [(key(place), place > 0) for place in range(10)], 100.0)
+    lineages.keep_second_answers(TASK, [(key(position), position > 0) for position in range(10)], 100.0)
     lineages.keep_second_answers(Task("other", "big"), [(key(0), False)], 300.0)
     assert lineages.least_promise("home", 1).share == pytest.approx(0.1)
     lineages.keep_second_answers(TASK, [(key(0, "v2"), True)], 200.0)
     again = Lineages(store.engine)
     assert (again.least_promise("home", 1).share, again.least_promise("home", 1).rows) == (0.0, 1)
-    assert again.asked_twice(TASK, "v1") == {key(place): place > 0 for place in range(10)}
+    assert again.asked_twice(TASK, "v1") == {key(position): position > 0 for position in range(10)}
     assert again.asked_twice(Task("home", "big", version=2), "v1") == {}
 
 
@@ -61,7 +61,7 @@ def test_status_tells_the_judge_the_least_promise_and_why_nothing_is_proposed(tm
     store.update_task("home", phase_note="max_disagreement is 0.02, but")
     lineages = Lineages(store.engine)
     lineages.hold_judge(TASK, "verdict-1")
-    lineages.keep_second_answers(TASK, [(key(place), place >= 20) for place in range(200)], 100.0)
+    lineages.keep_second_answers(TASK, [(key(position), position >= 20) for position in range(200)], 100.0)
     report = gather_report(config)
     assert report["tasks"][0]["judged_by"] == "verdict-1"
     assert report["tasks"][0]["least_promise"]["share"] == pytest.approx(0.1)

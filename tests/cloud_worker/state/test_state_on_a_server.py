@@ -8,19 +8,19 @@ from cloud_worker.state.store import Store
 
 
 @pytest.mark.slow
-def test_a_cluster_runs_on_a_postgresql_and_is_taken_up_again(place, postgres):
+def test_a_cluster_runs_on_a_postgresql_and_is_taken_up_again(cloud_folder, postgres):
     with postgres.database() as url:
         with_password = url.replace("headrace@", "headrace:word@")
-        with (place.folder / "cloud.toml").open("a") as stream:
+        with (cloud_folder.folder / "cloud.toml").open("a") as stream:
             stream.write(f'[store]\nurl = "{with_password}"\n')
         for words in (("status",), ("audit",), ("devices", "list")):  # before the first start they make nothing
-            assert "Traceback" not in place.run(*words).stderr
+            assert "Traceback" not in cloud_folder.run(*words).stderr
         for number in range(2):
-            up = place.run("up", "--insecure", "--detach")
+            up = cloud_folder.run("up", "--insecure", "--detach")
             assert up.returncode == 0, up.stderr
-            assert place.ask() == "light_on"
-            assert place.run("freeze" if number else "observe", "home", "--why", "a test").returncode == 0
-            status = place.run("status", "--json")
+            assert cloud_folder.ask() == "light_on"
+            assert cloud_folder.run("freeze" if number else "observe", "home", "--why", "a test").returncode == 0
+            status = cloud_folder.run("status", "--json")
             assert (status.returncode, "word" in status.stdout) == (0, False), status.stderr
             (task,) = json.loads(status.stdout)["tasks"]
             assert task["promise"]["hand"] == {
@@ -29,7 +29,7 @@ def test_a_cluster_runs_on_a_postgresql_and_is_taken_up_again(place, postgres):
                 "pinned": None,
                 "forced": False,
             }
-            place.end()
+            cloud_folder.end()
         assert [row.number for row in Store(url).releases("home")] == [0]
-        assert not (place.folder / "data" / "fleet.sqlite").exists()
-        assert "a test" in place.run("audit").stdout
+        assert not (cloud_folder.folder / "data" / "fleet.sqlite").exists()
+        assert "a test" in cloud_folder.run("audit").stdout

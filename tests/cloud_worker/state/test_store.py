@@ -157,9 +157,9 @@ def test_writers_wait_for_each_other(store):
     store.declare_tasks([Task("home", reference="big")])
 
     def work(number):
-        for place in range(20):
-            store.update_task("home", rows_seen=place)
-            store.spend("home", number, [(f"device-{number}", str(place), "v1")])
+        for position in range(20):
+            store.update_task("home", rows_seen=position)
+            store.spend("home", number, [(f"device-{number}", str(position), "v1")])
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))

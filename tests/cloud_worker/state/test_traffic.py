@@ -74,7 +74,7 @@ def test_gateways_count_into_the_same_minute(state_url):
     url = state_url
     gateways = [Traffic(Store(url).engine) for _ in range(4)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        done = [pool.submit(gateways[place % 4].add, device(), device(report(5)), 60.0) for place in range(40)]
+        done = [pool.submit(gateways[position % 4].add, device(), device(report(5)), 60.0) for position in range(40)]
         for one in done:
             one.result()
     assert gateways[0].between("home", 60.0, 120.0).answered == 200

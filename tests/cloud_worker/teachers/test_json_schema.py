@@ -55,7 +55,7 @@ def test_a_schema_that_can_not_be_followed_says_nothing_against_an_answer(schema
 
 
 def test_a_schema_that_asks_for_endless_work_is_left_after_a_bounded_number_of_steps():
-    doubling = {f"d{place}": {"allOf": [{"$ref": f"#/$defs/d{place + 1}"}] * 2} for place in range(60)}
+    doubling = {f"d{position}": {"allOf": [{"$ref": f"#/$defs/d{position + 1}"}] * 2} for position in range(60)}
     began = time.process_time()
     assert broken_rule(json.dumps({"$ref": "#/$defs/d0", "$defs": {**doubling, "d60": {}}}), "1") == ""
     assert time.process_time() - began < 20

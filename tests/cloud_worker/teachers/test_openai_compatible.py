@@ -222,9 +222,9 @@ async def test_a_copy_asks_several_at_a_time_and_never_more_than_it_may(settings
 
     server.answer = answer
     copy = Copy(settings.model_copy(update={"concurrency": 4}), tmp_path, TelemetrySettings())
-    pieces = [piece async for piece in copy.answer([Question(f"t{place}") for place in range(12)])]
+    pieces = [piece async for piece in copy.answer([Question(f"t{position}") for position in range(12)])]
     replies = dict(pair for piece in pieces for pair in piece)
-    assert [replies[place].text for place in range(12)] == [f"t{place}" for place in range(12)]
+    assert [replies[position].text for position in range(12)] == [f"t{position}" for position in range(12)]
     assert most[0] == 4
 
 
@@ -239,9 +239,9 @@ async def test_a_slow_answer_keeps_no_other_one_back(settings, server, tmp_path)
     server.answer = answer
     copy = Copy(settings, tmp_path, TelemetrySettings())
     pieces = copy.answer([Question("slow"), Question("quick")])
-    assert [(place, reply.text) for place, reply in await anext(pieces)] == [(1, "quick")]
+    assert [(position, reply.text) for position, reply in await anext(pieces)] == [(1, "quick")]
     slow.set()
-    assert [(place, reply.text) for place, reply in await anext(pieces)] == [(0, "slow")]
+    assert [(position, reply.text) for position, reply in await anext(pieces)] == [(0, "slow")]
     await pieces.aclose()
 
 
@@ -272,5 +272,5 @@ def test_more_questions_than_a_device_would_ask_go_out_at_once(settings, server,
     server.answer = lambda text: f"{met.wait() >= 0}"
     teacher = load_teacher(settings.model_copy(update={"concurrency": 24, "seconds": 60.0}), tmp_path)
     with ThreadPoolExecutor(teacher.threads) as threads:
-        replies = list(threads.map(teacher.answer_one, [Question(f"t{place}") for place in range(24)]))
+        replies = list(threads.map(teacher.answer_one, [Question(f"t{position}") for position in range(24)]))
     assert {reply.text for reply in replies} == {"True"}

@@ -44,7 +44,7 @@ def settings(folder):
 
 
 def write_examples(path, count=9):
-    rows = [{"text": f"text {place}", "label": list(SAID)[place % 3]} for place in range(count)]
+    rows = [{"text": f"text {position}", "label": list(SAID)[position % 3]} for position in range(count)]
     path.write_text("\n".join(json.dumps(row) for row in sorted(rows, key=lambda row: row["label"])))
     return str(path)
 

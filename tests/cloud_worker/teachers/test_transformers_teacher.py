@@ -52,7 +52,7 @@ def random_teacher(request):
 
 @pytest.fixture(scope="module")
 def bart():
-    """Random weights, 32 places of a table: a place beyond them is an error."""
+    """Random weights, 32 positions of a table: a position beyond them is an error."""
     tokenizer = byte_tokenizer(TEXTS, 340, 32)
     config = BartConfig(
         vocab_size=len(tokenizer), d_model=16, max_position_embeddings=32, encoder_layers=1, decoder_layers=1,
@@ -266,7 +266,7 @@ def test_a_teacher_computes_on_a_gpu_where_torch_sees_one_and_a_student_on_the_p
 def test_a_tokenizer_that_does_not_fit_is_said_before_anything_is_answered(folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    for name, content in tiny_writer_files({f"w{place}": "x" for place in range(40)}).items():
+    for name, content in tiny_writer_files({f"w{position}": "x" for position in range(40)}).items():
         if name.startswith("tokenizer"):
             (tmp_path / name).write_bytes(content)
     settings = GeneratingSettings(name="writer", model=str(tmp_path))

@@ -28,7 +28,7 @@ def recipe(encoder_folder, cache):
 
 @pytest.fixture
 def rows(record, utterances):
-    return [record(place, text, label) for place, (text, label) in enumerate(utterances(ROWS))]
+    return [record(position, text, label) for position, (text, label) in enumerate(utterances(ROWS))]
 
 
 def quietly(phase, share):
@@ -81,7 +81,7 @@ def test_the_same_rows_give_the_same_version_and_other_rows_another(recipe, rows
 
 
 def test_one_label_is_nothing_to_learn(recipe, record):
-    assert fit([record(place) for place in range(20)], recipe, quietly) is None
+    assert fit([record(position) for position in range(20)], recipe, quietly) is None
 
 
 def test_a_label_that_too_few_rows_teach_stays_unknown(recipe, rows, record):
@@ -124,7 +124,7 @@ LONG = "turn the lights on " + "word " * 100 + "no play a song"
 @pytest.mark.parametrize("kind", ["compact", "encoder-head"])
 def test_what_the_student_cuts_is_measured_as_cut(kind, recipe, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(compact_student.Schedule, "__init__", _short(compact_student.Schedule.__init__))
-    rows = [*rows[:-20], *(replace(row, text=f"{LONG} {place}") for place, row in enumerate(rows[-20:]))]
+    rows = [*rows[:-20], *(replace(row, text=f"{LONG} {position}") for position, row in enumerate(rows[-20:]))]
     fitted = fit(rows, replace(recipe, task=replace(TASK, student=kind)), quietly)
     assert [row.text.startswith(LONG) for row in fitted.rows] == fitted.measures.reading.cut.tolist()
     assert any(fitted.measures.reading.cut)

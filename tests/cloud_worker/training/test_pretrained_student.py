@@ -36,7 +36,7 @@ def base(tmp_path, utterances):
 
 @pytest.fixture
 def rows(record, utterances):
-    return [record(place, text, label) for place, (text, label) in enumerate(utterances(150))]
+    return [record(position, text, label) for position, (text, label) in enumerate(utterances(150))]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def quietly(*told):
 
 
 def right(logits, labels, pairs):
-    return np.mean([labels[place] == label for place, (_, label) in zip(logits.argmax(1), pairs, strict=True)])
+    return np.mean([labels[position] == label for position, (_, label) in zip(logits.argmax(1), pairs, strict=True)])
 
 
 def test_a_truncated_encoder_becomes_a_student_that_a_device_opens(base, rows, utterances, tmp_path):

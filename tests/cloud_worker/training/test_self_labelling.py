@@ -35,14 +35,14 @@ def _one_thread():
 
 @pytest.fixture
 def rows(record, utterances):
-    return [record(place, text, label) for place, (text, label) in enumerate(utterances(60))]
+    return [record(position, text, label) for position, (text, label) in enumerate(utterances(60))]
 
 
 @pytest.fixture
 def queries(record, utterances):
     """Without an answer that could be learned; what they mean stands in their rationale."""
     pairs = [(f"now {text}", label) for text, label in utterances(40, seed=2)]
-    return tuple(record(1000 + place, text, "?", rationale=label) for place, (text, label) in enumerate(pairs))
+    return tuple(record(1000 + position, text, "?", rationale=label) for position, (text, label) in enumerate(pairs))
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ def base(tmp_path_factory):
 @pytest.fixture
 def rows(record):
     pairs = [(f"{text} {one} {other}", answer) for text, answer in WORDS.items() for one in ROOMS for other in ROOMS]
-    return [record(place, text, answer, rationale="because the light") for place, (text, answer) in enumerate(pairs)]
+    return [
+        record(position, text, answer, rationale="because the light") for position, (text, answer) in enumerate(pairs)
+    ]
 
 
 def quietly(phase, share):
@@ -189,7 +191,9 @@ def test_denoising_practises_on_queries_whose_answers_teach_nothing(record):
 
 
 def test_a_student_whose_queries_are_too_short_to_denoise_is_taught_all_the_same(record, base, tmp_path):
-    rows = [record(place, f"{one} {other}", "lights on") for place, (one, other) in enumerate(product(ROOMS, ROOMS))]
+    rows = [
+        record(position, f"{one} {other}", "lights on") for position, (one, other) in enumerate(product(ROOMS, ROOMS))
+    ]
     task = replace(TASK, recipe="denoise+answers", options={"training": {"steps": 2}})
     assert fit_student(rows, recipe(task, base, tmp_path), quietly) is not None
 

@@ -198,7 +198,7 @@ async def test_an_agent_without_a_student_answers_repeats_and_teaches_the_drawn_
     attempt = taught[0].attempt
     assert (attempt.kept, attempt.explored, attempt.degraded, attempt.answer) == (True, True, False, "lights")
     assert (attempt.score, attempt.reason) == (None, Reason.REMEMBERED)
-    assert attempt.place > 0
+    assert attempt.sequence_number > 0
     cloud.erasures = [Erasure(7)]
     await cloud.until(lambda: not cloud.erasures)
     assert len(harness.daemon.memory.held) == 0

@@ -54,7 +54,7 @@ async def keep(outbox, *names, size=10):
 
 
 async def waiting(outbox):
-    return {found.query.id: found.query.attempt.place for found in await outbox.head(100_000)}
+    return {found.query.id: found.query.attempt.sequence_number for found in await outbox.head(100_000)}
 
 
 def megabytes(path):
@@ -80,12 +80,12 @@ async def test_the_newest_are_not_taken_and_leave_a_gap_in_the_line(opened):
     outbox = await opened(Bounds(3, when_full=NEWEST))
     await keep(outbox, *"abc")
     assert await outbox.flush()
-    begin = outbox.place("home") // LINE * LINE
+    begin = outbox.sequence_number("home") // LINE * LINE
     await keep(outbox, *"de")
     assert await outbox.flush()
     assert await waiting(outbox) == {"a": begin + 1, "b": begin + 2, "c": begin + 3}
     assert outbox.drops == {Why.ROWS: 2}
-    await outbox.remove([found.place for found in await outbox.head(1)])
+    await outbox.remove([found.position for found in await outbox.head(1)])
     await keep(outbox, "f")
     assert (await waiting(outbox))["f"] == begin + 6  # 4 and 5 are missed
     assert outbox.pending == 3

@@ -36,35 +36,35 @@ async def test_queries_come_out_whole_and_in_their_order(outbox):
         outbox.put(query(name))
     head = await outbox.head(2)
     assert [waiting.query for waiting in head] == [query("c"), query("a")]
-    assert await outbox.remove([waiting.place for waiting in head])
+    assert await outbox.remove([waiting.position for waiting in head])
     assert await names(outbox) == ["b"]
     assert outbox.pending == 1
 
 
 async def test_what_is_kept_is_numbered_task_by_task_across_restarts(tmp_path):
     first = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
-    begin = first.place("home")
-    assert first.place("home") == begin
-    numbers = [first.take_place("home") for _ in range(3)]
+    begin = first.sequence_number("home")
+    assert first.sequence_number("home") == begin
+    numbers = [first.next_sequence_number("home") for _ in range(3)]
     assert numbers == [begin + 1, begin + 2, begin + 3]
     waits = query("a")
-    first.put(replace(waits, attempt=replace(waits.attempt, place=numbers[-1])))
+    first.put(replace(waits, attempt=replace(waits.attempt, sequence_number=numbers[-1])))
     await first.close()
     again = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
-    assert again.place("home") == numbers[-1]
-    assert await again.remove([waiting.place for waiting in await again.head(9)])
-    assert again.take_place("home") == numbers[-1] + 1
+    assert again.sequence_number("home") == numbers[-1]
+    assert await again.remove([waiting.position for waiting in await again.head(9)])
+    assert again.next_sequence_number("home") == numbers[-1] + 1
     await again.close()
 
 
 async def test_after_a_kill_no_number_comes_again(tmp_path):
     killed = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
-    last = killed.take_place("home")
+    last = killed.next_sequence_number("home")
     killed._thread.shutdown()  # it never closes its file
     while time.time_ns() // 1_000_000 <= last // LINE:  # a start takes longer than this millisecond
         pass
     again = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
-    assert again.place("home") // LINE > last // LINE
+    assert again.sequence_number("home") // LINE > last // LINE
     await again.close()
 
 
@@ -197,8 +197,8 @@ def cut(path):
 
 def flipped(path):
     data = bytearray(path.read_bytes())
-    for place in range(100, len(data), 37):
-        data[place] ^= 0xFF
+    for position in range(100, len(data), 37):
+        data[position] ^= 0xFF
     path.write_bytes(data)
 
 
@@ -221,7 +221,7 @@ async def test_a_file_that_is_damaged_while_it_is_used_ends_nothing(tmp_path, da
     for number in range(200):
         outbox.put(query(f"before-{number}"))
     await outbox.flush()
-    line = outbox.place("home") // LINE
+    line = outbox.sequence_number("home") // LINE
     if checkpointed:
         with contextlib.closing(sqlite3.connect(path)) as file:
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -229,7 +229,7 @@ async def test_a_file_that_is_damaged_while_it_is_used_ends_nothing(tmp_path, da
     for number in range(20):
         await outbox.keep(query(f"after-{number}"), numbered=True)
     assert {f"after-{number}" for number in range(20)} <= set(await names(outbox, 1000))
-    assert outbox.place("home") == line * LINE + 20  # the line goes on, so that what was lost is missed in it
+    assert outbox.sequence_number("home") == line * LINE + 20  # the line goes on, so that what was lost is missed in it
     await outbox.close()
     again = Outbox(path, Bounds(1000))
     assert {f"after-{number}" for number in range(20)} <= set(await names(again, 1000))
@@ -300,7 +300,7 @@ async def test_what_was_taken_out_during_a_lock_comes_out_no_more(tmp_path):
     (first, _) = await outbox.head(10)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
-        assert not await outbox.remove([first.place])
+        assert not await outbox.remove([first.position])
         assert await names(outbox) == ["b"]
         assert outbox.pending == 1
         foreign.execute("ROLLBACK")
@@ -317,23 +317,23 @@ async def outbox_put(outbox, name):
 
 async def test_an_id_that_comes_again_while_it_waits_uses_no_number(outbox):
     await outbox.keep(query("a"), numbered=True)
-    last = outbox.place("home")
+    last = outbox.sequence_number("home")
     await outbox.keep(replace(query("a"), text="another question"), numbered=True)
-    assert outbox.place("home") == last
+    assert outbox.sequence_number("home") == last
     (waiting,) = await outbox.head(9)
-    await outbox.remove([waiting.place])
+    await outbox.remove([waiting.position])
     await outbox.keep(query("a"), numbered=True)  # it waits no more
-    assert outbox.place("home") == last + 1
+    assert outbox.sequence_number("home") == last + 1
 
 
 async def test_an_id_that_waits_from_the_life_before_uses_no_number(tmp_path):
     first = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await first.keep(query("a"), numbered=True)
-    last = first.place("home")
+    last = first.sequence_number("home")
     await first.close()
     again = Outbox(tmp_path / "outbox.sqlite", Bounds(10))
     await again.keep(query("a"), numbered=True)
-    assert again.place("home") == last
+    assert again.sequence_number("home") == last
     await again.close()
 
 

@@ -73,10 +73,10 @@ async def test_metadata_signed_by_a_stolen_key_and_of_any_shape_are_refused_or_b
     """The thief signs whatever it likes: the signature holds, and the content is of any shape."""
     repository, order, data = published
     said = json.loads(repository.files[path_of(repository, role)])
-    places = [(said["signed"], key) for key in said["signed"]]
+    keys = [(said["signed"], key) for key in said["signed"]]
     inner = [value for value in said["signed"].values() if isinstance(value, dict)]
-    places += [(one, key) for one in inner for key in one]
-    parent, key = places[where % len(places)]
+    keys += [(one, key) for one in inner for key in one]
+    parent, key = keys[where % len(keys)]
     parent[key] = value
     try:
         signed = Metadata.from_dict(json.loads(json.dumps(said)))

@@ -63,7 +63,7 @@ def test_what_was_proven_stays_until_its_successors_have_proven_themselves(slots
     installed(slots, 3)
     slots.tidy()
     assert first.exists()
-    assert len([place for place in slots.folder.iterdir() if place.is_dir()]) == 2
+    assert len([position for position in slots.folder.iterdir() if position.is_dir()]) == 2
     slots.prove()
     slots.tidy()
     assert not first.exists()

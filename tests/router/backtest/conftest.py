@@ -54,8 +54,19 @@ def make_records():
 
     def make(count):
         return [
-            Record("device-1", f"q-{place:06d}", "log", "log", "backtest", 1, place, place, row["text"], row["answer"])
-            for place, row in enumerate(spoken(count))
+            Record(
+                "device-1",
+                f"q-{position:06d}",
+                "log",
+                "log",
+                "backtest",
+                1,
+                position,
+                position,
+                row["text"],
+                row["answer"],
+            )
+            for position, row in enumerate(spoken(count))
         ]
 
     return make

@@ -25,9 +25,9 @@ def replayed(tmp_path_factory, utterances):
     """1,200 queries with labels, costs and times, replayed once; the folder holds what was written."""
     folder = tmp_path_factory.mktemp("backtest")
     rows = utterances(1200)
-    for place, row in enumerate(rows):
-        gold = None if place % 3 == 1 else row["answer"] if place % 50 else "else"
-        row |= {"gold": gold, "usd": 0.5, "at": 1767225600 + 60 * place}
+    for position, row in enumerate(rows):
+        gold = None if position % 3 == 1 else row["answer"] if position % 50 else "else"
+        row |= {"gold": gold, "usd": 0.5, "at": 1767225600 + 60 * position}
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = ["--label", "gold", "--cost", "usd", "--time", "at", "--promise", "0.05", "--devices", 3]
     done = backtest(folder / "log.jsonl", *given, "--out", folder / "report.json", "--picture", folder / "p.png")
@@ -150,8 +150,8 @@ def test_a_short_log_says_why_nothing_stays(write_log, make_rows):
 
 def test_free_text_is_explained_beside_the_figures(write_log, make_rows):
     rows = make_rows(300)
-    for place, row in enumerate(rows):
-        row["answer"] = row["answer"] if place % 3 == 0 else f"well, {place}"
+    for position, row in enumerate(rows):
+        row["answer"] = row["answer"] if position % 3 == 0 else f"well, {position}"
     done = backtest(write_log(rows))
     assert done.exit_code == 0
     assert "203 distinct answers in 300 rows: this is free text" in done.stdout

@@ -20,7 +20,9 @@ class NoStudent:
 
 
 def replay(rows, promise=0.05, seed=0, devices=2, least=150, fitter=None):
-    asked = [Asked(row["text"], row["answer"], row.get("label"), asked_at=place) for place, row in enumerate(rows)]
+    asked = [
+        Asked(row["text"], row["answer"], row.get("label"), asked_at=position) for position, row in enumerate(rows)
+    ]
     task = Task("backtest", "log", objective=Objective(promise))
     fitter = fitter or HashedFitter([row["text"] for row in rows])
     one = Replay(asked, [row["answer"] for row in rows], task, fitter, Pace(min_rows=least))
@@ -55,15 +57,15 @@ def test_what_the_large_model_answers_never_differs_from_it(lived):
 def test_the_log_has_what_escalated_or_was_explored_and_nothing_else(lived):
     one, life = lived
     logged = {record.query_id for _, record in one.log}
-    assert logged == {query_id(0, row.place) for row in life.served if row.cloud}
+    assert logged == {query_id(0, row.position) for row in life.served if row.cloud}
 
 
 def test_exploration_is_the_keyed_draw(lived):
     one, life = lived
     records = {record.query_id: record for _, record in one.log}
     for row in life.served:
-        query = query_id(0, row.place)
-        drawn = draw(device_seed(0, row.place % 2 + 1), query)
+        query = query_id(0, row.position)
+        drawn = draw(device_seed(0, row.position % 2 + 1), query)
         if row.explored:
             assert drawn < records[query].exploration
         elif row.cloud:
@@ -71,11 +73,11 @@ def test_exploration_is_the_keyed_draw(lived):
 
 
 def test_a_query_that_names_its_device_is_asked_by_it_with_draws_of_its_own():
-    asked = [Asked(f"text {place}", "yes", device="kitchen" if place % 3 else "") for place in range(30)]
+    asked = [Asked(f"text {position}", "yes", device="kitchen" if position % 3 else "") for position in range(30)]
     one = Replay(asked, ["yes"] * 30, Task("backtest", "log"), HashedFitter([row.text for row in asked]), Pace())
     one.run(devices=2)
     assert [record.caller for _, record in one.log] == [
-        "kitchen" if place % 3 else f"device-{place % 2 + 1}" for place in range(30)
+        "kitchen" if position % 3 else f"device-{position % 2 + 1}" for position in range(30)
     ]
     assert device_seed(0, "kitchen") != device_seed(0, "hall")
 
@@ -120,7 +122,9 @@ def test_the_same_seed_gives_the_same_life_and_another_one_another():
 
 def remembering(answers, memory=10_000, cold=0.25):
     """A replay of as many queries of ten texts, without any student: who answers how is given by place."""
-    asked = [Asked(f"text {place % 10}", answer, asked_at=50.0 * place) for place, answer in enumerate(answers)]
+    asked = [
+        Asked(f"text {position % 10}", answer, asked_at=50.0 * position) for position, answer in enumerate(answers)
+    ]
     task = Task("backtest", "log", objective=Objective(0.2), exploration=Exploration(cold=cold))
     one = Replay(asked, answers, task, NoStudent(), Pace(), memory)
     return one, one.run(devices=2).served
@@ -131,7 +135,7 @@ def test_exact_repeats_are_answered_from_memory_and_what_is_drawn_of_them_is_log
     given = [row for row in served if row.remembered]
     assert len(given) > 1000
     assert all(row.local and row.agrees and row.cloud == row.explored for row in given)
-    drawn = {query_id(0, row.place) for row in given if row.explored}
+    drawn = {query_id(0, row.position) for row in given if row.explored}
     logged = {record.query_id for _, record in one.log if is_remembered(record)}
     assert logged == drawn
     assert 0.2 < len(drawn) / len(given) < 0.3
@@ -199,7 +203,7 @@ def test_an_answer_that_is_new_escalates_until_it_is_known():
 def test_every_query_is_answered_once_whatever_the_fleet(devices, seed):
     rows = _utterances(230)
     _, life = replay(rows, devices=devices, seed=seed, least=60)
-    assert [row.place for row in life.served] == list(range(230))
+    assert [row.position for row in life.served] == list(range(230))
 
 
 def test_labels_tell_what_was_right():

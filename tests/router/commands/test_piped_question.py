@@ -53,11 +53,11 @@ def test_a_closed_standard_input_is_an_empty_one():
     assert b"standard input is empty" in done.stderr
 
 
-@pytest.mark.parametrize(("piped", "place"), [(b"caf\xe9\n", 1), (b"one\ntwo\n\xff\xfe\n", 3), (b"torn \xc3", 1)])
-def test_what_is_not_utf8_is_refused_with_its_line(piped, place):
+@pytest.mark.parametrize(("piped", "line"), [(b"caf\xe9\n", 1), (b"one\ntwo\n\xff\xfe\n", 3), (b"torn \xc3", 1)])
+def test_what_is_not_utf8_is_refused_with_its_line(piped, line):
     done = ask("127.0.0.1:1", piped)
     assert (done.returncode, done.stdout) == (82, b"")
-    assert f"standard input:{place}: is not UTF-8".encode() in done.stderr
+    assert f"standard input:{line}: is not UTF-8".encode() in done.stderr
     assert b"Traceback" not in done.stderr
 
 

@@ -63,7 +63,7 @@ def record(number, caller="kitchen", subject="", text="turn it on", **changes):
         exploration=0.5,
         propensity=0.5,
         subject=subject,
-        place=number + 1_000_000,
+        sequence_number=number + 1_000_000,
     )
     return replace(one, **changes)
 

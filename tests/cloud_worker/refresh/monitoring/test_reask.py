@@ -13,9 +13,10 @@ def test_every_record_gets_a_fresh_reply_in_its_place(cluster, record):
     from cloud_worker.refresh.monitoring.reask import ask_again
 
     replies = ask_again(
-        Task("home", "recorded"), [*(record(place, f"text {place}") for place in range(40)), record(40, "unknown")]
+        Task("home", "recorded"),
+        [*(record(position, f"text {position}") for position in range(40)), record(40, "unknown")],
     )
-    assert [reply.text for reply in replies[:40]] == [f"label {place % 7}" for place in range(40)]
+    assert [reply.text for reply in replies[:40]] == [f"label {position % 7}" for position in range(40)]
     assert isinstance(replies[40], NoAnswer)
 
 

@@ -36,7 +36,7 @@ def limited(tmp_path, **limits):
 def test_what_is_asked_again_counts_in_the_limits_and_what_is_over_is_not_asked(tmp_path, record):
     task, limits = limited(tmp_path, queries_per_day=3)
     pool = Pool()
-    replies = paying(pool, limits)(task, [record(place) for place in range(5)])
+    replies = paying(pool, limits)(task, [record(position) for position in range(5)])
     assert pool.asked == ["q0", "q1", "q2"]
     assert [reply is not None for reply in replies] == [True, True, True, False, False]
     with pytest.raises(UnavailableError, match="spent for today"):

@@ -49,20 +49,20 @@ class World:
         """So many explored rows, in batches, each looked at."""
         for start in range(0, count, 50):
             self.batch += 1
-            for place in range(start, min(start + 50, count)):
-                self.rows.append((self.batch, self._row(self.batch * 100 + place % 50, rate)))
+            for position in range(start, min(start + 50, count)):
+                self.rows.append((self.batch, self._row(self.batch * 100 + position % 50, rate)))
             self.tiering.take(self.rows[self.told :])
             self.told = len(self.rows)
             self.tiering.observe(rate, held)
         return self.policies.serving(self.task)
 
-    def _row(self, place, rate):
+    def _row(self, position, rate):
         sure = self.draw.random() < 0.8
         wrong = self.draw.random() < (self.wrong_when_sure if sure else self.wrong_when_unsure)
         confidence = float(np.log(self.draw.uniform(0.95, 0.999) if sure else self.draw.uniform(0.3, 0.7)))
         text = f"{'plain' if sure else 'odd'} lamp {self.draw.integers(50)}"
         said = Tried("small", "s1", "off" if wrong else "on", confidence, milliseconds=1.0)
-        made = self.record(place, text, "on", caller=f"device-{self.draw.integers(30)}", tried=(said,))
+        made = self.record(position, text, "on", caller=f"device-{self.draw.integers(30)}", tried=(said,))
         return replace(made, teacher_version=self.version, milliseconds=10.0, exploration=rate)
 
     @property
@@ -220,11 +220,11 @@ STRICTER = {
 def served(tmp_path_factory):
     """A store in which a policy serves."""
 
-    def record(place, text, answer, **fields):
+    def record(position, text, answer, **fields):
         return Record(
-            query_id=f"q{place}", teacher="big", teacher_version="v1", is_reference=True, task="home", task_version=1,
-            asked_at=float(place), received_at=float(place), text=text, answer=answer, source=Source.ESCALATED,
-            covered=True, explored=True, propensity=1.0, **fields,
+            query_id=f"q{position}", teacher="big", teacher_version="v1", is_reference=True, task="home",
+            task_version=1, asked_at=float(position), received_at=float(position), text=text,
+            answer=answer, source=Source.ESCALATED, covered=True, explored=True, propensity=1.0, **fields,
         )  # fmt: skip
 
     world = World(Store(f"sqlite:///{tmp_path_factory.mktemp('served') / 'fleet.sqlite'}"), record)

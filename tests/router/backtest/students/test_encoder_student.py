@@ -19,7 +19,7 @@ def folder(tmp_path_factory, utterances):
     """An encoder that gives the mean of its words' vectors, at length 1."""
     folder = tmp_path_factory.mktemp("encoder")
     words = sorted({word for row in utterances(300) for word in row["text"].split()})
-    backend = Tokenizer(models.WordLevel({"?": 0} | {word: place for place, word in enumerate(words, 1)}, "?"))
+    backend = Tokenizer(models.WordLevel({"?": 0} | {word: position for position, word in enumerate(words, 1)}, "?"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.save(str(folder / "tokenizer.json"))
     table = np.random.default_rng(0).normal(size=(len(words) + 1, WIDTH)).astype(np.float32)
@@ -45,8 +45,10 @@ def folder(tmp_path_factory, utterances):
 
 def records(rows):
     return [
-        Record("device-1", f"q-{place:06d}", "log", "log", "backtest", 1, place, place, row["text"], row["answer"])
-        for place, row in enumerate(rows)
+        Record(
+            "device-1", f"q-{position:06d}", "log", "log", "backtest", 1, position, position, row["text"], row["answer"]
+        )
+        for position, row in enumerate(rows)
     ]
 
 
@@ -54,7 +56,7 @@ def test_a_student_with_an_encoder_learns(folder, tmp_path, make_rows):
     rows = make_rows(300)
     fit = EncoderFitter(folder, tmp_path, [row["text"] for row in rows]).fit(records(rows[:200]))
     reading = fit.reader.read([row["text"] for row in rows[200:]])
-    said = [fit.labels[place] for place in reading.logits.argmax(axis=1)]
+    said = [fit.labels[position] for position in reading.logits.argmax(axis=1)]
     assert np.mean([one == row["answer"] for one, row in zip(said, rows[200:], strict=True)]) > 0.9
     assert np.mean([one == row.answer for one, row in zip(fit.measures.answers, fit.rows, strict=True)]) > 0.85
 
@@ -71,7 +73,7 @@ def test_the_head_is_the_one_of_real_students():
     random = np.random.default_rng(0)
     vectors = random.normal(size=(90, 6)).astype(np.float32)
     targets = random.dirichlet([0.3] * 4, size=90).astype(np.float32)
-    texts = tuple(f"text {place}" for place in range(90))
+    texts = tuple(f"text {position}" for position in range(90))
     lessons = Lessons(("a", "b", "c", "d"), texts, targets)
     torch.manual_seed(0)
     real = Head.fitted(lessons, dict(zip(texts, vectors, strict=True)))

@@ -24,9 +24,9 @@ def test_what_is_cut_is_told():
 
 
 def test_other_weights_are_refused(tmp_path):
-    from cloud_worker.language.encoder import place_of
+    from cloud_worker.language.encoder import location_of
 
-    known = place_of("minilm")
+    known = location_of("minilm")
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / name).write_bytes((type(tmp_path)(known) / name).read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"others")

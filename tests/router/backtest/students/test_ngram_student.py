@@ -12,8 +12,10 @@ from router.core.learning.training_rows import FOLDS, fold_of
 
 def records(rows):
     return [
-        Record("device-1", f"q-{place:06d}", "log", "log", "backtest", 1, place, place, row["text"], row["answer"])
-        for place, row in enumerate(rows)
+        Record(
+            "device-1", f"q-{position:06d}", "log", "log", "backtest", 1, position, position, row["text"], row["answer"]
+        )
+        for position, row in enumerate(rows)
     ]
 
 
@@ -26,7 +28,7 @@ def test_it_learns_what_words_mean(make_rows):
     _, fit = fitted(make_rows(300))
     asked = make_rows(200, seed=1)
     reading = fit.reader.read([row["text"] for row in asked])
-    said = [fit.labels[place] for place in reading.logits.argmax(axis=1)]
+    said = [fit.labels[position] for position in reading.logits.argmax(axis=1)]
     assert np.mean([one == row["answer"] for one, row in zip(said, asked, strict=True)]) > 0.97
 
 
@@ -45,14 +47,14 @@ def test_leaving_a_fold_out_is_the_same_as_fitting_without_it(make_rows, seed):
     made, fit = fitted(make_rows(120, seed))
     rarity = fit.reader.rarity  # of all lessons, as the fold's student has it too
     for fold in range(FOLDS):
-        own = [place for place, row in enumerate(fit.rows) if fold_of(row, FOLDS) == fold]
+        own = [position for position, row in enumerate(fit.rows) if fold_of(row, FOLDS) == fold]
         rest = [row for row in made if fold_of(row, FOLDS) != fold]
         texts = list(dict.fromkeys(row.text for row in rest))
         lessons = rarity.features(HashedTexts(texts).counts(texts))
         targets = hashed.sparse.csr_matrix(hashed.lessons_of(rest, fit.labels).targets)
         likeness = Neighbours.of(lessons).cosines(lessons)
         votes = hashed._product(targets, hashed._inverse(likeness))
-        asked = rarity.features(HashedTexts(["x"]).counts([fit.rows[place].text for place in own]))
+        asked = rarity.features(HashedTexts(["x"]).counts([fit.rows[position].text for position in own]))
         expected = hashed._read(Neighbours.of(lessons).cosines(asked), votes, hashed._centroids(targets, likeness))
         np.testing.assert_allclose(fit.measures.reading.logits[own], expected.logits, atol=2e-3)
         np.testing.assert_allclose(fit.measures.reading.similarity[own], expected.similarity, atol=1e-4)

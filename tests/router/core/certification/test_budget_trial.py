@@ -48,7 +48,7 @@ def trial_of(task, points, **fields):
 
 
 def observations(count, *, score=0.9, wrong=0, release=0, kept=False, lost=0):
-    return [Observation(score, place < wrong, release, kept, place < lost) for place in range(count)]
+    return [Observation(score, position < wrong, release, kept, position < lost) for position in range(count)]
 
 
 @given(share=st.floats(0.1, 0.9), floor=st.floats(0, 0.09), seed=st.integers(0, 50))

@@ -15,7 +15,7 @@ from router.core.statistics.threshold_planning import NEVER, Point
 
 
 def observations(label, count, *, wrong=0, score=0.9):
-    return [Observation(score, place < wrong, 0, False, label=label) for place in range(count)]
+    return [Observation(score, position < wrong, 0, False, label=label) for position in range(count)]
 
 
 def trial(rows, **fields):
@@ -65,13 +65,13 @@ TABLES = st.lists(
 )
 
 
-@given(table=TABLES, place=st.integers(0, 20), times=st.sampled_from([1, 10]))
-def test_the_gate_never_makes_a_threshold_looser(table, place, times):
+@given(table=TABLES, position=st.integers(0, 20), times=st.sampled_from([1, 10]))
+def test_the_gate_never_makes_a_threshold_looser(table, position, times):
     rows = [
         Observation(score / 20, wrong, 0, False, label=label) for score, wrong, label in table for _ in range(times)
     ]
-    threshold = spared(rows, place / 20, 0.02)
-    assert threshold >= place / 20
+    threshold = spared(rows, position / 20, 0.02)
+    assert threshold >= position / 20
     assert spared(rows, threshold, 0.02) == threshold
 
 
@@ -92,7 +92,7 @@ def test_only_drawn_rows_of_one_rate_tell_of_a_class_and_only_where_answers_are_
             return Judgement("lights", 0.9, None)
 
     there = {"release": 1, "local_answer": "lights", "exploration": 0.5, "source": Source.ESCALATED}
-    rows = [record(place, explored=place % 2 == 0, **there) for place in range(400)]
+    rows = [record(position, explored=position % 2 == 0, **there) for position in range(400)]
     one = trial([], rate=0.25, kind=kind)
     chosen = certifying([(1, row) for row in rows], one, set())
     seen = one.observe(chosen, Sure(), lambda asked, answer, reference: answer == reference)

@@ -173,16 +173,16 @@ def test_a_true_break_is_found_about_as_fast_as_without_liars(devices):
         while not plain.update(generator.random() < 0.06):
             row += 1
         delays[seed] = (fleet.watch.freeze().alarm_row, row)
-    found, alone = (np.mean([delay[place] for delay in delays.values()]) for place in (0, 1))
+    found, alone = (np.mean([delay[position] for delay in delays.values()]) for position in (0, 1))
     assert found < 1.7 * alone * devices / (devices - 1)
 
 
 def test_a_fresh_release_is_not_alarmed_by_three_forged_rows_of_it(record):
     live_watch = LiveWatch.over(3, Task("home", reference="big"), lambda asked, answer, reference: answer == reference)
     lost = {"local_answer": "music", "release": 3, "kept": True, "source": Source.TAUGHT}
-    rows = [record(place, release=2, caller=f"device-{place % 5}") for place in range(50)]
-    rows += [record(100 + place, caller=LIAR, **lost) for place in range(3)]
+    rows = [record(position, release=2, caller=f"device-{position % 5}") for position in range(50)]
+    rows += [record(100 + position, caller=LIAR, **lost) for position in range(3)]
     assert not live_watch.observe(rows)
     assert live_watch.watch.freeze().losses == 3
-    rows += [record(200 + place, caller=f"device-{place % 5}", **lost) for place in range(6)]
+    rows += [record(200 + position, caller=f"device-{position % 5}", **lost) for position in range(6)]
     assert live_watch.observe(rows)

@@ -27,9 +27,9 @@ def test_what_would_have_stayed_is_read_off_score_and_threshold(record, fields, 
     assert would_stay(record(1, **fields)) is stays
 
 
-def wrong(record, place, release, **fields):
+def wrong(record, position, release, **fields):
     values = {"local_answer": "music", "local_score": 0.9, "threshold": 0.5, "release": release}
-    return record(place, **(values | fields))
+    return record(position, **(values | fields))
 
 
 def watch_of(live_watch):
@@ -37,7 +37,7 @@ def watch_of(live_watch):
 
 
 def test_what_was_asked_while_too_few_rows_came_is_not_watched(record):
-    rows = [wrong(record, place, 3, kept=True) for place in range(4)]
+    rows = [wrong(record, position, 3, kept=True) for position in range(4)]
     live_watch = LiveWatch.over(3, TASK, same)
     live_watch.observe(rows, blind=[(1.0, 3.0)])
     assert watch_of(live_watch).rows == 2
@@ -76,7 +76,7 @@ def test_only_rows_that_speak_of_the_promise_are_watched(record, fields):
 
 def test_rows_that_come_in_pieces_are_watched_as_if_they_came_together(record):
     live_watch, together = LiveWatch.over(3, TASK, same), LiveWatch.over(3, TASK, same)
-    rows = [wrong(record, place, 3, kept=True) for place in range(3)]
+    rows = [wrong(record, position, 3, kept=True) for position in range(3)]
     for piece in (rows[:1], rows[1:1], rows[1:]):
         live_watch.observe(piece)
     together.observe(rows)
@@ -86,6 +86,6 @@ def test_rows_that_come_in_pieces_are_watched_as_if_they_came_together(record):
 
 def test_a_broken_promise_alarms_over_all_devices_together(record):
     live_watch = LiveWatch.over(3, TASK, same)
-    rows = [wrong(record, place, 3, kept=True, caller=f"device-{place}") for place in range(20)]
+    rows = [wrong(record, position, 3, kept=True, caller=f"device-{position}") for position in range(20)]
     assert not live_watch.observe(rows[:1])
     assert live_watch.observe(rows[1:])

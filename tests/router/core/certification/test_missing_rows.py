@@ -41,7 +41,7 @@ def missed(rows, lines, looked_at):
 
 
 def numbered(row, number, at):
-    return replace(row, place=START + number, received_at=at, asked_at=at)
+    return replace(row, sequence_number=START + number, received_at=at, asked_at=at)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_what_is_degraded_has_no_number_of_its_own(kept, left):
 
 def test_a_line_that_begins_anew_neither_waits_for_the_one_before_nor_misses_what_lies_between(kept, left):
     rows = after(kept(1), left(3), kept(LINE + 1), left(LINE + 1))
-    assert looked_at(rows) == [rows[place][1] for place in (0, 2, 3)]
+    assert looked_at(rows) == [rows[position][1] for position in (0, 2, 3)]
     assert {line.missing for line in lines_of(rows, FREEZE).values()} == {0}
 
 
@@ -125,7 +125,7 @@ def test_rows_without_a_number_are_looked_at_as_they_come(record):
 def test_blind_hours_say_nothing_and_nothing_is_missed_of_them(kept, left):
     rows = after(left(0, 1.0), kept(1, 2.0), left(5, 60.0), kept(6, 70.0), left(6, 200.0), kept(7, 3 * WAIT_SECONDS))
     blind = [(50.0, 100.0)]
-    assert looked_at(rows, blind) == [rows[place][1] for place in (0, 1, 4, 5)]
+    assert looked_at(rows, blind) == [rows[position][1] for position in (0, 1, 4, 5)]
     assert lines_of(rows, FREEZE, blind)[KITCHEN].missing == 0
 
 
@@ -143,13 +143,13 @@ def test_whatever_comes_first_nothing_is_looked_at_before_what_was_kept_before_i
     from router.core.domain.record import Record
 
     def row(number):
-        fields = {"source": Source.TAUGHT, "kept": True, "place": START + number, "explored": True}
+        fields = {"source": Source.TAUGHT, "kept": True, "sequence_number": START + number, "explored": True}
         return Record("d", f"q{number}", "big", "v1", "home", 1, 0.0, 0.0, "lamp", "lights", **fields)
 
     rows = after(*(row(number) for number in order[:count]))
-    came = {row.place for _, row in rows}
-    seen = {row.place for row in looked_at(rows)}
-    assert seen == {place for place in came if set(range(START + 1, place + 1)) <= came}
+    came = {row.sequence_number for _, row in rows}
+    seen = {row.sequence_number for row in looked_at(rows)}
+    assert seen == {position for position in came if set(range(START + 1, position + 1)) <= came}
 
 
 class Sure:
@@ -168,20 +168,20 @@ def life(record, generator, lost):
         lost: Share of the kept and drawn rows of two devices that never come.
     """
     one = Trial(1, 0.1, ALPHA, 0.5, FREEZE, 10_000, (Point(0.9, 0.9, 0.05),))
-    rows, places = [], [START] * 4
-    for place in range(600):
-        device, at = place % 4, 60.0 * place
+    rows, positions = [], [START] * 4
+    for position in range(600):
+        device, at = position % 4, 60.0 * position
         leaves, drawn = generator.random() < 0.2, generator.random() < 0.5
         wrong = generator.random() < (0.04 if leaves else 0.115)
         if not leaves and drawn:
-            places[device] += 1
+            positions[device] += 1
         if leaves or (drawn and (device < 2 or generator.random() >= lost)):
             source = Source.ESCALATED if leaves else Source.TAUGHT
             fields = {"local_answer": "lights", "release": 1, "kept": not leaves, "propensity": 1.0 if leaves else 0.5}
             fields |= {"source": source, "exploration": 0.5, "explored": drawn, "caller": f"d{device}"}
-            row = record(place, "lamp", "music" if wrong else "lights", **fields)
-            rows += after(replace(row, place=places[device], received_at=at, asked_at=at))
-        if place % 30 == 29:
+            row = record(position, "lamp", "music" if wrong else "lights", **fields)
+            rows += after(replace(row, sequence_number=positions[device], received_at=at, asked_at=at))
+        if position % 30 == 29:
             lines = lines_of(rows, FREEZE)
             same = lambda asked, answer, reference: answer == reference  # noqa: E731
             one.observe(certifying(settled(rows, lines), one, one.looked), Sure(), same)
@@ -201,7 +201,7 @@ def test_rows_that_never_come_falsely_certify_no_more_often_than_alpha(record, l
 def forged(record, count, at):
     """Rows of one device that each name a million kept before it, none of which came."""
     rows = (record(number, caller="liar", received_at=at) for number in range(count))
-    return after(*(replace(row, place=(5 + number) * LINE + 999_999) for number, row in enumerate(rows)))
+    return after(*(replace(row, sequence_number=(5 + number) * LINE + 999_999) for number, row in enumerate(rows)))
 
 
 def honest(record, devices, rows, at=0.0):
@@ -250,9 +250,9 @@ def plainly(rows, freeze, repeated):
     """Where a line stands, from all its numbers at once: restart, horizon, missing."""
     came, named = set(repeated), {}
     for batch, row in rows:
-        came |= {row.place} if row.kept else set()
-        before = named.get(row.place, (batch, row.received_at))
-        named[row.place] = (min(before[0], batch), min(before[1], row.received_at))
+        came |= {row.sequence_number} if row.kept else set()
+        before = named.get(row.sequence_number, (batch, row.received_at))
+        named[row.sequence_number] = (min(before[0], batch), min(before[1], row.received_at))
     newest = max(row.received_at for _, row in rows)
     restart, horizon, missing = 0, float("inf"), 0
     for number in range(START + 1, max(named) + 1):
@@ -276,13 +276,18 @@ def plainly(rows, freeze, repeated):
 def test_what_is_remembered_of_a_line_is_all_that_its_rows_say_of_it(named, repeated, freeze):
     from router.core.domain.record import Record
 
-    def row(place, number, kept, hours):
-        fields = {"source": Source.TAUGHT if kept else Source.ESCALATED, "kept": kept, "place": START + number}
+    def row(position, number, kept, hours):
+        fields = {
+            "source": Source.TAUGHT if kept else Source.ESCALATED,
+            "kept": kept,
+            "sequence_number": START + number,
+        }
         at = 0.7 * hours * WAIT_SECONDS
-        return Record("kitchen", f"q{place}", "big", "v1", "home", 1, at, at, "lamp", "lights", **fields)
+        return Record("kitchen", f"q{position}", "big", "v1", "home", 1, at, at, "lamp", "lights", **fields)
 
     rows = [
-        (place, row(place, number, kept and number > 0, hours)) for place, (number, kept, hours) in enumerate(named)
+        (position, row(position, number, kept and number > 0, hours))
+        for position, (number, kept, hours) in enumerate(named)
     ]
     repeats = {("kitchen", START + number) for number in repeated}
     line = lines_of(rows, freeze, repeats=repeats)[KITCHEN]

@@ -8,8 +8,8 @@ from router.core.certification.recent_repeats import RecentRepeats
 
 def taken(record, texts, exploration=1.0):
     repeats = RecentRepeats()
-    for place, text in enumerate(texts):
-        row = record(place, text, "lights", caller=f"device-{place % 3}", explored=True, exploration=exploration)
+    for position, text in enumerate(texts):
+        row = record(position, text, "lights", caller=f"device-{position % 3}", explored=True, exploration=exploration)
         repeats.take(row, is_label=False)
     return repeats
 
@@ -35,15 +35,15 @@ def test_after_a_local_repertoire_only_rows_asked_later_certify_by_as_much_as_it
 
 
 def test_only_the_latest_rows_tell(record):
-    texts = [f"text {place // 8}" for place in range(800)] + [f"other {place}" for place in range(2000)]
+    texts = [f"text {position // 8}" for position in range(800)] + [f"other {position}" for position in range(2000)]
     assert not taken(record, texts).before_trial(1.0)[0].is_local
 
 
 def test_bursts_of_what_escalates_beside_a_champion_are_less_than_a_row(record):
     repeats = RecentRepeats()
-    for place in range(1500):
+    for position in range(1500):
         said = {"local_answer": "music", "kept": False, "propensity": 1.0}
-        row = record(place, f"text {place // 5}", explored=place % 20 == 0, exploration=0.05, **said)
+        row = record(position, f"text {position // 5}", explored=position % 20 == 0, exploration=0.05, **said)
         repeats.take(row, is_label=False)
     known, earliest = repeats.before_trial(0.05)
     assert known.piece == 1.0

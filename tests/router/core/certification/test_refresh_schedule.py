@@ -65,7 +65,7 @@ def test_a_later_attempt_spends_less_of_the_assurance():
 
 def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(record):
     one = trial()
-    rows = [record(place) for place in range(2000)]
+    rows = [record(position) for position in range(2000)]
     patience = patience_of(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()), Pace())
     assert PATIENCE_ROWS < patience <= Pace().patience_rows
 
@@ -73,13 +73,13 @@ def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(
 @pytest.mark.parametrize("points", [(), (Point(0.9, 0.0, 0.0),)])
 def test_a_challenger_that_keeps_nothing_gets_no_patience(record, points):
     one = trial(points=points)
-    rows = [record(place) for place in range(500)]
+    rows = [record(position) for position in range(500)]
     assert patience_of(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()), Pace()) == 0
 
 
 def served(task, kept, rate=1.0):
     """A trial whose own threshold serves, and keeps that share of the rows looked at."""
-    stays = [place < 1000 * kept for place in range(1000)]
+    stays = [position < 1000 * kept for position in range(1000)]
     observations = [Observation(0.9 if one else 0.1, not one, 0, False) for one in stays]
     one = begin_trial(task, 3, 1, POINTS, rate=rate, freeze=0)
     one.observations, one.serving, one.patience = observations, 0.9, 3000
@@ -96,7 +96,7 @@ def test_once_a_release_serves_its_trial_goes_on_at_no_higher_rate_than_before()
 
 
 def test_once_a_release_serves_the_rate_goes_by_what_its_rows_kept_when_enough_have_met_it(record):
-    escalated = [record(place, release=3) for place in range(LEAST_MET)]
+    escalated = [record(position, release=3) for position in range(LEAST_MET)]
     assert rate_once_served(TASK, RowSums.of(escalated), served(TASK, 0.5), 0.9) == 1.0
     assert rate_once_served(TASK, RowSums.of(escalated[1:]), served(TASK, 0.5), 0.9) == 0.5
 
@@ -112,7 +112,7 @@ def test_a_release_that_may_not_explore_beside_itself_ends_its_trial():
 
 
 def test_a_challenger_that_may_not_explore_gets_no_patience(record):
-    rows = [record(place, exploration=0.0, release=2, local_answer="lights") for place in range(50)]
+    rows = [record(position, exploration=0.0, release=2, local_answer="lights") for position in range(50)]
     one = begin_trial(UNEXPLORED, 3, 1, POINTS, rate=0.0, freeze=0)
     situation = situation_of(UNEXPLORED, RowSums.of(rows), one, Champion(2, 0.5))
     assert patience_of(rows, one, situation, Pace()) == 0

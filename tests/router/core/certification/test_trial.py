@@ -64,12 +64,12 @@ def after(rows):
 
 
 def test_every_drawn_row_after_the_freeze_may_certify(record):
-    rows = [record(place) for place in range(20)]
+    rows = [record(position) for position in range(20)]
     assert certifying(after(rows), trial(), set()) == rows
 
 
 def test_before_the_freeze_only_what_was_set_aside_may_certify(record):
-    rows = [record(place) for place in range(200)]
+    rows = [record(position) for position in range(200)]
     chosen = certifying([(FREEZE, row) for row in rows], trial(), set())
     assert chosen == [row for row in rows if is_set_aside(row.caller, row.query_id)]
     assert 20 <= len(chosen) <= 60
@@ -88,7 +88,7 @@ def test_what_was_not_drawn_or_is_not_covered_never_certifies(record):
 
 
 def test_a_row_is_looked_at_once(record):
-    rows = [record(place) for place in range(5)]
+    rows = [record(position) for position in range(5)]
     one = trial()
     one.observe(rows[:2], GOOD, judging)
     assert certifying(after(rows), one, spent={rows[2].key}) == rows[3:]
@@ -100,14 +100,14 @@ def test_rows_drawn_at_a_lower_rate_stay_out(record):
 
 
 def test_rows_drawn_at_a_higher_rate_are_thinned(record):
-    rows = [record(place, exploration=1.0) for place in range(1000)]
+    rows = [record(position, exploration=1.0) for position in range(1000)]
     chosen = certifying(after(rows), trial(rate=0.25), set())
     assert 200 <= len(chosen) <= 300
 
 
 def test_thinning_does_not_depend_on_what_a_row_says(record):
-    ones = certifying(after([record(place, "lamp", "lights") for place in range(200)]), trial(rate=0.3), set())
-    others = certifying(after([record(place, "song", "music") for place in range(200)]), trial(rate=0.3), set())
+    ones = certifying(after([record(position, "lamp", "lights") for position in range(200)]), trial(rate=0.3), set())
+    others = certifying(after([record(position, "song", "music") for position in range(200)]), trial(rate=0.3), set())
     assert [row.key for row in ones] == [row.key for row in others]
 
 
@@ -133,8 +133,8 @@ def test_no_device_gives_more_than_its_share(counts, seed):
 def looked_at_from(devices, record):
     """How many rows of each device are looked at, one by one, as a fleet asks in turn; a number names a device."""
     one, rows = trial(), []
-    for place, device in enumerate(devices):
-        rows += after([record(place, caller=f"d{device}")])
+    for position, device in enumerate(devices):
+        rows += after([record(position, caller=f"d{device}")])
         one.observe(certifying(rows, one, set()), GOOD, judging)
     return one.counts
 
@@ -178,17 +178,17 @@ def test_a_query_that_a_student_can_not_read_is_never_kept(record):
 
 def test_a_challenger_waits_then_serves(record):
     one = trial()
-    one.observe([record(place, "lamp") for place in range(100)], GOOD, judging)
+    one.observe([record(position, "lamp") for position in range(100)], GOOD, judging)
     assert one.certified() == NEVER
     assert one.next(0, SITUATION) is Next.WAIT
-    one.observe([record(place, "lamp") for place in range(100, 400)], GOOD, judging)
+    one.observe([record(position, "lamp") for position in range(100, 400)], GOOD, judging)
     assert one.certified() == 0.9
     assert one.next(0, SITUATION) is Next.PROMOTE
 
 
 def test_looking_ends_with_patience_and_a_lossy_student_is_given_up(record):
     one = trial(patience=50)
-    rows = [record(place, "song", "music") for place in range(100)]
+    rows = [record(position, "song", "music") for position in range(100)]
     assert len(one.observe(rows, GOOD, judging)) == 50
     assert one.certified() == NEVER
     assert one.next(0, SITUATION) is Next.END
@@ -196,14 +196,16 @@ def test_looking_ends_with_patience_and_a_lossy_student_is_given_up(record):
 
 def test_a_challenger_that_loses_too_much_is_given_up_early(record):
     one = trial(patience=2000)
-    one.observe([record(place, "song", "lights" if place % 20 else "music") for place in range(150)], GOOD, judging)
+    one.observe(
+        [record(position, "song", "lights" if position % 20 else "music") for position in range(150)], GOOD, judging
+    )
     assert one.next(0, SITUATION) is Next.END
 
 
 @pytest.mark.parametrize("champion", [0, 3])
 def test_what_never_came_does_not_make_a_challenger_keep_more(record, champion):
     one = trial(points=(Point(0.9, 0.5, 0.002),))
-    one.observe([record(place, "noon", release=champion) for place in range(400)], GOOD, judging)
+    one.observe([record(position, "noon", release=champion) for position in range(400)], GOOD, judging)
     before = one.outlook(SITUATION).expected_local_share
     one.miss(200)
     assert (one.certified(), one.kept(NEVER), one.kept(0.9)) == (NEVER, 0.0, 0.0)
@@ -213,7 +215,7 @@ def test_what_never_came_does_not_make_a_challenger_keep_more(record, champion):
 
 def test_a_challenger_that_a_class_speaks_against_is_not_told_as_one_that_keeps_no_more():
     observations = [Observation(0.9, False, 0, False)] * 1000 + [
-        Observation(0.95, place < 40, 0, False, label="rare") for place in range(100)
+        Observation(0.95, position < 40, 0, False, label="rare") for position in range(100)
     ]
     one = trial(observations=observations, allowance=0.1, patience=1000, points=(Point(0.9, 0.9, 0.05),))
     assert (one.loosest(), one.certified(), one.next(0, SITUATION)) == (0.9, NEVER, Next.END)
@@ -225,7 +227,7 @@ def test_a_challenger_that_a_class_speaks_against_is_not_told_as_one_that_keeps_
 def test_a_challenger_must_keep_more_than_the_champion(record):
     def differing(kept_by_champion, text):
         one = trial()
-        rows = [record(place, text, "lights", release=3, kept=kept_by_champion) for place in range(50)]
+        rows = [record(position, text, "lights", release=3, kept=kept_by_champion) for position in range(50)]
         one.observe(rows, GOOD, judging)
         return one
 
@@ -237,7 +239,7 @@ def test_a_challenger_must_keep_more_than_the_champion(record):
 def test_shares_are_compared_on_the_same_rows(record):
     """The rows happen to be easy: the champion keeps all of them too, whatever it was expected to keep."""
     one = trial()
-    one.observe([record(place, "lamp", release=3, kept=True) for place in range(400)], GOOD, judging)
+    one.observe([record(position, "lamp", release=3, kept=True) for position in range(400)], GOOD, judging)
     assert one.certified() == 0.9
     assert one.next(3, replace(SITUATION, champion_share=0.2)) is Next.END
 
@@ -308,9 +310,11 @@ def fleet_lives(generator, lives, queries, rate, wrong_kept, wrong_escalated, es
         one = trial(rate=rate)
         leaves, drawn = generator.random(queries) < escalated, generator.random(queries) < rate
         wrong = generator.random(queries) < np.where(leaves, wrong_escalated, wrong_kept)
-        for place in np.flatnonzero(leaves | drawn):
+        for position in np.flatnonzero(leaves | drawn):
             one.observations.append(
-                Observation(0.9, bool(wrong[place]), 1, not leaves[place], weight=rate if leaves[place] else 1.0)
+                Observation(
+                    0.9, bool(wrong[position]), 1, not leaves[position], weight=rate if leaves[position] else 1.0
+                )
             )
             if one.rows % 50 == 0 and one.certified() < NEVER:
                 break
@@ -331,10 +335,10 @@ def test_losses_among_what_a_champion_keeps_are_not_hidden_by_what_it_escalates(
     for _ in range(lives):
         leaves, drawn, wrong = random.random(2000) < 0.7, random.random(2000) < 0.2, random.random(2000) < 0.02 / 0.3
         rows = [
-            record(place, answer="lights", explored=bool(drawn[place]), **there)
-            if leaves[place]
-            else record(place, answer="music" if wrong[place] else "lights", kept=True, propensity=0.2, **there)
-            for place in np.flatnonzero(leaves | drawn).tolist()
+            record(position, answer="lights", explored=bool(drawn[position]), **there)
+            if leaves[position]
+            else record(position, answer="music" if wrong[position] else "lights", kept=True, propensity=0.2, **there)
+            for position in np.flatnonzero(leaves | drawn).tolist()
         ]
         one = trial(rate=0.2)
         for start in range(0, len(rows), 150):
@@ -353,8 +357,8 @@ def test_rows_that_are_always_there_make_a_certificate_shorter():
 
 def test_what_had_to_be_asked_counts_as_much_as_the_rate_draws_of_it(record):
     there = {"local_answer": "lights", "local_score": 0.5, "release": 1, "exploration": 0.25}
-    undrawn = [record(place, explored=False, **there) for place in range(100)]
-    drawn = [record(place, **there) for place in range(100, 200)]
+    undrawn = [record(position, explored=False, **there) for position in range(100)]
+    drawn = [record(position, **there) for position in range(100, 200)]
     free = [row for row in undrawn + drawn if not is_set_aside(row.caller, row.query_id)]
     one = trial(rate=0.25)
     chosen = certifying(after(undrawn + drawn), one, set())
@@ -374,7 +378,7 @@ def test_what_had_to_be_asked_counts_as_much_as_the_rate_draws_of_it(record):
 )
 def test_a_row_that_was_not_drawn_counts_only_where_its_device_had_to_ask(record, change):
     fields = {"local_answer": "lights", "local_score": 0.5, "release": 1, "exploration": 0.25, "explored": False}
-    rows = [record(place, **fields | change) for place in range(20)]
+    rows = [record(position, **fields | change) for position in range(20)]
     assert certifying(after(rows), trial(rate=0.25), set()) == []
 
 
@@ -398,9 +402,11 @@ def test_rows_of_a_champion_that_explores_nothing_do_not_tell_its_share(record):
 @pytest.mark.parametrize("honest", [1, 3])
 def test_a_flood_of_one_device_does_not_make_the_others_silent(record, honest):
     one, rows = trial(), []
-    for place in range(20 * honest):
-        rows += after([record(place, caller=f"d{place % honest}")])
-    rows += after([record(1000 + place, caller="liar", received_at=100.0 + 0.1 * place) for place in range(1000)])
+    for position in range(20 * honest):
+        rows += after([record(position, caller=f"d{position % honest}")])
+    rows += after(
+        [record(1000 + position, caller="liar", received_at=100.0 + 0.1 * position) for position in range(1000)]
+    )
     one.observe(certifying(rows, one, set()), GOOD, judging)
     assert one.counts["liar"] <= 20 + 2 * SLACK_ROWS
 

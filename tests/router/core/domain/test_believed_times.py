@@ -44,9 +44,9 @@ def test_a_query_that_was_asked_directly_stays_as_it_is():
 def test_one_row_from_a_clock_ten_years_ahead_pins_no_version_and_makes_none_late(record):
     task = Task("home", "big")
     ahead = replace(
-        record(1, received_at=NOW + TEN_YEARS, asked_at=NOW + TEN_YEARS, teacher_version="v1"), place=7 * LINE
+        record(1, received_at=NOW + TEN_YEARS, asked_at=NOW + TEN_YEARS, teacher_version="v1"), sequence_number=7 * LINE
     )
-    waits = replace(record(2, received_at=NOW, asked_at=NOW, teacher_version="v2"), place=7 * LINE + 3)
+    waits = replace(record(2, received_at=NOW, asked_at=NOW, teacher_version="v2"), sequence_number=7 * LINE + 3)
     rows = list(not_from_the_future([record(0, received_at=NOW - 9), ahead, waits], NOW))
     assert version_in_force(rows, task) == "v2"
     (line,) = [line for key, line in DeviceLines.of(list(enumerate(rows))).lines(-1).items() if key[1] == 7]

@@ -39,7 +39,7 @@ def test_tokens_come_back_within_their_bytes(given_tokens):
 
 
 def test_what_is_cut_off_goes_into_the_tail():
-    top = tuple((str(place), math.log(0.1)) for place in range(8))
+    top = tuple((str(position), math.log(0.1)) for position in range(8))
     token = TokenProbability("a", -0.1, Distribution(top, math.log(0.2)))
     (back,) = unpack(pack([token]))
     assert near(back.alternatives.tail, math.log(0.5))

@@ -22,7 +22,7 @@ rows_of = st.lists(
     st.builds(
         Judged,
         chance=st.just(0.05),
-        place=st.floats(0, 0.05),
+        rank=st.floats(0, 0.05),
         teacher_right=st.booleans(),
         student_right=st.one_of(st.none(), st.booleans()),
         kept=st.booleans(),
@@ -33,8 +33,8 @@ rows_of = st.lists(
 )
 
 
-def row(teacher, student, *, kept=False, chance=0.05, place=0.01, score=0.5):
-    return Judged(chance, place, teacher, student, kept, score, 1)
+def row(teacher, student, *, kept=False, chance=0.05, rank=0.01, score=0.5):
+    return Judged(chance, rank, teacher, student, kept, score, 1)
 
 
 def lives(gain, rows, seed, count=300):
@@ -94,7 +94,7 @@ def test_weights_undo_the_rates():
 
 def test_thinning_leaves_rows_of_equal_chance():
     dice = random.Random(3)
-    rows = [row(True, True, chance=rate, place=dice.random() * rate) for rate in (0.05, 0.25) for _ in range(2000)]
+    rows = [row(True, True, chance=rate, rank=dice.random() * rate) for rate in (0.05, 0.25) for _ in range(2000)]
     left = thinned(rows)
     assert sum(one.chance == 0.05 for one in left) == 2000
     assert 300 < sum(one.chance == 0.25 for one in left) < 500

@@ -28,7 +28,7 @@ LOGS = st.lists(st.floats(-30, 0), min_size=1, max_size=30)
 
 
 def tokens(logs) -> list[TokenProbability]:
-    return [TokenProbability(f"t{place}", value) for place, value in enumerate(logs)]
+    return [TokenProbability(f"t{position}", value) for position, value in enumerate(logs)]
 
 
 def signal(logs, name: str) -> float:
@@ -70,10 +70,10 @@ def test_signals_are_log_odds_of_probabilities():
     assert signal([0.0, 0.0], "mean") == pytest.approx(-math.log(LEAST_DOUBT))
 
 
-@given(logs=LOGS, place=st.integers(0, 29), more=st.floats(0, 5))
-def test_a_likelier_token_lowers_no_signal(logs, place, more):
+@given(logs=LOGS, position=st.integers(0, 29), more=st.floats(0, 5))
+def test_a_likelier_token_lowers_no_signal(logs, position, more):
     raised = list(logs)
-    raised[place % len(logs)] = min(0.0, raised[place % len(logs)] + more)
+    raised[position % len(logs)] = min(0.0, raised[position % len(logs)] + more)
     assert (features(tokens(raised)) >= features(tokens(logs)) - 1e-9).all()
 
 

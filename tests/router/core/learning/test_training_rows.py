@@ -24,8 +24,8 @@ from router.core.learning.training_rows import (
 TASK = Task("home", reference="big")
 
 
-def a_place(set_aside):
-    return next(place for place in range(1000) if is_set_aside("kitchen", f"q{place}") is set_aside)
+def a_position(set_aside):
+    return next(position for position in range(1000) if is_set_aside("kitchen", f"q{position}") is set_aside)
 
 
 def test_a_row_of_a_chat_is_asked_again_as_a_chat(record):
@@ -48,30 +48,30 @@ def test_only_the_reference_and_version_in_force_count(record):
 
 
 def test_a_row_that_is_set_aside_teaches_only_once_it_is_spent(record):
-    row = record(a_place(set_aside=True))
+    row = record(a_position(set_aside=True))
     assert teachable([row], spent=set()) == []
     assert teachable([row], spent={row.key}) == [row]
 
 
 def test_a_row_that_is_not_set_aside_teaches(record):
-    row = record(a_place(set_aside=False))
+    row = record(a_position(set_aside=False))
     assert teachable([row], spent=set()) == [row]
 
 
 def test_a_row_that_was_not_explored_always_teaches(record):
-    row = record(a_place(set_aside=True), explored=False)
+    row = record(a_position(set_aside=True), explored=False)
     assert teachable([row], spent=set()) == [row]
 
 
 def test_a_row_without_an_answer_teaches_nothing(record):
-    row = record(a_place(set_aside=True), answer="")
+    row = record(a_position(set_aside=True), answer="")
     assert teachable([row], spent={row.key}) == []
 
 
 def test_an_answer_that_is_no_lesson_teaches_nothing_spent_or_not(record):
-    row = record(a_place(set_aside=True), problem="its reason can't be read")
+    row = record(a_position(set_aside=True), problem="its reason can't be read")
     assert teachable([row], spent=set()) == teachable([row], spent={row.key}) == []
-    assert teachable([record(a_place(set_aside=False), problem="broken")], spent=set()) == []
+    assert teachable([record(a_position(set_aside=False), problem="broken")], spent=set()) == []
 
 
 def test_what_is_outside_the_promise_does_not_calibrate(record):
@@ -91,7 +91,7 @@ def test_a_rarely_drawn_row_weighs_more(record):
 
 
 def test_a_label_with_two_rows_stays_unknown(record):
-    rows = [record(0, answer="b"), record(1, answer="b"), *(record(place, answer="a") for place in (2, 3, 4))]
+    rows = [record(0, answer="b"), record(1, answer="b"), *(record(position, answer="a") for position in (2, 3, 4))]
     assert known_labels(rows) == ("a",)
     assert lessons_of(rows, known_labels(rows)).texts == ("lamp",)
 
@@ -128,7 +128,7 @@ def test_targets_are_probabilities(rows):
     records = [
         Record(
             "kitchen",
-            f"q{place}",
+            f"q{position}",
             "big",
             "v1",
             "home",
@@ -140,7 +140,7 @@ def test_targets_are_probabilities(rows):
             labels=(answer,),
             log_probabilities=(math.log(share),),
         )
-        for place, (text, answer, share) in enumerate(rows)
+        for position, (text, answer, share) in enumerate(rows)
     ]
     lessons = lessons_of(records, ("a", "b", "c"))
     assert len(set(lessons.texts)) == len(lessons.texts) == len(lessons.targets)
@@ -149,8 +149,8 @@ def test_targets_are_probabilities(rows):
 
 
 def test_folds_are_even_and_fixed(record):
-    folds = [fold_of(record(place), 5) for place in range(2000)]
-    assert folds == [fold_of(record(place), 5) for place in range(2000)]
+    folds = [fold_of(record(position), 5) for position in range(2000)]
+    assert folds == [fold_of(record(position), 5) for position in range(2000)]
     assert sorted(set(folds)) == [0, 1, 2, 3, 4]
     assert all(320 <= folds.count(fold) <= 480 for fold in range(5))
 
@@ -166,5 +166,5 @@ def test_what_an_operator_accepted_teaches_and_calibrates_nothing(record):
 
 
 def test_a_drawn_row_keeps_the_references_answer_whatever_was_accepted(record):
-    row = record(a_place(False), answer="music", explored=True)
+    row = record(a_position(False), answer="music", explored=True)
     assert with_reviewed([row], {row.key: "lights"}) == [row]

@@ -13,7 +13,7 @@ from router.v1 import cascade_pb2
 
 
 def said(release, wrong, rows):
-    return [(release, place < wrong) for place in range(rows)]
+    return [(release, position < wrong) for position in range(rows)]
 
 
 def test_a_release_of_which_more_is_called_wrong_than_of_the_others_warns():

@@ -39,13 +39,13 @@ def test_each_comparison_sees_its_own_change(what, change):
 def test_new_classes_are_seen():
     generator = np.random.default_rng(4)
     now = sample(generator, WINDOW_ROWS)
-    other = Sample(tuple("new" if place % 4 == 0 else answer for place, answer in enumerate(now.answers)))
+    other = Sample(tuple("new" if position % 4 == 0 else answer for position, answer in enumerate(now.answers)))
     (found,) = compare(Sample(sample(generator, 400).answers), other)
     assert (found.what, found.warns) == ("classes", True)
 
 
 def test_texts_that_never_repeat_tell_nothing_of_their_mix():
-    before, now = (Sample(tuple(f"{time} {place}" for place in range(300))) for time in ("a", "b"))
+    before, now = (Sample(tuple(f"{time} {position}" for position in range(300))) for time in ("a", "b"))
     (found,) = compare(before, now)
     assert not found.warns
 
@@ -56,10 +56,10 @@ def test_too_few_rows_are_not_compared():
     assert compare(few, many) == compare(many, few) == ()
 
 
-def row(place, rate, **fields):
+def row(position, rate, **fields):
     values = {
         "caller": "kitchen",
-        "query_id": f"q{place}",
+        "query_id": f"q{position}",
         "teacher": "big",
         "teacher_version": "v",
         "task": "home",
@@ -76,7 +76,7 @@ def row(place, rate, **fields):
 
 
 def test_rows_are_thinned_to_one_rate_and_those_of_a_lower_one_stay_out():
-    rows = [row(place, 0.25 if place % 2 else 0.05) for place in range(4000)]
+    rows = [row(position, 0.25 if position % 2 else 0.05) for position in range(4000)]
     kept = at_one_rate(rows, 0.05)
     assert sum(one.exploration == 0.05 for one in kept) == 2000
     assert 320 <= sum(one.exploration == 0.25 for one in kept) <= 480

@@ -33,11 +33,11 @@ def test_a_walk_asks_what_one_query_at_a_time_would_ask(way, odds, sure, answers
     ends, spent = chosen.walk(odds, sure, answers)
     for row in range(ROWS):
         cost, end = 0.0, 2
-        for place in range(int(chosen.first(odds[row : row + 1])[0]), 2):
-            cost += chosen.tiers[place].cost
-            stays = chosen.stays(place, odds[row : row + 1, place], sure[row : row + 1, place])[0]
-            if answers[row, place] and stays:
-                end = place
+        for position in range(int(chosen.first(odds[row : row + 1])[0]), 2):
+            cost += chosen.tiers[position].cost
+            stays = chosen.stays(position, odds[row : row + 1, position], sure[row : row + 1, position])[0]
+            if answers[row, position] and stays:
+                end = position
                 break
         assert (ends[row], spent[row]) == (end, pytest.approx(cost + (end == 2)))
 

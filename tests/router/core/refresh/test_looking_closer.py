@@ -57,19 +57,19 @@ class Fleet:
         """Ask, of which the release loses a share, and let the log be looked at after each stride."""
         for _ in range(strides):
             rate, rows = self.loop.releases.exploration, []
-            for place in range(self.asked, self.asked + STRIDE):
-                if unit_interval("draw", str(place)) < rate:
-                    rows.append(self.row(place, rate, unit_interval("lost", str(place)) < loss))
+            for position in range(self.asked, self.asked + STRIDE):
+                if unit_interval("draw", str(position)) < rate:
+                    rows.append(self.row(position, rate, unit_interval("lost", str(position)) < loss))
             self.asked += STRIDE
             self.log += rows
             self.loop.take([(self.asked, row) for row in rows])
             self.step()
 
-    def row(self, place, rate, lost):
+    def row(self, position, rate, lost):
         facts = {"kept": True, "explored": True, "exploration": rate, "propensity": rate, "release": 1}
         said = {"local_answer": "music" if lost else "lights", "local_score": 0.9, "threshold": 0.5}
-        caller = f"device-{place % 10}"
-        return self.record(place, answer="lights", caller=caller, source=Source.TAUGHT, **facts, **said)
+        caller = f"device-{position % 10}"
+        return self.record(position, answer="lights", caller=caller, source=Source.TAUGHT, **facts, **said)
 
     def step(self):
         carry_out(step(self.loop, StepInputs(float(self.asked), self.loop.releases, **self.inputs)), self.do)
@@ -204,18 +204,18 @@ def test_what_escalates_raises_a_suspicion_before_anything_kept_is_lost(record):
         asked = {"kept": False, "explored": False, "exploration": 0.05, "propensity": 1.0, "release": 1}
         rows = [
             fleet.record(
-                place,
-                text=f"text {place}",
+                position,
+                text=f"text {position}",
                 answer="lights",
-                local_answer="music" if unit_interval("wrong", str(place)) < wrong else "lights",
+                local_answer="music" if unit_interval("wrong", str(position)) < wrong else "lights",
                 local_score=0.9,
                 threshold=0.95,
-                caller=f"device-{place % 10}",
+                caller=f"device-{position % 10}",
                 **asked,
             )
-            for place in range(start, start + 1000)
+            for position in range(start, start + 1000)
         ]
-        fleet.loop.take([(place, row) for place, row in enumerate(rows, start)])
+        fleet.loop.take([(position, row) for position, row in enumerate(rows, start)])
         fleet.step()
         assert fleet.loop.is_suspected is (start > 0)
     assert not fleet.kinds(actions.Alarm)
@@ -228,8 +228,8 @@ def test_while_a_change_is_suspected_only_what_was_proved_since_is_promoted(reco
     since = fleet.loop.live_watch.suspicion.since
     trial = begin_trial(TASK, 2, 2, (Point(0.5, 1.0, 0.0),), rate=1.0, freeze=fleet.asked)
     trial.patience = 2000.0
-    for place in range(800):
-        trial.observations.append(Observation(0.9, False, 1, False, caller=f"device-{place % 10}"))
+    for position in range(800):
+        trial.observations.append(Observation(0.9, False, 1, False, caller=f"device-{position % 10}"))
     trial.first_asked_at = since + (1.0 if is_of_now else -1.0)
     fleet.loop.begin_trial(trial, 100, 2)
     carry_out(prove(fleet.loop, StepInputs(float(fleet.asked), fleet.loop.releases)), fleet.do)

@@ -45,14 +45,14 @@ class Fleet:
     def ask(self, strides=1):
         for _ in range(strides):
             rate, rows = self.loop.releases.exploration, []
-            for place in range(self.asked, self.asked + STRIDE):
-                name = self.names[place % len(self.names)]
-                lost = unit_interval("lost", str(place)) < self.loss[name]
-                explored = unit_interval("draw", str(place)) < rate
+            for position in range(self.asked, self.asked + STRIDE):
+                name = self.names[position % len(self.names)]
+                lost = unit_interval("lost", str(position)) < self.loss[name]
+                explored = unit_interval("draw", str(position)) < rate
                 if self.is_apart(name):
-                    rows.append(self.row(place, name, lost, kept=False, rate=rate, explored=explored))
+                    rows.append(self.row(position, name, lost, kept=False, rate=rate, explored=explored))
                 elif explored:
-                    rows.append(self.row(place, name, lost, kept=True, rate=rate, explored=True))
+                    rows.append(self.row(position, name, lost, kept=True, rate=rate, explored=True))
             self.asked += STRIDE
             self.log += rows
             self.loop.take([(self.asked, row) for row in rows])
@@ -61,13 +61,13 @@ class Fleet:
     def is_apart(self, name):
         return name in self.loop.quarantines and self.loop.quarantines[name].lasts
 
-    def row(self, place, name, lost, *, kept, rate, explored):
+    def row(self, position, name, lost, *, kept, rate, explored):
         facts = {"kept": kept, "explored": explored, "exploration": rate, "propensity": rate if kept else 1.0}
         said = {"local_answer": "music" if lost else "lights", "local_score": 0.9, "threshold": 0.5, "release": 1}
-        source, at = Source.TAUGHT if kept else Source.ESCALATED, float(place)
-        text = f"turn number {place} on"
+        source, at = Source.TAUGHT if kept else Source.ESCALATED, float(position)
+        text = f"turn number {position} on"
         return self.record(
-            place, answer="lights", caller=name, source=source, received_at=at, text=text, **facts, **said
+            position, answer="lights", caller=name, source=source, received_at=at, text=text, **facts, **said
         )
 
     def step(self):
@@ -109,8 +109,8 @@ def test_no_row_of_before_certifies_anything_and_that_is_told_first(fleet):
     fleet.loss["device-3"] = 0.5
     fleet.until(actions.SetApart)
     kinds = [type(action) for action in fleet.did]
-    place = kinds.index(actions.SetApart)
-    assert kinds[place - 1] is actions.Spend
+    position = kinds.index(actions.SetApart)
+    assert kinds[position - 1] is actions.Spend
     assert not fleet.loop.rows._current.certifying.rows
 
 

@@ -21,10 +21,12 @@ POINTS = (Point(0.5, 0.8, 0.01),)
 def a_log(seed, count=300):
     """Rows of four devices: drawn and undrawn, kept and escalated, of two versions of the reference and of the task."""
     draws, rows = random.Random(seed), []
-    for place in range(count):
+    for position in range(count):
         kept = draws.random() < 0.5
-        version = "v1" if place < count / 2 or (place < count * 0.8 and draws.random() < 0.02) else "v2"
-        row = Record(f"d{place % 4}", f"q{seed}-{place}", "big", version, "home", 1, place, place, "lamp", "lights")
+        version = "v1" if position < count / 2 or (position < count * 0.8 and draws.random() < 0.02) else "v2"
+        row = Record(
+            f"d{position % 4}", f"q{seed}-{position}", "big", version, "home", 1, position, position, "lamp", "lights"
+        )
         fields = {
             "kept": kept,
             "explored": kept or draws.random() < 0.4,
@@ -32,12 +34,12 @@ def a_log(seed, count=300):
             "propensity": 0.4 if kept else 1.0,
             "source": Source.TAUGHT if kept else Source.ESCALATED,
             "local_answer": "lights",
-            "release": place // 100,
+            "release": position // 100,
             "task_version": 2 if draws.random() < 0.05 else 1,
             "covered": draws.random() < 0.95,
             "problem": "" if draws.random() < 0.95 else "odd",
         }
-        rows.append((place // 10, replace(row, **fields)))
+        rows.append((position // 10, replace(row, **fields)))
     return rows
 
 

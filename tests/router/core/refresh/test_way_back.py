@@ -53,7 +53,7 @@ def back(loop, says=None, broken=()):
 
 @pytest.fixture
 def rows(record):
-    return [record(place, answer="lights") for place in range(1, 200)]
+    return [record(position, answer="lights") for position in range(1, 200)]
 
 
 def test_what_has_alarmed_is_no_champion(rows):

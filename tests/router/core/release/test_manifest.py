@@ -137,10 +137,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value"), WRONG)
-def test_a_value_that_can_not_be_right_is_refused_with_its_name(place, value):
+@pytest.mark.parametrize(("path", "value"), WRONG)
+def test_a_value_that_can_not_be_right_is_refused_with_its_name(path, value):
     content = json.loads(write_manifest(FULL))
-    *inner, name = place.split(".")
+    *inner, name = path.split(".")
     at = content
     for step in inner:
         at = at[step]
@@ -149,22 +149,22 @@ def test_a_value_that_can_not_be_right_is_refused_with_its_name(place, value):
         read_manifest(json.dumps(content).encode())
 
 
-def _leaves(value, place=()):
+def _leaves(value, path=()):
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _leaves(inner, (*place, name))
-    yield place
+            yield from _leaves(inner, (*path, name))
+    yield path
 
 
 @given(data=st.data())
 def test_whatever_a_value_is_a_manifest_is_read_or_refused(data):
     content = json.loads(write_manifest(FULL))
-    place = data.draw(st.sampled_from([place for place in _leaves(content) if place]))
+    path = data.draw(st.sampled_from([path for path in _leaves(content) if path]))
     odd = st.sampled_from([None, True, "", "x" * 1000, [], {}, [None], 2**70, -(2**70), 1e308, -1e308, 1e999, 0, -1])
     at = content
-    for step in place[:-1]:
+    for step in path[:-1]:
         at = at[step]
-    at[place[-1]] = data.draw(odd | st.recursive(st.floats() | st.text(), st.lists, max_leaves=5))
+    at[path[-1]] = data.draw(odd | st.recursive(st.floats() | st.text(), st.lists, max_leaves=5))
     with contextlib.suppress(ReleaseError):
         read = read_manifest(json.dumps(content).encode())
         assert read_manifest(write_manifest(read)) == read

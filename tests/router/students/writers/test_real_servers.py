@@ -149,7 +149,7 @@ def write_gguf(language, file):
     names = language.tokenizer.convert_ids_to_tokens(list(range(len(language.tokenizer))))
     writer.add_token_list(names)
     writer.add_token_types(
-        [gguf.TokenType.CONTROL if place in special else gguf.TokenType.NORMAL for place in range(len(names))]
+        [gguf.TokenType.CONTROL if position in special else gguf.TokenType.NORMAL for position in range(len(names))]
     )
     writer.add_token_merges([" ".join(pair) for pair in inner["model"]["merges"]])
     writer.add_bos_token_id(language.tokenizer.bos_token_id)
