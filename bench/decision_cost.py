@@ -23,7 +23,7 @@ from cloud_worker.training.export import MODEL_FILE, TOKENIZER_FILE, export_torc
 from router.core.certification.observations import Observation
 from router.core.certification.trial import Trial
 from router.core.domain.label_confidence import score
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.query import Query
 from router.core.domain.record import Record
 from router.core.domain.task import StudentKind
@@ -73,9 +73,9 @@ def costs_of_decisions() -> dict[str, float]:
 class Sure:
     """A student that costs nothing, so that a look's own cost is left."""
 
-    def judge(self, query: Query) -> Judgement:
+    def predict(self, query: Query) -> Prediction:
         """Always the same."""
-        return Judgement(query.text, 0.9)
+        return Prediction(query.text, 0.9)
 
 
 def trial_of(observations: list[Observation]) -> Trial:

@@ -166,7 +166,7 @@ def _refresh(path: Path, seconds: float, said: Any) -> None:
     while time.monotonic() - began < seconds:
         time.sleep(config.refresh.poll_seconds)
         refresher.step()
-        checkpoints.look()
+        checkpoints.check()
     said.put((time.process_time() - spent) / (time.monotonic() - began))
 
 
@@ -181,10 +181,10 @@ class _Journal:
 
     def __init__(self, path: Path) -> None:
         self._path, self._most, self._ended = path, 0, threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._ended.wait(0.2):
             if self._path.is_file():
                 self._most = max(self._most, self._path.stat().st_size)

@@ -79,7 +79,7 @@ async def ours(queries: int) -> Figures:
     from edge_agent.tasks.hosted_task import Serving
     from edge_agent.testing.cloud_simulator import CloudSimulator
     from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
-    from router.core.domain.prediction import Judgement
+    from router.core.domain.prediction import Prediction
     from router.core.domain.query import Query, Tier
     from router.core.policy.deferral import Policy, decide
     from router.core.policy.exploration import SEED_BYTES, is_explored
@@ -87,10 +87,10 @@ async def ours(queries: int) -> Figures:
     class Mocked:
         """A student that costs nothing."""
 
-        def judge(self, query: Query) -> Judgement:
+        def predict(self, query: Query) -> Prediction:
             """Always the same."""
             del query
-            return Judgement("lights", 0.99)
+            return Prediction("lights", 0.99)
 
     cloud = CloudSimulator(lambda text: "lights")
     await cloud.start()
@@ -103,7 +103,7 @@ async def ours(queries: int) -> Figures:
         running = asyncio.create_task(daemon.run(stop))
         await cloud.until_active(1)
         parts = vars(daemon)
-        privacy = DevicePrivacy(config.privacy.wishes, config.privacy.redact)
+        privacy = DevicePrivacy(config.privacy.owner, config.privacy.redact)
         tasks, runner, outbox, telemetry = (parts[name] for name in ("_tasks", "_runner", "_outbox", "_telemetry"))
         agent = Agent(tasks, runner, parts["_next"].upstream, outbox, telemetry, privacy, daemon.memory)
         hosted, _ = tasks.find(TASK.name)

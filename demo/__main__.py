@@ -21,8 +21,8 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.startup.steps import Steps
 from cloud_worker.state.store import Store
 from demo import ending, measure, report
+from demo.fleet_state import Observer
 from demo.setting import TASK, Addresses, Setting, workload, write_configs
-from demo.standing import Observer
 from demo.starting import models_shown, running
 from demo.story import next_release
 from demo.stream import Asked, send
@@ -200,8 +200,8 @@ async def _run(setting: Setting, console: Console) -> dict[str, Any]:
         observer = Observer(config)
         await _stream(setting, addresses, observer, asked, console)
         teacher = await _ask_teacher(setting, addresses, console)
-        restarts, standing = stage.restarts, observer.look()
-    figures = _measure(setting, config, addresses, asked, teacher, next_release(standing.state, standing.figures))
+        restarts, fleet_state = stage.restarts, observer.read()
+    figures = _measure(setting, config, addresses, asked, teacher, next_release(fleet_state.state, fleet_state.figures))
     figures |= {"seconds": round(time.monotonic() - began, 1), "restarts": restarts}
     report.picture(figures, setting.promise, setting.folder / "picture.png")
     return figures

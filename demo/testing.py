@@ -14,8 +14,8 @@ import psutil
 
 from cloud_worker.config.cloud import read_config
 from cloud_worker.state.states import Phase
+from demo.fleet_state import Observer
 from demo.setting import TASK
-from demo.standing import Observer
 
 SECONDS = 400.0
 POLL_SECONDS = 0.1
@@ -68,7 +68,7 @@ class RunningDemo:
     def until_refresh_is(self, phases: Container[Phase]) -> None:
         """Wait until the refresh of the demo's task is in one of ``phases``; the agents have begun to answer."""
         observer = self._observer()
-        self.until(lambda: observer.look().state.phase in phases)
+        self.until(lambda: observer.read().state.phase in phases)
 
     def _observer(self) -> Observer:
         return Observer(read_config(self.folder / "cloud.toml"))
@@ -122,7 +122,7 @@ class RunningDemo:
 
 def answered(observer: Observer) -> int:
     """Queries that the agents told of in their last reports."""
-    reports = [report for device in observer.look().devices if (report := device.report) is not None]
+    reports = [report for device in observer.read().devices if (report := device.report) is not None]
     return sum(task.answered for report in reports for task in report.tasks if task.task == TASK)
 
 

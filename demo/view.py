@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cloud_worker.state.states import Phase
-from demo.standing import Observer, Standing
+from demo.fleet_state import FleetState, Observer
 from demo.story import Newcomers, newcomers, next_release
 from demo.stream import Asked, is_local
 from demo.workload import Line
@@ -64,16 +64,16 @@ class View:
             await self._print_lines()
         with Live(console=self._console, refresh_per_second=4) as live:
             while True:
-                live.update(self._render(await asyncio.to_thread(self._observer.look)))
+                live.update(self._render(await asyncio.to_thread(self._observer.read)))
                 await asyncio.sleep(REFRESH_SECONDS)
 
     async def _print_lines(self) -> None:
         began = time.monotonic()
         while True:
             await asyncio.sleep(PLAIN_SECONDS)
-            standing = await asyncio.to_thread(self._observer.look)
-            state = standing.state
-            words = "; ".join((_PHASES[state.phase], *self._words(standing)))
+            fleet_state = await asyncio.to_thread(self._observer.read)
+            state = fleet_state.state
+            words = "; ".join((_PHASES[state.phase], *self._words(fleet_state)))
             self._console.print(
                 f"{time.monotonic() - began:5.0f} s  {self._asked.done:6d} queries  local {self._local_share():4.0%} "
                 f"of the last {RECENT}  release {state.champion}  {words}",
@@ -81,27 +81,30 @@ class View:
                 soft_wrap=True,
             )
 
-    def _render(self, standing: Standing) -> Group:
-        state = standing.state
+    def _render(self, fleet_state: FleetState) -> Group:
+        state = fleet_state.state
         agents = Table(title="agents")
         for name in ("agent", "queries", "local", "differs*", "release", "p50", "p95", "outbox"):
             agents.add_column(name, justify="right")
         for device in self._devices:
-            agents.add_row(device, *self._cells(standing, device))
+            agents.add_row(device, *self._cells(fleet_state, device))
         self._progress.update(self._stream, completed=self._asked.done)
         words = f"refresh: {_PHASES[state.phase]}"
         self._progress.update(self._training, description=words, completed=100 * state.phase_progress)
         recent = f"local share of the last {RECENT} queries: {self._local_share():.0%}"
         note = "* of explored answers that the student kept; every query is measured at the end"
-        return Group(agents, self._progress, recent, *map(Text, self._words(standing)), note)
+        return Group(agents, self._progress, recent, *map(Text, self._words(fleet_state)), note)
 
-    def _words(self, standing: Standing) -> list[str]:
+    def _words(self, fleet_state: FleetState) -> list[str]:
         """What a reader should know of what happens now."""
-        new = self._newcomers(standing)
-        words = [next_release(standing.state, standing.figures), newcomers(new, standing.state.champion) if new else ""]
+        new = self._newcomers(fleet_state)
+        words = [
+            next_release(fleet_state.state, fleet_state.figures),
+            newcomers(new, fleet_state.state.champion) if new else "",
+        ]
         return [one for one in words if one]
 
-    def _newcomers(self, standing: Standing) -> Newcomers | None:
+    def _newcomers(self, fleet_state: FleetState) -> Newcomers | None:
         """What became of the new intents of late; ``None`` before one was asked."""
         sent = self._asked.sent
         if True not in self._is_new[:sent]:
@@ -111,17 +114,17 @@ class View:
         return Newcomers(
             first=self._is_new.index(True),
             intents=len(self._new_labels),
-            learned=len(self._new_labels & standing.labels),
+            learned=len(self._new_labels & fleet_state.labels),
             asked=len(late),
             new=len(answers),
             escalated=sum(not is_local(answer) for answer in answers),
         )
 
-    def _cells(self, standing: Standing, device: str) -> list[str]:
-        report = standing.report(device)
+    def _cells(self, fleet_state: FleetState, device: str) -> list[str]:
+        report = fleet_state.report(device)
         if report is None or not report.answered:
             return ["-"] * 7
-        known = next(known for known in standing.devices if known.id == device)
+        known = next(known for known in fleet_state.devices if known.id == device)
         differs = f"{report.explored_disagreed}/{report.explored_kept}"
         return [
             str(report.answered),

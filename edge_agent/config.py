@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from router.core.domain.task import MOST_REDACTORS
 from router.core.errors import ConfigError, OperatorError
-from router.core.privacy.wishes import OwnersWishes
+from router.core.privacy.owner_privacy import OwnerPrivacy
 from router.core.release.orders import DEVICE_NAME, MOST_NAME_CHARACTERS
 from router.identity.names import ANONYMOUS
 from router.io.redactors import redaction_of
@@ -143,9 +143,9 @@ class PrivacySettings(_Section):
         return names
 
     @property
-    def wishes(self) -> OwnersWishes:
+    def owner(self) -> OwnerPrivacy:
         """The same, as they are applied to a query."""
-        return OwnersWishes(self.local_only, self.local_only_tasks, self.local_only_tenants, self.log)
+        return OwnerPrivacy(self.local_only, self.local_only_tasks, self.local_only_tenants, self.log)
 
 
 class ReleaseSettings(_Section):

@@ -70,7 +70,7 @@ class Daemon:
         self._updater = self._updates.updater
         recent = RecentAnswers()
         erasing = Erasing(self._outbox.erase, self._tasks, memory.erase, lambda _: recent.forget_all())
-        self._sync = Sync(upstream, self._tasks, self.report, self._updater.look, kept.orders_file, erasing)
+        self._sync = Sync(upstream, self._tasks, self.report, self._updater.begin, kept.orders_file, erasing)
         told = ToldState(config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates)
         self._status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, recent, insecure=insecure)
@@ -103,7 +103,7 @@ class Daemon:
         """Open what is committed, then report, update and teach, until cancelled."""
         await self._tasks.load()
         await self._door.ready()
-        self._updater.look()
+        self._updater.begin()
         parts = [self._sync.run, self._updater.run, self._updates.probation.run, self._sender.run]
         if self._renewal is not None:
             parts.append(self._renewal.run)
@@ -113,7 +113,7 @@ class Daemon:
 
     def report(self) -> DeviceReport:
         """What the fleet is told of this device."""
-        self._status.look()
+        self._status.write_if_due()
         return replace(
             self._description.report(),
             tasks=tuple(hosted.report() for hosted in self._tasks if hosted.serving or hosted.order),

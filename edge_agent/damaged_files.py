@@ -20,13 +20,13 @@ _MARK = ".damaged-"
 _DIGITS = 13  # of a Unix time in milliseconds
 
 
-def set_aside(path: Path, why: object, *beside: Path) -> Path:
+def set_aside(path: Path, why: object, *companions: Path) -> Path:
     """Rename what lies at ``path``, whatever it is, and tell why. What is not there is left out.
 
     Args:
         path: A file, a folder, a link.
         why: What is wrong with it.
-        beside: What belongs to it; each name begins with that of ``path``.
+        companions: What belongs to it; each name begins with that of ``path``.
 
     Returns:
         Where it lies now.
@@ -35,7 +35,7 @@ def set_aside(path: Path, why: object, *beside: Path) -> Path:
         OSError: It can't be renamed.
     """
     aside = path.with_name(f"{path.name}{_MARK}{time.time_ns() // 1_000_000}")
-    for one in (path, *beside):
+    for one in (path, *companions):
         if os.path.lexists(one):
             one.rename(aside.with_name(aside.name + one.name.removeprefix(path.name)))
     log.error("%s can't be used, and is set aside as %s: %s", path, aside.name, why)

@@ -108,9 +108,9 @@ def kept_in_hindsight(figures: Figures, promise: float, references: References) 
     lines = _lines(folder / "stream.jsonl")
     lines = lines[len(lines) * 3 // 4 :]
     student = publisher.student(TASK, number, manifest)
-    judged = [student.judge(Query(str(position), TASK, line.text)) for position, line in enumerate(lines)]
-    scores = np.array([-1.0 if one.score is None else one.score for one in judged])
-    said = zip(judged, references(folder, lines), strict=True)
+    predicted = [student.predict(Query(str(position), TASK, line.text)) for position, line in enumerate(lines)]
+    scores = np.array([-1.0 if one.score is None else one.score for one in predicted])
+    said = zip(predicted, references(folder, lines), strict=True)
     agrees = np.array([one.answer == reference for one, reference in said])
     found = propose(scores, agrees, np.ones(len(lines)), promise, aim=1.0)
     return round(found.expected_local_share, 4) if found.threshold < NEVER else 0.0

@@ -56,7 +56,7 @@ def label_release(
     with tempfile.TemporaryDirectory() as scratch:
         for name, data in files.items():
             (Path(scratch) / name).write_bytes(data)
-        said = [(text, Student(Path(scratch), spec, calibration).judge(Query("", TASK.name, text))) for text in TEXTS]
+        said = [(text, Student(Path(scratch), spec, calibration).predict(Query("", TASK.name, text))) for text in TEXTS]
     golden = [{"text": text, "answer": judged.answer, "score": judged.score} for text, judged in said]
     files = {**files, "golden.jsonl": "".join(json.dumps(row) + "\n" for row in golden).encode()}
     manifest = Manifest(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router.core.statistics.e_process import RESTART_ROWS, WORSE, log_gains
-from router.core.statistics.suspicion import LIGHT, LOOK, STAKE
+from router.core.statistics.suspicion import LIGHT, SPAN, STAKE
 
 
 class Watches:
@@ -48,7 +48,7 @@ class Lights:
         """Nothing is suspected yet."""
         self._factors = np.exp(np.array(log_gains(promise)))
         self._bound = LIGHT / promise
-        self._look, self._most = math.ceil(LOOK / promise), math.ceil(STAKE / promise)
+        self._span, self._most = math.ceil(SPAN / promise), math.ceil(STAKE / promise)
         self._terms = np.zeros((len(WORSE), lives))
         self._paid = np.full(lives, self._most)
         self.left = np.zeros(lives, int)
@@ -58,8 +58,8 @@ class Lights:
         was_on = self.left > 0
         self._paid = np.where(was_on, self._paid - 1, np.minimum(self._paid + 1, self._most))
         self._terms = (self._terms + 1.0) * np.where(lost, self._factors[:, 1:], self._factors[:, :1])
-        suspected = (self._terms.mean(axis=0) >= self._bound) & (was_on | (self._paid >= self._look))
-        self.left = np.where(suspected, self._look, np.maximum(self.left - 1, 0))
+        suspected = (self._terms.mean(axis=0) >= self._bound) & (was_on | (self._paid >= self._span))
+        self.left = np.where(suspected, self._span, np.maximum(self.left - 1, 0))
         ended = was_on & ((self.left == 0) | (self._paid == 0))
         self.left[ended] = 0
         self._terms[:, ended] = 0.0

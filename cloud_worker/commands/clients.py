@@ -20,7 +20,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.identity.authority import open_issuer
 from cloud_worker.identity.passphrases import passphrase_of
 from cloud_worker.identity.register import Enrolled, Register, enrol, keep
-from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.releases.recovered_state import open_for_reading, open_store
 from cloud_worker.state.database.engine import writing
 from cloud_worker.state.overrides import Overrides
 from router.core.errors import ConfigError, UnknownTaskError
@@ -91,7 +91,7 @@ def list_clients(config: ConfigOption, as_json: JsonOption = False) -> None:
     Example: headrace-cloud clients list -c cloud.toml
     """
     with errors_as_exit_codes():
-        known = Register(look_into(read_config(config)).engine).all(Role.CLIENT, Role.OPERATOR)
+        known = Register(open_for_reading(read_config(config)).engine).all(Role.CLIENT, Role.OPERATOR)
         if as_json:
             say_json({"clients": [_facts(one) for one in known]})
         elif known:

@@ -19,7 +19,7 @@ from cloud_worker.commands.options import ConfigOption, JsonOption, WhoOption, e
 from cloud_worker.commands.rollouts import label
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.registry import Registry
-from cloud_worker.releases.recovered_state import file_of, look_into, open_store
+from cloud_worker.releases.recovered_state import file_of, open_for_reading, open_store
 from cloud_worker.reports.devices import devices_of, show_devices
 from cloud_worker.running.config import as_it_runs, what_runs
 from cloud_worker.running.process_lock import who_runs
@@ -46,7 +46,7 @@ def list_devices(config: ConfigOption, as_json: JsonOption = False) -> None:
         settings = read_config(config)
         pid, up = who_runs(settings.run_folder)
         settings = as_it_runs(settings, what_runs(settings.run_folder) if pid is not None else None)
-        devices = devices_of(settings, look_into(settings), up)
+        devices = devices_of(settings, open_for_reading(settings), up)
         if as_json:
             say_json({"devices": devices})
         elif devices:

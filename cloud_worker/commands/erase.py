@@ -22,7 +22,7 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.erasing.concerned import Concerned
 from cloud_worker.log.erasing.in_this_process import drain_and_erase
 from cloud_worker.log.erasing.spools import count_in_spools
-from cloud_worker.releases.recovered_state import file_of, look_into, open_store
+from cloud_worker.releases.recovered_state import file_of, open_for_reading, open_store
 from cloud_worker.running.process_lock import sole, who_runs
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.gold_labels import Gold
@@ -32,7 +32,7 @@ from router.core.errors import OperatorError, UnavailableError
 from router.io.terminal import say, say_json
 
 MOST_SECONDS = 900.0  # that a cluster which runs may take
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 
 
 def erase(
@@ -85,7 +85,7 @@ def _ask(kind: str, counts: Counter[str]) -> None:
 
 def _would_go(settings: CloudConfig, concerned: Concerned) -> Counter[str]:
     """How much would go of the cloud's; of what lies on devices nothing is known here."""
-    store = look_into(settings)
+    store = open_for_reading(settings)
     counts = count_in_spools(settings.spool_folder, concerned)
     rows = DistillationLog(settings.log_folder).ask(f"select count(*) as rows from log where {concerned.sql}")
     counts["log"] = sum(row["rows"] for row in rows)
@@ -111,7 +111,7 @@ def _finished(settings: CloudConfig, store: Store, number: int) -> Ordered:
         if who_runs(settings.run_folder)[0] is None:
             _do(settings, store)
             continue
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
     raise UnavailableError(f"erasure {number} is ordered, and not done after {MOST_SECONDS:.0f} s; its log says why")
 
 
@@ -136,7 +136,7 @@ def _said(one: Ordered, store: Store) -> dict[str, Any]:
 
 def _list(settings: CloudConfig, as_json: bool) -> None:
     file = file_of(settings)
-    store = look_into(settings) if file is None or file.is_file() else None
+    store = open_for_reading(settings) if file is None or file.is_file() else None
     known = [] if store is None else [_said(one, store) for one in Erasures(store.engine).all()]
     if as_json:
         say_json({"erasures": known})

@@ -25,7 +25,7 @@ from cloud_worker.commands.options import (
     user_name,
 )
 from cloud_worker.config.cloud import CloudConfig, read_config
-from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.releases.recovered_state import open_for_reading, open_store
 from cloud_worker.reports.feedback import feedback_of, waits, warnings_of
 from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold, Label
@@ -50,7 +50,7 @@ def list_feedback(
     Example: headrace-cloud feedback list home -c cloud.toml --waiting
     """
     with errors_as_exit_codes():
-        store = look_into(_with_task(read_config(config), task))
+        store = open_for_reading(_with_task(read_config(config), task))
         said = [one for one in Feedbacks(store.engine).of(task) if waits(one) or not waiting]
         if as_json:
             figures = feedback_of(store, task)

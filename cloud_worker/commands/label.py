@@ -21,7 +21,7 @@ from cloud_worker.commands.options import (
     user_name,
 )
 from cloud_worker.config.cloud import read_config
-from cloud_worker.releases.recovered_state import look_into
+from cloud_worker.releases.recovered_state import open_for_reading
 from cloud_worker.reports.accuracy_text import lines_of
 from router.io.terminal import Screen, say
 
@@ -79,7 +79,7 @@ def competence(
     from cloud_worker.reports.accuracy import competence_of  # as above
 
     with errors_as_exit_codes():
-        desk = Desk(read_config(config), task, look_into)
+        desk = Desk(read_config(config), task, open_for_reading)
         said = competence_of(desk.store, desk.log, desk.task, every_release=every_release, least_gain=least_gain)
         if as_json:
             say(json.dumps(said))

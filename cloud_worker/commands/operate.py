@@ -1,7 +1,7 @@
 """Operator overrides: ``headrace-cloud observe | serve | escalate-all | freeze | thaw | pin | unpin | audit``.
 
 Rules:
- * A command writes what is wished into the state of the fleet, with who, when and why; it works whether the cluster
+ * A command writes what is set into the state of the fleet, with who, when and why; it works whether the cluster
    runs or not. Devices hear of it at their next report, the refresher at its next step.
  * The same command twice changes nothing the second time, and records nothing.
  * A release whose files are missing is never pinned; one whose certificate does not stand only with ``--force``.
@@ -32,7 +32,7 @@ from cloud_worker.commands.options import (
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.releases.recovered_state import open_for_reading, open_store
 from cloud_worker.releases.rollback import whole_release
 from cloud_worker.state.overrides import Action, Override, Overrides
 from cloud_worker.state.states import ReleaseState
@@ -46,12 +46,12 @@ WhyOption = Annotated[str, typer.Option("--why", help="Reason, kept in the audit
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One wish of the operator's.
+    """One order of the operator's.
 
     Attributes:
         did: What it is called in the audit.
         task: Of which task.
-        who: Who wishes it.
+        who: Who gives it.
         why: For what reason, may be empty.
     """
 
@@ -62,7 +62,7 @@ class Order:
 
 
 class Operator:
-    """Lays hands on the tasks of one cluster."""
+    """Overrides the tasks of one cluster."""
 
     def __init__(self, config: CloudConfig) -> None:
         """Work on the state of the cluster that ``config`` describes."""
@@ -76,9 +76,9 @@ class Operator:
         """Change the override of a task; what it was, and is.
 
         Args:
-            order: What is wished, and by whom.
+            order: What is set, and by whom.
             now: Unix time in seconds.
-            changes: Fields of ``Hand``.
+            changes: Fields of ``Override``.
 
         Raises:
             UnknownTaskError: There is no such task; names those that there are.
@@ -203,7 +203,7 @@ def audit(
     """
     with errors_as_exit_codes():
         settings = read_config(config)
-        actions = Overrides(look_into(settings).engine).actions(task)
+        actions = Overrides(open_for_reading(settings).engine).actions(task)
         if as_json:
             say(json.dumps({"actions": [asdict(action) for action in actions]}))
         else:

@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from cloud_worker.extra import COMMAND, EXTRA
-from cloud_worker.state.database.sqlite_files import needs_a_hand
+from cloud_worker.state.database.sqlite_files import needs_an_operator
 from router.commands.program import output_is_stuck
 from router.core.errors import HeadraceError, OperatorError, UnavailableError
 from router.io.extras import import_problem
@@ -82,7 +82,7 @@ def _behind(error: UnavailableError) -> HeadraceError:
     cause = error.__cause__
     if isinstance(cause, OSError):
         return OperatorError(f"the state of the fleet can't be used: {disk_problem(cause)}")
-    if cause is not None and needs_a_hand(cause):
+    if cause is not None and needs_an_operator(cause):
         return OperatorError(
             f"the state of the fleet can't be used: {cause}; see to its disk and owner (this is {user_name()})"
         )

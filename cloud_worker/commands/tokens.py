@@ -17,7 +17,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.identity.authority import read_trust
 from cloud_worker.identity.labels import read_label_options
 from cloud_worker.identity.tokens import Token, Tokens, TokenState
-from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.releases.recovered_state import open_for_reading, open_store
 from cloud_worker.state.overrides import Overrides
 from router.core.errors import ConfigError, UnknownTaskError
 from router.identity.names import is_name
@@ -78,7 +78,7 @@ def list_tokens(config: ConfigOption, as_json: JsonOption = False) -> None:
     """
     with errors_as_exit_codes():
         now = time.time()
-        tokens = Tokens(look_into(read_config(config)).engine).all()
+        tokens = Tokens(open_for_reading(read_config(config)).engine).all()
         if as_json:
             say_json({"tokens": [asdict(token) | {"state": token.state(now).value} for token in tokens]})
         elif tokens:

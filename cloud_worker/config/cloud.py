@@ -138,7 +138,7 @@ class CloudConfig(BaseSettings):
         return (self.repository_folder / "metadata" / "1.root.json").is_file()
 
     @property
-    def approves_by_hand(self) -> bool:
+    def needs_approval(self) -> bool:
         """Whether a release waits for somebody before devices hear of it."""
         return self.signs_releases and self.releases.approval is Approval.MANUAL
 

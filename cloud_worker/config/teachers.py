@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from router.core.errors import ConfigError
 
 LOADED_KINDS = frozenset({"encoder", "patterns", "generating", "vllm"})  # whose model may be a folder
-CALLS_OF_A_COPY = 2  # one computes, one waits beside it
+CALLS_OF_A_REPLICA = 2  # one computes, one waits beside it
 FIELD = "{text}"
 REASONED = (
     "{text}\n\nThink step by step and give your reasons in a few sentences. "
@@ -29,7 +29,7 @@ _VARIABLE = r"^([A-Za-z_][A-Za-z0-9_]*)?$"
 class TeacherSettings(BaseModel):
     """What every teacher has.
 
-    ``replicas`` are copies, a process each; ``max_batch`` is the most queries in one call of a copy.
+    ``replicas`` are replicas, a process each; ``max_batch`` is the most queries in one call of a replica.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,9 +51,9 @@ class TeacherSettings(BaseModel):
         return value
 
     @property
-    def calls_of_a_copy(self) -> int:
-        """Most calls that a copy takes at once."""
-        return CALLS_OF_A_COPY
+    def calls_of_a_replica(self) -> int:
+        """Most calls that a replica takes at once."""
+        return CALLS_OF_A_REPLICA
 
 
 class EncoderSettings(TeacherSettings):
@@ -116,7 +116,7 @@ class WritingSettings(TeacherSettings):
 
 
 class GeneratingSettings(WritingSettings):
-    """A language ``model`` (name or folder) of transformers that writes in the copy's own process."""
+    """A language ``model`` (name or folder) of transformers that writes in the replica's own process."""
 
     kind: Literal["generating"] = "generating"
     model: str = Field(min_length=1)
@@ -125,7 +125,7 @@ class GeneratingSettings(WritingSettings):
 class RemoteSettings(WritingSettings):
     """What teachers elsewhere have.
 
-    ``concurrency`` questions are asked at a time by a copy, each within ``seconds``. ``canaries`` is a file of JSON
+    ``concurrency`` questions are asked at a time by a replica, each within ``seconds``. ``canaries`` is a file of JSON
     lines ``{text}`` that are asked every ``canary_hours``: changed answers make another version.
     """
 
@@ -136,8 +136,8 @@ class RemoteSettings(WritingSettings):
     canary_hours: float = Field(24.0, gt=0)
 
     @property
-    def calls_of_a_copy(self) -> int:
-        """Most calls that a copy takes at once."""
+    def calls_of_a_replica(self) -> int:
+        """Most calls that a replica takes at once."""
         return self.concurrency
 
 

@@ -64,8 +64,8 @@ def _models(found: Evaluation) -> Table:
 def _areas(found: Evaluation) -> Table:
     table = _table("cascade", "area", "95 %", "random", "oracle", caption="area: mean error between the costs")
     for one in found.chains:
-        beside = f"{one.random_area:.4f}", f"{one.oracle_area:.4f}"
-        table.add_row(one.cascade, f"{one.area.value:.4f}", _span(one.area, 4), *beside)
+        ends = f"{one.random_area:.4f}", f"{one.oracle_area:.4f}"
+        table.add_row(one.cascade, f"{one.area.value:.4f}", _span(one.area, 4), *ends)
     return table
 
 
@@ -105,8 +105,8 @@ def _draw_chains(found: Evaluation, axes: Axes) -> None:
     for number, one in enumerate(found.chains):
         colour = f"C{number % 10}"
         axes.plot(one.curve.x, one.curve.y, label=one.cascade, linewidth=1.2, color=colour)
-        _beside(axes, one.random, colour, ":")
-        _beside(axes, one.oracle, colour, "--")
+        _bound(axes, one.random, colour, ":")
+        _bound(axes, one.oracle, colour, "--")
     if min(one.curve.x[0] for one in found.chains) > 0:
         axes.set_xscale("log")
     axes.set(xlabel="cost of a query", ylabel="error", title="dotted: a coin; dashed: the oracle")
@@ -116,8 +116,8 @@ def _draw_chains(found: Evaluation, axes: Axes) -> None:
 def _draw_models(found: Evaluation, axes: Axes) -> None:
     for number, one in enumerate(found.models):
         axes.plot(one.curve.x, one.curve.y, label=one.model, linewidth=1.2, color=f"C{number % 10}")
-        _beside(axes, Curve(one.curve.x[[0, -1]], one.curve.y[[-1, -1]]), f"C{number % 10}", ":")
-        _beside(axes, _oracle_risk(1.0 - one.error), f"C{number % 10}", "--")
+        _bound(axes, Curve(one.curve.x[[0, -1]], one.curve.y[[-1, -1]]), f"C{number % 10}", ":")
+        _bound(axes, _oracle_risk(1.0 - one.error), f"C{number % 10}", "--")
     axes.set(xlabel="coverage: share of answers kept", ylabel="risk: error among them", title="risk-coverage")
     axes.set_ylim(0.0, min(1.0, 2 * max(one.error for one in found.models) + 0.01))  # a few surest rows tell nothing
     axes.legend(fontsize="x-small")
@@ -129,5 +129,5 @@ def _oracle_risk(right: float) -> Curve:
     return Curve(np.append(0.0, kept), np.append(0.0, 1.0 - right / kept))
 
 
-def _beside(axes: Axes, curve: Curve, colour: str, style: str) -> None:
+def _bound(axes: Axes, curve: Curve, colour: str, style: str) -> None:
     axes.plot(curve.x, curve.y, linewidth=0.7, color=colour, linestyle=style, alpha=0.5)

@@ -34,11 +34,11 @@ from router.core.release.orders import Order, Watch
 log = logging.getLogger(__name__)
 
 Signed = Callable[[], SignedNow | None]  # what is signed; ``None`` where nothing needs to be
-LOOK_SECONDS = 10.0  # between two looks at a certificate of which nothing is heard
+CHECK_SECONDS = 10.0  # between two checks at a certificate of which nothing is heard
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _Checked:
     """At what a certificate was looked, until when that holds by ``clock`` in seconds, and why it does not stand."""
 
     at: tuple[int, str, str, Override]
@@ -73,7 +73,7 @@ class OrderBook:
         self._certificates = None if publisher is None else Certificates(store, publisher)
         self._clock = clock
         self._rollouts = RolloutOrders(store.engine)
-        self._looked: dict[tuple[str, bool], _Looked] = {}
+        self._checked: dict[tuple[str, bool], _Checked] = {}
 
     def orders(self, device: str, runs: Mapping[str, int] | None = None) -> tuple[tuple[Order, ...], str]:
         """What a device is told: an order for each task that has a release, by name; and what else it should know.
@@ -137,12 +137,12 @@ class OrderBook:
         if task is None or self._certificates is None:
             return ""
         key = (state.name, is_former)
-        known, at = self._looked.get(key), (state.champion, state.manifest_sha256, state.watch, override)
+        known, at = self._checked.get(key), (state.champion, state.manifest_sha256, state.watch, override)
         if known is None or known.at != at or self._clock() >= known.until:
             why = self._certificates.why_nothing_is_kept(task, state, override)
             if why and (known is None or known.why != why):
                 log.warning("task %s: release %d keeps nothing: %s", state.name, state.champion, why)
-            known = self._looked[key] = _Looked(at, self._clock() + LOOK_SECONDS, why)
+            known = self._checked[key] = _Checked(at, self._clock() + CHECK_SECONDS, why)
         return known.why
 
 
@@ -166,5 +166,5 @@ def _said_of(apart: Set[str]) -> str:
 
 
 def _is_suspected(state: TaskState, task: Task) -> bool:
-    """Whether everything is explored beside a release that serves although less is wished: see ``LoopState.keeps``."""
+    """Whether everything is explored beside a release that serves although less is due: see ``LoopState.keeps``."""
     return state.champion > 0 and state.exploration >= 1.0 > task.exploration.floor and task.budget == Limits()

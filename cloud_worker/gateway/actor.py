@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 GATEWAY = "gateway-0"
 
 _CPUS = 0.1
-_LOOK_SECONDS = 0.02
+_CHECK_SECONDS = 0.02
 _PORT_SECONDS = 3.0
-_NEW_OBJECTS = 10_000  # between two looks for garbage; what a query makes is gone with its last name
+_NEW_OBJECTS = 10_000  # between two checks for garbage; what a query makes is gone with its last name
 
 
 class Gateway:
@@ -53,7 +53,7 @@ class Gateway:
             ask: How a teacher is asked, by its name.
         """
         log_to_stderr(logging.INFO)
-        dial_directly(_addresses())  # the pool's copies are there
+        dial_directly(_addresses())  # the pool's replicas are there
         self._config = config
         self._name = name
         self._insecure = insecure
@@ -75,7 +75,7 @@ class Gateway:
         while not self._turn.is_mine:
             if (port := self._run_file.living_port()) is not None:
                 return port
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
         return (await asyncio.shield(self._opened)).port
 
     async def node(self) -> str:
@@ -115,7 +115,7 @@ class Gateway:
                     if not takes_over:
                         raise
                     os._exit(1)  # the other one tries, and Ray brings this one back
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
 
 
 def leave_loaded_alone() -> None:
@@ -132,7 +132,7 @@ def _addresses() -> Iterator[str]:
 
 
 async def _warm(ask: Ask) -> None:
-    """Connect to the copies of a teacher, so that the first question needs not."""
+    """Connect to the replicas of a teacher, so that the first question needs not."""
     with contextlib.suppress(UnavailableError, NotReachedError):
         async for _ in ask([]):
             pass

@@ -82,7 +82,7 @@ class Doors:
             tls=tls,
             reflection=config.door.reflection,
             max_message_bytes=config.door.max_message_bytes,
-            room_for_attempt=MAX_ATTEMPT_BYTES,
+            extra_attempt_bytes=MAX_ATTEMPT_BYTES,
             services=SERVICES,
         )
 

@@ -17,7 +17,7 @@ from router.core.errors import (
     TooLargeError,
     no_such_task,
 )
-from router.core.privacy.wishes import stays_at_device
+from router.core.privacy.owner_privacy import stays_at_device
 from router.io.redactors import redaction_of
 
 LONG = 8 * 1024  # characters: milliseconds, in which nobody else should have to wait

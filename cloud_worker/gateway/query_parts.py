@@ -46,7 +46,7 @@ def gatherers(config: CloudConfig, ask: Callable[[str], Ask]) -> Gatherers:
             teacher.name,
             ask(teacher.name),
             max_batch=teacher.max_batch,
-            max_calls=teacher.replicas * teacher.calls_of_a_copy,
+            max_calls=teacher.replicas * teacher.calls_of_a_replica,
             max_waiting=config.door.max_waiting,
             under_way=made.under_way,
         )

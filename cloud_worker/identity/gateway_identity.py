@@ -20,7 +20,7 @@ from router.transport.tls.door_tls import DoorMaterial
 DAY_SECONDS = 86_400.0
 CERTIFICATE_SECONDS = 7 * DAY_SECONDS
 RENEWED_AFTER = 2 / 3  # of the time that a certificate holds
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 class GatewayIdentity:
@@ -50,7 +50,7 @@ class GatewayIdentity:
         self._identity = Identity(Role.GATEWAY, name)
         self._seconds, self._clock = seconds, clock
         self._lock = threading.Lock()
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         self._stamp = changed_at(folder)
         self._issuer = open_issuer(folder, passphrase)
         self._material = self._make()
@@ -62,7 +62,7 @@ class GatewayIdentity:
             ConfigError: It has changed, and can't be opened.
         """
         with self._lock:
-            self._look()
+            self._check()
             return self._issuer
 
     def material(self) -> DoorMaterial:
@@ -72,16 +72,16 @@ class GatewayIdentity:
             HeadraceError: There should be another one, and it can't be made.
         """
         with self._lock:
-            self._look()
+            self._check()
             if self._clock() - self._made_at > RENEWED_AFTER * self._seconds:
                 self._material = self._make()
             return self._material
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_SECONDS:
+        if now - self._checked_at < _CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         stamp = changed_at(self._folder)
         if stamp != self._stamp:
             self._issuer = open_issuer(self._folder, self._passphrase)

@@ -66,8 +66,8 @@ class Judge:
         return prompt_ids(self.language.tokenizer, as_conversation(Prompt(prompt, frame=(prompt, ""))))
 
     def _fits(self, ids: Sequence[int]) -> bool:
-        room = 1 if self.language.form is Form.CAUSAL else 0
-        return len(ids) + room <= self.language.window
+        reserved = 1 if self.language.form is Form.CAUSAL else 0
+        return len(ids) + reserved <= self.language.window
 
 
 def open_judge(settings: VerdictSettings) -> Judge:

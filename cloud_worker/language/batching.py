@@ -62,19 +62,19 @@ class Encodings:
     sample: str = ""
 
 
-def encode_prompt(language: LanguageModel, prompt: str, room: int = 0) -> tuple[int, ...]:
+def encode_prompt(language: LanguageModel, prompt: str, reserved: int = 0) -> tuple[int, ...]:
     """Token ids of a prompt.
 
     Args:
         language: Whose tokenizer and window.
         prompt: The text.
-        room: Tokens that must be left for the answer, for a model that writes on.
+        reserved: Tokens that must be left for the answer, for a model that writes on.
 
     Raises:
         TooLongError: Longer than the window.
     """
     ids = tuple(language.tokenizer(prompt)["input_ids"])
-    left = language.window - (room if language.form is Form.CAUSAL else 0)
+    left = language.window - (reserved if language.form is Form.CAUSAL else 0)
     if len(ids) > left:
         raise TooLongError(f"has {len(ids)} tokens; the model's window leaves {left}")
     return ids

@@ -133,11 +133,11 @@ class DistillationLog:
             UnavailableError: The table can't be read now.
         """
 
-        def look(table: DeltaTable) -> list[dict[str, Any]]:
+        def ask(table: DeltaTable) -> list[dict[str, Any]]:
             found = QueryBuilder().register("log", table).execute(query)
             return list(pa.RecordBatchReader.from_stream(found).read_all().to_pylist())
 
-        return self._reading(look, [])
+        return self._reading(ask, [])
 
     def read(
         self,
@@ -171,13 +171,13 @@ class DistillationLog:
         if only is not None:
             wanted &= only
 
-        def look(table: DeltaTable) -> pa.Table:
+        def ask(table: DeltaTable) -> pa.Table:
             data = table.to_pyarrow_dataset()
             known = [name for name in names if name in data.schema.names]
             read = data.to_table(filter=wanted, columns=[*known, *({"batch"} - set(known))])
             return _completed(read, names).sort_by("batch").select(names)
 
-        return self._reading(look, SCHEMA.empty_table().select(names))
+        return self._reading(ask, SCHEMA.empty_table().select(names))
 
     def find(self, task: str, caller: str, query_id: str, day_batch: tuple[str, int] | None = None) -> Record | None:
         """The newest record of one query, of the day and batch at ``day_batch``; ``None`` where none can be read."""
@@ -226,15 +226,15 @@ class DistillationLog:
             self._keys.clear()
         return done
 
-    def _reading(self, look: Callable[[DeltaTable], Read], without: Read) -> Read:
-        """What ``look`` sees in the table; ``without`` where there is none yet."""
+    def _reading(self, ask: Callable[[DeltaTable], Read], without: Read) -> Read:
+        """What ``ask`` sees in the table; ``without`` where there is none yet."""
         for tried in range(_READINGS):
             table = self._refreshed()
             if table is None:
                 return without
             try:
                 with logged_errors():
-                    return look(table)
+                    return ask(table)
             except (OSError, DeltaError, pa.ArrowException) as error:
                 if tried == _READINGS - 1:
                     self._files.suspect()

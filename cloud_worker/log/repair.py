@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _ASIDE = "_damaged"  # names that begin so are none of the table's
 _ROWS_IN_A_COMMIT = 20_000
 _KEY = ("caller", "query_id", "teacher_version")
-_TELLING = ("query_id", "text")  # without these nobody knows what a row is
+_IDENTIFYING = ("query_id", "text")  # without these nobody knows what a row is
 
 
 def mend(path: Path, *, thoroughly: bool) -> str:
@@ -187,7 +187,7 @@ def _rescued(file: Path) -> pa.Table | None:
         for name in source.schema_arrow.names:
             with suppress(OSError, pa.ArrowException):
                 columns[name] = source.read([name]).column(name)
-    if not {*_TELLING} <= columns.keys():
+    if not {*_IDENTIFYING} <= columns.keys():
         return None
     rows = len(columns["text"])
     columns |= {name: pa.array([""] * rows) for name in _KEY if name not in columns}

@@ -33,7 +33,7 @@ LOG_WRITER = "log-writer"
 _CPUS = 0.1
 _REFRESHER = "refresher"
 _NICE = 5  # gateways and teachers answer people; what waits in a spool is durable
-_LOOK_EVERY_SECONDS = 60.0  # for damage of the log
+_CHECK_EVERY_SECONDS = 60.0  # for damage of the log
 
 
 class LogWriter:
@@ -48,7 +48,7 @@ class LogWriter:
         self._log = DistillationLog(config.log_folder)
         self._drainer: Drainer | None = None
         self._eraser: Eraser | None = None
-        self._looked_at = -_LOOK_EVERY_SECONDS
+        self._checked_at = -_CHECK_EVERY_SECONDS
         self._turn = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop().create_task(self._run())
@@ -69,9 +69,9 @@ class LogWriter:
                 self._drainer.close()
 
     def _drain(self) -> int:
-        if self._log.is_suspected() or time.monotonic() > self._looked_at + _LOOK_EVERY_SECONDS:
+        if self._log.is_suspected() or time.monotonic() > self._checked_at + _CHECK_EVERY_SECONDS:
             self._log.mend()
-            self._looked_at = time.monotonic()
+            self._checked_at = time.monotonic()
         if self._drainer is None:
             store = open_store(self._config)
             returning = Returning(Erasures(store.engine)).among

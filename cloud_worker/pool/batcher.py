@@ -9,7 +9,7 @@ Rules:
  * A reply goes out as soon as it is there, not when its call is done.
  * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
  * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
-   ``MOST_TRIES`` times. A call that reached no copy is not counted, so that a question waits for one that is replaced.
+   ``MOST_TRIES`` times. A call that reached no replica is not counted: a question waits for one that is replaced.
  * Of a teacher that is out of order its operator hears once; its questions are told at once to come again later.
  * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense. So is one whose
    turn would come after its deadline, at the pace of the last calls.
@@ -58,7 +58,7 @@ _MOST_RETRY_AFTER_SECONDS = 10.0
 
 
 class NotReachedError(Exception):
-    """No copy of the teacher was reached, so none has begun with the questions."""
+    """No replica of the teacher was reached, so none has begun with the questions."""
 
 
 class Batch(list[Question]):
@@ -117,7 +117,7 @@ class Gatherer:
         Args:
             teacher: Its name.
             ask: Sends a batch and yields replies, each with its question's position; raises ``UnavailableError`` alone,
-                and ``NotReachedError`` where no copy was reached.
+                and ``NotReachedError`` where no replica was reached.
             max_batch: Most questions in a call.
             max_calls: Most calls in flight.
             max_waiting: Most questions that are here at once.

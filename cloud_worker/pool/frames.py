@@ -1,4 +1,4 @@
-"""What a gateway and the copies of a teacher say to each other on one machine: pickles with their length, on a socket.
+"""What a gateway and a teacher's replicas say to each other on one machine: pickles with their length, on a socket.
 
 Rules:
  * The socket has no file (Linux's abstract names): nothing of it is left after a kill.
@@ -19,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 ASK, STOP = 0, 1  # from a gateway: (ASK, call, questions), (STOP, call, position, or None for all of it)
-REPLIES, DONE, BROKE = 2, 3, 4  # from a copy: (REPLIES, call, pairs of position and reply), (DONE, call), (BROKE, call)
+REPLIES, DONE, BROKE = 2, 3, 4  # from a replica: (REPLIES, call, pairs of position, reply), (DONE, call), (BROKE, call)
 
 _LENGTH = struct.Struct(">I")
 _PEER = struct.Struct("3i")  # unix(7), SO_PEERCRED: process, user, group
@@ -95,10 +95,10 @@ def pickled(message: Any) -> bytes:
     return bytes(data)
 
 
-class Line(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One end of a connection."""
 
-    def __init__(self, heard: Callable[[Line, Any], None], lost: Callable[[Line], None]) -> None:
+    def __init__(self, heard: Callable[[Connection, Any], None], lost: Callable[[Connection], None]) -> None:
         """Tell ``heard`` of each message, and ``lost`` that no more will come."""
         self._heard, self._lost = heard, lost
         self._buffer = bytearray()

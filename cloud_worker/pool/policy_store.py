@@ -4,7 +4,7 @@ Rules:
  * A number is never used again, also where the database was lost; of one version of a task at most one policy serves.
  * A policy speaks of one version of the reference: another one unmakes it.
  * It serves only while its certificate speaks for the task as it is configured: its teachers, reference and judge, its
-   part of the promise and of the assurance. What falls with a stricter wish stands again when that is taken back.
+   part of the promise and of the assurance. What falls with a stricter objective stands again when that is taken back.
  * The refresher writes; gateways read what serves, and look again after a while.
 """
 
@@ -28,7 +28,7 @@ from router.core.domain.task import Mode, Task
 from router.core.policy.pool_routing import PoolPolicy
 from router.core.statistics.e_process import attempt_alpha
 
-LOOK_SECONDS = 2.0  # between two looks of a gateway
+CHECK_SECONDS = 2.0  # between two checks of a gateway
 
 _POLICY = TypeAdapter(PoolPolicy)
 _ROUNDING = 1e-12
@@ -49,7 +49,7 @@ class PoolFigures:
     """What the explored rows say of a policy.
 
     Attributes:
-        rows: Looked at: to certify it, or since it serves.
+        rows: Observed: to certify it, or since it serves.
         losses: Of them, those where a cheaper teacher's answer stood, or would have, and differs from the reference's.
         stood: Share of what leaves the devices that a cheaper teacher answers, in [0, 1].
         saved: Share of the reference's cost of what leaves the devices that is saved, at most 1.
@@ -97,7 +97,7 @@ class StoredPolicy:
         policy: What it does.
         words: A head for each of its teachers.
         rate: Lowest exploration rate whose rows may certify it, in (0, 1].
-        patience: Most rows that it may look at.
+        patience: Most rows that it may observe.
         rows: That it was fitted on.
         freeze: Last batch of the log that it may have learned from.
         served_after: Last batch of the log when it began to serve.
@@ -200,7 +200,7 @@ class PoolPolicies:
 
 
 class Serving:
-    """What serves, as a gateway knows it: read again when it is older than ``LOOK_SECONDS``."""
+    """What serves, as a gateway knows it: read again when it is older than ``CHECK_SECONDS``."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         """Read from ``store``; ``clock`` tells seconds."""
@@ -215,7 +215,7 @@ class Serving:
         One whose certificate does not speak for ``task`` serves nothing.
         """
         known = self._known.get(task.name)
-        if known is None or self._clock() - known[0] > LOOK_SECONDS:
+        if known is None or self._clock() - known[0] > CHECK_SECONDS:
             free = self._store.task_state(task.name).mode is Mode.SERVE
             found = self._policies.serving(task) if free else None
             known = (self._clock(), None if found is None or found.why_fallen(task) else found)

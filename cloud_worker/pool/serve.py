@@ -2,8 +2,8 @@
 
 Rules:
  * A call carries many questions and streams their replies back, a few at a time.
- * Copies on the gateway's machine are asked by sockets of theirs, others through Serve (docs/decisions/0168).
- * Whatever breaks between here and a copy comes out as ``UnavailableError``, or where it broke at once as
+ * Replicas on the gateway's machine are asked by sockets of theirs, others through Serve (docs/decisions/0168).
+ * Whatever breaks between here and a replica comes out as ``UnavailableError``, or where it broke at once as
    ``NotReachedError``; what a teacher's code raises too, logged with its traceback where it happened.
 """
 
@@ -29,8 +29,8 @@ from ray.util import get_node_ip_address
 
 from cloud_worker.config.teachers import TeacherSettings
 from cloud_worker.pool.batcher import Ask, NotReachedError
-from cloud_worker.pool.copy_calls import CopyCalls
-from cloud_worker.pool.direct_calls import Copies, CopyBrokeError
+from cloud_worker.pool.direct_calls import ReplicaBrokeError, Replicas
+from cloud_worker.pool.replica_calls import ReplicaCalls
 from cloud_worker.teachers.base import NotNow, Question, Reply
 from router.core.errors import HeadraceError, UnavailableError
 from router.io.wordless_errors import tell
@@ -40,26 +40,26 @@ from router.transport.telemetry import Telemetry, TelemetrySettings, extract
 
 log = logging.getLogger(__name__)
 
-_COPY_CPUS = 0.2
+_REPLICA_CPUS = 0.2
 _HEALTH_CHECK_SECONDS = 1.0
 _HEALTH_TIMEOUT_SECONDS = 10.0
 _STOP_SECONDS = 5.0
-_LOOK_SECONDS = 5.0
-_AT_ONCE_SECONDS = 0.3  # a call that breaks sooner has found its copy dead
+_CHECK_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.3  # a call that breaks sooner has found its replica dead
 
 
-class Copy:
-    """One copy of a teacher, in a process of its own."""
+class Replica:
+    """One replica of a teacher, in a process of its own."""
 
     def __init__(self, settings: TeacherSettings, cache: Path, telemetry: TelemetrySettings) -> None:
         """Load the teacher that ``settings`` describe; ``cache`` holds fitted heads."""
         from cloud_worker.teachers.loader import load_teacher  # gateways import this module, and never compute
 
         _stay_on_loopback()
-        os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: copies share the machine
+        os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: replicas share the machine
         self._telemetry = Telemetry.start(telemetry_names.SERVICE_CLOUD, telemetry)
         self._teacher = load_teacher(settings, cache)
-        self._calls = CopyCalls(self._answer, self._teacher.threads)
+        self._calls = ReplicaCalls(self._answer, self._teacher.threads)
 
     async def answer(self, questions: Sequence[Question]) -> AsyncIterator[list[tuple[int, Reply | NotNow]]]:
         """Replies as they come, each with its question's position; late questions get none."""
@@ -104,7 +104,7 @@ def _stay_on_loopback() -> None:
 
 
 def start_teacher(settings: TeacherSettings, cache: Path, telemetry: TelemetrySettings) -> None:
-    """Start the copies of a teacher and wait until they answer; a Ray cluster is connected.
+    """Start the replicas of a teacher and wait until they answer; a Ray cluster is connected.
 
     Raises:
         RuntimeError: They could not start.
@@ -112,15 +112,15 @@ def start_teacher(settings: TeacherSettings, cache: Path, telemetry: TelemetrySe
     deployment = serve.deployment(
         name=settings.name,
         num_replicas=settings.replicas,
-        max_ongoing_requests=settings.calls_of_a_copy * 2,
-        ray_actor_options={"num_cpus": _COPY_CPUS},
+        max_ongoing_requests=settings.calls_of_a_replica * 2,
+        ray_actor_options={"num_cpus": _REPLICA_CPUS},
         health_check_period_s=_HEALTH_CHECK_SECONDS,
         health_check_timeout_s=_HEALTH_TIMEOUT_SECONDS,
         graceful_shutdown_wait_loop_s=0.2,
         graceful_shutdown_timeout_s=_STOP_SECONDS,
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     )
-    application = deployment(Copy).bind(settings, cache, telemetry)
+    application = deployment(Replica).bind(settings, cache, telemetry)
     serve.run(application, name=application_of(settings.name), route_prefix=None)
 
 
@@ -138,29 +138,29 @@ def asker(teacher: str) -> Ask:
 
     async def find() -> Sequence[object]:
         said: Sequence[object] = await told.broadcast("socket").results_async(
-            timeout_s=_LOOK_SECONDS, return_exceptions=True
+            timeout_s=_CHECK_SECONDS, return_exceptions=True
         )
         return said
 
-    copies = Copies(teacher, find)
+    replicas = Replicas(teacher, find)
 
     async def ask(questions: Sequence[Question]) -> AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]:
         began, heard = time.monotonic(), False
         if not questions:
-            await copies.look()
-        copy = copies.least_busy()
+            await replicas.refresh()
+        replica = replicas.least_busy()
         try:
-            if copy is None:
+            if replica is None:
                 pieces = _through(through_serve, questions)
             elif questions:
-                pieces = copy.ask(questions)
+                pieces = replica.ask(questions)
             else:
                 return
             async with aclosing(pieces):
                 async for piece in pieces:
                     heard = True
                     yield piece
-        except CopyBrokeError as error:
+        except ReplicaBrokeError as error:
             raise UnavailableError(f"teacher {teacher!r} broke") from error
         except (RayError, RayServeException, grpc.RpcError, ConnectionError) as error:
             at_once = not heard and time.monotonic() - began < _AT_ONCE_SECONDS

@@ -64,14 +64,14 @@ class TieredPool:
     async def _explore(self, asked: Asked, question: Question, deadline: float, policy: StoredPolicy | None) -> Outcome:
         """The reference's answer, and what all cheaper teachers say beside it."""
         names = asked.task.cheaper.teachers
-        beside = [asyncio.create_task(self._try(name, asked, question, deadline)) for name in names]
+        cheaper = [asyncio.create_task(self._try(name, asked, question, deadline)) for name in names]
         try:
             answer = await self._reference(asked, question, deadline)
-            tried = [said for said, _ in await asyncio.gather(*beside)]
+            tried = [said for said, _ in await asyncio.gather(*cheaper)]
         finally:
-            for task in beside:
+            for task in cheaper:
                 task.cancel()
-        stands = policy is not None and _would_stand(policy, question.text, tried)
+        stands = policy is not None and _would_serve(policy, question.text, tried)
         return replace(self._whole(asked, answer, tried), stands=stands)
 
     async def _walk(self, asked: Asked, question: Question, deadline: float, stored: StoredPolicy) -> Outcome:
@@ -123,7 +123,7 @@ def log_confidence(said: TeacherAnswer) -> float | None:
     return None if math.isnan(found) else min(max(found, LEAST_LOG_PROBABILITY), 0.0)
 
 
-def _would_stand(stored: StoredPolicy, text: str, tried: Sequence[Tried]) -> bool:
+def _would_serve(stored: StoredPolicy, text: str, tried: Sequence[Tried]) -> bool:
     """Whether a cheaper teacher's answer would have stood, had the query not been explored."""
     sure, counts = said_by(tried, stored.policy)
     ends, _ = stored.policy.walk(_odds(stored, text), np.array([sure]), np.array([counts]))

@@ -35,7 +35,7 @@ from router.core.domain.record import Record
 log = logging.getLogger(__name__)
 
 ACTOR = "refresher"
-ROLLOUT_SECONDS = 1.0  # between two looks at the rollouts
+ROLLOUT_SECONDS = 1.0  # between two checks at the rollouts
 ROLLOUT_REST = 20.0  # times as long as a look, at least: in a large fleet it takes its time
 _LOOP_CPUS = 0.1
 _FIT_CPUS = 0.5
@@ -79,7 +79,7 @@ class Refresher:
                 self._rollouts = refresher.rollouts
                 refresher.step()
                 checkpoints = checkpoints or Checkpoints(open_store(self._config).engine)
-                checkpoints.look()
+                checkpoints.check()
             except Exception:  # the actor's outermost edge
                 log.exception("the refresher failed; it goes on")
 

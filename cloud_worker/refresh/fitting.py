@@ -78,7 +78,7 @@ class Fitting:
             self._config.data / "cache",
             settings.seed,
             servers=tuple(self._config.server_urls.items()),
-            beside=self._beside(context),
+            auxiliary=self._auxiliary(context),
         )
         fitted = self._run_fit(task.name, taught_of(rows, self._store, task.name), recipe)
         del rows
@@ -90,7 +90,7 @@ class Fitting:
         self.last = AssessedFit(fitted, calibrated, result)
         return result
 
-    def _beside(self, context: TaskContext) -> AuxiliaryData:
+    def _auxiliary(self, context: TaskContext) -> AuxiliaryData:
         """What the student learns from beside its own lessons; only of what its recipe uses the rows are read."""
         names = {*others_of(context.task), *({context.task.name} if wants_queries(context.task) else ())}
         known = {name: self._contexts[name] for name in names if name in self._contexts}

@@ -43,7 +43,7 @@ class PromiseGuard:
                 mark_alarmed(self._store, name, number)
             case actions.EscalateAll():
                 self._escalate_all(action)
-            case actions.StandAgain(number):
+            case actions.Reinstate(number):
                 log.warning("task %s: release %d: its certificate stands again", name, number)
                 self._store.update_task(name, watch=Watch.QUIET)
             case actions.NoteOvertaken(number, is_overtaken):

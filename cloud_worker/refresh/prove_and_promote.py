@@ -1,7 +1,7 @@
 """Lets students answer the rows that prove them, and publishes what is certified.
 
 Rules:
- * Which rows a challenger has looked at is in the store, so that none certifies twice, and a kill loses no evidence.
+ * Which rows a challenger has observed is in the store, so that none certifies twice, and a kill loses no evidence.
  * A release's files are published before the store says that it serves, and so is its rollout.
  * Where releases are approved by hand, a certified one waits, and the one before serves on.
 """
@@ -20,9 +20,9 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import Phase, ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.training.export import golden_around
-from router.core.certification.certificate_validity import content_of, wished_now
+from router.core.certification.certificate_validity import as_promised_now, content_of
 from router.core.certification.served_releases import ServedRelease
-from router.core.domain.prediction import DeviceStudent, Judgement
+from router.core.domain.prediction import DeviceStudent, Prediction
 from router.core.domain.record import Record
 from router.core.errors import BadInputError, HeadraceError
 from router.core.learning.training_rows import query_of
@@ -39,7 +39,7 @@ class ProveAndPromote:
     """Of every task."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, roll_out: Callable[[str, int], None], *, by_hand: bool = False
+        self, store: Store, publisher: Publisher, roll_out: Callable[[str, int], None], *, needs_approval: bool = False
     ) -> None:
         """Prepare.
 
@@ -47,12 +47,12 @@ class ProveAndPromote:
             store: Where releases stand.
             publisher: Writes them.
             roll_out: Is told of task and number before a release serves.
-            by_hand: Each waits for somebody's approval.
+            needs_approval: Each waits for somebody's approval.
         """
         self._store = store
         self._roll_out = roll_out
         self._publisher = publisher
-        self._by_hand = by_hand
+        self._needs_approval = needs_approval
 
     def do(self, context: TaskContext, action: actions.Action) -> Any:
         """Do it, and answer what the loop needs to know."""
@@ -80,7 +80,7 @@ class ProveAndPromote:
                 self._store.update_task(name, phase_note=what)
         return None
 
-    def _predict(self, context: TaskContext, number: int, rows: Sequence[Record]) -> list[Judgement | None] | None:
+    def _predict(self, context: TaskContext, number: int, rows: Sequence[Record]) -> list[Prediction | None] | None:
         trial = context.loop.trial
         if trial is not None and trial.number == number and context.student is not None:
             return [_said(context.student, row) for row in rows]
@@ -125,7 +125,7 @@ class ProveAndPromote:
         golden = golden_around(context.student, [row.text for row in context.loop.rows.drawn], action.threshold)
         manifest = replace(
             manifest,
-            task=wished_now(manifest.task, task),
+            task=as_promised_now(manifest.task, task),
             escalation=action.escalation,
             certificate=action.certificate,
             policy=Policy(action.threshold),
@@ -140,7 +140,7 @@ class ProveAndPromote:
             digest = self._publisher.amend(manifest, golden)
         facts = {"local_share": action.local_share, "remark": context.remark, "classes": action.classes}
         self._store.update_release(name, action.number, **facts)
-        if self._by_hand:
+        if self._needs_approval:
             self._hold(name, action, digest)
             return None
         changes = {"exploration": action.exploration, "watch": Watch.QUIET}
@@ -160,9 +160,9 @@ class ProveAndPromote:
         log.info("task %s: %s", name, note)
 
 
-def _said(student: DeviceStudent, row: Record) -> Judgement | None:
+def _said(student: DeviceStudent, row: Record) -> Prediction | None:
     """What a student says of a row, ``None`` where it can't read it."""
     try:
-        return student.judge(query_of(row))
+        return student.predict(query_of(row))
     except BadInputError:
         return None

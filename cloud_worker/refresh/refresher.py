@@ -60,7 +60,7 @@ class RefreshLoop:
         self._fit = Fitting(parts, fit, self.contexts)
         self._stage = Staging(parts)
         self._prove = ProveAndPromote(
-            parts.store, parts.publisher, parts.opening.of_certified, by_hand=config.approves_by_hand
+            parts.store, parts.publisher, parts.opening.of_certified, needs_approval=config.needs_approval
         )
         self.rollouts, self._opening, self._locks = parts.rollouts, parts.opening, parts.locks
         self._settle_losses()
@@ -88,7 +88,7 @@ class RefreshLoop:
 
     def _consider(self, context: TaskContext, last_batch: int, override: Override, now: float) -> None:
         name, loop = context.task.name, context.loop
-        context.override, context.looked_at = override, now
+        context.override, context.checked_at = override, now
         self._hear_of_twins(context)
         context.read_new(last_batch)
         note: dict[str, str] = {}
@@ -120,7 +120,7 @@ class RefreshLoop:
                 return self._fit.do(context, action)
             case actions.Stage():
                 return self._stage.do(context, action, self._fit.last)
-            case actions.Find() | actions.Alarm() | actions.EscalateAll() | actions.StandAgain():
+            case actions.Find() | actions.Alarm() | actions.EscalateAll() | actions.Reinstate():
                 return self._guard_of(context).do(action)
             case actions.NoteOvertaken() | actions.ServeUnproven() | actions.ServeAgain():
                 return self._guard_of(context).do(action)

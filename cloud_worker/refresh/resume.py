@@ -50,8 +50,8 @@ def resume(context: TaskContext, store: Store, publisher: Publisher) -> None:
         context.student = None
     context.loop.quarantines.update(Quarantines(store.engine).of(name))
     trial = context.loop.trial
-    looked = set() if trial is None else store.spent_by(name, trial.number)
-    seen = context.read_all(store.spent(name), looked)
+    observed = set() if trial is None else store.spent_by(name, trial.number)
+    seen = context.read_all(store.spent(name), observed)
     context.loop.releases = context.snapshot.read()
     if trial is not None and context.student is not None:
         trial.take_up(seen, context.student, context.loop.judging)

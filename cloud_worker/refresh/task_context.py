@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-from cloud_worker.refresh.monitoring.blindness import LOOK_SECONDS, BlindnessCheck
+from cloud_worker.refresh.monitoring.blindness import CHECK_SECONDS, BlindnessCheck
 from cloud_worker.refresh.monitoring.reference_consistency import SecondAnswers
 from cloud_worker.refresh.monitoring.release_figures import ReleaseFigures
 from cloud_worker.refresh.pool.policy_loop import PoolPolicyLoop
@@ -33,7 +33,7 @@ class TaskContext:
         figures: What is told of the release that serves.
         snapshot: Reads where its releases stand.
         override: The operator's override, as read last.
-        looked_at: Unix time in seconds of the last step.
+        checked_at: Unix time in seconds of the last step.
         read_batch: Last batch of the log that was there when it was read last; -2 before the first time.
         student: That of the challenger that waits.
         remark: What the operator should know of how the challenger was taught; empty for nothing.
@@ -47,7 +47,7 @@ class TaskContext:
     figures: ReleaseFigures
     snapshot: ReleaseSnapshot
     override: Override = field(default_factory=Override)
-    looked_at: float = 0.0
+    checked_at: float = 0.0
     read_batch: int = -2
     student: DeviceStudent | None = None
     remark: str = ""
@@ -59,7 +59,7 @@ class TaskContext:
 
     def is_due(self, override: Override, now: float) -> bool:
         """Whether to look again without new rows: another override came, or it has been a while."""
-        return override != self.override or now - self.looked_at >= LOOK_SECONDS
+        return override != self.override or now - self.checked_at >= CHECK_SECONDS
 
     def read_new(self, last_batch: int) -> None:
         """Take in what came to the log, which has a batch ``last_batch`` by now."""
@@ -69,12 +69,12 @@ class TaskContext:
             self.loop.take(rows)
             self._tell(rows)
 
-    def read_all(self, spent: Set[Key], looked: Set[Key] = frozenset()) -> list[Record]:
-        """Take in the whole log anew; return the covered rows that the trial that waits had looked at.
+    def read_all(self, spent: Set[Key], observed: Set[Key] = frozenset()) -> list[Record]:
+        """Take in the whole log anew; return the covered rows that the trial that waits had observed.
 
         Args:
-            spent: Keys that a certificate has looked at.
-            looked: Of them, those of the release that waits: by this trial, or by one before an alarm.
+            spent: Keys that a certificate has observed.
+            observed: Of them, those of the release that waits: by this trial, or by one before an alarm.
         """
         after = -1 if self.loop.trial is None else self.loop.trial.after
         freeze = self.loop.trial.freeze if self.loop.trial is not None else None
@@ -87,7 +87,7 @@ class TaskContext:
         for rows in self.log.pieces():
             self.loop.rows.take(rows, spent)
             self._tell(rows)
-            mine = (record for batch, record in rows if batch > after and record.key in looked and record.covered)
+            mine = (record for batch, record in rows if batch > after and record.key in observed and record.covered)
             found += (record for record in mine if not self.loop.rows.is_apart(record))
         return found
 
@@ -103,7 +103,7 @@ class TaskContext:
 
         Args:
             twins: When each device had twins.
-            spent: Keys that a certificate has looked at.
+            spent: Keys that a certificate has observed.
         """
         before, self.log.twins = self.log.twins, twins
         if not any(self._may_have_come(device, before.get(device, ()), spans) for device, spans in twins.items()):
@@ -113,7 +113,7 @@ class TaskContext:
             self.read_all(spent)
             return
         self.loop.trial = trial.begun_again()
-        self.loop.trial.take_up(self.read_all(spent, trial.looked), self.student, self.loop.judging)
+        self.loop.trial.take_up(self.read_all(spent, trial.observed), self.student, self.loop.judging)
 
     def _may_have_come(self, device: str, before: Spans, spans: Spans) -> bool:
         """Whether rows of a device may have been read that lie within its spans, and not within those of before."""

@@ -3,7 +3,7 @@
 Rules:
  * What decides it is ``served_releases.why_uncertified``, for devices' orders, ``status``, pins and the refresher.
  * A release keeps answers while its certificate stands, or while the operator has pinned this very release by force.
- * What is wished may change back, and what fell with a wish stands again; an alarm stays.
+ * What is set may change back, and what fell with an objective stands again; an alarm stays.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Certificates:
 
         Args:
             manifest: Of the release.
-            task: As the operator wishes it now.
+            task: As the operator sets it now.
             judged_by: The judge of the task's lineage, empty for none; ``None`` looks it up.
             teacher_version: The reference's version now; empty takes what the refresher has noted.
         """
@@ -62,7 +62,7 @@ class Certificates:
         """Why the release that serves may keep no answer on a device; empty where it may.
 
         Args:
-            task: As the operator wishes it now.
+            task: As the operator sets it now.
             state: Where it stands.
             override: The operator's.
         """

@@ -1,4 +1,4 @@
-"""What serves when a cluster starts: the first release of a task, or the one before with what is wished now.
+"""What serves when a cluster starts: the first release of a task, or the one before with what is set now.
 
 Rules:
  * The first release has no student, so everything escalates.
@@ -17,7 +17,7 @@ from cloud_worker.releases.rollback import roll_back
 from cloud_worker.state.attempts import Left, leave, was_left
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from router.core.certification.certificate_validity import wished_now
+from router.core.certification.certificate_validity import as_promised_now
 from router.core.domain.task import Privacy, Task
 from router.core.errors import HeadraceError
 from router.core.policy.deferral import Policy
@@ -39,21 +39,21 @@ def publish_first_releases(tasks: Iterable[Task], store: Store, publisher: Publi
         store.promote(task.name, number, sha256)
 
 
-def publish_wishes(tasks: Iterable[Task], store: Store, publisher: Publisher, *, signed: bool = False) -> None:
-    """Publish anew what serves a task whose devices' wishes have changed; without a student where it is not whole.
+def publish_objectives(tasks: Iterable[Task], store: Store, publisher: Publisher, *, signed: bool = False) -> None:
+    """Publish anew what serves a task whose devices' objectives have changed; without a student where it is not whole.
 
     Args:
-        tasks: As they are wished now.
+        tasks: As they are set now.
         store: Where the releases stand.
         publisher: Where they lie.
-        signed: Releases are signed: every wish that is signed counts, since devices compare.
+        signed: Releases are signed: every objective that is signed counts, since devices compare.
     """
     for task in tasks:
         champion = store.task_state(task.name).champion
         try:
             before = publisher.manifest(task.name, champion).task
-            wished = wished_now(before, task)
-            if _at_device(before) != _at_device(task) or (signed and differing_field(before, wished)):
+            promised = as_promised_now(before, task)
+            if _at_device(before) != _at_device(task) or (signed and differing_field(before, promised)):
                 number = roll_back(store, publisher, task, champion)
                 log.warning("task %s: release %d carries what is wished now", task.name, number)
         except (HeadraceError, OSError) as error:

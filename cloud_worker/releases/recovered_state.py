@@ -4,7 +4,7 @@ Rules:
  * Numbers and attempts go on after the highest that any release on disk tells: nothing is spent twice.
  * What a watch has seen is lost, so no release keeps anything until an ordinary trial certifies one, or the operator
    pins one by force. What served last stays on the devices, for the time without a cloud.
- * Rows that the log holds by then may have been looked at to certify: they certify no more (``settle``).
+ * Rows that the log holds by then may have been observed to certify: they certify no more (``settle``).
  * Seeds are lost: a device hears a new one at its next report.
  * An empty database on a server is taken for a lost one where releases lie.
 """
@@ -69,7 +69,7 @@ def file_of(config: CloudConfig) -> Path | None:
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
-def look_into(config: CloudConfig) -> Store:
+def open_for_reading(config: CloudConfig) -> Store:
     """The store that ``config`` names, to be read only: a full disk or another's lock does not matter.
 
     One that is damaged, or gone from beside its releases, is made anew, as by ``open_store``; before the first start

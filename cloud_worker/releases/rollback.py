@@ -3,7 +3,7 @@
 Rules:
  * Devices refuse older numbers, so that nobody can bring an old release back to them; the operator's own way back is a
    new one.
- * Content, threshold and certificate are the old release's, and so is what it was made for; the operator's wishes are
+ * Content, threshold and certificate are the old release's, and so is what it was made for; the objectives are
    those of now.
  * Killed between its steps, it leaves an unfinished number behind, and is done anew under the next one.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from router.core.certification.certificate_validity import content_of, wished_now
+from router.core.certification.certificate_validity import as_promised_now, content_of
 from router.core.domain.task import Task
 from router.core.errors import ReleaseError
 from router.core.release.manifest import Manifest
@@ -48,7 +48,7 @@ def roll_back(
     old = whole_release(store, publisher, task.name, number)
     new = store.next_release(task.name)
     manifest = replace(
-        old, task=wished_now(old.task, task), number=new, content=content_of(old), created_at=time.time()
+        old, task=as_promised_now(old.task, task), number=new, content=content_of(old), created_at=time.time()
     )
     before = _row(store, task.name, number)  # its fall is not carried over: it serves again because it stands
     store.add_release(

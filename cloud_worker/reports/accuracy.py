@@ -25,7 +25,7 @@ from cloud_worker.state.store import Store
 from router.core.certification.device_shares import DEVICE_SHARE, SLACK_ROWS
 from router.core.domain.record import Record, Tried
 from router.core.domain.task import Task, agree
-from router.core.evaluation.accuracy import Judged, Worth, competence, most_of_each, prove, settle
+from router.core.evaluation.accuracy import LabelledRow, Worth, competence, most_of_each, prove, settle
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.intervals import Interval, share_interval
@@ -67,7 +67,7 @@ def competence_of(
     Args:
         store: The state of the fleet.
         log: The distillation log.
-        task: As the operator wishes it.
+        task: As the operator sets it.
         every_release: Look at the students of all releases together, not only at the one that serves.
         least_gain: The gain that escalating must bring to pay, in (-1, 1).
     """
@@ -77,14 +77,14 @@ def competence_of(
     rows = _rows(log, task, drawn, labels)
     serving, have_served = serving_of(PoolPolicies(store.engine), task)
     pool = pool_answers(serving, [(row.batch, row.record) for row in rows])
-    judged = {row.record.key: one for row in rows if (one := _judged(row, task, _frontier(rows), pool)) is not None}
+    labelled = {row.record.key: one for row in rows if (one := _labelled(row, task, _frontier(rows), pool)) is not None}
     here = [row for row in rows if every_release or row.drawn.release == champion]
-    found = [judged[row.record.key] for row in here if row.record.key in judged]
+    found = [labelled[row.record.key] for row in here if row.record.key in labelled]
     attempt = _served_before(store, task, champion) + have_served + 1
     promised = [row for row in rows if row.drawn.release == champion and row.record.key in pool]
     assurance = task.objective.assurance
     figures = competence(found, assurance, least_gain)
-    teacher = competence(list(judged.values()), assurance).teacher  # whoever the student was
+    teacher = competence(list(labelled.values()), assurance).teacher  # whoever the student was
     return {
         "task": task.name,
         "release": None if every_release else champion,
@@ -97,7 +97,7 @@ def competence_of(
         "by_score": [{"from": low, "to": high} | _worth(worth) for low, high, worth in figures.by_score],
         "outcome": figures.deferred.verdict.value,
         "teacher_is_worse": figures.teacher_is_worse,
-        "promise": _promise(task, promised, judged, attempt),
+        "promise": _promise(task, promised, labelled, attempt),
     }
 
 
@@ -151,12 +151,12 @@ def _chance(row: _Row, frontier: dict[int, float]) -> float:
     return min(row.drawn.exploration, frontier[row.drawn.release])
 
 
-def _judged(row: _Row, task: Task, frontier: dict[int, float], pool: Mapping[Key, str]) -> Judged | None:
+def _labelled(row: _Row, task: Task, frontier: dict[int, float], pool: Mapping[Key, str]) -> LabelledRow | None:
     label = settle(row.said, lambda one, other: agree(task.judge, one, other))
     if label is None:
         return None
     record, local = row.record, row.record.local_answer
-    return Judged(
+    return LabelledRow(
         chance=_chance(row, frontier),
         rank=row.drawn.rank,
         teacher_right=agree(task.judge, record.answer, label),
@@ -193,7 +193,9 @@ def _served_before(store: Store, task: Task, champion: int) -> int:
     return sum(row.state.has_served and 0 < row.number < champion for row in store.releases(task.name))
 
 
-def _promise(task: Task, here: Sequence[_Row], judged: Mapping[Key, Judged], attempt: int) -> dict[str, Any] | None:
+def _promise(
+    task: Task, here: Sequence[_Row], labelled: Mapping[Key, LabelledRow], attempt: int
+) -> dict[str, Any] | None:
     """How far the promised accuracy is proved on the rows of what serves; ``None`` where none is promised."""
     if task.objective.min_accuracy is None:
         return None
@@ -202,14 +204,14 @@ def _promise(task: Task, here: Sequence[_Row], judged: Mapping[Key, Judged], att
     here = sorted((row for row in here if row.drawn.rank <= lowest), key=lambda row: row.drawn.rank)
     most = most_of_each([row.record.caller for row in here], DEVICE_SHARE, SLACK_ROWS)
     counts: Counter[str] = Counter()
-    looked = []
+    drawn = []
     for row in here:
         counts[row.record.caller] += 1
         if counts[row.record.caller] <= most:
-            looked.append(judged.get(row.record.key))
-    wrong = sum(one is None or not one.served_right for one in looked)
-    proof = prove(task.objective.min_accuracy, attempt_alpha(task.objective.assurance, attempt), len(looked), wrong)
-    return asdict(proof) | {"attempt": attempt, "unlabelled": sum(one is None for one in looked)}
+            drawn.append(labelled.get(row.record.key))
+    wrong = sum(one is None or not one.served_right for one in drawn)
+    proof = prove(task.objective.min_accuracy, attempt_alpha(task.objective.assurance, attempt), len(drawn), wrong)
+    return asdict(proof) | {"attempt": attempt, "unlabelled": sum(one is None for one in drawn)}
 
 
 def _share(interval: Interval) -> dict[str, Any] | None:

@@ -70,13 +70,13 @@ def devices_of(config: CloudConfig, store: Store, up: Up | None) -> list[dict[st
         store: The state of the fleet.
         up: What runs, ``None`` where nothing does.
     """
-    told, apart = _Telling.of(config, store, up), _apart(store)
+    told, apart = _Facts.of(config, store, up), _apart(store)
     return [_device(device, told, apart) for device in store.devices()]
 
 
 def briefs_of(config: CloudConfig, store: Store, up: Up | None) -> list[Brief]:
     """Every device in brief, those that a screen tells of first; see ``devices_of`` for the arguments."""
-    told = _Telling.of(config, store, up)
+    told = _Facts.of(config, store, up)
     report = DEVICES.c.report  # in its JSON nothing that a device says can spell what is counted here
     counted = func.length(report) - func.length(func.replace(report, _TOLD_ONCE, ""))
     query = select(DEVICES.c.id, DEVICES.c.last_seen, func.coalesce(SEEN.c.state, UNKNOWN), counted)
@@ -98,7 +98,7 @@ def first_of(
     config: CloudConfig, store: Store, up: Up | None, briefs: Sequence[Brief], most: int = MOST_LINES
 ) -> list[dict[str, Any]]:
     """At most ``most`` whole devices, by default what a screen has lines for, as ``briefs`` go; see ``devices_of``."""
-    told, apart = _Telling.of(config, store, up), _apart(store)
+    told, apart = _Facts.of(config, store, up), _apart(store)
     found = (store.find_device(brief.device) for brief in briefs[:most])
     return [_device(device, told, apart) for device in found if device is not None]
 
@@ -137,7 +137,7 @@ def show_devices(console: Console, devices: Sequence[dict[str, Any]], briefs: Se
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
+class _Facts:
     """What the state of a device is told by: see ``Presence.state``. Who can't come is told so before anything else."""
 
     presence: Presence
@@ -146,7 +146,7 @@ class _Telling:
     troubled: Mapping[str, str]
 
     @classmethod
-    def of(cls, config: CloudConfig, store: Store, up: Up | None) -> _Telling:
+    def of(cls, config: CloudConfig, store: Store, up: Up | None) -> _Facts:
         presence = Presence.of(config.fleet.sync_seconds, config.fleet.jitter)
         now = time.time()
         troubled = Register(store.engine).troubled(Role.DEVICE, now)
@@ -170,7 +170,7 @@ def _apart(store: Store) -> dict[str, list[Quarantine]]:
     return found
 
 
-def _device(device: Device, told: _Telling, apart: dict[str, list[Quarantine]]) -> dict[str, Any]:
+def _device(device: Device, told: _Facts, apart: dict[str, list[Quarantine]]) -> dict[str, Any]:
     report = device.report
     said = "unknown" if report is None else report.state
     return {

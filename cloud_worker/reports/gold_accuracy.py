@@ -25,7 +25,7 @@ class Truths:
     """Of one cluster."""
 
     def __init__(self, tasks: Iterable[Task], store: Store, log: DistillationLog) -> None:
-        """Tell of ``tasks``, as the operator wishes them."""
+        """Tell of ``tasks``, as the operator sets them."""
         self._tasks = {task.name: task for task in tasks}
         self._store, self._log = store, log
 

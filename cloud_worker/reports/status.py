@@ -9,7 +9,7 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.turned_away import TurnedAway
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import look_into
+from cloud_worker.releases.recovered_state import open_for_reading
 from cloud_worker.reports.devices import briefs_of, counted, first_of
 from cloud_worker.reports.gold_accuracy import Truths
 from cloud_worker.reports.log_state import lessons_lost, log_state
@@ -35,7 +35,7 @@ def gather_report(config: CloudConfig, *, screenful: bool = False, devices: int 
     pid, up = who_runs(config.run_folder)
     runs = what_runs(config.run_folder) if pid is not None else None
     differs, config = differences(config, runs), as_it_runs(config, runs)
-    store, log = look_into(config), DistillationLog(config.log_folder)
+    store, log = open_for_reading(config), DistillationLog(config.log_folder)
     report: dict[str, Any] = {
         "running": pid is not None,
         "ready": up is not None,

@@ -60,9 +60,9 @@ def differences(config: CloudConfig, said: Mapping[str, Any] | None) -> list[dic
     """
     if said is None:
         return []
-    runs, wished = dict(_flat("", said)), dict(_flat("", _said(config)))
-    keys = sorted({*runs, *wished})
-    found = [(key, runs.get(key, ABSENT), wished.get(key, ABSENT)) for key in keys]
+    runs, configured = dict(_flat("", said)), dict(_flat("", _said(config)))
+    keys = sorted({*runs, *configured})
+    found = [(key, runs.get(key, ABSENT), configured.get(key, ABSENT)) for key in keys]
     return [{"key": key, "runs": now, "file": then} for key, now, then in found if now != then]
 
 

@@ -27,7 +27,7 @@ _LOCK = "lock"
 _UP = "up.json"
 _LONGEST_PID = 18  # digits that any lock of ours has at most: it may hold anything by now
 _DYING_SECONDS = 2.0  # a process that was killed holds its lock until it is gone
-_LOOK_SECONDS = 0.05
+_CHECK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def check_nobody_runs(folder: Path) -> None:
     while (pid := _holder(folder)) is not None:
         if time.monotonic() > until:
             raise _taken(folder, str(pid or "?"))
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
 
 
 def announce(folder: Path, up: Up) -> None:
@@ -120,7 +120,7 @@ def _take(lock: TextIO, folder: Path) -> None:
             if time.monotonic() > until:
                 lock.seek(0)
                 raise _taken(folder, in_line(lock.read(_LONGEST_PID)).strip() or "?") from None
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
 
 
 def _taken(folder: Path, pid: str) -> StartError:

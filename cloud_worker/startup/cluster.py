@@ -27,7 +27,7 @@ from cloud_worker.gateway.actor import GATEWAY, start_gateway
 from cloud_worker.log.writer_actor import start_log_writer
 from cloud_worker.pool.serve import application_of, start_teacher
 from cloud_worker.refresh.actor import start_refresher
-from cloud_worker.releases.first_release import publish_first_releases, publish_wishes, recall_attempts
+from cloud_worker.releases.first_release import publish_first_releases, publish_objectives, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.running.ports import enrolment_address
@@ -99,7 +99,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             publisher = Publisher(config.releases_folder)
             publish_first_releases(config.tasks, store, publisher)
             recall_attempts(config.tasks, store, publisher)
-            publish_wishes(config.tasks, store, publisher, signed=config.signs_releases)
+            publish_objectives(config.tasks, store, publisher, signed=config.signs_releases)
         with step("Log writer"):
             log_writer = start_log_writer(config)
             started.callback(_end, log_writer, "log writer")

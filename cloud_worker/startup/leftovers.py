@@ -24,7 +24,7 @@ MARK = "HEADRACE_UP_FOLDER"  # in the environment of every process of an ``up``:
 _PROC = Path("/proc")
 _BY_ITSELF_SECONDS = 2.0
 _KILLED_SECONDS = 20.0
-_LOOK_SECONDS = 0.05
+_CHECK_SECONDS = 0.05
 
 
 def mark(folder: Path) -> None:
@@ -45,7 +45,7 @@ def end_leftovers(folder: Path) -> int:
         while left and time.monotonic() < until:
             if end:
                 _kill(left)
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_CHECK_SECONDS)
             left = _left_of(folder)
     if left:
         ids = " ".join(map(str, sorted(left)))
@@ -58,7 +58,7 @@ def end_children() -> None:
     until = time.monotonic() + _KILLED_SECONDS
     while (below := _below()) and time.monotonic() < until:
         _kill(below)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

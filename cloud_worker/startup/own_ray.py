@@ -34,7 +34,7 @@ MOST_STARTS = 2
 LEAST_DESCRIPTORS = 1024
 _HEAD = ("gcs_server", "raylet")
 _REGISTER_SECONDS = 120.0
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 _LEAST_FREE_BYTES = 64_000_000
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _LONGEST_SOCKET_BYTES = 107  # unix(7): 108 with the zero at its end
@@ -90,23 +90,23 @@ def ended_head() -> list[str]:
 @contextmanager
 def _patience() -> Iterator[None]:
     """Give Ray's node longer to register than the 30 s that Ray 2.60 allows, without a setting for it."""
-    look: Any = services.get_node
+    get_node: Any = services.get_node
 
-    def look_patiently(*arguments: Any) -> Any:
+    def get_node_patiently(*arguments: Any) -> Any:
         until = time.monotonic() + _REGISTER_SECONDS
         while True:
             try:
-                return look(*arguments)
+                return get_node(*arguments)
             except RuntimeError:
                 if time.monotonic() > until:
                     raise
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_CHECK_SECONDS)
 
-    services.get_node = look_patiently
+    services.get_node = get_node_patiently
     try:
         yield
     finally:
-        services.get_node = look
+        services.get_node = get_node
 
 
 def folder_for_ray() -> str:
@@ -119,7 +119,7 @@ def folder_for_ray() -> str:
     for folder in tried:
         fits = len(os.fsencode(folder + _IN_A_SESSION)) <= _LONGEST_SOCKET_BYTES
         existing = Path(folder) if Path(folder).is_dir() else Path(folder).parent
-        if fits and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK) and _has_room(existing):
+        if fits and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK) and _has_space(existing):
             return folder
     raise StartError(
         f"Ray needs a folder with a short name that can be written and has {_LEAST_FREE_BYTES / 1e6:.0f} MB free, and "
@@ -156,7 +156,7 @@ def _folder_for_temporary_files() -> str:
         return ""
 
 
-def _has_room(folder: Path) -> bool:
+def _has_space(folder: Path) -> bool:
     return shutil.disk_usage(folder).free >= _LEAST_FREE_BYTES
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from cloud_worker.state.columns import read_object
 from cloud_worker.state.database.engine import writing
-from cloud_worker.state.schema import AUDIT, HANDS, TASKS
+from cloud_worker.state.schema import AUDIT, OVERRIDES, TASKS
 from router.core.domain.task import Mode
 
 
@@ -71,7 +71,7 @@ class Action:
 
 
 class Overrides:
-    """The hands over all tasks, beside the rest of the fleet's state."""
+    """The overrides of all tasks, beside the rest of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""
@@ -86,7 +86,7 @@ class Overrides:
         """The override of each task in its present version, by the task's name."""
         with self._engine.connect() as connection:
             states = connection.execute(select(TASKS.c.name, TASKS.c.version, TASKS.c.mode)).all()
-            laid = {(row.task, row.version): row for row in connection.execute(select(HANDS))}
+            laid = {(row.task, row.version): row for row in connection.execute(select(OVERRIDES))}
         return {state.name: _override_of(state.mode, laid.get((state.name, state.version))) for state in states}
 
     def lay(
@@ -100,7 +100,7 @@ class Overrides:
             who: Name of who does it.
             why: The reason, may be empty.
             now: Unix time in seconds.
-            changes: Fields of ``Hand``.
+            changes: Fields of ``Override``.
 
         Returns:
             The override before, and after; equal where nothing changed and nothing was recorded.
@@ -147,8 +147,8 @@ def _read(connection: Connection, task: str, *, to_write: bool = False) -> tuple
     state = connection.execute(query.with_for_update() if to_write else query).first()
     if state is None:
         raise KeyError(task)
-    mine = (HANDS.c.task == task, HANDS.c.version == state.version)
-    row = connection.execute(select(HANDS).where(*mine)).first()
+    mine = (OVERRIDES.c.task == task, OVERRIDES.c.version == state.version)
+    row = connection.execute(select(OVERRIDES).where(*mine)).first()
     return state.version, _override_of(state.mode, row)
 
 
@@ -160,9 +160,9 @@ def _override_of(mode: Mode, row: Any) -> Override:
 
 
 def _write(connection: Connection, task: str, version: int, override: Override) -> None:
-    connection.execute(delete(HANDS).where(HANDS.c.task == task, HANDS.c.version == version))
+    connection.execute(delete(OVERRIDES).where(OVERRIDES.c.task == task, OVERRIDES.c.version == version))
     values = {key: value for key, value in asdict(override).items() if key != "mode"}
-    connection.execute(insert(HANDS).values(task=task, version=version, **values))
+    connection.execute(insert(OVERRIDES).values(task=task, version=version, **values))
 
 
 def _said(override: Override) -> dict[str, Any]:

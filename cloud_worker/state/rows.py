@@ -58,7 +58,7 @@ class ReleaseRow:
         reason: Why it was rejected, or has no student; else empty.
         remark: What its fit says of itself, for people; may be empty.
         rate: Lowest exploration rate whose rows may certify it, in (0, 1]; ``None`` before it waits.
-        patience: Most rows that its trial may look at, as many as they are worth of drawn ones.
+        patience: Most rows that its trial may observe, as many as they are worth of drawn ones.
         points: Thresholds that its trial is to prove, strict to loose.
         attempt: Which of its lineage that trial is, from 1.
         freeze: Last batch of the log that its student may have learned from, or that came before an alarm.

@@ -145,7 +145,7 @@ POLICIES = Table(
 )
 
 # What operators order.
-HANDS = Table(
+OVERRIDES = Table(
     "hands",
     METADATA,
     name_column("task", key=True),

@@ -147,13 +147,13 @@ class Store:
         self.save_reports({report.device: (report, now)})
 
     def save_reports(
-        self, reports: Mapping[str, tuple[DeviceReport, float]], beside: Callable[[Connection], None] | None = None
+        self, reports: Mapping[str, tuple[DeviceReport, float]], also: Callable[[Connection], None] | None = None
     ) -> None:
         """Keep the latest report of each of some devices, and count it in; of all or of none.
 
         Args:
             reports: By device, each with the Unix time in seconds when it came; of a device that is gone none is kept.
-            beside: Writes more in the same transaction.
+            also: Writes more in the same transaction.
         """
         mine = select(DEVICES.c.id, DEVICES.c.report).where(DEVICES.c.id.in_([*reports])).order_by(DEVICES.c.id)
         with writing(self._engine) as connection:  # in the order of the names: so that two gateways never block
@@ -167,8 +167,8 @@ class Store:
                 said: dict[str, Any] = {"report": bindparam("said"), "last_seen": bindparam("at")}
                 connection.execute(update(DEVICES).where(DEVICES.c.id == bindparam("of")).values(said), rows)
                 tallies.note(connection, before, known)
-            if beside is not None:
-                beside(connection)
+            if also is not None:
+                also(connection)
 
     def remove_device(self, device: str) -> bool:
         """Forget a device and its report; whether there was one."""
@@ -232,13 +232,13 @@ class Store:
             )
 
     def spent(self, task: str) -> set[tuple[str, str, str]]:
-        """Keys of the rows that have been looked at to certify."""
+        """Keys of the rows that have been observed to certify."""
         columns = (SPENT.c.caller, SPENT.c.query_id, SPENT.c.teacher_version)
         with self._engine.connect() as connection:
             return {tuple(row) for row in connection.execute(select(*columns).where(SPENT.c.task == task))}
 
     def spent_by(self, task: str, number: int) -> set[tuple[str, str, str]]:
-        """Keys of the rows that one release's certificate has looked at."""
+        """Keys of the rows that one release's certificate has observed."""
         columns = (SPENT.c.caller, SPENT.c.query_id, SPENT.c.teacher_version)
         query = select(*columns).where(SPENT.c.task == task, SPENT.c.number == number)
         with self._engine.connect() as connection:

@@ -23,7 +23,7 @@ class Watched:
 
     Attributes:
         release: Its number.
-        rows: Explored ones looked at.
+        rows: Explored ones observed.
         losses: Of them, those that it lost, or would have lost while the operator had everything escalated.
         evidence: That the promise is broken: the bet's logarithm as a share of that of an alarm, at least 0.
         suspected_since: Unix time in seconds since when everything is explored, 0 while nothing is suspected.
@@ -44,12 +44,12 @@ class Waiting:
 
     Attributes:
         release: Its number.
-        rows: Explored ones looked at.
+        rows: Explored ones observed.
         losses: Of them, those lost at the threshold.
         expected_rows: Drawn ones that the certificate should take, at the loss that is expected; 0 where none is.
         rate: Lowest exploration rate whose rows count, in [0, 1].
-        patience: Most rows that it may look at, as many as they are worth of drawn ones.
-        weight: How many drawn rows those looked at are worth.
+        patience: Most rows that it may observe, as many as they are worth of drawn ones.
+        weight: How many drawn rows those observed are worth.
     """
 
     release: int

@@ -38,7 +38,7 @@ class Question:
         wanted: How many alternatives to each token or label, and whether a reason too.
         instruction: Template of the task around the text, within the teacher's own; empty for none. It is part of the
             version of what is answered.
-        reason_apart: The reason is the caller's wish, not the task's: the answer stays what it would be without.
+        reason_apart: The reason is the caller's request, not the task's: the answer stays what it would be without.
         milliseconds: Time that the caller still waits.
         trace: The trace that it belongs to, as W3C ``traceparent`` and its kin.
     """

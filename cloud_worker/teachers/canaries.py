@@ -1,7 +1,7 @@
 """Canary questions: the same ones again and again, to notice that a model elsewhere has become another one.
 
 Rules:
- * They are asked once in the given time by whichever copy finds that they are due; all copies read one file.
+ * They are asked once in the given time by whichever replica finds that they are due; all replicas read one file.
  * A canary sings when two fresh answers both differ from the one that is known: one alone may be chance.
  * Any that sings makes a new version; no version comes back, even if the old answers do.
  * Nobody waits for them but the first question of all; where they can't be asked, the version that is known stays.
@@ -107,7 +107,7 @@ class Canaries:
             log.warning("canaries can't be asked now: %s", error)
 
     def _listen(self) -> None:
-        """Take what another copy has heard lately, or ask.
+        """Take what another replica has heard lately, or ask.
 
         Raises:
             UnavailableError: They can't be asked now.
@@ -209,7 +209,7 @@ def _read(path: Path) -> Song | None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """While no other copy asks; the lock ends with its process."""
+    """While no other replica asks; the lock ends with its process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

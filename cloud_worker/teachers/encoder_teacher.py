@@ -1,7 +1,7 @@
 """A frozen pretrained encoder with a head fitted on examples: multinomial logistic regression over its vectors.
 
 Rules:
- * The fit is done once and kept under the digest of everything that it depends on; copies of the teacher load it.
+ * The fit is done once and kept under the digest of everything that it depends on; replicas of the teacher load it.
  * Its version is that digest.
  * An answer to a question that it did not read to the end goes out, and is no lesson.
 """

@@ -83,7 +83,7 @@ class HostedWriter:
         """
         wanted = min(top_k, MOST_ALTERNATIVES) if self._gives_probabilities else 0
         probabilities = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
-        with self._once.telling():
+        with self._once.logging_once():
             reply, habits = self._asked(self._arguments(prompt, limits), probabilities)
             written = self._read(reply, top_k)
         self._habits = habits

@@ -74,7 +74,7 @@ class PatternsTeacher:
         self.version = version
         self._language = language
         self._labelling = labelling
-        self._room = max(
+        self._reserved = max(
             len(language.tokenizer(f" {pattern.say(label)}", add_special_tokens=False)["input_ids"]) + 1
             for pattern in labelling.patterns
             for label in labelling.labels
@@ -122,7 +122,7 @@ class PatternsTeacher:
         while True:
             prompt = "".join(shown) + asked
             try:
-                encode_prompt(self._language, prompt, self._room)
+                encode_prompt(self._language, prompt, self._reserved)
             except BadInputError:
                 if not shown:
                     raise

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare_teacher(settings: TeacherSettings, cache: Path, progress: Progress) -> str:
-    """Load a teacher once, so that its copies find everything fitted, and return its version; empty if not known yet.
+    """Load a teacher once, so that its replicas find everything fitted, and return its version; empty if not known yet.
 
     Args:
         settings: From the configuration.

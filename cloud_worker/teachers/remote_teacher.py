@@ -2,7 +2,7 @@
 
 Rules:
  * It answers greedily unless the limits name a temperature: a reference must repeat itself.
- * A reason that only the caller wants is written after the answer, so that nobody's wish changes the answer.
+ * A reason that only the caller wants is written after the answer, so that nobody's request changes the answer.
  * What its server says about itself goes to the operator's log; a caller hears that there is no answer.
  * It never asks again by itself: whoever waits for it does.
  * A server that refuses whatever it is asked puts the teacher out of order: its questions wait, none is given up.

@@ -1,4 +1,4 @@
-"""A teacher that writes in the copy's own process: a transformers model, by name or folder.
+"""A teacher that writes in the replica's own process: a transformers model, by name or folder.
 
 Rules:
  * It answers greedily unless the limits name a temperature: a reference must repeat itself.

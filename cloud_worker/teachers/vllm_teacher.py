@@ -1,9 +1,9 @@
 """A teacher on the cluster's GPUs: vLLM engines under Ray Serve's LLM API, asked over its OpenAI-compatible interface.
 
-Ray starts, places and heals the engines; a copy of the teacher beside them asks the Serve proxy of its own node.
+Ray starts, places and heals the engines; a replica of the teacher beside them asks the Serve proxy of its own node.
 
 What is tested without a GPU: the settings, the arguments against Ray's own classes, what is said where vLLM or GPUs are
-missing, and the way from a copy to such an interface over HTTP. An engine has not been started by our tests.
+missing, and the way from a replica to such an interface over HTTP. An engine has not been started by our tests.
 
 Rules:
  * Serve's proxy listens on 127.0.0.1 of every node alone: whoever may ask the engines is on the cluster.
@@ -117,7 +117,7 @@ def engines_of(teacher: str) -> str:
 
 
 def url_of(settings: VllmSettings) -> str:
-    """Where a copy asks the engines: the proxy of its own node."""
+    """Where a replica asks the engines: the proxy of its own node."""
     return f"http://{LOOPBACK}:{settings.port}/{settings.name}/v1"
 
 

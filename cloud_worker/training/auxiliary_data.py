@@ -57,7 +57,7 @@ def unanswered(records: Sequence[Record], taught: Sequence[Record], spent: set[K
     Args:
         records: All rows of a task.
         taught: Those of them that teach.
-        spent: Keys that a certificate has looked at.
+        spent: Keys that a certificate has observed.
     """
     held = {(row.caller, row.query_id) for row in records if _is_held_back(row, spent)}
     known = {row.text for row in taught}

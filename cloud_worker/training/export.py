@@ -178,10 +178,12 @@ def golden_inputs(student: DeviceStudent, texts: Sequence[str]) -> bytes:
     for text in texts:
         if len(lines) == GOLDEN_INPUTS:
             break
-        judged = student.judge(Query("", "", text))
-        if judged.score is None:
+        prediction = student.predict(Query("", "", text))
+        if prediction.score is None:
             continue
-        lines.append(json.dumps({"text": text, "answer": judged.answer, "score": judged.score}, ensure_ascii=False))
+        lines.append(
+            json.dumps({"text": text, "answer": prediction.answer, "score": prediction.score}, ensure_ascii=False)
+        )
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -190,7 +192,7 @@ def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold
 
     Args:
         student: The release's; one that writes keeps the golden inputs that it has, since asking it takes too long.
-        texts: What was asked, the latest last; of their distinct ones the last ``GOLDEN_CANDIDATES`` are looked at.
+        texts: What was asked, the latest last; of their distinct ones the last ``GOLDEN_CANDIDATES`` are tried.
         threshold: Least score that the release keeps.
 
     Returns:
@@ -199,8 +201,8 @@ def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold
     candidates = list(dict.fromkeys(reversed(texts)))[:GOLDEN_CANDIDATES]
     if not isinstance(student, Student) or len(candidates) < GOLDEN_INPUTS:
         return {}
-    judged = ((student.judge(Query("", "", text)).score, text) for text in candidates)
-    scored = [(score, text) for score, text in judged if score is not None]  # what was cut has none
+    prediction = ((student.predict(Query("", "", text)).score, text) for text in candidates)
+    scored = [(score, text) for score, text in prediction if score is not None]  # what was cut has none
     ranked = sorted(scored, key=lambda pair: abs(pair[0] - threshold))
     near = [text for _, text in ranked[: GOLDEN_INPUTS // 2]]
     others = [text for _, text in scored if text not in near]

@@ -83,7 +83,7 @@ def fit(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fitted | 
         return None
     makers = {StudentKind.COMPACT: _fit_compact, StudentKind.ENCODER_HEAD: _fit_head}
     fitted = makers[StudentKind(recipe.task.student)](rows, labels, recipe, progress)
-    lacks = recipe_of(recipe.task) == FEW_SHOT and not recipe.beside.queries
+    lacks = recipe_of(recipe.task) == FEW_SHOT and not recipe.auxiliary.queries
     return replace(fitted, remark=NO_QUERIES) if lacks else fitted
 
 
@@ -98,7 +98,7 @@ def _lessons(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe) ->
 
 
 def _fit_head(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe, progress: Progress) -> Fitted:
-    texts = [row.text for row in (*rows, *recipe.beside.queries)]
+    texts = [row.text for row in (*rows, *recipe.auxiliary.queries)]
     exported, encoder, by_text = exported_vectors(recipe, texts, lambda share: progress("fitting", 0.6 * share))
     held = calibrating(rows)
     logits = np.zeros((len(held), len(labels)))
@@ -178,8 +178,8 @@ def _fit_compact(rows: Sequence[Record], labels: tuple[str, ...], recipe: Recipe
     spec = StudentSpec(StudentKind.COMPACT, MODEL_FILE, TOKENIZER_FILE, labels, student.max_tokens, version="new")
     texts = [row.text for row in held]
     files = export_compact(student, spec, tokenizer, texts[:500])
-    beside = FLOAT32_FILE if FLOAT32_FILE in files else ""
-    spec = replace(spec, version=_version(*files.values()), model_float32=beside)
+    float32 = FLOAT32_FILE if FLOAT32_FILE in files else ""
+    spec = replace(spec, version=_version(*files.values()), model_float32=float32)
     progress("exporting", 0.5)
     return Fitted(
         spec, dict(files), held, LabelMeasures(labels, exported_reading(spec, files, texts)), list(lessons.texts)

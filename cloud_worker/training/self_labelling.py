@@ -30,7 +30,7 @@ def self_labelled(labelled: Sequence[Record], recipe: Recipe) -> list[Record]:
     """
     task = recipe.task
     most = task.options.get("most", MOST_QUERIES)
-    queries = [row for row in recipe.beside.queries if fold_of(row, FOLDS) != 0][-most:]
+    queries = [row for row in recipe.auxiliary.queries if fold_of(row, FOLDS) != 0][-most:]
     if not queries:
         return []
     return few_shot(labelled, queries, load_model(location_of(task.base)), ensemble_of(task, recipe.seed))

@@ -26,7 +26,7 @@ class Recipe:
         seed: Of everything random.
         threads: For torch.
         servers: Model and URL of each server at hand, for students that are served.
-        beside: What the student learns from beside the rows.
+        auxiliary: What the student learns from beside the rows.
     """
 
     task: Task
@@ -35,7 +35,7 @@ class Recipe:
     seed: int = 0
     threads: int = 1
     servers: tuple[tuple[str, str], ...] = ()
-    beside: AuxiliaryData = field(default_factory=AuxiliaryData)
+    auxiliary: AuxiliaryData = field(default_factory=AuxiliaryData)
 
 
 @dataclass(frozen=True, slots=True)

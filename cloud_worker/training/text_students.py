@@ -55,7 +55,7 @@ def fit_writer(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> Fi
     """
     torch.set_num_threads(recipe.threads)
     task = recipe.task
-    curriculum = curriculum_of(task, [other for other, _ in recipe.beside.tasks])
+    curriculum = curriculum_of(task, [other for other, _ in recipe.auxiliary.tasks])
     taught = [row for row in rows if fold_of(row, FOLDS) != 0 and row.answer.strip()]
     held = calibrating([row for row in rows if fold_of(row, FOLDS) == 0])[-MOST_HELD:]
     if task.student == StudentKind.SERVED:
@@ -80,8 +80,8 @@ def _teach(rows: Sequence[Record], curriculum: Curriculum, recipe: Recipe, progr
     """The taught student's folder, and what is to be said of its lessons."""
     task, schedule = recipe.task, schedule_of(recipe.task, recipe.seed)
     language = load_model(task.base, layers=task.options.get("layers", 0))
-    others = [row for _, taught in recipe.beside.tasks for row in taught]
-    queries = [row for row in recipe.beside.queries if fold_of(row, FOLDS) != 0]
+    others = [row for _, taught in recipe.auxiliary.tasks for row in taught]
+    queries = [row for row in recipe.auxiliary.queries if fold_of(row, FOLDS) != 0]
     phases = curriculum.lessons(_plain([*rows, *others], language), _plain(queries, language))
     remark = ""
     for phase, lessons in enumerate(phases):

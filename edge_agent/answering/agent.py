@@ -30,7 +30,7 @@ from edge_agent.tasks.hosted_task import HostedTask, Serving
 from edge_agent.tasks.quota import Permit
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
-from router.core.domain.prediction import Judgement, score_of
+from router.core.domain.prediction import Prediction, score_of
 from router.core.domain.query import Answer, Attempt, Query, Reason, Route, check_query
 from router.core.errors import (
     BadInputError,
@@ -46,10 +46,10 @@ from router.core.errors import (
     UnknownTaskError,
 )
 from router.core.policy.deferral import Action, Decision, decide
-from router.core.privacy.wishes import stays_by_task
+from router.core.privacy.owner_privacy import stays_by_task
 
 DEFAULT_SECONDS = 30.0  # for a caller that set no deadline
-LEAST_THINKING = 0.05  # seconds that a student has at least
+LEAST_STUDENT_SECONDS = 0.05  # seconds that a student has at least
 STALE_SECONDS = 2.0  # that a task unknown to the orders of an earlier life is waited for
 LEAST_SECONDS = 0.01  # below it, asking the next tier is pointless
 
@@ -158,7 +158,7 @@ class Agent:
         if query.attempt is not None or query.route is Route.CLOUD_ONLY:
             return await self._pass_through(case)
         thought = await self._think(case)
-        judgement = thought.judgement
+        prediction = thought.prediction
         decision = self._decide(case, thought)
         kept_by = case.obstacle
         if (recalled := self._recalled(case, decision)) is not None:
@@ -170,17 +170,17 @@ class Agent:
             except HeadraceError as error:
                 if isinstance(error, SpentError):
                     case.hosted.quota.shut()
-                if judgement is None and case.serving.is_loading and not _is_callers_fault(error):
+                if prediction is None and case.serving.is_loading and not _is_callers_fault(error):
                     return await self._answer_once_loaded(case, error)
-                if judgement is None or _is_callers_fault(error):
+                if prediction is None or _is_callers_fault(error):
                     raise
                 kept_by = _obstacle_of(error)
                 decision = Decision(Action.DEGRADE, Reason.INPUT_CUT if thought.cut else kept_by)
-        if judgement is None:
+        if prediction is None:
             if case.serving.is_loading:
                 raise being_set_up(query)
             raise NotPossibleError(f"task {query.task!r} has no student here yet, and this query may not leave")
-        return await self._keep(case, judgement, decision, kept_by)
+        return await self._keep(case, prediction, decision, kept_by)
 
     async def _answer_once_loaded(self, case: Case, error: HeadraceError) -> Answer:
         """The next tier has no answer, and the student is still being opened: wait for it, within the time left."""
@@ -215,7 +215,7 @@ class Agent:
         thought = await self._runner.think(case.serving, case.query, self._time_to_think(case))
         if thought.busy_seconds and case.obstacle is not None:
             raise too_busy(thought.busy_seconds)  # neither this device nor another can answer now
-        if thought.judgement is not None and case.serving is case.hosted.serving:
+        if thought.prediction is not None and case.serving is case.hosted.serving:
             case.hosted.count_healthy()
         return thought
 
@@ -223,7 +223,7 @@ class Agent:
         manifest = case.serving.manifest
         return decide(
             case.hosted.policy(manifest),
-            score_of(thought.judgement),
+            score_of(thought.prediction),
             route=case.query.route,
             local_only=stays_by_task(manifest.task, case.query),
             mode=case.hosted.mode,
@@ -236,10 +236,10 @@ class Agent:
         return self._upstream.obstacle() if self._time_to_ask(case) > LEAST_SECONDS else Reason.DEADLINE
 
     async def _escalate(self, case: Case, thought: Thought, decision: Decision) -> Answer:
-        asked = replace(case.query, attempt=self._attempt(case, thought.judgement, decision.reason))
+        asked = replace(case.query, attempt=self._attempt(case, thought.prediction, decision.reason))
         case.permit.use()
         # Who has no student asks patiently; one that is being opened, or is busy, may be there in a moment.
-        alone = thought.judgement is None and not case.serving.is_loading and not thought.busy_seconds
+        alone = thought.prediction is None and not case.serving.is_loading and not thought.busy_seconds
         ask = self._upstream.ask_patiently if alone else self._upstream.ask
         share = 0.5 if case.serving.is_loading else 1.0
         with self._telemetry.escalation(decision.reason):
@@ -262,7 +262,7 @@ class Agent:
         with self._telemetry.escalation():
             return await self._upstream.ask_patiently(case.query, self._time_to_ask(case))
 
-    async def _keep(self, case: Case, judgement: Judgement, decision: Decision, obstacle: Reason | None) -> Answer:
+    async def _keep(self, case: Case, prediction: Prediction, decision: Decision, obstacle: Reason | None) -> Answer:
         degraded = decision.action is Action.DEGRADE
         may_teach = may_be_logged(case.serving.manifest, case.query) and not stays(case.serving.manifest, case.query)
         # To teach all that a limit kept here would only spend the next day's limit.
@@ -270,11 +270,11 @@ class Agent:
         uncovered = degraded or spared or case.obstacle is not None
         if case.drawn or (degraded and may_teach and not spared):
             reason = decision.reason if degraded else Reason.EXPLORED
-            await self._teach_later(case, self._attempt(case, judgement, reason), uncovered=uncovered)
+            await self._teach_later(case, self._attempt(case, prediction, reason), uncovered=uncovered)
         return self._runner.speak(
             case.serving,
             case.query,
-            judgement,
+            prediction,
             reason=decision.reason,
             degraded=degraded,
             covered=case.covered and not degraded,
@@ -297,21 +297,21 @@ class Agent:
     async def _give_again(self, case: Case, recalled: Answer) -> Answer:
         """What the reference said before, as an answer that was kept here."""
         if case.drawn:
-            attempt = self._attempt(case, Judgement(recalled.text, None), Reason.REMEMBERED)
+            attempt = self._attempt(case, Prediction(recalled.text, None), Reason.REMEMBERED)
             await self._teach_later(case, attempt, uncovered=case.obstacle is not None)
         provenance = replace(recalled.provenance, covered=case.covered, explored=case.drawn)
         return replace(recalled, provenance=provenance)
 
-    def _attempt(self, case: Case, judgement: Judgement | None, reason: Reason) -> Attempt:
+    def _attempt(self, case: Case, prediction: Prediction | None, reason: Reason) -> Attempt:
         policy = case.hosted.policy(case.serving.manifest)
         return Attempt(
             release=case.serving.manifest.number,
-            answer=judgement.answer if judgement else None,
-            score=judgement.score if judgement else None,
+            answer=prediction.answer if prediction else None,
+            score=prediction.score if prediction else None,
             reason=reason,
             explored=case.drawn,
             exploration=case.exploration,
-            threshold=policy.threshold if judgement else None,
+            threshold=policy.threshold if prediction else None,
             threshold_version=policy.version,
             asked_at=case.asked_at,
             sequence_number=self._outbox.sequence_number(case.query.task),
@@ -322,9 +322,9 @@ class Agent:
 
         However little is left, a student of milliseconds gets its chance: its answer is all that can still come.
         """
-        left = max(self._time_to_ask(case), LEAST_THINKING)
+        left = max(self._time_to_ask(case), LEAST_STUDENT_SECONDS)
         alone = stays(case.serving.manifest, case.query) or self._upstream.obstacle() is not None
-        return left if alone else max(left / 2, LEAST_THINKING)
+        return left if alone else max(left / 2, LEAST_STUDENT_SECONDS)
 
     def _time_to_ask(self, case: Case) -> float:
         """Seconds that the next tier may take: what is left, less the larger of 50 ms and 10 %."""

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from router.core.domain.feedback import Feedback
 from router.core.domain.query import Query
 from router.core.domain.task import Task
+from router.core.privacy.owner_privacy import OwnerPrivacy
 from router.core.privacy.redaction import Redaction
-from router.core.privacy.wishes import OwnersWishes
 from router.io.redactors import redaction_of
 
 LONG = 8 * 1024  # characters: milliseconds, in which nobody else should have to wait
@@ -24,14 +24,14 @@ LONG = 8 * 1024  # characters: milliseconds, in which nobody else should have to
 class DevicePrivacy:
     """Of one agent."""
 
-    def __init__(self, wishes: OwnersWishes, redact: Sequence[str]) -> None:
+    def __init__(self, owner: OwnerPrivacy, redact: Sequence[str]) -> None:
         """Hide what the owner wishes, and ``redact`` by the redactors of these names, beside those of each task."""
-        self._wishes = wishes
+        self._owner = owner
         self._redact = tuple(redact)
 
-    def wished(self, query: Query) -> Query:
+    def restricted(self, query: Query) -> Query:
         """The query as the owner lets it be asked."""
-        return self._wishes.applied(query)
+        return self._owner.applied(query)
 
     async def redacted(self, query: Query, task: Task | None) -> Query:
         """The query as it may be kept and sent.

@@ -91,7 +91,7 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
 
     async def _answer(self, request: cascade_pb2.AnswerRequest, context: _Context) -> flow.Answer:
         self._check_attempt(request, context)
-        query = self._privacy.wished(query_from_proto(request))
+        query = self._privacy.restricted(query_from_proto(request))
         query = check_query(query if query.id else replace(query, id=uuid.uuid4().hex))
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left

@@ -33,7 +33,7 @@ from router.core.domain.agreement import tool_calls_in
 from router.core.domain.generation import Written
 from router.core.domain.label_confidence import probabilities
 from router.core.domain.limits import MAX_ANSWER_BYTES
-from router.core.domain.prediction import DeviceStudent, Judgement
+from router.core.domain.prediction import DeviceStudent, Prediction
 from router.core.domain.query import Answer, Distribution, FinishReason, Provenance, Query, Route, Tier, Usage
 from router.core.domain.task import Judge
 from router.core.errors import (
@@ -45,7 +45,7 @@ from router.core.errors import (
     TooLongError,
     UnavailableError,
 )
-from router.core.privacy.wishes import stays_at_device
+from router.core.privacy.owner_privacy import stays_at_device
 from router.core.release.manifest import Manifest
 from router.students.onnx_student import Student
 from router.students.text_student import TextStudent
@@ -66,12 +66,12 @@ class Thought:
     """What came of asking the student.
 
     Attributes:
-        judgement: Its answer; ``None`` without a student, or where it has no answer to this query.
+        prediction: Its answer; ``None`` without a student, or where it has no answer to this query.
         cut: The query is longer than what the student reads: at best, its beginning was answered.
         busy_seconds: The student has no time for it: those before it take it so long; 0 where it has.
     """
 
-    judgement: Judgement | None = None
+    prediction: Prediction | None = None
     cut: bool = False
     busy_seconds: float = 0.0
 
@@ -93,19 +93,19 @@ class Pace:
         """Seconds that a query is expected to take; 0 while nothing is known."""
         return self._took.get(student, 0.0)
 
-    def judged(self, student: DeviceStudent, query: Query) -> Judgement:
+    def predicted(self, student: DeviceStudent, query: Query) -> Prediction:
         """The student's answer, and its time noted: the running mean of the last ones.
 
         Raises:
             HeadraceError: Why it has none.
         """
         began = self._clock()
-        judgement = student.judge(query)
+        prediction = student.predict(query)
         took = self._clock() - began
         if len(query.text) <= SHORT_TEXT:
             before = self._took.get(student, took)
             self._took[student] = before + (took - before) / _REMEMBERED_RUNS
-        return judgement
+        return prediction
 
 
 class StudentRunner:
@@ -140,12 +140,12 @@ class StudentRunner:
             try:
                 asked = _as_private_as_it_is(serving.manifest, query)
                 if self._pace.is_fast(student, asked):
-                    judgement = self._pace.judged(student, asked)
+                    prediction = self._pace.predicted(student, asked)
                 elif self._line > self._most_line(student, seconds):
                     return self._too_busy(serving, query)
                 else:
                     async with asyncio.timeout(seconds):
-                        judgement = await self._run(student, asked)
+                        prediction = await self._run(student, asked)
             except (BadInputError, ModelError, UnavailableError, TimeoutError) as error:
                 private = stays(serving.manifest, query)
                 why = type(error).__name__ if private or isinstance(error, BadInputError) else repr(error)
@@ -153,28 +153,28 @@ class StudentRunner:
                 if private:
                     raise _told(error) from error
                 return Thought(cut=isinstance(error, TooLongError))
-            if not judgement.answer.strip():
+            if not prediction.answer.strip():
                 log.warning("release %d has an empty answer to a query", serving.manifest.number)
                 if stays(serving.manifest, query):
                     raise UnavailableError("the model on this device has no answer to this, and it may not leave it")
                 return Thought()
-        return Thought(judgement, judgement.cut) if _can_be_told(judgement) else Thought()
+        return Thought(prediction, prediction.cut) if _can_be_told(prediction) else Thought()
 
     def _too_busy(self, serving: Serving, query: Query) -> Thought:
         if stays(serving.manifest, query):
             raise too_busy(self._line)
         return Thought(busy_seconds=self._line)
 
-    def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Judgement]:
+    def _run(self, student: DeviceStudent, query: Query) -> asyncio.Future[Prediction]:
         if not isinstance(student, TextStudent) or student.in_process:
             takes = self._pace.expected(student)
             self._lengthen(takes)
-            work = self._here.submit(self._pace.judged, student, query)
+            work = self._here.submit(self._pace.predicted, student, query)
             work.add_done_callback(lambda _: self._lengthen(-takes))
             return asyncio.wrap_future(work)
         if not self._free_calls.acquire(blocking=False):
             raise UnavailableError(f"{SERVED_CALLS} queries wait for the model's server already")
-        served: Future[Judgement] = Future()
+        served: Future[Prediction] = Future()
         threading.Thread(target=self._wait, args=(student, query, served), name="served", daemon=True).start()
         return asyncio.wrap_future(served)
 
@@ -186,32 +186,32 @@ class StudentRunner:
         """Seconds that the line may be long for one who joins it; of a slow student two may always be before it."""
         return min(max(LINE_SECONDS, 2 * self._pace.expected(student)), seconds / 2)
 
-    def _wait(self, student: TextStudent, query: Query, done: Future[Judgement]) -> None:
+    def _wait(self, student: TextStudent, query: Query, done: Future[Prediction]) -> None:
         """In a thread that ends with the process: a server that hangs must not keep the agent from stopping."""
         if done.set_running_or_notify_cancel():
             try:
-                done.set_result(student.judge(query))
+                done.set_result(student.predict(query))
             except Exception as error:  # noqa: BLE001 - handed on to who waits
                 done.set_exception(error)
         self._free_calls.release()
 
-    def speak(self, serving: Serving, query: Query, judgement: Judgement, **known: Any) -> Answer:
+    def speak(self, serving: Serving, query: Query, prediction: Prediction, **known: Any) -> Answer:
         """The student's answer; ``known`` is what the agent knows of its provenance."""
-        manifest, written = serving.manifest, judgement.written or Written(judgement.answer)
+        manifest, written = serving.manifest, prediction.written or Written(prediction.answer)
         calls = written.tool_calls
         if not calls and manifest.task.judge is Judge.TOOL_CALL:
-            calls = tool_calls_in(judgement.answer) or ()
+            calls = tool_calls_in(prediction.answer) or ()
         called = bool(calls) and written.finish_reason is FinishReason.STOP
         return Answer(
             query_id=query.id,
-            text=judgement.answer,
+            text=prediction.answer,
             finish_reason=FinishReason.TOOL_CALLS if called else written.finish_reason,
             tool_calls=calls,
             tokens=written.tokens if query.wanted.top_k else (),
             rationale=written.rationale if query.wanted.rationale else "",
             usage=Usage(written.tokens_in, written.tokens_out),
-            confidence=judgement.score,
-            distribution=_distribution(manifest, judgement.logits, query.wanted.top_k),
+            confidence=prediction.score,
+            distribution=_distribution(manifest, prediction.logits, query.wanted.top_k),
             provenance=Provenance(
                 tier=Tier.DEVICE,
                 model=manifest.student.kind if manifest.student else "",
@@ -227,10 +227,10 @@ class StudentRunner:
         self._here.shutdown(wait=False, cancel_futures=True)
 
 
-def _can_be_told(judgement: Judgement) -> bool:
+def _can_be_told(prediction: Prediction) -> bool:
     """Whether the next tier can hear of it: its score is a number, and its answer has a size that a message takes."""
-    known = judgement.score is None or math.isfinite(judgement.score)
-    return known and len(judgement.answer.encode(errors="replace")) <= MAX_ANSWER_BYTES
+    known = prediction.score is None or math.isfinite(prediction.score)
+    return known and len(prediction.answer.encode(errors="replace")) <= MAX_ANSWER_BYTES
 
 
 def stays(manifest: Manifest, query: Query) -> bool:

@@ -2,7 +2,7 @@
 
 Rules:
  * From the first second on the next tier answers, if the orders say that queries of the task may leave.
- * What may not leave is refused: by its caller's wish with FAILED_PRECONDITION, by its task's until a release is here.
+ * What may not leave is refused: by its caller's request with FAILED_PRECONDITION, by its task until a release is here.
  * The draw is made as ever where seed and rate are known. What the task says of logging is not known here; the next
    tier, which knows it, says whether an answer was logged.
 """

@@ -56,7 +56,7 @@ class Links:
         Raises:
             ConfigError: The address may not be used.
         """
-        return self._opened(target, open_channel, room_for_attempt=MAX_ATTEMPT_BYTES)
+        return self._opened(target, open_channel, extra_attempt_bytes=MAX_ATTEMPT_BYTES)
 
     def open_bulk_channel(self, target: str) -> Any:
         """A channel to ``target`` for releases."""

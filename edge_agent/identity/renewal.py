@@ -26,7 +26,7 @@ from router.transport.address import read_address
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 RENEWED_AFTER = 2 / 3  # of the time that a certificate holds
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0  # seconds between tries
 CLOCK_PAUSE = 30.0  # seconds between looks at the clock
@@ -67,14 +67,14 @@ class Renewal:
         self.clock = Clock.RIGHT
         self._pause = FIRST_PAUSE
         self._not_before = 0.0  # monotonic
-        self._look_at_clock = 0.0
+        self._clock_check_at = 0.0
         self._take_up_at = 0.0
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
             await self.step()
-            await asyncio.sleep(LOOK_SECONDS * random.uniform(0.9, 1.1))
+            await asyncio.sleep(CHECK_SECONDS * random.uniform(0.9, 1.1))
 
     @property
     def is_due(self) -> bool:
@@ -89,8 +89,8 @@ class Renewal:
         if self.is_due and now >= self._not_before:
             await self._renew(now)
             await self._take_up()
-        elif self._is_away() and now >= self._look_at_clock:
-            self._look_at_clock = now + CLOCK_PAUSE
+        elif self._is_away() and now >= self._clock_check_at:
+            self._clock_check_at = now + CLOCK_PAUSE
             await self._see_clock()
         elif not self._is_away():
             self.clock = Clock.RIGHT

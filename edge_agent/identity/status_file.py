@@ -17,7 +17,7 @@ from typing import Any
 
 BYTES = 16 * 1024
 STATUS_FILE = Path("run") / "status.json"  # in the data folder
-_LOOKS, _LOOK_SECONDS = 5, 0.02
+_TRIES, _CHECK_SECONDS = 5, 0.02
 
 
 def write_status(data: Path, said: Mapping[str, Any]) -> None:
@@ -40,11 +40,11 @@ def write_status(data: Path, said: Mapping[str, Any]) -> None:
 
 def read_status(data: Path) -> dict[str, Any] | None:
     """What an agent said last, ``None`` where that can't be read."""
-    for _ in range(_LOOKS):
+    for _ in range(_TRIES):
         with contextlib.suppress(OSError, ValueError, RecursionError):
             said = json.loads((data / STATUS_FILE).read_bytes())
             return said if isinstance(said, dict) else None
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
     return None
 
 

@@ -15,7 +15,7 @@ from edge_agent.identity.status_file import forget_status, write_status
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 FRESH_SECONDS = 5.0  # between two times that nothing new is written
 
 
@@ -43,13 +43,13 @@ class StatusWriter:
         """Look and write, until cancelled."""
         try:
             while True:
-                if self.look() or time.monotonic() - self._written_at >= FRESH_SECONDS:
+                if self.write_if_due() or time.monotonic() - self._written_at >= FRESH_SECONDS:
                     await self._write()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(CHECK_SECONDS)
         finally:
             forget_status(self._data)
 
-    def look(self) -> bool:
+    def write_if_due(self) -> bool:
         """Look at the facts; whether they tell anything new."""
         now, before = time.time(), self.states
         self.states = states(self._facts())

@@ -3,7 +3,7 @@
 Rules:
  * Rows, bytes of the file and age are bounded. Whichever bound is met first holds.
  * At a bound of rows or bytes the oldest go, or what comes is not taken (``WhenFull``). What is too old always goes.
- * What goes had its number in its task's line and leaves a gap in it, so that the cloud misses it. It is counted here
+ * What goes had its number in its task's sequence and leaves a gap, so that the cloud misses it. It is counted here
    by why it went.
  * Age errs towards keeping: it goes by the clock as it stood when the agent started, and on from there without jumps. A
    row that was written before ``FIRST_TIME`` or after now was written by a wrong clock, and counts as of now.

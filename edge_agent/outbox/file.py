@@ -189,7 +189,7 @@ class OutboxFile:
         return mended
 
     def _open(self) -> None:
-        for path in (self.path, *_beside(self.path)):
+        for path in (self.path, *_sidecars(self.path)):
             if os.path.lexists(path) and not path.is_file():
                 raise _DamagedError(f"{path.name} is no file")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ class OutboxFile:
         self.was_damaged = True
         rows = _salvage(self._database) if self._database is not None else []
         self.close()  # before another takes its name: SQLite clears away what lies beside it
-        aside = set_aside(self.path, why, *_beside(self.path))
+        aside = set_aside(self.path, why, *_sidecars(self.path))
         rows = rows or _salvage_file(aside)
         self._rescued += rows
         log.warning("a new outbox begins with %d queries of the one before: %s", len(self._rescued), why)
@@ -279,7 +279,7 @@ def _salvage(database: sqlite3.Connection) -> list[Row]:
     return [found[position] for position in sorted(found)]
 
 
-def _beside(path: Path) -> tuple[Path, Path]:
+def _sidecars(path: Path) -> tuple[Path, Path]:
     """SQLite's own files beside a database, whose names begin with its own."""
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
@@ -311,10 +311,10 @@ def _keep_sequence_numbers(database: sqlite3.Connection, numbers: Mapping[str, i
 
 def _bound_log(database: sqlite3.Connection, path: Path, bounds: Bounds) -> None:
     """SQLite's log grows while a foreign reader holds on to what it saw; hold it to the bytes of the file."""
-    beside = _beside(path)[0]
-    is_long = beside.exists() and beside.stat().st_size > bounds.max_bytes
+    write_ahead = _sidecars(path)[0]
+    is_long = write_ahead.exists() and write_ahead.stat().st_size > bounds.max_bytes
     if is_long and database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise FileTroubleError(LOCKED, f"another program reads it, and {beside.name} has grown too long")
+        raise FileTroubleError(LOCKED, f"another program reads it, and {write_ahead.name} has grown too long")
 
 
 def _write(

@@ -90,7 +90,7 @@ class OutboxSender:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def drain_once(self) -> HeadraceError | None:
-        """Ask for the head of the line; the last failure, if there was one."""
+        """Ask for the head of the queue; the last failure, if there was one."""
         over = self._held_back()
         head = self._probed(await self._outbox.head(BATCH, frozenset(over)))
         if not head and over:

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from edge_agent.outbox.bounds import Bounds, Row, WhenFull, Why, steady_clock
 from edge_agent.outbox.file import OK, FileTroubleError, OutboxFile, Written
 from edge_agent.outbox.reading import Waiting, number_of, query_of, select
-from router.core.certification.missing_rows import LINE
+from router.core.certification.missing_rows import SEQUENCE_LENGTH
 from router.core.domain.query import Query
 from router.core.privacy.erasure import digest_of
 from router.io.sealed import seal
@@ -39,14 +39,14 @@ _T = TypeVar("_T")
 
 PATIENCE_SECONDS = 0.5  # that an answer waits for its row; a sound disk takes milliseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a disk that would not take something is tried again
-LOOK_SECONDS = 60.0  # between looks at what has become too old
+CHECK_SECONDS = 60.0  # between looks at what has become too old
 LAST_TRIES = 10  # to write what waits when the agent stops
 MOST_UNWRITTEN_BYTES = 32 * 1024 * 1024  # that wait in memory
 DAMAGED = "database_damaged"
 
 
 class Outbox:
-    """A line of queries on disk. One event loop uses it; one thread of its own touches the file."""
+    """A queue of queries on disk. One event loop uses it; one thread of its own touches the file."""
 
     def __init__(self, path: Path, bounds: Bounds, clock: Callable[[], float] | None = None) -> None:
         """Open the file, or make it. One that can't be opened now is tried again with every write.
@@ -58,7 +58,7 @@ class Outbox:
         """
         self._bounds = bounds
         self._clock = clock or steady_clock()
-        self._looked = -LOOK_SECONDS  # when the file was last held against the bounds
+        self._checked = -CHECK_SECONDS  # when the file was last held against the bounds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._file = OutboxFile(path, self._clock)
         self._unwritten: dict[str, Row] = {}  # by id, oldest first
@@ -75,7 +75,7 @@ class Outbox:
         self._known = False
         self.drops: Counter[Why] = Counter()  # since the start
         try:
-            self._known_now(self._thread.submit(self._look).result())
+            self._known_now(self._thread.submit(self._read_state).result())
         except FileTroubleError as error:
             self._hinder(error)
 
@@ -100,11 +100,11 @@ class Outbox:
         return self._hindrance != OK
 
     def sequence_number(self, task: str) -> int:
-        """The number given last in a task's line. A line begins with the time, so that no file repeats another's."""
-        return self._numbers.setdefault(task, time.time_ns() // 1_000_000 * LINE)
+        """The number given last in a task's sequence, which begins with the time: no file repeats another's."""
+        return self._numbers.setdefault(task, time.time_ns() // 1_000_000 * SEQUENCE_LENGTH)
 
     def next_sequence_number(self, task: str) -> int:
-        """The next number in a task's line."""
+        """The next number in a task's sequence."""
         self._numbers[task] = self.sequence_number(task) + 1
         return self._numbers[task]
 
@@ -113,7 +113,7 @@ class Outbox:
 
         Args:
             query: With its attempt.
-            numbered: It is given the next number of its task's line.
+            numbered: It is given the next number of its task's sequence.
             seconds: Most that its answer can wait.
         """
         if query.id in self._ids:
@@ -135,7 +135,7 @@ class Outbox:
                 self._hinder(FileTroubleError("disk_slow", f"a write takes longer than {PATIENCE_SECONDS} s"))
 
     def put(self, query: Query) -> None:
-        """Add a query to the end of the line, without waiting."""
+        """Add a query to the end of the queue, without waiting."""
         if query.id in self._ids:
             return
         row = Row(query.id, seal(query_to_proto(query).SerializeToString()), self._clock())
@@ -172,12 +172,12 @@ class Outbox:
         """Return when everything that was put is on disk; ``False`` when the disk would not take it now."""
         async with self._writing:
             rows, gone = list(self._unwritten.values()), tuple(self._gone)
-            due = self._rows > 0 and self._clock() - self._looked >= LOOK_SECONDS
+            due = self._rows > 0 and self._clock() - self._checked >= CHECK_SECONDS
             if not rows and not gone and not self.is_hindered and not due:
                 return True
             try:
                 if not self._known:
-                    self._known_now(await self._call(self._look))
+                    self._known_now(await self._call(self._read_state))
                 written = await self._call(self._file.write, rows, gone, self._bounds)
             except FileTroubleError as error:
                 self._hinder(error)
@@ -189,7 +189,7 @@ class Outbox:
                 self._written.set()
 
     async def head(self, most: int, besides: frozenset[str] = frozenset()) -> list[Waiting]:
-        """The first ``most`` queries of the line, those of the tasks ``besides`` left out; none while it can't be read.
+        """The first ``most`` queries of the queue, tasks ``besides`` left out; none while it can't be read.
 
         What can't be read any more is dropped.
         """
@@ -206,7 +206,7 @@ class Outbox:
         return waiting
 
     async def remove(self, positions: Sequence[int]) -> bool:
-        """Take queries out of the line; ``False`` when the disk does not let them go yet. They come out no more."""
+        """Take queries out of the queue; ``False`` when the disk does not let them go yet. They come out no more."""
         self._gone.update(positions)
         return await self.flush()
 
@@ -255,18 +255,18 @@ class Outbox:
         await self._call(self._file.close)
         self._thread.shutdown()
 
-    def _look(self) -> tuple[int, set[str], Mapping[str, int]]:
+    def _read_state(self) -> tuple[int, set[str], Mapping[str, int]]:
         return self._file.count(), self._file.ids(), self._file.take_sequence_numbers()
 
     def _known_now(self, found: tuple[int, set[str], Mapping[str, int]]) -> None:
-        """Take over what the file holds. A line that has begun meanwhile goes on."""
+        """Take over what the file holds. A sequence that has begun meanwhile goes on."""
         self._rows, ids, numbers = found
         self._ids |= ids
         self._numbers = {**numbers, **self._numbers}
         self._known = True
 
     def _has_written(self, rows: Sequence[Row], gone: Sequence[int], written: Written) -> None:
-        self._rows, self._looked = written.waiting, self._clock()
+        self._rows, self._checked = written.waiting, self._clock()
         for row in rows:
             if self._unwritten.pop(row.id, None) is not None:
                 self._unwritten_bytes -= len(row.query)

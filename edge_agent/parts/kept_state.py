@@ -15,7 +15,7 @@ class KeptState:
 
     Attributes:
         tasks: What is served, by orders and releases.
-        ledger: Writes what is spent of the limits.
+        quota_store: Writes what is spent of the limits.
         outbox: What the cloud has yet to be told.
         orders_file: Where the orders lie.
     """

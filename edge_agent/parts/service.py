@@ -20,8 +20,8 @@ __all__ = ["SERVICE", "AnswerMemory", "RecentAnswers", "StudentRunner", "cascade
 
 def memory_of(config: Config) -> AnswerMemory:
     """What an agent remembers of the reference's answers; nothing yet."""
-    wish = config.memory
-    return AnswerMemory(config.device, MemoryBounds(wish.max_answers, wish.max_bytes, wish.max_seconds))
+    memory = config.memory
+    return AnswerMemory(config.device, MemoryBounds(memory.max_answers, memory.max_bytes, memory.max_seconds))
 
 
 def cascade_servicer(
@@ -36,7 +36,7 @@ def cascade_servicer(
     insecure: bool,
 ) -> CascadeServicer:
     """The Cascade service of an agent."""
-    privacy = DevicePrivacy(config.privacy.wishes, config.privacy.redact)
+    privacy = DevicePrivacy(config.privacy.owner, config.privacy.redact)
     agent = Agent(kept.tasks, runner, upstream, kept.outbox, telemetry, privacy, memory)
     feedback = FeedbackRelay(upstream.feed_back)
     tiers = config.door.tiers

@@ -33,7 +33,7 @@ from edge_agent.tasks.slots import Slot
 from router.core.errors import HeadraceError, ModelError, OperatorError, ReleaseError
 from router.core.release.manifest import Manifest, check_replacement, read_manifest
 from router.core.release.orders import Order
-from router.core.release.portable import as_judged, has_float32, in_float32
+from router.core.release.portable import has_float32, in_float32, without_float32
 from router.io.redactors import redaction_of
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Updater:
         self._later: dict[tuple[str, str], _Later] = {}
         self.state = "ok"
 
-    def look(self) -> None:
+    def begin(self) -> None:
         """Orders may have changed."""
         self._wanted.set()
 
@@ -135,7 +135,7 @@ class Updater:
         check_order(manifest, order)
         check_replacement(manifest, current.manifest if current else None)
         try:
-            slot = await self._stage(hosted, as_judged(manifest), data)
+            slot = await self._stage(hosted, without_float32(manifest), data)
         except (ReleaseError, ModelError) as error:
             if not has_float32(manifest) or hosted.staged != manifest.number:
                 raise
@@ -152,7 +152,7 @@ class Updater:
     async def _stage(self, hosted: HostedTask, manifest: Manifest, data: bytes, float32_because: str = "") -> Slot:
         """Fetch what is missing, put the release into the idle slot, and try it there."""
         missing = await asyncio.to_thread(hosted.slots.missing, manifest)
-        _check_room(hosted.slots.folder, sum(file.size for file in missing.values()))
+        _check_space(hosted.slots.folder, sum(file.size for file in missing.values()))
         for name, file in missing.items():
             await fetch_part(self._source, hosted.slots, ReleaseFile(hosted.name, manifest.number, name, file))
         slot = await asyncio.to_thread(hosted.slots.stage, manifest, data, float32_because)
@@ -208,7 +208,7 @@ def _said(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _check_room(folder: Path, wanted: int) -> None:
+def _check_space(folder: Path, wanted: int) -> None:
     """Fetch nothing that the disk can't hold: what fills it keeps the outbox from being written.
 
     Raises:

@@ -24,7 +24,7 @@ from router.core.domain.query import Consent, Query, Route
 from router.core.errors import ModelError, ReleaseError, UnavailableError, UnknownTaskError
 from router.core.policy.budget import Budget, Spent
 from router.core.policy.exploration import is_explored
-from router.core.privacy.wishes import stays_by_task
+from router.core.privacy.owner_privacy import stays_by_task
 from router.core.release.manifest import Manifest, is_plain_name
 from router.core.release.orders import COUNTS_MEMORY
 from router.core.visible_text import in_line
@@ -135,7 +135,7 @@ class Tasks:
                 log.error("the cloud orders a task %r, whose name can't be a folder's; it is left out", order.task)
                 continue
             if order.task not in self._hosted:
-                self._hosted[order.task] = HostedTask(order.task, Slots(_room(self._folder / order.task)))
+                self._hosted[order.task] = HostedTask(order.task, Slots(_task_folder(self._folder / order.task)))
                 self._fill(self._hosted[order.task])
             hosted = self._hosted[order.task]
             hosted.order = order
@@ -152,7 +152,7 @@ def may_be_logged(manifest: Manifest, query: Query) -> bool:
 def _folders(folder: Path) -> list[Path]:
     """The folders of tasks in ``folder``; whatever else lies there is left alone."""
     if os.path.lexists(folder) and not folder.is_dir():
-        _room(folder)
+        _task_folder(folder)
         return []
     try:
         found = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -165,7 +165,7 @@ def _folders(folder: Path) -> list[Path]:
     return [path for path in found if path not in strays and not is_aside(path)]
 
 
-def _room(folder: Path) -> Path:
+def _task_folder(folder: Path) -> Path:
     """The path of a folder, cleared of what is none."""
     if os.path.lexists(folder) and not folder.is_dir():
         forsake(folder, "it is no folder")

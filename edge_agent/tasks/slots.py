@@ -31,7 +31,7 @@ from edge_agent.tasks.refusals import Refusal
 from edge_agent.tasks.slot_files import check_file, clear, is_whole, link, sync_file
 from router.core.errors import ReleaseError
 from router.core.release.manifest import MANIFEST_FILE, File, Manifest, digest, read_manifest
-from router.core.release.portable import as_judged, in_float32
+from router.core.release.portable import in_float32, without_float32
 from router.io.atomic_write import sync_folder, write_whole
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def slot_in(folder: Path, data: bytes, manifest_sha256: str) -> Slot:
     try:
         because = (folder / _FLOAT32).read_text()
     except FileNotFoundError:
-        return Slot(folder.name, folder, as_judged(manifest), manifest_sha256)
+        return Slot(folder.name, folder, without_float32(manifest), manifest_sha256)
     except (OSError, ValueError) as error:
         raise ReleaseError(f"{folder / _FLOAT32} can't be read: {error}") from error
     return Slot(folder.name, folder, in_float32(manifest), manifest_sha256, because)

@@ -15,7 +15,7 @@ from router.core.errors import (
     no_such_task,
 )
 from router.core.policy.exploration import is_explored
-from router.core.privacy.wishes import stays_at_device
+from router.core.privacy.owner_privacy import stays_at_device
 from router.io.redactors import redaction_of
 from router.v1 import (
     cascade_pb2,

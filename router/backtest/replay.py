@@ -5,7 +5,7 @@ between them on a real fleet: devices that ask, a log that grows, and what a sto
 
 Rules:
  * A query is answered before anything is learned from it. What escalates or is explored comes to the log, nothing else.
- * Every ``STRIDE`` queries the log is looked at, and what follows from it takes no time.
+ * Every ``STRIDE`` queries the log is read, and what follows from it takes no time.
  * Everything that is drawn follows from the seed.
 """
 
@@ -43,8 +43,8 @@ class Replay:
     Attributes:
         loop: What decides.
         log: Pairs of batch and record, as a cloud would have them.
-        spent: Keys of the rows that a certificate has looked at.
-        queries: How many had been answered when the log was looked at last.
+        spent: Keys of the rows that a certificate has observed.
+        queries: How many had been answered when the log was read last.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Replay:
 
     def _answer(self, position: int, device: ReplayedDevice) -> Record | None:
         """One query at its device, and what the log gets of it, if anything."""
-        asked, standing = self._asked[position], self._standing(device)
+        asked, standing = self._asked[position], self._orders_of(device)
         query = Query(query_id(self._seed, position), self._task.name, asked.text)
         given = device.answer(query, standing, asked.asked_at)
         reference = self._labels[position]
@@ -134,7 +134,7 @@ class Replay:
         )
         return device.taught(query, given, standing, reference, asked.asked_at) if given.is_asked else None
 
-    def _standing(self, device: ReplayedDevice) -> Standing:
+    def _orders_of(self, device: ReplayedDevice) -> Standing:
         releases = self.loop.releases
         serving = releases.serving
         return Standing(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from router.backtest.replayed_releases import policy_at
 from router.backtest.students.student import ReplayedStudent
-from router.core.domain.prediction import Judgement, score_of
+from router.core.domain.prediction import Prediction, score_of
 from router.core.domain.query import Answer, Provenance, Query, Tier
 from router.core.domain.record import Record, Source
 from router.core.domain.task import Mode, Task
@@ -47,13 +47,13 @@ class Given:
 
     Attributes:
         answer: What its user got, ``None`` for the reference's.
-        judgement: What its student said.
+        prediction: What its student said.
         explored: Drawn for the reference.
         remembered: The answer came from memory.
     """
 
     answer: str | None
-    judgement: Judgement | None
+    prediction: Prediction | None
     explored: bool
     remembered: bool = False
 
@@ -88,7 +88,7 @@ class ReplayedDevice:
     def answer(self, query: Query, standing: Standing, now: float) -> Given:
         """Answer one query, asked at ``now`` in seconds."""
         explored = is_explored(self._seed, query.id, standing.exploration)
-        said = None if standing.student is None else standing.student.judge(query)
+        said = None if standing.student is None else standing.student.predict(query)
         decision = decide(
             policy_at(standing.threshold),
             score_of(said),
@@ -108,7 +108,7 @@ class ReplayedDevice:
         """The reference answered: what the log gets of it, and the memory too."""
         source = Provenance(Tier.CLUSTER, self._task.reference, VERSION, logged=True)
         self.memory.learn(query, self._task, Answer(query.id, reference, source), now)
-        said = Judgement(given.answer, None) if given.remembered and given.answer is not None else given.judgement
+        said = Prediction(given.answer, None) if given.remembered and given.answer is not None else given.prediction
         return Record(
             caller=self.name,
             query_id=query.id,

@@ -1,7 +1,7 @@
 """Check what a program hands over against the types that our dataclasses declare, before anything is sent.
 
 Rules:
- * A wish about privacy is never swallowed: what is not of its kind is refused, with the argument's name.
+ * A request for privacy is never swallowed: what is not of its kind is refused, with the argument's name.
  * A choice is taken as its member or as its exact name; lists do as well as tuples. Nothing else is converted.
  * ``True`` and ``False`` are no numbers, and nothing else is either of them.
 """

@@ -27,7 +27,7 @@ from router.transport.tls.rotating_channel import RotatingChannel, RotatingSyncC
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 NAMED_WAIT_SECONDS = 1.0  # another channel may have taken over by then
 
 
@@ -44,7 +44,7 @@ class ClientIdentity:
             raise ConfigError("client", "identity", f"is {shown(folder)}; give the path of a folder")
         self._folder = None if folder in (None, "") else Path(str(folder))
         self._bundle: Bundle | None = None
-        self._stamp, self._looked_at = 0, time.monotonic()
+        self._stamp, self._checked_at = 0, time.monotonic()
         self._rotating: set[asyncio.Task[None]] = set()
         if self._folder is not None:
             self._stamp, self._bundle = changed_at(self._folder), read_bundle(self._folder)
@@ -83,9 +83,9 @@ class ClientIdentity:
     def show_to(self, channels: Iterable[Any]) -> None:
         """Let channels show another certificate if there is one; looked at once a second at most."""
         now = time.monotonic()
-        if self._folder is None or now - self._looked_at < LOOK_SECONDS:
+        if self._folder is None or now - self._checked_at < CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         stamp = changed_at(self._folder)
         if stamp in (0, self._stamp):
             return

@@ -66,14 +66,14 @@ def _problem(first: Mapping[str, Any], keys: Sequence[str], model: type[BaseMode
     if first["type"] == "missing":
         return "is missing; set it"
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(keys, model)
+        known = _known_keys(keys, model)
         return f"is not a key here; use {', '.join(known)}" if known else "is not a key here; check its spelling"
     if first["type"] == "value_error":
         return message
     return f"is {first['input']!r}: {message}"
 
 
-def _keys_beside(keys: Sequence[str], model: type[BaseModel]) -> list[str]:
+def _known_keys(keys: Sequence[str], model: type[BaseModel]) -> list[str]:
     for part in keys[:-1]:
         field = model.model_fields.get(part)
         inner = field.annotation if field else None

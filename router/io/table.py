@@ -56,15 +56,15 @@ def show_table(
         console.print(Text(caption, style="dim italic"), soft_wrap=True)
 
 
-def _widths(heads: Sequence[str], rows: list[list[str]], room: int, edges: tuple[int, int]) -> list[int]:
+def _widths(heads: Sequence[str], rows: list[list[str]], width: int, edges: tuple[int, int]) -> list[int]:
     """Columns for each head so that all words stay whole; empty where there is too little room."""
     columns = [[head, *(row[position] for row in rows)] for position, head in enumerate(heads)]
     widths = [max(max(map(cell_len, cell.split("\n"))) for cell in column) for column in columns]
     least = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
-    room -= edges[0] + edges[1] * len(heads)
-    if sum(least) > room:
+    width -= edges[0] + edges[1] * len(heads)
+    if sum(least) > width:
         return []
-    while sum(widths) > room:
+    while sum(widths) > width:
         widest = max(
             (position for position in range(len(heads)) if widths[position] > least[position]), key=widths.__getitem__
         )

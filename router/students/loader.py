@@ -72,12 +72,12 @@ def check_golden(folder: Path, manifest: Manifest, student: DeviceStudent | None
 
 def _difference(student: DeviceStudent, manifest: Manifest, text: str, answer: str, score: float) -> str:
     """What is other than expected of one golden input; empty when nothing is."""
-    judged = student.judge(Query("", manifest.task.name, text))
+    prediction = student.predict(Query("", manifest.task.name, text))
     tolerance = manifest.golden.tolerance if manifest.golden else 0.0
-    if judged.answer != answer:
-        return f"is answered {judged.answer!r} here, and {answer!r} by the release"
-    if judged.score is None or not abs(judged.score - score) <= tolerance:
-        return f"scores {judged.score} here, {score:.4f} ± {tolerance} expected"
+    if prediction.answer != answer:
+        return f"is answered {prediction.answer!r} here, and {answer!r} by the release"
+    if prediction.score is None or not abs(prediction.score - score) <= tolerance:
+        return f"scores {prediction.score} here, {score:.4f} ± {tolerance} expected"
     return ""
 
 

@@ -5,7 +5,7 @@ Rules:
    quantisation scales by the batch, so a batch would give other numbers.)
  * One thread, and it does not spin while it waits: a device has better things to do.
  * What a text spells is text: it becomes no token of control (``router.core.domain.plain_text``).
- * A text longer than ``max_tokens`` is read from its beginning, and never kept: the judgement says that it was cut.
+ * A text longer than ``max_tokens`` is read from its beginning, and never kept: the prediction says that it was cut.
  * A file is read once, whole; what was checked is what runs. No external data, no custom operators.
 
 Files of a student, both with inputs ``input_ids`` (1, T) int64 and ``attention_mask`` (1, T) int64:
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from router.core.arrays import Array
 from router.core.domain.label_confidence import Calibration, Reading, score
 from router.core.domain.plain_text import PlainText
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.query import Query
 from router.core.domain.task import LABEL_STUDENTS, StudentKind
 from router.core.errors import ModelError
@@ -128,7 +128,7 @@ class Student:
             logits[row], similarity[row] = one, near
         return Reading(logits, similarity, cut)
 
-    def judge(self, query: Query) -> Judgement:
+    def predict(self, query: Query) -> Prediction:
         """The likeliest label of a query's text, with its calibrated score; without one where the text was cut.
 
         Raises:
@@ -139,9 +139,9 @@ class Student:
         reading = self.read((query.text,))
         label = self.spec.labels[int(reading.logits[0].argmax())]
         if reading.cut is not None and reading.cut[0]:
-            return Judgement(label, None, reading.logits[0], cut=True)
+            return Prediction(label, None, reading.logits[0], cut=True)
         sure = score(self.calibration, reading.logits[0], float(reading.similarity[0]))
-        return Judgement(label, sure, reading.logits[0])
+        return Prediction(label, sure, reading.logits[0])
 
     def _read_one(self, text: str) -> tuple[Array, float, bool]:
         tokens = self._tokens.of(text)

@@ -20,7 +20,7 @@ from typing import Self
 from router.core.arrays import Array
 from router.core.domain.chat import calls_as_text
 from router.core.domain.generation import Writer, Written
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.prompting import Template, limits_of, prompt_of, split_answer
 from router.core.domain.query import FinishReason, Query, Route
 from router.core.domain.task import WRITING_STUDENTS, StudentKind
@@ -141,7 +141,7 @@ class TextStudent:
         limits = limits_of(query.limits, self.spec.limits)
         return self._answered(self.writer.write(prompt, limits, query.wanted.top_k))
 
-    def judge(self, query: Query) -> Judgement:
+    def predict(self, query: Query) -> Prediction:
         """Its answer to a query, with the calibrated score; see ``read`` for what is raised.
 
         Raises:
@@ -152,7 +152,7 @@ class TextStudent:
         written = self.read(query)
         signals = self.signals_of(query, written)
         score = None if signals is None else float(text_scores(self.calibration, signals[None, :])[0])
-        return Judgement(written.text, score, written=written)
+        return Prediction(written.text, score, written=written)
 
     def signals_of(self, query: Query, written: Written) -> Array | None:
         """What the score of an answer is made from, (len(TEXT_SIGNALS),); ``None`` where nothing can be said of it.

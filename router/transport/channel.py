@@ -58,7 +58,7 @@ def open_channel(
     insecure: bool = False,
     identity: Bundle | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
-    room_for_attempt: int = 0,
+    extra_attempt_bytes: int = 0,
     attempts: int = MAX_ATTEMPTS,
 ) -> aio.Channel:
     """A channel to ``target`` for the running event loop; nothing is sent yet.
@@ -68,13 +68,13 @@ def open_channel(
         insecure: Plain transport, on this machine only.
         identity: Who asks, by TLS.
         max_message_bytes: Largest message in bytes, either way.
-        room_for_attempt: Bytes that a question may have on top, for what this tier adds to it.
+        extra_attempt_bytes: Bytes that a question may have on top, for what this tier adds to it.
         attempts: How often gRPC may send one call, 1 to 5.
 
     Raises:
         ConfigError: The target is no address, or may not be spoken to in plain.
     """
-    options = _options(max_message_bytes + room_for_attempt, max_message_bytes, attempts)
+    options = _options(max_message_bytes + extra_attempt_bytes, max_message_bytes, attempts)
     channel: aio.Channel = _open(aio, target, insecure, identity, options)
     return channel
 

@@ -5,7 +5,7 @@ connections that it holds; the system does.
 
 Rules:
  * Descriptors: as many as the system allows this process without asking anybody.
- * Above ``room`` connections the ones that have been silent longest are ended. One with a call under way never is; a
+ * Above ``most`` connections the ones that have been silent longest are ended. One with a call under way never is; a
    caller whose idle connection was ended connects again by itself.
  * Where the system does not tell of connections (anywhere but on Linux) nothing is ended.
 """
@@ -25,11 +25,11 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.2
+CHECK_SECONDS = 0.2
 MOST_CONNECTIONS = 4096
 RESERVED = 8  # descriptors held back, to look with when all others are taken
 _DESCRIPTORS = Path("/proc/self/fd")
-_CAN_LOOK = _DESCRIPTORS.is_dir()
+_IS_SUPPORTED = _DESCRIPTORS.is_dir()
 _LAST_DATA_RECEIVED = struct.Struct("=52xI")  # of Linux's tcp_info: milliseconds since
 
 
@@ -38,7 +38,7 @@ class Crowd:
 
     def __init__(self) -> None:
         """Take all descriptors that the system allows, and leave half of them to the rest of the process."""
-        self.room = min(raise_limit() // 2, MOST_CONNECTIONS)
+        self.most = min(raise_limit() // 2, MOST_CONNECTIONS)
         self._busy: Counter[str] = Counter()
         self._reserve: list[int] = []
 
@@ -53,30 +53,30 @@ class Crowd:
             if not self._busy[peer]:
                 del self._busy[peer]
 
-    async def keep_room(self, port: int) -> None:
+    async def shed_idle(self, port: int) -> None:
         """End idle connections at ``port`` whenever there are too many, until cancelled. gRPC has no event for this."""
-        if not _CAN_LOOK:
+        if not _IS_SUPPORTED:
             return
         try:
             while True:
                 if not self._reserve:
                     self._reserve = _reserved()
-                await asyncio.sleep(LOOK_SECONDS)
-                self._look(port)
+                await asyncio.sleep(CHECK_SECONDS)
+                self._check(port)
         finally:
             self._release()
 
-    def _look(self, port: int) -> None:
+    def _check(self, port: int) -> None:
         try:
-            self._make_room(port)
+            self._shed(port)
         except OSError:  # no descriptor is left to look with
             self._release()
             with contextlib.suppress(OSError):
-                self._make_room(port)
+                self._shed(port)
 
-    def _make_room(self, port: int) -> None:
+    def _shed(self, port: int) -> None:
         descriptors = [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208 - five times a second
-        if len(descriptors) <= self.room:
+        if len(descriptors) <= self.most:
             return
         idle: list[tuple[int, int]] = []
         count = 0
@@ -88,7 +88,7 @@ class Crowd:
                 count += 1
                 if not self._busy[_spelt(peer)]:
                     idle.append((_silent_for(one), descriptor))
-        ended = sorted(idle, reverse=True)[: max(0, count - 3 * self.room // 4)] if count > self.room else []
+        ended = sorted(idle, reverse=True)[: max(0, count - 3 * self.most // 4)] if count > self.most else []
         for _, descriptor in ended:
             with contextlib.suppress(OSError), _socket(descriptor) as one:
                 one.shutdown(socket.SHUT_RDWR)

@@ -60,7 +60,7 @@ class Door:
         tls: DoorTls | None = None,
         reflection: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
-        room_for_attempt: int = 0,
+        extra_attempt_bytes: int = 0,
         max_untaken: int = MAX_UNTAKEN,
         services: Sequence[str] = (),
     ) -> None:
@@ -72,7 +72,7 @@ class Door:
             tls: Serve with TLS, at any address.
             reflection: Tell callers which services there are.
             max_message_bytes: Largest message in bytes, either way.
-            room_for_attempt: Bytes that a question from another tier may have on top.
+            extra_attempt_bytes: Bytes that a question from another tier may have on top.
             max_untaken: Most calls that wait to be taken in, of each method.
             services: Full names of the services, such as ``headrace.v1.Cascade``, for health and reflection.
 
@@ -90,7 +90,7 @@ class Door:
         self._keeping: asyncio.Task[None] | None = None
         self.port = 0
         errors = ErrorInterceptor(max_message_bytes, self._crowd)
-        options = _options(max_message_bytes, max_message_bytes + room_for_attempt, max_untaken)
+        options = _options(max_message_bytes, max_message_bytes + extra_attempt_bytes, max_untaken)
         guards: list[aio.ServerInterceptor[Any, Any]] = [errors]
         if tls is not None:
             guards.append(AccessInterceptor(tls.who))
@@ -120,7 +120,7 @@ class Door:
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self.server.start()
         if not self._address.socket:
-            self._keeping = asyncio.create_task(self._crowd.keep_room(self.port), name="keep_room")
+            self._keeping = asyncio.create_task(self._crowd.shed_idle(self.port), name="keep_room")
         if ready:
             await self.ready()
         _log.info("listening on %s", Address(self._address.host, self.port))

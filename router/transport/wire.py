@@ -2,7 +2,7 @@
 
 Rules:
  * What a query, an answer, a report or an order says survives the way there and back unchanged.
- * A route or a consent unknown here, from a newer peer, is refused: it may be a stricter wish than this side can keep.
+ * A route or a consent unknown here, from a newer peer, is refused: it may ask for more than this side can keep.
    Every other enum number unknown here reads as the field's default.
  * What comes in is held against ``limits.py`` first, and refused with the name of its field, as the contract spells it.
  * Roles and emptiness are not looked at here: ``check_query`` does that, with the task's limits.
@@ -35,7 +35,7 @@ from router.core.domain.query import (
     Wanted,
 )
 from router.transport.limit_checks import check_message
-from router.transport.wire_fields import enum, extend, number_of, optional, put, put_all, same, wish
+from router.transport.wire_fields import choice, enum, extend, number_of, optional, put, put_all, same
 from router.v1 import cascade_pb2
 
 # Fields of the same name and type on both sides.
@@ -101,8 +101,8 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
             stop=tuple(limits.stop),
             seed=optional(limits, "seed"),
         ),
-        route=wish(Route, cascade_pb2.Route, "route", request.route, Route.AUTO),
-        consent=wish(Consent, cascade_pb2.Consent, "consent", request.consent, Consent.AS_TASK),
+        route=choice(Route, cascade_pb2.Route, "route", request.route, Route.AUTO),
+        consent=choice(Consent, cascade_pb2.Consent, "consent", request.consent, Consent.AS_TASK),
         wanted=Wanted(request.wanted.top_k, request.wanted.rationale),
         attempt=_attempt(request.attempt) if request.HasField("attempt") else None,
     )

@@ -54,8 +54,8 @@ def enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E)
     return known.get(number, default)
 
 
-def wish(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
-    """As ``enum``, but a number unknown here is refused: a caller's wish is never weakened in silence."""
+def choice(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
+    """As ``enum``, but a number unknown here is refused: a caller's request is never weakened in silence."""
     prefix = f"{field.upper()}_"
     if number not in _numbers(wrapper):
         raise BadInputError(field, f"has the number {number}, unknown to this version; update it or send a known one")

@@ -6,8 +6,8 @@ import pytest
 
 from cloud_worker.config.cloud import read_config
 from cloud_worker.state.store import Store
+from demo.fleet_state import Freshness, Observer
 from demo.setting import TASK, Setting, write_configs
-from demo.standing import Freshness, Observer
 from demo.workload import Line
 from router.core.release.orders import DeviceReport, TaskReport
 

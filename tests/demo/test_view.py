@@ -11,8 +11,8 @@ from rich.console import Console
 from cloud_worker.state.store import Device, TaskState
 from cloud_worker.state.task_figures import Figures, Waiting
 from demo import view
+from demo.fleet_state import FleetState
 from demo.setting import TASK
-from demo.standing import Standing
 from demo.stream import Asked, query_id
 from demo.view import View
 from demo.workload import Line
@@ -34,8 +34,8 @@ def state(**changes):
 class StandingStill:
     """An observer of a loop in which nothing happens."""
 
-    def __init__(self, standing):
-        self._standing = standing
+    def __init__(self, fleet_state):
+        self._standing = fleet_state
 
     def look(self):
         return self._standing
@@ -56,32 +56,32 @@ def asked():
     return Asked(answers, milliseconds=[1.0] * 5, sent=4)
 
 
-def rendered(standing, asked, terminal=True):
+def rendered(fleet_state, asked, terminal=True):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110)
-    shown = View(console, StandingStill(standing), asked, ["edge-1", "edge-2"])
-    console.print(shown._render(standing))
+    shown = View(console, StandingStill(fleet_state), asked, ["edge-1", "edge-2"])
+    console.print(shown._render(fleet_state))
     return console.file.getvalue()
 
 
 def test_each_agent_has_its_figures(asked):
-    text = rendered(Standing(state(), (device(),)), asked)
+    text = rendered(FleetState(state(), (device(),)), asked)
     for figure in ("edge-1", "200", "75%", "1/40", "4", "3"):
         assert figure in text
 
 
 def test_an_agent_that_has_not_reported_is_shown_without_figures(asked):
-    assert "edge-2" in rendered(Standing(state(), (device(),)), asked)
+    assert "edge-2" in rendered(FleetState(state(), (device(),)), asked)
 
 
 def test_training_and_the_local_share_of_late_are_shown(asked):
-    text = rendered(Standing(state(), (device(),)), asked)
+    text = rendered(FleetState(state(), (device(),)), asked)
     assert "trains a student" in text
     assert "75%" in text
 
 
 @pytest.mark.parametrize("phase", ["idle", "fitting", "exporting", "judging", "waiting", "publishing"])
 def test_every_phase_has_words(asked, phase):
-    assert rendered(Standing(state(phase=phase), ()), asked)
+    assert rendered(FleetState(state(phase=phase), ()), asked)
 
 
 WAITING = Figures(1.0, waiting=Waiting(5, 230, 2, expected_rows=370.0, rate=0.4, patience=1025, weight=210.0))
@@ -90,9 +90,9 @@ STREAM = (*[Line("light", "light_on")] * 2, *[Line("a plane", "flight")] * 3)
 
 def told(asked, figures=None, labels=frozenset(), width=200, **changes):
     console = Console(file=io.StringIO(), force_terminal=True, width=width, markup=False)
-    standing = Standing(state(**changes), (device(),), figures, labels)
-    shown = View(console, StandingStill(standing), asked, ["edge-1"], STREAM, frozenset({"flight", "yoga"}))
-    console.print(shown._render(standing))
+    fleet_state = FleetState(state(**changes), (device(),), figures, labels)
+    shown = View(console, StandingStill(fleet_state), asked, ["edge-1"], STREAM, frozenset({"flight", "yoga"}))
+    console.print(shown._render(fleet_state))
     return " ".join(console.file.getvalue().split())
 
 
@@ -121,9 +121,9 @@ def test_words_that_look_like_markup_are_shown_as_they_are(asked):
 async def test_a_plain_line_says_what_is_waited_for_too(asked, monkeypatch):
     monkeypatch.setattr(view, "PLAIN_SECONDS", 0.01)
     console = Console(file=io.StringIO(), width=200)
-    standing = Standing(state(phase="waiting"), (device(),), WAITING)
+    fleet_state = FleetState(state(phase="waiting"), (device(),), WAITING)
     running = asyncio.create_task(
-        View(console, StandingStill(standing), asked, ["edge-1"], STREAM, frozenset({"flight"})).run()
+        View(console, StandingStill(fleet_state), asked, ["edge-1"], STREAM, frozenset({"flight"})).run()
     )
     async with asyncio.timeout(10):
         while "release 4" not in console.file.getvalue():  # noqa: ASYNC110 - a console has no event
@@ -138,7 +138,9 @@ async def test_a_plain_line_says_what_is_waited_for_too(asked, monkeypatch):
 async def test_without_a_terminal_there_is_a_plain_line_now_and_then(asked, monkeypatch):
     monkeypatch.setattr(view, "PLAIN_SECONDS", 0.01)
     console = Console(file=io.StringIO(), width=200)
-    running = asyncio.create_task(View(console, StandingStill(Standing(state(), (device(),))), asked, ["edge-1"]).run())
+    running = asyncio.create_task(
+        View(console, StandingStill(FleetState(state(), (device(),))), asked, ["edge-1"]).run()
+    )
     async with asyncio.timeout(10):
         while "release 4" not in console.file.getvalue():  # noqa: ASYNC110 - a console has no event
             await asyncio.sleep(0.01)

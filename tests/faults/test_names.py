@@ -41,7 +41,7 @@ async def server():
 @pytest.fixture
 def target(names, server, monkeypatch):
     """A name that is asked of ``names``; looks come soon."""
-    monkeypatch.setattr("router.transport.tls.named_channel.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("router.transport.tls.named_channel.CHECK_SECONDS", 0.2)
     return f"dns://127.0.0.1:{names.port}/{NAME}:{server}"
 
 
@@ -80,14 +80,14 @@ async def test_a_channel_that_is_connected_is_let_be_and_one_that_is_closed_look
     channel, found = NamedChannel(lambda: aio.insecure_channel(target)), []
     await call(channel)
     channel.lost(found=lambda: found.append(1))
-    await channel._looking
+    await channel._refreshing
     assert not found
     names.names.clear()
     other = NamedChannel(lambda: aio.insecure_channel(target))
     other.lost()
     await asyncio.sleep(0)
     await other.close()
-    assert other._looking.done()
+    assert other._refreshing.done()
     await channel.close()
 
 

@@ -24,7 +24,7 @@ from edge_agent.tasks.quota import Quota
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.observations import Observation
 from router.core.certification.trial import Trial
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.query import Message, Query, Reason, Route
 from router.core.domain.record import Record, Source
 from router.core.domain.task import Mode, Task
@@ -44,8 +44,8 @@ SEED = b"s" * 32
 class Sure:
     """A student that is sure of one answer."""
 
-    def judge(self, query):
-        return Judgement("lights", 0.9, None)
+    def predict(self, query):
+        return Prediction("lights", 0.9, None)
 
 
 MIXED = {"lamp": ("lights", 0.9), "song": ("music", 0.8), "noon": ("lights", 0.1)}
@@ -54,9 +54,9 @@ MIXED = {"lamp": ("lights", 0.9), "song": ("music", 0.8), "noon": ("lights", 0.1
 class Mixed:
     """A student that is right, wrong, or not sure."""
 
-    def judge(self, query):
+    def predict(self, query):
         answer, score = MIXED[query.text]
-        return Judgement(answer, score, None)
+        return Prediction(answer, score, None)
 
 
 def record(position, device=0, explored=True, kept=True, rate=1.0, text="lamp"):
@@ -147,9 +147,9 @@ def test_what_a_trial_certifies_does_not_depend_on_the_order_of_its_looks(table,
         answers = iter(order)
 
         class Said:
-            def judge(self, query, answers=answers):
+            def predict(self, query, answers=answers):
                 score, right = next(answers)
-                return Judgement("lights" if right else "music", score / 20, None)
+                return Prediction("lights" if right else "music", score / 20, None)
 
         trial.observe(rows, Said(), judging)
         thresholds.append(trial.certified())
@@ -163,9 +163,9 @@ def test_a_stricter_threshold_keeps_no_more_and_loses_no_more(table, stricter, l
     answers = iter(table)
 
     class Said:
-        def judge(self, query):
+        def predict(self, query):
             score, right = next(answers)
-            return Judgement("lights" if right else "music", score / 20, None)
+            return Prediction("lights" if right else "music", score / 20, None)
 
     trial.observe([record(position) for position in range(len(table))], Said(), judging)
     assert trial.kept(stricter) <= trial.kept(looser)
@@ -293,9 +293,9 @@ def test_the_same_log_certifies_the_same_way_after_a_restart(log, ends, patience
     for end in (*sorted(ends), len(log)):
         trial.observe(certifying(list(enumerate(log[:end])), trial, set()), Mixed(), judging)
     trial.share(frozenset())  # as a new start does: the reading by devices takes what it may at once
-    again.take_up([row for row in log if row.key in trial.looked], Mixed(), judging)
+    again.take_up([row for row in log if row.key in trial.observed], Mixed(), judging)
     assert Counter(again.observations) == Counter(trial.observations)
-    assert (again.looked, again.counts) == (trial.looked, trial.counts)
+    assert (again.observed, again.counts) == (trial.observed, trial.counts)
     assert (again.certified(), again.weight) == (trial.certified(), trial.weight)
     rest = list(enumerate(log))
     assert certifying(rest, again, set()) == certifying(rest, trial, set())

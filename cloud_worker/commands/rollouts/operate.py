@@ -1,7 +1,7 @@
 """``headrace-cloud rollout start | status | pause | resume | promote | rollback | history``.
 
 Rules:
- * A command writes what is wished into the state of the fleet, with who, when and why; it works whether the cluster
+ * A command writes what is set into the state of the fleet, with who, when and why; it works whether the cluster
    runs or not. The refresher begins a rollout at its next step, and leads it within seconds.
  * What was halted stays so: nothing resumes or promotes it.
 """
@@ -29,7 +29,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.rollouts.store import Rollout, Rollouts
 from cloud_worker.identity.labels import read_label_options
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import look_into, open_store
+from cloud_worker.releases.recovered_state import open_for_reading, open_store
 from cloud_worker.releases.rollback import whole_release
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import Store
@@ -86,7 +86,7 @@ def status(
     Example: headrace-cloud rollout status -c cloud.toml
     """
     with errors_as_exit_codes():
-        store = look_into(read_config(config))
+        store = open_for_reading(read_config(config))
         found = [one for one in Rollouts(store.engine).history(task) if one.ended is None]
         _tell(found, as_json, store)
 
@@ -102,7 +102,7 @@ def history(
     Example: headrace-cloud rollout history home -c cloud.toml --json
     """
     with errors_as_exit_codes():
-        _tell(Rollouts(look_into(read_config(config)).engine).history(task), as_json)
+        _tell(Rollouts(open_for_reading(read_config(config)).engine).history(task), as_json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from cloud_worker.identity.passphrases import (
 )
 from cloud_worker.refresh.rollout.opening import RolloutOpening
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import look_into
+from cloud_worker.releases.recovered_state import open_for_reading
 from cloud_worker.releases.repository.ceremony import ROLES, Ceremony, OfflineFolder
 from cloud_worker.releases.repository.facts import signing_facts, signing_lines
 from cloud_worker.releases.repository.keeping import Keeper
@@ -111,7 +111,7 @@ def sign_online(settings: CloudConfig, store: Store, passphrase: bytes) -> None:
 
 def tell(settings: CloudConfig, as_json: bool, **more: Any) -> None:
     """Say what is signed now, and what waits."""
-    facts = signing_facts(settings, look_into(settings), time.time()) | more
+    facts = signing_facts(settings, open_for_reading(settings), time.time()) | more
     if as_json:
         say_json(facts)
         return

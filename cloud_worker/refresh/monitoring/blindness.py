@@ -29,7 +29,7 @@ from router.core.release.orders import Watch
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 30.0  # between two looks
+CHECK_SECONDS = 30.0  # between two checks
 HOUR_SECONDS = 3600.0
 MINUTE_SECONDS = 60
 ON_THE_WAY_SECONDS = 120.0  # what was drawn since may still come
@@ -60,7 +60,7 @@ class BlindnessCheck:
         self._spans = BlindSpans(store.engine)
         self._tallies, self._quarantines = Tallies(store.engine), Quarantines(store.engine)
         self._minutes: dict[int, Counter[str]] = {}  # explored rows of each device, by the minute of their arrival
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._short_since = math.inf
         self.last_hour = LastHour()
 
@@ -84,9 +84,9 @@ class BlindnessCheck:
 
     def observe(self, now: float) -> None:
         """Compare the explored rows of the last hour with those that should have come, at Unix time ``now``."""
-        if now - self._looked_at < LOOK_SECONDS:
+        if now - self._checked_at < CHECK_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         first = (now - HOUR_SECONDS) // MINUTE_SECONDS * MINUTE_SECONDS
         hours = self._hours(first, now)
         planned, came = expected(hours), sum(hour.came for hour in hours)

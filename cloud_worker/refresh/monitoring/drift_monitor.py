@@ -1,7 +1,7 @@
 """Looks at the inputs of a release that serves, window after window, beside the rows that certified it.
 
 Rules:
- * A window is looked at once, when it is whole; of several that became whole together, the latest.
+ * A window is observed once, when it is whole; of several that became whole together, the latest.
  * Held are the rows of the window that fills, and of the latest whole one.
  * Whatever comes of it is told, and decides nothing.
 """
@@ -59,7 +59,7 @@ class InputMonitor:
         self._before: Sample | None = None
 
     def observe(self, windows: Windows, certified: Callable[[], Sequence[Record]]) -> Drifted:
-        """Look at the latest whole window, if it has not been looked at.
+        """Look at the latest whole window, if it has not been observed.
 
         Args:
             windows: Of its life.
@@ -84,5 +84,5 @@ class InputMonitor:
 
     def _would_keep(self, row: Record) -> bool:
         """What the release would have done with a row that it did not serve."""
-        score = self._student.judge(query_of(row)).score
+        score = self._student.predict(query_of(row)).score
         return score is not None and score >= self._threshold

@@ -52,7 +52,7 @@ class ReleaseFigures:
         self._publisher = publisher
         self._past = past
         self._shadow: ShadowCounts | None = None
-        self._new: list[Record] = []  # that the shadow counts have not looked at
+        self._new: list[Record] = []  # that the shadow counts have not observed
         self._windows: dict[int, Windows] = {}
         self._inputs: InputMonitor | None = None
         self._unreadable = -1

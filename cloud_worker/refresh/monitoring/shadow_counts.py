@@ -29,7 +29,7 @@ class ShadowCounts:
         self._disagreed: Counter[str] = Counter()
 
     def observe(self, rows: Iterable[Record]) -> Observed:
-        """Look at the rows that came since.
+        """Observe the rows that came since.
 
         Args:
             rows: Of the task, each once.

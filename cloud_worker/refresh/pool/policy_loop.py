@@ -205,7 +205,7 @@ class PoolPolicyLoop:
         return (policies[chosen.threshold], chosen.expected_rows) if chosen.is_worth_proving else None
 
     def _try(self, waiting: StoredPolicy, serving: StoredPolicy | None, rate: float) -> None:
-        """Look at the rows since the freeze: certified, hopeless, or neither yet."""
+        """Observe the rows since the freeze: certified, hopeless, or neither yet."""
         part = self._task.at_pool
         rows = self._certifying(waiting)
         walked = self._walk(waiting, rows)
@@ -243,7 +243,7 @@ class PoolPolicyLoop:
         return [after[record.key] for record in shared][: waiting.patience]
 
     def _walk(self, stored: StoredPolicy, rows: Sequence[_Row]) -> _Walked:
-        """What a stored policy does with rows; a row is looked at once."""
+        """What a stored policy does with rows; a row is observed once."""
         known = self._known.setdefault(stored.number, {})
         new = [row for row in rows if row.record.key not in known]
         if new:

@@ -117,7 +117,7 @@ class RolloutLoop:
         name, number = rollout.task, rollout.number
         if rollout.state is not RolloutState.HALTED:
             if not self._rollouts.change(rollout, state=RolloutState.HALTED, why=why):
-                return  # somebody else has moved it: it is looked at again
+                return  # somebody else has moved it: it is read again
             log.error("task %s: release %d is halted: %s", name, number, why)
             rollout = replace(rollout, state=RolloutState.HALTED, why=why)
         with self._alone_with(name) as alone:
@@ -128,7 +128,7 @@ class RolloutLoop:
 
     @contextmanager
     def _alone_with(self, task: str) -> Iterator[bool]:
-        """Hold the lock of a task, where nobody else does: else it is looked at again soon."""
+        """Hold the lock of a task, where nobody else does: else it is tried again soon."""
         alone = self._locks[task].acquire(timeout=LOCK_SECONDS)
         try:
             yield alone

@@ -27,7 +27,7 @@ from router.core.errors import HeadraceError
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5  # between two looks at what has changed
+CHECK_SECONDS = 0.5  # between two checks at what has changed
 _ANYWAY_SECONDS = 60.0  # after which it is looked at all the same: time passes too
 
 
@@ -82,7 +82,7 @@ class Keeper:
     async def keep_signing(self) -> None:
         """Sign until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             await self.try_to_sign()
 
     def _stamp(self) -> object:

@@ -96,10 +96,10 @@ def signed_tasks_of(files: RepositoryFiles, targets: Targets) -> dict[str, Task]
 
 
 def task_changes(tasks: Iterable[Task], signed: Mapping[str, Task]) -> list[str]:
-    """What is wished of tasks and is not signed, one line a field."""
-    wished = {task.name: task for task in tasks}
-    lines = [f"{name}: no task any more, was signed as one" for name in sorted(signed.keys() - wished.keys())]
-    for name, task in wished.items():
+    """What tasks are configured with and is not signed, one line a field."""
+    configured = {task.name: task for task in tasks}
+    lines = [f"{name}: no task any more, was signed as one" for name in sorted(signed.keys() - configured.keys())]
+    for name, task in configured.items():
         if name not in signed:
             lines.append(f"{name}: a new task")
             continue

@@ -1,10 +1,10 @@
-"""How many queries should leave the devices now, and why that is more than the operator wishes.
+"""How many queries should leave the devices now, and why that is more than the operator asked for.
 
 Nothing here reads a store or a clock: every input is an argument.
 
 Rules:
  * What is explored counts, at the rate in force.
- * A wish that is exceeded is told with its reason, whatever the reason.
+ * A limit that is exceeded is told with its reason, whatever the reason.
  * What the certifying rows, at what they are worth, may show by chance of a share that is kept is not told.
 """
 
@@ -42,10 +42,10 @@ def leaving(state: TaskState, override: Override, manifest: Manifest | None) -> 
 def why_exceeded(
     task: Task, state: TaskState, override: Override, manifest: Manifest | None, *, is_suspected: bool = False
 ) -> str:
-    """Why more leaves than is wished, with both shares; empty where it does not.
+    """Why more leaves than was asked for, with both shares; empty where it does not.
 
     Args:
-        task: As the operator wishes it.
+        task: As the operator sets it.
         state: Where it stands.
         override: The operator's.
         manifest: Of the release that serves, ``None`` if it can't be read.

@@ -25,7 +25,7 @@ class Promises:
     """Of one cluster."""
 
     def __init__(self, tasks: Iterable[Task], store: Store, publisher: Publisher) -> None:
-        """Gather for ``tasks``, as the operator wishes them."""
+        """Gather for ``tasks``, as the operator sets them."""
         self._tasks = {task.name: task for task in tasks}
         self._store = store
         self._certificates = Certificates(store, publisher)

@@ -20,7 +20,7 @@ class Known:
     """Everything that is known of one task's promise.
 
     Attributes:
-        task: As the operator wishes it.
+        task: As the operator sets it.
         state: Where it stands.
         override: The operator's.
         manifest: Of the release that serves, ``None`` if it can't be read.

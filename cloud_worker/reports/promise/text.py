@@ -32,8 +32,8 @@ def lines_of(name: str, release: int, promise: Promise) -> list[str]:
     """
     colour = _COLOURS.get(promise.state, "cyan")
     why = f": {escape(promise.why)}" if promise.why else ""
-    wishes = "; ".join(_wishes(promise))
-    head = f"[bold]{escape(name)}[/]  {escape(wishes)}, as judged by {escape(promise.judged_by)}"
+    objectives = "; ".join(_objectives(promise))
+    head = f"[bold]{escape(name)}[/]  {escape(objectives)}, as judged by {escape(promise.judged_by)}"
     state = promise.state.replace("_", " ")
     parts = (
         _saved,
@@ -53,7 +53,7 @@ def lines_of(name: str, release: int, promise: Promise) -> list[str]:
     return [head, *(f"  {line}" for line in lines)]
 
 
-def _wishes(promise: Promise) -> Iterator[str]:
+def _objectives(promise: Promise) -> Iterator[str]:
     if promise.max_escalation is not None:
         yield f"at most {_share(promise.max_escalation)} of queries are wished to leave the device"
     if promise.max_disagreement < NO_FLOOR:

@@ -32,7 +32,7 @@ class Proof:
     """The certificate of the release that serves.
 
     Attributes:
-        rows: Looked at, or missed.
+        rows: Observed, or missed.
         losses: Of them.
         weight: How many independent drawn rows they are worth.
         distinct: How many different texts they ask; ``None`` where it was not noted.

@@ -41,7 +41,7 @@ def is_locked(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def needs_a_hand(error: BaseException) -> bool:
+def needs_an_operator(error: BaseException) -> bool:
     """Whether the disk is full, or the file may not be opened or written: trying again mends nothing."""
     return getattr(error, "sqlite_errorcode", 0) & _PRIMARY in _OF_THE_DISK
 

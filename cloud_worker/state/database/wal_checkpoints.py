@@ -29,7 +29,7 @@ class Checkpoints:
         is_file = engine.dialect.name == "sqlite" and bool(engine.url.database)
         self._journal = Path(f"{engine.url.database}-wal") if is_file else None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Bring a long log into the database, if it is time; where somebody is in the way the next look does."""
         if self._journal is None or self._clock() - self._last < EVERY_SECONDS:
             return

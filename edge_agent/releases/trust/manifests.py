@@ -81,7 +81,7 @@ class Manifests:
 
         fetcher = BridgedFetcher(self._source, asyncio.get_running_loop(), REFRESH_SECONDS)
         try:
-            task, manifest = await asyncio.to_thread(self._look, fetcher, order, root)
+            task, manifest = await asyncio.to_thread(self._read, fetcher, order, root)
         except RefusedError as error:
             raise self._with_clock(error) from error
         finally:
@@ -89,7 +89,7 @@ class Manifests:
         _check(order, task, manifest)
         return manifest
 
-    def _look(self, fetcher: BridgedFetcher, order: Order, root: bytes) -> tuple[bytes, bytes]:
+    def _read(self, fetcher: BridgedFetcher, order: Order, root: bytes) -> tuple[bytes, bytes]:
         """The signed task and the manifest, both verified. Waits, in a thread."""
         from edge_agent.releases.trust.repository import TrustedRepository
 

@@ -142,8 +142,8 @@ def _message(message: Mapping[str, Any]) -> str:
 
 def _with_system(chat: Chat, request: Mapping[str, Any]) -> Chat:
     """With the prompt that stands beside the messages, as Anthropic's and OpenAI's newer requests have it."""
-    beside = request.get("system") or request.get("instructions") or ""
-    return Chat(text_of(beside), chat.turns) if beside and not chat.system else chat
+    system = request.get("system") or request.get("instructions") or ""
+    return Chat(text_of(system), chat.turns) if system and not chat.system else chat
 
 
 def _first(choices: Sequence[Any]) -> str | None:

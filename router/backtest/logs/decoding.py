@@ -21,7 +21,7 @@ from typing import Any
 
 from router.core.errors import ConfigError, DataError
 
-LOOKED_AT = 4096  # bytes
+PROBED = 4096  # bytes
 _PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
 _UNKNOWN = {
     b"PK\x03\x04": "a zip archive",
@@ -44,7 +44,7 @@ def first_bytes(path: Path) -> bytes:
         DataError: It can't be read or unpacked.
     """
     with _reading(path), _unpacked(path) as file:
-        return bytes(file.read(LOOKED_AT))
+        return bytes(file.read(PROBED))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from router.backtest.logs.tables import Positioned, columns_of, rows_in
 from router.backtest.logs.values import Value, answer_at, asked_at_column, asked_in_shape
 from router.core.errors import ConfigError, DataError
 
-LOOKED_AT = 100  # first rows, by which the shape is guessed
+PROBED = 100  # first rows, by which the shape is guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def read_log(path: Path, columns: Columns, limit: int = 0, *, skip_bad: bool = F
     """
     how = how or How()
     positioned = _rows(path, how)
-    first = list(islice(positioned, LOOKED_AT))
+    first = list(islice(positioned, PROBED))
     if not first:
         raise DataError(str(path), 0, "has no rows")
     head = [row for _, row in first]

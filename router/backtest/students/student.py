@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from router.core.domain.label_confidence import Calibration, Reading, scores
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.query import Query
 from router.core.domain.record import Record
 from router.core.learning.held_out import LabelMeasures
@@ -67,7 +67,7 @@ class ReplayedStudent:
     labels: tuple[str, ...]
     reader: Reader
     calibration: Calibration
-    known: dict[str, Judgement] = field(default_factory=dict)
+    known: dict[str, Prediction] = field(default_factory=dict)
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Answer texts that will be asked, together, since that is faster."""
@@ -79,14 +79,14 @@ class ReplayedStudent:
         positions = reading.logits.argmax(axis=1)
         cut = np.zeros(len(new), np.bool_) if reading.cut is None else reading.cut
         for text, position, score, is_cut in zip(new, positions, confidence, cut.tolist(), strict=True):
-            self.known[text] = Judgement(self.labels[int(position)], None if is_cut else float(score), cut=is_cut)
+            self.known[text] = Prediction(self.labels[int(position)], None if is_cut else float(score), cut=is_cut)
 
-    def answers(self, texts: Sequence[str]) -> list[Judgement]:
+    def answers(self, texts: Sequence[str]) -> list[Prediction]:
         """The likeliest label of each text, with its score."""
         self.prepare(texts)
         return [self.known[text] for text in texts]
 
-    def judge(self, query: Query) -> Judgement:
+    def predict(self, query: Query) -> Prediction:
         """The likeliest label, with its score."""
         self.prepare((query.text,))
         return self.known[query.text]

@@ -58,7 +58,7 @@ class FrugalTrial(Trial):
         return Trial.outlook(self, self.weighed(situation))
 
     def next(self, champion: int, situation: Situation) -> Next:
-        """What to do, after all rows at hand have been looked at."""
+        """What to do, after all rows at hand have been observed."""
         if self.weight < min(self.least_rows, self.patience):
             return Next.WAIT
         if self.has_served and self.serving <= self.least:

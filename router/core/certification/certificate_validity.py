@@ -2,8 +2,8 @@
 
 Rules:
  * A certificate speaks of one version of a task, its kind, its judge, its reference, its labels, one allowance and one
-   assurance; a stricter wish of the operator's unmakes it, a looser one does not.
- * What a release was made for goes with it to every number under which it serves again; what is wished is as it is now.
+   assurance; a stricter objective unmakes it, a looser one does not.
+ * What a release was made for goes with it to every number under which it serves again; what is set is as it is now.
  * What can't be watched is unproven, whatever its certificate says.
 """
 
@@ -24,10 +24,10 @@ def why_fallen(manifest: Manifest, task: Task, judged_by: str = "") -> str:
 
     Args:
         manifest: Of the release.
-        task: As the operator wishes it now.
+        task: As the operator sets it now.
         judged_by: The judge of the task's lineage, empty if none is known.
     """
-    proof, wish = manifest.certificate, task.at_device
+    proof, objective = manifest.certificate, task.at_device
     if manifest.student is None:
         return ""  # it keeps nothing, so there is nothing to prove
     if proof is None:
@@ -35,10 +35,10 @@ def why_fallen(manifest: Manifest, task: Task, judged_by: str = "") -> str:
     why = why_made_for_another(manifest, task, judged_by)
     if why:
         return why
-    if proof.allowance > wish.max_disagreement + _ROUNDING:
-        return f"it was certified for {proof.allowance:.2%}, and {wish.max_disagreement:.2%} is promised"
-    if proof.alpha > attempt_alpha(wish.assurance, proof.attempt) + _ROUNDING:
-        return f"its assurance is below the {wish.assurance:.0%} that are promised"
+    if proof.allowance > objective.max_disagreement + _ROUNDING:
+        return f"it was certified for {proof.allowance:.2%}, and {objective.max_disagreement:.2%} is promised"
+    if proof.alpha > attempt_alpha(objective.assurance, proof.attempt) + _ROUNDING:
+        return f"its assurance is below the {objective.assurance:.0%} that are promised"
     return ""
 
 
@@ -47,7 +47,7 @@ def why_made_for_another(manifest: Manifest, task: Task, judged_by: str = "") ->
 
     Args:
         manifest: Of the release.
-        task: As the operator wishes it now.
+        task: As the operator sets it now.
         judged_by: The judge of the task's lineage, empty if none is known.
     """
     made_for = manifest.task
@@ -66,8 +66,8 @@ def why_made_for_another(manifest: Manifest, task: Task, judged_by: str = "") ->
     return f"it may answer {gone[0]!r}, which is no label of the task any more" if gone else ""
 
 
-def wished_now(made_for: Task, task: Task) -> Task:
-    """The task of a release that serves again: as it is wished now, and still what the release was made for."""
+def as_promised_now(made_for: Task, task: Task) -> Task:
+    """The task of a release that serves again: as it is set now, and still what the release was made for."""
     return replace(
         task,
         version=made_for.version,
@@ -83,7 +83,7 @@ def why_unwatched(task: Task, rows: int = 0) -> str:
     """Why a task's promise can't be watched; empty when it can.
 
     Args:
-        task: As the operator wishes it now.
+        task: As the operator sets it now.
         rows: Explored ones that came all the same: callers may consent where the task does not.
     """
     if task.local_only:

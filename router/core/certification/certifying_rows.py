@@ -1,7 +1,7 @@
-"""Which rows of the log a trial may look at next, and what one row says of a student.
+"""Which rows of the log a trial may observe next, and what one row says of a student.
 
 Rules:
- * No row is chosen by its outcome: only by its draw, its device, its batch, and whether a certificate looked at it.
+ * No row is chosen by its outcome: only by its draw, its device, its batch, and whether a certificate observed it.
  * Rows drawn at a higher rate than the trial's are thinned to it; those drawn at a lower one stay out.
  * No device gives more than its share of the rows.
 """
@@ -44,15 +44,15 @@ class Trying(Protocol):
 
     @property
     def counts(self) -> Counter[str]:
-        """How many rows of each device it has looked at."""
+        """How many rows of each device it has observed."""
 
     @property
-    def looked(self) -> Set[Key]:
-        """The keys of the rows looked at."""
+    def observed(self) -> Set[Key]:
+        """The keys of the rows observed."""
 
 
 class CertifyingRows:
-    """Rows that a trial may still look at, in the log's order, with what chooses among them as columns.
+    """Rows that a trial may still observe, in the log's order, with what chooses among them as columns.
 
     It holds the latest ``most`` of them. Which ones are forgotten depends on their age alone, never on what they say,
     so that those which stay are as good a sample as all were.
@@ -79,7 +79,7 @@ class CertifyingRows:
         """Hold more rows; what may certify no trial is left out.
 
         Args:
-            rows: Pairs of batch and current record that no certificate has looked at, in the log's order.
+            rows: Pairs of batch and current record that no certificate has observed, in the log's order.
         """
         new = [(batch, row) for batch, row in rows if may_certify(row) or counts_for_certain(row)]
         if new:
@@ -88,11 +88,11 @@ class CertifyingRows:
             self._facts = np.concatenate([self._facts, facts])[-self._most :]
 
     def remove(self, keys: Set[Key]) -> None:
-        """Forget rows that a certificate has looked at."""
+        """Forget rows that a certificate has observed."""
         self._keep(np.array([row.key not in keys for _, row in self._rows], np.bool_))
 
     def only_set_aside(self) -> None:
-        """Forget the rows that no later trial may look at: those that teach it."""
+        """Forget the rows that no later trial may observe: those that teach it."""
         self._keep(self._facts["set_aside"] & ~self._facts["certain"])
 
     def _keep(self, stays: Bools) -> None:
@@ -106,7 +106,7 @@ class CertifyingRows:
         return [row for _, row in self._rows]
 
     def at_hand(self, trial: Trying) -> list[tuple[int, Record]]:
-        """Pairs of batch and record that a trial may look at, whatever its devices' shares."""
+        """Pairs of batch and record that a trial may observe, whatever its devices' shares."""
         facts = self._facts
         is_late, is_drawn_enough = facts["batch"] > trial.freeze, facts["exploration"] >= trial.rate - _ROUNDING
         thinned = facts["thin"] < trial.rate / np.maximum(facts["exploration"], _ROUNDING)
@@ -140,20 +140,20 @@ def _facts_of(batch: int, row: Record) -> tuple[int, float, float, float, bool, 
 
 
 def certifying(rows: Sequence[tuple[int, Record]], trial: Trying, spent: Set[Key]) -> list[Record]:
-    """The rows of a list that a trial may look at next, such that no device gives more than its share.
+    """The rows of a list that a trial may observe next, such that no device gives more than its share.
 
     Args:
         rows: Pairs of batch and current record, in the log's order.
         trial: The challenger's.
-        spent: Keys that a certificate has looked at.
+        spent: Keys that a certificate has observed.
     """
-    held = CertifyingRows.of((batch, row) for batch, row in rows if row.key not in trial.looked | spent)
+    held = CertifyingRows.of((batch, row) for batch, row in rows if row.key not in trial.observed | spent)
     heard = heard_lately(row for _, row in reversed(rows))
     return shared_fairly([row for _, row in held.at_hand(trial)], trial.counts, heard)
 
 
 def counts_for_certain(row: Record) -> bool:
-    """Whether a row is looked at without a draw, at a weight of its own: what is set aside goes by the draw alone."""
+    """Whether a row is observed without a draw, at a weight of its own: what is set aside goes by the draw alone."""
     return had_to_be_asked(row) and not is_set_aside(row.caller, row.query_id)
 
 
@@ -173,7 +173,7 @@ def _thin(row: Record) -> float:
 
 
 def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
-    """Of the rows that a certificate looked at, those drawn, thinned to its rate: they stand for all queries alike."""
+    """Of the rows that a certificate observed, those drawn, thinned to its rate: they stand for all queries alike."""
     drawn = [row for row in rows if may_certify(row)]
     return drawn if proof.rate is None else [row for row in drawn if is_kept_by_thinning(row, proof.rate)]
 
@@ -181,10 +181,10 @@ def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
 def said_by_student(student: DeviceStudent, row: Record) -> tuple[float, str]:
     """The student's score and answer to a row; what it has no score for, or can't read whole, it defers: ``-inf``."""
     try:
-        judged = student.judge(query_of(row))
+        prediction = student.predict(query_of(row))
     except BadInputError:
         return -math.inf, ""
-    return (-math.inf if judged.score is None else judged.score), judged.answer
+    return (-math.inf if prediction.score is None else prediction.score), prediction.answer
 
 
 def within_patience(rows: Iterable[Record], rate: float, weight: float) -> list[Record]:

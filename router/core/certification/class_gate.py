@@ -67,7 +67,7 @@ def spared(observations: Sequence[Seen], threshold: float, allowance: float) -> 
     """The loosest threshold at which no class speaks against it, at least ``threshold``; ``NEVER`` where there is none.
 
     Args:
-        observations: The rows looked at.
+        observations: The rows observed.
         threshold: That is certified.
         allowance: Largest loss over all queries, in (0, 1).
     """

@@ -27,7 +27,7 @@ from router.core.learning.training_rows import would_stay
 from router.core.statistics.dependence import dependence
 
 ACCUSED_SHARE = 0.25  # of the watch's alpha: how seldom a device is accused for nothing
-MOST_ROWS = 2_000  # of one device, under one release, that are looked at; after that the next release has to come
+MOST_ROWS = 2_000  # of one device, under one release, that are observed; after that the next release has to come
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Accusation:
         self._watch.meet(device, at)
 
     def update(self, device: str, text: int, lost: bool) -> None:
-        """Look at a device's answer to a text, by its number; nothing that comes after an accusation counts."""
+        """Observe a device's answer to a text, by its number; nothing that comes after an accusation counts."""
         if self.accused or (device, text) in self._told:
             return
         self._told.add((device, text))

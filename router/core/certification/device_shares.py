@@ -61,7 +61,7 @@ class Presence:
 
 
 def heard_lately(rows: Iterable[Record]) -> frozenset[str]:
-    """The devices that gave rows of the kinds that certify lately, whether or not those may still be looked at.
+    """The devices that gave rows of the kinds that certify lately, whether or not those may still be observed.
 
     Args:
         rows: The latest first.
@@ -78,7 +78,7 @@ def heard_lately(rows: Iterable[Record]) -> frozenset[str]:
     return presence.heard()
 
 
-def room_of(device: str, counts: Counter[str], heard: frozenset[str]) -> int:
+def share_left(device: str, counts: Counter[str], heard: frozenset[str]) -> int:
     """How many rows more of a device would bring it to its share of all, and the slack.
 
     Args:
@@ -93,7 +93,7 @@ def room_of(device: str, counts: Counter[str], heard: frozenset[str]) -> int:
 
 
 def shared_fairly(rows: Sequence[Record], before: Counter[str], heard: frozenset[str]) -> list[Record]:
-    """The rows that may be looked at, such that no device gives more than its share.
+    """The rows that may be observed, such that no device gives more than its share.
 
     Args:
         rows: In the log's order.
@@ -104,7 +104,7 @@ def shared_fairly(rows: Sequence[Record], before: Counter[str], heard: frozenset
 
 
 def fair_positions(callers: Sequence[str], before: Counter[str], heard: frozenset[str]) -> list[int]:
-    """The positions of the rows that may be looked at, in that order, such that no device gives more than its share.
+    """The positions of the rows that may be observed, in that order, such that no device gives more than its share.
 
     Args:
         callers: Who gave each row, in the log's order.

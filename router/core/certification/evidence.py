@@ -47,7 +47,7 @@ class Evidence:
         """That of some rows.
 
         Args:
-            columns: The rows looked at.
+            columns: The rows observed.
             chosen: (rows,) which of them this reading takes.
             dependence: How many of them are one piece.
             missing: Rows that never came.

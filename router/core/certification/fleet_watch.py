@@ -31,7 +31,7 @@ from router.core.statistics.e_process import RESTART_ROWS, Watch, WatchState, lo
 SEVERAL = 3  # devices, of which one may be left out
 PRESENT_SECONDS = 86_400.0  # a device that gave no row for a day, nor any of the latest, is no part of the fleet
 MOST_WAITING = 50  # latest rows of a device that wait for their share
-MEET_AGAIN_ROWS = 20  # between two looks at who is there
+MEET_AGAIN_ROWS = 20  # between two checks at who is there
 
 
 class Reading:
@@ -59,7 +59,7 @@ class Reading:
         self._bets = np.vstack([self._bets, self._without(device)])
 
     def update(self, device: int, lost: bool) -> None:
-        """Look at one more row."""
+        """Observe one more row."""
         if len(self._lost) % RESTART_ROWS == 0:
             self._settle()
             self._bets = np.logaddexp(self._bets, log_restart_weight(len(self._lost) // RESTART_ROWS + 1))
@@ -124,7 +124,7 @@ class FleetWatch:
         self._met += 1
 
     def update(self, device: str, lost: bool) -> bool:
-        """Look at one more explored row of the release; say whether the alarm is on."""
+        """Observe one more explored row of the release; say whether the alarm is on."""
         number = self._numbers.setdefault(device, len(self._numbers))
         if lost and number not in self._losers:
             self._losers.add(number)
@@ -178,7 +178,7 @@ class _FairQueue:
         self._next: list[tuple[int, int]] = []  # rows taken, and device: a heap of those that have rows waiting
 
     def take(self, device: int, lost: bool, fleet: int) -> list[tuple[int, bool]]:
-        """The rows that may be looked at now that one of a device has come, in a fleet of so many."""
+        """The rows that may be observed now that one of a device has come, in a fleet of so many."""
         waiting = self._waiting.setdefault(device, deque(maxlen=MOST_WAITING))
         if not waiting:
             heapq.heappush(self._next, (self._taken[device], device))

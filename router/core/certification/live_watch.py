@@ -29,8 +29,8 @@ from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.suspicion import Suspicion
 
-MOST_SINCE = 1000  # latest rows that a former release is looked at on
-MOST_FORMER = 3  # former releases that are tried
+MOST_SINCE = 1000  # latest rows that a former release is observed on
+MOST_FALLBACKS = 3  # former releases that are tried
 _NO_QUARANTINES: Quarantines = {}
 
 
@@ -90,10 +90,10 @@ class LiveWatch:
         )
 
     def observe(self, rows: Iterable[Record], blind: Spans = (), quarantines: Quarantines = _NO_QUARANTINES) -> bool:
-        """Look at the rows that came since; say whether the promise is broken.
+        """Observe the rows that came since; say whether the promise is broken.
 
         Args:
-            rows: Of the task, in the log's order, each of them once: all that came before are to be looked at first.
+            rows: Of the task, in the log's order, each of them once: all that came before are to be observed first.
             blind: When too few rows came to see anything: those asked then, as far as it is known yet, say nothing.
             quarantines: When devices were in quarantine: what they gave by then says nothing.
         """
@@ -109,10 +109,10 @@ class LiveWatch:
                 alarmed = self.watch.update(row.caller, lost)
                 self.accusation.update(row.caller, likeness(row.text, "", "")[0], lost)
                 self.suspicion.update(lost, row.received_at)
-            self._look_for_change(row, blind)
+            self._seek_change(row, blind)
         return alarmed
 
-    def _look_for_change(self, row: Record, blind: Spans) -> None:
+    def _seek_change(self, row: Record, blind: Spans) -> None:
         """See what a row tells of the queries, beside whether it was lost: also one that escalated."""
         if row.task_version != self.task.version or not (may_certify(row) or had_to_be_asked(row)):
             return

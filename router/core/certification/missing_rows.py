@@ -2,18 +2,18 @@
 
 A device numbers the drawn queries of a task that it keeps, and names the last number with every query that it sends. So
 the log knows of each row what was kept before it, and what of that has come. Its numbers go on from one start to the
-next; after a kill, or in another folder, it begins another line, at a multiple of ``LINE``.
+next; after a kill, or in another folder, it begins another sequence, at a multiple of ``SEQUENCE_LENGTH``.
 
 Rules:
- * A row is looked at once all that its device kept before it has come. Whether it has does not depend on what it says.
+ * A row is observed once all that its device kept before it has come. Whether it has does not depend on what it says.
  * What has not come an hour after a row that follows it counts as lost, for a challenger whose freeze is before it.
- * Of before the freeze, the rows after the last one missing are looked at.
+ * Of before the freeze, the rows after the last one missing are observed.
  * Rows asked while the watch was blind say nothing, and what is missing from that time is not missed.
  * The same holds for one device while two agents report under its name.
  * A number whose query the log had before has come, though its row was not taken in again.
- * Rows without a number, those of older agents, are looked at as they come.
+ * Rows without a number, those of older agents, are observed as they come.
  * A number is a claim: how many rows are missing is counted, whatever the size of a gap, and bounded by
-   ``DeviceLines.missed``.
+   ``DeviceSequences.missed``.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from router.core.certification.device_shares import room_of
+from router.core.certification.device_shares import share_left
 from router.core.domain.record import Record, Source
 
 WAIT_SECONDS = 3600.0
 MOST_PER_SECOND = 100  # drawn queries of one task that a device keeps
 MOST_AT_ONCE = 1000  # beside these: before its first row came
-LINE = 1_000_000  # numbers of one line
+SEQUENCE_LENGTH = 1_000_000  # numbers of one sequence
 
 Rows = Sequence[tuple[int, Record]]  # batch and record, in the log's order
 Spans = Sequence[tuple[float, float]]  # from and until, Unix times in seconds
-LineKey = tuple[str, int]  # a device, and which of its lines
+SequenceKey = tuple[str, int]  # a device, and which of its sequences
 _NO_TWINS: Mapping[str, Spans] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Where the rows of one line of a device stand, for one challenger.
+class NumberSequence:
+    """Where the rows of one sequence of a device stand, for one challenger.
 
     Attributes:
-        restart: Least number that may be looked at.
+        restart: Least number that may be observed.
         horizon: Numbers from here on wait for what comes before them.
         missing: How many kept rows since the freeze never came.
     """
@@ -99,8 +99,8 @@ class _Gap:
 
 
 @dataclass(slots=True)
-class _OpenLine:
-    """One line of a device: the last number named, and what is missing before it, in order."""
+class _OpenSequence:
+    """One sequence of a device: the last number named, and what is missing before it, in order."""
 
     last: int
     gaps: list[_Gap] = field(default_factory=list)
@@ -122,46 +122,46 @@ class _OpenLine:
         self.gaps[at : at + 1] = [part for part in parts if part.last >= part.first]
 
 
-class DeviceLines:
-    """The lines of the devices that number their rows. What it holds grows with what is missing, not with the log."""
+class DeviceSequences:
+    """The sequences of the devices that number their rows. They grow with what is missing, not with the log."""
 
     def __init__(self) -> None:
         """No row has come yet."""
-        self._lines: dict[LineKey, _OpenLine] = {}
+        self._sequences: dict[SequenceKey, _OpenSequence] = {}
         self._times: dict[str, tuple[float, float]] = {}  # of each device: received first, and last
         self._newest = -math.inf
 
     @classmethod
     def of(cls, rows: Rows) -> Self:
-        """The lines of all of a task's rows, whatever their version."""
+        """The sequences of all of a task's rows, whatever their version."""
         found = cls()
         for batch, row in rows:
             found.take(batch, row)
         return found
 
     def take(self, batch: int, row: Record) -> None:
-        """Take in the next row of the task, whatever its version: a line goes on over versions."""
+        """Take in the next row of the task, whatever its version: a sequence goes on over versions."""
         at = row.received_at
         self._newest = max(self._newest, at)
         first, last = self._times.get(row.caller, (at, at))
         self._times[row.caller] = (min(first, at), max(last, at))
         if row.sequence_number:
-            key = _line_of(row)
-            line = self._lines.setdefault(key, _OpenLine(key[1] * LINE))
-            line.name(_Named(row.sequence_number, batch, at, row.asked_at, is_kept_row(row)))
+            key = _sequence_of(row)
+            sequence = self._sequences.setdefault(key, _OpenSequence(key[1] * SEQUENCE_LENGTH))
+            sequence.name(_Named(row.sequence_number, batch, at, row.asked_at, is_kept_row(row)))
 
     def latest_of(self, device: str) -> float:
         """The latest Unix time in seconds at which a row of a device was received, ``-inf`` without any."""
         return self._times.get(device, (-math.inf, -math.inf))[1]
 
-    def lines(
+    def sequences(
         self,
         freeze: int,
         blind: Spans = (),
         repeats: Set[tuple[str, int]] = frozenset(),
         twins: Mapping[str, Spans] = _NO_TWINS,
-    ) -> dict[LineKey, Line]:
-        """Where each line stands for a challenger.
+    ) -> dict[SequenceKey, NumberSequence]:
+        """Where each sequence stands for a challenger.
 
         Args:
             freeze: Last batch that the challenger may have learned from.
@@ -169,56 +169,59 @@ class DeviceLines:
             repeats: Devices and numbers of kept rows that the log had before.
             twins: When each device had twins, which is as if the watch had been blind to it.
         """
-        again: dict[LineKey, set[int]] = {}
+        again: dict[SequenceKey, set[int]] = {}
         for caller, number in repeats:
-            again.setdefault((caller, number // LINE), set()).add(number)
+            again.setdefault((caller, number // SEQUENCE_LENGTH), set()).add(number)
         return {
-            key: self._line(line, freeze, again.get(key, set()), (*blind, *twins.get(key[0], ())))
-            for key, line in self._lines.items()
+            key: self._sequence(sequence, freeze, again.get(key, set()), (*blind, *twins.get(key[0], ())))
+            for key, sequence in self._sequences.items()
         }
 
-    def _line(self, open_line: _OpenLine, freeze: int, repeated: Set[int], blind: Spans) -> Line:
-        line = Line()
-        for gap in open_line.gaps:
+    def _sequence(self, open_sequence: _OpenSequence, freeze: int, repeated: Set[int], blind: Spans) -> NumberSequence:
+        sequence = NumberSequence()
+        for gap in open_sequence.gaps:
             if is_within(blind, gap.behind.asked_at):
                 continue
             for first, last in gap.stretches(repeated):
                 if gap.behind.batch <= freeze:
-                    line = replace(line, restart=last)
+                    sequence = replace(sequence, restart=last)
                 elif self._newest - gap.behind.received_at < WAIT_SECONDS:
-                    return replace(line, horizon=first)
+                    return replace(sequence, horizon=first)
                 else:
-                    line = replace(line, missing=line.missing + last - first + 1)
-        return line
+                    sequence = replace(sequence, missing=sequence.missing + last - first + 1)
+        return sequence
 
-    def missed(self, lines: Mapping[LineKey, Line], looked_at: Counter[str], heard: frozenset[str]) -> int:
+    def missed(
+        self, sequences: Mapping[SequenceKey, NumberSequence], observed: Counter[str], heard: frozenset[str]
+    ) -> int:
         """How many rows that never came count as lost.
 
-        Of a device no more than it can have kept since its first row came, and no more than its share of what is looked
-        at: beyond that its rows would not be looked at either.
+        Of a device no more than it can have kept since its first row came, and no more than its share
+        of what is observed: beyond that its rows would not be observed either.
 
         Args:
-            lines: Where they stand.
-            looked_at: Rows of each device that were.
+            sequences: Where they stand.
+            observed: Rows of each device that were.
             heard: The devices heard of lately.
         """
         missing: Counter[str] = Counter()
-        for (device, _), line in lines.items():
-            missing[device] += line.missing
+        for (device, _), sequence in sequences.items():
+            missing[device] += sequence.missing
         found = 0
         for device, count in (+missing).items():
             first, last = self._times[device]
-            found += min(count, most_kept(last - first), room_of(device, looked_at, heard))
+            found += min(count, most_kept(last - first), share_left(device, observed, heard))
         return found
 
 
-def settled(rows: Rows, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[tuple[int, Record]]:
-    """The rows that may be looked at now: nothing is awaited before them, and the watch was not blind."""
-    free = Line()
+def settled(rows: Rows, sequences: Mapping[SequenceKey, NumberSequence], blind: Spans = ()) -> list[tuple[int, Record]]:
+    """The rows that may be observed now: nothing is awaited before them, and the watch was not blind."""
+    free = NumberSequence()
     return [
         (batch, row)
         for batch, row in rows
-        if lines.get(_line_of(row), free).has_settled(row.sequence_number) and not is_within(blind, row.asked_at)
+        if sequences.get(_sequence_of(row), free).has_settled(row.sequence_number)
+        and not is_within(blind, row.asked_at)
     ]
 
 
@@ -227,8 +230,8 @@ def most_kept(seconds: float) -> int:
     return int(MOST_AT_ONCE + MOST_PER_SECOND * seconds)
 
 
-def _line_of(row: Record) -> LineKey:
-    return row.caller, row.sequence_number // LINE
+def _sequence_of(row: Record) -> SequenceKey:
+    return row.caller, row.sequence_number // SEQUENCE_LENGTH
 
 
 def is_within(spans: Spans, at: float) -> bool:

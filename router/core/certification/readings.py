@@ -28,7 +28,7 @@ class Readings:
     """Of one state of a trial.
 
     Attributes:
-        state: Rows looked at, rows that the reading by devices leaves out, and missing ones.
+        state: Rows observed, rows that the reading by devices leaves out, and missing ones.
         measured: Rows on which the dependence was measured last.
         dependence: The strongest one found.
         traffic: Every row.
@@ -48,7 +48,7 @@ class Readings:
         """Those of a trial.
 
         Args:
-            columns: The rows looked at.
+            columns: The rows observed.
             apart: Of them, those that the reading by devices leaves out.
             before: How rows depended on each other before the trial.
             missing: Rows that never came.

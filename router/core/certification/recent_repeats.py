@@ -1,4 +1,4 @@
-"""How the latest rows of a task repeat each other, before a challenger has looked at any.
+"""How the latest rows of a task repeat each other, before a challenger has observed any.
 
 Rules:
  * Rows near to what a challenger learned, where near ones are alike, say what it remembers, not what it knows: those
@@ -19,7 +19,7 @@ from router.core.certification.observations import likeness, number_of
 from router.core.domain.record import Record, may_certify
 from router.core.statistics.dependence import Dependence, dependence
 
-LATEST = 2000  # rows: four times the longest reach that is looked at
+LATEST = 2000  # rows: four times the longest reach that is observed
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class RecentRepeats:
     _facts: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=LATEST))
 
     def take(self, row: Record, *, is_label: bool) -> None:
-        """Take in the next row of the log, if a trial might look at it; answers without labels are like no other."""
+        """Take in the next row of the log, if a trial might observe it; answers without labels are like no other."""
         is_certain = counts_for_certain(row)
         if not (is_certain or may_certify(row)):
             return

@@ -25,7 +25,7 @@ from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import (
     HORIZON,
-    HORIZON_BESIDE,
+    HORIZON_SERVING,
     Point,
     Situation,
     plan,
@@ -47,7 +47,7 @@ class Pace:
     Attributes:
         min_rows: Teachable rows that start the first refresh.
         growth: Times the rows of the last refresh that start the next, > 1.
-        patience_rows: Most certifying rows that a challenger may look at, as many as they are worth of drawn ones.
+        patience_rows: Most certifying rows that a challenger may observe, as many as they are worth of drawn ones.
     """
 
     min_rows: int = 1000
@@ -120,8 +120,8 @@ def why_no_trial(task: Task, sums: RowSums, champion: Champion) -> str:
     """
     if waiting_share(task, sums, champion)[1] > 0:
         return ""
-    beside = "it may not explore beside a release that serves: exploration gives no room for it"
-    return beside if champion.number else why_never_proved(task)
+    why = "it may not explore beside a release that serves: exploration gives no room for it"
+    return why if champion.number else why_never_proved(task)
 
 
 def points_of(task: Task, scores: Array, agrees: Bools, weights: Array) -> tuple[Point, ...]:
@@ -133,11 +133,11 @@ def points_of(task: Task, scores: Array, agrees: Bools, weights: Array) -> tuple
         agrees: (rows,) whether its answer agrees with the reference's.
         weights: (rows,) one over the propensity.
     """
-    wish = task.at_device
-    points = prospect(scores, agrees, weights, wish.max_disagreement)
-    if wish.max_escalation is None:
+    objective = task.at_device
+    points = prospect(scores, agrees, weights, objective.max_disagreement)
+    if objective.max_escalation is None:
         return points
-    least = plan_for_budget(scores, agrees, weights, wish.max_escalation, task.exploration.floor)
+    least = plan_for_budget(scores, agrees, weights, objective.max_escalation, task.exploration.floor)
     if not least.is_worth_proving:
         return ()
     last = Point(least.threshold, least.expected_local_share, least.expected_loss)
@@ -198,19 +198,19 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion, in
         rate=trial.rate,
         floor=task.exploration.floor if champion.number else trial.rate,
         piece=trial.readings.dependence.piece,
-        horizon=HORIZON_BESIDE / (1 + in_vain) if champion.number else HORIZON,
+        horizon=HORIZON_SERVING / (1 + in_vain) if champion.number else HORIZON,
         champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, sums, champion)[0],
     )
 
 
 def patience_of(at_hand: Sequence[Record], trial: Trial, situation: Situation, pace: Pace) -> int:
-    """Most rows that a challenger may look at; 0 where none of its thresholds is worth a certificate.
+    """Most rows that a challenger may observe; 0 where none of its thresholds is worth a certificate.
 
     Args:
-        at_hand: The rows that it may look at now, no device ahead of its share.
+        at_hand: The rows that it may observe now, no device ahead of its share.
         trial: The challenger's.
         situation: As ``situation_of`` gives it.
-        pace: Holds the most rows that any challenger may look at.
+        pace: Holds the most rows that any challenger may observe.
     """
     if trial.rate <= 0:
         return 0

@@ -3,7 +3,7 @@
 Rules:
  * It stands while it speaks for the task as it is now, neither its content nor the same at a stricter threshold has
    ever alarmed, and the reference has the version that its rows were answered by.
- * What is wished may change back, and what fell with a wish stands again; an alarm stays.
+ * What is set may change back, and what fell with an objective stands again; an alarm stays.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def why_uncertified(
     Args:
         manifest: Of the release.
         served: All that have served, in any order.
-        task: As the operator wishes it now.
+        task: As the operator sets it now.
         judged_by: The judge of the task's lineage, empty if none is known.
         is_overtaken: Whether another version of the reference answered its rows; asked last.
     """

@@ -1,9 +1,9 @@
-"""A challenger's trial: what the rows looked at say of each threshold, and whether one may serve.
+"""A challenger's trial: what the rows observed say of each threshold, and whether one may serve.
 
-Which rows it may look at, ``certifying_rows`` says.
+Which rows it may observe, ``certifying_rows`` says.
 
 Rules:
- * A row is looked at once, in the log's order, and is never chosen by its outcome.
+ * A row is observed once, in the log's order, and is never chosen by its outcome.
  * All rows are answers of one version of the reference; another one ends the trial.
  * What a device drew, kept and never sent counts as lost.
  * Two readings must both certify: by traffic, each row as it came, and by devices, where none gives more than its
@@ -69,13 +69,13 @@ class Trial:
         alpha: Chance of a false certificate that this attempt spends, whatever its thresholds.
         rate: Lowest exploration rate whose rows count, in [0, 1]; at 0 no further row is worth anything.
         freeze: Last batch of the log that it may have learned from.
-        patience: Most rows that it may look at.
+        patience: Most rows that it may observe.
         points: Thresholds that might be proved, strict to loose, as the calibrating rows see them.
-        observations: The rows looked at, in the log's order.
+        observations: The rows observed, in the log's order.
         serving: The threshold that serves already, ``NEVER`` while none does.
         first_asked_at: Unix time in seconds of the first row.
         last_asked_at: Unix time in seconds of the last row.
-        teacher_version: The reference's, as of the rows looked at; empty before the first.
+        teacher_version: The reference's, as of the rows observed; empty before the first.
         missing: Rows that never came, beside the observations: lost at every threshold, and counted, never listed.
         kind: Of its task: labels make classes, texts none.
         earliest: Unix time in seconds: rows asked before it say nothing, being too near to what the challenger learned.
@@ -83,7 +83,7 @@ class Trial:
         known: How rows depended on each other before the trial began.
         apart: Of the observations, those that the reading by devices does not take yet, in their order.
         counts: Rows of each device that it takes.
-        looked: Keys of the rows looked at.
+        observed: Keys of the rows observed.
     """
 
     number: int
@@ -105,13 +105,13 @@ class Trial:
     known: Dependence = field(default_factory=Dependence)
     apart: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    looked: set[Key] = field(default_factory=set)
+    observed: set[Key] = field(default_factory=set)
     _columns: Columns | None = field(default=None, init=False, repr=False, compare=False)
     _readings: Readings | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def columns(self) -> Columns:
-        """The rows looked at, as arrays."""
+        """The rows observed, as arrays."""
         self._columns = Columns.of(self.observations, self._columns)
         return self._columns
 
@@ -123,7 +123,7 @@ class Trial:
 
     @property
     def distinct(self) -> int:
-        """How many different texts it has looked at."""
+        """How many different texts it has observed."""
         return len(np.unique(self.columns.alike[0]))
 
     @property
@@ -133,12 +133,12 @@ class Trial:
 
     @property
     def rows(self) -> int:
-        """How many rows it has looked at, or missed."""
+        """How many rows it has observed, or missed."""
         return len(self.observations) + self.missing
 
     @property
     def weight(self) -> float:
-        """How many independent rows drawn at its rate those looked at, or missed, are worth, in the weaker reading."""
+        """How many independent rows drawn at its rate those observed, or missed, are worth, in the weaker reading."""
         return self.readings.weight
 
     @property
@@ -217,7 +217,7 @@ class Trial:
     def observe(
         self, rows: Iterable[Record], student: DeviceStudent, judging: Judging, heard: frozenset[str] = frozenset()
     ) -> list[Record]:
-        """Look at rows as far as patience goes; return those that were looked at.
+        """Observe rows as far as patience goes; return those that were observed.
 
         Args:
             rows: In the log's order.
@@ -229,7 +229,7 @@ class Trial:
         for row in rows:
             if worth >= self.patience:
                 break
-            self._look_at(row, student, judging)
+            self._observe(row, student, judging)
             worth += self.observations[-1].weight / piece
             seen.append(row)
         self.share(heard)
@@ -246,26 +246,26 @@ class Trial:
         self.missing = max(self.missing, missing)
 
     def take_up(self, rows: Iterable[Record], student: DeviceStudent, judging: Judging) -> None:
-        """Look again at all that it had looked at before a restart, in any order: patience was counted in another."""
+        """Look again at all that it had observed before a restart, in any order: patience was counted in another."""
         for row in rows:
-            self._look_at(row, student, judging)
+            self._observe(row, student, judging)
         self.share(frozenset())
 
     def begun_again(self) -> Self:
-        """The same before it has looked at anything; it takes up what of its rows still counts."""
+        """The same before it has observed anything; it takes up what of its rows still counts."""
         return replace(
             self,
             observations=[],
             apart=[],
             counts=Counter(),
-            looked=set(),
+            observed=set(),
             missing=0,
             teacher_version="",
             first_asked_at=math.inf,
             last_asked_at=0.0,
         )
 
-    def _look_at(self, row: Record, student: DeviceStudent, judging: Judging) -> None:
+    def _observe(self, row: Record, student: DeviceStudent, judging: Judging) -> None:
         score, answer = said_by_student(student, row)
         kept = would_stay(row)
         differs = not judging(row.text, row.local_answer or "", row.answer)
@@ -287,7 +287,7 @@ class Trial:
                 alike=likeness(row.text, row.answer if self.kind is Kind.LABEL else "", row.conversation),
             )
         )
-        self.looked.add(row.key)
+        self.observed.add(row.key)
         self.teacher_version = self.teacher_version or row.teacher_version
         self.first_asked_at = min(self.first_asked_at, row.asked_at)
         self.last_asked_at = max(self.last_asked_at, row.asked_at)
@@ -297,7 +297,7 @@ class Trial:
         return row.answer if tells else ""
 
     def next(self, champion: int, situation: Situation) -> Next:
-        """What to do, after all rows at hand have been looked at; to be asked again after a promotion.
+        """What to do, after all rows at hand have been observed; to be asked again after a promotion.
 
         Args:
             champion: What serves now, 0 for nothing.
@@ -315,7 +315,7 @@ class Trial:
         return Next.WAIT if waits else Next.END
 
     def outlook(self, situation: Situation) -> Proposal:
-        """The threshold that is most worth further rows: by the calibrating rows, and by those looked at."""
+        """The threshold that is most worth further rows: by the calibrating rows, and by those observed."""
         piece = self.readings.dependence.piece
         known = replace(situation, alpha=self.alpha, rows_at_hand=self.weight, piece=piece)
         return plan(self._seen(), self.allowance, known)

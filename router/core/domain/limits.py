@@ -117,7 +117,7 @@ Limit = Single | Many
 
 _FLAG = Free("true or false")
 _CHOICE = Free("an unknown number reads as the default")
-_WISH = Free("an unknown number is refused")
+_ASKED_FOR = Free("an unknown number is refused")
 _ID = Text(MAX_QUERY_ID_BYTES)
 _TASK = Text(MAX_TASK_BYTES)
 _NAME = Text(MAX_NAME_BYTES)
@@ -142,8 +142,8 @@ _QUESTIONS: Mapping[str, Limit] = {
     "AnswerRequest.tools": Many(128, _INNER),
     "AnswerRequest.response_schema": _SCHEMA,
     "AnswerRequest.limits": _INNER,
-    "AnswerRequest.route": _WISH,
-    "AnswerRequest.consent": _WISH,
+    "AnswerRequest.route": _ASKED_FOR,
+    "AnswerRequest.consent": _ASKED_FOR,
     "AnswerRequest.wanted": _INNER,
     "AnswerRequest.attempt": Inner(MAX_ATTEMPT_BYTES),
     "Messages.messages": Many(512, _INNER),

@@ -13,7 +13,7 @@ UNKNOWN_SCORE = -1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Prediction:
     """A student's answer.
 
     Attributes:
@@ -31,17 +31,17 @@ class Judgement:
     cut: bool = False
 
 
-def score_of(judgement: Judgement | None) -> float | None:
+def score_of(prediction: Prediction | None) -> float | None:
     """What ranks an answer: below every threshold where nothing can be said of it, ``None`` without a student."""
-    if judgement is None:
+    if prediction is None:
         return None
-    return UNKNOWN_SCORE if judgement.score is None else judgement.score
+    return UNKNOWN_SCORE if prediction.score is None else prediction.score
 
 
 class DeviceStudent(Protocol):
     """A small model, opened and ready."""
 
-    def judge(self, query: Query) -> Judgement:
+    def predict(self, query: Query) -> Prediction:
         """Its answer to one query.
 
         Raises:

@@ -232,7 +232,7 @@ class Task:
         base: Model that such a student starts from: a name or a folder.
         limits: Of generated answers, where the query names none.
         labels: The labels known beforehand; may be empty and may grow.
-        objective: What the operator wishes.
+        objective: What the operator states.
         budget: What may never be exceeded.
         exploration: How much is drawn for the reference.
         log_by_default: Log answers whose caller said nothing about consent.
@@ -292,9 +292,9 @@ class Task:
 
     def _part(self, share: float) -> Objective:
         """A part of the allowance, proved with the same part of what the assurance leaves: together they hold it."""
-        wish = self.objective
-        allowance = wish.max_disagreement * share if wish.has_floor else wish.max_disagreement
-        return replace(wish, max_disagreement=allowance, assurance=1.0 - (1.0 - wish.assurance) * share)
+        objective = self.objective
+        allowance = objective.max_disagreement * share if objective.has_floor else objective.max_disagreement
+        return replace(objective, max_disagreement=allowance, assurance=1.0 - (1.0 - objective.assurance) * share)
 
 
 # A model judges in the cloud alone; where it can't be asked, its stand-in counts.

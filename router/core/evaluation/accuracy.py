@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class LabelledRow:
     """One drawn row, judged by its gold label.
 
     Attributes:
@@ -124,7 +124,7 @@ class Competence:
         return self.deferred.verdict is Verdict.PAYS_NOT and self.deferred.gain < 0
 
 
-def competence(rows: Sequence[Judged], assurance: float, least_gain: float = 0.0) -> Competence:
+def competence(rows: Sequence[LabelledRow], assurance: float, least_gain: float = 0.0) -> Competence:
     """Everything that labelled rows say.
 
     Args:
@@ -136,10 +136,10 @@ def competence(rows: Sequence[Judged], assurance: float, least_gain: float = 0.0
     kept, deferred = [row for row in both if row.kept], [row for row in both if not row.kept]
     speaking = [row for row in rows if row.speaks]
 
-    def share(some: Sequence[Judged], hits: Iterable[bool]) -> Interval:
+    def share(some: Sequence[LabelledRow], hits: Iterable[bool]) -> Interval:
         return weighted_share(list(hits), [1.0 / row.chance for row in some], assurance)
 
-    def student(some: Sequence[Judged]) -> Interval:
+    def student(some: Sequence[LabelledRow]) -> Interval:
         return share(some, (bool(row.student_right) for row in some))
 
     return Competence(
@@ -178,7 +178,7 @@ def weighted_share(hits: Sequence[bool], weights: Sequence[float], assurance: fl
     return Interval(share, low, high, len(hits))
 
 
-def thinned(rows: Sequence[Judged]) -> list[Judged]:
+def thinned(rows: Sequence[LabelledRow]) -> list[LabelledRow]:
     """The rows that the draw would have handed out at the lowest of their chances: all equally likely.
 
     Where all chances are equal, as usual, all stay.
@@ -187,7 +187,7 @@ def thinned(rows: Sequence[Judged]) -> list[Judged]:
     return [row for row in rows if row.rank <= lowest]
 
 
-def pairs_of(rows: Iterable[Judged]) -> Pairs:
+def pairs_of(rows: Iterable[LabelledRow]) -> Pairs:
     """Count rows on which both answered."""
     counts = {(True, True): 0, (True, False): 0, (False, True): 0, (False, False): 0}
     for row in rows:
@@ -196,7 +196,7 @@ def pairs_of(rows: Iterable[Judged]) -> Pairs:
     return Pairs(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
 
 
-def worth(rows: Sequence[Judged], assurance: float, least_gain: float = 0.0) -> Worth:
+def worth(rows: Sequence[LabelledRow], assurance: float, least_gain: float = 0.0) -> Worth:
     """What the teacher adds on ``rows``; see ``competence`` for the arguments."""
     pairs = pairs_of(rows)
     gain = (pairs.teacher_alone - pairs.student_alone) / pairs.rows if pairs.rows else 0.0
@@ -249,7 +249,9 @@ def _more_labels(counts: tuple[float, float, float], least_gain: float, needed: 
     return math.ceil(high)
 
 
-def _by_score(rows: Sequence[Judged], assurance: float, least_gain: float) -> tuple[tuple[float, float, Worth], ...]:
+def _by_score(
+    rows: Sequence[LabelledRow], assurance: float, least_gain: float
+) -> tuple[tuple[float, float, Worth], ...]:
     """Least and most score, and the worth of escalating there, of the newest student's rows in bins of equal rows."""
     newest = max((row.release for row in rows), default=0)
     scored = thinned([row for row in rows if row.release == newest and row.score is not None])
@@ -272,7 +274,7 @@ class Proof:
     Attributes:
         min_accuracy: What is promised, in (0, 1).
         certified: The bet against "more than the rest is wrong" has won.
-        rows: Rows looked at.
+        rows: Rows observed.
         wrong: Of them, those without a label counted as wrong.
         alpha: Chance of a false proof that this attempt spends.
         log_evidence: Natural logarithm of the bet.

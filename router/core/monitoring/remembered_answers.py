@@ -24,7 +24,7 @@ from router.core.domain.task import Task, agree
 from router.core.monitoring.repeated_answers import APART, RepeatedAnswers
 from router.core.policy.deferral import Action, Decision
 from router.core.privacy.erasure import digest_of
-from router.core.privacy.wishes import stays_at_device
+from router.core.privacy.owner_privacy import stays_at_device
 
 FOR_WANT_OF_AN_ANSWER = frozenset({Reason.UNCONFIDENT, Reason.NO_STUDENT, Reason.INPUT_CUT})
 _BYTES_EACH = 1000  # of an answer beside its text
@@ -74,7 +74,7 @@ class _OfTask:
         if known.is_fickle:
             return
         since = APART if known.counted_at is None else self.heard - known.counted_at
-        self.trust.look(since, changed=changed)
+        self.trust.follow(since, changed=changed)
         known.is_fickle = changed
         if since >= APART:
             known.counted_at = self.heard
@@ -107,7 +107,7 @@ class RememberedAnswers:
             now: In seconds, of a clock that never goes backwards.
         """
         held = self._tasks.get(query.task)
-        if held is None or exploration >= 1 or not held.trust.may_stand or not _may_be_held(query, task):
+        if held is None or exploration >= 1 or not held.trust.may_answer or not _may_be_held(query, task):
             return None
         entry = held.entries.get(_key(query)) if held.version[0] == task.version else None
         if entry is None or entry.is_fickle or entry.until <= now:

@@ -40,11 +40,11 @@ class RepeatedAnswers:
         self._watch = Watch(WatchState(self.allowance, self.alpha))
 
     @property
-    def may_stand(self) -> bool:
+    def may_answer(self) -> bool:
         """Whether an old answer may be given for the reference's."""
         return self._proven and not self._watch.state.alarmed
 
-    def look(self, since: int, *, changed: bool) -> None:
+    def follow(self, since: int, *, changed: bool) -> None:
         """A text was asked again.
 
         Args:

@@ -13,7 +13,7 @@ from ipaddress import AddressValueError, IPv6Address
 
 from router.core.privacy.plain_view import Span
 
-_BESIDE_LETTERS = frozenset("._%+-'&~=/!#$*?^{|}`")  # in the part before the @
+_NEXT_TO_LETTERS = frozenset("._%+-'&~=/!#$*?^{|}`")  # in the part before the @
 _LONGEST_QUOTED = 66
 _LONGEST_IP = 64
 _IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)", re.ASCII)
@@ -49,9 +49,9 @@ def _local_start(text: str, least: int, at: int) -> int:
         quote = text.rfind('"', max(least, at - _LONGEST_QUOTED), at - 1)
         return at if quote < 0 else quote
     start = at
-    while start > least and (_is_letter(text[start - 1]) or text[start - 1] in _BESIDE_LETTERS):
+    while start > least and (_is_letter(text[start - 1]) or text[start - 1] in _NEXT_TO_LETTERS):
         start -= 1
-    while start < at and text[start] in _BESIDE_LETTERS and text[start] != "_":
+    while start < at and text[start] in _NEXT_TO_LETTERS and text[start] != "_":
         start += 1
     return start
 

@@ -52,7 +52,7 @@ class ReadAgain:
 
 @dataclass(frozen=True, slots=True)
 class Predict:
-    """Have a release's student answer some rows, with a ``Judgement`` each; ``None`` where it can't read a row.
+    """Have a release's student answer some rows, with a ``Prediction`` each; ``None`` where it can't read a row.
 
     The whole answer is ``None`` where a former release's student can't be used at all.
     """
@@ -84,7 +84,7 @@ class EscalateAll:
 
 
 @dataclass(frozen=True, slots=True)
-class StandAgain:
+class Reinstate:
     """The certificate of what serves stands again: let it be kept."""
 
     release: int
@@ -100,7 +100,7 @@ class NoteOvertaken:
 
 @dataclass(frozen=True, slots=True)
 class ServeUnproven:
-    """What serves goes on without proof, as the operator wishes."""
+    """What serves goes on without proof, as the operator orders."""
 
     release: int
 
@@ -233,7 +233,7 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """A trial has looked at rows, or an alarm came after them: they certify nothing more."""
+    """A trial has observed rows, or an alarm came after them: they certify nothing more."""
 
     release: int
     keys: tuple[Key, ...]
@@ -246,7 +246,7 @@ class Report:
     Attributes:
         release: It is.
         progress: Of its evidence, in [0, 1].
-        rows: Looked at, or missed.
+        rows: Observed, or missed.
         losses: Of them.
         missing: Of them: kept on devices and never sent.
     """
@@ -308,7 +308,7 @@ Action = (
     | Predict
     | Alarm
     | EscalateAll
-    | StandAgain
+    | Reinstate
     | NoteOvertaken
     | ServeUnproven
     | ServeAgain

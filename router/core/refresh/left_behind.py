@@ -1,4 +1,4 @@
-"""What is left behind after a break: no row of until then certifies anything, and no challenger that looked at such.
+"""What is left behind after a break: no row of until then certifies anything, and no challenger that observed such.
 
 It is done before the break itself is told: after a kill in between, the break is found anew in the log.
 """

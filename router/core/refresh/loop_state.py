@@ -113,12 +113,12 @@ class LoopState:
         max_seconds: Longest time between two refreshes, once there is anything new.
         quarantines: When devices were in quarantine.
         rows: Of the log.
-        unwatched: Rows taken in that the watch has not looked at.
+        unwatched: Rows taken in that the watch has not observed.
         trial: Of the challenger that waits, or serves and waits for a looser threshold.
         taught: Rows that it learned from.
         attempt: That it spends.
         live_watch: The watch over what serves.
-        beside: While that rolls out, the watch over the release that the others run.
+        base_watch: While that rolls out, the watch over the release that the others run.
         tried: The champion for which a former release was looked for already; -1 for none.
         is_held: Nothing is to be fitted or promoted.
         is_suspected: Everything is explored, since the watch suspects a change.
@@ -137,7 +137,7 @@ class LoopState:
     taught: int = 0
     attempt: int = 0
     live_watch: LiveWatch | None = None
-    beside: LiveWatch | None = None
+    base_watch: LiveWatch | None = None
     tried: int = -1
     is_held: bool = False
     is_suspected: bool = False
@@ -155,7 +155,7 @@ class LoopState:
 
     def watch_anew(self) -> None:
         """Let every watch begin again from all rows."""
-        self.live_watch = self.beside = None
+        self.live_watch = self.base_watch = None
 
     @property
     def champion(self) -> Champion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.query import Message, Query
 from router.core.domain.record import Record
 from router.core.errors import BadInputError
@@ -15,15 +15,15 @@ from router.core.learning.training_rows import query_of
 class Predicted:
     """Says of each row's query what was said of it; of one that could not be read it says so again."""
 
-    def __init__(self, rows: Iterable[Record], said: Sequence[Judgement | None]) -> None:
+    def __init__(self, rows: Iterable[Record], said: Sequence[Prediction | None]) -> None:
         """Know what was ``said`` of each of some rows, ``None`` of one that can't be read."""
-        self._known: dict[tuple[str, str, tuple[Message, ...]], Judgement] = {}
-        for row, judgement in zip(rows, said, strict=True):
-            if judgement is not None:
+        self._known: dict[tuple[str, str, tuple[Message, ...]], Prediction] = {}
+        for row, prediction in zip(rows, said, strict=True):
+            if prediction is not None:
                 with suppress(BadInputError):  # of a chat that is none
-                    self._known[_asked(query_of(row))] = judgement
+                    self._known[_asked(query_of(row))] = prediction
 
-    def judge(self, query: Query) -> Judgement:
+    def predict(self, query: Query) -> Prediction:
         """Its answer to one query.
 
         Raises:

@@ -7,12 +7,12 @@
 
 Rules:
  * A pin is obeyed before anything else, and an alarm does not undo it: what is pinned then keeps nothing.
- * What keeps answers has a certificate that stands: where a wish grows stricter, or another version of the reference
-   answers, everything escalates as after an alarm. Where the wish is taken back, the same release serves again.
- * What was never promised can't be broken: the certificate is looked at before the watch.
+ * What keeps answers has a certificate that stands: where an objective grows stricter, or another version of the
+   reference answers, everything escalates as after an alarm. Where that is taken back, the same release serves again.
+ * What was never promised can't be broken: the certificate is checked before the watch.
  * An alarm is told to the devices first; only then a former release is looked for, and it proves itself again before it
    serves: that nothing speaks against it is no proof. No row of before an alarm certifies anything any more.
- * Where nothing broke, a wish changed or a pin went, a former release whose certificate stands serves at once.
+ * Where nothing broke, an objective changed or a pin went, a former release whose certificate stands serves at once.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
  * A device that loses alone is set apart, and the others are watched on without it.
  * While a release rolls out its watch raises no alarm and accuses nobody: where it speaks, the rollout goes back
@@ -38,9 +38,9 @@ from router.core.refresh.actions import (
     Find,
     NoteOvertaken,
     ReadAgain,
+    Reinstate,
     ServeAgain,
     ServeUnproven,
-    StandAgain,
     Step,
     SuspectChange,
 )
@@ -57,23 +57,23 @@ OUTDATED = "the promise broke while it waited: its rows are of before"
 
 def keep_promise(loop: LoopState, inputs: StepInputs) -> Step[None]:
     """Obey the operator, watch what serves, and give way where it may not."""
-    before = _standing(loop)
+    before = _orders_of(loop)
     yield from hear_of_quarantines(loop, inputs)
     yield from _obey(loop, inputs)
     yield from _hold_to_certificate(loop, inputs)
     yield from _watch(loop, inputs)
     yield from _give_way(loop, inputs)
     yield from take_back(loop)
-    changed = before != _standing(loop)
+    changed = before != _orders_of(loop)
     if changed and loop.trial is not None and loop.trial.has_served:
         loop.end_trial()
     was_held, loop.is_held = loop.is_held, inputs.is_held or inputs.is_blind
     if (changed or was_held != loop.is_held) and not loop.releases.is_alarmed:
         yield from explore(loop, loop.rate_at_ease(inputs.is_held))
-    yield from look_closer(loop, inputs)
+    yield from explore_suspected(loop, inputs)
 
 
-def _standing(loop: LoopState) -> tuple[object, ...]:
+def _orders_of(loop: LoopState) -> tuple[object, ...]:
     """What serves, whether it may keep anything, and which devices may."""
     return loop.releases.champion, loop.releases.is_alarmed, dict(loop.quarantines)
 
@@ -84,7 +84,7 @@ def explore(loop: LoopState, rate: float) -> Step[None]:
     loop.change(exploration=rate)
 
 
-def look_closer(loop: LoopState, inputs: StepInputs) -> Step[None]:
+def explore_suspected(loop: LoopState, inputs: StepInputs) -> Step[None]:
     """Explore everything while the watch suspects a change, and no longer."""
     if loop.releases.is_alarmed:
         loop.is_suspected = False
@@ -128,7 +128,7 @@ def _obey(loop: LoopState, inputs: StepInputs) -> Step[None]:
 
 
 def _hold_to_certificate(loop: LoopState, inputs: StepInputs) -> Step[None]:
-    """Let nothing stay whose certificate does not stand; what fell with a wish that is gone serves again."""
+    """Let nothing stay whose certificate does not stand; what fell with an objective that is gone serves again."""
     serving, releases = loop.releases.serving, loop.releases
     if serving is None or not serving.has_student or releases.watch is Watch.UNPROVEN:
         return
@@ -138,14 +138,14 @@ def _hold_to_certificate(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if why and not releases.is_alarmed:
         yield from _escalate_all(loop, why)
     elif not why and releases.is_alarmed:
-        yield StandAgain(releases.champion)
+        yield Reinstate(releases.champion)
         loop.change(watch=Watch.QUIET)
 
 
 def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
-    """Look at what the champion kept; when that breaks the promise, everything escalates."""
+    """Observe what the champion kept; when that breaks the promise, everything escalates."""
     new, loop.unwatched = loop.unwatched, []
-    yield from _watch_beside(loop, inputs, new)
+    yield from _watch_base(loop, inputs, new)
     serving, releases = loop.releases.serving, loop.releases
     if serving is None or not serving.has_student:
         loop.live_watch = None
@@ -169,22 +169,22 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
         yield from _escalate_all(loop, "")
 
 
-def _watch_beside(loop: LoopState, inputs: StepInputs, new: list[Record]) -> Step[None]:
-    """Look at what the release kept that others run while the champion rolls out."""
+def _watch_base(loop: LoopState, inputs: StepInputs, new: list[Record]) -> Step[None]:
+    """Observe what the release kept that others run while the champion rolls out."""
     served = loop.releases.served
     former = None if inputs.former is None else served.get(inputs.former)
     if former is None or not former.has_student or former.alarmed:
-        loop.beside = None
+        loop.base_watch = None
         return
-    if loop.beside is None or loop.beside.release != former.number:
+    if loop.base_watch is None or loop.base_watch.release != former.number:
         known = (_numbers_of(loop, former), _content_of(loop, former))
         live_watch = loop.watch_over(former.number, loop.task, loop.judging, *known)
         new = yield ReadAgain()
-        loop.beside = live_watch
-    if loop.beside.observe(new, inputs.blind, loop.quarantines):
+        loop.base_watch = live_watch
+    if loop.base_watch.observe(new, inputs.blind, loop.quarantines):
         yield Alarm(former.number)
         loop.change(served={**served, former.number: replace(former, alarmed=True)})
-        loop.beside = None
+        loop.base_watch = None
 
 
 def _numbers_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:

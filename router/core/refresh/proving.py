@@ -14,7 +14,7 @@ from router.core.certification.certificate_validity import OVERTAKEN
 from router.core.certification.certifying_rows import within_patience
 from router.core.certification.class_gate import figures_of
 from router.core.certification.device_shares import shared_fairly
-from router.core.certification.missing_rows import Line, LineKey
+from router.core.certification.missing_rows import NumberSequence, SequenceKey
 from router.core.certification.refresh_schedule import (
     begin_trial,
     exploration_at_rest,
@@ -73,7 +73,7 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     trial = begin_trial(task, number, attempt, points, rate=rate, freeze=rows.last_batch)
     trial.known, trial.earliest = known, earliest
     at_hand = shared_fairly(
-        rows.certifying(trial, _lines_of(loop, trial, inputs), inputs.blind), trial.counts, rows.heard
+        rows.certifying(trial, _sequences_of(loop, trial, inputs), inputs.blind), trial.counts, rows.heard
     )
     trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace)
     if not trial.patience:
@@ -95,8 +95,8 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if trial.is_overtaken(rows.version):
         yield from _end(loop, trial, OVERTAKEN)
         return
-    lines = _lines_of(loop, trial, inputs)
-    at_hand = rows.certifying(trial, lines, inputs.blind)
+    sequences = _sequences_of(loop, trial, inputs)
+    at_hand = rows.certifying(trial, sequences, inputs.blind)
     more = (trial.patience - trial.weight) * trial.readings.dependence.piece
     chosen = tuple(within_patience(at_hand, trial.rate, more))
     if chosen:
@@ -106,7 +106,7 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
         yield Spend(trial.number, tuple(row.key for row in seen))
     else:
         trial.share(rows.heard)
-    trial.miss(rows.lines.missed(lines, trial.counts, rows.heard))
+    trial.miss(rows.sequences.missed(sequences, trial.counts, rows.heard))
     situation = loop.situation(trial)
     yield _report(trial, situation)
     found = trial.next(loop.champion.number, situation)
@@ -126,7 +126,7 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
 
 
 def _came_since_suspicion(loop: LoopState, trial: Trial) -> bool:
-    """Whether a challenger looked at nothing but rows that were asked while the champion was suspected."""
+    """Whether a challenger observed nothing but rows that were asked while the champion was suspected."""
     return loop.live_watch is not None and 0.0 < loop.live_watch.suspicion.since <= trial.first_asked_at
 
 
@@ -147,10 +147,10 @@ def rest(loop: LoopState) -> Step[None]:
     loop.end_trial()
 
 
-def _lines_of(loop: LoopState, trial: Trial, inputs: StepInputs) -> dict[LineKey, Line]:
+def _sequences_of(loop: LoopState, trial: Trial, inputs: StepInputs) -> dict[SequenceKey, NumberSequence]:
     apart = {device: ((-math.inf, one.until),) for device, one in loop.quarantines.items()}
     spans = {device: (*inputs.twins.get(device, ()), *apart.get(device, ())) for device in {*inputs.twins, *apart}}
-    return loop.rows.lines.lines(trial.freeze, inputs.blind, inputs.repeats, spans)
+    return loop.rows.sequences.sequences(trial.freeze, inputs.blind, inputs.repeats, spans)
 
 
 def _report(trial: Trial, situation: Situation) -> Report:

@@ -3,7 +3,7 @@
 Rules:
  * It is accused by the watch over what serves, by the rows of a challenger that got no certificate because of it, or by
    those of a student of which no threshold is worth one because of it.
- * As after an alarm no row of before certifies anything, and a challenger that looked at such rows is given up. The
+ * As after an alarm no row of before certifies anything, and a challenger that observed such rows is given up. The
    release that serves goes on: what escalates loses nothing, so that its loss only falls.
  * The operator may set a device apart, and take it back.
  * Where the whole fleet is alarmed, all come back: whatever serves next is proved on rows of all of them.
@@ -27,7 +27,7 @@ from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import Situation, plan
 
-MOST_LOOKED_AT = 3  # devices that disagreed most
+MOST_SUSPECTS = 3  # devices that disagreed most
 PROVED = "it has proved itself"
 ANEW = "the promise broke for the whole fleet, and all begin anew"
 LOSES_ALONE = "it loses alone more than is allowed"
@@ -114,7 +114,7 @@ def who_spoilt_fit(loop: LoopState, rows: FitResult, situation: Situation, hoped
         hoped: Share of the queries that is kept with all devices, in [0, 1].
     """
     callers, promise = np.array(rows.callers), loop.task.at_device.max_disagreement
-    for device, _ in Counter[str](callers[~rows.agrees].tolist()).most_common(MOST_LOOKED_AT):
+    for device, _ in Counter[str](callers[~rows.agrees].tolist()).most_common(MOST_SUSPECTS):
         others = callers != device
         points = points_of(loop.task, rows.scores[others], rows.agrees[others], rows.weights[others])
         found = plan(points, promise, situation)

@@ -20,7 +20,7 @@ from typing import Any
 from router.core.refresh.actions import Action, Step
 from router.core.refresh.fit_due import is_due
 from router.core.refresh.loop_state import LoopState, StepInputs
-from router.core.refresh.promise_keeping import keep_promise, look_closer
+from router.core.refresh.promise_keeping import explore_suspected, keep_promise
 from router.core.refresh.proving import close, prove, refresh
 
 
@@ -37,7 +37,7 @@ def step(loop: LoopState, inputs: StepInputs) -> Step[None]:
         yield from close(loop)
         if loop.releases.champion == serves:
             yield from refresh(loop, inputs)
-    yield from look_closer(loop, inputs)
+    yield from explore_suspected(loop, inputs)
 
 
 def carry_out(steps: Step[None], do: Callable[[Action], Any]) -> None:

@@ -1,9 +1,9 @@
-"""The rows of one task's log as the loop holds them: sums over all, and the few that are still to be looked at.
+"""The rows of one task's log as the loop holds them: sums over all, and the few that are still to be observed.
 
 Rules:
  * A row is taken in once, in the log's order; whether in one piece or in many changes nothing.
- * Held are only rows that a trial may still look at, the latest ``most`` of them, and the latest drawn ones, on which a
-   former release is looked at. All others are counted and forgotten: which ones depends on their draw, device, batch
+ * Held are only rows that a trial may still observe, the latest ``most`` of them, and the latest drawn ones, on which a
+   former release is observed. All others are counted and forgotten: which ones depends on their draw, device, batch
    and age, never on what they say, so that what a proof looks at stays a fair sample.
  * What teaches is read from the log anew when a fit is due.
  * Rows are held of the reference's latest version, and of the one before: while two gateways change over, both answer.
@@ -21,7 +21,7 @@ from router.core.certification.certifying_rows import CertifyingRows, counts_for
 from router.core.certification.device_quarantine import MOST_ROWS, Quarantines, is_apart, may_show
 from router.core.certification.device_shares import LATELY_SECONDS, Presence
 from router.core.certification.live_watch import MOST_SINCE
-from router.core.certification.missing_rows import DeviceLines, Line, LineKey, Spans, settled
+from router.core.certification.missing_rows import DeviceSequences, NumberSequence, SequenceKey, Spans, settled
 from router.core.certification.recent_repeats import RecentRepeats
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, may_teach
@@ -29,7 +29,7 @@ from router.core.domain.task import Kind, Task
 from router.core.learning.row_sums import RowSums
 from router.core.learning.training_rows import Key
 
-MOST_HELD = 20_000  # rows that a trial may still look at: several times what the most patient one does
+MOST_HELD = 20_000  # rows that a trial may still observe: several times what the most patient one does
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class TaskRows:
         seen: How many rows there are, whatever their version.
         last_batch: The last one of them; -1 before the first.
         version: The reference's latest version, empty before its first row.
-        lines: What devices have kept and not sent.
+        sequences: What devices have kept and not sent.
         newest: Unix time in seconds at which the latest row was received, of whatever version.
     """
 
@@ -79,7 +79,7 @@ class TaskRows:
         self.seen = 0
         self.last_batch = -1
         self.version = self._before = ""
-        self.lines = DeviceLines()
+        self.sequences = DeviceSequences()
         self.newest = -math.inf
 
     @property
@@ -113,20 +113,20 @@ class TaskRows:
 
     def latest_of(self, device: str) -> float:
         """The latest Unix time in seconds at which a row of a device was received, ``-inf`` without any."""
-        return self.lines.latest_of(device)
+        return self.sequences.latest_of(device)
 
     def take(self, rows: Iterable[tuple[int, Record]], spent: Set[Key] = frozenset()) -> None:
         """Take in the next rows of the log.
 
         Args:
             rows: Pairs of batch and record, all of the task.
-            spent: Keys that a certificate has looked at.
+            spent: Keys that a certificate has observed.
         """
         held: dict[str, list[tuple[int, Record]]] = {}
         for batch, row in rows:
             self.seen += 1
             self.last_batch = max(self.last_batch, batch)
-            self.lines.take(batch, row)
+            self.sequences.take(batch, row)
             self.newest = max(self.newest, row.received_at)
             says = not is_apart(row, self._quarantines)
             is_drawn, is_certain = says and may_certify(row), says and had_to_be_asked(row)
@@ -141,7 +141,7 @@ class TaskRows:
             is_spent = row.key in spent
             self._count(current, row, says=says, is_spent=is_spent)
             current.remember(row, is_drawn=is_drawn, is_certain=is_certain, kind=self._task.kind)
-            if (is_drawn or is_certain) and not is_spent and self._may_be_looked_at(batch, row, is_drawn=is_drawn):
+            if (is_drawn or is_certain) and not is_spent and self._may_certify(batch, row, is_drawn=is_drawn):
                 held.setdefault(row.teacher_version, []).append((batch, row))
         for version, new in held.items():
             self._by_version[version].certifying.add(new)
@@ -188,7 +188,7 @@ class TaskRows:
         task = self._task
         return row.task_version == task.version and row.teacher == task.reference and row.is_reference
 
-    def _may_be_looked_at(self, batch: int, row: Record, *, is_drawn: bool) -> bool:
+    def _may_certify(self, batch: int, row: Record, *, is_drawn: bool) -> bool:
         """By the trial that waits, or if it was set aside by a later one."""
         if is_drawn and is_set_aside(row.caller, row.query_id):
             return True
@@ -205,15 +205,17 @@ class TaskRows:
             for known in self._by_version.values():
                 known.certifying.only_set_aside()
 
-    def certifying(self, trial: Trial, lines: Mapping[LineKey, Line], blind: Spans = ()) -> list[Record]:
-        """The rows that a trial may look at next, in the log's order.
+    def certifying(
+        self, trial: Trial, sequences: Mapping[SequenceKey, NumberSequence], blind: Spans = ()
+    ) -> list[Record]:
+        """The rows that a trial may observe next, in the log's order.
 
         Args:
             trial: The challenger's.
-            lines: Where the devices' lines stand for it.
+            sequences: Where the devices' sequences stand for it.
             blind: When too few rows came to see anything.
         """
-        return [row for _, row in settled(self._current.certifying.at_hand(trial), lines, blind)]
+        return [row for _, row in settled(self._current.certifying.at_hand(trial), sequences, blind)]
 
     def spend_held(self) -> tuple[Key, ...]:
         """Let no row of until now certify anything; return their keys."""
@@ -222,7 +224,7 @@ class TaskRows:
         return tuple(row.key for row in rows)
 
     def spend(self, rows: Sequence[Record]) -> None:
-        """A certificate has looked at some rows: they may teach from now on, and certify nothing more."""
+        """A certificate has observed some rows: they may teach from now on, and certify nothing more."""
         if rows:
             self._current.taught += sum(_is_lesson(row) and not may_teach(row) for row in rows)
             self._current.certifying.remove({row.key for row in rows})

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.core.certification.live_watch import MOST_FORMER, MOST_SINCE, evidence_against
+from router.core.certification.live_watch import MOST_FALLBACKS, MOST_SINCE, evidence_against
 from router.core.certification.refresh_schedule import begin_trial, patience_of
 from router.core.certification.served_releases import ServedRelease, is_same_release
 from router.core.domain.record import Record
@@ -29,7 +29,7 @@ MOST_WRITTEN = 100  # latest rows that a student that writes answers once more
 def way_back(loop: LoopState, inputs: StepInputs) -> Step[ServedRelease | None]:
     """The latest former release that nothing speaks against; ``None`` where there is none."""
     tried = 0
-    for former in _former(loop):
+    for former in _fallbacks(loop):
         if loop.why_uncertified(former.manifest, inputs):
             tried += 1
         else:
@@ -41,7 +41,7 @@ def way_back(loop: LoopState, inputs: StepInputs) -> Step[ServedRelease | None]:
             student, threshold = Predicted(rows, said), former.manifest.policy.threshold
             if evidence_against(rows, student, threshold, loop.task, loop.judging) <= 0:
                 return former
-        if tried == MOST_FORMER:
+        if tried == MOST_FALLBACKS:
             break
     return None
 
@@ -60,7 +60,7 @@ def prove_again(loop: LoopState, former: ServedRelease) -> Step[None]:
         loop.begin_trial(trial, loop.pace.in_vain(loop.rows.taught), attempt)
 
 
-def _former(loop: LoopState) -> Iterator[ServedRelease]:
+def _fallbacks(loop: LoopState) -> Iterator[ServedRelease]:
     """Releases that have served, the latest first, each content and threshold once, without that of the champion."""
     serving = loop.releases.serving
     known: list[Manifest] = [] if serving is None else [serving.manifest]

@@ -19,7 +19,7 @@ def has_float32(manifest: Manifest) -> bool:
     return manifest.student is not None and bool(manifest.student.model_float32)
 
 
-def as_judged(manifest: Manifest) -> Manifest:
+def without_float32(manifest: Manifest) -> Manifest:
     """The release without the float32 file: what a device takes at first."""
     if manifest.student is None or not manifest.student.model_float32:
         return manifest

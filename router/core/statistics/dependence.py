@@ -184,10 +184,10 @@ class _Alike:
         span = np.minimum(before, reach) + np.minimum(after, reach)
         ring = RING * reach
         others = np.where(self._is_common, self._within(self._at - ring, self._at + ring), self._whole) - near
-        room = np.where(self._is_common, np.minimum(before, ring) + np.minimum(after, ring), before + after) - span
+        space = np.where(self._is_common, np.minimum(before, ring) + np.minimum(after, ring), before + after) - span
         most = np.minimum(before, longest) + np.minimum(after, longest) if self._are_exact else span
-        counted = (room > span) & (before + after > 2.0 * most)
-        part = span / np.maximum(room, _ROUNDING)
+        counted = (space > span) & (before + after > 2.0 * most)
+        part = span / np.maximum(space, _ROUNDING)
         return _Near(self._order, self._weights * counted, counted, near, part, others * part)
 
 

@@ -11,9 +11,9 @@ most the promise, so that the light comes on no sooner than after ``LIGHT / prom
 Rules:
  * The light comes on when the statistic reaches its bound, and stays until so many rows in a row were below it. Then
    the statistic begins anew. It comes on too, for longer, where ``signals_of_change`` speak of one.
- * Rows looked at while it is on are paid for: by rows looked at while it is off, one for one, and by a stake that each
+ * Rows observed while it is on are paid for: by rows observed while it is off, one for one, and by a stake that each
    release has once. Whatever devices say, it costs no more; unpaid it goes out until a whole look is paid for.
- * It depends on rows that were looked at before, never on the row whose rate it sets: the watch's bound is untouched.
+ * It depends on rows that were observed before, never on the row whose rate it sets: the watch's bound is untouched.
  * Nothing is stored: the same rows give the same light.
 
 All numbers are in rows that the promise would lose one of: at 2 %, fifty.
@@ -29,8 +29,8 @@ from router.core.statistics.signals_of_change import SignalsOfChange
 # At a loss of half the promise the statistic is 1.85 / promise on average; the bound stands above that, and far below
 # the evidence that an alarm needs.
 LIGHT = 3.0
-LOOK = 2.0  # rows without suspicion that put the light out: at the promise they lose two
-LOOK_AT_SIGNAL = 8.0  # rows that are looked at where other signs than lost rows speak of a change
+SPAN = 2.0  # rows without suspicion that put the light out: at the promise they lose two
+SPAN_AT_SIGNAL = 8.0  # rows that are observed where other signs than lost rows speak of a change
 # Evidence for 1.5 times the promise grows by 0.108 a loss that is allowed. The watch needs about 11 after a long quiet
 # life: ln(1 / alpha) = 3, ln 4 for its mixture, and what its restarts cost.
 STAKE = 100.0
@@ -47,8 +47,8 @@ class Suspicion:
         """Nothing is suspected yet of a release that may lose ``promise``, in (0, 1)."""
         self._factors = [(math.exp(kept), math.exp(lost)) for kept, lost in log_gains(promise)]
         self._bound = LIGHT / promise
-        self._look, self._most = math.ceil(LOOK / promise), math.ceil(STAKE / promise)
-        self._look_at_signal = math.ceil(LOOK_AT_SIGNAL / promise)
+        self._span, self._most = math.ceil(SPAN / promise), math.ceil(STAKE / promise)
+        self._span_at_signal = math.ceil(SPAN_AT_SIGNAL / promise)
         self._paid = self._most
         self._left = 0
         self.since = 0.0
@@ -67,11 +67,11 @@ class Suspicion:
 
     @property
     def statistic(self) -> float:
-        """The mixture, in rows: at most the rows looked at, on average, while the promise is kept."""
+        """The mixture, in rows: at most the rows observed, on average, while the promise is kept."""
         return math.fsum(self._terms) / len(self._terms)
 
     def update(self, lost: bool, at: float = 0.0) -> bool:
-        """Look at one more explored row; say whether the light is on.
+        """Observe one more explored row; say whether the light is on.
 
         Args:
             lost: The release lost it.
@@ -82,7 +82,7 @@ class Suspicion:
         self._terms = [(term + 1.0) * factors[lost] for term, factors in zip(self._terms, self._factors, strict=True)]
         self._left = max(self._left - 1, 0)
         if self.statistic >= self._bound:
-            self._light(self._look, at)
+            self._light(self._span, at)
         if was_on and (not self._left or not self._paid):
             self._left, self.since = 0, 0.0
             self._terms = [0.0] * len(self._factors)
@@ -116,12 +116,12 @@ class Suspicion:
 
     def _consider(self, at: float) -> None:
         if self.signals.is_high and not self.is_on:
-            self._light(self._look_at_signal, at)
+            self._light(self._span_at_signal, at)
 
-    def _light(self, look: int, at: float) -> None:
+    def _light(self, span: int, at: float) -> None:
         """Let the light be on for so many rows at least, if that is paid for."""
-        if self.is_on or self._paid >= look:
-            self._left = max(self._left, look)
+        if self.is_on or self._paid >= span:
+            self._left = max(self._left, span)
             self.since = self.since or at
 
 

@@ -102,9 +102,9 @@ class LocalWriter:
             BadInputError: They leave no room in the window.
         """
         ids = prompt_ids(self.language.tokenizer, prompt)
-        room = self.language.window - (1 if self.language.form is Form.CAUSAL else 0)
-        if len(ids) > room:
-            raise TooLongError(f"has {len(ids)} tokens; the model's window leaves {room}")
+        most = self.language.window - (1 if self.language.form is Form.CAUSAL else 0)
+        if len(ids) > most:
+            raise TooLongError(f"has {len(ids)} tokens; the model's window leaves {most}")
         return ids
 
     def _steps(self, ids: list[int], line: _Line) -> Iterator[Any]:

@@ -101,7 +101,7 @@ class ServedWriter:
             ModelError: The server refuses whatever it is asked, or its reply can't be read; told in the log once.
             UnavailableError: The server can't be reached, is busy, or its answer broke off.
         """
-        with self._once.telling():
+        with self._once.logging_once():
             return self._written(self._body(prompt, limits), limits.stop, top_k)
 
     def _written(self, body: dict[str, Any], stops: tuple[str, ...], top_k: int) -> Written:

@@ -19,7 +19,7 @@ class Once:
         self._told = ""
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def logging_once(self) -> Iterator[None]:
         """Log a ``ModelError`` that comes out, unless the last one said the same; the errors pass on."""
         try:
             yield

@@ -25,7 +25,7 @@ from grpc import aio
 from router.core.errors import HeadraceError
 from router.transport.tls.rotating_channel import Generation, RotatingChannel, RotatingSyncChannel
 
-LOOK_SECONDS = 3.0  # between two looks, give or take half of it
+CHECK_SECONDS = 3.0  # between two checks, give or take half of it
 REPLY_SECONDS = 8.0  # that one look is given
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 _NOBODY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
@@ -37,7 +37,7 @@ class NamedChannel(RotatingChannel):
     def __init__(self, make: Callable[[], aio.Channel]) -> None:
         """Begin with a channel that ``make`` opens."""
         super().__init__(make)
-        self._looking: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
 
     def lost(
         self, told: Callable[[str], None] = lambda details: None, found: Callable[[], None] = lambda: None
@@ -48,20 +48,20 @@ class NamedChannel(RotatingChannel):
             told: Hears what gRPC says of each look in vain.
             found: Called when somebody has replied.
         """
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look(told, found))
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.ensure_future(self._look(told, found))
 
     async def close(self, grace: float | None = None) -> None:
         """Close it; calls under way have ``grace`` seconds to end."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+                await self._refreshing
         await super().close(grace)
 
     async def _look(self, told: Callable[[str], None], found: Callable[[], None]) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS * random.uniform(0.5, 1.5))
+            await asyncio.sleep(CHECK_SECONDS * random.uniform(0.5, 1.5))
             if self._newest.channel.get_state() is grpc.ChannelConnectivity.READY:
                 return
             before = self._newest

@@ -11,7 +11,7 @@ from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
-from router.core.certification.missing_rows import LINE, DeviceLines, set_apart
+from router.core.certification.missing_rows import SEQUENCE_LENGTH, DeviceSequences, set_apart
 from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
 from router.core.domain.task import Task
 from router.core.release.orders import DeviceReport, TaskReport
@@ -160,10 +160,10 @@ def test_a_row_of_twins_neither_certifies_nor_alarms_and_still_teaches(asked_at,
 
 def test_numbers_that_twins_leave_open_are_no_lost_rows():
     numbered = [
-        (7, row(float(at), sequence_number=LINE + position, source=Source.TAUGHT))
+        (7, row(float(at), sequence_number=SEQUENCE_LENGTH + position, source=Source.TAUGHT))
         for at, position in ((50, 1), (150, 40), (151, 3), (201, 41))
     ]
     later = (8, replace(row(9000.0), caller="hall"))
-    assert DeviceLines.of([*numbered, later]).lines(0)["kitchen", 1].missing > 0
+    assert DeviceSequences.of([*numbered, later]).sequences(0)["kitchen", 1].missing > 0
     twins = {"kitchen": ((100.0, 200.0),)}
-    assert DeviceLines.of([*numbered, later]).lines(0, twins=twins)["kitchen", 1].missing == 0
+    assert DeviceSequences.of([*numbered, later]).sequences(0, twins=twins)["kitchen", 1].missing == 0

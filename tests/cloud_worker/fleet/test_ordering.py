@@ -7,7 +7,7 @@ import pytest
 from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.releases.certificates import Certificates
-from cloud_worker.releases.first_release import publish_first_releases, publish_wishes
+from cloud_worker.releases.first_release import publish_first_releases, publish_objectives
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed, mark_fallen, roll_back
 from cloud_worker.reports.promise.gather import Promises
@@ -15,7 +15,7 @@ from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.overrides import Override, Overrides
 from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
-from router.core.certification.certificate_validity import OVERTAKEN, wished_now
+from router.core.certification.certificate_validity import OVERTAKEN, as_promised_now
 from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Privacy, Task
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.orders import DeviceReport
@@ -60,7 +60,7 @@ class Cluster:
         await self.down()
         self.store.declare_tasks(tasks)
         publish_first_releases(tasks, self.store, self.publisher)
-        publish_wishes(tasks, self.store, self.publisher)
+        publish_objectives(tasks, self.store, self.publisher)
         self.door = Door("127.0.0.1:0", insecure=True)
         servicer = FleetServicer(self.store, Fleet(), insecure=True, tasks=tasks, publisher=self.publisher)
         fleet_pb2_grpc.add_FleetServicer_to_server(servicer, self.door.server)
@@ -241,7 +241,7 @@ def test_content_of_another_version_is_never_taken_for_this_ones(cluster):
 
 def test_a_release_that_serves_again_keeps_what_it_was_made_for_and_takes_what_is_wished():
     now = replace(TASK, reference="small", version=3, local_only=True, cheaper=Cheaper(("big",)))
-    again = wished_now(TASK, now)
+    again = as_promised_now(TASK, now)
     assert (again.version, again.reference, again.local_only) == (1, "big", True)
 
 

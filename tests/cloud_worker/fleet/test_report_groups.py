@@ -96,9 +96,9 @@ def test_one_that_can_not_be_kept_keeps_no_other_out(store, monkeypatch):
     fleet._answer_all(group(1, 600.0))
     keep = Store.save_reports
 
-    def broken(self, reports, beside=None):
+    def broken(self, reports, also=None):
         def write(connection):
-            beside(connection)
+            also(connection)
             if NAMES[3] in reports:
                 raise ValueError("this report breaks it")
 
@@ -117,7 +117,7 @@ def test_one_that_can_not_be_kept_keeps_no_other_out(store, monkeypatch):
 def test_while_the_store_fails_nobody_is_tried_alone(store, monkeypatch):
     fleet, tries = servicer(store), []
 
-    def failing(self, reports, beside=None):
+    def failing(self, reports, also=None):
         tries.append(len(reports))
         raise UnavailableError("held by another program")
 

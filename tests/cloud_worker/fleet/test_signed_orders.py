@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloud_worker.fleet.ordering import OrderBook
-from cloud_worker.releases.first_release import publish_wishes
+from cloud_worker.releases.first_release import publish_objectives
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.signed import SignedReleases
 from cloud_worker.releases.repository.testing import SignedCloud
@@ -72,8 +72,8 @@ def test_a_changed_wish_is_published_at_once_and_ordered_once_it_is_signed(cloud
     cloud.make_keys()
     wished = (replace(TASK, objective=Objective(max_disagreement=0.01)),)
     publisher = Publisher(cloud.config.releases_folder)
-    publish_wishes(wished, cloud.store, publisher, signed=True)
-    publish_wishes(wished, cloud.store, publisher, signed=True)
+    publish_objectives(wished, cloud.store, publisher, signed=True)
+    publish_objectives(wished, cloud.store, publisher, signed=True)
     assert cloud.store.champion("home") == 1
     assert "objective" in cloud.sign().left_out["home", 1]
     assert order_of(cloud).release == 0

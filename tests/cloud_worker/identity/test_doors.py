@@ -254,7 +254,7 @@ async def test_spoilt_messages_break_nothing_on_the_door_for_enrolment(fleet, op
 
 
 async def test_what_a_distrusted_issuer_gave_calls_nothing_at_a_gateway(fleet, open_as, monkeypatch):
-    monkeypatch.setattr("cloud_worker.identity.gateway_identity._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
     stolen = fleet.bundle(Role.DEVICE, "kitchen")
     fleet.renew_issuing()
     async with open_as(stolen) as channel:

@@ -41,7 +41,7 @@ def test_the_same_certificate_is_shown_for_two_thirds_of_its_week(world):
 
 
 def test_a_renewed_authority_is_taken_up(world, monkeypatch):
-    monkeypatch.setattr("cloud_worker.identity.gateway_identity._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
     identity = world.identity()
     first = identity.material()
     renew_issuing(world.folder / "ca", world.folder / "root", WORDS, ROOT_WORDS, NOW, distrust=True)
@@ -52,7 +52,7 @@ def test_a_renewed_authority_is_taken_up(world, monkeypatch):
 
 
 def test_an_authority_that_can_not_be_opened_any_more_is_told(world, monkeypatch):
-    monkeypatch.setattr("cloud_worker.identity.gateway_identity._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
     identity = world.identity()
     (world.folder / "ca" / "issuing.pem").write_bytes(b"spoilt")
     with pytest.raises(ConfigError, match="can't be read"):

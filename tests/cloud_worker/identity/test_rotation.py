@@ -41,7 +41,7 @@ class Load:
 
 @pytest.mark.parametrize("queries", [1500, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_certificates_change_on_both_sides_under_load_and_no_query_fails(tmp_path, monkeypatch, queries):
-    monkeypatch.setattr("cloud_worker.identity.gateway_identity._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
     async with trusted_fleet(tmp_path, door={"max_connection_seconds": 1}) as fleet:
         bundles = [fleet.bundle(Role.DEVICE, "kitchen")]
         channel = RotatingChannel(lambda: open_channel(fleet.target, identity=bundles[-1]))
@@ -62,7 +62,7 @@ async def test_certificates_change_on_both_sides_under_load_and_no_query_fails(t
 
 
 async def test_a_gateways_new_certificate_is_shown_and_taken_without_a_restart(tmp_path, monkeypatch):
-    monkeypatch.setattr("cloud_worker.identity.gateway_identity._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
     from router.identity.door_glance import glance
 
     async with trusted_fleet(tmp_path) as fleet:
@@ -79,7 +79,7 @@ async def test_a_gateways_new_certificate_is_shown_and_taken_without_a_restart(t
 
 @pytest.mark.parametrize("kind", [AsyncClient, Client])
 async def test_a_client_shows_the_certificate_that_is_put_in_its_folder(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr("router.client.identity.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("router.client.identity.CHECK_SECONDS", 0.0)
     (tmp_path / "cloud").mkdir()
     async with trusted_fleet(tmp_path / "cloud") as fleet:
         write_bundle(tmp_path / "app", fleet.bundle(Role.CLIENT, "app"))

@@ -174,7 +174,7 @@ def test_a_prompt_longer_than_the_window_is_refused_with_its_length(words: Any) 
         write(student(words), ["red " * 40], max_tokens=8)
     with pytest.raises(BadInputError, match="max_tokens"):
         write(student(words), ["red"], max_tokens=-1)
-    assert encode_prompt(student(words, "t5"), "red", room=500)
+    assert encode_prompt(student(words, "t5"), "red", reserved=500)
 
 
 @pytest.mark.parametrize("field", ["steps", "batch", "rate", "temperature"])

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from cloud_worker.pool.batcher import Gatherer
-from cloud_worker.pool.copy_calls import CopyCalls
-from cloud_worker.pool.direct_calls import Copies, CopyBrokeError, CopyLine
+from cloud_worker.pool.direct_calls import ReplicaBrokeError, ReplicaConnection, Replicas
+from cloud_worker.pool.replica_calls import ReplicaCalls
 from cloud_worker.teachers import Question, TeacherAnswer
 
 PATIENCE_SECONDS = 30.0
@@ -42,8 +42,8 @@ class Held:
 
 @contextlib.asynccontextmanager
 async def line_to(teacher, threads=1):
-    calls = CopyCalls(teacher.answer, threads)
-    line = CopyLine(await calls.socket())
+    calls = ReplicaCalls(teacher.answer, threads)
+    line = ReplicaConnection(await calls.socket())
     await line.open()
     yield line
     line.close()
@@ -150,7 +150,7 @@ async def test_a_gateway_that_is_gone_leaves_no_work_behind():
 
 async def test_a_teacher_that_breaks_says_so_and_the_line_goes_on():
     async with line_to(Held()) as line:
-        with pytest.raises(CopyBrokeError):
+        with pytest.raises(ReplicaBrokeError):
             await said(line, [Question("a"), Question("break")])
         assert await said(line, [Question("a")]) == {0: "A"}
 
@@ -168,7 +168,7 @@ async def test_a_teacher_that_waits_for_others_is_asked_by_several_threads():
 
 async def test_the_least_busy_copy_is_asked_and_one_that_ends_is_asked_no_more():
     teachers = [Held(held=True), Held(held=True)]
-    calls = [CopyCalls(teacher.answer, 1) for teacher in teachers]
+    calls = [ReplicaCalls(teacher.answer, 1) for teacher in teachers]
     names = [await each.socket() for each in calls]
     asked = []
 
@@ -176,9 +176,9 @@ async def test_the_least_busy_copy_is_asked_and_one_that_ends_is_asked_no_more()
         asked.append(1)
         return [*names, "not on this machine"]
 
-    copies = Copies("big", find)
+    copies = Replicas("big", find)
     assert copies.least_busy() is None  # before the first look ends
-    await copies.look()
+    await copies.refresh()
     first = copies.least_busy()
     asking = asyncio.create_task(said(first, [Question("a")]))
     await teachers[names.index(first.name)].until_begun()
@@ -194,7 +194,7 @@ async def test_the_least_busy_copy_is_asked_and_one_that_ends_is_asked_no_more()
 
 
 async def test_a_look_that_fails_leaves_what_is_known():
-    calls = CopyCalls(Held().answer, 1)
+    calls = ReplicaCalls(Held().answer, 1)
     name, fails = await calls.socket(), []
 
     async def find():
@@ -202,11 +202,11 @@ async def test_a_look_that_fails_leaves_what_is_known():
             raise RuntimeError("Serve is away")
         return [name, RuntimeError("another copy is being replaced")]
 
-    copies = Copies("big", find)
-    await copies.look()
+    copies = Replicas("big", find)
+    await copies.refresh()
     fails.append(1)
-    copies._looked_at = float("-inf")
-    await copies.look()
+    copies._checked_at = float("-inf")
+    await copies.refresh()
     assert copies.least_busy().name == name
 
 
@@ -226,7 +226,7 @@ print(said)
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 async def test_another_user_of_the_machine_is_not_heard():
-    calls = CopyCalls(Held().answer, 1)
+    calls = ReplicaCalls(Held().answer, 1)
     name = await calls.socket()
     command = [shutil.which("python3", path="/usr/bin:/usr/local/bin") or "python3", "-c", STRANGER, name]
     said = {}

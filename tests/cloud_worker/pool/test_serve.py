@@ -6,7 +6,7 @@ import uuid
 import psutil
 import pytest
 
-from cloud_worker.pool.serve import Copy
+from cloud_worker.pool.serve import Replica
 from cloud_worker.teachers import NoAnswer, Question
 from cloud_worker.testing import edge
 from router.core.errors import ServiceError
@@ -14,24 +14,24 @@ from router.transport.telemetry import TelemetrySettings
 
 
 @pytest.fixture
-def copy(tmp_path):
+def replica(tmp_path):
     from cloud_worker.config.teachers import RecordedSettings
 
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(f'{{"text": "t{number}", "label": "l{number}"}}\n' for number in range(50)))
-    return Copy(RecordedSettings(name="big", answers=str(path)), tmp_path, TelemetrySettings())
+    return Replica(RecordedSettings(name="big", answers=str(path)), tmp_path, TelemetrySettings())
 
 
-async def test_replies_stream_in_pieces_each_with_its_place(copy):
-    pieces = [piece async for piece in copy.answer([Question(f"t{number}") for number in range(50)])]
+async def test_replies_stream_in_pieces_each_with_its_place(replica):
+    pieces = [piece async for piece in replica.answer([Question(f"t{number}") for number in range(50)])]
     assert len(pieces) > 1
     replies = dict(pair for piece in pieces for pair in piece)
     assert [replies[position].text for position in range(50)] == [f"l{position}" for position in range(50)]
 
 
-async def test_questions_whose_time_is_over_are_left_out(copy):
+async def test_questions_whose_time_is_over_are_left_out(replica):
     asked = [Question("t1"), Question("t2", milliseconds=-1.0), Question("never")]
-    replies = dict([pair async for piece in copy.answer(asked) for pair in piece])
+    replies = dict([pair async for piece in replica.answer(asked) for pair in piece])
     assert sorted(replies) == [0, 2]
     assert isinstance(replies[2], NoAnswer)
 

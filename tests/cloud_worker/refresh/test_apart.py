@@ -18,7 +18,7 @@ def prove_twins(world, device, first, last):
 
 
 def callers_of(trial):
-    return {caller for caller, _, _ in trial.looked}
+    return {caller for caller, _, _ in trial.observed}
 
 
 def test_what_a_challenger_saw_of_twins_is_taken_back_and_stays_out_after_a_restart(world):

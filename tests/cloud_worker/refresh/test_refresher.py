@@ -64,7 +64,7 @@ def test_a_recipe_that_uses_queries_without_an_answer_gets_them_and_no_other_doe
     ]
     world.log.append(old, "another spool", 3)
     world.ask_and_step(200)
-    assert world.recipes[-1].beside.queries == ()
+    assert world.recipes[-1].auxiliary.queries == ()
     few_shot = replace(world.config.task("home"), recipe="few-shot")
     world.config = world.config.model_copy(update={"tasks": (few_shot,)})
     world.start()
@@ -72,7 +72,7 @@ def test_a_recipe_that_uses_queries_without_an_answer_gets_them_and_no_other_doe
         world.ask_and_step(100)
         if len(world.recipes) > 1:
             break
-    assert [row.text for row in world.recipes[-1].beside.queries] == ["old 0", "old 1", "old 2"]
+    assert [row.text for row in world.recipes[-1].auxiliary.queries] == ["old 0", "old 1", "old 2"]
 
 
 def test_rows_that_certify_have_taught_nothing_before(world):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cloud_worker.fleet.ordering import OrderBook
-from cloud_worker.releases.first_release import publish_first_releases, publish_wishes
+from cloud_worker.releases.first_release import publish_first_releases, publish_objectives
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.store import ReleaseRow
 from router.core.domain.task import Mode, Objective
@@ -16,7 +16,7 @@ def up(world, **changes):
     world.config = world.config.model_copy(update={"tasks": (task,)})
     world.store.declare_tasks([task])
     publish_first_releases([task], world.store, world.publisher)
-    publish_wishes([task], world.store, world.publisher)
+    publish_objectives([task], world.store, world.publisher)
     world.start()
 
 

@@ -96,10 +96,10 @@ class World:
             position, self.asked = self.asked, self.asked + 1
             text = self.asks[position % len(self.asks)]
             caller = f"device-{position % 2}"
-            judged = None if student is None else student.judge(Query("", "home", text))
+            prediction = None if student is None else student.predict(Query("", "home", text))
             free = state.mode is Mode.SERVE and state.watch != "alarmed"
             free = free and not (caller in apart and apart[caller].lasts)
-            kept = free and judged is not None and judged.score >= threshold
+            kept = free and prediction is not None and prediction.score >= threshold
             explored = unit_interval("draw", caller, str(position)) < state.exploration
             if explored or not kept:
                 rows.append(
@@ -108,8 +108,8 @@ class World:
                         text,
                         self.own_truth.get(caller, self.truth[text]),
                         caller=caller,
-                        local_answer=None if judged is None else judged.answer,
-                        local_score=None if judged is None else judged.score,
+                        local_answer=None if prediction is None else prediction.answer,
+                        local_score=None if prediction is None else prediction.score,
                         threshold=threshold,
                         **self.extras,
                         source=Source.TAUGHT if kept else Source.ESCALATED,

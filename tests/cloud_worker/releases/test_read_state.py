@@ -16,7 +16,7 @@ from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
-from cloud_worker.releases.recovered_state import look_into
+from cloud_worker.releases.recovered_state import open_for_reading
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import Store
 from router.core.errors import UnavailableError
@@ -134,7 +134,7 @@ def test_a_lock_of_another_keeps_nobody_from_reading_and_what_is_committed_is_se
     store = declared(path)
     with sqlite3.connect(path.parent / "disk" / "data" / "fleet.sqlite", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        reading = look_into(read_config(path))
+        reading = open_for_reading(read_config(path))
         before = reading.task_state("home")
         assert (json.loads(told(path, "status", "--json"))["tasks"][0]["task"], before.phase_note) == ("home", "")
         other.execute("ROLLBACK")
@@ -155,7 +155,7 @@ def test_a_file_held_by_one_that_lets_nobody_read_is_told_in_one_line_after_five
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
         with pytest.raises(UnavailableError, match="held the fleet's database for 5 s"):
-            look_into(read_config(path))
+            open_for_reading(read_config(path))
         assert time.monotonic() - began < 7.5
 
 

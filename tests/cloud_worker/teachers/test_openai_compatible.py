@@ -10,7 +10,7 @@ import pytest
 
 from cloud_worker.config.teachers import CompatibleSettings
 from cloud_worker.pool.batcher import MOST_TRIES, Gatherer
-from cloud_worker.pool.serve import Copy
+from cloud_worker.pool.serve import Replica
 from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.loader import load_teacher
 from cloud_worker.teachers.prepare import prepare_teacher
@@ -221,8 +221,8 @@ async def test_a_copy_asks_several_at_a_time_and_never_more_than_it_may(settings
         return text
 
     server.answer = answer
-    copy = Copy(settings.model_copy(update={"concurrency": 4}), tmp_path, TelemetrySettings())
-    pieces = [piece async for piece in copy.answer([Question(f"t{position}") for position in range(12)])]
+    replica = Replica(settings.model_copy(update={"concurrency": 4}), tmp_path, TelemetrySettings())
+    pieces = [piece async for piece in replica.answer([Question(f"t{position}") for position in range(12)])]
     replies = dict(pair for piece in pieces for pair in piece)
     assert [replies[position].text for position in range(12)] == [f"t{position}" for position in range(12)]
     assert most[0] == 4
@@ -237,8 +237,8 @@ async def test_a_slow_answer_keeps_no_other_one_back(settings, server, tmp_path)
         return text
 
     server.answer = answer
-    copy = Copy(settings, tmp_path, TelemetrySettings())
-    pieces = copy.answer([Question("slow"), Question("quick")])
+    replica = Replica(settings, tmp_path, TelemetrySettings())
+    pieces = replica.answer([Question("slow"), Question("quick")])
     assert [(position, reply.text) for position, reply in await anext(pieces)] == [(1, "quick")]
     slow.set()
     assert [(position, reply.text) for position, reply in await anext(pieces)] == [(0, "slow")]
@@ -248,8 +248,8 @@ async def test_a_slow_answer_keeps_no_other_one_back(settings, server, tmp_path)
 async def test_a_server_that_is_away_makes_unavailable_after_a_few_tries_and_one_that_comes_back_answers(
     settings, server, tmp_path
 ):
-    copy = Copy(settings, tmp_path, TelemetrySettings())
-    gatherer = Gatherer("big", copy.answer, max_batch=8, max_calls=4, max_waiting=100)
+    replica = Replica(settings, tmp_path, TelemetrySettings())
+    gatherer = Gatherer("big", replica.answer, max_batch=8, max_calls=4, max_waiting=100)
     server.faults.status = 503
     with pytest.raises(UnavailableError, match="try again"):
         await gatherer.ask(Question("it"), 30)

@@ -101,7 +101,7 @@ def test_half_of_the_golden_inputs_lie_around_the_threshold(tmp_path):
     student = Student.load(tmp_path, manifest)
     sure = [f"lamp {'light ' * (number % 20)}{'lamp ' * (number // 20)}" for number in range(200)]
     close = [f"{'lamp ' * (2 + number % 2)}{'song ' * number}zebra" for number in range(1, 28)]
-    by_text = {text: student.judge(Query("", "", text)).score for text in sure + close}
+    by_text = {text: student.predict(Query("", "", text)).score for text in sure + close}
     threshold = sorted(by_text[text] for text in close)[20]
     said = golden_around(student, close + sure, threshold)[export.GOLDEN_FILE]
     chosen = {json.loads(line)["text"] for line in said.decode().splitlines()}

@@ -49,7 +49,7 @@ def queries(record, utterances):
 def recipe(writer, encoder_folder, tmp_path, queries):
     options = {"patterns": ["{text} is it", "about {text}"], "training": TRAINING}
     task = Task("home", "big", student="encoder-head", recipe="few-shot", base=str(writer), options=options)
-    return Recipe(task, str(encoder_folder), tmp_path, beside=AuxiliaryData(queries))
+    return Recipe(task, str(encoder_folder), tmp_path, auxiliary=AuxiliaryData(queries))
 
 
 def with_options(recipe, **options):
@@ -82,4 +82,4 @@ def test_a_student_learns_the_labelled_queries_beside_its_rows_and_is_measured_o
 
 
 def test_without_queries_the_rows_alone_teach_and_that_is_told(rows, recipe):
-    assert fit(rows, replace(recipe, beside=AuxiliaryData()), quietly).remark == NO_QUERIES
+    assert fit(rows, replace(recipe, auxiliary=AuxiliaryData()), quietly).remark == NO_QUERIES

@@ -7,7 +7,7 @@ import grpc
 
 from edge_agent.answering.student_runner import FAST_SECONDS, SHORT_TEXT, Pace
 from edge_agent.upstream import client
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.query import Message, Query, Reason, Route, Tier
 from router.core.errors import OverloadedError
 from router.transport.channel import call_error
@@ -17,9 +17,9 @@ class Timed:
     def __init__(self, seconds):
         self.now, self.seconds = 0.0, seconds
 
-    def judge(self, query):
+    def predict(self, query):
         self.now += self.seconds
-        return Judgement("lights", 0.9)
+        return Prediction("lights", 0.9)
 
 
 def pace_of(student, runs):
@@ -54,9 +54,9 @@ def test_a_student_that_has_become_slow_goes_back_to_its_thread():
 class Slow:
     """A student that takes its time."""
 
-    def judge(self, query):
+    def predict(self, query):
         time.sleep(0.1)
-        return Judgement("lights", 0.99)
+        return Prediction("lights", 0.99)
 
 
 async def outcomes(agent, **fields):

@@ -59,8 +59,8 @@ class SecureAgent:
 
 @pytest.fixture
 async def agent(tmp_path, fleet, monkeypatch):
-    monkeypatch.setattr("edge_agent.identity.status_writer.LOOK_SECONDS", 0.05)
-    monkeypatch.setattr("edge_agent.identity.renewal.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("edge_agent.identity.status_writer.CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("edge_agent.identity.renewal.CHECK_SECONDS", 0.1)
     made = SecureAgent(tmp_path / "device", fleet)
     yield made
     await made.stop()

@@ -142,7 +142,7 @@ async def test_a_clock_ten_years_off_is_told_either_way(agent, fleet, monkeypatc
     monkeypatch.setattr(agent.daemon._renewal, "_now", lambda: time.time() + off)
     await agent.until_state(state)
     monkeypatch.setattr(agent.daemon._renewal, "_now", time.time)
-    monkeypatch.setattr(agent.daemon._renewal, "_look_at_clock", 0.0)
+    monkeypatch.setattr(agent.daemon._renewal, "_clock_check_at", 0.0)
     await agent.until_state("offline")
 
 

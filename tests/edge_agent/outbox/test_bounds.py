@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.outbox.bounds import DAY_SECONDS, FIRST_TIME, Bounds, WhenFull, Why
 from edge_agent.outbox.store import Outbox
-from router.core.certification.missing_rows import LINE
+from router.core.certification.missing_rows import SEQUENCE_LENGTH
 from router.core.domain.query import Attempt, Query, Reason
 
 NEWEST = WhenFull.DROP_NEWEST
@@ -80,7 +80,7 @@ async def test_the_newest_are_not_taken_and_leave_a_gap_in_the_line(opened):
     outbox = await opened(Bounds(3, when_full=NEWEST))
     await keep(outbox, *"abc")
     assert await outbox.flush()
-    begin = outbox.sequence_number("home") // LINE * LINE
+    begin = outbox.sequence_number("home") // SEQUENCE_LENGTH * SEQUENCE_LENGTH
     await keep(outbox, *"de")
     assert await outbox.flush()
     assert await waiting(outbox) == {"a": begin + 1, "b": begin + 2, "c": begin + 3}

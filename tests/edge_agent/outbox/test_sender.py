@@ -50,7 +50,7 @@ async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(exp
     await cloud.until(lambda: cloud.reports[-1].outbox_dropped == 1, seconds=20)
     assert cloud.reports[-1].outbox_dropped_because == (("unlogged", 1),)
     assert exploring.daemon.report().outbox_pending == 0
-    exploring.daemon._status.look()
+    exploring.daemon._status.write_if_due()
     told = exploring.daemon._status._more()
     assert (told["outbox_dropped"], told["outbox_dropped_because"]) == (1, {"unlogged": 1})
     _show({"running": True, "states": [], **told})

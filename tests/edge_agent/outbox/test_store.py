@@ -11,7 +11,7 @@ import pytest
 from edge_agent.damaged_files import MOST_KEPT, set_aside
 from edge_agent.outbox.bounds import Bounds
 from edge_agent.outbox.store import Outbox
-from router.core.certification.missing_rows import LINE
+from router.core.certification.missing_rows import SEQUENCE_LENGTH
 from router.core.domain.query import Attempt, Query, Reason
 
 
@@ -61,10 +61,10 @@ async def test_after_a_kill_no_number_comes_again(tmp_path):
     killed = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
     last = killed.next_sequence_number("home")
     killed._thread.shutdown()  # it never closes its file
-    while time.time_ns() // 1_000_000 <= last // LINE:  # a start takes longer than this millisecond
+    while time.time_ns() // 1_000_000 <= last // SEQUENCE_LENGTH:  # a start takes longer than this millisecond
         pass
     again = Outbox(tmp_path / "outbox.sqlite", Bounds(5))
-    assert again.sequence_number("home") // LINE > last // LINE
+    assert again.sequence_number("home") // SEQUENCE_LENGTH > last // SEQUENCE_LENGTH
     await again.close()
 
 
@@ -221,7 +221,7 @@ async def test_a_file_that_is_damaged_while_it_is_used_ends_nothing(tmp_path, da
     for number in range(200):
         outbox.put(query(f"before-{number}"))
     await outbox.flush()
-    line = outbox.sequence_number("home") // LINE
+    line = outbox.sequence_number("home") // SEQUENCE_LENGTH
     if checkpointed:
         with contextlib.closing(sqlite3.connect(path)) as file:
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -229,7 +229,9 @@ async def test_a_file_that_is_damaged_while_it_is_used_ends_nothing(tmp_path, da
     for number in range(20):
         await outbox.keep(query(f"after-{number}"), numbered=True)
     assert {f"after-{number}" for number in range(20)} <= set(await names(outbox, 1000))
-    assert outbox.sequence_number("home") == line * LINE + 20  # the line goes on, so that what was lost is missed in it
+    assert (
+        outbox.sequence_number("home") == line * SEQUENCE_LENGTH + 20
+    )  # the line goes on, so that what was lost is missed in it
     await outbox.close()
     again = Outbox(path, Bounds(1000))
     assert {f"after-{number}" for number in range(20)} <= set(await names(again, 1000))

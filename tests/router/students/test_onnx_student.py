@@ -30,11 +30,11 @@ def release(tmp_path):
 
 def test_a_student_answers_with_the_likeliest_label_and_a_score(release):
     student = Student.load(*release)
-    judged = student.judge(asked("lamp"))
-    assert judged.answer == "lights"
-    assert judged.score > 0.99
-    assert judged.logits.shape == (3,)
-    assert student.judge(asked("no such words")).score < 0.01
+    prediction = student.predict(asked("lamp"))
+    assert prediction.answer == "lights"
+    assert prediction.score > 0.99
+    assert prediction.logits.shape == (3,)
+    assert student.predict(asked("no such words")).score < 0.01
 
 
 def test_reading_many_texts_gives_what_reading_each_gives(release):
@@ -93,7 +93,7 @@ def test_without_calibration_a_student_reads_but_does_not_judge(release):
     student = Student(folder, manifest.student)
     assert student.read(["light"]).logits.shape == (1, 3)
     with pytest.raises(ModelError, match="no calibration"):
-        student.judge(asked("light"))
+        student.predict(asked("light"))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
@@ -171,7 +171,7 @@ def test_a_student_without_golden_inputs_is_refused(release):
 def test_a_text_that_was_cut_has_no_score_and_says_so(release):
     folder, manifest = release
     student = Student(folder, replace(manifest.student, max_tokens=2), manifest.calibration)
-    whole, cut = student.judge(asked("light light")), student.judge(asked("light light song"))
+    whole, cut = student.predict(asked("light light")), student.predict(asked("light light song"))
     assert (whole.cut, whole.score > 0.99) == (False, True)
     assert (cut.answer, cut.score, cut.cut) == ("lights", None, True)
     assert student.read(["light light", "light light song"]).cut.tolist() == [False, True]
@@ -184,4 +184,4 @@ def test_what_ends_a_template_counts_as_read(release):
     tokenizer.post_processor = TemplateProcessing(single="light $A light", special_tokens=[("light", 1)])
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
     student = Student(folder, replace(manifest.student, max_tokens=4), manifest.calibration)
-    assert [student.judge(asked(text)).cut for text in ("lamp lamp", "lamp lamp lamp")] == [False, True]
+    assert [student.predict(asked(text)).cut for text in ("lamp lamp", "lamp lamp lamp")] == [False, True]

@@ -4,7 +4,7 @@ import pytest
 
 from edge_agent.testing.tiny_releases import served_release, tiny_text_release
 from router.core.domain.generation import Prompt, Written
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.prompting import Template, limits_of, prompt_of
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Query, Route, ToolCall, Wanted
 from router.core.domain.task import Judge, Kind, Task
@@ -58,17 +58,17 @@ def server():
 
 def test_a_generating_release_answers_with_score_and_tokens(tmp_path, release):
     student = open_student(tmp_path, release)
-    judged = student.judge(ask("the light", wanted=Wanted(top_k=2)))
-    assert judged.answer == "lights on"
-    assert judged.score > 0.99
-    assert len(judged.written.tokens[0].alternatives.top) == 2
-    assert student.judge(ask("zebra")).score < 0.01
+    prediction = student.predict(ask("the light", wanted=Wanted(top_k=2)))
+    assert prediction.answer == "lights on"
+    assert prediction.score > 0.99
+    assert len(prediction.written.tokens[0].alternatives.top) == 2
+    assert student.predict(ask("zebra")).score < 0.01
 
 
 def test_a_chat_is_read_as_its_transcript(tmp_path, release):
     student = open_student(tmp_path, release)
     chat = (Message("user", "zebra"), Message("assistant", "hm"), Message("user", "the light"))
-    assert student.judge(ask(messages=chat)).answer == "lights on"
+    assert student.predict(ask(messages=chat)).answer == "lights on"
 
 
 def test_golden_inputs_come_out_as_they_were(tmp_path, release):
@@ -109,14 +109,14 @@ def test_only_the_bare_template_leaves_a_chat_a_chat():
 
 def test_no_probabilities_no_score(tmp_path, release):
     student = TextStudent(Recorder(Written("x")), SERVED, release.text_calibration)
-    assert student.judge(ask("hi")) == Judgement("x", None, written=Written("x"))
+    assert student.predict(ask("hi")) == Prediction("x", None, written=Written("x"))
 
 
 def test_calls_are_the_answer_of_who_calls(release):
     written = Written("", (), FinishReason.TOOL_CALLS, (ToolCall("dim", '{"to": 3}'),))
-    judged = TextStudent(Recorder(written), SERVED, release.text_calibration).judge(ask("dim it"))
-    assert judged.answer == '[{"name": "dim", "arguments": {"to": 3}}]'
-    assert judged.written.tool_calls == written.tool_calls
+    prediction = TextStudent(Recorder(written), SERVED, release.text_calibration).predict(ask("dim it"))
+    assert prediction.answer == '[{"name": "dim", "arguments": {"to": 3}}]'
+    assert prediction.written.tool_calls == written.tool_calls
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_without_calibration_it_reads_and_does_not_judge(tmp_path, release):
     student = TextStudent.load(tmp_path, release.student)
     assert student.read(ask("light")).text == "lights on"
     with pytest.raises(ModelError, match="no calibration"):
-        student.judge(ask("light"))
+        student.predict(ask("light"))
 
 
 def test_a_prompt_that_is_no_template_is_refused():
@@ -148,9 +148,9 @@ def test_a_served_release_asks_the_devices_own_server(tmp_path, server):
     manifest = lay(tmp_path, served_release(TASK, 1, "tiny", {"hi": "re hi"}))
     student = open_student(tmp_path, manifest, {"tiny": server.url})
     check_golden(tmp_path, manifest, student)
-    judged = student.judge(ask(messages=(Message("system", "brief"), Message("user", "hello"))))
-    assert judged.answer == "re hello"
-    assert judged.score > 0.99
+    prediction = student.predict(ask(messages=(Message("system", "brief"), Message("user", "hello"))))
+    assert prediction.answer == "re hello"
+    assert prediction.score > 0.99
     assert [message["role"] for message in server.requests[-1]["messages"]] == ["system", "user"]
 
 
@@ -181,7 +181,7 @@ def test_what_may_not_leave_is_shown_to_servers_on_this_machine_alone(tmp_path, 
 def test_a_task_that_never_leaves_uses_no_server_elsewhere(tmp_path):
     manifest = lay(tmp_path, served_release(replace(TASK, local_only=True), 1, "tiny", {"hi": "re hi"}))
     with pytest.raises(NotPossibleError):
-        open_student(tmp_path, manifest, {"tiny": "http://192.0.2.1:8080/v1"}).judge(ask("hi"))
+        open_student(tmp_path, manifest, {"tiny": "http://192.0.2.1:8080/v1"}).predict(ask("hi"))
 
 
 def test_a_model_that_can_not_be_loaded_says_so_to_every_query(tmp_path, release):
@@ -189,7 +189,7 @@ def test_a_model_that_can_not_be_loaded_says_so_to_every_query(tmp_path, release
     student = open_student(tmp_path, release)
     for _ in range(2):
         with pytest.raises(ModelError, match="can't be loaded as safetensors"):
-            student.judge(ask("light"))
+            student.predict(ask("light"))
 
 
 def test_without_torch_a_generating_release_names_the_extra(tmp_path, release, monkeypatch):

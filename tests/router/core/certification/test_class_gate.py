@@ -7,7 +7,7 @@ from router.core.certification.certifying_rows import certifying
 from router.core.certification.class_gate import DOUBT, LEAST_ROWS, MOST_OF_CLASS, ClassFigures, figures_of, spared
 from router.core.certification.observations import Observation
 from router.core.certification.trial import Trial
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.record import Source
 from router.core.domain.task import Kind
 from router.core.statistics.e_process import attempt_alpha
@@ -88,8 +88,8 @@ def test_a_gate_where_no_class_loses_too_much_comes_seldom():
 @pytest.mark.parametrize(("kind", "labels"), [(Kind.LABEL, {"lights", ""}), (Kind.TEXT, {""})])
 def test_only_drawn_rows_of_one_rate_tell_of_a_class_and_only_where_answers_are_labels(record, kind, labels):
     class Sure:
-        def judge(self, query):
-            return Judgement("lights", 0.9, None)
+        def predict(self, query):
+            return Prediction("lights", 0.9, None)
 
     there = {"release": 1, "local_answer": "lights", "exploration": 0.5, "source": Source.ESCALATED}
     rows = [record(position, explored=position % 2 == 0, **there) for position in range(400)]

@@ -13,31 +13,31 @@ from hypothesis import strategies as st
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import SLACK_ROWS, heard_lately
 from router.core.certification.missing_rows import (
-    LINE,
     MOST_AT_ONCE,
     MOST_PER_SECOND,
+    SEQUENCE_LENGTH,
     WAIT_SECONDS,
-    DeviceLines,
+    DeviceSequences,
     settled,
 )
 from router.core.certification.trial import Trial
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.record import Source
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import Point
 
-START = 3 * LINE
+START = 3 * SEQUENCE_LENGTH
 KITCHEN = ("kitchen", 3)
 FREEZE = 10
 ALPHA = attempt_alpha(0.95, 1)
 
 
 def lines_of(rows, freeze, blind=(), repeats=frozenset()):
-    return DeviceLines.of(rows).lines(freeze, blind, repeats)
+    return DeviceSequences.of(rows).sequences(freeze, blind, repeats)
 
 
-def missed(rows, lines, looked_at):
-    return DeviceLines.of(rows).missed(lines, looked_at, heard_lately(row for _, row in reversed(rows)))
+def missed(rows, lines, observed):
+    return DeviceSequences.of(rows).missed(lines, observed, heard_lately(row for _, row in reversed(rows)))
 
 
 def numbered(row, number, at):
@@ -61,21 +61,21 @@ def after(*rows, batch=FREEZE + 1):
     return [(batch, row) for row in rows]
 
 
-def looked_at(rows, blind=()):
+def observed(rows, blind=()):
     return [row for _, row in settled(rows, lines_of(rows, FREEZE, blind), blind)]
 
 
 def test_where_all_has_come_every_row_is_looked_at_at_once(kept, left):
     rows = after(left(0), left(0), kept(1), left(1), kept(2), kept(3), left(3))
-    assert looked_at(rows) == [row for _, row in rows]
+    assert observed(rows) == [row for _, row in rows]
     assert lines_of(rows, FREEZE)[KITCHEN].missing == 0
 
 
 def test_a_row_waits_for_what_was_kept_before_it(kept, left):
     rows = after(left(0), kept(1), left(2), kept(3))
-    assert looked_at(rows) == [rows[0][1], rows[1][1]]
+    assert observed(rows) == [rows[0][1], rows[1][1]]
     rows += after(kept(2))
-    assert looked_at(rows) == [row for _, row in rows]
+    assert observed(rows) == [row for _, row in rows]
 
 
 def test_what_a_dead_device_still_held_is_not_missed_before_an_hour_and_lost_after_it(kept, left):
@@ -89,43 +89,50 @@ def test_what_a_dead_device_still_held_is_not_missed_before_an_hour_and_lost_aft
 
 def test_what_was_missing_before_the_freeze_is_left_behind(kept, left):
     rows = [(FREEZE, left(0)), (FREEZE, kept(1)), (FREEZE, kept(3)), *after(left(3), kept(4))]
-    assert looked_at(rows) == [row for _, row in rows[2:]]
+    assert observed(rows) == [row for _, row in rows[2:]]
     assert lines_of(rows, FREEZE)[KITCHEN].missing == 0
 
 
 def test_what_is_degraded_has_no_number_of_its_own(kept, left):
     rows = after(left(0), kept(0, degraded=True), left(1))
-    assert looked_at(rows) == [rows[0][1], rows[1][1]]
+    assert observed(rows) == [rows[0][1], rows[1][1]]
 
 
 def test_a_line_that_begins_anew_neither_waits_for_the_one_before_nor_misses_what_lies_between(kept, left):
-    rows = after(kept(1), left(3), kept(LINE + 1), left(LINE + 1))
-    assert looked_at(rows) == [rows[position][1] for position in (0, 2, 3)]
+    rows = after(kept(1), left(3), kept(SEQUENCE_LENGTH + 1), left(SEQUENCE_LENGTH + 1))
+    assert observed(rows) == [rows[position][1] for position in (0, 2, 3)]
     assert {line.missing for line in lines_of(rows, FREEZE).values()} == {0}
 
 
 def test_two_agents_behind_one_name_have_lines_of_their_own(kept, left):
-    rows = after(kept(1), left(LINE), left(2), kept(LINE + 1), kept(LINE + 2), kept(2, 2 * WAIT_SECONDS, caller="hall"))
+    rows = after(
+        kept(1),
+        left(SEQUENCE_LENGTH),
+        left(2),
+        kept(SEQUENCE_LENGTH + 1),
+        kept(SEQUENCE_LENGTH + 2),
+        kept(2, 2 * WAIT_SECONDS, caller="hall"),
+    )
     lines = lines_of(rows, FREEZE)
     assert [lines[key].missing for key in (KITCHEN, ("kitchen", 4))] == [1, 0]
 
 
 def test_what_a_line_begins_with_is_awaited_too(kept, left):
     rows = after(left(2))
-    assert looked_at(rows) == []
+    assert observed(rows) == []
     rows += after(kept(2), kept(1))
-    assert looked_at(rows) == [row for _, row in rows]
+    assert observed(rows) == [row for _, row in rows]
 
 
 def test_rows_without_a_number_are_looked_at_as_they_come(record):
     rows = after(record(0), record(1, source=Source.TAUGHT, kept=True))
-    assert looked_at(rows) == [row for _, row in rows]
+    assert observed(rows) == [row for _, row in rows]
 
 
 def test_blind_hours_say_nothing_and_nothing_is_missed_of_them(kept, left):
     rows = after(left(0, 1.0), kept(1, 2.0), left(5, 60.0), kept(6, 70.0), left(6, 200.0), kept(7, 3 * WAIT_SECONDS))
     blind = [(50.0, 100.0)]
-    assert looked_at(rows, blind) == [rows[position][1] for position in (0, 1, 4, 5)]
+    assert observed(rows, blind) == [rows[position][1] for position in (0, 1, 4, 5)]
     assert lines_of(rows, FREEZE, blind)[KITCHEN].missing == 0
 
 
@@ -148,15 +155,15 @@ def test_whatever_comes_first_nothing_is_looked_at_before_what_was_kept_before_i
 
     rows = after(*(row(number) for number in order[:count]))
     came = {row.sequence_number for _, row in rows}
-    seen = {row.sequence_number for row in looked_at(rows)}
+    seen = {row.sequence_number for row in observed(rows)}
     assert seen == {position for position in came if set(range(START + 1, position + 1)) <= came}
 
 
 class Sure:
     """A student that says the same of everything."""
 
-    def judge(self, query):
-        return Judgement("lights", 0.9, None)
+    def predict(self, query):
+        return Prediction("lights", 0.9, None)
 
 
 def life(record, generator, lost):
@@ -184,7 +191,7 @@ def life(record, generator, lost):
         if position % 30 == 29:
             lines = lines_of(rows, FREEZE)
             same = lambda asked, answer, reference: answer == reference  # noqa: E731
-            one.observe(certifying(settled(rows, lines), one, one.looked), Sure(), same)
+            one.observe(certifying(settled(rows, lines), one, one.observed), Sure(), same)
             one.miss(sum(line.missing for line in lines.values()))
             if one.certified() < 1.0:
                 return True
@@ -201,7 +208,9 @@ def test_rows_that_never_come_falsely_certify_no_more_often_than_alpha(record, l
 def forged(record, count, at):
     """Rows of one device that each name a million kept before it, none of which came."""
     rows = (record(number, caller="liar", received_at=at) for number in range(count))
-    return after(*(replace(row, sequence_number=(5 + number) * LINE + 999_999) for number, row in enumerate(rows)))
+    return after(
+        *(replace(row, sequence_number=(5 + number) * SEQUENCE_LENGTH + 999_999) for number, row in enumerate(rows))
+    )
 
 
 def honest(record, devices, rows, at=0.0):
@@ -215,7 +224,7 @@ def test_a_gap_costs_the_same_however_large_it_is(record):
     began = time.process_time()
     lines = lines_of(rows, FREEZE)
     assert sum(line.missing for line in lines.values()) > 25_000_000
-    one.observe(certifying(settled(rows, lines), one, one.looked), Sure(), lambda asked, answer, reference: True)
+    one.observe(certifying(settled(rows, lines), one, one.observed), Sure(), lambda asked, answer, reference: True)
     one.miss(sum(line.missing for line in lines.values()))
     assert one.rows > 25_000_000
     assert one.certified() == 2.0 and one.evidence(0.9) < 0 and one.losses(0.9) == one.missing
@@ -228,10 +237,10 @@ def test_a_gap_costs_the_same_however_large_it_is(record):
 @pytest.mark.parametrize("devices", [1, 3, 20])
 def test_the_missing_rows_of_one_device_weigh_no_more_than_its_share(record, devices):
     rows = honest(record, devices, 200) + forged(record, 30, 1.0) + honest(record, devices, devices, 2 * WAIT_SECONDS)
-    looked_at = Counter({f"d{n}": 200 // devices for n in range(devices)})
-    found = missed(rows, lines_of(rows, FREEZE), looked_at)
+    observed = Counter({f"d{n}": 200 // devices for n in range(devices)})
+    found = missed(rows, lines_of(rows, FREEZE), observed)
     share = max(0.05, 1 / (devices + 1))
-    assert found <= share * (looked_at.total() + found) + SLACK_ROWS
+    assert found <= share * (observed.total() + found) + SLACK_ROWS
     assert found > 0
 
 

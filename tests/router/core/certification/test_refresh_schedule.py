@@ -22,7 +22,7 @@ from router.core.certification.trial import Next
 from router.core.domain.task import Exploration, Objective, Task
 from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha
-from router.core.statistics.threshold_planning import HORIZON, HORIZON_BESIDE, Point
+from router.core.statistics.threshold_planning import HORIZON, HORIZON_SERVING, Point
 
 TASK = Task("home", reference="big", objective=Objective(0.05), exploration=Exploration(floor=0.05, waiting=0.25))
 POINTS = (Point(0.9, 0.4, 0.001), Point(0.5, 0.8, 0.02))
@@ -150,5 +150,5 @@ def test_what_serves_already_counts_as_what_a_looser_threshold_must_beat(record)
 def test_each_attempt_in_vain_beside_a_release_makes_the_next_one_less_worth():
     sums, champion = RowSums.of([]), Champion(3, 0.9)
     horizons = [situation_of(TASK, sums, trial(), champion, in_vain).horizon for in_vain in range(3)]
-    assert horizons == [HORIZON_BESIDE, HORIZON_BESIDE / 2, HORIZON_BESIDE / 3]
+    assert horizons == [HORIZON_SERVING, HORIZON_SERVING / 2, HORIZON_SERVING / 3]
     assert situation_of(TASK, sums, trial(), Champion(), 5).horizon == HORIZON

@@ -12,7 +12,7 @@ from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
 from router.core.certification.refresh_schedule import LEAST_MET, champion_share
 from router.core.certification.trial import Next, Observation, Trial
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.record import Source, is_set_aside
 from router.core.domain.task import Task, agree
 from router.core.errors import BadInputError
@@ -37,10 +37,10 @@ class Parrot:
         self.known = known
         self.asked = []
 
-    def judge(self, query):
+    def predict(self, query):
         self.asked.append(query.text)
         label, score = self.known.get(query.text, ("lights", 0.0))
-        return Judgement(label, score, None)
+        return Prediction(label, score, None)
 
 
 GOOD = Parrot(lamp=("lights", 0.9), song=("lights", 0.9))
@@ -168,7 +168,7 @@ def test_an_answer_without_a_score_is_never_kept(record):
 
 def test_a_query_that_a_student_can_not_read_is_never_kept(record):
     class Short:
-        def judge(self, query):
+        def predict(self, query):
             raise BadInputError("input", "is longer than the window")
 
     one, rows = trial(), [record(0, "lamp", "music")]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from router.core.certification.missing_rows import LINE, WAIT_SECONDS, DeviceLines
+from router.core.certification.missing_rows import SEQUENCE_LENGTH, WAIT_SECONDS, DeviceSequences
 from router.core.domain.believed_times import OLDEST_SECONDS, SKEW_SECONDS, not_from_the_future, with_believed_time
 from router.core.domain.query import Attempt, Query
 from router.core.domain.record import may_certify
@@ -44,12 +44,15 @@ def test_a_query_that_was_asked_directly_stays_as_it_is():
 def test_one_row_from_a_clock_ten_years_ahead_pins_no_version_and_makes_none_late(record):
     task = Task("home", "big")
     ahead = replace(
-        record(1, received_at=NOW + TEN_YEARS, asked_at=NOW + TEN_YEARS, teacher_version="v1"), sequence_number=7 * LINE
+        record(1, received_at=NOW + TEN_YEARS, asked_at=NOW + TEN_YEARS, teacher_version="v1"),
+        sequence_number=7 * SEQUENCE_LENGTH,
     )
-    waits = replace(record(2, received_at=NOW, asked_at=NOW, teacher_version="v2"), sequence_number=7 * LINE + 3)
+    waits = replace(
+        record(2, received_at=NOW, asked_at=NOW, teacher_version="v2"), sequence_number=7 * SEQUENCE_LENGTH + 3
+    )
     rows = list(not_from_the_future([record(0, received_at=NOW - 9), ahead, waits], NOW))
     assert version_in_force(rows, task) == "v2"
-    (line,) = [line for key, line in DeviceLines.of(list(enumerate(rows))).lines(-1).items() if key[1] == 7]
+    (line,) = [line for key, line in DeviceSequences.of(list(enumerate(rows))).sequences(-1).items() if key[1] == 7]
     assert line.missing == 0, "what it waits for is not given up before an hour has passed"
     assert not math.isinf(line.horizon)
     assert not may_certify(rows[1])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.evaluation.accuracy import (
-    Judged,
+    LabelledRow,
     Verdict,
     competence,
     most_of_each,
@@ -20,7 +20,7 @@ from router.core.statistics.e_process import attempt_alpha
 
 rows_of = st.lists(
     st.builds(
-        Judged,
+        LabelledRow,
         chance=st.just(0.05),
         rank=st.floats(0, 0.05),
         teacher_right=st.booleans(),
@@ -34,7 +34,7 @@ rows_of = st.lists(
 
 
 def row(teacher, student, *, kept=False, chance=0.05, rank=0.01, score=0.5):
-    return Judged(chance, rank, teacher, student, kept, score, 1)
+    return LabelledRow(chance, rank, teacher, student, kept, score, 1)
 
 
 def lives(gain, rows, seed, count=300):

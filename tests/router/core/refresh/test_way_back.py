@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from router.core.certification.live_watch import MOST_FORMER
+from router.core.certification.live_watch import MOST_FALLBACKS
 from router.core.certification.refresh_schedule import Champion, Pace
 from router.core.certification.served_releases import ServedRelease
-from router.core.domain.prediction import Judgement
+from router.core.domain.prediction import Prediction
 from router.core.domain.task import Objective, Task, agree
 from router.core.policy.deferral import Policy
 from router.core.refresh.actions import Predict
@@ -45,7 +45,7 @@ def back(loop, says=None, broken=()):
         while True:
             asked = search.send(answer)
             assert isinstance(asked, Predict)
-            said = Judgement((says or {}).get(asked.release, "lights"), 0.9)
+            said = Prediction((says or {}).get(asked.release, "lights"), 0.9)
             answer = None if asked.release in broken else [said] * len(asked.rows)
     except StopIteration as found:
         return None if found.value is None else found.value.number
@@ -97,8 +97,8 @@ def test_a_release_under_two_numbers_is_one(rows):
 
 
 def test_only_the_latest_few_are_tried(rows):
-    bad = [release(number) for number in range(2, 2 + MOST_FORMER)]
-    champion, says = release(9, alarmed=True), dict.fromkeys(range(2, 2 + MOST_FORMER), "music")
+    bad = [release(number) for number in range(2, 2 + MOST_FALLBACKS)]
+    champion, says = release(9, alarmed=True), dict.fromkeys(range(2, 2 + MOST_FALLBACKS), "music")
     assert back(loop_of(rows, release(1), *bad, champion), says) is None
     assert back(loop_of(rows, release(1), *bad[1:], champion), says) == 1
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.statistics.e_process import log_gains
-from router.core.statistics.suspicion import LIGHT, LOOK, STAKE, Suspicion, rows_to_light
+from router.core.statistics.suspicion import LIGHT, SPAN, STAKE, Suspicion, rows_to_light
 
 PROMISE = 0.02
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 120)), max_size=30)  # a loss or none, and rows without one
@@ -70,7 +70,7 @@ def test_losses_put_the_light_on_and_rows_without_any_put_it_out():
     while not light.update(True, at=7.0):
         pass
     assert light.since == 7.0
-    assert light.rows_left == LOOK / PROMISE
+    assert light.rows_left == SPAN / PROMISE
     for _ in range(1000):
         if not light.update(False, at=9.0):
             break
@@ -83,7 +83,7 @@ def test_what_is_used_up_puts_the_light_out_until_the_next_look_is_paid():
     lit = [light.update(True) for _ in range(7000)]
     first_out = lit.index(False, lit.index(True))
     assert lit[: first_out + 1].count(True) <= STAKE / PROMISE
-    assert lit[first_out:].index(True) >= LOOK / PROMISE - 1
+    assert lit[first_out:].index(True) >= SPAN / PROMISE - 1
 
 
 @pytest.mark.parametrize("promise", [0.01, 0.02, 0.05])

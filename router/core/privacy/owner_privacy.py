@@ -1,4 +1,4 @@
-"""What may not leave its device, and what may not be logged: of what caller, task and owner wish, the strictest.
+"""What may not leave its device, and what may not be logged: of what caller, task and owner ask for, the strictest.
 
 Rules:
  * A query can be made more private than its task and its device say, never less.
@@ -14,8 +14,8 @@ from router.core.domain.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class OwnersWishes:
-    """What the owner of a device wishes beside the tasks.
+class OwnerPrivacy:
+    """What the owner of a device forbids, besides what the tasks do.
 
     Attributes:
         local_only: No query leaves the device.

@@ -1,7 +1,7 @@
-"""The calls that a copy of a teacher works on, and the socket where gateways of its machine make them.
+"""The calls that a replica of a teacher works on, and the socket where gateways of its machine make them.
 
 Rules:
- * One thread computes in a copy of a teacher; one that waits for others is asked by several, a question each.
+ * One thread computes in a replica of a teacher; one that waits for others is asked by several, a question each.
  * A question that nobody waits for any more, because its time is over, it was broken off or its gateway is gone, is not
    begun; a teacher that is at work on it is left between two replies.
  * Replies go out as they come; those of a fast teacher travel together.
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
 from typing import Any, cast
 
-from cloud_worker.pool.frames import ASK, BROKE, DONE, REPLIES, STOP, Line, listening, new_name
+from cloud_worker.pool.frames import ASK, BROKE, DONE, REPLIES, STOP, Connection, listening, new_name
 from cloud_worker.teachers.base import NotNow, Question, Reply
 
 Pairs = list[tuple[int, Reply | NotNow]]
@@ -50,14 +50,14 @@ class _Call:
         return self.questions[position].milliseconds > (time.monotonic() - self._began) * 1000
 
 
-class CopyCalls:
-    """The work of one copy."""
+class ReplicaCalls:
+    """The work of one replica."""
 
     def __init__(self, answer: Answer, threads: int) -> None:
         """Ask a teacher by ``answer``, in so many threads."""
         self._answer, self._threads = answer, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="teacher")
-        self._under_way: dict[tuple[Line, int], tuple[_Call, asyncio.Task[None]]] = {}
+        self._under_way: dict[tuple[Connection, int], tuple[_Call, asyncio.Task[None]]] = {}
         self._name = ""
         self._server: asyncio.AbstractServer | None = None  # held: uvloop closes one that nobody holds
 
@@ -69,7 +69,7 @@ class CopyCalls:
         """The name of the socket where gateways of this machine ask; empty where there is none."""
         if not self._name and (name := new_name()):
             loop = asyncio.get_running_loop()
-            made = loop.create_unix_server(lambda: Line(self._heard, self._lost), sock=listening(name))
+            made = loop.create_unix_server(lambda: Connection(self._heard, self._lost), sock=listening(name))
             self._server, self._name = await made, name
         return self._name
 
@@ -126,30 +126,30 @@ class CopyCalls:
         if ready:
             put(ready)
 
-    def _heard(self, line: Line, message: tuple[Any, ...]) -> None:
+    def _heard(self, connection: Connection, message: tuple[Any, ...]) -> None:
         kind, number, said = message
         if kind == ASK:
             call = _Call(said)
-            task = asyncio.create_task(self._serve(line, number, call))
-            self._under_way[line, number] = call, task
-            task.add_done_callback(lambda _: self._under_way.pop((line, number), None))
-        elif kind == STOP and (known := self._under_way.get((line, number))):
+            task = asyncio.create_task(self._serve(connection, number, call))
+            self._under_way[connection, number] = call, task
+            task.add_done_callback(lambda _: self._under_way.pop((connection, number), None))
+        elif kind == STOP and (known := self._under_way.get((connection, number))):
             known[0].stop(said)
             if said is None:
                 known[1].cancel()
 
-    async def _serve(self, line: Line, number: int, call: _Call) -> None:
+    async def _serve(self, connection: Connection, number: int, call: _Call) -> None:
         try:
             async with aclosing(self._pieces(call)) as pieces:
                 async for pairs in pieces:
-                    line.send((REPLIES, number, pairs))
+                    connection.send((REPLIES, number, pairs))
         except Exception:  # noqa: BLE001 - logged where it was raised
-            line.send((BROKE, number))
+            connection.send((BROKE, number))
         else:
-            line.send((DONE, number))
+            connection.send((DONE, number))
 
-    def _lost(self, line: Line) -> None:
+    def _lost(self, connection: Connection) -> None:
         for (at, _), (call, task) in list(self._under_way.items()):
-            if at is line:
+            if at is connection:
                 call.stop(None)
                 task.cancel()

@@ -31,7 +31,7 @@ QUIET_PHASES = (Phase.IDLE, Phase.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FleetState:
     """One look at the loop.
 
     Attributes:
@@ -81,14 +81,16 @@ class Observer:
         self._publisher = Publisher(config.releases_folder)
         self._labels: tuple[int, frozenset[str]] = (0, frozenset())
 
-    def look(self) -> Standing:
+    def read(self) -> FleetState:
         """Where everything stands now."""
-        standing = self._fleet()
-        state = standing.state
-        return replace(standing, figures=self._board.read(TASK, state.version), labels=self._labels_of(state.champion))
+        fleet_state = self._fleet()
+        state = fleet_state.state
+        return replace(
+            fleet_state, figures=self._board.read(TASK, state.version), labels=self._labels_of(state.champion)
+        )
 
-    def _fleet(self) -> Standing:
-        return Standing(self._store.task_state(TASK), tuple(self._store.devices()))
+    def _fleet(self) -> FleetState:
+        return FleetState(self._store.task_state(TASK), tuple(self._store.devices()))
 
     def _labels_of(self, release: int) -> frozenset[str]:
         if release != self._labels[0]:
@@ -103,22 +105,22 @@ class Observer:
             answered: How many queries each device has answered, as the caller counts.
             freshness: Since the last of them was answered.
         """
-        standing = self._fleet()
+        fleet_state = self._fleet()
         for device, count in answered.items():
-            problem = self._behind(standing, device, count, freshness)
+            problem = self._behind(fleet_state, device, count, freshness)
             if problem:
                 return problem
         if pending_in(self._spools):
             return "the spool is being drained"
-        if standing.state.log_version_seen != self._log.last_batch():
+        if fleet_state.state.log_version_seen != self._log.last_batch():
             return "the refresher has not seen the whole log"
-        if standing.state.phase not in QUIET_PHASES:
-            return f"the refresher is {standing.state.phase}"
+        if fleet_state.state.phase not in QUIET_PHASES:
+            return f"the refresher is {fleet_state.state.phase}"
         return ""
 
-    def _behind(self, standing: Standing, device: str, count: int, freshness: Freshness) -> str:
-        report, state = standing.report(device), standing.state
-        known = next((known for known in standing.devices if known.id == device), None)
+    def _behind(self, fleet_state: FleetState, device: str, count: int, freshness: Freshness) -> str:
+        report, state = fleet_state.report(device), fleet_state.state
+        known = next((known for known in fleet_state.devices if known.id == device), None)
         if report is None or known is None or known.report is None:
             return f"{device} has not reported"
         if report.answered + report.failed < count and not freshness.has_told(known):
