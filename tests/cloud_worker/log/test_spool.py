@@ -3,6 +3,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,14 @@ async def test_a_record_stands_once_per_key(spool, tmp_path):
     await spool.append(entry(1))
     await spool.append(entry(1))
     assert SpoolDrain(tmp_path / "gateway-0.sqlite").pending() == 1
+
+
+async def test_what_was_kept_in_time_is_heard_of_by_a_process_that_was_held_up(spool):
+    await spool.append(entry(1))
+    appending = asyncio.create_task(spool.append(entry(2), patience=0.2))
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 - frozen, or without a processor
+    await appending
 
 
 async def test_an_unlogged_answer_leaves_no_record(spool, tmp_path):

@@ -1,6 +1,7 @@
 """What is erased is in no byte of the data folder any more, and does not come back."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
@@ -9,8 +10,10 @@ import sys
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 from deltalake import DeltaTable
+from sqlalchemy import MetaData
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
@@ -20,11 +23,13 @@ from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.erasing.in_this_process import drain_and_erase
 from cloud_worker.log.record_bodies import body_of
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
-from cloud_worker.releases.recovered_state import open_at_start
+from cloud_worker.releases.recovered_state import open_at_start, open_store
+from cloud_worker.running.process_lock import who_runs
 from cloud_worker.state.feedback import Feedbacks, Given
 from cloud_worker.state.gold_labels import Gold, Label
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.repeated_rows import Repeats
+from router.client.blocking_client import Client
 from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
 from router.core.domain.record import Record, Source
@@ -71,10 +76,10 @@ def record(number, caller="kitchen", subject="", text="turn it on", **changes):
 class Cloud:
     """The data folder of a cloud in which nothing runs."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, state_url=""):
         (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "music"}\n')
         self.file = folder / "cloud.toml"
-        self.file.write_text(CONFIG)
+        self.file.write_text(CONFIG + (f'[store]\nurl = "{state_url}"\n' if "postgresql" in state_url else ""))
         self.config = read_config(self.file)
         self.config.data.mkdir()
         self.store = open_at_start(self.config)
@@ -106,18 +111,31 @@ class Cloud:
         return json.loads(done.stdout)
 
     def holding(self, *wanted):
-        """Files whose bytes, or whose columns, hold one of these."""
-        found = []
-        for path in sorted(self.config.data.rglob("*")):
-            if path.is_file() and any(one in path.read_bytes() for one in wanted):
-                found.append(path.name)
-        log = self.config.log_folder
-        for path in log.rglob("*.parquet"):  # compressed
-            import pyarrow.parquet as pq
+        """Files whose bytes, or whose columns, hold one of these, and tables of the state."""
+        return [*holding(self.config.data, *wanted), *self._tables_holding(wanted)]
 
-            if any(one in str(pq.read_table(path, partitioning=None).to_pylist()).encode() for one in wanted):
-                found.append(path.name)
-        return found
+    def _tables_holding(self, wanted):
+        tables = MetaData()
+        with self.store.engine.connect() as connection:
+            tables.reflect(connection)
+            for name, table in tables.tables.items():
+                rows = str([tuple(row) for row in connection.execute(table.select())]).encode()
+                if any(one in rows for one in wanted):
+                    yield name
+
+
+def holding(folder, *wanted):
+    """Files below a folder whose bytes, or whose columns, hold one of these."""
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and any(one in path.read_bytes() for one in wanted):
+            found.append(path.name)
+    for path in folder.rglob("*.parquet"):  # compressed
+        if any(one in str(pq.read_table(path, partitioning=None).to_pylist()).encode() for one in wanted):
+            found.append(path.name)
+    return found
 
 
 @pytest.fixture
@@ -127,6 +145,16 @@ def cloud(tmp_path):
 
 @pytest.fixture
 def filled(cloud):
+    return fill(cloud)
+
+
+@pytest.fixture
+def filled_anywhere(tmp_path, state_url):
+    """The same with the state in each kind of database."""
+    return fill(Cloud(tmp_path, state_url))
+
+
+def fill(cloud):
     """Rows of a subject in the log's several files, in spools, in quarantine, and in what people said."""
     mine = {"subject": SUBJECT, "text": f"play the {CANARY}"}
     for start in (0, 10, 20):
@@ -147,7 +175,8 @@ def filled(cloud):
     return cloud
 
 
-def test_what_concerns_a_subject_is_in_no_byte_of_the_data_folder_afterwards(filled):
+def test_what_concerns_a_subject_is_in_no_byte_of_the_data_folder_afterwards(filled_anywhere):
+    filled = filled_anywhere
     assert filled.holding(*NAMES)
     said = filled.erase("--subject", SUBJECT, "--why", "asked by letter")
     assert said["erased"]["log"] + said["erased"]["records"] == 7
@@ -255,3 +284,67 @@ def test_what_was_killed_in_the_middle_is_finished_by_whoever_comes_next(filled,
     assert filled.holding(*NAMES) == []
     assert len(filled.keys()) == 25
     DeltaTable(filled.config.log_folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.03, 0.1, 0.2, 0.4, 0.8])
+def test_a_command_that_is_killed_so_long_after_its_order_is_finished_by_the_next(filled_anywhere, seconds):
+    filled = filled_anywhere
+    command = [sys.executable, "-m", "cloud_worker.cli", "erase", "-c", filled.file, "--subject", SUBJECT, "--yes"]
+    erasures = Erasures(filled.store.engine)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until(lambda: erasures.all())
+        time.sleep(seconds)
+        process.kill()
+    filled.erase("--subject", SUBJECT)
+    assert not erasures.pending()
+    assert filled.holding(*NAMES) == []
+    assert len(filled.keys()) == 25
+    DeltaTable(filled.config.log_folder)
+
+
+def until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+def test_a_log_writer_that_is_killed_again_and_again_erases_all_the_same(place):
+    texts = [f"play the {CANARY} {number}" for number in range(12)]
+    lines = [{"text": text, "label": CANARY} for text in texts] + [{"text": "lights on", "label": "light_on"}]
+    (place.folder / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    up = place.run("up", "--insecure", "--detach")
+    assert up.returncode == 0, up.stderr
+    config = read_config(place.folder / "cloud.toml")
+    with Client(f"127.0.0.1:{place.port}", insecure=True, deadline=60) as client:
+        for turn, pause in enumerate((0.0, 0.1, 0.3, 0.8)):
+            for text in texts:
+                client.ask(text, "home", subject=SUBJECT)
+                client.ask("lights on", "home")
+            erasing = subprocess.Popen(place.command("erase", "--subject", SUBJECT, "--yes"), cwd=place.folder)
+            erasures = Erasures(open_store(config).engine)
+            until(lambda turn=turn, erasures=erasures: len(erasures.all()) > turn)
+            for _ in range(3):
+                killed = writer_of(place)
+                time.sleep(pause)
+                killed.kill()
+                until(lambda killed=killed: (now := writer_of(place)) is not None and now != killed, 120)
+            assert erasing.wait(300) == 0
+            assert holding(config.data, *NAMES) == [], turn
+    kept = DistillationLog(config.log_folder).read("home", columns=["text"])["text"].to_pylist()
+    assert kept == ["lights on"] * len(kept)
+    assert len(kept) == 4 * len(texts)
+
+
+def writer_of(place):
+    """The process of the log's writer, ``None`` while there is none."""
+    up, _ = who_runs(place.run_folder)
+    for one in psutil.Process(up).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if " ".join(one.cmdline()).startswith("ray::LogWriter"):
+                return one
+    return None
