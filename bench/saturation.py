@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -100,7 +101,9 @@ async def _serve(folder: Path) -> None:
     config = config_in(folder)
     teacher = RecordedTeacher(TEACHER, Path(config.teachers[0].answers))
     async with serving_config(config, [teacher]) as target:
-        write_whole(folder / "gateway.json", json.dumps({"port": int(target.rpartition(":")[2])}).encode())
+        write_whole(
+            folder / "gateway.json", json.dumps({"pid": os.getpid(), "port": int(target.rpartition(":")[2])}).encode()
+        )
         await asyncio.Event().wait()
 
 

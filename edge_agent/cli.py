@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ import typer
 
 import edge_agent.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
 from edge_agent.installed import COMMAND, EXTRA
+from edge_agent.log_lines import LogStyle, start_logging
 from router.commands.program import Program, VersionOption, output_is_stuck
 from router.core.errors import HeadraceError, OperatorError
 from router.io.extras import import_problem
-from router.io.terminal import LogLines, say
+from router.io.terminal import say
 
 app = Program("headrace-edge", help="Answers queries on this device, escalates what it can't, and updates itself.")
 log = logging.getLogger("edge_agent")
@@ -47,7 +47,7 @@ def run(
       headrace-edge run --config agent.toml
       headrace-edge run --config agent.toml --insecure
     """  # noqa: D301 - \b keeps the lines of the examples
-    _start_logging(as_json=json_logs, level=logging.DEBUG if verbose else logging.INFO)
+    start_logging(LogStyle(json_logs, logging.DEBUG if verbose else logging.INFO))
     try:
         # Here, so that --help is cheap; and all of it now, not with the first student in the middle of serving.
         import onnxruntime  # noqa: F401
@@ -100,7 +100,7 @@ def enroll(
       headrace-edge enroll --cloud cloud.example:7702 --token hr1....
       headrace-edge enroll --cloud cloud.example:7702 --token - --config kitchen.toml --device kitchen < token
     """  # noqa: D301 - \b keeps the lines of the examples
-    _start_logging(as_json=False, level=logging.WARNING)
+    start_logging(LogStyle(level=logging.WARNING))
     with _errors_as_exit_codes():
         from edge_agent.identity.enroll_command import enroll_device
 
@@ -185,30 +185,6 @@ def _errors_as_exit_codes() -> Iterator[None]:
             raise
         say(f"headrace-edge: {error.filename or 'a file'}: {error.strerror or error}", err=True)
         raise typer.Exit(OperatorError.exit_code) from None
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def _start_logging(*, as_json: bool, level: int) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines() if as_json else LogLines("%(asctime)s %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in ("edge_agent", "router"):
-        logging.getLogger(name).setLevel(level)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from router.identity.names import ANONYMOUS
 from router.io.redactors import redaction_of
 from router.io.settings import config_error, merged, read_toml
 from router.students.server_settings import Servers
-from router.transport.address import plain_address, read_address
+from router.transport.address import SOCKET, plain_address, read_address
 from router.transport.channel import check_target
 from router.transport.telemetry import TelemetrySettings
 
@@ -207,6 +208,7 @@ class Config(BaseSettings):
     Attributes:
         device: Its name in the fleet; never give two devices the same.
         data: Folder of everything that it keeps.
+        workers: Processes that answer behind one port; the first is the owner of the data folder.
         door: Where it listens.
         upstream: The next tier.
         outbox: What waits to be taught.
@@ -223,6 +225,7 @@ class Config(BaseSettings):
 
     device: DeviceName
     data: Path
+    workers: int = Field(default=1, ge=1, le=64)
     door: DoorSettings = DoorSettings()
     upstream: UpstreamSettings
     outbox: OutboxSettings = OutboxSettings()
@@ -231,6 +234,14 @@ class Config(BaseSettings):
     memory: MemorySettings = MemorySettings()
     servers: Servers = ()
     telemetry: ExporterSettings = ExporterSettings()
+
+    @model_validator(mode="after")
+    def _can_share_its_port(self) -> Self:
+        if self.workers > 1 and self.door.listen.startswith(SOCKET):
+            raise ValueError("workers share a port; let door.listen be HOST:PORT, or set workers = 1")
+        if self.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
+            raise ValueError("workers share a port, which this system does not let them; set workers = 1")
+        return self
 
     @model_validator(mode="after")
     def _is_no_tier_below_itself(self) -> Self:

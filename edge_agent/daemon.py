@@ -23,7 +23,7 @@ from edge_agent.parts.data_folder import RunFile, held
 from edge_agent.parts.description import Description
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.parts.next_tier import NextTier
-from edge_agent.parts.service import SERVICE, RecentAnswers, StudentRunner, cascade_servicer, memory_of
+from edge_agent.parts.service import SERVICE, Overseer, RecentAnswers, StudentRunner, cascade_servicer, memory_of
 from edge_agent.parts.told_state import ToldState
 from edge_agent.parts.updates import Updates
 from edge_agent.telemetry import EdgeTelemetry
@@ -69,12 +69,17 @@ class Daemon:
         )
         self._updater = self._updates.updater
         recent = RecentAnswers()
-        erasing = Erasing(self._outbox.erase, self._tasks, memory.erase, lambda _: recent.forget_all())
+        forget = (lambda _: recent.forget_all(), lambda _: self._workers.forget())
+        erasing = Erasing(self._outbox.erase, self._tasks, memory.erase, *forget)
         self._sync = Sync(upstream, self._tasks, self.report, self._updater.begin, kept.orders_file, erasing)
-        told = ToldState(config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates)
+        told: ToldState = ToldState(
+            config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates
+        )
         self._status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, recent, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
+        self._workers: Overseer = Overseer(config, self._tasks, upstream, servicer, telemetry, insecure=insecure)
+        told.workers = self._workers.described
         add_gauges(telemetry.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -88,11 +93,13 @@ class Daemon:
             port = await self._door.start(ready=False)
             self.opened.set()
             await asyncio.to_thread(self._run_file.write, port)
+            await self._workers.start(port)
             async with asyncio.TaskGroup() as group:
-                parts = (self._outbox.write_loop, self._kept.quota_store.run, self._status.run, self._work)
+                kept = (self._outbox.write_loop, self._kept.quota_store.run, self._status.run)
+                parts = (*kept, self._workers.run, self._work)
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 await stop.wait()
-                await self._door.stop(GRACE_SECONDS)
+                await asyncio.gather(self._door.stop(GRACE_SECONDS), self._workers.stop())
                 await asyncio.to_thread(self._updates.probation.calm)
                 for task in running:
                     task.cancel()
@@ -102,6 +109,7 @@ class Daemon:
     async def _work(self) -> None:
         """Open what is committed, then report, update and teach, until cancelled."""
         await self._tasks.load()
+        await self._workers.ready()
         await self._door.ready()
         self._updater.begin()
         parts = [self._sync.run, self._updater.run, self._updates.probation.run, self._sender.run]
@@ -133,6 +141,7 @@ class Daemon:
 
     async def _close(self) -> None:
         await self._door.stop(0)
+        await self._workers.close()
         await self._outbox.close()
         await self._kept.quota_store.write()
         self._runner.close()

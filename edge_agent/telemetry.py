@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
@@ -50,6 +50,12 @@ class EdgeTelemetry:
         """Count and trace to where ``settings`` say."""
         return cls(Telemetry.start(telemetry_names.SERVICE_EDGE, settings))
 
+    @classmethod
+    def of_worker(cls, settings: TelemetrySettings) -> EdgeTelemetry:
+        """Trace to where ``settings`` say; what is counted, the owner tells."""
+        traces = TelemetrySettings(settings.otlp)
+        return cls(Telemetry.start(telemetry_names.SERVICE_EDGE, traces, measured=False))
+
     def span(self, name: str) -> AbstractContextManager[Span]:
         """A span below the current one."""
         return _UNSEEN if self._tracer is None else self._tracer.start_as_current_span(name)
@@ -82,6 +88,21 @@ class EdgeTelemetry:
             self._degradations.add(1, {telemetry_names.TASK: task, telemetry_names.REASON: provenance.reason.value})
         if provenance.tier is not Tier.DEVICE:
             self._escalations.add(1, {telemetry_names.TASK: task, telemetry_names.REASON: provenance.reason.value})
+
+    def count_elsewhere(self, task: str, more: Mapping[str, int], milliseconds: Iterable[float]) -> None:
+        """Workers have answered since the last time.
+
+        Args:
+            task: Which.
+            more: How many more of ``answered``, ``degraded`` and ``failed``.
+            milliseconds: That some of the last answers took.
+        """
+        attributes = {telemetry_names.TASK: task}
+        self._queries.add(more["answered"], attributes)
+        self._degradations.add(more["degraded"], attributes)
+        self._failures.add(more["failed"], attributes)
+        for one in milliseconds:
+            self._latency.record(one, {**attributes, telemetry_names.TIER: Tier.DEVICE.value})
 
     def count_failure(self, task: str) -> None:
         """One query got an error."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from edge_agent.answering.hand_over import HandOver
 from router.core.domain.query import Answer, Query
 from router.core.errors import ConflictingQueryError, HeadraceError, UnavailableError
 
@@ -70,7 +71,7 @@ class RecentAnswers:
             answer = await work()
         except BaseException as error:
             del self._entries[query_id]
-            ours = isinstance(error, HeadraceError)
+            ours = isinstance(error, HeadraceError | HandOver)
             future.set_exception(error if ours else UnavailableError("the first call of this query ended; ask again"))
             future.exception()  # nobody may have joined
             raise

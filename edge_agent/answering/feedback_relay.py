@@ -26,6 +26,20 @@ MOST_REMEMBERED = 20_000
 Send = Callable[[Feedback, float], Awaitable[None]]
 
 
+Stayed = tuple[int, str, Reason]  # release, text and reason of an answer that the device gave itself
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An answer that was given: of which query and task, to whom, what of it stayed, and whether anything may go."""
+
+    query_id: str
+    task: str
+    caller: str
+    stayed: Stayed | None
+    may_go: bool
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     """An answer as it was given: to whom, of which task, until when it is remembered, and what goes up with it."""
@@ -33,7 +47,7 @@ class _Given:
     callers: frozenset[str]
     task: str
     until: float
-    stayed: tuple[int, str, Reason] | None  # release, text and reason of an answer that the device gave itself
+    stayed: Stayed | None
     may_go: bool
 
     @property
@@ -45,7 +59,7 @@ class _Given:
         return Attempt(release=release, answer=text, reason=reason, kept=True)
 
 
-def _stayed(answer: Answer) -> tuple[int, str, Reason] | None:
+def _stayed(answer: Answer) -> Stayed | None:
     source = answer.provenance
     return (source.release, answer.text, source.reason) if source.tier is Tier.DEVICE else None
 
@@ -69,12 +83,18 @@ class FeedbackRelay:
             answer: What went back.
             may_go: Something of the query may leave the device.
         """
+        self.remember(Note(query.id, query.task, caller, _stayed(answer), may_go))
+
+    def remember(self, note: Note) -> None:
+        """Remember an answer, whichever process gave it."""
         now = self._clock()
         while self._given and (len(self._given) >= self._most or next(iter(self._given.values())).until <= now):
             del self._given[next(iter(self._given))]
-        before = self._given.pop(query.id, None)  # the same question of somebody else joined its answer
-        callers = before.callers | {caller} if before and before.task == query.task else frozenset({caller})
-        self._given[query.id] = _Given(callers, query.task, now + REMEMBERED_SECONDS, _stayed(answer), may_go)
+        before = self._given.pop(note.query_id, None)  # the same question of somebody else joined its answer
+        joined = before is not None and before.task == note.task
+        callers = before.callers | {note.caller} if before and joined else frozenset({note.caller})
+        until = now + REMEMBERED_SECONDS
+        self._given[note.query_id] = _Given(callers, note.task, until, note.stayed, note.may_go)
 
     async def take(self, feedback: Feedback, caller: str, seconds: float) -> None:
         """Take one caller's feedback, and pass it on within ``seconds``.

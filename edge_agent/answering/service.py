@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,8 @@ from grpc import aio
 from edge_agent.answering.agent import DEFAULT_SECONDS, Agent
 from edge_agent.answering.answer_cache import RecentAnswers
 from edge_agent.answering.device_privacy import DevicePrivacy
-from edge_agent.answering.feedback_relay import FeedbackRelay
+from edge_agent.answering.feedback_relay import FeedbackRelay, Note
+from edge_agent.answering.hand_over import HandOver
 from edge_agent.answering.student_runner import stays
 from edge_agent.tasks.all_tasks import Tasks, may_be_logged
 from edge_agent.telemetry import EdgeTelemetry
@@ -64,6 +66,16 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         self._tasks = tasks
         self._recent = recent
         self._telemetry = telemetry
+
+    def for_workers(self) -> CascadeServicer:
+        """The same service, for what workers hand over: who asked is whoever they say."""
+        inner = copy(self)
+        inner._insecure = True
+        return inner
+
+    def remember(self, note: Note) -> None:
+        """A worker has given an answer."""
+        self._feedback.remember(note)
 
     async def Answer(  # noqa: N802 - the contract's name
         self, request: cascade_pb2.AnswerRequest, context: _Context
@@ -134,6 +146,8 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         started = time.perf_counter()
         try:
             answer = await self._agent.answer(query, seconds)
+        except HandOver:
+            raise
         except BaseException:
             hosted = self._tasks.get(query.task)
             if hosted is not None:

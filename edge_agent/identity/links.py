@@ -19,7 +19,7 @@ from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.identity.bundle import changed_at
 from router.transport.address import SOCKET, read_address, read_target
 from router.transport.channel import open_bulk_channel, open_channel
-from router.transport.server import Door
+from router.transport.server import Door, Intake
 from router.transport.tls.access_interceptor import ByCertificate
 from router.transport.tls.door_tls import DoorMaterial, DoorTls
 from router.transport.tls.named_channel import NamedChannel
@@ -77,8 +77,8 @@ class Links:
         for channel in self._channels:
             await channel.close(None)
 
-    def door(self, service: str) -> Door:
-        """The door of this agent, which serves ``service``.
+    def door(self, service: str, port: int | None = None) -> Door:
+        """The door of this agent, which serves ``service``; of a worker, at the ``port`` that its owner listens at.
 
         Raises:
             ConfigError: Its address may not be used.
@@ -90,13 +90,14 @@ class Links:
             who = Bearers(self.folder.path) if by_token else ByCertificate()
             seconds = settings.max_connection_seconds
             tls = DoorTls(self._material, not by_token, who, seconds)
+        listen = settings.listen if port is None else f"{settings.listen.rpartition(':')[0]}:{port}"
         return Door(
-            settings.listen,
+            listen,
             insecure=not self._is_wide,
             tls=tls,
             reflection=settings.reflection,
             max_message_bytes=settings.max_message_bytes,
-            max_untaken=settings.max_waiting,
+            intake=Intake(settings.max_waiting, shared=self._config.workers > 1),
             services=[service],
         )
 

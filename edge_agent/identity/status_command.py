@@ -115,6 +115,10 @@ def _show(told: dict[str, Any]) -> None:
         because = ", ".join(f"{why} {count}" for why, count in told.get("outbox_dropped_because", {}).items())
         dropped = f", {told['outbox_dropped']} dropped ({because})" if told.get("outbox_dropped") else ""
         say(f"  outbox: {told.get('outbox_pending', 0)} queries wait{dropped}")
+    for worker in told.get("workers", ()):
+        does = "ready" if worker["ready"] else "starting"
+        restarted = f", started again {worker['restarts']} times" if worker["restarts"] else ""
+        say(f"  worker {worker['worker']}: {does}, process {worker['pid']}{restarted}")
     for task in told.get("tasks", ()):
         _show_task(task)
     if told.get("signed") is False:

@@ -13,9 +13,10 @@ from edge_agent.config import Config
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
+from edge_agent.workers.overseer import Overseer
 from router.core.monitoring.remembered_answers import MemoryBounds
 
-__all__ = ["SERVICE", "AnswerMemory", "RecentAnswers", "StudentRunner", "cascade_servicer", "memory_of"]
+__all__ = ["SERVICE", "AnswerMemory", "Overseer", "RecentAnswers", "StudentRunner", "cascade_servicer", "memory_of"]
 
 
 def memory_of(config: Config) -> AnswerMemory:

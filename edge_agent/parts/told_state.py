@@ -27,6 +27,7 @@ class ToldState:
 
     Attributes:
         writer: Looks at the state, and writes it where ``headrace-edge status`` reads it.
+        workers: Describes the workers, where there are any.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class ToldState:
         self._renewal = renewal
         self._clock_ahead = clock_ahead
         self._updates = updates
+        self.workers: Callable[[], list[dict[str, Any]]] = list
         self.writer = StatusWriter(config.data, self._facts, self._more)
 
     @property
@@ -89,6 +91,7 @@ class ToldState:
             "outbox_dropped_because": dict(self._kept.outbox.drops),
             "signed": self._updates.manifests.are_signed,
             "tasks": [_told(hosted) for hosted in self._kept.tasks],
+            "workers": self.workers(),
         }
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 
 from edge_agent.tasks.all_tasks import Tasks
-from edge_agent.tasks.hosted_task import PROVEN_ANSWERS, HostedTask
+from edge_agent.tasks.hosted_task import HostedTask
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Probation:
             await self._tasks.proving.wait()
             self._tasks.proving.clear()
             for hosted in self._tasks:
-                if not hosted.on_probation or hosted.counters.healthy_answers < PROVEN_ANSWERS:
+                if not hosted.on_probation or not hosted.has_proven_itself:
                     continue
                 try:
                     await asyncio.to_thread(hosted.slots.prove)

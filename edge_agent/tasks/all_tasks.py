@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.damaged_files import forsake, is_aside
@@ -53,6 +53,7 @@ class Tasks:
         """
         self.spending = asyncio.Event()
         self.proving = asyncio.Event()  # set when a release has proven itself
+        self.changed: Callable[[], None] = lambda: None  # called when orders or a release have changed
         self._spent = dict(spent or {})
         self._folder = folder
         self._floors_hold = False
@@ -85,6 +86,7 @@ class Tasks:
         """Take new orders; rate, mode and threshold hold from the next query on."""
         self.kept_orders = kept_orders
         self._take_orders()
+        self.changed()
 
     @property
     def cloud_counts_memory(self) -> bool:
@@ -128,6 +130,7 @@ class Tasks:
         hosted.holds_floor = self._floors_hold
         hosted.quota = Quota(spent=self._spent.get(hosted.name, Spent()), changed=self.spending.set)
         hosted.proven = self.proving.set
+        hosted.changed = lambda: self.changed()  # whatever it becomes
 
     def _take_orders(self) -> None:
         for order in self.kept_orders.orders:

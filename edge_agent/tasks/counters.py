@@ -8,7 +8,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from router.core.domain.query import Answer, Tier
 
@@ -49,6 +49,16 @@ class Counters:
         """The reference answered an explored query that had been kept."""
         self.explored_kept += 1
         self.explored_disagreed += not agreed
+
+    def plus(self, other: Counters) -> Counters:
+        """These figures and those of another process, together."""
+        latencies = deque((*self.latencies, *other.latencies))
+        counts = {
+            each.name: getattr(self, each.name) + getattr(other, each.name)
+            for each in fields(self)
+            if each.name != "latencies"
+        }
+        return Counters(**counts, latencies=latencies)
 
     def begin_release(self) -> None:
         """Another release serves from now on: what is told of the one that serves begins anew."""

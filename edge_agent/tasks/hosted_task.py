@@ -65,6 +65,8 @@ class HostedTask:
         on_probation: Whether the release in place has yet to prove itself.
         crashed: SHA-256 in hex of the manifest of a release that had to give way, and is not tried again.
         proven: Called with each healthy answer once there are enough of them.
+        elsewhere: What workers, processes of their own, have counted.
+        changed: Called when another release is in place.
     """
 
     name: str
@@ -81,12 +83,19 @@ class HostedTask:
     on_probation: bool = False
     crashed: str = ""
     proven: Callable[[], None] = lambda: None
+    elsewhere: Callable[[], Counters] = Counters
+    changed: Callable[[], None] = lambda: None
 
     def count_healthy(self) -> None:
         """The release in place answered once more."""
         self.counters.healthy_answers += 1
-        if self.on_probation and self.counters.healthy_answers >= PROVEN_ANSWERS:
+        if self.on_probation and self.has_proven_itself:
             self.proven()
+
+    @property
+    def has_proven_itself(self) -> bool:
+        """Whether the release in place has answered often enough to stay."""
+        return self.counters.healthy_answers + self.elsewhere().healthy_answers >= PROVEN_ANSWERS
 
     def permit(self, serving: Serving) -> Permit:
         """Leave for one query of this release to be sent. Before the first student everything must escalate."""
@@ -135,10 +144,12 @@ class HostedTask:
         self.on_probation = serving.student is not None
         self.staged = 0
         self.counters.begin_release()
+        self.changed()
 
     def report(self) -> TaskReport:
         """What the cloud is told."""
-        counters, manifest = self.counters, self.serving.manifest if self.serving else None
+        counters = self.counters.plus(self.elsewhere())
+        manifest = self.serving.manifest if self.serving else None
         return TaskReport(
             task=self.name,
             active_release=manifest.number if manifest else 0,

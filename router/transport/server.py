@@ -2,12 +2,13 @@
 
 Rules:
  * What a handler raises becomes a status by ``error_interceptor.py``, for every service behind the door.
- * A port in use is said at once, and never shared.
+ * A port in use is said at once, and shared by processes of one agent alone.
  * Plain text is spoken on this machine alone; with TLS, ``access_interceptor.py`` says who may call what.
  * A socket in the file system is its owner's alone.
  * Idle connections, however many, keep nobody out; see ``connection_limit.py``.
- * Of each kind of call ``max_untaken`` wait at most until the event loop has time for them. gRPC itself refuses more,
-   with CANCELLED, at almost no cost; so whoever is taken in has waited for a bounded time, whatever comes.
+ * Of each kind of call ``Intake.max_untaken`` wait at most, and for ``MOST_UNTAKEN_SECONDS``, until the event loop has
+   time for them. gRPC itself refuses others, with CANCELLED and at almost no cost; so who is taken in has waited for a
+   bounded time, whatever comes.
  * Stopping says NOT_SERVING first, then lets calls in flight finish within the grace.
 """
 
@@ -19,6 +20,7 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grpc import aio
@@ -39,9 +41,25 @@ from router.transport.error_interceptor import ErrorInterceptor
 from router.transport.tls.access_interceptor import AccessInterceptor, calling
 from router.transport.tls.door_tls import DoorTls, server_credentials
 
-MAX_UNTAKEN = 1000
+MOST_UNTAKEN_SECONDS = 5  # gRPC takes whole ones; a process that stood still for less refuses nobody for it
 CONNECTION_GRACE_SECONDS = 60.0  # that calls under way have when their connection is closed for its age
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """How calls come in at a door.
+
+    Attributes:
+        max_untaken: Most calls that wait to be taken in, of each method.
+        shared: Other processes of this user may listen at the same port; the system divides connections.
+    """
+
+    max_untaken: int = 1000
+    shared: bool = False
+
+
+INTAKE = Intake()
 
 
 class Door:
@@ -61,7 +79,7 @@ class Door:
         reflection: bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         extra_attempt_bytes: int = 0,
-        max_untaken: int = MAX_UNTAKEN,
+        intake: Intake = INTAKE,
         services: Sequence[str] = (),
     ) -> None:
         """Check the address; nothing is bound yet.
@@ -73,7 +91,7 @@ class Door:
             reflection: Tell callers which services there are.
             max_message_bytes: Largest message in bytes, either way.
             extra_attempt_bytes: Bytes that a question from another tier may have on top.
-            max_untaken: Most calls that wait to be taken in, of each method.
+            intake: How calls come in.
             services: Full names of the services, such as ``headrace.v1.Cascade``, for health and reflection.
 
         Raises:
@@ -90,7 +108,7 @@ class Door:
         self._keeping: asyncio.Task[None] | None = None
         self.port = 0
         errors = ErrorInterceptor(max_message_bytes, self._crowd)
-        options = _options(max_message_bytes, max_message_bytes + extra_attempt_bytes, max_untaken)
+        options = _options(max_message_bytes, max_message_bytes + extra_attempt_bytes, intake)
         guards: list[aio.ServerInterceptor[Any, Any]] = [errors]
         if tls is not None:
             guards.append(AccessInterceptor(tls.who))
@@ -103,16 +121,18 @@ class Door:
         if reflection:
             enable_server_reflection((*self._services, HEALTH_SERVICE, REFLECTION_SERVICE), self.server)
 
-    async def start(self, *, ready: bool = True) -> int:
+    async def start(self, *, ready: bool = True, joins: bool = False) -> int:
         """Bind and serve. Returns the bound port.
 
         Args:
             ready: Say SERVING at once; else NOT_SERVING until ``ready()``, while calls are taken all the same.
+            joins: Others listen there already, who share it.
 
         Raises:
             StartError: The port can't be bound; names it and why.
         """
-        _check_free(self._address)  # before gRPC, which would write its own lines about it
+        if not joins:
+            _check_free(self._address)  # before gRPC, which would write its own lines about it
         try:
             self.port = self._bind()
         except RuntimeError as error:
@@ -158,12 +178,13 @@ class Door:
                 os.unlink(self._address.socket)  # noqa: PTH108
 
 
-def _options(max_sent_bytes: int, max_received_bytes: int, max_untaken: int) -> list[tuple[str, Any]]:
+def _options(max_sent_bytes: int, max_received_bytes: int, intake: Intake) -> list[tuple[str, Any]]:
     return [
         # From the first on some are refused by chance, from the second on all.
-        ("grpc.server.max_pending_requests", max_untaken),
-        ("grpc.server.max_pending_requests_hard_limit", max_untaken),
-        ("grpc.so_reuseport", 0),
+        ("grpc.server.max_pending_requests", intake.max_untaken),
+        ("grpc.server.max_pending_requests_hard_limit", intake.max_untaken),
+        ("grpc.server_max_unrequested_time_in_server", MOST_UNTAKEN_SECONDS),
+        ("grpc.so_reuseport", int(intake.shared)),
         ("grpc.max_send_message_length", max_sent_bytes),
         ("grpc.max_receive_message_length", max_received_bytes),
         # Callers ping every 200 s, also between calls, so that NATs keep the connection.

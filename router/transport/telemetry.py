@@ -12,23 +12,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIServer
 
-from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Tracer
+from opentelemetry.metrics import Meter, NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, Tracer
 
 from router.core.errors import StartError
 from router.transport.address import Address
 from router.transport.trace_context import extract, inject
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import SpanProcessor
 
 __all__ = ["Telemetry", "TelemetrySettings", "extract", "inject"]
 
@@ -59,8 +58,8 @@ class Telemetry:
 
     def __init__(
         self,
-        traces: TracerProvider,
-        metrics: MeterProvider,
+        traces: Any,
+        metrics: Any,
         close: Callable[[], None],
         *,
         is_traced: bool = True,
@@ -83,6 +82,7 @@ class Telemetry:
         node: str = "",
         processors: Sequence[SpanProcessor] = (),
         readers: Sequence[MetricReader] = (),
+        measured: bool = True,
     ) -> Telemetry:
         """Open what ``settings`` ask for.
 
@@ -92,6 +92,7 @@ class Telemetry:
             node: Opaque name of this device or gateway.
             processors: More receivers of spans, such as one in memory.
             readers: More readers of metrics.
+            measured: Send metrics too; another process may do that for this one.
 
         Raises:
             StartError: The port for Prometheus is in use.
@@ -101,22 +102,22 @@ class Telemetry:
         if settings.otlp:
             url = settings.otlp if "://" in settings.otlp else f"http://{settings.otlp}"
             processors.append(_otlp_spans(url))
-            readers.append(_otlp_metrics(url))
+            if measured:
+                readers.append(_otlp_metrics(url))
         close = _nothing
         if settings.prometheus_port:
             reader, close = _prometheus(settings.prometheus_port)
             readers.append(reader)
-        resource = Resource.create({"service.name": service, "service.instance.id": node or service})
-        traces = TracerProvider(resource=resource, shutdown_on_exit=False)
-        for processor in processors:
-            traces.add_span_processor(processor)
-        metrics = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        named = {"service.name": service, "service.instance.id": node or service}
+        traces = _traces(named, processors) if processors else NoOpTracerProvider()
+        metrics = _metrics(named, readers) if readers else NoOpMeterProvider()
         return cls(traces, metrics, close, is_traced=bool(processors), is_measured=bool(readers))
 
     def stop(self) -> None:
         """Send what is waiting and close, within two seconds: a collector that is away delays no stop."""
         until = time.monotonic() + _STOP_SECONDS
-        closing = [threading.Thread(target=each.shutdown, daemon=True) for each in (self._traces, self._metrics)]
+        opened = [each for each in (self._traces, self._metrics) if hasattr(each, "shutdown")]
+        closing = [threading.Thread(target=each.shutdown, daemon=True) for each in opened]
         for thread in closing:
             thread.start()
         for thread in closing:
@@ -128,7 +129,25 @@ def _nothing() -> None:
     """Nothing was opened."""
 
 
-# Exporters are imported where one is configured: they cost a second and tens of megabytes.
+# The SDK is imported where somebody receives what it makes, exporters where one is configured: together they cost a
+# second and tens of megabytes.
+
+
+def _traces(named: Mapping[str, str], processors: Sequence[SpanProcessor]) -> Any:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    traces = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+    for processor in processors:
+        traces.add_span_processor(processor)
+    return traces
+
+
+def _metrics(named: Mapping[str, str], readers: Sequence[MetricReader]) -> Any:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
+
+    return MeterProvider(readers, resource=Resource.create(named), shutdown_on_exit=False)
 
 
 def _way_to(url: str) -> Any:
@@ -140,12 +159,14 @@ def _way_to(url: str) -> Any:
 
 def _otlp_spans(url: str) -> SpanProcessor:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     return BatchSpanProcessor(OTLPSpanExporter(endpoint=url, channel_options=_way_to(url)))
 
 
 def _otlp_metrics(url: str) -> MetricReader:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=url, channel_options=_way_to(url)))
 

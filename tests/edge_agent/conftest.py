@@ -34,11 +34,13 @@ class Harness:
         self._stop = asyncio.Event()
         self._running = None
         self.channel = None
+        self.workers = 1
 
     async def start(self, servers=(), door=(), target=None, others=(), releases=(), privacy=(), **outbox):
         config = Config(
             device="device-1",
             data=self.folder,
+            workers=self.workers,
             door={"listen": "127.0.0.1:0", **dict(door)},
             upstream={"target": target or self.cloud.target, "others": others},
             outbox=outbox,

@@ -20,7 +20,7 @@ from router.core.errors import (
 )
 from router.transport import telemetry_names
 from router.transport.channel import MAX_MESSAGE_BYTES, call_error, open_channel
-from router.transport.server import Door
+from router.transport.server import Door, Intake
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 SERVICE = "headrace.v1.Cascade"
@@ -265,7 +265,7 @@ class Busy(cascade_pb2_grpc.CascadeServicer):
 
 
 async def test_more_calls_than_a_door_takes_in_are_refused_at_once_and_the_others_answered_soon():
-    door = Door("127.0.0.1:0", insecure=True, max_untaken=16)
+    door = Door("127.0.0.1:0", insecure=True, intake=Intake(16))
     cascade_pb2_grpc.add_CascadeServicer_to_server(Busy(), door.server)
     target = f"127.0.0.1:{await door.start()}"
     channel = open_channel(target, insecure=True, attempts=1)
