@@ -26,6 +26,7 @@ from sqlalchemy import URL
 
 from cloud_worker.config.cross_checks import check_data_path, check_tasks, check_teachers
 from cloud_worker.config.identity import IdentitySettings
+from cloud_worker.config.paths import is_folder
 from cloud_worker.config.releases import Approval, ReleasesSettings
 from cloud_worker.config.sections import (
     Door,
@@ -208,7 +209,7 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     _anchor_files(content.get("releases"), ("keys", "passphrase_file"), folder)
     verdict = content.get("verdict")
     model = verdict.get("model") if isinstance(verdict, dict) else None
-    if isinstance(verdict, dict) and isinstance(model, str) and model and (folder / model).is_dir():
+    if isinstance(verdict, dict) and isinstance(model, str) and model and is_folder(folder / model):
         verdict["model"] = str(folder / model)
     for task in _tables(content.get("tasks")):
         _anchor_folder(task, "base", folder)
@@ -216,7 +217,7 @@ def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         for key in ("examples", "answers", "canaries"):
             if isinstance(teacher.get(key), str) and teacher[key]:
                 teacher[key] = str(folder / teacher[key])
-        if teacher.get("kind") in LOADED_KINDS:
+        if str(teacher.get("kind")) in LOADED_KINDS:
             _anchor_folder(teacher, "model", folder)
     return content
 
@@ -251,5 +252,5 @@ def _tables(value: Any) -> list[dict[str, Any]]:
 
 def _anchor_folder(table: dict[str, Any], key: str, folder: Path) -> None:
     """Take a name for a folder beside the file where there is one."""
-    if isinstance(table.get(key), str) and table[key] and (folder / table[key]).is_dir():
+    if isinstance(table.get(key), str) and table[key] and is_folder(folder / table[key]):
         table[key] = str(folder / table[key])

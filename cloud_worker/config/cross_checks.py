@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cloud_worker.config.paths import is_file
 from cloud_worker.config.recipe_needs import instruction_of, wants_rationales
 from cloud_worker.config.recipes import check_recipe
 from cloud_worker.config.teachers import (
@@ -117,7 +118,7 @@ def _check_cheaper(path: Path, task: Task, teachers: Sequence[str]) -> None:
 def _check_files(path: Path, teacher: TeacherSettings) -> None:
     for key in teacher.FILES:
         file = getattr(teacher, key)
-        if (file or key in teacher.NEEDED) and not Path(file).is_file():
+        if (file or key in teacher.NEEDED) and not is_file(Path(file)):
             raise ConfigError(str(path), f"teachers.{teacher.name}.{key}", f"no such file: {file!r}")
 
 

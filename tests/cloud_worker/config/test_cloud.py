@@ -82,6 +82,11 @@ def test_it_never_changes_after_reading(write):
         config.door.listen = "127.0.0.1:1"
 
 
+def test_a_name_that_is_too_long_for_a_folder_is_no_folder(write):
+    name = "x" * 5000
+    assert read_config(write(f'encoder = "{name}"\n{GOOD}')).encoder == name
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -91,6 +96,8 @@ def test_it_never_changes_after_reading(write):
         (GOOD.replace("[door]", '[door]\nmax_waiting = "many"'), "door.max_waiting"),
         (GOOD.replace("[door]", "[door]\nmax_waiting = 0"), "is 0"),
         (GOOD.replace('kind = "recorded"', 'kind = "oracle"'), "teachers.big.kind: is 'oracle'; use one of encoder"),
+        (GOOD.replace('kind = "recorded"', "kind = [0.5]"), "teachers.big.kind: is [0.5]; use one of encoder"),
+        (GOOD.replace("answers.jsonl", "a" * 5000), "teachers.big.answers: no such file"),
         (GOOD.replace('answers = "answers.jsonl"', ""), "teachers.big.answers: no such file"),
         (GOOD.replace("answers.jsonl", "nowhere.jsonl"), "nowhere.jsonl"),
         (GOOD.replace('reference = "big"', 'reference = "bigger"'), "tasks.home.reference: 'bigger' is no teacher"),
