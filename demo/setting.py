@@ -31,7 +31,7 @@ __all__ = [
     "write_configs",
 ]
 
-DEFAULT_QUERIES = 7500
+DEFAULT_QUERIES = 10_000
 TOOLS_QUERIES = 5000
 CLIENT_NAME = "measure"  # who asks the teacher afterwards
 MAX_TEXT_BYTES = Task(TASK, "").max_text_bytes

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from demo.workload import OUT_OF_SCOPE, Line, generate, later_intents
 
-QUERIES = 7500
+QUERIES = 10_000
 
 
 @pytest.fixture(scope="module")
