@@ -127,6 +127,15 @@ class House:
 
         return self.wait(said, seconds)
 
+    def until_first_state(self, state, seconds=SECONDS):
+        """Wait until the agent says this of itself first, whatever else it says."""
+        self.wait(lambda: (told := self.status()) and told["state"] == state, seconds)
+
+    def release(self):
+        """The release that the agent serves, 0 for none."""
+        told = self.status()
+        return told["tasks"][0]["release"] if told and told["tasks"] else 0
+
     def wait(self, holds, seconds=SECONDS):
         end = time.monotonic() + seconds
         while not (found := holds()):

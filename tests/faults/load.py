@@ -27,6 +27,11 @@ class Load:
                 await asyncio.gather(*(self._ask(client, number) for number in range(start, start + TOGETHER)))
                 await asyncio.sleep(PAUSE_SECONDS)
 
+    async def ask_first(self, seconds):
+        """Ask what the student knows, and give it so long: it may have to be opened yet."""
+        async with AsyncClient(self._door, deadline=seconds) as client:
+            self.answers["first"] = (await client.ask("light", "home", query_id="first")).provenance
+
     async def ask_for(self, seconds):
         """Ask for so long."""
         ends = time.monotonic() + seconds

@@ -9,7 +9,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LOSS = 0.3
-DEADLINE_SECONDS = 5.0
+DEADLINE_SECONDS = 10.0
 LOSSY_SECONDS = 60.0
 
 
@@ -30,7 +30,7 @@ async def test_where_packets_are_lost_every_query_is_answered_in_time_and_nothin
         _, gateway = await asyncio.to_thread(house.start_gateway, cloud.inside)
         door = await asyncio.to_thread(house.enrol, gateway, line.ENDS[0], device.inside)
         await asyncio.to_thread(house.start_agent, device.inside)
-        await asyncio.to_thread(house.wait, lambda: release_of(house) == 1)
+        await asyncio.to_thread(house.wait, lambda: house.release() == 1)
         load = shared("faults/load").Load(door, DEADLINE_SECONDS)
         await load.ask_for(2)
         before = dict(line.packets)
@@ -48,8 +48,3 @@ async def test_where_packets_are_lost_every_query_is_answered_in_time_and_nothin
         logged = house.logged()
         assert {name for name, times in logged.items() if times != 1} == set()
         assert set(logged) == load.owed
-
-
-def release_of(house):
-    told = house.status()
-    return told["tasks"][0]["release"] if told and told["tasks"] else 0

@@ -1,6 +1,7 @@
 """Certificates change on both sides, again and again, while queries go on: none fails."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -40,7 +41,7 @@ class Load:
 
 
 @pytest.mark.parametrize("queries", [1500, pytest.param(10_000, marks=pytest.mark.slow)])
-async def test_certificates_change_on_both_sides_under_load_and_no_query_fails(tmp_path, monkeypatch, queries):
+async def test_certificates_change_on_both_sides_under_load_and_no_query_fails(tmp_path, monkeypatch, capsys, queries):
     monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
     async with trusted_fleet(tmp_path, door={"max_connection_seconds": 1}) as fleet:
         bundles = [fleet.bundle(Role.DEVICE, "kitchen")]
@@ -55,6 +56,8 @@ async def test_certificates_change_on_both_sides_under_load_and_no_query_fails(t
             rotations += 1
         await running
         await channel.close(None)
+    with capsys.disabled():
+        sys.stderr.write(f"\n{load.done} answered, {len(load.failed)} failed, {rotations} rotations of each side\n")
     assert load.failed == []
     assert load.done == queries
     assert rotations >= 3
