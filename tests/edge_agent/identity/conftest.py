@@ -25,12 +25,13 @@ class SecureAgent:
         self.identity = IdentityFolder(folder)
         self._stop, self._running = asyncio.Event(), None
 
-    async def start(self, device="kitchen", target=None, others=(), **door):
+    async def start(self, device="kitchen", target=None, others=(), workers=1, **door):
         if not self.identity.exists:
             await enrol(self.identity, self.fleet.enrolment, self.fleet.token(device))
         config = Config(
             device=device,
             data=self.folder,
+            workers=workers,
             door={"listen": "127.0.0.1:0", **door},
             upstream={"target": target or self.fleet.target, "others": others},
         )

@@ -69,6 +69,20 @@ async def test_beyond_this_machine_callers_show_a_certificate_and_know_whom_they
         await ask(where, insecure=True, deadline=1.0)
 
 
+@pytest.mark.slow
+async def test_workers_ask_who_calls_too(agent, fleet, tmp_path):
+    await agent.start(workers=3, listen="0.0.0.0:0")
+    write_bundle(tmp_path / "app", fleet.bundle(Role.CLIENT, "app"))
+    where = f"127.0.0.1:{agent.daemon.port}"
+    async with asyncio.timeout(60):
+        while not all(one["ready"] for one in agent.daemon._workers.described()):  # noqa: ASYNC110 - bounded above
+            await asyncio.sleep(0.05)
+    for _ in range(12):  # a connection each
+        assert await ask(f"kitchen@{where}", identity=tmp_path / "app") == "kitchen"
+        with pytest.raises(ServiceError):
+            await ask(where, insecure=True, deadline=0.5)
+
+
 async def test_beyond_this_machine_a_token_does_where_it_is_configured(agent, tmp_path):
     await agent.start(listen="0.0.0.0:0", callers="token")
     where = f"kitchen@127.0.0.1:{agent.daemon.port}"

@@ -14,10 +14,13 @@ from edge_agent.identity.status_file import read_status
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.task import Mode
 from router.core.errors import ConfigError, UnknownTaskError
+from router.core.policy.budget import Budget
+from router.core.privacy.erasure import Erasure
 from router.transport.channel import call_error
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 LONG = 60
+REASON_BUDGET = cascade_pb2.REASON_BUDGET
 RIGHT = cascade_pb2.FeedbackRequest.VERDICT_RIGHT
 
 
@@ -133,6 +136,53 @@ async def test_a_worker_that_is_killed_is_started_again_and_the_figures_go_on(se
     async with connections(several) as stubs:
         await asked(stubs, "light", first=100)
     assert several.report().answered == 72
+
+
+@pytest.mark.slow
+async def test_a_limit_of_the_device_holds_over_all(several, cloud):
+    cloud.order("home", queries_per_day=3)
+    await until(lambda: several.daemon._tasks.get("home").quota.budget == Budget(None, 3))
+    await all_told(several)
+    async with connections(several) as stubs:
+        answers = await asked(stubs, "novel", times=2)
+        await all_told(several)
+        sure = await asked(stubs, "light", times=1)
+    assert len(cloud.queries) == 3
+    assert sum(answer.provenance.degraded for answer in answers) == 21
+    assert {answer.provenance.reason for answer in answers if answer.provenance.degraded} == {REASON_BUDGET}
+    assert not any(answer.provenance.covered or answer.provenance.degraded for answer in sure)
+    report = several.report()
+    assert (report.answered, report.escalated, report.degraded, report.kept) == (36, 3, 21, 12)
+
+
+@pytest.mark.slow
+async def test_while_the_cloud_is_away_all_go_on_and_what_is_to_be_taught_waits_once(several, cloud):
+    cloud.faults.unavailable = True
+    async with connections(several) as stubs:
+        await asked(stubs, "novel", times=2)  # the breaker opens
+        await until(lambda: several.daemon._next.upstream.obstacle() is not None)
+        sure = await asked(stubs, "light", times=2)
+    assert {answer.provenance.tier for answer in sure} == {cascade_pb2.TIER_DEVICE}
+    assert several.daemon.report().outbox_pending == 24
+    cloud.faults.unavailable = False
+    await until(lambda: not several.daemon.report().outbox_pending)
+    taught = [query for query in cloud.queries if query.attempt.kept]
+    assert all(query.attempt.degraded for query in taught)
+    assert len({query.id for query in taught}) == 24
+
+
+@pytest.mark.slow
+async def test_an_erasure_makes_all_forget_the_answers_of_the_last_minutes(several, cloud):
+    async with connections(several) as stubs:
+        await asked(stubs, "light", times=1)
+        before = several.report().answered
+        await asked(stubs, "light", times=1)  # the same ids on the same connections
+        assert several.report().answered == before
+        cloud.erasures = [Erasure(1)]
+        await until(lambda: not cloud.erasures)
+        await all_told(several)
+        await asked(stubs, "light", times=1)
+    assert several.report().answered == 2 * before
 
 
 @pytest.mark.slow
