@@ -11,6 +11,12 @@ import pytest
 from grpc import aio
 from grpc_health.v1 import health, health_pb2_grpc
 
+from cloud_worker.gateway.testing import trusted_fleet
+from router.client.async_client import AsyncClient
+from router.client.blocking_client import Client
+from router.identity.bundle import write_bundle
+from router.identity.names import Role
+from router.transport.address import Address
 from router.transport.channel import found_nobody
 from router.transport.lost_ways import Lost, read_loss
 from router.transport.tls.named_channel import NamedChannel, NamedSyncChannel
@@ -117,6 +123,31 @@ async def test_a_client_without_a_loop_finds_a_name_again_too(names, target):
         channel.lost()
 
     await asyncio.to_thread(story)
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, Client])
+async def test_clients_wait_for_a_name_and_are_answered_within_their_deadline(names, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("router.transport.tls.named_channel.CHECK_SECONDS", 0.2)
+    ask_names = f"dns://127.0.0.1:{names.port}/"
+    written = Address.__str__
+    monkeypatch.setattr(Address, "__str__", lambda self: f"{ask_names if self.is_name else ''}{written(self)}")
+    (tmp_path / "cloud").mkdir()
+    async with trusted_fleet(tmp_path / "cloud") as fleet:
+        write_bundle(tmp_path / "app", fleet.bundle(Role.CLIENT, "app"))
+        client = kind(f"{NAME}:{fleet.gateway.ports.port}", identity=tmp_path / "app", deadline=20.0)
+
+        async def ask():
+            made = client.ask("x", "home") if kind is AsyncClient else asyncio.to_thread(client.ask, "x", "home")
+            return (await made).text
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(1.0)
+        names.names[NAME] = "127.0.0.1"
+        assert await asking == "client:app"
+        assert isinstance(client._channels[0], NamedChannel | NamedSyncChannel)
+        closed = client.close()
+        if closed is not None:
+            await closed
 
 
 @pytest.mark.slow
