@@ -26,6 +26,7 @@ from router.core.errors import (
 )
 from router.core.policy.exploration import SEED_BYTES
 from router.core.release.manifest import MANIFEST_FILE, digest, read_manifest
+from router.core.release.orders import CONTRACT
 from router.transport.channel import call_error
 from router.transport.feedback_wire import feedback_to_proto
 from router.transport.telemetry_names import META_DEVICE
@@ -187,6 +188,10 @@ async def test_a_report_is_answered_with_what_every_task_is_to_run(device):
     assert (home.task, home.release, home.mode, home.exploration, home.may_leave) == ("home", 0, Mode.SERVE, 1.0, True)
     assert (private.task, private.may_leave) == ("private", False)
     assert (quiet.task, quiet.may_leave) == ("quiet", False)  # its devices don't know yet what to hide
+
+
+async def test_it_says_what_it_knows_of(device):
+    assert device.orders.contract == CONTRACT
 
 
 async def test_a_device_has_one_seed_for_life(target, device):

@@ -24,6 +24,7 @@ from edge_agent.tasks.pointer import read_pointer, write_pointer
 from edge_agent.tasks.quota_store import load_spent
 from edge_agent.tasks.slots import Slots
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
+from router.backtest.logs.reader import Columns, read_log
 from router.core.domain.record import Record
 from router.core.domain.task import Kind, Privacy, Task
 from router.core.errors import HeadraceError
@@ -313,8 +314,6 @@ def redaction(data):
 
 
 def backtest_log(data):
-    from router.backtest.logs.reader import Columns, read_log
-
     ending, content = (ENDINGS[data[0] % len(ENDINGS)], data[1:]) if data else (".jsonl", b"")
     read_log(written(f"log{ending}", content), Columns(), skip_bad=bool(content[:1] == b"\n"))
 
