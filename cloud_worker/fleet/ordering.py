@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from cloud_worker.fleet.quarantines import REMEDY, Quarantines
 from cloud_worker.fleet.rollouts.orders import RolloutOrders, TaskView
+from cloud_worker.fleet.rollouts.store import Rollout
 from cloud_worker.releases.certificates import Certificates
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.repository.signed import SignedNow
@@ -91,8 +92,9 @@ class OrderBook:
 
         Args:
             runs: The release that each says it runs, by device and task.
-            states: Where the tasks stand now.
+            states: Where the tasks stood a moment ago.
         """
+        states, rollouts = self._settled(states)
         states = [state for state in states if state.manifest_sha256 and self.knows(state.name)]
         overrides = self._overrides.of_all() if self._certificates is not None else {}
         apart, signed = self._quarantines.tasks_of_all(runs), self._signed()
@@ -106,10 +108,18 @@ class OrderBook:
             return _escalating(made[key]) if view.is_halted or is_apart else made[key]
 
         found = {}
-        for device, views in self._rollouts.views(states, runs).items():
+        for device, views in self._rollouts.views(states, rollouts, runs).items():
             mine = apart.get(device, frozenset())
             found[device] = tuple(order(view, view.state.name in mine) for view in views), _said_of(mine)
         return found
+
+    def _settled(self, states: Collection[TaskState]) -> tuple[Collection[TaskState], list[Rollout]]:
+        """Tasks and rollouts as they stood in one moment: what served was the same before and after they were read."""
+        while True:
+            rollouts, now = self._rollouts.open(), self._store.task_states()
+            if {(one.name, one.champion) for one in now} == {(one.name, one.champion) for one in states}:
+                return now, rollouts
+            states = now
 
     def withdrawn(self, reported: Iterable[str]) -> tuple[Order, ...]:
         """What a device is told of those of its tasks that are configured no more."""

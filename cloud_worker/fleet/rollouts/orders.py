@@ -41,19 +41,25 @@ class RolloutOrders:
         """Read in the database of ``engine``."""
         self._rollouts = Rollouts(engine)
 
+    def open(self) -> list[Rollout]:
+        """The rollouts by which some devices run another release than others."""
+        return list(self._rollouts.open())
+
     def views(
-        self, states: Iterable[TaskState], runs: Mapping[str, Mapping[str, int]]
+        self, states: Iterable[TaskState], rollouts: Iterable[Rollout], runs: Mapping[str, Mapping[str, int]]
     ) -> dict[str, tuple[TaskView, ...]]:
         """Each task as each of some devices is to see it, in their order.
 
         Args:
-            states: Where the tasks stand.
+            states: Where the tasks stand, before and after the rollouts were read: one that is rolled back meanwhile
+                would leave its release to everybody.
+            rollouts: Those that are open.
             runs: The release that each device says it runs, by device and task.
         """
         all_see = tuple(TaskView(state) for state in states)
-        opened = {(one.task, one.number): one for one in self._rollouts.open()}
-        rollouts = [opened.get((view.state.name, view.state.champion)) for view in all_see]
-        partial = [None if one is None or one.is_whole else one for one in rollouts]
+        opened = {(one.task, one.number): one for one in rollouts}
+        mine = [opened.get((view.state.name, view.state.champion)) for view in all_see]
+        partial = [None if one is None or one.is_whole else one for one in mine]
         if not any(partial):
             return dict.fromkeys(runs, all_see)
         inside = self._rollouts.members_among([one.id for one in partial if one is not None], runs)

@@ -155,6 +155,19 @@ def test_it_goes_to_one_to_a_quarter_and_to_all(fleet):
     assert fleet.world.state.champion == rollout(fleet).number
 
 
+def test_whoever_reports_while_it_is_rolled_back_is_not_told_to_take_it(fleet):
+    """The gateway has read which release serves; then the rollout ends, and leaves that release to nobody."""
+    bad = rollout(fleet).number
+    fleet.crash = {bad}
+    first = first_step(fleet)
+    before = fleet.world.store.task_states()
+    until(fleet, RolloutState.ROLLED_BACK)
+    assert [state.champion for state in before] == [bad]
+    others = {device: {"home": 0} for device in fleet.all if device != first}
+    told = fleet.servicer._book.orders_of_all(others, before)
+    assert {order.release for orders, _ in told.values() for order in orders} == {fleet.world.state.champion}
+
+
 def test_a_small_fleet_takes_it_at_once(world):
     devices = Devices(world, 9)
     devices.now = time.time()
