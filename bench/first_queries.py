@@ -6,8 +6,8 @@ Whole lives by the product's own loop (``router.backtest.replay``), from nothing
 devices. Streams: ``clinc``, CLINC150's stream; ``close``, 77 intents easily taken for each other; ``demo``, the
 default demo's own stream with the answers of its own kind of teacher; ``repertoire`` and ``bursts``, texts of
 CLINC150 that are asked again and again (``bench/first_saving.py``). Students: ``hashed``, ``encoder`` (MiniLM with a
-head), ``compact``, taught and exported as a cloud does. ``--min-rows``, ``--cold`` and ``--memory`` take several
-values each; every combination is lived with the same seeds.
+head), ``compact``, taught and exported as a cloud does. ``--min-rows``, ``--early-rows``, ``--cold`` and ``--memory``
+take several values each; every combination is lived with the same seeds.
 
     python -m bench.first_queries --stream demo --student compact --memory 0 10000 --min-rows 300 1000 --seeds 3
 
@@ -167,12 +167,12 @@ def figures(life: Life) -> dict[str, Any]:
     }
 
 
-def lived(stream: Stream, fitter: Fitter, min_rows: int, cold: float, memory: int, seed: int) -> Life:
+def lived(stream: Stream, fitter: Fitter, min_rows: int, early_rows: int, cold: float, memory: int, seed: int) -> Life:
     """One life."""
     exploration = Exploration(cold=cold, waiting=stream.waiting)
     task = Task("first", REFERENCE, objective=Objective(PROMISE), exploration=exploration)
     labels = [row.answer for row in stream.rows]
-    pace = Pace(min_rows=min_rows, growth=stream.growth)
+    pace = Pace(min_rows=min_rows, growth=stream.growth, early_rows=early_rows)
     with one_thread():
         return Replay(stream.rows, labels, task, fitter, pace, memory).run(DEVICES, seed)
 
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--stream", choices=("clinc", "close", "demo", "repertoire", "bursts"), default="demo")
     parser.add_argument("--student", choices=("hashed", "encoder", "compact"), default="encoder")
     parser.add_argument("--min-rows", type=int, nargs="+", default=[Pace().min_rows])
+    parser.add_argument("--early-rows", type=int, nargs="+", default=[Pace().early_rows])
     parser.add_argument("--cold", type=float, nargs="+", default=[Exploration().cold])
     parser.add_argument("--memory", type=int, nargs="+", default=[0, USUAL.answers])
     parser.add_argument("--seeds", type=int, default=3)
@@ -195,15 +196,15 @@ def main() -> None:
         print(json.dumps({"question": "first_queries", "skipped": "no data; set HEADRACE_DATA to its folder"}))
         return
     cache, found = options.cache.expanduser(), {}
-    combinations = list(itertools.product(options.min_rows, options.cold, options.memory))
+    combinations = list(itertools.product(options.min_rows, options.early_rows, options.cold, options.memory))
     lives: dict[str, list[dict[str, Any]]] = {}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         stream = stream_of(options.stream, data, seed, cache)
         stream = Stream(stream.rows[: options.limit or None], stream.growth, stream.waiting)
         fitter = fitter_of(options.student, stream.rows, cache)
-        for min_rows, cold, memory in combinations:
-            name = f"min_rows {min_rows}, cold {cold}, memory {memory}"
-            one = figures(lived(stream, fitter, min_rows, cold, memory, seed))
+        for min_rows, early_rows, cold, memory in combinations:
+            name = f"min_rows {min_rows}, early {early_rows}, cold {cold}, memory {memory}"
+            one = figures(lived(stream, fitter, min_rows, early_rows, cold, memory, seed))
             lives.setdefault(name, []).append(one)
             print(f"seed {seed}, {name}: {one}", flush=True)
     for name, ones in lives.items():

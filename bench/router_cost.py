@@ -178,19 +178,21 @@ async def semantic_router(queries: int) -> Figures:
         """An encoder that gives made vectors."""
 
         name: str = "mocked"
-        score_threshold: float = 0.0
-        type: str = "mocked"
 
         def __call__(self, docs: list[Any]) -> list[list[float]]:
             """One vector a text."""
             return [vectors[len(str(text)) % len(vectors)] for text in docs]
 
+        async def acall(self, docs: list[Any]) -> list[list[float]]:
+            """The same."""
+            return self(docs)
+
     routes = [
         library.Route(name=f"route {one}", utterances=[f"{'a' * (15 * one + n)}" for n in range(1, 16)])
         for one in range(10)
     ]
-    router = routers.SemanticRouter(encoder=Mocked(), routes=routes, auto_sync="local")
-    return {"choice": of_choice(lambda number: router(TEXT), queries // 10)}
+    router = routers.IndexedRouter(Mocked(), routes)
+    return {"choice": await microseconds(lambda number: router.acall(TEXT), queries // 10)}
 
 
 RUNS: dict[str, Callable[[int], Awaitable[Figures]]] = {

@@ -99,7 +99,8 @@ class Refresh(BaseModel):
 
     ``min_rows`` teachable rows start the first refresh, ``growth`` times the rows of the last one start the next, and
     ``max_seconds`` after the last one any new row does. ``patience_rows`` is the most certifying rows that a challenger
-    may look at.
+    may look at. From ``early_rows`` on early ones are tried, whose students wait for a certificate only where they
+    should keep much.
     """
 
     model_config = _FROZEN
@@ -107,6 +108,7 @@ class Refresh(BaseModel):
     growth: float = Field(1.4, gt=1)
     max_seconds: float = Field(86_400.0, gt=0)
     patience_rows: int = Field(3000, ge=50)
+    early_rows: int = Field(300, ge=10)
     poll_seconds: float = Field(0.2, gt=0)
     seed: int = 0
 

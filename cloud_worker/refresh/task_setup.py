@@ -43,4 +43,5 @@ def set_up(task: Task, parts: RefreshParts) -> TaskContext:
 
 def pace_of(config: CloudConfig) -> Pace:
     """How often a student is fitted."""
-    return Pace(config.refresh.min_rows, config.refresh.growth, config.refresh.patience_rows)
+    wish = config.refresh
+    return Pace(wish.min_rows, wish.growth, wish.patience_rows, wish.early_rows)

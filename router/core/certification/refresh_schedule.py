@@ -37,6 +37,8 @@ from router.core.statistics.threshold_planning import (
 PATIENCE = 2.5  # times the rows that a certificate was expected to take
 PATIENCE_ROWS = 100
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
+EARLY_PART = 0.3  # of the rows of the first refresh that is not early: fewer start no early one
+EARLY_SHARE = 0.4  # of queries that an early student should keep: a first release that keeps little delays a better one
 AGAIN = 1.1  # times the rows of a refresh of which nothing serves, before the next: a fit is cheap
 
 
@@ -48,18 +50,39 @@ class Pace:
         min_rows: Teachable rows that start the first refresh.
         growth: Times the rows of the last refresh that start the next, > 1.
         patience_rows: Most certifying rows that a challenger may observe, as many as they are worth of drawn ones.
+        early_rows: Least rows of an early refresh, as is ``EARLY_PART`` of ``min_rows``; ``min_rows`` for none.
+            Early ones come at ``min_rows`` divided by ``growth``, once and again, and their students wait for a
+            certificate only where they should keep ``EARLY_SHARE``.
     """
 
     min_rows: int = 1000
     growth: float = 1.4
     patience_rows: int = 3000
+    early_rows: int = 300
 
     def is_due(self, taught: int, at_refresh: int) -> bool:
         """Whether so many teachable rows start a refresh, after one at ``at_refresh`` rows (0: none yet)."""
-        return taught >= max(self.min_rows, self.growth * at_refresh)
+        return taught >= self.rows_needed(at_refresh)
+
+    def rows_needed(self, at_refresh: int) -> int:
+        """Teachable rows that start the next refresh, after one at ``at_refresh`` rows (0: none yet)."""
+        return math.ceil(max(self._steps()[-1], self.growth * at_refresh))
+
+    def _steps(self) -> list[int]:
+        """The teachable rows of the first refresh that is not early, and of those before it, falling."""
+        steps, least = [self.min_rows], max(self.early_rows, EARLY_PART * self.min_rows)
+        while math.floor(steps[-1] / self.growth) >= least:
+            steps.append(math.floor(steps[-1] / self.growth))
+        return steps
+
+    def least_share(self, taught: int) -> float:
+        """Share of queries that a student of so many teachable rows should keep to be tried, in [0, 1]."""
+        return EARLY_SHARE if taught < self.min_rows else 0.0
 
     def in_vain(self, taught: int) -> int:
         """Rows that a refresh counts as having had, while nothing of it serves: a few more may do."""
+        if taught < self.min_rows:
+            return max((step for step in self._steps() if step <= taught), default=taught)
         return round(taught * min(AGAIN / self.growth, 1.0))
 
 
@@ -203,7 +226,9 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion, in
     )
 
 
-def patience_of(at_hand: Sequence[Record], trial: Trial, situation: Situation, pace: Pace) -> int:
+def patience_of(
+    at_hand: Sequence[Record], trial: Trial, situation: Situation, pace: Pace, least_share: float = 0.0
+) -> int:
     """Most rows that a challenger may observe; 0 where none of its thresholds is worth a certificate.
 
     Args:
@@ -211,11 +236,12 @@ def patience_of(at_hand: Sequence[Record], trial: Trial, situation: Situation, p
         trial: The challenger's.
         situation: As ``situation_of`` gives it.
         pace: Holds the most rows that any challenger may observe.
+        least_share: Share of queries that it should keep, in [0, 1].
     """
     if trial.rate <= 0:
         return 0
     weight = math.fsum(weight_of(row, trial.rate) for row in at_hand) / situation.piece
     found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=weight)))
-    if not found.is_worth_proving:
+    if not found.is_worth_proving or found.expected_local_share < least_share:
         return 0
     return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.least_rows), pace.patience_rows))

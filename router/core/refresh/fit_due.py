@@ -8,8 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import math
-
 from router.core.certification.refresh_schedule import why_no_trial
 from router.core.refresh.loop_state import LoopState
 
@@ -27,4 +25,4 @@ def rows_needed(loop: LoopState) -> int:
     """Teachable rows that start the next fit; 0 where none starts one."""
     if why_no_trial(loop.task, loop.rows.sums, loop.champion):
         return 0
-    return math.ceil(max(loop.pace.min_rows, loop.pace.growth * loop.releases.rows_at_refresh))
+    return loop.pace.rows_needed(loop.releases.rows_at_refresh)

@@ -75,7 +75,7 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     at_hand = shared_fairly(
         rows.certifying(trial, _sequences_of(loop, trial, inputs), inputs.blind), trial.counts, rows.heard
     )
-    trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace)
+    trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace, loop.pace.least_share(taught))
     if not trial.patience:
         spoilt_by = who_spoilt_fit(loop, fit, loop.situation(trial))
         if spoilt_by:

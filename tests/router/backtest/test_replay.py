@@ -216,7 +216,7 @@ def test_labels_tell_what_was_right():
 
 def test_the_pace_is_the_one_of_a_cloud_that_says_nothing():
     given = Refresh()
-    assert Pace() == Pace(given.min_rows, given.growth, given.patience_rows)
+    assert Pace() == Pace(given.min_rows, given.growth, given.patience_rows, given.early_rows)
 
 
 def _utterances(count, seed=0, words=None):

@@ -36,7 +36,7 @@ def trial(**fields):
 def test_more_rows_never_make_a_refresh_less_due(taught, at_refresh):
     pace = Pace()
     assert pace.is_due(taught + 1, at_refresh) >= pace.is_due(taught, at_refresh)
-    assert not pace.is_due(min(taught, pace.min_rows - 1), at_refresh)
+    assert not pace.is_due(min(taught, pace.early_rows - 1), at_refresh)
 
 
 def test_the_next_refresh_waits_for_growth():
@@ -44,6 +44,34 @@ def test_the_next_refresh_waits_for_growth():
     assert pace.is_due(100, 0)
     assert not pace.is_due(149, 100)
     assert pace.is_due(150, 100)
+
+
+def test_early_refreshes_lead_up_to_the_first_that_is_not_early():
+    pace, at, due = Pace(1000, 1.4, early_rows=300), 0, []
+    for taught in range(1, 1300):
+        if pace.is_due(taught, at):
+            due.append(taught)
+            at = pace.in_vain(taught)
+    assert due == [364, 510, 714, 1000, 1101, 1211]
+    assert [pace.least_share(taught) > 0 for taught in due] == [True, True, True, False, False, False]
+
+
+def test_who_wants_no_student_gets_none_early():
+    assert not Pace(1_000_000).is_due(50_000, 0)
+    assert not Pace(400).is_due(399, 0)
+
+
+@pytest.mark.parametrize("early_rows", [1000, 5000])
+def test_without_early_refreshes_the_first_waits_for_its_rows(early_rows):
+    pace = Pace(1000, 1.4, early_rows=early_rows)
+    assert [taught for taught in (300, 999, 1000) if pace.is_due(taught, 0)] == [1000]
+
+
+def test_an_early_student_that_keeps_little_does_not_wait():
+    few, ready = Pace(least := 1000, early_rows=300), trial(points=(Point(0.9, 0.3, 0.0001),))
+    known = situation_of(TASK, RowSums(queries=600.0), ready, Champion())
+    assert patience_of((), ready, known, few) > 0
+    assert patience_of((), ready, known, few, few.least_share(least - 1)) == 0
 
 
 def test_without_a_champion_the_cold_rate_holds():
