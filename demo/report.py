@@ -47,7 +47,7 @@ def table(figures: dict[str, Any], promise: float) -> Table:
 
 
 def certificate(release: dict[str, Any]) -> str:
-    """On what a release was certified, and for what, in words; empty where it was not."""
+    """The rows and the loss on which a release was certified, in words; empty where it was not."""
     if not release.get("certifying_rows"):
         return ""
     allowed = f", at most {release['allowance']:.1%}" if release.get("allowance") is not None else ""

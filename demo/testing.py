@@ -98,7 +98,7 @@ class RunningDemo:
         return [title_of(process) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
     def words(self) -> str:
-        """All that it said; it has ended."""
+        """The words of a demo that has ended: all that it said."""
         out, err = self.process.communicate()
         return f"ended with {self.process.returncode}\n{out}\n{err}\n{self.logs()}"
 

@@ -94,7 +94,7 @@ class UpstreamSettings(_Section):
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All of them, in order."""
+        """The targets, in order."""
         return (self.target, *self.others)
 
 

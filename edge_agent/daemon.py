@@ -37,7 +37,7 @@ GRACE_SECONDS = 10.0
 
 
 class Daemon:
-    """All parts of one agent. Made inside the running event loop, with ``data`` held by nobody else.
+    """The agent: all its parts. Made inside the running event loop, with ``data`` held by nobody else.
 
     Attributes:
         opened: Set once the door is open.
@@ -83,7 +83,7 @@ class Daemon:
         add_gauges(telemetry.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop``.
+        """Serve until ``stop`` is set, then end in order.
 
         Raises:
             StartError: The door can't be opened.

@@ -93,7 +93,7 @@ class ModelFigures:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All chains, their mean area, and all models."""
+    """The figures of all chains, their mean area, and those of all models."""
 
     chains: tuple[ChainFigures, ...]
     mean_area: Interval

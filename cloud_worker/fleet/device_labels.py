@@ -18,7 +18,7 @@ from router.identity.names import Role
 
 
 class DeviceLabels:
-    """Of one fleet."""
+    """The labels of the devices of one fleet."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

@@ -82,7 +82,7 @@ class Met:
 
 
 class Lives:
-    """Of one fleet, beside the rest of its state."""
+    """The lives of the devices of one fleet, in the database of its state."""
 
     def __init__(self, engine: Engine, told_seconds: float = LEAST_TOLD_SECONDS) -> None:
         """Keep them in ``engine``; after a proof twins are told of for ``told_seconds``, a minute at least."""
@@ -112,7 +112,7 @@ class Lives:
             return connection.execute(query).first() is not None
 
     def spans(self) -> dict[str, Spans]:
-        """From when until when each device had twins, in Unix seconds."""
+        """The times at which each device had twins, from and until, in Unix seconds."""
         found: dict[str, list[tuple[float, float]]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(select(SPANS).order_by(SPANS.c.began)):

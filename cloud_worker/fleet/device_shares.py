@@ -15,7 +15,7 @@ COUNT_SECONDS = 5.0  # between two counts of the devices
 
 
 class DeviceShares:
-    """Of one fleet."""
+    """The share of a fleet's limits that each of its devices may use."""
 
     def __init__(self, store: Store, registry: Registry, tasks: Iterable[Task]) -> None:
         """Share the limits of ``tasks`` among the devices in ``registry``."""

@@ -50,7 +50,7 @@ class Ordered:
 
 
 class Erasures:
-    """Of one fleet, in its database."""
+    """The erasures that one fleet was ordered, in its database."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

@@ -25,7 +25,7 @@ Rates = Mapping[str, tuple[Ordered, ...]]  # by task, oldest first
 
 
 class OrderedRates:
-    """These rates, beside the rest of the fleet's state."""
+    """The exploration rates that devices were ordered, in the database of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

@@ -40,7 +40,7 @@ CHECK_SECONDS = 10.0  # between two checks at a certificate of which nothing is 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """At what a certificate was looked, until when that holds by ``clock`` in seconds, and why it does not stand."""
+    """A certificate that was checked: what it was, until when that holds (seconds), why it does not stand."""
 
     at: tuple[int, str, str, Override]
     until: float

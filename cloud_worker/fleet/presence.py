@@ -30,7 +30,7 @@ class Presence:
 
     @classmethod
     def of(cls, sync_seconds: float, jitter: float) -> Presence:
-        """For devices that report every ``sync_seconds``, spread by a share of ``jitter``."""
+        """The presence of devices that report every ``sync_seconds``, spread by a share of ``jitter``."""
         longest = sync_seconds * (1.0 + jitter)
         return cls(SILENT_REPORTS * longest, max(LOST_REPORTS * longest, LEAST_LOST_SECONDS))
 

@@ -37,7 +37,7 @@ class Quarantine:
 
 
 class Quarantines:
-    """Of one fleet, beside the rest of its state."""
+    """The quarantines of the devices of one fleet, in the database of its state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""
@@ -56,7 +56,7 @@ class Quarantines:
         return is_new
 
     def end(self, task: str, device: str, until: float) -> bool:
-        """Take a device back: what it gave until Unix time ``until`` says nothing. Whether it was apart."""
+        """Take a device back, and return whether it was apart: what it gave until Unix time ``until`` says nothing."""
         mine = (QUARANTINES.c.task == task, QUARANTINES.c.device == device, QUARANTINES.c.until.is_(None))
         with self._engine.begin() as connection:
             return bool(connection.execute(update(QUARANTINES).where(*mine).values(until=until)).rowcount)
@@ -81,7 +81,7 @@ class Quarantines:
         return {device: frozenset(tasks) for device, tasks in found.items()}
 
     def lasting(self) -> list[Quarantine]:
-        """All that last, by device and task."""
+        """The quarantines that last, by device and task."""
         query = select(QUARANTINES).where(QUARANTINES.c.until.is_(None))
         order = (QUARANTINES.c.device, QUARANTINES.c.task)
         with self._engine.connect() as connection:

@@ -53,7 +53,7 @@ class Taken:
 
 
 class ReportDesk:
-    """Of one fleet."""
+    """The desk that takes the reports of one fleet's devices."""
 
     def __init__(
         self,

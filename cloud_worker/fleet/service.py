@@ -78,7 +78,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._insecure = insecure
 
     def order_signed_releases(self, signed: Signed) -> None:
-        """From now on tell devices only of releases that ``signed`` holds; of all where it gives ``None``."""
+        """Tell devices from now on only of releases that ``signed`` holds; of all where it gives ``None``."""
         self._signed = signed
 
     async def Sync(self, request: Any, context: Any) -> fleet_pb2.SyncResponse:  # noqa: N802 - the contract's name

@@ -40,7 +40,7 @@ class Turned:
 
 
 class TurnedAway:
-    """Of one fleet, beside the rest of its state."""
+    """The callers that one fleet's gateways turned away, in the database of its state."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         """Keep it in the database of ``engine``; ``clock`` tells Unix time in seconds."""
@@ -60,7 +60,7 @@ class TurnedAway:
                 self._write(now)
 
     def all(self) -> dict[str, Turned]:
-        """All that was written down, by what it is."""
+        """Everything that was written down, by what it is."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(TURNED_AWAY)).all()
         known = {row.what: Turned(row.times, row.last, row.at, row.why) for row in rows}

@@ -126,7 +126,7 @@ def leave_loaded_alone() -> None:
 
 
 def _addresses() -> Iterator[str]:
-    """Of the cluster's machines; none where this process belongs to no cluster."""
+    """The addresses of the cluster's machines; none where this process belongs to no cluster."""
     nodes: list[dict[str, Any]] = ray.nodes() if ray.is_initialized() else []  # type: ignore[no-untyped-call]
     return (str(node["NodeManagerAddress"]) for node in nodes)
 

@@ -44,7 +44,7 @@ class Ports:
 
 
 class Doors:
-    """Of one gateway. Made inside the running event loop.
+    """The doors of one gateway. Made inside the running event loop.
 
     Attributes:
         server: Of the first door; takes the servicers, before ``start``.
@@ -88,7 +88,7 @@ class Doors:
 
     @property
     def server(self) -> Any:
-        """Of the first door."""
+        """The server of the first door."""
         return self._door.server
 
     async def start(self) -> Ports:

@@ -114,5 +114,5 @@ def _said(feedback: Feedback, caller: str, now: float, tier: Tier, release: int,
 
 
 def _kept(answer: str) -> str:
-    """As much of an answer as a reviewer needs; no database keeps a NUL."""
+    """The beginning of an answer, as much as a reviewer needs; no database keeps a NUL."""
     return in_line(answer, MOST_KEPT) if len(answer) > MOST_KEPT else answer.replace("\0", "\ufffd")

@@ -64,7 +64,7 @@ def query_parts(
     *,
     insecure: bool,
 ) -> CascadeParts:
-    """What the Cascade service of the gateway ``node`` works with."""
+    """The parts that the Cascade service of the gateway ``node`` works with."""
     tasks = {task.name: task for task in config.tasks}
     log_of_feedback = DistillationLog(config.log_folder)
     return CascadeParts(

@@ -18,7 +18,7 @@ _LAST_PID, _LAST_PORT = 2**31, 2**16
 
 
 class RunFile:
-    """Of one gateway."""
+    """The file that tells the ports of one gateway."""
 
     def __init__(self, folder: Path, gateway: str) -> None:
         """Lie in ``folder``."""

@@ -54,7 +54,7 @@ class Given:
 
 
 class Enrolments:
-    """Of one fleet."""
+    """The enrolments of one fleet's devices."""
 
     def __init__(
         self, engine: Engine, issuer: Callable[[], Issuer], seconds: float, clock: Callable[[], float] = time.time

@@ -24,7 +24,7 @@ _CHECK_SECONDS = 1.0
 
 
 class GatewayIdentity:
-    """Of one gateway. Threads may share it."""
+    """The key and certificate that one gateway shows. Threads may share it."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class _Bucket:
 
 
 class RateLimit:
-    """Of one door."""
+    """The limit of calls a second at one door."""
 
     def __init__(self, per_address: int, together: int, now: float = 0.0) -> None:
         """Allow so many calls a minute from one address, and from all ``together``."""

@@ -43,7 +43,7 @@ class Enrolled:
 
 
 class Register:
-    """Of one fleet."""
+    """The register of everybody who has an identity in one fleet."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep it in the database of ``engine``."""

@@ -22,7 +22,7 @@ READ_SECONDS = 2.0
 
 
 class Revocations:
-    """Of one gateway."""
+    """The revoked certificates, as one gateway knows them."""
 
     def __init__(self, register: Register, clock: Callable[[], float] = time.time) -> None:
         """Read what ``register`` holds now; ``clock`` tells Unix time in seconds."""

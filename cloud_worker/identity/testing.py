@@ -25,7 +25,7 @@ DAY_SECONDS = 86_400.0
 
 @dataclass
 class TrustedAuthority:
-    """The authority of a fleet.
+    """An authority of a fleet whose passphrases tests know.
 
     Attributes:
         folder: Of all of it.

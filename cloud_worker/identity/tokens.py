@@ -138,7 +138,7 @@ def find_token(connection: Connection, token: JoinToken) -> Token:
 
 
 def use_token(connection: Connection, token: Token, device: str, key: str, now: float) -> None:
-    """Note who has used a token."""
+    """Note who has used a token, once."""
     used = {"used_at": now, "used_by": device, "key_sha256": key}
     connection.execute(update(TOKENS).where(TOKENS.c.id == token.id).values(**used))
 

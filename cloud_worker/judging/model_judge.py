@@ -104,7 +104,7 @@ class Verdicts:
 
     @property
     def version(self) -> str:
-        """Of the verdict model: the promise is kept as judged by it.
+        """The version of the verdict model: the promise is kept as judged by it.
 
         Raises:
             OperatorError: It can't be opened.

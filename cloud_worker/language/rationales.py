@@ -46,7 +46,7 @@ def problem_in(rationale: str) -> str:
 
 
 def reaches_answer(record: Record) -> str:
-    """As ``readable``, and the last number of the rationale must be the answer's number."""
+    """Why a rationale does not end at the answer's number, or is not ``readable``; empty where it does."""
     problem = readable(record)
     if problem:
         return problem

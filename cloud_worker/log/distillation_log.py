@@ -92,7 +92,7 @@ class DistillationLog:
         return len(fresh)
 
     def known(self, records: Sequence[Record]) -> list[Record]:
-        """Of records that are to be taken in, those whose key is there already, or comes again among them."""
+        """The records, of those that are to be taken in, whose key is there already or comes again among them."""
         self._open_or_make()
         fresh = {id(record) for record in self._unknown(records)}
         return [record for record in records if id(record) not in fresh]
@@ -315,7 +315,7 @@ class DistillationLog:
 
 
 def _completed(read: pa.Table, names: Iterable[str]) -> pa.Table:
-    """With empty columns for those that its rows are older than."""
+    """The table, with empty columns for those that its rows are older than."""
     for name in sorted(set(names) - set(read.column_names)):
         read = read.append_column(SCHEMA.field(name), pa.nulls(len(read), SCHEMA.field(name).type))
     return read

@@ -25,7 +25,7 @@ Digests = NDArray[np.bytes_]
 
 
 def digest_of(key: Sequence[str]) -> bytes:
-    """Of a record's key."""
+    """The digest of a record's key."""
     return hashlib.blake2b("\x1f".join(key).encode(), digest_size=_DIGEST_BYTES).digest()
 
 

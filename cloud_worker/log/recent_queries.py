@@ -30,7 +30,7 @@ class _Generation:
 
 
 class RecentQueries:
-    """By caller and id. Belongs to one thread at a time."""
+    """The latest answered queries, by caller and id. Belongs to one thread at a time."""
 
     def __init__(self, seconds: float, most: int = MOST) -> None:
         """Know queries for so many seconds after their answer, ``most`` at once."""

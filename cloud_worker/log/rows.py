@@ -96,7 +96,10 @@ def partition_of(record: Record) -> Partition:
 
 
 def partitions_to_search(record: Record) -> list[Partition]:
-    """Its own, and the day before: who asks the cloud directly repeats no time, and may ask again after midnight."""
+    """The record's partition, and that of the day before.
+
+    Who asks the cloud directly repeats no time, and may ask again after midnight.
+    """
     task, day = partition_of(record)
     before = datetime.date.fromisoformat(day) - datetime.timedelta(days=1)
     return [(task, day), (task, before.isoformat())]

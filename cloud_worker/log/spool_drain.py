@@ -114,7 +114,7 @@ class SpoolDrain:
         return int(self._connection.execute("SELECT count(*) FROM records").fetchone()[0])
 
     def bytes_used(self) -> int:
-        """How much of the file is in use, in bytes."""
+        """The part of the file that is in use, in bytes."""
         return bytes_used(self._connection)
 
     def close(self) -> None:

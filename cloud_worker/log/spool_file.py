@@ -79,7 +79,7 @@ def open_existing(path: Path, busy_milliseconds: int) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, durable when the context ends."""
+    """A transaction: all or nothing, durable when the context ends."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -21,7 +21,7 @@ _FILE = "pool-attempts.json"
 
 
 class PoolAttempts:
-    """Of all tasks."""
+    """The number of policies that each task's pool has tried to prove."""
 
     def __init__(self, releases: Path) -> None:
         """Keep them in the folder of each task below ``releases``."""

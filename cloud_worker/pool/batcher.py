@@ -143,7 +143,7 @@ class Gatherer:
 
     @property
     def waiting(self) -> int:
-        """How many questions are here."""
+        """The number of questions that wait or are being answered."""
         return self._waiting
 
     async def ask(self, question: Question, seconds: float, caller: str = "") -> TeacherAnswer:
@@ -254,7 +254,7 @@ class Gatherer:
                 call.task.add_done_callback(self._called)
 
     def _next_items(self) -> list[_Waiting]:
-        """Of each caller in turn, as many as can be answered before the tightest of their deadlines, that first."""
+        """The next questions, of each caller in turn: as many as the tightest of their deadlines allows, that first."""
         items: list[_Waiting] = []
         now, tightest = asyncio.get_running_loop().time(), float("inf")
         while self._queue and len(items) < self._max_batch:

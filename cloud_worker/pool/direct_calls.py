@@ -36,7 +36,7 @@ class ReplicaConnection:
     """The connection to one replica."""
 
     def __init__(self, name: str) -> None:
-        """Of the replica whose socket has this name; ``open`` connects."""
+        """Make the connection to the replica whose socket has this name; ``open`` connects."""
         self.name = name
         self.is_open = False
         self._calls: dict[int, asyncio.Queue[Pairs | Exception | None]] = {}
@@ -107,7 +107,7 @@ class Replicas:
     """Those of one teacher that this machine has. Belongs to one event loop."""
 
     def __init__(self, teacher: str, find: Callable[[], Awaitable[Sequence[object]]]) -> None:
-        """Of ``teacher``; ``find`` asks each replica for the name of its socket, or gives an error."""
+        """Know no replica of ``teacher`` yet; ``find`` asks each for the name of its socket, or gives an error."""
         self._teacher = teacher
         self._find = find
         self._replicas: dict[str, ReplicaConnection] = {}

@@ -22,7 +22,7 @@ _T = TypeVar("_T", bound=_Asked)
 
 
 class FairQueue(Generic[_T]):
-    """Of one teacher."""
+    """The questions that wait for one teacher, taken from each caller in turn."""
 
     def __init__(self) -> None:
         """Nothing waits."""

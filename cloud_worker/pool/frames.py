@@ -81,7 +81,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {}
 
 
 def _fields_of(kind: type) -> tuple[str, ...]:
-    """Of a frozen dataclass with slots, those that its class is called with; else none."""
+    """The fields that a frozen dataclass with slots is called with; none of any other class."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) and hasattr(kind, "__slots__") else ()
 
 
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         del buffer[:start]
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Tell that the other end is gone."""
+        """Tell ``lost`` that the other end is gone."""
         self._transport = None
         self._lost(self)
 

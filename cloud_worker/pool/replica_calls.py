@@ -30,7 +30,7 @@ class _Call:
     """Questions that came together, and which of them somebody waits for."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
-        """All of them, from now on."""
+        """Wait for all questions, from now on."""
         self.questions = questions
         self._began = time.monotonic()
         self._stopped: set[int] = set()

@@ -18,7 +18,7 @@ from router.core.statistics.threshold_planning import NEVER
 
 
 class FigurePosts:
-    """Of one fleet."""
+    """The figures that one fleet's refresher writes down."""
 
     def __init__(self, engine: Engine) -> None:
         """Put them into the store behind ``engine``."""
@@ -75,5 +75,5 @@ def _waiting(context: TaskContext) -> Waiting | None:
 
 
 def _nothing(task: Task, number: int) -> Manifest:
-    """In the place of a manifest that is lost: nothing is kept."""
+    """Nothing is kept: what stands in for a manifest that is lost."""
     return Manifest(task, number, 0.0, Policy(NEVER))

@@ -38,7 +38,7 @@ class AssessedFit:
 
 
 class Fitting:
-    """Of every task.
+    """The fits of every task.
 
     Attributes:
         last: The fit that was done last; it waits to be staged.

@@ -21,7 +21,7 @@ __all__ = ["AskAgain", "RefreshParts"]
 
 @dataclass(frozen=True, slots=True)
 class RefreshParts:
-    """Of one cluster.
+    """The parts that the refresher of one cluster works with.
 
     Attributes:
         config: All that is set.
@@ -55,5 +55,5 @@ class RefreshParts:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks of the cluster."""
+        """The tasks of the cluster."""
         return self.config.tasks

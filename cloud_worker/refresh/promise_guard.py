@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class PromiseGuard:
-    """Of one task."""
+    """The guard of one task's promise."""
 
     def __init__(self, task: Task, store: Store, publisher: Publisher, snapshot: ReleaseSnapshot) -> None:
         """Change what ``store`` says of the releases of ``task``, which lie where ``publisher`` says."""

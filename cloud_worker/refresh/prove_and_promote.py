@@ -36,7 +36,7 @@ LATER = "a later release waits for approval"
 
 
 class ProveAndPromote:
-    """Of every task."""
+    """The proofs and promotions of every task."""
 
     def __init__(
         self, store: Store, publisher: Publisher, roll_out: Callable[[str, int], None], *, needs_approval: bool = False
@@ -118,7 +118,7 @@ class ProveAndPromote:
         self._store.update_task(context.task.name, phase_progress=float(action.progress), phase_note=note)
 
     def _promote(self, context: TaskContext, action: actions.Promote) -> ServedRelease | None:
-        """As the release that waited, or as a new one of its content; ``None`` while that waits for approval."""
+        """Promote as the release that waited, or a new one of its content; ``None`` while that waits for approval."""
         task, name = context.task, context.task.name
         self._store.update_task(name, phase=Phase.PUBLISHING)
         manifest = self._publisher.manifest(name, action.release)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ReleaseSnapshot:
-    """Of one task. A manifest is read once: it does not change once its release has served."""
+    """The releases of one task at one step. A manifest is read once: it does not change once its release has served."""
 
     def __init__(self, task: str, store: Store, publisher: Publisher) -> None:
         """Read from ``store``, and the manifests where ``publisher`` puts them."""

@@ -29,7 +29,7 @@ GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where 
 
 
 class Staging:
-    """Of every task."""
+    """The staged challengers of every task."""
 
     def __init__(self, parts: RefreshParts) -> None:
         """Stage with the publisher of ``parts``."""
@@ -60,7 +60,7 @@ class Staging:
         self._store.update_task(name, phase=Phase.WAITING, phase_progress=0.0, exploration=trial.rate)
 
     def _manifest(self, context: TaskContext, action: actions.Stage, assessed: AssessedFit) -> Manifest:
-        """Of the challenger."""
+        """The manifest of the challenger."""
         task, trial, result = context.task, action.trial, assessed.result
         curve = reliability_curve(assessed.calibrated.scores, result.agrees, result.weights)
         champion, seed = context.loop.releases.champion, self._seed

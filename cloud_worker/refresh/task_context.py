@@ -22,7 +22,7 @@ from router.core.refresh.loop_state import LoopState
 
 @dataclass(slots=True)
 class TaskContext:
-    """Of one task.
+    """The context of one task from step to step.
 
     Attributes:
         loop: What decides.

@@ -48,7 +48,7 @@ class TaskLog:
         self.twins: Mapping[str, Spans] = {}
 
     def new(self, after_batch: int, last_batch: int) -> Rows:
-        """All rows of later batches, up to the last, without what only a fit reads."""
+        """The rows of later batches, up to the last, without what only a fit reads."""
         return [pair for piece in self.pieces(after_batch, last_batch) for pair in piece]
 
     def pieces(
@@ -79,7 +79,7 @@ class TaskLog:
         return [record for piece in pieces for _, record in piece if record.key in keys]
 
     def whole(self, until_batch: int) -> Iterator[Record]:
-        """All rows with all that is known of them, for a fit."""
+        """The rows with everything that is known of them, for a fit."""
         for piece in self._pieces(RECORD_COLUMNS, -1, until_batch, None):
             yield from (record for _, record in piece)
 

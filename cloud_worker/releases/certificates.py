@@ -28,7 +28,7 @@ UNREADABLE = "the manifest of what serves can't be read"
 
 
 class Certificates:
-    """Of one cluster."""
+    """The certificates of one cluster's releases."""
 
     def __init__(self, store: Store, publisher: Publisher) -> None:
         """Look at releases that stand in ``store`` and lie where ``publisher`` says."""
@@ -86,7 +86,7 @@ class Certificates:
         return bool(teacher_version and versions) and versions != {teacher_version}
 
     def manifest(self, task: str, number: int) -> Manifest | None:
-        """Of a release; ``None`` where it can't be read."""
+        """The manifest of a release; ``None`` where it can't be read."""
         try:
             return self._publisher.manifest(task, number)
         except (OSError, ReleaseError):

@@ -97,7 +97,7 @@ def counted(briefs: Sequence[Brief]) -> dict[str, Any]:
 def first_of(
     config: CloudConfig, store: Store, up: Up | None, briefs: Sequence[Brief], most: int = MOST_LINES
 ) -> list[dict[str, Any]]:
-    """At most ``most`` whole devices, by default what a screen has lines for, as ``briefs`` go; see ``devices_of``."""
+    """The first ``most`` whole devices, by default as many as a screen holds, as ``briefs`` go; see ``devices_of``."""
     told, apart = _Facts.of(config, store, up), _apart(store)
     found = (store.find_device(brief.device) for brief in briefs[:most])
     return [_device(device, told, apart) for device in found if device is not None]
@@ -163,7 +163,7 @@ def _in_brief(devices: Sequence[dict[str, Any]]) -> list[Brief]:
 
 
 def _apart(store: Store) -> dict[str, list[Quarantine]]:
-    """By device, the quarantines that last."""
+    """The quarantines that last, by device."""
     found: dict[str, list[Quarantine]] = {}
     for one in Quarantines(store.engine).lasting():
         found.setdefault(one.device, []).append(one)
@@ -218,7 +218,7 @@ def _dropped(device: dict[str, Any]) -> str:
 
 
 def _state(device: dict[str, Any]) -> str:
-    """With what it said last of itself, where that tells more."""
+    """The device's state, with what it said last of itself where that tells more."""
     told, said = device["state"], device["said"]
     if device.get("quarantines", ()) and told == "ok":
         return "quarantine"

@@ -22,7 +22,7 @@ from router.core.errors import UnavailableError
 
 
 class Truths:
-    """Of one cluster."""
+    """The accuracy of one cluster's tasks by gold labels."""
 
     def __init__(self, tasks: Iterable[Task], store: Store, log: DistillationLog) -> None:
         """Tell of ``tasks``, as the operator sets them."""

@@ -31,7 +31,7 @@ def log_state(config: CloudConfig, log: DistillationLog) -> dict[str, Any]:
 
 
 def lessons_lost(log: DistillationLog) -> dict[str, Any] | None:
-    """By task; ``None`` where the log can't be read."""
+    """The lessons that were lost, by task; ``None`` where the log can't be read."""
     try:
         return no_lessons(log)
     except UnavailableError:  # ``log.state`` says so, once

@@ -79,7 +79,7 @@ def _log_lines(log: dict[str, Any]) -> list[str]:
 
 
 def _lineage_line(task: dict[str, Any]) -> str:
-    """In words, empty while nothing is known."""
+    """The lineage in words, empty while nothing is known."""
     parts = [f"as judged by {task['judged_by']}"] if task["judged_by"] else []
     if task["least_promise"]:
         parts.append(in_words(Interval(**task["least_promise"])))

@@ -11,14 +11,14 @@ from cloud_worker.state.store import Store, TaskState
 
 
 class TaskFacts:
-    """Of all tasks of one cluster."""
+    """The facts of all tasks of one cluster."""
 
     def __init__(self, store: Store) -> None:
         """Read ``store``."""
         self._lineages, self._rollouts = Lineages(store.engine), Rollouts(store.engine)
 
     def of(self, state: TaskState) -> dict[str, Any]:
-        """Of the task that stands so, ready for JSON.
+        """The facts of the task that stands so, ready for JSON.
 
         ``least_promise`` is the least that the reference's own unsteadiness leaves, once it has been asked twice;
         ``rollout`` is ``None`` where every device is to run the release.

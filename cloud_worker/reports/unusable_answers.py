@@ -11,7 +11,7 @@ NONE: dict[str, Any] = {"rows": 0, "of": 0, "latest": None}
 
 
 def no_lessons(log: DistillationLog) -> dict[str, dict[str, Any]]:
-    """Of each task's rows, those that are no lessons, ready for JSON; see ``no_lessons_of``."""
+    """The rows of each task that are no lessons, ready for JSON; see ``no_lessons_of``."""
     problem = "nullif(problem, '')" if "problem" in log.columns() else "null"  # of rows that are older than the column
     counted = log.ask(f"select task, count(*) as of, count({problem}) as rows from log group by task")
     return {
@@ -22,7 +22,7 @@ def no_lessons(log: DistillationLog) -> dict[str, dict[str, Any]]:
 
 
 def no_lessons_of(log: DistillationLog, task: str) -> dict[str, Any]:
-    """Of a task's rows, those that are no lessons, ready for JSON.
+    """The rows of a task that are no lessons, ready for JSON.
 
     Args:
         log: The distillation log.
@@ -44,7 +44,7 @@ def _latest(log: DistillationLog, task: str) -> dict[str, Any] | None:
 
 
 def no_lesson_lines(task: str, said: dict[str, Any] | None) -> list[str]:
-    """For people, in words that hold no markup; nothing where all rows are lessons.
+    """Lines for people, in words that hold no markup; none where all rows are lessons.
 
     Args:
         task: Its name.

@@ -36,7 +36,7 @@ class Anew:
 
     @classmethod
     def from_here(cls, tell_to: int) -> Anew:
-        """As this process is now; whoever hears the steps at the descriptor ``tell_to`` has heard enough."""
+        """This process as it is now; whoever hears the steps at the descriptor ``tell_to`` has heard enough."""
         arguments = sys.argv[1:]
         if tell_to >= 0:
             at = arguments.index(TELL_TO)
@@ -55,7 +55,10 @@ class Anew:
 
 
 def _working_folder() -> Path:
-    """That of this process, or the root where it was removed: then the command names no path that is relative to it."""
+    """The working folder of this process, or the root where it was removed.
+
+    Then the command names no path that is relative to it.
+    """
     try:
         return Path.cwd()
     except FileNotFoundError:

@@ -120,7 +120,7 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
 
 
 def _nothing() -> Sequence[str]:
-    """Of a cluster that was joined: whoever started its head brings it back."""
+    """Nothing to do for a cluster that was joined: whoever started its head brings it back."""
     return ()
 
 

@@ -54,7 +54,10 @@ async def serving(
 async def serving_config(
     config: CloudConfig, teachers: Sequence[Teacher], *, insecure: bool = True
 ) -> AsyncIterator[str]:
-    """As ``serving``, with everything else as ``config`` says; a teacher answers for the one of its name there."""
+    """The configuration as ``serving`` has it, with everything else as ``config`` says.
+
+    A teacher answers for the one of its name there.
+    """
     config.data.mkdir(parents=True, exist_ok=True)
     store = await asyncio.to_thread(open_at_start, config)
     store.declare_tasks(config.tasks)

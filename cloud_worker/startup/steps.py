@@ -107,5 +107,5 @@ def beginning(name: str) -> str:
 
 
 def finished(name: str, seconds: float) -> str:
-    """The line of a step that is done."""
+    """The line that says that a step is done."""
     return f"{name:<28} {seconds:6.1f} s"

@@ -10,7 +10,7 @@ from cloud_worker.state.schema import BLIND
 
 
 class BlindSpans:
-    """These times, beside the rest of the fleet's state."""
+    """The times at which the watch was blind, in the database of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""
@@ -34,7 +34,7 @@ class BlindSpans:
         return any(math.isinf(ended) for _, ended in self.of(task))
 
     def of(self, task: str) -> tuple[tuple[float, float], ...]:
-        """From when until when, in Unix seconds, oldest first; the end is infinite while it lasts."""
+        """The times from when until when, in Unix seconds, oldest first; the end is infinite while it lasts."""
         query = select(BLIND.c.began, BLIND.c.ended).where(BLIND.c.task == task).order_by(BLIND.c.began)
         with self._engine.connect() as connection:
             spans = connection.execute(query).all()

@@ -28,7 +28,10 @@ MOST_TRIES = 50  # to book beside other gateways
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Of one task. ``booking`` counts its changes; ``costliest`` is the highest price so far in USD."""
+    """What one task has spent of its limits.
+
+    ``booking`` counts its changes; ``costliest`` is the highest price so far in USD.
+    """
 
     booking: int = 0
     spent: Spent = field(default_factory=Spent)
@@ -85,7 +88,7 @@ class FleetLimits:
         return not self._binds(task) or allows(budget_of(task.budget), account.spent, self._clock(), account.costliest)
 
     def open_of(self, tasks: Iterable[Task], champions: Mapping[str, int]) -> frozenset[str]:
-        """Of which tasks the fleet may ask one more query now; ``champions`` are the releases that serve, by task."""
+        """The tasks of which the fleet may ask one more query; ``champions`` are the releases that serve, by task."""
         bound = [task for task in tasks if task.budget.of_fleet and champions.get(task.name, 0) > 0]
         with self._store.engine.connect() as connection:
             found = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.task.in_([task.name for task in bound])))
@@ -98,7 +101,7 @@ class FleetLimits:
         return frozenset(task.name for task in tasks if task.name not in spent)
 
     def account(self, task: str) -> Account:
-        """Of a task, as it stands."""
+        """The account of a task, as it stands."""
         with self._store.engine.connect() as connection:
             return _read(connection, task)
 

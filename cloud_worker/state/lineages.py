@@ -22,7 +22,7 @@ Key = tuple[str, str, str]  # caller, query id, teacher version
 
 
 class Lineages:
-    """These facts, beside the rest of the fleet's state."""
+    """The facts of every lineage, in the database of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

@@ -153,7 +153,7 @@ def _read(connection: Connection, task: str, *, to_write: bool = False) -> tuple
 
 
 def _override_of(mode: Mode, row: Any) -> Override:
-    """Of what the tables hold; a free one without a row."""
+    """The override that the tables hold; a free one without a row."""
     if row is None:
         return Override(mode)
     return Override(mode, bool(row.frozen), row.pinned, bool(row.forced), row.mode_since)

@@ -15,7 +15,7 @@ from router.core.domain.record import Record
 
 
 class Repeats:
-    """Their numbers, beside the rest of the fleet's state. One log writer adds to them."""
+    """The numbers of repeated rows, in the database of the fleet's state. One log writer adds to them."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

@@ -55,7 +55,7 @@ class Store:
 
     @property
     def engine(self) -> Engine:
-        """Of the database, for what keeps its own tables beside these."""
+        """The engine of the database, for what keeps its own tables there."""
         return self._engine
 
     def declare_tasks(self, tasks: Iterable[Task]) -> None:

@@ -130,7 +130,7 @@ _AS_JSON = TypeAdapter(Figures)
 
 
 class Board:
-    """The figures of all tasks, beside the rest of the fleet's state."""
+    """The figures of all tasks, in the database of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

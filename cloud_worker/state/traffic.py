@@ -62,7 +62,7 @@ def growth(before: TaskReport | None, now: TaskReport) -> Passed:
 
 
 class Traffic:
-    """These figures, beside the rest of the fleet's state."""
+    """The traffic of every task, in the database of the fleet's state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""

@@ -140,7 +140,7 @@ class Teacher(Protocol):
 
     @property
     def name(self) -> str:
-        """As the configuration names it."""
+        """The name that the configuration gives it."""
 
     @property
     def version(self) -> str:

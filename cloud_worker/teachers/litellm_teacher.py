@@ -103,7 +103,7 @@ class HostedWriter:
                 habits = other
 
     def _sorted(self, error: Exception) -> HeadraceError:
-        """By who must act."""
+        """The error, sorted by who must act."""
         exceptions = self._litellm.exceptions
         if isinstance(error, exceptions.ContextWindowExceededError):
             return TooLongError(f"is longer than the window of the model {self._model!r}")

@@ -49,7 +49,7 @@ class Wording:
 
     @classmethod
     def of(cls, prompt: str, rationale_prompt: str) -> Wording:
-        """From what the configuration says.
+        """The wording that the configuration asks for.
 
         Raises:
             ConfigError: A template without its field.

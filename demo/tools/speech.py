@@ -30,7 +30,7 @@ def in_words(value: int) -> str:
 
 
 def number(draws: random.Random) -> Said:
-    """From 2 to 99, small ones more often."""
+    """A number from 2 to 99, small ones more often."""
     value = draws.choice((draws.randint(2, 12), draws.randint(2, 99)))
     return _spelt(value, draws), value
 

@@ -20,7 +20,7 @@ from router.core.release.manifest import Manifest
 
 
 class AnswerMemory:
-    """Of one device. Belongs to one event loop."""
+    """The memory of answers of one device. Belongs to one event loop."""
 
     def __init__(self, node: str, bounds: MemoryBounds = USUAL, clock: Callable[[], float] = time.monotonic) -> None:
         """Hold nothing yet.

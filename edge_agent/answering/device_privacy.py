@@ -22,7 +22,7 @@ LONG = 8 * 1024  # characters: milliseconds, in which nobody else should have to
 
 
 class DevicePrivacy:
-    """Of one agent."""
+    """The privacy rules of one agent."""
 
     def __init__(self, owner: OwnerPrivacy, redact: Sequence[str]) -> None:
         """Hide what the owner wishes, and ``redact`` by the redactors of these names, beside those of each task."""

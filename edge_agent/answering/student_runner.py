@@ -187,7 +187,7 @@ class StudentRunner:
         return min(max(LINE_SECONDS, 2 * self._pace.expected(student)), seconds / 2)
 
     def _wait(self, student: TextStudent, query: Query, done: Future[Prediction]) -> None:
-        """In a thread that ends with the process: a server that hangs must not keep the agent from stopping."""
+        """Run the student in a thread that ends with the process: a server that hangs holds no agent up."""
         if done.set_running_or_notify_cancel():
             try:
                 done.set_result(student.predict(query))

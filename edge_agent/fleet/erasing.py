@@ -22,7 +22,7 @@ EraseQueries = Callable[[str], Awaitable[tuple[int, tuple[tuple[str, int], ...]]
 
 
 class Erasing:
-    """Of one device.
+    """The erasures that one device carries out.
 
     Attributes:
         to_tell: What the next report says.

@@ -31,14 +31,14 @@ _CLOUD, _PENDING, _ROOT = "cloud", "pending.pem", "root.json"
 
 
 class IdentityFolder:
-    """Of one device.
+    """The folder of one device's identity.
 
     Attributes:
         path: Where it is.
     """
 
     def __init__(self, data: Path) -> None:
-        """In the data folder; nothing is touched yet."""
+        """Name the folder in the data folder; nothing is touched yet."""
         self.path = data / "identity"
 
     @property

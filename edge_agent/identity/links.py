@@ -27,7 +27,7 @@ from router.transport.tls.rotating_channel import RotatingChannel
 
 
 class Links:
-    """Of one agent. Made inside the running event loop.
+    """The connections of one agent to its clouds. Made inside the running event loop.
 
     Attributes:
         folder: Of its identity.

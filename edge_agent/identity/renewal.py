@@ -34,7 +34,7 @@ TAKE_UP_PAUSE = 30.0  # seconds until a certificate that could not be used is tr
 
 
 class Renewal:
-    """Of one device.
+    """The renewal of one device's certificate.
 
     Attributes:
         certificate: What it shows now.

@@ -20,7 +20,7 @@ FRESH_SECONDS = 5.0  # between two times that nothing new is written
 
 
 class StatusWriter:
-    """Of one agent.
+    """The writer of one agent's status file.
 
     Attributes:
         states: What is the matter, as it was looked at last.

@@ -44,7 +44,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one outbox.
+    """The bounds of one outbox.
 
     Attributes:
         max_rows: Most queries that wait.

@@ -116,7 +116,7 @@ class OutboxSender:
         return {name: seconds for name, seconds in waits.items() if seconds > 0}
 
     def _probed(self, head: list[Waiting]) -> list[Waiting]:
-        """Of a task whose answers were not logged lately the first query alone."""
+        """The queries to send: of a task whose answers were not logged lately the first alone."""
         first: dict[str, int] = {}
         for waiting in head:
             first.setdefault(waiting.query.task, waiting.position)

@@ -20,10 +20,10 @@ _MOST_SAID = 60  # characters of what a system says of itself
 
 
 class Description:
-    """Of one agent, in one life."""
+    """The description of one agent, in one life."""
 
     def __init__(self, device: str, data: Path) -> None:
-        """Of ``device``, whose agent keeps its things in ``data``."""
+        """Describe ``device``, whose agent keeps its things in ``data``."""
         self._data = data
         self._said = DeviceReport(
             device=device,

@@ -11,7 +11,7 @@ from edge_agent.tasks.quota_store import QuotaStore, load_spent
 
 
 class KeptState:
-    """Of one agent.
+    """The files in which one agent keeps its state.
 
     Attributes:
         tasks: What is served, by orders and releases.

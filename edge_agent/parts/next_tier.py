@@ -12,7 +12,7 @@ from router.transport.server import Door
 
 
 class NextTier:
-    """Of one agent.
+    """The next tier of one agent, and how far it can be reached.
 
     Attributes:
         upstream: Asks it.

@@ -23,7 +23,7 @@ _MOST_REASON = 200  # characters of why a release is refused
 
 
 class ToldState:
-    """Of one agent.
+    """The state that one agent tells of itself.
 
     Attributes:
         writer: Looks at the state, and writes it where ``headrace-edge status`` reads it.

@@ -22,7 +22,7 @@ REPOSITORY = "repository"  # in the data folder
 
 
 class Updates:
-    """Of one agent.
+    """The updates of one agent's releases.
 
     Attributes:
         updater: Installs what is ordered.

@@ -19,10 +19,10 @@ CALM_SECONDS = 600.0
 
 
 class Probation:
-    """Of the releases of one agent."""
+    """The probation of one agent's releases."""
 
     def __init__(self, tasks: Tasks) -> None:
-        """Of ``tasks``."""
+        """Watch over the releases of ``tasks``."""
         self._tasks = tasks
 
     async def run(self) -> None:

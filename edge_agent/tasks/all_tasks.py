@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """All tasks of this device, by name."""
+    """The tasks of this device, by name."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Tasks:
         self._take_orders()
 
     def __iter__(self) -> Iterator[HostedTask]:
-        """All of them, as they are now."""
+        """The tasks, as they are now."""
         return iter(tuple(self._hosted.values()))
 
     def get(self, name: str) -> HostedTask | None:

@@ -20,7 +20,7 @@ SHUT_SECONDS = 60.0  # several times what lies between two reports
 
 @dataclass(slots=True)
 class Quota:
-    """Of one task.
+    """The quota of one task.
 
     Attributes:
         budget: The limits in force.
@@ -59,7 +59,7 @@ class Quota:
 
 @dataclass(slots=True)
 class Permit:
-    """For one query to leave. ``granted`` never changes; a permit without a purse is bound by no limit."""
+    """A permit for one query to leave. ``granted`` never changes; a permit without a quota is bound by no limit."""
 
     granted: bool = True
     quota: Quota | None = None

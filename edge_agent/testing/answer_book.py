@@ -26,7 +26,7 @@ SEED = bytes(range(32))
 
 @dataclass(slots=True)
 class AnswerBook:
-    """Of one cloud.
+    """The answers of one simulated cloud.
 
     Attributes:
         seed: Handed to every device.

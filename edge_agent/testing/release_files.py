@@ -21,7 +21,7 @@ from router.v1 import (
 
 
 class ReleaseFiles:
-    """Of one cloud."""
+    """The release files of one simulated cloud."""
 
     def __init__(self, faults: Callable[[], Faults]) -> None:
         """Hold none; ``faults`` tells what goes wrong now."""

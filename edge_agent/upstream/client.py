@@ -70,7 +70,7 @@ class Upstream:
 
     @property
     def breaker(self) -> Breaker:
-        """Of the target in use."""
+        """The circuit breaker of the target in use."""
         return self._in_use.breaker
 
     @property

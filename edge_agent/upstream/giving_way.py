@@ -10,7 +10,7 @@ GIVE_WAY_SECONDS = 1.0
 
 
 class GivingWay:
-    """On the line of one device. Belongs to one event loop."""
+    """The turn on one device's connection: background calls give way. Belongs to one event loop."""
 
     def __init__(self) -> None:
         """Begin with nothing on its way."""

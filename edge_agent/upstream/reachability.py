@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Reach:
-    """Of one target.
+    """The reachability of one target.
 
     Attributes:
         loss: Why it is away; ``None`` while it is not.

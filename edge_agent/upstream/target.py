@@ -121,7 +121,7 @@ class Target:
         return await self._ask(query, seconds, patient=False)
 
     async def ask_patiently(self, query: Query, seconds: float) -> Answer:
-        """As ``ask``, but it waits for a target that is away, and asks however it fared lately.
+        """Ask like ``ask``, but wait for a target that is away, and ask however it fared lately.
 
         Raises:
             HeadraceError: What the tier said, or why there is no answer.

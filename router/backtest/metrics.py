@@ -90,7 +90,7 @@ def net_saving(rows: Sequence[Served]) -> dict[str, Any]:
 
 
 def _least_saved(rows: Sequence[Served]) -> float:
-    """Of any ``WINDOW`` rows in a row, or of all where they are fewer."""
+    """The least share saved over any ``WINDOW`` rows in a row, or over all where they are fewer."""
     width = min(WINDOW, len(rows))
     kept = np.cumsum([0, *(not row.cloud for row in rows)])
     return round(float((kept[width:] - kept[:-width]).min()) / width, 6)

@@ -38,7 +38,7 @@ Progress = Callable[[int], None]
 
 
 class Replay:
-    """One life of one task on a log.
+    """The replay of one task on a log.
 
     Attributes:
         loop: What decides.
@@ -110,7 +110,7 @@ class Replay:
             student.prepare([asked.text for asked in self._asked[start : start + READ_AHEAD]])
 
     def student(self, number: int) -> ReplayedStudent | None:
-        """That of a release, ``None`` of release 0."""
+        """The student of a release, ``None`` of release 0."""
         return self._releases.student(number)
 
     def _answer(self, position: int, device: ReplayedDevice) -> Record | None:

@@ -24,7 +24,7 @@ _SPEC = StudentSpec("replayed", "", "", (), 0, "")  # its labels are the log's, 
 
 
 class ReplayedReleases:
-    """Of one life, which is told of them."""
+    """The releases of one replay, which is told of them."""
 
     def __init__(self, task: Task, life: Life) -> None:
         """None but release 0, which has no student."""
@@ -36,7 +36,7 @@ class ReplayedReleases:
         self._said = ""  # of the student fitted last
 
     def student(self, number: int) -> ReplayedStudent | None:
-        """That of a release, ``None`` of release 0."""
+        """The student of a release, ``None`` of release 0."""
         served = self._served.get(number)
         return self._students.get(number if served is None else content_of(served.manifest))
 

@@ -88,7 +88,7 @@ def verdict(result: Result) -> Iterator[str]:
 
 
 def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
-    """What the figures rest on, and what they leave out."""
+    """Notes for the reader: what the figures rest on, and what they leave out."""
     more = results[0].more
     answers = Answers(tuple(row.answer for row in log.rows), more["distinct_answers"], more["learnable_share"])
     about = describe_answers(answers, plan.judge)

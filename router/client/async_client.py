@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class AsyncClient:
-    """As ``Client``, inside an event loop, for as many questions at a time as wanted.
+    """A client like ``Client``, inside an event loop, for as many questions at a time as wanted.
 
     Belongs to one loop at a time: a loop that has ended, as ``asyncio.run`` ends its own, makes room for the next.
     """

@@ -32,7 +32,7 @@ NAMED_WAIT_SECONDS = 1.0  # another channel may have taken over by then
 
 
 class ClientIdentity:
-    """Of one client; without a folder it shows nothing, and its channels are plain ones."""
+    """The identity of one client; without a folder it shows nothing, and its channels are plain ones."""
 
     def __init__(self, folder: str | Path | None) -> None:
         """Read the folder.

@@ -39,7 +39,7 @@ class Later(TyperCommand):
     """Stands for a command in lists, and becomes it once it is called."""
 
     def __init__(self, *arguments: Any, where: str, program: str, extra: str, **options: Any) -> None:
-        """As ``TyperCommand``; the rest as ``add_later`` has it."""
+        """Make a command like ``TyperCommand``; the rest as ``add_later`` has it."""
         super().__init__(*arguments, **options)
         self._where, self._program, self._extra = where, program, extra
 

@@ -165,14 +165,14 @@ class DeadlineError(ServiceError):
 
 
 class DeniedError(ServiceError):
-    """This caller may not ask that."""
+    """The caller may not ask that."""
 
     status = "PERMISSION_DENIED"
     exit_code = 78
 
 
 class RevokedError(DeniedError):
-    """This caller's certificate was revoked: it must enrol again."""
+    """The caller's certificate was revoked: it must enrol again."""
 
     exit_code = 87
 

@@ -42,12 +42,12 @@ class Identity:
 
     @property
     def uri(self) -> str:
-        """As a certificate names it."""
+        """The URI that a certificate names it by."""
         return f"{_PREFIX}{self.role}/{self.name}"
 
     @property
     def caller(self) -> str:
-        """As the log names it: a device by its name alone, everybody else with the role, which no device name has."""
+        """The caller that the log names: a device by its name, everybody else with the role too."""
         return self.name if self.role is Role.DEVICE else f"{self.role}:{self.name}"
 
     @property

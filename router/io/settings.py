@@ -46,7 +46,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_error(path: Path, prefix: str, error: ValidationError, model: type[BaseModel]) -> ConfigError:
-    """The first thing that is wrong, as an error that names file or variable, key, value, and what would do.
+    """The first problem, as an error that names file or variable, key, value, and what would do.
 
     Args:
         path: The file.

@@ -48,7 +48,7 @@ class Screen(Console):
     """A console whose markup is off unless a call asks for it, and through which no control character goes."""
 
     def __init__(self, **settings: Any) -> None:
-        """As rich's, without markup, highlighting and emoji; without a width in a pipe, unless COLUMNS says one."""
+        """Make rich's console without markup, highlighting, emoji; of no width in a pipe, unless COLUMNS says one."""
         super().__init__(**{"markup": False, "highlight": False, "emoji": False, **settings})
         if not self.is_terminal and "width" not in settings and not os.environ.get("COLUMNS", "").isdigit():
             self.width = _NO_WIDTH

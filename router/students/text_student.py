@@ -119,7 +119,7 @@ class TextStudent:
 
     @property
     def in_process(self) -> bool:
-        """It computes here, rather than waiting for a server."""
+        """Whether it computes here, rather than waiting for a server."""
         return self.writer.in_process
 
     def read(self, query: Query) -> Written:
@@ -142,7 +142,7 @@ class TextStudent:
         return self._answered(self.writer.write(prompt, limits, query.wanted.top_k))
 
     def predict(self, query: Query) -> Prediction:
-        """Its answer to a query, with the calibrated score; see ``read`` for what is raised.
+        """Answer a query, with the calibrated score; see ``read`` for what is raised.
 
         Raises:
             ModelError: The student has no calibration, or the model failed.

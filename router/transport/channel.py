@@ -110,7 +110,7 @@ def open_sync_channel(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     attempts: int = MAX_ATTEMPTS,
 ) -> grpc.Channel:
-    """As ``open_channel``, for callers without an event loop; threads may share it."""
+    """A channel like that of ``open_channel``, for callers without an event loop; threads may share it."""
     options = _options(max_message_bytes, max_message_bytes, attempts)
     channel: grpc.Channel = _open(grpc, target, insecure, identity, options)
     return channel

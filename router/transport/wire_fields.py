@@ -55,7 +55,7 @@ def enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E)
 
 
 def choice(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
-    """As ``enum``, but a number unknown here is refused: a caller's request is never weakened in silence."""
+    """The member that a number stands for; one unknown here is refused: a request is never weakened in silence."""
     prefix = f"{field.upper()}_"
     if number not in _numbers(wrapper):
         raise BadInputError(field, f"has the number {number}, unknown to this version; update it or send a known one")

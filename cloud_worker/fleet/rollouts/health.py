@@ -41,7 +41,7 @@ class Said:
 
 
 class RolloutHealth:
-    """Of the rollouts of one fleet."""
+    """The health of the devices in the rollouts of one fleet."""
 
     def __init__(self, engine: Engine, presence: Presence) -> None:
         """Read in the database of ``engine``; ``presence`` tells who is silent."""

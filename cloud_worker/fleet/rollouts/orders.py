@@ -35,7 +35,7 @@ class TaskView:
 
 
 class RolloutOrders:
-    """Of one fleet."""
+    """The releases that the devices of one fleet are to run while some roll out."""
 
     def __init__(self, engine: Engine) -> None:
         """Read in the database of ``engine``."""

@@ -110,7 +110,7 @@ class Member:
 
 
 class Rollouts:
-    """Of one fleet, beside the rest of its state."""
+    """The rollouts of one fleet, in the database of its state."""
 
     def __init__(self, engine: Engine) -> None:
         """Keep them in the database of ``engine``."""
@@ -138,7 +138,7 @@ class Rollouts:
         return self.change(rollout, state=state, why=why, ended=now)
 
     def open(self) -> list[Rollout]:
-        """All that are open, by task."""
+        """The rollouts that are open, by task."""
         return self._read(ROLLOUTS.c.state.in_(OPEN))
 
     def wanted(self, task: str) -> Rollout | None:
@@ -152,7 +152,7 @@ class Rollouts:
         return found[-1] if found else None
 
     def history(self, task: str = "") -> list[Rollout]:
-        """All of a task, or of every one, oldest first."""
+        """The rollouts of a task, or of every one, oldest first."""
         return self._read(*((ROLLOUTS.c.task == task,) if task else ()))
 
     def members(self, rollout: int) -> dict[str, Member]:
@@ -182,7 +182,7 @@ class Rollouts:
                 connection.execute(insert(ROLLOUT_DEVICES), rows)
 
     def note(self, rollout: int, members: Iterable[Member]) -> None:
-        """Keep what was seen of devices in a rollout."""
+        """Keep the health that devices in a rollout reported."""
         with self._engine.begin() as connection:
             for one in members:
                 mine = (ROLLOUT_DEVICES.c.rollout == rollout, ROLLOUT_DEVICES.c.device == one.device)

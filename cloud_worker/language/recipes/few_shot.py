@@ -136,7 +136,7 @@ def _self_labelled(
     size: int,
     ensemble: Ensemble,
 ) -> list[list[Record]]:
-    """For each model: queries labelled by a random subset of the others, as many of each label, the surest first."""
+    """Queries for each model, labelled by a random subset of the others, as many of each label, the surest first."""
     generator = np.random.default_rng(ensemble.schedule.seed)
     found: list[list[Record]] = []
     for own in range(len(scores)):

@@ -55,7 +55,7 @@ class _Gone:
 
 
 class Eraser:
-    """Of one cluster. Belongs to its log's writer, or to a command while nothing runs."""
+    """The eraser of one cluster. Belongs to its log's writer, or to a command while nothing runs."""
 
     def __init__(self, config: CloudConfig, store: Store, target: DistillationLog) -> None:
         """Erase from ``target``, ``store``, and what else ``config`` names."""

@@ -46,7 +46,7 @@ class LastHour:
 
 
 class BlindnessCheck:
-    """Of one task.
+    """The check of one task: do the drawn rows come back?
 
     Attributes:
         last_hour: As of the last look.
@@ -113,7 +113,7 @@ class BlindnessCheck:
             self._store.update_task(state.name, watch=Watch.QUIET)
 
     def _hours(self, first: float, now: float) -> list[Hour]:
-        """Of each device: what it planned, what came, and what it still has to teach, of all tasks: it may yet come."""
+        """The hours of each device: what it planned, what came, and what of all tasks may yet come."""
         came = Counter[str]()
         for minute, counts in self._minutes.items():
             if minute * MINUTE_SECONDS >= first:

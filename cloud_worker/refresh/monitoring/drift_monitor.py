@@ -45,7 +45,7 @@ class Windows:
 
 
 class InputMonitor:
-    """Of one release.
+    """The monitor of one release's inputs.
 
     Attributes:
         figures: Of the last look.

@@ -42,7 +42,7 @@ class PastRows:
 
 
 class ReleaseFigures:
-    """Of the release that serves one task."""
+    """The figures of the release that serves one task."""
 
     def __init__(self, task: Task, judging: Judging, store: Store, publisher: Publisher, past: PastRows) -> None:
         """Tell of ``task``, whose answers ``judging`` compares."""
@@ -112,7 +112,7 @@ class ReleaseFigures:
             return None
 
     def _certified(self, champion: Manifest) -> list[Record]:
-        """Of the rows that certified a release, those that stand for all queries alike."""
+        """The rows, of those that certified a release, that stand for all queries alike."""
         if champion.certificate is None:
             return []
         keys = self._store.spent_by(self._task.name, content_of(champion))

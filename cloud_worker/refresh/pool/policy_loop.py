@@ -65,7 +65,7 @@ class _Walked:
 
 
 class PoolPolicyLoop:
-    """Of one task."""
+    """The loop that fits, proves and watches the policy of one task's pool."""
 
     def __init__(self, task: Task, judging: Judging, policies: PoolPolicies, pace: Pace) -> None:
         """Keep the policies of ``task``, whose answers ``judging`` compares, in ``policies``."""

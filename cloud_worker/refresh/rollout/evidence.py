@@ -10,7 +10,7 @@ from router.core.refresh.rollout_evidence import why_broken, why_doubted
 
 
 class EvidencePosts:
-    """Of every task."""
+    """The evidence for and against the releases that roll out, of every task."""
 
     def __init__(self, engine: Engine) -> None:
         """Write to the database of ``engine``."""

@@ -39,7 +39,7 @@ BROKEN_OFF = "it was broken off before any device heard of it"
 
 
 class RolloutLoop:
-    """Of one cluster."""
+    """The loop that moves the rollouts of one cluster on."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ OVERTAKEN = "another release began to roll out"
 
 
 class RolloutOpening:
-    """Of one cluster."""
+    """The rollouts that one cluster opens."""
 
     def __init__(self, store: Store, publisher: Publisher, settings: RolloutSettings, fleet: Fleet) -> None:
         """Write to ``store``; releases lie where ``publisher`` says."""

@@ -26,7 +26,7 @@ FOR_GATEWAY = "waits for the gateway, which signs it once it runs"
 
 
 def signing_facts(config: CloudConfig, store: Store, now: float) -> dict[str, Any]:
-    """All of it, as JSON holds it; times are Unix seconds.
+    """The facts as JSON holds them; times are Unix seconds.
 
     Returns:
         ``keys`` is ``False`` where nothing is signed. ``problem`` says what can't be read, empty where all can.

@@ -37,7 +37,7 @@ _STATEMENT = re.compile(r"[0-9a-f]{64}\.[^/\\]+")
 
 
 class RepositoryFiles:
-    """Of one repository."""
+    """The files of one repository."""
 
     def __init__(self, folder: Path) -> None:
         """Read and write below ``folder``."""

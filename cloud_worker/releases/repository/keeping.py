@@ -32,7 +32,7 @@ _ANYWAY_SECONDS = 60.0  # after which it is looked at all the same: time passes 
 
 
 class Keeper:
-    """Of one cloud. Without keys it has nothing to do, until there are some."""
+    """The keeper of one cloud's repository. Without keys it has nothing to do, until there are some."""
 
     def __init__(self, config: CloudConfig, store: Store, passphrase: Callable[[], bytes], begin: Begin) -> None:
         """Keep signed what a store says.

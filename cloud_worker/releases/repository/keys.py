@@ -58,7 +58,7 @@ class EncryptedFileSigner(CryptoSigner):
     def from_priv_key_uri(
         cls, priv_key_uri: str, public_key: Key, secrets_handler: Callable[[str], str] | None = None
     ) -> EncryptedFileSigner:
-        """As securesystemslib wants it.
+        """Open the signer, called as securesystemslib calls it.
 
         Raises:
             ValueError: The passphrase is wrong, or the file holds another key.

@@ -54,7 +54,7 @@ class Mirrored:
 
 
 class Mirror:
-    """Of one repository, in a folder."""
+    """The copy of one repository, in a folder."""
 
     def __init__(self, files: RepositoryFiles, releases: Path, to: Path) -> None:
         """Mirror ``files``, and what lies in the folder ``releases``, into the folder ``to``."""

@@ -57,7 +57,7 @@ class Waiting:
 
 
 class OfflineSigning:
-    """Of one repository. Whoever calls it holds ``RepositoryFiles.alone``."""
+    """Signing of one repository by offline keys. Whoever calls it holds ``RepositoryFiles.alone``."""
 
     def __init__(self, files: RepositoryFiles, staged: Path, settings: ReleasesSettings, now: float) -> None:
         """Sign what lies in ``files``, at Unix time ``now`` in seconds; what waits lies in the folder ``staged``."""

@@ -47,7 +47,7 @@ STAGED = "staged"  # in the folder of keys
 
 
 class OnlineSigning:
-    """Of one repository, by the online keys. Threads may share it, one at a time."""
+    """Signing of one repository by the online keys. Threads may share it, one at a time."""
 
     def __init__(
         self,

@@ -66,12 +66,12 @@ def new_targets(statements: Mapping[str, TargetFile], models: Iterable[Key], thr
 
 
 def new_snapshot(targets: int, models: int) -> Snapshot:
-    """That these two versions belong together."""
+    """The snapshot that says that these two versions belong together."""
     return Snapshot(meta={"targets.json": MetaFile(targets), "models.json": MetaFile(models)})
 
 
 def new_timestamp(snapshot: int) -> Timestamp:
-    """That this list is the newest."""
+    """The timestamp that says that this list is the newest."""
     return Timestamp(snapshot_meta=MetaFile(snapshot))
 
 

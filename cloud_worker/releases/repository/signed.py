@@ -46,7 +46,7 @@ class SignedNow:
 
 
 class SignedReleases:
-    """Of one repository; read again when its timestamp has changed. Threads may share it."""
+    """The signed releases of one repository; read again when its timestamp has changed. Threads may share it."""
 
     def __init__(self, files: RepositoryFiles) -> None:
         """Read from ``files``."""

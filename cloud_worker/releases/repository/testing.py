@@ -155,7 +155,7 @@ class SignedCloud:
 
     @property
     def files(self) -> RepositoryFiles:
-        """Its metadata."""
+        """The repository's files."""
         return RepositoryFiles(self.config.repository_folder)
 
     def ceremony(self, *owners: Path, now: float | None = None, **changes: Any) -> Ceremony:

@@ -22,7 +22,7 @@ from router.core.domain.task import Task
 
 
 class Promises:
-    """Of one cluster."""
+    """The promises of one cluster's tasks."""
 
     def __init__(self, tasks: Iterable[Task], store: Store, publisher: Publisher) -> None:
         """Gather for ``tasks``, as the operator sets them."""

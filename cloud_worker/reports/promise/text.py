@@ -92,7 +92,7 @@ def _proved(promise: Promise) -> Iterator[str]:
 
 
 def _kinds(proof: Proof) -> str:
-    """Of how many different queries its rows are, and in which time."""
+    """The number of different queries among the rows, and the time in which they came."""
     if proof.distinct is None:
         return ""
     hours = max(proof.last_asked_at - proof.first_asked_at, 0.0) / 3600.0

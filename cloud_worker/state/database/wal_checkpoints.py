@@ -19,7 +19,7 @@ LEAST_BYTES = 4 * 1024 * 1024
 
 
 class Checkpoints:
-    """Of one store. A store that is no SQLite file needs none."""
+    """The checkpoints of one store's write-ahead log. A store that is no SQLite file needs none."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         """Keep the log of ``engine``'s database short; ``clock`` tells seconds."""

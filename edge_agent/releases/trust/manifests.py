@@ -33,7 +33,7 @@ MOST_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
 class Manifests:
-    """Of one device."""
+    """The signed manifests that one device may believe."""
 
     def __init__(self, folder: Path, first_root: Callable[[], bytes], source: Source, clock: Callable[[], str]) -> None:
         """Prepare; nothing is read yet.

@@ -22,7 +22,7 @@ _BETWEEN = b"\n"  # the digest of the first root, and the newest
 
 
 class NewestRoot:
-    """Of one device."""
+    """The newest root that one device has seen."""
 
     def __init__(self, path: Path, first: Callable[[], bytes]) -> None:
         """Keep it at ``path``; ``first`` gives the root that this device was given, empty where it has none."""

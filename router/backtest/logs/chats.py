@@ -141,7 +141,7 @@ def _message(message: Mapping[str, Any]) -> str:
 
 
 def _with_system(chat: Chat, request: Mapping[str, Any]) -> Chat:
-    """With the prompt that stands beside the messages, as Anthropic's and OpenAI's newer requests have it."""
+    """The chat with the prompt of a field of its own, as Anthropic's and OpenAI's newer requests have it."""
     system = request.get("system") or request.get("instructions") or ""
     return Chat(text_of(system), chat.turns) if system and not chat.system else chat
 
@@ -157,7 +157,7 @@ def _first(choices: Sequence[Any]) -> str | None:
 
 
 def _output(items: Sequence[Any]) -> str | None:
-    """Of a list of outputs, as OpenAI's newer responses have it: messages and calls, among others."""
+    """The answer in a list of outputs, as OpenAI's newer responses have it: messages and calls, among others."""
     parts = [one for one in items if isinstance(one, Mapping)]
     calls = [one for one in parts if one.get("type") == "function_call"]
     if calls:

@@ -30,7 +30,7 @@ class SharedFits:
     _known: dict[bytes, Fit | None] = field(default_factory=dict)
 
     def fit(self, rows: Sequence[Record]) -> Fit | None:
-        """As ``Fitter.fit``."""
+        """The fit of some rows, as ``Fitter.fit`` makes it, made once."""
         key = _digest(rows)
         if key in self._known:
             return self._known[key]
@@ -41,7 +41,7 @@ class SharedFits:
 
 
 def _digest(rows: Sequence[Record]) -> bytes:
-    """Of what a fit of some rows of one log depends on: which they are, and how they came to be there."""
+    """The digest of what a fit of some rows of one log depends on: which they are, and how they came to be there."""
     digest = hashlib.sha256()
     for row in rows:
         parts = (row.caller, row.query_id, row.source, str(row.propensity), str(row.covered), str(row.degraded))

@@ -34,7 +34,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted student.
+    """A fitted student, its labels and how sure it is.
 
     Attributes:
         labels: What it can answer, in the order of its logits.

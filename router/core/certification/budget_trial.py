@@ -23,7 +23,7 @@ PROVING_ROWS = 300  # drawn ones that prove without a floor: 1.6 % on the first 
 
 
 class FrugalTrial(Trial):
-    """Its last point is the threshold that keeps within the share."""
+    """The trial of a challenger under a share of escalations: its last point is the threshold that keeps the share."""
 
     __slots__ = ()
 

@@ -66,7 +66,7 @@ class CertifyingRows:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, Record]]) -> Self:
-        """All of some pairs of batch and record."""
+        """The rows of some pairs of batch and record."""
         held = cls()
         held.add(rows)
         return held
@@ -102,7 +102,7 @@ class CertifyingRows:
 
     @property
     def rows(self) -> list[Record]:
-        """All of them, in the log's order."""
+        """The rows, in the log's order."""
         return [row for _, row in self._rows]
 
     def at_hand(self, trial: Trying) -> list[tuple[int, Record]]:
@@ -173,7 +173,7 @@ def _thin(row: Record) -> float:
 
 
 def drawn_of(rows: Iterable[Record], proof: Certificate) -> list[Record]:
-    """Of the rows that a certificate observed, those drawn, thinned to its rate: they stand for all queries alike."""
+    """The drawn rows, of those that a certificate observed, thinned to its rate: they stand for all queries alike."""
     drawn = [row for row in rows if may_certify(row)]
     return drawn if proof.rate is None else [row for row in drawn if is_kept_by_thinning(row, proof.rate)]
 

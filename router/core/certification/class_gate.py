@@ -30,7 +30,7 @@ class Seen(Protocol):
 
     @property
     def wrong(self) -> bool:
-        """Its answer differs from the reference's."""
+        """Whether its answer differs from the reference's."""
 
     @property
     def label(self) -> str:

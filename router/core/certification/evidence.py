@@ -44,7 +44,7 @@ class Evidence:
 
     @classmethod
     def of(cls, columns: Columns, chosen: Bools, dependence: Dependence, missing: int) -> Evidence:
-        """That of some rows.
+        """The evidence in some rows.
 
         Args:
             columns: The rows observed.

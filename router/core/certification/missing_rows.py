@@ -84,7 +84,7 @@ class _Gap:
 
     @property
     def last(self) -> int:
-        """Of these numbers; below the first where none is missing."""
+        """The last of these numbers; below the first where none is missing."""
         return self.behind.number - self.behind.came
 
     def stretches(self, repeated: Set[int]) -> Iterator[tuple[int, int]]:

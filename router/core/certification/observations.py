@@ -133,7 +133,7 @@ class Columns:
 
 
 def weight_above(scores: Array, weights: Array, thresholds: Sequence[float]) -> Array:
-    """For each threshold, the weight of the scores that reach it."""
+    """The weight of the scores that reach each threshold."""
     order = np.argsort(scores, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(weights[order])])
     return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])

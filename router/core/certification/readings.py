@@ -25,7 +25,7 @@ GROWTH = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Of one state of a trial.
+    """The two readings of one state of a trial.
 
     Attributes:
         state: Rows observed, rows that the reading by devices leaves out, and missing ones.

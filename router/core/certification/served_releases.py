@@ -37,7 +37,7 @@ class ServedRelease:
 
     @property
     def number(self) -> int:
-        """Its number."""
+        """The number of the release."""
         return self.manifest.number
 
     @property

@@ -65,7 +65,7 @@ class Writer(Protocol):
 
     @property
     def in_process(self) -> bool:
-        """It computes here, rather than waiting for a server."""
+        """Whether it computes here, rather than waiting for a server."""
 
     @property
     def is_private(self) -> bool:

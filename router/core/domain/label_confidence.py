@@ -125,7 +125,7 @@ def scores(calibration: Calibration, logits: Array, similarity: Array) -> Array:
 
 
 def score(calibration: Calibration, logits: Array, similarity: float) -> float:
-    """As ``scores``, of one row: a device scores one answer at a time, and arrays of one are dear.
+    """The score of one row, as ``scores`` gives it: a device scores one answer at a time, and arrays of one are dear.
 
     Args:
         calibration: The fitted head.

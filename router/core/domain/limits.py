@@ -62,7 +62,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """At most ``most`` bytes."""
+    """A limit of ``most`` bytes."""
 
     most: int
 
@@ -107,7 +107,7 @@ Single = Text | Bytes | Whole | Real | LogProbability | Inner | Free
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """At most ``most`` of ``each``."""
+    """A limit of ``most`` parts, of ``each`` kind."""
 
     most: int
     each: Single

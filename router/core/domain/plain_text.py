@@ -50,7 +50,7 @@ class PlainText:
 
     @classmethod
     def of_tokenizer(cls, tokenizer: Any, marks: Iterable[str] = ()) -> Self:
-        """For a tokenizer of the tokenizers library.
+        """The rules for a tokenizer of the tokenizers library.
 
         Args:
             tokenizer: Stays as it is.
@@ -97,7 +97,7 @@ _KEPT: weakref.WeakKeyDictionary[Any, PlainText] = weakref.WeakKeyDictionary()
 
 
 def plain_for(tokenizer: Any) -> PlainText:
-    """For a tokenizer of transformers; made once for each."""
+    """The rules for a tokenizer of transformers; made once for each."""
     known = _KEPT.get(tokenizer)
     if known is None:
         known = _KEPT[tokenizer] = _made_for(tokenizer)

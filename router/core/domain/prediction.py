@@ -42,7 +42,7 @@ class DeviceStudent(Protocol):
     """A small model, opened and ready."""
 
     def predict(self, query: Query) -> Prediction:
-        """Its answer to one query.
+        """Answer one query.
 
         Raises:
             ModelError: It failed on this query.

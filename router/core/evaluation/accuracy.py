@@ -81,7 +81,7 @@ class Pairs:
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """The number of rows."""
         return self.both + self.teacher_alone + self.student_alone + self.neither
 
 

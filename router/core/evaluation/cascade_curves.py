@@ -119,7 +119,7 @@ def cpt(curve: Curve, level: float, ends: tuple[float, float] | None = None) -> 
 
 
 def cost_error(costs: Array, errors: Array, weights: Array | None = None) -> Curve:
-    """The cost-error curve of a path of policies.
+    """The cost-error curve of a path of policies: share of errors over cost.
 
     Args:
         costs: (policies, rows) what each policy pays for each query.

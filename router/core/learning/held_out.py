@@ -46,7 +46,7 @@ class Measures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LabelMeasures:
-    """Of a student of labels: ``labels`` in the order of the logits, and its reading of each row."""
+    """The measures of a student of labels: ``labels`` in the order of the logits, and its reading of each row."""
 
     labels: tuple[str, ...]
     reading: Reading
@@ -68,7 +68,7 @@ class LabelMeasures:
 
 @dataclass(frozen=True, slots=True)
 class TextMeasures:
-    """Of a student that writes: its texts, and the signals of their tokens, (rows, len(TEXT_SIGNALS)), NaN for none."""
+    """The measures of a student that writes: texts, and token signals, (rows, len(TEXT_SIGNALS)), NaN for none."""
 
     texts: tuple[str, ...]
     signals: Array

@@ -26,7 +26,7 @@ def calibration_error(scores: Array, agrees: Bools, weights: Array) -> float:
 
 
 def reliability_curve(scores: Array, agrees: Bools, weights: Array) -> list[tuple[float, float, float]]:
-    """For each bin of rows, low scores first: its share, its mean score, its agreement, each in [0, 1].
+    """The reliability of each bin of rows, low scores first: its share, its mean score, its agreement, each in [0, 1].
 
     Args:
         scores: (rows,) in [0, 1]; what has none, ``-inf``, is left out.

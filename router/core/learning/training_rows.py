@@ -100,7 +100,7 @@ def _corrected(row: Record, answer: str) -> Record:
 
 
 def calibrating(rows: Sequence[Record]) -> list[Record]:
-    """Of teachable rows, those that stand for queries under the promise, by their propensity."""
+    """The teachable rows that stand for queries under the promise, by their propensity."""
     return [row for row in rows if row.covered and not row.degraded and row.source in (Source.ESCALATED, Source.TAUGHT)]
 
 

@@ -23,7 +23,7 @@ CHANCE = 3.0  # standard deviations by which rows may be more than planned
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """One device's part of an hour.
+    """One hour of one device: what it planned to send, and what came.
 
     Attributes:
         planned: Explored rows that its queries should have given.

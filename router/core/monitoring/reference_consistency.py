@@ -49,7 +49,7 @@ def least_taken(least: Interval) -> float:
 
 
 def in_words(least: Interval) -> str:
-    """For people: the least promise possible as measured, the one below which none is taken, and why."""
+    """Words for people: the least promise possible as measured, the one below which none is taken, and why."""
     refused = f"one below {least_taken(least):g} is refused" if least.low > 0 else "none is refused for it"
     return (
         f"the reference differs from itself on {least.share:.1%} of {least.rows} queries asked twice "

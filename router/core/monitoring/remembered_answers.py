@@ -81,7 +81,7 @@ class _OfTask:
 
 
 class RememberedAnswers:
-    """Of one device.
+    """The answers that one device remembers.
 
     Attributes:
         bytes: That they take, estimated.

@@ -19,7 +19,7 @@ APART = 100  # answers of the reference, of all texts of the task
 
 @dataclass(slots=True)
 class RepeatedAnswers:
-    """Of one version of a reference, to one task, as one device has met them.
+    """The repetitions of one version of a reference, of one task, as one device has met them.
 
     Attributes:
         allowance: Largest share of repeats that may be answered otherwise, in (0, 1).

@@ -73,12 +73,12 @@ def hold(spent: Spent) -> Spent:
 
 
 def release(spent: Spent) -> Spent:
-    """It is on its way no more."""
+    """Note that a query is on its way no more."""
     return replace(spent, held=max(spent.held - 1, 0))
 
 
 def spend(budget: Budget, spent: Spent, now: float, usd: float = 0.0) -> Spent:
-    """One query leaves.
+    """Count one query that leaves.
 
     Args:
         budget: The limits; the minute is remembered where one limits it.

@@ -58,7 +58,7 @@ class Tier:
     going_on: Line
 
     def chance(self, odds: Array, log_confidence: Array) -> Array:
-        """That each answer agrees with the reference's, in (0, 1).
+        """The chance that each answer agrees with the reference's, in (0, 1).
 
         Args:
             odds: (rows,) log-odds known from the query.

@@ -83,5 +83,5 @@ def text_scores(calibration: TextCalibration, signals: Array) -> Array:
 
 
 def _log_odds(logs: Array) -> Array:
-    """Of natural log-probabilities."""
+    """The log odds of natural log-probabilities."""
     return np.asarray(logs - np.log(np.maximum(-np.expm1(logs), LEAST_DOUBT)))

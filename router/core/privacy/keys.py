@@ -49,7 +49,7 @@ def find_key(text: str) -> Iterator[Span]:
 
 
 def _find_private_keys(text: str) -> Iterator[Span]:
-    """From its first line to its last; to the end of a text that has no last line."""
+    """Private keys, from the first line to the last; to the end of a text that has no last line."""
     begun = _BEGIN.search(text)
     while begun is not None:
         ended = _END.search(text, begun.end())

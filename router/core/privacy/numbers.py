@@ -112,7 +112,7 @@ def _run(text: str, start: int, end: int) -> _Run:
 
 
 def _cards_in(run: _Run) -> Iterator[Span]:
-    """Of windows that begin and end with a group, the first that passes, and so on after it."""
+    """Card numbers: of windows that begin and end with a group, the first that passes, and so on after it."""
     sums = _luhn_sums(run.digits)
     free, ends, first_end = 0, run.ends, 0
     for start in run.starts:
@@ -150,7 +150,7 @@ def _is_iban(said: str) -> bool:
 
 
 def _phones_in(text: str, start: int, end: int) -> Iterator[Span]:
-    """Of one run of digits: its first groups where they make a number, then what is left likewise."""
+    """Phone numbers in one run of digits: its first groups where they make a number, then what is left likewise."""
     run = _run(text, start, end)
     signs = text[start : run.positions[0]]
     digits = run.digits

@@ -24,7 +24,7 @@ class Predicted:
                     self._known[_asked(query_of(row))] = prediction
 
     def predict(self, query: Query) -> Prediction:
-        """Its answer to one query.
+        """Answer one query as it was answered before.
 
         Raises:
             BadInputError: It can't read this one.

@@ -200,7 +200,7 @@ def _content_of(loop: LoopState, serving: ServedRelease) -> frozenset[int]:
 
 
 def _give_way(loop: LoopState, inputs: StepInputs) -> Step[None]:
-    """From what has alarmed, or was pinned without proof until now, back to a release whose proof stands."""
+    """Go from what has alarmed, or was pinned without proof until now, back to a release whose proof stands."""
     serving, releases = loop.releases.serving, loop.releases
     fallen = serving is not None and serving.has_student and (releases.is_alarmed or _is_unproven(loop))
     if not fallen or inputs.pinned is not None or loop.tried == releases.champion:

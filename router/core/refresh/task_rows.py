@@ -57,7 +57,7 @@ class _Current:
 
 
 class TaskRows:
-    """Of one task.
+    """The rows of one task that the loop holds.
 
     Attributes:
         seen: How many rows there are, whatever their version.
@@ -189,7 +189,7 @@ class TaskRows:
         return row.task_version == task.version and row.teacher == task.reference and row.is_reference
 
     def _may_certify(self, batch: int, row: Record, *, is_drawn: bool) -> bool:
-        """By the trial that waits, or if it was set aside by a later one."""
+        """Whether a row may still certify: by the trial that waits, or if it was set aside by a later one."""
         if is_drawn and is_set_aside(row.caller, row.query_id):
             return True
         return self._freeze is not None and batch > self._freeze and (is_drawn or counts_for_certain(row))

@@ -212,7 +212,7 @@ class _Near:
     chance: Array
 
     def beyond_chance(self, marked: Bools) -> tuple[float, float, float]:
-        """Of an average marked row: its weight, that of alike rows near it beyond chance, and what chance may bring."""
+        """The weights of an average marked row, of alike rows near it beyond chance, and of what chance may bring."""
         here = marked[self.order]
         if (self.counted & here).sum() < LEAST_ROWS:
             return 0.0, 0.0, 0.0

@@ -277,7 +277,7 @@ def is_too_few(rows: int, planned: float) -> bool:
 
 
 def log_gains(promise: float) -> list[tuple[float, float]]:
-    """For each of ``WORSE``: what a row that is not lost, and one that is, adds to the bet's logarithm."""
+    """The log gains for each of ``WORSE``: what a row that is not lost, and one that is, adds to the log bet."""
     gains = []
     for ratio in WORSE:
         odds = ratio * promise / (1 - promise)

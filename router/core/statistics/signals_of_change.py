@@ -39,7 +39,7 @@ _Known = TypeVar("_Known")
 
 
 class SignalsOfChange:
-    """Of what one student is asked; it may lose ``promise``, in (0, 1)."""
+    """The signals of a change in what one student is asked; it may lose ``promise``, in (0, 1)."""
 
     def __init__(self, promise: float) -> None:
         """Nothing is known yet."""

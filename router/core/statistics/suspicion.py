@@ -37,7 +37,7 @@ STAKE = 100.0
 
 
 class Suspicion:
-    """Of one release.
+    """The suspicion of one release.
 
     Attributes:
         since: Unix time in seconds at which the light came on, 0 while it is off.

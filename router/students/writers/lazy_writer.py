@@ -32,7 +32,7 @@ class LazyWriter:
         threading.Thread(target=self._load, args=(folder,), name="loading", daemon=True).start()
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
-        """As ``LocalWriter.write``, once the model is there.
+        """Write like ``LocalWriter.write``, once the model is there.
 
         Raises:
             ModelError: It can't be loaded.

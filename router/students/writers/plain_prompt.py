@@ -20,12 +20,12 @@ def plain_text_of(prompt: Prompt, plain: PlainText) -> str:
 
 
 def plain_messages(prompt: Prompt, plain: PlainText) -> list[dict[str, Any]]:
-    """Its conversation as chat servers and chat templates read it."""
+    """The conversation as chat servers and chat templates read it."""
     return [_message(prompt, message, plain) for message in prompt.messages]
 
 
 def plain_tools(prompt: Prompt, plain: PlainText) -> list[dict[str, Any]]:
-    """Its tools as chat servers and chat templates read them.
+    """The tools as chat servers and chat templates read them.
 
     Raises:
         BadInputError: A schema of parameters that is no JSON object.

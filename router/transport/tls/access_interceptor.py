@@ -74,7 +74,7 @@ class ByCertificate:
 
 
 def nobody(context: _Context) -> Identity | None:
-    """Of a door without client certificates: whoever calls is nobody in particular."""
+    """The identity at a door without client certificates: whoever calls is nobody in particular."""
     return None
 
 
@@ -132,7 +132,7 @@ class AccessInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # gene
         return guarded
 
     def _aborting(self, behaviour: Any, method: str) -> Any:
-        """For streams of requests, which ``ErrorInterceptor`` leaves alone."""
+        """A handler that refuses streams of requests, which ``ErrorInterceptor`` leaves alone."""
 
         async def guarded(requests: Any, context: _Context) -> Any:
             try:

@@ -32,7 +32,7 @@ _NOBODY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLIN
 
 
 class NamedChannel(RotatingChannel):
-    """For an event loop. Made inside the running one."""
+    """A channel for an event loop. Made inside the running one."""
 
     def __init__(self, make: Callable[[], aio.Channel]) -> None:
         """Begin with a channel that ``make`` opens."""
@@ -85,7 +85,10 @@ class NamedChannel(RotatingChannel):
 
 
 class NamedSyncChannel(RotatingSyncChannel):
-    """For callers without an event loop; threads may share it. Each call that finds nobody begins one look."""
+    """A channel for callers without an event loop; threads may share it.
+
+    Each call that finds nobody begins one look.
+    """
 
     def __init__(self, make: Callable[[], grpc.Channel]) -> None:
         """Begin with a channel that ``make`` opens."""

@@ -56,7 +56,7 @@ class Generation:
             self._close(self.channel)
 
     def retire(self) -> None:
-        """It has had its time: no call begins here any more."""
+        """End its time: no call begins here any more."""
         with self._lock:
             was_old, self._is_old = self._is_old, True
             is_over = not was_old and not self._calls
@@ -85,19 +85,19 @@ class _Rotating:
                 return newest
 
     def unary_unary(self, path: str, *serialisers: Any, **options: Any) -> Any:
-        """As the channel's."""
+        """The call of the channel in use."""
         return self._method("unary_unary", path, serialisers, options)
 
     def unary_stream(self, path: str, *serialisers: Any, **options: Any) -> Any:
-        """As the channel's."""
+        """The call of the channel in use."""
         return self._method("unary_stream", path, serialisers, options)
 
     def stream_unary(self, path: str, *serialisers: Any, **options: Any) -> Any:
-        """As the channel's."""
+        """The call of the channel in use."""
         return self._method("stream_unary", path, serialisers, options)
 
     def stream_stream(self, path: str, *serialisers: Any, **options: Any) -> Any:
-        """As the channel's."""
+        """The call of the channel in use."""
         return self._method("stream_stream", path, serialisers, options)
 
     def _method(self, kind: str, path: str, serialisers: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -109,7 +109,7 @@ class _Rotating:
 
 
 class RotatingChannel(_Rotating):
-    """For an event loop. Made inside the running one."""
+    """A channel for an event loop. Made inside the running one."""
 
     def __init__(self, make: Callable[[], aio.Channel]) -> None:
         """Begin with a channel that ``make`` opens."""
@@ -167,7 +167,7 @@ class RotatingChannel(_Rotating):
 
 
 class RotatingSyncChannel(_Rotating):
-    """For callers without an event loop; threads may share it."""
+    """A channel for callers without an event loop; threads may share it."""
 
     def __init__(self, make: Callable[[], grpc.Channel]) -> None:
         """Begin with a channel that ``make`` opens."""
