@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, Pool
 
 SECONDS = 60.0  # that a server may take to answer first
 NOBODY = 65534  # PostgreSQL does not run as root
@@ -93,13 +93,24 @@ class Server:
 
     @contextlib.contextmanager
     def database(self):
-        """The URL of an empty database, for as long as the context lasts."""
-        name = f"fleet_{secrets.token_hex(6)}"
+        """The URL of an empty database, for as long as the context lasts; then no connection to it is left open."""
+        name, opened = f"fleet_{secrets.token_hex(6)}", []
+
+        def keep(connection, _):
+            if connection.info.dbname == name:
+                opened.append(connection)
+
+        event.listen(Pool, "connect", keep)
         engine = create_engine(self.driver_url(), isolation_level="AUTOCOMMIT", poolclass=NullPool)
         try:
             with engine.connect() as connection:
                 connection.exec_driver_sql(f"CREATE DATABASE {name}")
-            yield self.url(name)
+            try:
+                yield self.url(name)
+            finally:
+                event.remove(Pool, "connect", keep)
+                for connection in opened:  # of stores that the test has let go of
+                    connection.close()
             with engine.connect() as connection:
                 connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
