@@ -114,7 +114,7 @@ class ReportDesk:
             return take()
         except UnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - whoever sent it is told; the others of its group go on
+        except Exception as error:  # noqa: BLE001 - who sent it is told, its door logs it; the others go on
             return error
 
     def _taken(self, came: Came, known: Mapping[str, Device], tasks: Set[str]) -> Taken:

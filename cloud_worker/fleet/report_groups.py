@@ -67,7 +67,7 @@ class ReportGroups:
             answers: Answers
             try:
                 answers = await asyncio.to_thread(self._answer_all, [came for came, _ in group])
-            except Exception as error:  # noqa: BLE001 - each who waits is told
+            except Exception as error:  # noqa: BLE001 - each who waits is told, and its door logs it
                 answers = [error] * len(group)
             for (_, waiting), answer in zip(group, answers, strict=True):
                 _tell(waiting, answer)

@@ -12,7 +12,7 @@ from cloud_worker.gateway.metrics import GatewayMetrics
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.spool import Spool
 from cloud_worker.pool.batcher import Ask, Gatherer, UnderWay
-from cloud_worker.pool.policy_store import Serving
+from cloud_worker.pool.serving_policy import Serving
 from cloud_worker.pool.tiered_pool import TieredPool
 from cloud_worker.state.feedback import Feedbacks
 from cloud_worker.state.fleet_quota import FleetLimits

@@ -87,7 +87,7 @@ class LogWriter:
         while not self._stopping.is_set():
             try:
                 await self.drain()
-            except Exception:
+            except Exception:  # the actor's outermost edge: the next drain tries again
                 log.exception("a drain failed; what waits stays in its spool")
             try:
                 async with asyncio.timeout(self._interval):

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, StoredPolicy
+from cloud_worker.pool.policy_store import PoolPolicies
 from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.learning.training_rows import Key

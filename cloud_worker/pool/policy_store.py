@@ -1,145 +1,26 @@
-"""Policies of the pool in the store: which cheaper teacher may answer what.
+"""The store of pool policies: SQL, and the numbers of attempts beside it.
 
-Rules:
+Rule:
  * A number is never used again, also where the database was lost; of one version of a task at most one policy serves.
- * A policy speaks of one version of the reference: another one unmakes it.
- * It serves only while its certificate speaks for the task as it is configured: its teachers, reference and judge, its
-   part of the promise and of the assurance. What falls with a stricter objective stands again when that is taken back.
- * The refresher writes; gateways read what serves, and look again after a while.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Engine, func, insert, select, update
 
 from cloud_worker.pool.attempts import PoolAttempts
+from cloud_worker.pool.policies import PolicyState, PoolFigures, Proved, StoredPolicy
 from cloud_worker.pool.word_features import WordHead
 from cloud_worker.state.schema import POLICIES
-from cloud_worker.state.store import Store
-from router.core.domain.task import Mode, Task
+from router.core.domain.task import Task
 from router.core.policy.pool_routing import PoolPolicy
-from router.core.statistics.e_process import attempt_alpha
-
-CHECK_SECONDS = 2.0  # between two checks of a gateway
 
 _POLICY = TypeAdapter(PoolPolicy)
-_ROUNDING = 1e-12
-
-
-class PolicyState(StrEnum):
-    """Where a policy stands."""
-
-    WAITING = "waiting"  # for its certificate
-    SERVING = "serving"
-    REJECTED = "rejected"
-    WITHDRAWN = "withdrawn"  # it served, and broke its promise or lost its ground
-    RETIRED = "retired"  # a better one serves
-
-
-@dataclass(frozen=True, slots=True)
-class PoolFigures:
-    """What the explored rows say of a policy.
-
-    Attributes:
-        rows: Observed: to certify it, or since it serves.
-        losses: Of them, those where a cheaper teacher's answer stood, or would have, and differs from the reference's.
-        stood: Share of what leaves the devices that a cheaper teacher answers, in [0, 1].
-        saved: Share of the reference's cost of what leaves the devices that is saved, at most 1.
-    """
-
-    rows: int = 0
-    losses: int = 0
-    stood: float = 0.0
-    saved: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Proved:
-    """What a policy's certificate is for.
-
-    Attributes:
-        allowance: Largest loss that it speaks against, in (0, 1).
-        alpha: Chance of a false certificate that it spends, in (0, 1).
-        reference: Name of the reference that it agrees with.
-        judge: Name of the rule that says so.
-    """
-
-    allowance: float
-    alpha: float
-    reference: str
-    judge: str
-
-    @classmethod
-    def of(cls, task: Task, number: int) -> Proved:
-        """What policy ``number`` has to prove for a task as it is now."""
-        part = task.at_pool
-        return cls(part.max_disagreement, attempt_alpha(part.assurance, number), task.reference, task.judge.value)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPolicy:
-    """A policy of a task's pool.
-
-    Attributes:
-        task: Its task.
-        version: The task's version.
-        number: Its own, from 1; the attempt of the task's lineage that it spends.
-        reference_version: Of the reference that it agrees with.
-        state: Where it stands.
-        policy: What it does.
-        words: A head for each of its teachers.
-        rate: Lowest exploration rate whose rows may certify it, in (0, 1].
-        patience: Most rows that it may observe.
-        rows: That it was fitted on.
-        freeze: Last batch of the log that it may have learned from.
-        served_after: Last batch of the log when it began to serve.
-        created_at: Unix time in seconds.
-        note: Why it stands there.
-        figures: What the rows said last.
-        proved: What its certificate is for; ``None`` in an old one, which did not note it, and proves nothing.
-    """
-
-    task: str
-    version: int
-    number: int
-    reference_version: str
-    state: PolicyState
-    policy: PoolPolicy
-    words: tuple[WordHead, ...]
-    rate: float
-    patience: int
-    rows: int
-    freeze: int
-    served_after: int
-    created_at: float
-    note: str = ""
-    figures: PoolFigures = PoolFigures()
-    proved: Proved | None = None
-
-    def why_fallen(self, task: Task) -> str:
-        """Why its certificate does not speak for a task as it is now; empty when it does."""
-        if self.proved is None:
-            return "what it was certified for is not known"
-        part, gone = task.at_pool, {tier.teacher for tier in self.policy.tiers} - {*task.cheaper.teachers}
-        if gone:
-            return f"teacher {min(gone)} does not stand before the reference any more"
-        if self.proved.reference != task.reference:
-            return f"its reference was {self.proved.reference}, and is {task.reference}"
-        if self.proved.judge != task.judge.value:
-            return f"it was judged by {self.proved.judge}, and the judge is {task.judge.value}"
-        if self.proved.allowance > part.max_disagreement + _ROUNDING:
-            return f"it was certified for {self.proved.allowance:.2%}, and {part.max_disagreement:.2%} is its part"
-        if self.proved.alpha > attempt_alpha(part.assurance, self.number) + _ROUNDING:
-            return "its assurance is below its part of what is promised"
-        return ""
 
 
 class PoolPolicies:
@@ -197,30 +78,6 @@ class PoolPolicies:
     def serving(self, task: Task) -> StoredPolicy | None:
         """The one that serves."""
         return next((stored for stored in self.of(task) if stored.state is PolicyState.SERVING), None)
-
-
-class Serving:
-    """What serves, as a gateway knows it: read again when it is older than ``CHECK_SECONDS``."""
-
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read from ``store``; ``clock`` tells seconds."""
-        self._store = store
-        self._policies = PoolPolicies(store.engine)
-        self._clock = clock
-        self._known: dict[str, tuple[float, StoredPolicy | None]] = {}
-
-    def of(self, task: Task) -> StoredPolicy | None:
-        """The policy that serves a task, none while the operator has the reference answer; may read the store.
-
-        One whose certificate does not speak for ``task`` serves nothing.
-        """
-        known = self._known.get(task.name)
-        if known is None or self._clock() - known[0] > CHECK_SECONDS:
-            free = self._store.task_state(task.name).mode is Mode.SERVE
-            found = self._policies.serving(task) if free else None
-            known = (self._clock(), None if found is None or found.why_fallen(task) else found)
-            self._known[task.name] = known
-        return known[1]
 
 
 def _is(stored: StoredPolicy) -> tuple[Any, Any]:

@@ -75,7 +75,7 @@ class Replica:
         spans = [self._span(question) for question in questions] if self._telemetry.is_traced else []
         try:
             yield from self._teacher.answer(questions)
-        except Exception as error:
+        except Exception as error:  # a teacher's library may raise anything; the question is asked again, or refused
             tell(log, f"teacher {self._teacher.name} failed on {len(questions)} questions", error)
             if isinstance(error, HeadraceError):
                 raise

@@ -20,7 +20,8 @@ import numpy as np
 
 from cloud_worker.pool.answer_records import Asked, Outcome, is_covered, problem_of, said_text
 from cloud_worker.pool.batcher import Gatherer
-from cloud_worker.pool.policy_store import Serving, StoredPolicy
+from cloud_worker.pool.policies import StoredPolicy
+from cloud_worker.pool.serving_policy import Serving
 from cloud_worker.teachers.base import Question, TeacherAnswer
 from router.core.arrays import Array
 from router.core.domain.query import Wanted

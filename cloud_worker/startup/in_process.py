@@ -78,7 +78,7 @@ def _asking(teacher: Teacher) -> Ask:
         async with turn:
             try:
                 replies = await asyncio.to_thread(lambda: list(teacher.answer(questions)))
-            except Exception as error:
+            except Exception as error:  # a teacher's library may raise anything: its query is refused
                 if isinstance(error, HeadraceError):
                     raise
                 tell(log, f"teacher {teacher.name} failed", error)

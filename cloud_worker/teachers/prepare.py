@@ -64,6 +64,6 @@ def _prepare(settings: TeacherSettings, cache: Path, say: Connection) -> None:
         say.send("")
     except HeadraceError as error:
         say.send(error)
-    except Exception as error:
+    except Exception as error:  # the process's outermost edge: who waits for it is told which teacher it was
         log.exception("teacher %s can't be loaded", settings.name)
         say.send(StartError(f"teacher {settings.name!r} can't be loaded: {type(error).__name__}; the log says where"))

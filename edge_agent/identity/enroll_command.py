@@ -18,7 +18,7 @@ from typing import Any
 from edge_agent.config import load_config
 from edge_agent.identity.enrolling import check_device, enrol
 from edge_agent.identity.files import IdentityFolder
-from router.core.errors import ConfigError, DeniedError
+from router.core.errors import ConfigError, DeniedError, HeadraceError
 from router.identity.join_token import read_fingerprint
 from router.io.atomic_write import write_whole
 from router.io.terminal import say, say_json
@@ -62,10 +62,8 @@ def enroll_device(config: Path, cloud: str, token: str, device: str, ca_fingerpr
 async def _join(folder: IdentityFolder, cloud: str, token: str, device: str, root: bytes) -> tuple[str, str]:
     try:
         return await enrol(folder, cloud, token, device, root)
-    except DeniedError:
-        raise
-    except Exception as error:
-        if device or "device is no name" not in str(error):
+    except HeadraceError as error:  # as the status of the call says
+        if isinstance(error, DeniedError) or device or "device is no name" not in str(error):
             raise
         return await enrol(folder, cloud, token, _of_machine(), root)  # a token for any new device
 

@@ -30,6 +30,6 @@ def as_model_error(what: str) -> Iterator[None]:
         yield
     except (HeadraceError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # a panic of a library in Rust is no Exception
         tell(log, f"{what} can't be used", error)
         raise ModelError(f"{what} can't be used: {type(error).__name__}") from error

@@ -25,7 +25,8 @@ import numpy as np
 from sqlalchemy import Engine
 
 from cloud_worker.pool.attempts import PoolAttempts
-from cloud_worker.pool.policy_store import PolicyState, PoolFigures, PoolPolicies, Proved, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, PoolFigures, Proved, StoredPolicy
+from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.refresh.pool.policy_fit import PRICES, Path, Seen, fit_path
 from router.core.arrays import Array, Bools, Ints
 from router.core.certification.certifying_rows import is_kept_by_thinning

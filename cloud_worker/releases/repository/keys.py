@@ -155,7 +155,7 @@ def open_key(folder: Path, key: ListedKey, passphrase: bytes) -> Signer:
     except (ValueError, TypeError) as error:
         problem = "can't be opened: the passphrase is not that of this key" if file else f"can't be opened: {error}"
         raise ConfigError(file or uri, "", problem) from error
-    except Exception as error:
+    except Exception as error:  # of a token's driver, a cloud's library: signers share no base of their errors
         raise ConfigError(file or uri, "", f"can't be opened: {error}") from error
 
 

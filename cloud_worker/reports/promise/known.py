@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cloud_worker.pool.policy_store import StoredPolicy
+from cloud_worker.pool.policies import StoredPolicy
 from cloud_worker.state.overrides import Override
 from cloud_worker.state.store import TaskState
 from cloud_worker.state.task_figures import Figures

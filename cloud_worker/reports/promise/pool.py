@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from cloud_worker.pool.policy_store import PolicyState, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, StoredPolicy
 from router.core.domain.task import Task, Way
 
 

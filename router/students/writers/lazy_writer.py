@@ -48,6 +48,6 @@ class LazyWriter:
             self._loaded.set_result(LocalWriter.load(folder))
         except ModelError as error:
             self._loaded.set_exception(error)
-        except Exception:
+        except Exception:  # the thread's outermost edge: whoever asks for a text must hear of it
             log.exception("a model could not be loaded")
             self._loaded.set_exception(ModelError("the model can't be loaded; the log says why"))

@@ -11,7 +11,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloud_worker.log.distillation_log import DistillationLog, records_of
-from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, Proved, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, Proved, StoredPolicy
+from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.state.store import Store
 from cloud_worker.testing import edge

@@ -10,7 +10,8 @@ import pytest
 
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.pool.counterfactual import pool_answers
-from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, StoredPolicy
+from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.reports.accuracy import competence_of
 from cloud_worker.state.gold_labels import Gold, Label

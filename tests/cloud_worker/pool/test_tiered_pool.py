@@ -10,7 +10,7 @@ import pytest
 
 from cloud_worker.pool.answer_records import Asked, question_of
 from cloud_worker.pool.batcher import Gatherer
-from cloud_worker.pool.policy_store import PolicyState, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, StoredPolicy
 from cloud_worker.pool.tiered_pool import TieredPool, log_confidence
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.teachers import NoAnswer, TeacherAnswer

@@ -19,7 +19,8 @@ from cloud_worker.fleet.rollouts.store import Member, Rollouts
 from cloud_worker.fleet.turned_away import TurnedAway, What
 from cloud_worker.identity.register import enrol
 from cloud_worker.pool.attempts import PoolAttempts
-from cloud_worker.pool.policy_store import PolicyState, PoolFigures, PoolPolicies, Proved, StoredPolicy
+from cloud_worker.pool.policies import PolicyState, PoolFigures, Proved, StoredPolicy
+from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cloud_worker.pool.attempts import UNREADABLE, PoolAttempts
-from cloud_worker.pool.policy_store import PolicyState, PoolPolicies, Serving
+from cloud_worker.pool.policies import PolicyState
+from cloud_worker.pool.policy_store import PoolPolicies
+from cloud_worker.pool.serving_policy import Serving
 from cloud_worker.refresh.pool.policy_loop import LEAST_ROWS, PoolPolicyLoop
 from cloud_worker.reports.promise.pool import describe_pool, pool_lines
 from cloud_worker.state.store import Store
