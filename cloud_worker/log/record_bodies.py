@@ -1,4 +1,8 @@
-"""Records as they lie in a spool: JSON, sealed."""
+"""Records as they lie in a spool: JSON, sealed.
+
+Rule:
+ * A name on disk never changes: ``sequence_number`` is called ``place`` there, as it was from the first version on.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ from router.core.domain.record import Record
 from router.io.sealed import seal, unseal
 
 _RECORD = TypeAdapter(Record)
+_ON_DISK, _HERE = b',"place":', b',"sequence_number":'  # inside a text a backslash stands before a quotation mark
 
 
 def body_of(record: Record) -> bytes:
     """A record as bytes."""
-    return seal(to_json(record, inf_nan_mode="constants", bytes_mode="base64"))  # log(0) is a figure
+    body = to_json(record, inf_nan_mode="constants", bytes_mode="base64")  # log(0) is a figure
+    return seal(body.replace(_HERE, _ON_DISK, 1))
 
 
 def record_of(body: bytes) -> Record:
@@ -22,4 +28,4 @@ def record_of(body: bytes) -> Record:
     Raises:
         ValueError: These are other bytes, or a newer version's.
     """
-    return _RECORD.validate_json(unseal(body))
+    return _RECORD.validate_json(unseal(body).replace(_ON_DISK, _HERE, 1))
