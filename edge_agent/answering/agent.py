@@ -132,10 +132,7 @@ class Agent:
             case.permit.close()
 
     async def _find(self, query: Query, deadline: float) -> tuple[HostedTask, Serving | None]:
-        """The query's task and the release in place.
-
-        An agent that has not been told of it yet waits for the first orders.
-        """
+        """The query's task and the release in place; an agent that was told nothing yet waits for the first orders."""
         heard = self._tasks.heard
         try:
             return self._tasks.find(query.task)
