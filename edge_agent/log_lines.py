@@ -11,7 +11,7 @@ from router.io.terminal import LogLines
 
 @dataclass(frozen=True, slots=True)
 class LogStyle:
-    """As JSON lines or plain ones, from which level on."""
+    """The style of log lines: as JSON or plain ones, from which level on."""
 
     as_json: bool = False
     level: int = logging.INFO

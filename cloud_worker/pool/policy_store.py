@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -34,6 +35,11 @@ class PoolPolicies:
                 last = select(POLICIES.c.task, func.max(POLICIES.c.number)).group_by(POLICIES.c.task)
                 for task, number in connection.execute(last):
                     attempts.spend(task, number)
+
+    @classmethod
+    def with_attempts(cls, engine: Engine, folder: Path) -> PoolPolicies:
+        """The policies in ``engine``'s database, their numbers kept in ``folder`` too."""
+        return cls(engine, PoolAttempts(folder))
 
     def next_number(self, task: Task) -> int:
         """A number that no policy of the task has had, also before the database was lost and made anew."""

@@ -51,7 +51,7 @@ class Counters:
         self.explored_disagreed += not agreed
 
     def plus(self, other: Counters) -> Counters:
-        """These figures and those of another process, together."""
+        """The sums of these figures and those of another process, together."""
         latencies = deque((*self.latencies, *other.latencies))
         counts = {
             each.name: getattr(self, each.name) + getattr(other, each.name)

@@ -42,7 +42,7 @@ def shared_memory() -> int:
 
 
 class Board:
-    """Of one agent. All who share it say the same number of ``workers``."""
+    """The board of one agent. All who share it say the same number of ``workers``."""
 
     def __init__(self, descriptor: int, workers: int) -> None:
         """See what lies behind ``descriptor``; it is 0 at first."""

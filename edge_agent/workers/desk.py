@@ -29,7 +29,7 @@ _Context = aio.ServicerContext[Any, Any]
 
 
 class Desk:
-    """Of one owner. Made inside the running event loop.
+    """The desk of one owner. Made inside the running event loop.
 
     Attributes:
         target: Where workers find it.

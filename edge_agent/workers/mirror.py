@@ -137,7 +137,7 @@ class NoOutbox:
     """In place of the outbox."""
 
     def sequence_number(self, _: str) -> int:
-        """Of no number: whoever needs one is about to hand over."""
+        """No number: whoever needs one is about to hand over."""
         return 0
 
     async def keep(self, *_: Any, **__: Any) -> None:

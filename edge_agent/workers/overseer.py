@@ -53,7 +53,7 @@ class _Worker:
 
 
 class Overseer:
-    """Of one owner. Made inside the running event loop."""
+    """The overseer of one owner's workers. Made inside the running event loop."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ _Context = aio.ServicerContext[Any, Any]
 
 
 class OwnerLink:
-    """Of one worker."""
+    """The link of one worker to its owner."""
 
     def __init__(self, target: str, worker: int, max_message_bytes: int) -> None:
         """Prepare; within the running event loop."""

@@ -24,7 +24,6 @@ from pathlib import Path as FilePath
 import numpy as np
 from sqlalchemy import Engine
 
-from cloud_worker.pool.attempts import PoolAttempts
 from cloud_worker.pool.policies import PolicyState, PoolFigures, Proved, StoredPolicy
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.refresh.pool.policy_fit import PRICES, Path, Seen, fit_path
@@ -83,7 +82,7 @@ class PoolPolicyLoop:
     @classmethod
     def kept_in(cls, engine: Engine, folder: FilePath, task: Task, judging: Judging, pace: Pace) -> PoolPolicyLoop:
         """Keep them in the store behind ``engine``, and their attempts beside the releases in ``folder`` too."""
-        return cls(task, judging, PoolPolicies(engine, PoolAttempts(folder)), pace)
+        return cls(task, judging, PoolPolicies.with_attempts(engine, folder), pace)
 
     def observe(self, rate: float, held: bool) -> None:
         """Do what follows from the rows taken in.
