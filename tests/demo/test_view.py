@@ -35,10 +35,10 @@ class StandingStill:
     """An observer of a loop in which nothing happens."""
 
     def __init__(self, fleet_state):
-        self._standing = fleet_state
+        self._fleet_state = fleet_state
 
-    def look(self):
-        return self._standing
+    def read(self):
+        return self._fleet_state
 
 
 def device(report=REPORT):
