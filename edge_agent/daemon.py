@@ -23,7 +23,15 @@ from edge_agent.parts.data_folder import RunFile, held
 from edge_agent.parts.description import Description
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.parts.next_tier import NextTier
-from edge_agent.parts.service import SERVICE, Overseer, RecentAnswers, StudentRunner, cascade_servicer, memory_of
+from edge_agent.parts.service import (
+    SERVICE,
+    NoWorkers,
+    RecentAnswers,
+    StudentRunner,
+    cascade_servicer,
+    memory_of,
+    workers_of,
+)
 from edge_agent.parts.told_state import ToldState
 from edge_agent.parts.updates import Updates
 from edge_agent.telemetry import EdgeTelemetry
@@ -78,7 +86,7 @@ class Daemon:
         self._status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, recent, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
-        self._workers: Overseer = Overseer(config, self._tasks, upstream, servicer, telemetry, insecure=insecure)
+        self._workers: NoWorkers = workers_of(config, kept, upstream, servicer, telemetry, insecure=insecure)
         told.workers = self._workers.described
         add_gauges(telemetry.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
 

@@ -13,10 +13,11 @@ from edge_agent.config import Config
 from edge_agent.parts.kept_state import KeptState
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
-from edge_agent.workers.overseer import Overseer
+from edge_agent.workers.no_workers import NoWorkers
 from router.core.monitoring.remembered_answers import MemoryBounds
 
-__all__ = ["SERVICE", "AnswerMemory", "Overseer", "RecentAnswers", "StudentRunner", "cascade_servicer", "memory_of"]
+__all__ = ["SERVICE", "AnswerMemory", "NoWorkers", "RecentAnswers", "StudentRunner", "cascade_servicer", "memory_of"]
+__all__ += ["workers_of"]
 
 
 def memory_of(config: Config) -> AnswerMemory:
@@ -42,3 +43,24 @@ def cascade_servicer(
     feedback = FeedbackRelay(upstream.feed_back)
     tiers = config.door.tiers
     return CascadeServicer(agent, kept.tasks, recent, telemetry, feedback, privacy, insecure=insecure, tiers=tiers)
+
+
+def workers_of(
+    config: Config,
+    kept: KeptState,
+    upstream: Upstream,
+    servicer: CascadeServicer,
+    telemetry: EdgeTelemetry,
+    *,
+    insecure: bool,
+) -> NoWorkers:
+    """What looks after an agent's workers, where it has any.
+
+    Raises:
+        StartError: There is no place for a socket.
+    """
+    if config.workers == 1:
+        return NoWorkers()
+    from edge_agent.workers.overseer import Overseer  # here, since most agents are one process
+
+    return Overseer(config, kept.tasks, upstream, servicer, telemetry, insecure=insecure)

@@ -5,7 +5,6 @@ Rules:
  * A change of orders or release is on the board before the owner does anything else, one of an obstacle or a limit soon
    after; until a worker has been told of it, it hands over all that comes.
  * Health says SERVING once the owner and all workers know what is served.
- * Of an agent without workers none of this runs.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
 from edge_agent.workers.board import Board, Place, shared_memory
 from edge_agent.workers.desk import Desk
+from edge_agent.workers.no_workers import NoWorkers
 from edge_agent.workers.process import GRACE_SECONDS, Start
 from edge_agent.workers.snapshot import Places, Snapshot, tasks_now
 
@@ -52,7 +52,7 @@ class _Worker:
         self.restarts = 0
 
 
-class Overseer:
+class Overseer(NoWorkers):
     """The overseer of one owner's workers. Made inside the running event loop."""
 
     def __init__(
@@ -80,12 +80,10 @@ class Overseer:
         self._fresh = asyncio.Event()
         self._told: tuple[Any, ...] = ()
         self._counted: dict[str, Counters] = {}
-        self._memory = -1
-        if self._workers:
-            self._memory = shared_memory()
-            self._board = Board(self._memory, len(self._workers))
-            tasks.changed = self._renew
-            self._desk = Desk(config.data, servicer, config.door.max_message_bytes, self._note)
+        self._memory = shared_memory()
+        self._board = Board(self._memory, len(self._workers))
+        tasks.changed = self._renew
+        self._desk = Desk(config.data, servicer, config.door.max_message_bytes, self._note)
 
     def forget(self) -> None:
         """Let workers forget the answers of the last minutes too."""
@@ -110,16 +108,13 @@ class Overseer:
         Raises:
             StartError: The socket can't be made.
         """
-        if self._workers:
-            await self._desk.start()
-            self._start = (self._desk.target, port)
-            for worker in self._workers:
-                await self._spawn(worker)
+        await self._desk.start()
+        self._start = (self._desk.target, port)
+        for worker in self._workers:
+            await self._spawn(worker)
 
     async def ready(self) -> None:
         """Return when all workers know what is served; from then on their health says SERVING."""
-        if not self._workers:
-            return
         self._renew()
         await self._tell()
         epoch = self._board.epoch
@@ -131,8 +126,6 @@ class Overseer:
 
     async def run(self) -> None:
         """Tell, count and start again, until cancelled."""
-        if not self._workers:
-            return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_told())
             group.create_task(self._keep_counted())
@@ -141,8 +134,6 @@ class Overseer:
 
     async def stop(self) -> None:
         """End the workers in order, and those that take too long at once."""
-        if not self._workers:
-            return
         self._stopping = True
         running = [worker.process for worker in self._workers if worker.process is not None]
         for process in running:
@@ -159,11 +150,9 @@ class Overseer:
 
     async def close(self) -> None:
         """Close the socket."""
-        if self._workers:
-            await self.stop()
-            await self._desk.stop()
-            os.close(self._memory)
-            self._workers = []
+        await self.stop()
+        await self._desk.stop()
+        os.close(self._memory)
 
     def _renew(self) -> None:
         """Something has changed: no worker decides by what it knows, until it was told."""
