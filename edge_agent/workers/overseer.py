@@ -88,7 +88,8 @@ class Overseer(NoWorkers):
     def forget(self) -> None:
         """Let workers forget the answers of the last minutes too."""
         self._erasures += 1
-        self._renew()
+        if self._workers:
+            self._renew()
 
     def described(self) -> list[dict[str, Any]]:
         """The workers, for the status."""
