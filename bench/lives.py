@@ -12,7 +12,7 @@ all queries that never asked the cloud, ``least_saving`` that of the worst tenth
 ``time_above`` the share of queries since the first change (in a stationary world: of all) while a release above its
 allowance served. With ``--memory`` devices remember the reference's answers: ``from_memory`` is what that saves, and
 ``memory_broke`` the share of lives in which student and memories together truly lost more than the promise, looked
-at with every release and every 2,000 queries.
+at with every release and every 2,000 queries; where queries change, that counts the time until the watch ends it.
 
 ``bench/parts/traffic.py`` tells how to add a world; ``--world package.module:function`` names one from elsewhere.
 """
