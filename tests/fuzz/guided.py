@@ -7,6 +7,7 @@ Needs atheris (dependency group `fuzz`); without it one line says so, and nothin
 import argparse
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -40,10 +41,15 @@ def main():
 def supervise(asked):
     """Run the fuzzer in a process of its own, and tell what it told."""
     asked.crashes.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as corpus:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory(dir=memory) as folder:
         options = ("--seconds", str(asked.seconds), "--crashes", str(asked.crashes), "--worker", corpus)
         done = subprocess.run(
-            [sys.executable, __file__, asked.name, *options], capture_output=True, text=True, errors="replace"
+            [sys.executable, __file__, asked.name, *options],
+            env=os.environ | {"HEADRACE_FUZZ_FOLDER": folder},
+            capture_output=True,
+            text=True,
+            errors="replace",
         )
         reached = re.findall(r"#(\d+)\s.*?cov: (\d+)", done.stderr)
         runs = re.search(r"Done (\d+) runs? in (\d+) second", done.stderr)

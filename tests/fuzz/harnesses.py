@@ -3,8 +3,11 @@
 `test_harnesses.py` runs each for a moment by hypothesis; `guided.py` for minutes by atheris, led by what they reach.
 """
 
+import atexit
 import contextlib
 import json
+import os
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from functools import cache
@@ -101,6 +104,7 @@ redact = ["mail"]
 teachers = ["small"]
 share = 0.3
 """
+MEMORY = Path("/dev/shm")
 ROLES = ("root", "timestamp", "snapshot", "targets", "models")
 ENDINGS = (".jsonl", ".csv", ".json", ".parquet", ".tsv", ".gz")
 
@@ -116,9 +120,13 @@ class Harness:
 
 @cache
 def folder():
-    """A folder of this process, in memory where there is such."""
-    position = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    return Path(tempfile.mkdtemp(prefix="headrace-fuzz-", dir=position))
+    """A folder of this process, in memory where there is such; it goes with the process, or with whoever gave it."""
+    given = os.environ.get("HEADRACE_FUZZ_FOLDER")
+    if given:
+        return Path(given)
+    made = Path(tempfile.mkdtemp(prefix="headrace-fuzz-", dir=MEMORY if MEMORY.is_dir() else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def written(name, data):
