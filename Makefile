@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Tests at a time; those of one file come one after the other.
-JOBS ?= 2
+# Tests at a time, more than two cores have: many wait for processes. Those of one file come one after the other.
+JOBS ?= 3
 FUZZ_SECONDS ?= 60
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 STAMP := $(VENV)/.installed

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class NoWorkers:
-    """Of an agent of one process; what ``Overseer`` does for several."""
+    """What an agent of one process has where one of several has its ``Overseer``."""
 
     def forget(self) -> None:
         """Let workers forget the answers of the last minutes."""

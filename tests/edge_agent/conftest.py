@@ -247,6 +247,7 @@ class EdgeProcess:
         return said.decode()
 
     ask = Harness.ask
+    until_serving = Harness.until_serving
 
 
 @pytest.fixture

@@ -166,6 +166,7 @@ async def test_an_answer_that_was_kept_and_drawn_is_never_lost_to_a_kill(edge, c
         await edge.kill()
         await asyncio.gather(*asked, return_exceptions=True)  # the kill ended those that were under way
         await edge.start()
+        await edge.until_serving()  # until then the cloud answers, and nothing is kept
     assert len(kept) > 5 * kills
     await cloud.until(lambda: not kept - {query.id for query in cloud.queries}, seconds=60)
 

@@ -99,7 +99,7 @@ def test_messages_of_before_are_read_as_they_were_meant():
     said = {name: b64decode(text) for name, text in json.loads(MESSAGES.read_text()).items()}
     query = query_from_proto(cascade_pb2.AnswerRequest.FromString(said["query"]))
     assert (query.tenant, query.subject, query.consent, query.limits.seed) == ("acme", "anna", Consent.GRANTED, 9)
-    assert (query.attempt.reason, query.attempt.threshold, query.attempt.place) == (Reason.EXPLORED, 0.75, 7)
+    assert (query.attempt.reason, query.attempt.threshold, query.attempt.sequence_number) == (Reason.EXPLORED, 0.75, 7)
     answer = answer_from_proto(cascade_pb2.AnswerResponse.FromString(said["answer"]))
     assert (answer.text, answer.provenance.tier, answer.provenance.logged) == ("lights", Tier.CLUSTER, True)
     report = report_from_proto(fleet_pb2.SyncRequest.FromString(said["report"]))

@@ -165,8 +165,8 @@ def test_another_user_may_look_into_a_folder_that_he_may_read(path, let_others_i
     let_others_in(path.parent)
     script = (
         "import pathlib, sys; from cloud_worker.config.cloud import read_config\n"
-        "from cloud_worker.releases.recovered_state import look_into\n"
-        "print(look_into(read_config(pathlib.Path(sys.argv[1]))).task_state('home').name)"
+        "from cloud_worker.releases.recovered_state import open_for_reading\n"
+        "print(open_for_reading(read_config(pathlib.Path(sys.argv[1]))).task_state('home').name)"
     )
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", sys.executable, "-c", script]
     done = subprocess.run([*become, path], capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ class Timed:
 def pace_of(student, runs):
     pace = Pace(lambda: student.now)
     for _ in range(runs):
-        pace.judged(student, Query("1", "home", "light"))
+        pace.predicted(student, Query("1", "home", "light"))
     return pace
 
 
@@ -47,7 +47,7 @@ def test_a_student_that_has_become_slow_goes_back_to_its_thread():
     student = Timed(FAST_SECONDS / 4)
     pace = pace_of(student, 10)
     student.seconds = 50 * FAST_SECONDS
-    pace.judged(student, Query("1", "home", "light"))
+    pace.predicted(student, Query("1", "home", "light"))
     assert not pace.is_fast(student, Query("1", "home", "light"))
 
 

@@ -15,7 +15,9 @@ def with_fast_pings(options, name, milliseconds):
 
 
 def test_an_idle_connection_outlives_many_pings():
-    theirs = with_fast_pings(server._options(2**22, 2**22), "grpc.http2.min_ping_interval_without_data_ms", 100)
+    theirs = with_fast_pings(
+        server._options(2**22, 2**22, server.INTAKE), "grpc.http2.min_ping_interval_without_data_ms", 100
+    )
     ours = with_fast_pings(channel._options(2**22, 2**22, 1), "grpc.keepalive_time_ms", 200)
     one = grpc.server(futures.ThreadPoolExecutor(1), options=theirs)
     port = one.add_insecure_port("127.0.0.1:0")
