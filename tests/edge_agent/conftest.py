@@ -230,6 +230,18 @@ class EdgeProcess:
                 while file.execute("SELECT count(*) FROM waiting").fetchone()[0] < rows:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
 
+    async def until_proven(self):
+        """Return when no release of its tasks is on probation any more."""
+        async with asyncio.timeout(30):
+            while any(json.loads(one.read_bytes())["probation"] for one in self.committed()):  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.01)
+
+    def committed(self):
+        """The files that say which release of a task is committed."""
+        found = list(self.data.glob("tasks/*/active"))
+        assert found
+        return found
+
     async def kill(self):
         await self._end(signal.SIGKILL)
 
