@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from router.core.arrays import Array, Bools
-from router.core.certification.budget_trial import FrugalTrial
 from router.core.certification.certificate_validity import why_never_proved
 from router.core.certification.certifying_rows import weight_of
+from router.core.certification.serving_rule import rule_of
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record
 from router.core.domain.task import Task
@@ -178,8 +178,7 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
         rate: Exploration rate while it waits, in [0, 1]; at 0 it gets no patience.
         freeze: Last batch of the log that it may have learned from.
     """
-    kind = Trial if task.objective.max_escalation is None else FrugalTrial
-    return kind(
+    return Trial(
         number=number,
         allowance=task.at_device.max_disagreement,
         alpha=attempt_alpha(task.at_device.assurance, attempt),
@@ -188,6 +187,7 @@ def begin_trial(task: Task, number: int, attempt: int, points: tuple[Point, ...]
         patience=0,
         points=points,
         kind=task.kind,
+        rule=rule_of(task, points),
     )
 
 
@@ -241,7 +241,8 @@ def patience_of(
     if trial.rate <= 0:
         return 0
     weight = math.fsum(weight_of(row, trial.rate) for row in at_hand) / situation.piece
-    found = plan(trial.points, trial.allowance, trial.weighed(replace(situation, rows_at_hand=weight)))
+    weighed = trial.rule.weighed(replace(situation, rows_at_hand=weight), has_served=trial.has_served)
+    found = plan(trial.points, trial.allowance, weighed)
     if not found.is_worth_proving or found.expected_local_share < least_share:
         return 0
-    return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.least_rows), pace.patience_rows))
+    return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.rule.least_rows), pace.patience_rows))

@@ -23,7 +23,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Self
 
 import numpy as np
@@ -33,6 +32,7 @@ from router.core.certification.class_gate import spared
 from router.core.certification.device_shares import fair_positions
 from router.core.certification.observations import Columns, Observation, likeness, total, weight_above
 from router.core.certification.readings import Readings
+from router.core.certification.serving_rule import ByFloor, Next, ServingRule
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, is_remembered, may_certify
 from router.core.domain.task import Kind
@@ -49,14 +49,6 @@ LEAST_TRIED = 150  # rows before a challenger is given up for what it lost
 LOST_ANYHOW = math.nextafter(NEVER, 0.0)  # the score of what a device's memory lost: it does so at every threshold
 PRIOR_ROWS = 200  # of the certifying kind that the calibrating rows' word is worth
 LEAST_PAIRED = 50  # rows that both met, before their shares are compared on them
-
-
-class Next(StrEnum):
-    """What becomes of a trial."""
-
-    WAIT = "wait"  # more rows are worth their price
-    PROMOTE = "promote"  # a threshold is certified that keeps more than what serves
-    END = "end"  # no further threshold is worth its rows
 
 
 @dataclass(slots=True)
@@ -81,6 +73,7 @@ class Trial:
         earliest: Unix time in seconds: rows asked before it say nothing, being too near to what the challenger learned.
         bound: No threshold below it may serve.
         known: How rows depended on each other before the trial began.
+        rule: At which certified threshold it may serve, and when.
         apart: Of the observations, those that the reading by devices does not take yet, in their order.
         counts: Rows of each device that it takes.
         observed: Keys of the rows observed.
@@ -103,6 +96,7 @@ class Trial:
     earliest: float = -math.inf
     bound: float = -math.inf
     known: Dependence = field(default_factory=Dependence)
+    rule: ServingRule = field(default_factory=ByFloor)
     apart: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     observed: set[Key] = field(default_factory=set)
@@ -163,8 +157,9 @@ class Trial:
         return spared(self.observations, self.loosest(), self.allowance)
 
     def loosest(self) -> float:
-        """The loosest threshold that is certified, whatever its classes say, ``NEVER`` where none is."""
-        return max(self.readings.loosest(self.allowance, self.alpha), self.bound)  # a stricter one loses no more
+        """The loosest certified threshold that may serve, whatever its classes say, ``NEVER`` where none is."""
+        certified = max(self.readings.loosest(self.allowance, self.alpha), self.bound)  # a stricter one loses no more
+        return self.rule.loosest(self, certified)
 
     def outcome(self) -> str:
         """Why it does not serve, in words."""
@@ -178,21 +173,11 @@ class Trial:
         """Natural logarithm of the bet against a loss of the allowance at a threshold."""
         return self.readings.at(threshold, self.allowance if allowance is None else allowance)
 
-    @property
-    def least_rows(self) -> int:
-        """Rows to look at before it may serve, as many as they are worth of drawn ones, whatever they say."""
-        return 0
-
-    def proven(self, threshold: float) -> float:
-        """The loss at a threshold, once certified, that the rows speak against, in (0, 1)."""
-        del threshold
-        return self.allowance
-
     def certificate(self, attempt: int) -> Certificate:
         """The proof at the loosest certified threshold; ``attempt`` is that of the lineage, from 1."""
         threshold = self.certified()
         return Certificate(
-            allowance=self.proven(threshold),
+            allowance=self.rule.proven(self, threshold),
             alpha=self.alpha,
             rows=self.rows,
             losses=self.losses(threshold),
@@ -209,10 +194,6 @@ class Trial:
     def escalation(self, threshold: float, exploration: float) -> float:
         """Share of queries that would leave the device, in [0, 1]: deferred, or kept and explored at this rate."""
         return 1.0 - self.kept(threshold) * (1.0 - exploration)
-
-    def weighed(self, situation: Situation) -> Situation:
-        """What its thresholds are weighed against."""
-        return situation
 
     def observe(
         self, rows: Iterable[Record], student: DeviceStudent, judging: Judging, heard: frozenset[str] = frozenset()
@@ -306,6 +287,9 @@ class Trial:
         met = None if self.has_served or not champion else self.columns.share_met(champion, LEAST_PAIRED)
         situation = situation if met is None else replace(situation, champion_share=met)
         threshold = self.certified()
+        decided = self.rule.decide(self, threshold, champion)
+        if decided is not None:
+            return decided
         more = self.kept(threshold) - situation.champion_share
         is_young = self.weight < LEAST_TRIED and not self.has_served
         waits = self.weight < self.patience and (is_young or self.outlook(situation).is_worth_proving)
@@ -318,7 +302,7 @@ class Trial:
         """The threshold that is most worth further rows: by the calibrating rows, and by those observed."""
         piece = self.readings.dependence.piece
         known = replace(situation, alpha=self.alpha, rows_at_hand=self.weight, piece=piece)
-        return plan(self._seen(), self.allowance, known)
+        return plan(self._seen(), self.allowance, self.rule.weighed(known, has_served=self.has_served))
 
     def keeps_more(self, threshold: float, champion: int) -> bool:
         """Whether a threshold keeps more than the champion, paired, one-sided at 90 %.

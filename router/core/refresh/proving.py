@@ -25,7 +25,8 @@ from router.core.certification.refresh_schedule import (
     why_no_trial,
 )
 from router.core.certification.served_releases import ServedRelease
-from router.core.certification.trial import Next, Trial
+from router.core.certification.serving_rule import Next
+from router.core.certification.trial import Trial
 from router.core.refresh.actions import (
     AskReferenceAgain,
     BeginFit,
@@ -45,7 +46,6 @@ from router.core.refresh.predicted import Predicted
 from router.core.refresh.promise_keeping import explore
 from router.core.refresh.quarantine import set_apart, who_spoilt, who_spoilt_fit
 from router.core.release.orders import Watch
-from router.core.statistics.threshold_planning import Situation
 
 TOO_FEW = "too few rows to teach a student"
 NOT_WORTH = "no threshold is worth a certificate yet"
@@ -108,7 +108,7 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
         trial.share(rows.heard)
     trial.miss(rows.sequences.missed(sequences, trial.counts, rows.heard))
     situation = loop.situation(trial)
-    yield _report(trial, situation)
+    yield _report(trial, trial.outlook(situation).threshold)
     found = trial.next(loop.champion.number, situation)
     if found is Next.PROMOTE and loop.is_suspected and not _came_since_suspicion(loop, trial):
         return  # its rows are of before, if queries have changed
@@ -153,10 +153,10 @@ def _sequences_of(loop: LoopState, trial: Trial, inputs: StepInputs) -> dict[Seq
     return loop.rows.sequences.sequences(trial.freeze, inputs.blind, inputs.repeats, spans)
 
 
-def _report(trial: Trial, situation: Situation) -> Report:
-    after = trial.outlook(situation).threshold
-    progress = min(1.0, max(0.0, trial.evidence(after) / -math.log(trial.alpha)))
-    return Report(trial.number, progress, trial.rows, trial.losses(after), trial.missing)
+def _report(trial: Trial, threshold: float) -> Report:
+    """How far the proof of the threshold is that is most worth further rows."""
+    progress = min(1.0, max(0.0, trial.evidence(threshold) / -math.log(trial.alpha)))
+    return Report(trial.number, progress, trial.rows, trial.losses(threshold), trial.missing)
 
 
 def _promote(loop: LoopState, trial: Trial) -> Step[bool]:

@@ -18,7 +18,7 @@ from router.core.certification.refresh_schedule import (
     waiting_share,
     why_no_trial,
 )
-from router.core.certification.trial import Next
+from router.core.certification.serving_rule import Next
 from router.core.domain.task import Exploration, Objective, Task
 from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from router.core.certification.certifying_rows import certifying
 from router.core.certification.device_shares import DEVICE_SHARE, LATELY_ROWS, SLACK_ROWS
+from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import LEAST_MET, champion_share
-from router.core.certification.trial import Next, Observation, Trial
+from router.core.certification.serving_rule import Next
+from router.core.certification.trial import Trial
 from router.core.domain.prediction import Prediction
 from router.core.domain.record import Source, is_set_aside
 from router.core.domain.task import Task, agree

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.certification.budget_trial import PROVING_ROWS, FrugalTrial
 from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import (
     Champion,
@@ -18,7 +17,7 @@ from router.core.certification.refresh_schedule import (
     points_of,
     waiting_share,
 )
-from router.core.certification.trial import Next
+from router.core.certification.serving_rule import PROVING_ROWS, ByBudget, ByFloor, Next
 from router.core.domain.task import NO_FLOOR, Exploration, Objective, Task
 from router.core.learning.row_sums import RowSums
 from router.core.statistics.e_process import attempt_alpha, is_certified
@@ -86,7 +85,7 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     task = wishing(max_escalation=0.3)
     points = points_of(task, *scored())
     trial = trial_of(task, points)
-    assert isinstance(trial, FrugalTrial)
+    assert trial.rule == ByBudget(points[-1].threshold, has_floor=False)
     assert trial.allowance == NO_FLOOR
     trial.patience = patience_of([], trial, SITUATION, Pace())
     assert trial.patience >= PROVING_ROWS
@@ -95,7 +94,7 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     trial.observations = observations(PROVING_ROWS, wrong=30)
     assert trial.next(0, SITUATION) is Next.PROMOTE
     assert trial.certified() == points[-1].threshold
-    assert 0.1 < trial.proven(trial.certified()) < 0.2
+    assert 0.1 < trial.certificate(1).allowance < 0.2
     trial.serving, trial.patience = trial.certified(), 3000
     assert trial.next(0, SITUATION) is Next.END  # a looser one would leave less than is allowed
 
@@ -115,7 +114,7 @@ def test_a_share_alone_proves_as_much_whatever_its_rows_weigh(rate):
     assert trial.next(0, SITUATION) is Next.WAIT
     trial.observations = weighed(needed)
     assert trial.next(0, SITUATION) is Next.PROMOTE
-    assert trial.proven(trial.certified()) <= 0.0165
+    assert trial.certificate(1).allowance <= 0.0165
     assert trial.certificate(1).weight == pytest.approx(PROVING_ROWS, rel=0.03)
 
 
@@ -125,7 +124,7 @@ def test_beside_a_floor_the_floor_wins():
     trial.observations = observations(1000, score=0.9) + observations(300, score=0.3, wrong=200)
     assert 0.3 < trial.certified() < NEVER  # what the share wants is not certified
     assert trial.escalation(trial.certified(), 0.05) > 0.25
-    assert trial.proven(0.9) == 0.02
+    assert trial.certificate(1).allowance == 0.02
 
 
 def test_beside_a_floor_no_more_stays_than_the_share_wants():
@@ -150,6 +149,7 @@ def test_within_the_share_a_challenger_that_keeps_no_more_is_worth_its_rows():
     served = replace(SITUATION, champion_share=0.8, floor=0.05)
     assert patience_of([], trial, served, Pace()) >= PROVING_ROWS
     plain = trial_of(wishing(max_disagreement=0.1), (Point(0.5, 0.8, 0.05),))
+    assert plain.rule == ByFloor()
     assert patience_of([], plain, served, Pace()) == 0
 
 
