@@ -23,10 +23,10 @@ from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.gateway.open_gateway import OpenGateway
 from cloud_worker.gateway.query_parts import gatherers
 from cloud_worker.gateway.run_file import RunFile
-from cloud_worker.gateway.takeover import Turn
 from cloud_worker.pool.batcher import Ask, NotReachedError
 from cloud_worker.pool.serve import asker
 from cloud_worker.running.ray_environment import dial_directly
+from cloud_worker.running.takeover import Turn
 from router.core.errors import HeadraceError, StartError, UnavailableError
 from router.io.terminal import log_to_stderr
 

@@ -16,7 +16,7 @@ from cloud_worker.gateway.doors import Doors
 from cloud_worker.gateway.draws import Draws
 from cloud_worker.gateway.fleet_parts import fleet_service, tell_of_fleet
 from cloud_worker.gateway.query_parts import Gatherers, query_parts
-from cloud_worker.gateway.releases_service import keeper_of, releases_service
+from cloud_worker.gateway.release_parts import keeper_of, releases_service
 from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.log.spool import Spool
 from cloud_worker.releases.recovered_state import open_store

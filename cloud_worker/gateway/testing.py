@@ -11,7 +11,7 @@ from typing import Any
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.doors import Doors, Ports
-from cloud_worker.gateway.releases_service import releases_service
+from cloud_worker.gateway.release_parts import releases_service
 from cloud_worker.identity.testing import TrustedAuthority, trusted_config
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher

@@ -24,13 +24,13 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.config.teachers import VllmSettings
 from cloud_worker.gateway.actor import GATEWAY, start_gateway
+from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.log.writer_actor import start_log_writer
 from cloud_worker.pool.serve import application_of, start_teacher
 from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.releases.first_release import publish_first_releases, publish_objectives, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
-from cloud_worker.running.ports import enrolment_address
 from cloud_worker.startup.own_ray import ended_head, start_own_ray
 from cloud_worker.startup.preflight import check_data_folder, check_ray
 from cloud_worker.teachers.vllm_teacher import (
@@ -115,7 +115,9 @@ def running(config: CloudConfig, *, insecure: bool, step: Step) -> Iterator[Clus
             started.callback(ray.kill, refresher)
         host = config.door.listen.rpartition(":")[0]
         told = _nothing if config.ray.address else ended_head
-        enrolment = "" if insecure else enrolment_address(config)
+        enrolment = (
+            "" if insecure else RunFile(config.run_folder, GATEWAY).reopened(config.identity.listen, "enrolment")
+        )
         yield Cluster(f"{host}:{port}", address, gateways[0], log_writer, refresher, told, enrolment)
 
 

@@ -11,6 +11,7 @@ from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.released_files import ReleasedFiles
 from cloud_worker.releases.rollback import roll_back
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import ReleaseRow, Store
@@ -47,7 +48,9 @@ async def device(fleet):
     door = Door("127.0.0.1:0", insecure=True)
     servicer = FleetServicer(fleet.store, Fleet(sync_seconds=0.1), insecure=True)
     fleet_pb2_grpc.add_FleetServicer_to_server(servicer, door.server)
-    release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(fleet.folder / "releases"), door.server)
+    release_pb2_grpc.add_ReleasesServicer_to_server(
+        ReleasesServicer(ReleasedFiles(Publisher(fleet.folder / "releases"))), door.server
+    )
     port = await door.start()
     config = Config(
         device="kitchen",

@@ -17,6 +17,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
+from cloud_worker.releases.released_files import ReleasedFiles
 from cloud_worker.reports.devices import show_devices
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task
@@ -34,7 +35,7 @@ async def fleet(tmp_path):
     door = Door("127.0.0.1:0", insecure=True)
     servicer = FleetServicer(store, Fleet(sync_seconds=0.2), insecure=True, tasks=[TASK], publisher=publisher)
     fleet_pb2_grpc.add_FleetServicer_to_server(servicer, door.server)
-    release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(tmp_path / "releases"), door.server)
+    release_pb2_grpc.add_ReleasesServicer_to_server(ReleasesServicer(ReleasedFiles(publisher)), door.server)
     port = await door.start()
     yield SimpleNamespace(store=store, target=f"127.0.0.1:{port}", folder=tmp_path)
     await door.stop(0.1)

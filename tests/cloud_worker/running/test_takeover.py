@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from cloud_worker.gateway.takeover import Turn
+from cloud_worker.running.takeover import Turn
 
 HOLDER = """
 import asyncio, pathlib, sys, time
-from cloud_worker.gateway.takeover import Turn
+from cloud_worker.running.takeover import Turn
 async def hold():
     await Turn(pathlib.Path(sys.argv[1])).taken()
     print("mine", flush=True)
