@@ -17,6 +17,7 @@ from cloud_worker.teachers.json_schema import broken_rule
 from router.core.domain.agreement import parse_json
 from router.core.domain.generation import Prompt, Written
 from router.core.domain.prompting import Template, split_answer
+from router.core.visible_text import is_blank
 from router.students.writers.whole_answer import EMPTY, flaw_of
 
 
@@ -109,7 +110,7 @@ def _problem(question: Question, written: Written, answer: str) -> str:
         broken = broken_rule(question.response_schema, answer)
         if broken:
             return f"the answer breaks its schema: {broken}"
-    return "" if answer or written.tool_calls else EMPTY
+    return "" if written.tool_calls or not is_blank(answer) else EMPTY
 
 
 def _is_object(text: str) -> bool:

@@ -11,6 +11,7 @@ import typer
 from router.core.domain.chat import calls_as_text
 from router.core.domain.query import Answer, FinishReason
 from router.core.errors import EmptyAnswerError, HeadraceError
+from router.core.visible_text import is_blank
 from router.io.terminal import say
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -44,7 +45,7 @@ def check_said(answer: Answer) -> str:
     Raises:
         EmptyAnswerError: It holds neither.
     """
-    if answer.text.strip():
+    if not is_blank(answer.text):
         return answer.text
     if answer.tool_calls:
         return calls_as_text(answer.tool_calls)

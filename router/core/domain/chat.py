@@ -2,7 +2,8 @@
 
 Rules:
  * A transcript is what a student reads of a conversation, and what the log shows of it: one line per turn begins with
-   who speaks, in the order in which they spoke. A line of what is said that would read as another turn is quoted.
+   who speaks, in the order in which they spoke. A line of what is said that would read as another turn is quoted, also
+   where it only looks like one: with letters in it that can't be seen, in wide letters, between marks.
  * JSON is the form that loses nothing: ``messages_from_json(messages_as_json(m)) == m``.
 """
 
@@ -15,10 +16,11 @@ from typing import Any
 
 from router.core.domain.query import Message, Tool, ToolCall
 from router.core.errors import BadInputError
+from router.core.visible_text import as_seen
 
 CALLS = "calls"  # what stands before the calls of a turn in a transcript
 QUOTE = "> "  # before a line of a turn that would read as the head of another one
-_HEAD = re.compile(rf"(?:{QUOTE}|\s)*(?:system|user|assistant|tool)(?:\s+{CALLS})?\s*[:：]", re.IGNORECASE)
+_HEAD = re.compile(rf"[\W_]*(?:system|user|assistant|tool)(?:[\W_]+{CALLS})?[\W_]*[:\u2236\ua789\u0589]", re.IGNORECASE)
 
 
 def transcript(messages: Sequence[Message]) -> str:
@@ -35,7 +37,7 @@ def transcript(messages: Sequence[Message]) -> str:
 def _quoted(said: str) -> str:
     """What one turn says, its first line after the head: a further line that would read as a head is quoted."""
     first, *further = said.splitlines(keepends=True) or [""]
-    return first + "".join(f"{QUOTE}{line}" if _HEAD.match(line) else line for line in further)
+    return first + "".join(f"{QUOTE}{line}" if _HEAD.match(as_seen(line)) else line for line in further)
 
 
 def calls_as_text(calls: Iterable[ToolCall]) -> str:
@@ -96,7 +98,8 @@ def call_of(item: dict[str, Any]) -> ToolCall:
     """
     arguments = item["function"].get("arguments") or "{}"
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(str(item["function"]["name"]), text, str(item.get("id") or ""))
+    name = item["function"]["name"]
+    return ToolCall("" if name is None else str(name), text, str(item.get("id") or ""))
 
 
 def _as_dict(message: Message) -> dict[str, Any]:

@@ -17,15 +17,20 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
+from router.core.visible_text import as_seen
+
 ROUNDS = 8  # of breaking; what still spells a token of control then is blanked out
 _LEAST_CHARACTERS = 2  # of a spelling: a single character can't be broken
 _MARKUP = re.compile(r"[^\w\s].*\w.*[^\w\s]", re.DOTALL)  # <think>, [INST]; no word that somebody added, no white space
 
 # What models that people serve are known to take for control; a server's own tokenizer can't be seen from here.
 _KNOWN = (
-    r"<\|[^<>|\s]{1,64}\|>|<｜[^<>\s]{1,64}｜>|</?s>|<(?:bos|eos|pad|unk|mask)>|\[/?INST\]|<</?SYS>>"
-    r"|<(?:start|end)_of_turn>|<(?:start|end)_of_image>|\[(?:SEP|CLS|MASK|PAD)\]|\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS"
-    r"|TOOL_CALLS|TOOL_RESULTS)\]|</?tool_(?:call|response)>"
+    r"<\|[^<>|\s]{1,64}\|>|<｜[^<>\s]{1,64}｜>|<\|[a-z_]{1,32}>|<[a-z_]{1,32}\|>|</?s>|<(?:bos|eos|pad|unk|mask|cls|sep)>"
+    r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_(?:turn|image)>|<(?:start|end)_function_(?:call|declaration|response)>"
+    r"|\[(?:SEP|CLS|MASK|PAD|gMASK|sMASK)\]|<[se]op>|\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS"
+    r"|TOOL_CONTENT|ARGS|CALL_ID|THINK|IMG|IMG_BREAK|IMG_END|PREFIX|SUFFIX|MIDDLE)\]|</?tool_(?:call|response|code)>|</?think>"
+    r"|<(?:extra_id|unused|reserved|SPECIAL)_?\d{1,4}>|<fim[_-](?:prefix|middle|suffix|pad)>|<end_of_utterance>"
+    r"|<(?:image|audio|video)(?:_soft_token)?>|\]~!?b[\[\]]|\[e~\["
 )
 
 Spans = Sequence[tuple[int, int]]
@@ -91,7 +96,16 @@ class PlainText:
         return sorted(found or [span for span in set(self._forged(text)) if span[1] > span[0]], reverse=True)
 
 
-SERVED = PlainText(_KNOWN)
+def _looks_like_control(text: str) -> Spans:
+    """Where a text spells control once a server has folded wide letters and dropped what can't be seen."""
+    if text.isascii() or re.search(_KNOWN, as_seen(text)) is None:
+        return []
+    seen = [(letter, position) for position, one in enumerate(text) for letter in as_seen(one)]
+    found = re.finditer(_KNOWN, "".join(letter for letter, _ in seen))
+    return [(seen[match.start()][1], seen[match.end() - 1][1] + 1) for match in found]
+
+
+SERVED = PlainText(_KNOWN, forged=_looks_like_control)
 
 _KEPT: weakref.WeakKeyDictionary[Any, PlainText] = weakref.WeakKeyDictionary()
 

@@ -25,6 +25,7 @@ from router.core.monitoring.repeated_answers import APART, RepeatedAnswers
 from router.core.policy.deferral import Action, Decision
 from router.core.privacy.erasure import digest_of
 from router.core.privacy.owner_privacy import stays_at_device
+from router.core.visible_text import is_blank
 
 FOR_WANT_OF_AN_ANSWER = frozenset({Reason.UNCONFIDENT, Reason.NO_STUDENT, Reason.INPUT_CUT})
 _BYTES_EACH = 1000  # of an answer beside its text
@@ -190,7 +191,8 @@ def _may_be_held(query: Query, task: Task) -> bool:
 
 def _is_the_references(answer: Answer, task: Task) -> bool:
     source = answer.provenance
-    is_whole = answer.finish_reason in {FinishReason.STOP, FinishReason.TOOL_CALLS}
+    says_something = bool(answer.tool_calls) or not is_blank(answer.text)
+    is_whole = says_something and answer.finish_reason in {FinishReason.STOP, FinishReason.TOOL_CALLS}
     return source.tier is Tier.CLUSTER and source.logged and source.model == task.reference and is_whole
 
 

@@ -16,6 +16,7 @@ from router.core.domain.generation import LEAST_TAIL, Written
 from router.core.domain.query import Distribution, FinishReason, TokenProbability
 from router.core.errors import UnavailableError
 from router.core.policy.text_confidence import LEAST_LOG_PROBABILITY
+from router.core.visible_text import is_blank
 
 MOST_TOKENS = 2**31 - 1  # that are counted: more is no count
 UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
@@ -26,12 +27,16 @@ _STOP, _LENGTH, _CALLS, _FILTERED = (
     FinishReason.FILTERED,
 )
 _FINISH = {
-    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete"), _STOP),
-    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), _LENGTH),
-    **dict.fromkeys(("tool_calls", "function_call", "tool_use"), _CALLS),
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_str"), _STOP),
+    **dict.fromkeys(("complete", "completed"), _STOP),
     **dict.fromkeys(
-        ("content_filter", "safety", "recitation", "refusal", "blocklist", "prohibited_content"), _FILTERED
+        ("length", "max_tokens", "max_output_tokens", "model_length", "max_length", "token_limit"), _LENGTH
     ),
+    **dict.fromkeys(("model_context_window_exceeded", "error_limit"), _LENGTH),
+    **dict.fromkeys(("tool_calls", "tool_call", "function_call", "tool_use"), _CALLS),
+    **dict.fromkeys(("content_filter", "content_filtered", "guardrail_intervened", "safety", "recitation"), _FILTERED),
+    **dict.fromkeys(("refusal", "blocklist", "prohibited_content", "spii", "sensitive", "error_toxic"), _FILTERED),
+    **dict.fromkeys(("image_safety", "language"), _FILTERED),
 }
 
 
@@ -42,10 +47,10 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
         UnavailableError: The text broke off.
         UNREADABLE: It is no chat completion.
     """
-    choice, usage = reply["choices"][0], reply.get("usage") or {}
+    choice, usage = _first_choice(reply["choices"]), reply.get("usage") or {}
     message = choice["message"]
     text, thought, refused = _content(message)
-    calls = tuple(call_of(call) for call in message.get("tool_calls") or ())
+    calls = tuple(call_of(call) for call in _calls_in(message))
     for part in (text, thought, *(part for call in calls for part in (call.name, call.arguments, call.id))):
         part.encode()  # half a letter can't be sent on
     listed = (choice.get("logprobs") or {}).get("content") or ()
@@ -63,6 +68,21 @@ def written_of(reply: dict[str, Any], top_k: int) -> Written:
     )
 
 
+def _first_choice(choices: Any) -> Any:
+    """The choice of the least index; servers list them in any order."""
+    listed = list(choices) if isinstance(choices, list) else [choices[0]]
+    numbered = all(isinstance(one, dict) and isinstance(one.get("index"), int) for one in listed)
+    return min(listed, key=lambda one: one["index"]) if numbered and listed else listed[0]
+
+
+def _calls_in(message: dict[str, Any]) -> list[Any]:
+    """The calls of a message; servers of the interface's first years write one alone, under another name."""
+    calls, alone = message.get("tool_calls") or [], message.get("function_call")
+    if not isinstance(calls, list):
+        raise TypeError("tool_calls is no list")
+    return calls or ([{"function": alone}] if alone else [])
+
+
 def _end_of(choice: dict[str, Any]) -> Any:
     """The word for its end: as the provider said it, where a library between has put another in its place."""
     kept = choice.get("provider_specific_fields")
@@ -76,7 +96,7 @@ def _finish(said: Any, calls: bool) -> FinishReason:
     Raises:
         UnavailableError: It broke off, or nobody says.
     """
-    found = _FINISH.get(said.lower()) if isinstance(said, str) else None
+    found = _FINISH.get(said.strip().lower().removeprefix("finish_reason_")) if isinstance(said, str) else None
     if found is None:
         raise UnavailableError(f"the model's answer broke off, or may have: its finish_reason is {said!r}")
     return _CALLS if calls and found is _STOP else found
@@ -92,13 +112,17 @@ def _content(message: dict[str, Any]) -> tuple[str, str, bool]:
         if isinstance(part, dict):
             refusal = refusal or part.get("refusal") or ""
             thought += _thinking(part.get("thinking"))
-            part = "" if part.get("type") in {"thinking", "reasoning", "refusal"} else part["text"]
+            part = "" if part.get("type") in {"thinking", "reasoning", "refusal"} else _text_in(part["text"])
         if not isinstance(part, str | None):
             raise TypeError("content is no text")
         text += part or ""
     if not isinstance(refusal, str):
         raise TypeError("refusal is no text")
-    return text if text.strip() else refusal, thought, bool(refusal)
+    return refusal if is_blank(text) else text, thought, bool(refusal)
+
+
+def _text_in(said: Any) -> Any:
+    return said.get("value") if isinstance(said, dict) else said
 
 
 def _thinking(said: Any) -> str:

@@ -75,7 +75,9 @@ def error_in(reply: Any, url: str, model: str) -> HeadraceError | None:
         return None
     choices = reply.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    error = reply.get("error") or (first.get("error") if isinstance(first, dict) else None)
+    message = first.get("message") if isinstance(first, dict) else None
+    inner = [place.get("error") for place in (first, message) if isinstance(place, dict)]
+    error = reply.get("error") or next(filter(None, inner), None)
     if not error and first is not None:
         return None
     said = error or {key: value for key, value in reply.items() if key in _NAMED}

@@ -10,13 +10,29 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from router.core.domain.agreement import tool_calls_in
 from router.core.domain.generation import Written
 from router.core.domain.query import FinishReason, TokenProbability
+from router.core.visible_text import is_blank
 
 EMPTY = "the answer is empty"
-_TAGS = "think|thinking|thought|reasoning"
-_OPEN = re.compile(rf"^[ \t]*(?:<({_TAGS})>|\[THINK\])", re.IGNORECASE | re.MULTILINE)
-_CLOSE = re.compile(rf"</(?:{_TAGS})>|\[/THINK\]", re.IGNORECASE)
+_TAG = r"(?:\w+[:_])?(?:think|thinking|thought|thoughts|reasoning)"  # also of a family: seed:think, longcat_think
+# Where no tag of its own opens it, a thought is a channel (harmony), or begins with a token of control.
+_OPENING = (
+    rf"(?:<{_TAG}(?:\s[^<>]*)?>|\[THINK\]|◁think▷|<\|(?:START_THINKING|begin_of_thought|think|thinking)\|>|<unused94>"
+    r"|(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)[^<]*<\|message\|>"
+    r"|\Aanalysis(?=\S.*assistantfinal))"
+)
+_OPEN = re.compile(rf"^[ \t\ufeff\u200b]*{_OPENING}", re.IGNORECASE | re.MULTILINE | re.DOTALL)
+_OPEN_AT_ONCE = re.compile(rf"\s*{_OPENING}", re.IGNORECASE | re.DOTALL)
+_CLOSE = re.compile(
+    rf"</{_TAG}\s*>|\[/THINK\]|◁/think▷|<\|(?:END_THINKING|end_of_thought|/think|/thinking)\|>|<unused95>|assistantfinal"
+    r"|(?:<\|end\|>\s*)?(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(
+    r"(?:\s*(?:<\|(?:im_end|eot_id|eom_id|endoftext|end|return|END_RESPONSE)\|>|<end_of_turn>|</s>))+\s*\Z"
+)
 
 
 def answer_in(written: Written) -> Written:
@@ -24,11 +40,12 @@ def answer_in(written: Written) -> Written:
 
     A thought begins a line with its tag. A closing tag alone ends one that began in the prompt.
     """
+    written = replace(written, text=_ENDS.sub("", written.text))
     opened, closed = _OPEN.search(written.text), _CLOSE.search(written.text)
     if closed is not None and (opened is None or closed.start() < opened.start()):
         start, end = 0, closed.end()
     elif opened is not None:
-        closed = _CLOSE.search(written.text, opened.end())
+        closed = _close_of(written.text, opened.end())
         start, end = opened.start(), len(written.text) if closed is None else closed.end()
     else:
         return written
@@ -49,7 +66,24 @@ def flaw_of(written: Written) -> str:
         return "the answer was refused or filtered"
     if written.finish_reason is FinishReason.LENGTH:
         return "the answer broke off at its longest length"
-    return "" if written.text.strip() or written.tool_calls else EMPTY
+    if _lost_its_calls(written):
+        return "the answer ends in calls, and holds none"
+    if any(is_blank(call.name) for call in written.tool_calls):
+        return "the answer calls nothing by name"
+    return "" if written.tool_calls or not is_blank(written.text) else EMPTY
+
+
+def _lost_its_calls(written: Written) -> bool:
+    is_said = written.finish_reason is FinishReason.TOOL_CALLS and not written.tool_calls
+    return is_said and not is_blank(written.text) and tool_calls_in(written.text) is None
+
+
+def _close_of(text: str, start: int) -> re.Match[str] | None:
+    """The end of a thought whose opening tag ends at ``start``; a thought that begins at once within it has its own."""
+    closed, inner = _CLOSE.search(text, start), _OPEN_AT_ONCE.match(text, start)
+    while inner is not None and closed is not None:
+        closed, inner = _CLOSE.search(text, closed.end()), _OPEN_AT_ONCE.match(text, inner.end())
+    return closed
 
 
 def _tokens_after(tokens: tuple[TokenProbability, ...]) -> tuple[TokenProbability, ...]:

@@ -122,6 +122,7 @@ def test_another_question_of_the_same_text_is_not_the_same(other):
         ({}, {"logged": False}),
         ({}, {"tier": Tier.SITE}),
         ({}, {"model": "cheaper"}),
+        ({}, {"text": "\u200b\n"}),
     ],
 )
 def test_what_may_not_be_held_is_not(query, answer):
