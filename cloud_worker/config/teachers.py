@@ -155,7 +155,7 @@ class CompatibleSettings(RemoteSettings):
     @field_validator("url")
     @classmethod
     def _can_be_asked(cls, url: str) -> str:
-        from router.students.writers.server_writer import read_url
+        from router.students.writers.server_address import read_url
 
         try:
             read_url(url)

@@ -24,8 +24,9 @@ from router.core.domain.query import GenerationLimits
 from router.core.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
 from router.io.extras import advice
 from router.students.writers.chat_completion import UNREADABLE, written_of
+from router.students.writers.server_address import proxies_told
 from router.students.writers.server_dialects import Habits
-from router.students.writers.server_refusals import refusal
+from router.students.writers.server_refusals import passes, refusal
 from router.students.writers.server_writer import MOST_ALTERNATIVES, response_format
 from router.students.writers.told_once import Once
 
@@ -105,6 +106,8 @@ class HostedWriter:
     def _sorted(self, error: Exception) -> HeadraceError:
         """The error, sorted by who must act."""
         exceptions = self._litellm.exceptions
+        if passes(0, str(error).lower()):  # litellm takes "too many tokens, please wait" for a long question
+            return UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}")
         if isinstance(error, exceptions.ContextWindowExceededError):
             return TooLongError(f"is longer than the window of the model {self._model!r}")
         if isinstance(error, exceptions.ContentPolicyViolationError):
@@ -171,7 +174,8 @@ def _import_litellm() -> tuple[Any, type[Exception]]:
     except ImportError as error:
         raise StartError(f"teachers of kind hosted need {error.name}: {advice('providers')}") from error
     if litellm.client_session is None:
-        litellm.client_session = httpx.Client(follow_redirects=False)
+        with proxies_told():
+            litellm.client_session = httpx.Client(follow_redirects=False)
     litellm.telemetry = False
     litellm.suppress_debug_info = True  # it prints advice to stdout otherwise
     return litellm, OpenAIError
@@ -186,7 +190,8 @@ def _client_without_redirects(litellm: Any, provider: str, seconds: float) -> An
 
     if provider in {"openai", "azure", *litellm.openai_compatible_providers}:
         return None
-    return HTTPHandler(timeout=seconds, follow_redirects=False)
+    with proxies_told():
+        return HTTPHandler(timeout=seconds, follow_redirects=False)
 
 
 def _priced(written: Written, usd: Any) -> Written:

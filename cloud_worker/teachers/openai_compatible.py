@@ -20,7 +20,8 @@ from cloud_worker.teachers.remote_teacher import WritingTeacher
 from cloud_worker.teachers.versions import version_of
 from router.core.domain.generation import Writer
 from router.core.errors import ConfigError
-from router.students.writers.server_writer import ServedWriter, read_url, way_to
+from router.students.writers.server_address import open_client, read_url
+from router.students.writers.server_writer import ServedWriter
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def _problem_at(url: str) -> str:
 
     address, socket = read_url(url)
     try:
-        with httpx.Client(timeout=_PROBE_SECONDS, **way_to(address, socket)) as client:
+        with open_client(address, socket, seconds=_PROBE_SECONDS) as client:
             client.get(f"{address.rstrip('/')}/models")
     except httpx.TransportError as error:
         return f"no server answers at {url} ({type(error).__name__})"

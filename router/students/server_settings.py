@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from router.core.errors import ConfigError
-from router.students.writers.server_writer import is_private, read_url
+from router.students.writers.server_address import is_private, read_url
 
 
 class ServerSettings(BaseModel):

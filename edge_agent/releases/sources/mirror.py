@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from edge_agent.releases.sources.source import ReleaseFile
-from router.core.errors import BadInputError, UnavailableError, UnknownTaskError
+from router.core.errors import BadInputError, ConfigError, UnavailableError, UnknownTaskError
+from router.students.writers.server_address import proxies_told
 
 if TYPE_CHECKING:
     import httpx
@@ -86,7 +87,7 @@ class MirrorSource:
                     passed_over -= len(piece) - len(fresh)
                     if fresh:
                         yield fresh
-        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ConfigError) as error:
             raise UnavailableError(f"{url}: {error or type(error).__name__}") from error
 
     def _connected(self) -> httpx.AsyncClient:
@@ -94,12 +95,13 @@ class MirrorSource:
 
         if self._client is None:
             timeout = httpx.Timeout(STALLED_SECONDS, connect=CONNECT_SECONDS)
-            self._client = httpx.AsyncClient(
-                verify=ssl.create_default_context(),  # the system's authorities, as an operator adds to them
-                timeout=timeout,
-                follow_redirects=True,
-                max_redirects=MOST_REDIRECTS,
-            )
+            with proxies_told():
+                self._client = httpx.AsyncClient(
+                    verify=ssl.create_default_context(),  # the system's authorities, as an operator adds to them
+                    timeout=timeout,
+                    follow_redirects=True,
+                    max_redirects=MOST_REDIRECTS,
+                )
         return self._client
 
 

@@ -7,6 +7,7 @@
 Rules:
  * A status says it where it can; the words decide where servers use one status for several things.
  * What can't be told for sure is no fault of the question's: a query that is given up is lost for good.
+ * A limit that fills and empties again passes, whatever it counts: "too many tokens, please wait" is no long question.
  * A redirect is told with where it leads, and never followed: what is sent holds queries and a key.
 """
 
@@ -23,6 +24,7 @@ _TOO_LONG = (
     *("context_length", "context length", "context size", "context window", "exceed_context", "too many tokens"),
     *("maximum context", "prompt is too long", "input is too long", "max_model_len", "too many input tokens"),
     *("input length", "string_above_max_length", "request too large", "exceeds the maximum number of tokens"),
+    *("maximum prompt length", "reduce the length of the", "max_new_tokens` must be"),
 )
 _FILTERED = ("content_filter", "content filter", "content_policy", "content management policy", "moderation", "flagged")
 _OPERATORS = (
@@ -30,9 +32,25 @@ _OPERATORS = (
     *("insufficient_balance", "payment", "model_not_found", "model not found", "no such model", "unknown model"),
     *("invalid model", "does not exist", "not a valid model", "unsupported parameter", "unsupported_parameter"),
     *("unsupported value", "unsupported_value", "unrecognized request argument", "extra inputs are not permitted"),
+    *("location is not supported", "region, or territory", "unsupported_country"),
+)
+# What a limit of its own and a moment's trouble are called. Such a message may speak of tokens and of bills, too.
+_PASSES = (
+    *(
+        "throttl",
+        "rate limit reached",
+        "rate_limit",
+        "too many requests",
+        "overloaded",
+        "please wait",
+        "try again later",
+    ),
+    *("try again in", "retry in", "retry after", "currently loading", "is loading", "temporarily unavailable"),
+    *("tokens per min", "tokens per day", "in flight"),
 )
 _NAMED = ("message", "detail", "code", "status")  # where servers say what is wrong
-_NOT_NOW = {408, 409, 425, 429}
+_NOT_NOW = {408, 409, 423, 424, 425, 429, 444, 449, 498, 499}
+_BUSY = {*_NOT_NOW, 502, 503, 504, 529}
 _OF_THE_QUESTION = {400, 413, 422}
 
 
@@ -52,15 +70,35 @@ def refusal(status: int, said: str, url: str, model: str, location: str = "") ->
     if 300 <= status < 400:
         leads = f" to {_without_query(location)}" if location else ""
         return ModelError(f"{server} redirects ({status}){leads}; no redirect is followed: set the URL that answers")
+    busy = UnavailableError(f"{server} is busy ({status or 'it says so in its reply'}): {_shown(said)}")
+    if passes(status, low):
+        return busy
     if status != 413 and any(word in low for word in _OPERATORS):
         return ModelError(refuses + _hint(status, url, low))
-    if status == 413 or any(word in low for word in _TOO_LONG):
+    if status == 413 or _is_too_long(status, low):
         return TooLongError(f"is longer than the window of the model {model!r}")
     if status in _OF_THE_QUESTION or (400 <= status < 500 and any(word in low for word in _FILTERED)):
         return DeclinedError(refuses)
     if status in _NOT_NOW or status == 0 or (status >= 500 and status != 501):
-        return UnavailableError(f"{server} is busy ({status or 'it says so in its reply'}): {_shown(said)}")
+        return busy
     return ModelError(refuses + _hint(status, url, low))
+
+
+def passes(status: int, low: str) -> bool:
+    """Whether words, in small letters, say that the same question is answered later.
+
+    Args:
+        status: Of HTTP; 0 where it is not known.
+        low: The words.
+    """
+    if 401 <= status <= 407 or status == 413 or "request too large" in low or any(word in low for word in _FILTERED):
+        return False
+    return any(word in low for word in _PASSES)
+
+
+def _is_too_long(status: int, low: str) -> bool:
+    """Whether words say so; of who is busy only those that mean one request."""
+    return any(word in low for word in (("request too large",) if status in _BUSY else _TOO_LONG))
 
 
 def error_in(reply: Any, url: str, model: str) -> HeadraceError | None:

@@ -9,6 +9,11 @@ import threading
 
 import pytest
 
+from router.core.domain.generation import Prompt
+from router.core.errors import ConfigError, UnavailableError
+from router.students.writers.server_address import open_client
+from router.students.writers.server_writer import ServedWriter
+
 VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
@@ -113,3 +118,66 @@ def test_spans_for_a_collector_elsewhere_go_through_the_proxy(recorder):
     proxy = recorder()
     behind(f"http://127.0.0.1:{proxy.server_port}", EXPORT, "http://collector.invalid:4317")
     assert "collector.invalid:4317" in proxy.asked
+
+
+@pytest.fixture
+def proxies(monkeypatch):
+    """Set variables of proxies, and no others."""
+
+    def put(**given):
+        for name in (*VARIABLES, "no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "told"),
+    [
+        ({"ALL_PROXY": "socks5://127.0.0.1:9"}, "all_proxy", "pip install socksio"),
+        ({"http_proxy": "socks5h://127.0.0.1:9"}, "http_proxy", "pip install socksio"),
+        ({"http_proxy": "foo://bar"}, "http_proxy", "Unknown scheme"),
+        ({"HTTP_PROXY": "http://127.0.0.1:9:9"}, "http_proxy", "Invalid port"),
+        ({"http_proxy": "http://[::1"}, "http_proxy", "Invalid port"),
+    ],
+)
+def test_a_proxy_that_can_not_be_used_is_told_by_its_variable(proxies, given, key, told):
+    proxies(**given)
+    with pytest.raises(ConfigError, match=told) as caught:
+        ServedWriter("http://models.invalid/v1", "m")
+    assert (caught.value.source, caught.value.key) == ("environment", key)
+    ServedWriter("http://127.0.0.1:9/v1", "m").close()
+
+
+@pytest.mark.parametrize(
+    ("exempt", "host", "straight"),
+    [
+        ("fd00::/8", "[fd00::5]", True),
+        ("[fd00::5]", "[fd00::5]", True),
+        ("fd00::5", "[fd00::5]", True),
+        ("10.0.0.0/8,192.0.2.0/24", "192.0.2.7", True),
+        ("10.0.0.0/8", "192.0.2.7", False),
+        (".invalid", "models.invalid", True),
+        ("*.invalid", "models.invalid", True),
+        ("models.invalid:8080", "models.invalid:8080", True),
+        ("models.invalid:8080", "models.invalid:8081", False),
+        ("els.invalid", "models.invalid", False),
+        ("*", "models.invalid", True),
+        (" , ,", "models.invalid", False),
+    ],
+)
+def test_what_no_proxy_exempts_is_asked_straight(proxies, exempt, host, straight):
+    proxies(http_proxy=" 127.0.0.1:9 ", no_proxy=exempt)
+    with open_client(f"http://{host}/v1", None, seconds=1.0) as client:
+        assert (type(client._transport._pool).__name__ == "ConnectionPool") is straight
+
+
+def test_authorities_that_are_not_there_are_told_where_they_are_needed_alone(proxies, monkeypatch):
+    proxies()
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
+        ServedWriter("https://models.invalid/v1", "m")
+    with pytest.raises(UnavailableError):
+        ServedWriter("http://127.0.0.1:9/v1", "m").write(Prompt("x"))

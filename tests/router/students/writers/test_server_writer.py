@@ -10,7 +10,8 @@ import pytest
 from router.core.domain.generation import Prompt
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Tool, ToolCall
 from router.core.errors import BadInputError, ConfigError, DeclinedError, ModelError, TooLongError, UnavailableError
-from router.students.writers.server_writer import ServedWriter, is_private, read_url
+from router.students.writers.server_address import is_private, read_url
+from router.students.writers.server_writer import ServedWriter
 from router.students.writers.testing import FakeChatServer
 from router.students.writers.whole_answer import answer_in, flaw_of
 

@@ -1,0 +1,64 @@
+"""What came back from a model's server: read within a time and a size, whatever it sends."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # loaded with the first writer: most commands make none
+    import httpx
+
+MOST_REPLY_BYTES = 64 * 1024 * 1024  # the longest answer with all its alternatives takes some 20 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A reply.
+
+    Attributes:
+        status: Of HTTP.
+        body: Unpacked.
+        location: Where a redirect leads; empty for none.
+    """
+
+    status: int
+    body: bytes
+    location: str
+
+    @property
+    def text(self) -> str:
+        """The body as text, whatever it is."""
+        return self.body.decode(errors="replace")
+
+
+def received(reply: httpx.Response, seconds: float) -> Received:
+    """The reply, whose head is there, with its whole body.
+
+    Args:
+        reply: Under way.
+        seconds: Most for the body; each piece has as long, as the client was told.
+
+    Raises:
+        TimeoutError: It goes on after that.
+        OverflowError: It is larger than any answer.
+    """
+    until, size, pieces = time.monotonic() + seconds, 0, []
+    for piece in reply.iter_bytes():
+        size += len(piece)
+        pieces.append(piece)
+        if size > MOST_REPLY_BYTES:
+            raise OverflowError(f"it has more than {MOST_REPLY_BYTES:,} bytes")
+        if time.monotonic() > until:
+            raise TimeoutError
+    return Received(reply.status_code, b"".join(pieces), reply.headers.get("Location", ""))
+
+
+def is_no_trust(error: BaseException | None) -> bool:
+    """Whether a connection failed over who the server is, or since it speaks no TLS: asking again mends neither."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "WRONG_VERSION_NUMBER" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
