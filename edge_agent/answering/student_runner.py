@@ -47,7 +47,6 @@ from router.core.errors import (
 )
 from router.core.privacy.owner_privacy import stays_at_device
 from router.core.release.manifest import Manifest
-from router.core.visible_text import is_blank
 from router.students.onnx_student import Student
 from router.students.text_student import TextStudent
 from router.transport import telemetry_names
@@ -154,7 +153,7 @@ class StudentRunner:
                 if private:
                     raise _told(error) from error
                 return Thought(cut=isinstance(error, TooLongError))
-            if is_blank(prediction.answer):
+            if prediction.says_nothing:
                 log.warning("release %d has an empty answer to a query", serving.manifest.number)
                 if stays(serving.manifest, query):
                     raise UnavailableError("the model on this device has no answer to this, and it may not leave it")

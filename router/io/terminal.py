@@ -22,6 +22,7 @@ from rich.text import Text
 from router.core.visible_text import as_json_line, in_line, visible
 
 _NO_WIDTH = 10_000  # columns
+_SIZES = frozenset({"COLUMNS", "LINES", "JUPYTER_COLUMNS", "JUPYTER_LINES"})
 
 
 def say(text: str = "", *, err: bool = False, dim: bool = False) -> None:
@@ -49,8 +50,10 @@ class Screen(Console):
 
     def __init__(self, **settings: Any) -> None:
         """Make rich's console without markup, highlighting, emoji; of no width in a pipe, unless COLUMNS says one."""
-        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **settings})
-        if not self.is_terminal and "width" not in settings and not os.environ.get("COLUMNS", "").isdigit():
+        # rich takes "²" for a number of columns, and fails to read it
+        environ = {name: value for name, value in os.environ.items() if name not in _SIZES or _is_number(value)}
+        super().__init__(**{"markup": False, "highlight": False, "emoji": False, "_environ": environ, **settings})
+        if not self.is_terminal and "width" not in settings and "COLUMNS" not in environ:
             self.width = _NO_WIDTH
 
     def render_str(self, text: str, **settings: Any) -> Text:
@@ -61,6 +64,10 @@ class Screen(Console):
         """The pieces that are written; those of a ``Text`` are cleaned here."""
         for piece in super().render(renderable, options):
             yield piece if piece.control else Segment(visible(piece.text), piece.style)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit() and int(value[:6]) > 0 and len(value) <= 6
 
 
 class LogLines(logging.Formatter):

@@ -8,6 +8,7 @@ from typing import Protocol
 from router.core.arrays import Array
 from router.core.domain.generation import Written
 from router.core.domain.query import Query
+from router.core.visible_text import is_blank
 
 UNKNOWN_SCORE = -1.0
 
@@ -29,6 +30,11 @@ class Prediction:
     logits: Array | None = None
     written: Written | None = None
     cut: bool = False
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the answer holds nothing that can be seen."""
+        return is_blank(self.answer)
 
 
 def score_of(prediction: Prediction | None) -> float | None:

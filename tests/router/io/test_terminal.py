@@ -33,6 +33,15 @@ def test_letters_of_every_script_and_joined_emoji_stay():
     assert in_line("x" * 300, 10) == "xxxxxxxxxx... (300 characters)"
 
 
+@pytest.mark.parametrize("size", ["²", "٢٠", "0", "-5", "", "9" * 30, "80x"])
+def test_a_size_of_the_environment_that_is_none_is_passed_over(monkeypatch, size):
+    for name in ("COLUMNS", "LINES", "JUPYTER_COLUMNS"):
+        monkeypatch.setenv(name, size)
+    screen = Screen(file=io.StringIO())
+    screen.print("x" * 500)
+    assert "x" * 500 in screen.file.getvalue()
+
+
 def test_json_says_the_same_without_steering():
     said = {"answer": HOSTILE.replace("\ud800", ""), "two": "lines\nand\ttabs"}
     assert json.loads(as_json_line(said)) == said
