@@ -274,12 +274,13 @@ def test_no_row_certifies_what_it_trained_calibrated_or_chose(log, steps):
 
 @settings(max_examples=50)
 @given(log=logs(), rate=RATES)
-def test_what_certifies_was_asked_at_the_rate_of_the_trial_or_above_and_counts_its_chance(log, rate):
+def test_what_certifies_was_asked_at_the_rate_of_the_trial_or_above_and_counts_by_its_own(log, rate):
     trial = trial_of(1, -1, 1000, rate)
     seen = trial.observe(certifying(list(enumerate(log)), trial, set()), Mixed(), judging)
     assert all(row.exploration >= rate for row in seen)
     assert all(
-        row.explored or observation.weight == rate for row, observation in zip(seen, trial.observations, strict=True)
+        row.explored or observation.weight == row.exploration
+        for row, observation in zip(seen, trial.observations, strict=True)
     )
     assert all(observation.weight == 1.0 for row, observation in zip(seen, trial.observations, strict=True) if row.kept)
 

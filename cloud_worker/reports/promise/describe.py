@@ -110,7 +110,7 @@ def _missing(known: Known, figures: Figures) -> MissingRows | MissingProof | Non
 def _missing_proof(waiting: Waiting, exploration: float) -> MissingProof:
     """What a certificate waits for, in drawn rows.
 
-    At an exploration rate below the trial's no row counts; at a higher one they are thinned to it.
+    At an exploration rate below the trial's no row counts; at a higher one they come as much sooner.
     """
     have, expected = int(waiting.weight), math.ceil(waiting.expected_rows) or None
     more = None if expected is None else max(expected - have, 0)
@@ -124,7 +124,7 @@ def _missing_proof(waiting: Waiting, exploration: float) -> MissingProof:
         patience=waiting.patience,
         rate=waiting.rate,
         rows=more,
-        queries=math.ceil(more / waiting.rate) if more is not None and comes else None,
+        queries=math.ceil(more / exploration) if more is not None and comes else None,
     )
 
 

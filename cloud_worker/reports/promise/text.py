@@ -154,7 +154,7 @@ def _missing_proof(missing: MissingProof, exploration: float) -> str:
         return f"{have}; no threshold of it is worth more rows"
     come = f"none counts at {exploration:.0%} explored, below {missing.rate:.0%}"
     if missing.queries is not None:
-        come = f"about {missing.queries:,} queries at {missing.rate:.0%} explored"
+        come = f"about {missing.queries:,} queries at {exploration:.0%} explored"
     return f"{have}; {missing.rows:,} of about {missing.expected:,} missing, {come}"
 
 

@@ -2,7 +2,11 @@
 
 Rules:
  * No row is chosen by its outcome: only by its draw, its device, its batch, and whether a certificate observed it.
- * Rows drawn at a higher rate than the trial's are thinned to it; those drawn at a lower one stay out.
+ * A query counts by the exploration rate that was in force when it was asked, which follows from rows before it: drawn,
+   it counts in full, and one that is there without a draw as much as that rate. So at any moment every query has the
+   same chance times weight, whatever the rate does, and a bet on its loss stays a fair one.
+ * Rows drawn at a lower rate than the trial's stay out. Those of before the freeze that were drawn at a higher one are
+   thinned to it: what was asked long ago counts no more than what is asked while the challenger waits.
  * No device gives more than its share of the rows.
 """
 
@@ -110,9 +114,8 @@ class CertifyingRows:
         facts = self._facts
         is_late, is_drawn_enough = facts["batch"] > trial.freeze, facts["exploration"] >= trial.rate - _ROUNDING
         thinned = facts["thin"] < trial.rate / np.maximum(facts["exploration"], _ROUNDING)
-        drawn = (is_late | facts["set_aside"]) & thinned
         is_apart = facts["asked_at"] >= trial.earliest
-        chosen = is_apart & is_drawn_enough & np.where(facts["certain"], is_late, drawn)
+        chosen = is_apart & is_drawn_enough & (is_late | facts["set_aside"] & ~facts["certain"] & thinned)
         return [self._rows[position] for position in np.flatnonzero(chosen)]
 
 
@@ -157,9 +160,9 @@ def counts_for_certain(row: Record) -> bool:
     return had_to_be_asked(row) and not is_set_aside(row.caller, row.query_id)
 
 
-def weight_of(row: Record, rate: float) -> float:
-    """What a row counts beside one that was drawn at ``rate``: a row that is always there stands for one query."""
-    return rate if counts_for_certain(row) else 1.0
+def weight_of(row: Record) -> float:
+    """What a row counts beside a drawn one, in [0, 1]: one that is always there as much as such are drawn."""
+    return row.exploration if counts_for_certain(row) else 1.0
 
 
 def is_kept_by_thinning(row: Record, rate: float) -> bool:
@@ -187,12 +190,12 @@ def said_by_student(student: DeviceStudent, row: Record) -> tuple[float, str]:
     return (-math.inf if prediction.score is None else prediction.score), prediction.answer
 
 
-def within_patience(rows: Iterable[Record], rate: float, weight: float) -> list[Record]:
-    """The first of some rows, until they are worth ``weight`` drawn at ``rate``."""
+def within_patience(rows: Iterable[Record], weight: float) -> list[Record]:
+    """The first of some rows, until they are worth ``weight`` drawn ones."""
     found: list[Record] = []
     for row in rows:
         if weight <= 0:
             break
         found.append(row)
-        weight -= weight_of(row, rate)
+        weight -= weight_of(row)
     return found

@@ -1,7 +1,7 @@
 """What a challenger does to each class of queries, by the reference's label; which threshold no class speaks against.
 
 Rules:
- * Drawn rows alone, thinned to one rate: each stands for as many queries as any other.
+ * Drawn rows alone, kept and deferred alike: each stands for as many queries as any other that was asked at its rate.
  * The gate makes a threshold stricter, never looser: on the same rows a certificate holds for every stricter one.
  * A class of ``LEAST_ROWS`` speaks against a threshold when its rows show that it loses more than ``MOST_OF_CLASS``
    times the allowance: by Clopper and Pearson's lower bound, all classes together with at most ``DOUBT``.

@@ -63,7 +63,7 @@ class Evidence:
 
     @property
     def weight(self) -> float:
-        """How many independent rows drawn at the trial's rate they are worth."""
+        """How many independent drawn rows they are worth."""
         return total(self.stakes) + self.missing
 
     def at(self, threshold: float, allowance: float) -> float:

@@ -35,8 +35,8 @@ class Observation:
         release: That served when the row was asked.
         kept: The user got that release's answer, or would have, had the operator not had everything escalate.
         lost: Of those kept: that answer differs from the reference's.
-        weight: What it counts beside a row that was drawn at the trial's rate, in (0, 1].
-        label: The reference's, of a row drawn at that rate whose answers are labels; else empty.
+        weight: What it counts beside a row that was drawn, in (0, 1].
+        label: The reference's, of a drawn row whose answers are labels; else empty.
         caller: Who asked.
         alike: Numbers of what the row may share with others: its text, its answer, its conversation; 0 for nothing.
             Empty where nothing is known: it is like no other.

@@ -71,7 +71,7 @@ class Readings:
 
     @property
     def weight(self) -> float:
-        """How many independent rows drawn at the trial's rate the weaker reading is worth."""
+        """How many independent drawn rows the weaker reading is worth."""
         return min(self.traffic.weight, self.devices.weight)
 
     def at(self, threshold: float, allowance: float) -> float:

@@ -240,7 +240,7 @@ def patience_of(
     """
     if trial.rate <= 0:
         return 0
-    weight = math.fsum(weight_of(row, trial.rate) for row in at_hand) / situation.piece
+    weight = math.fsum(weight_of(row) for row in at_hand) / situation.piece
     weighed = trial.rule.weighed(replace(situation, rows_at_hand=weight), has_served=trial.has_served)
     found = plan(trial.points, trial.allowance, weighed)
     if not found.is_worth_proving or found.expected_local_share < least_share:

@@ -9,7 +9,7 @@ Rules:
  * Two readings must both certify: by traffic, each row as it came, and by devices, where none gives more than its
    share. So neither one loud device nor many quiet ones hide a loss.
  * Rows that repeat what others near them asked are one piece of evidence together; see ``statistics.dependence``.
- * Rows drawn at a higher rate are thinned to the rate in force while the challenger waits; lower ones stay out.
+ * A row counts by the exploration rate at which it was asked, so that the same rows say the same after a restart.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
  * One alpha covers every threshold of a challenger. A stricter one loses no more, so that on the same rows its evidence
    is never smaller: a false certificate of any threshold takes one of the strictest that breaks the allowance, and that
@@ -27,7 +27,7 @@ from typing import Self
 
 import numpy as np
 
-from router.core.certification.certifying_rows import is_kept_by_thinning, said_by_student, weight_of
+from router.core.certification.certifying_rows import said_by_student, weight_of
 from router.core.certification.class_gate import spared
 from router.core.certification.device_shares import fair_positions
 from router.core.certification.observations import Columns, Observation, likeness, total, weight_above
@@ -132,7 +132,7 @@ class Trial:
 
     @property
     def weight(self) -> float:
-        """How many independent rows drawn at its rate those observed, or missed, are worth, in the weaker reading."""
+        """How many independent drawn rows those observed, or missed, are worth, in the weaker reading."""
         return self.readings.weight
 
     @property
@@ -262,7 +262,7 @@ class Trial:
                 release=row.release,
                 kept=kept,
                 lost=lost,
-                weight=weight_of(row, self.rate),
+                weight=weight_of(row),
                 label=self._label_of(row),
                 caller=row.caller,
                 alike=likeness(row.text, row.answer if self.kind is Kind.LABEL else "", row.conversation),
@@ -274,8 +274,7 @@ class Trial:
         self.last_asked_at = max(self.last_asked_at, row.asked_at)
 
     def _label_of(self, row: Record) -> str:
-        tells = self.kind is Kind.LABEL and may_certify(row) and is_kept_by_thinning(row, self.rate)
-        return row.answer if tells else ""
+        return row.answer if self.kind is Kind.LABEL and may_certify(row) else ""
 
     def next(self, champion: int, situation: Situation) -> Next:
         """What to do, after all rows at hand have been observed; to be asked again after a promotion.

@@ -98,7 +98,7 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     sequences = _sequences_of(loop, trial, inputs)
     at_hand = rows.certifying(trial, sequences, inputs.blind)
     more = (trial.patience - trial.weight) * trial.readings.dependence.piece
-    chosen = tuple(within_patience(at_hand, trial.rate, more))
+    chosen = tuple(within_patience(at_hand, more))
     if chosen:
         said = Predicted(chosen, (yield Predict(trial.number, chosen)))
         seen = trial.observe(chosen, said, loop.judging, rows.heard)

@@ -43,8 +43,7 @@ class Certificate:
         last_asked_at: Unix time in seconds of the last row.
         teacher_version: The reference's, as of all its rows; empty where it was not noted.
         rate: Lowest exploration rate whose rows counted, in (0, 1]; ``None`` in an old one, where all were drawn at it.
-        weight: How many independent rows drawn at that rate they are worth; ``None`` in an old one, where each counted
-            as one.
+        weight: How many independent drawn rows they are worth; ``None`` in an old one, where each counted as one.
         distinct: How many different texts they ask; ``None`` where it was not noted.
     """
 

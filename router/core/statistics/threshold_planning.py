@@ -63,7 +63,7 @@ class Situation:
 
     Attributes:
         alpha: Chance of a false certificate that this attempt may spend, in (0, 1).
-        rows_at_hand: Certifying rows that wait already, as many as they are worth of those drawn at ``rate``.
+        rows_at_hand: Certifying rows that wait already, as many as they are worth of drawn ones.
         queries: Seen so far, > 0: the older a task, the longer a release may take to pay for itself.
         rate: Exploration rate while a challenger waits, in [0, 1]; at 0 nothing is worth proving.
         floor: Exploration rate otherwise, in [0, rate].

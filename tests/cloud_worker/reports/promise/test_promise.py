@@ -173,7 +173,7 @@ def missing_of(rows, weight, exploration, rate=0.25, expected=421.0):
 
 
 @given(rows=st.integers(0, 2000), share=st.floats(0.05, 1), rate=st.sampled_from([0.05, 0.25, 1.0]))
-def test_missing_rows_are_counted_at_their_weight_and_in_queries_at_the_rate_of_the_trial(rows, share, rate):
+def test_missing_rows_are_counted_at_their_weight_and_in_queries_at_the_rate_in_force(rows, share, rate):
     missing = missing_of(rows, rows * share, rate, rate).missing
     assert (missing.looked_at, missing.have) == (rows, int(rows * share))
     assert missing.rows == max(missing.expected - missing.have, 0)
@@ -189,8 +189,8 @@ def test_many_rows_of_little_weight_are_not_told_as_enough():
     )
 
 
-@pytest.mark.parametrize(("exploration", "queries"), [(1.0, 916), (0.25, 916), (0.05, None), (0.0, None)])
-def test_rows_count_at_the_rate_of_the_trial_and_not_at_all_below_it(exploration, queries):
+@pytest.mark.parametrize(("exploration", "queries"), [(1.0, 229), (0.25, 916), (0.05, None), (0.0, None)])
+def test_rows_come_at_the_rate_in_force_and_count_not_at_all_below_that_of_the_trial(exploration, queries):
     told = missing_of(428, 192.4, exploration)
     assert told.missing.queries == queries
     assert ("none counts at" in "\n".join(lines_of("home", 3, told))) is (queries is None)

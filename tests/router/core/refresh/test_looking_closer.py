@@ -8,6 +8,7 @@ from router.core.certification.live_watch import LiveWatch
 from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import Pace, begin_trial
 from router.core.certification.served_releases import ServedRelease
+from router.core.domain.prediction import Prediction
 from router.core.domain.record import Source, unit_interval
 from router.core.domain.task import Exploration, Limits, Objective, Task, agree
 from router.core.policy.deferral import Policy
@@ -76,6 +77,8 @@ class Fleet:
 
     def do(self, action):
         self.did.append(action)
+        if isinstance(action, actions.Predict):
+            return [Prediction("lights", 0.9, None)] * len(action.rows)
         return self.log if isinstance(action, actions.ReadAgain) else None
 
     def until_suspected(self, loss=0.2):
@@ -234,3 +237,15 @@ def test_while_a_change_is_suspected_only_what_was_proved_since_is_promoted(reco
     fleet.loop.begin_trial(trial, 100, 2)
     carry_out(prove(fleet.loop, StepInputs(float(fleet.asked), fleet.loop.releases)), fleet.do)
     assert bool(fleet.kinds(actions.Promote)) is is_of_now
+
+
+def test_what_waits_while_everything_is_explored_counts_each_query_in_full_and_goes_on_at_its_own_rate(record):
+    fleet = Fleet(record)
+    fleet.until_suspected()
+    trial = begin_trial(TASK, 2, 2, (Point(0.5, 1.0, 0.0),), rate=0.25, freeze=fleet.asked)
+    trial.patience = 5000.0
+    fleet.loop.begin_trial(trial, 100, 2)
+    fleet.ask(0.0)
+    assert fleet.loop.releases.exploration == 1.0
+    assert trial.weight == pytest.approx(STRIDE)
+    assert fleet.loop.rate_at_ease(is_held=False) == 0.25
