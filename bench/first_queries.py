@@ -34,9 +34,8 @@ from bench.parts.recorded_scores import data_folder
 from router.backtest.history import Life
 from router.backtest.logs.reader import Asked
 from router.backtest.metrics import FIRST, disagreement, net_saving, release_intervals, share
-from router.backtest.one_thread import one_thread
 from router.backtest.replay import Replay
-from router.backtest.run import DEFAULT_CACHE
+from router.backtest.run import DEFAULT_CACHE, one_thread
 from router.backtest.students.student import Fit, Fitter
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.record import Record

@@ -34,9 +34,8 @@ import numpy as np
 from bench.first_queries import Stream, figures, fitter_of, stream_of
 from bench.parts.recorded_scores import data_folder
 from router.backtest.history import Life
-from router.backtest.one_thread import one_thread
 from router.backtest.replay import Replay
-from router.backtest.run import DEFAULT_CACHE
+from router.backtest.run import DEFAULT_CACHE, one_thread
 from router.backtest.students.encoder_student import MAX_TOKENS, EncoderFitter
 from router.backtest.students.minilm_encoder import MiniLm
 from router.backtest.students.student import Fit, Fitter, Reader

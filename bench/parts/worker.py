@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.parts.recorded_scores import Recorded
 from bench.parts.traffic import Texts
-from router.backtest.one_thread import one_thread
+from router.backtest.run import one_thread
 
 _known: list[tuple[Recorded, Texts]] = []
 

@@ -7,12 +7,13 @@ import time
 
 from sqlalchemy import Engine
 
-from cloud_worker.refresh.rollout.evidence import EvidencePosts
+from cloud_worker.fleet.rollouts.store import Rollouts
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.task_figures import Board, Figures, Waiting, Watched
 from router.core.domain.task import Task
 from router.core.policy.deferral import Policy
 from router.core.refresh.fit_due import rows_needed
+from router.core.refresh.rollout_evidence import why_broken, why_doubted
 from router.core.release.manifest import Manifest
 from router.core.statistics.threshold_planning import NEVER
 
@@ -23,7 +24,7 @@ class FigurePosts:
     def __init__(self, engine: Engine) -> None:
         """Put them into the store behind ``engine``."""
         self._board = Board(engine)
-        self._evidence = EvidencePosts(engine)
+        self._rollouts = Rollouts(engine)
 
     def post(self, context: TaskContext) -> None:
         """Say where a task stands after a step."""
@@ -42,7 +43,19 @@ class FigurePosts:
         champion = _nothing(context.task, loop.releases.champion) if serving is None else serving.manifest
         told = context.figures.complete(told, context.override, champion)
         self._board.post(context.task.name, context.task.version, told)
-        self._evidence.post(context)
+        self._post_evidence(context)
+
+    def _post_evidence(self, context: TaskContext) -> None:
+        """Say what the drawn rows say of a release that rolls out, for the loop that leads it."""
+        loop = context.loop
+        rollout = self._rollouts.open_of(context.task.name, loop.releases.champion)
+        if rollout is None:
+            return
+        watch = loop.live_watch if loop.live_watch is not None and loop.live_watch.release == rollout.number else None
+        broken = rollout.broken or ("" if watch is None else why_broken(watch))
+        doubted = why_doubted(watch, context.blindness.last_hour.is_blind)
+        if (broken, doubted) != (rollout.broken, rollout.doubted):
+            self._rollouts.change(rollout, broken=broken, doubted=doubted)
 
 
 def _watched(context: TaskContext) -> Watched | None:

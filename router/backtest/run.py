@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from router.backtest.history import Life, Served
 from router.backtest.labels import Answers, answers_of
 from router.backtest.logs.reader import Log
 from router.backtest.metrics import disagreement, figures, labelled, net_saving, quarters, release_intervals, share
-from router.backtest.one_thread import one_thread
 from router.backtest.replay import Replay
 from router.backtest.students.shared_fits import SharedFits
 from router.backtest.students.student import Fitter
@@ -110,6 +111,17 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
                 lives[number].append(replay.run(plan.devices, plan.seed + again, told))
             seconds[number] += time.monotonic() - began
     return [_result(log, plan, answers, *one) for one in zip(tasks, lives, seconds, strict=True)]
+
+
+def one_thread() -> threadpool_limits:
+    """One thread for linear algebra, from now on or for a ``with`` block: small steps lose by waiting for threads.
+
+    A limit holds for the libraries that are loaded by then, and scipy brings its own: it is loaded first. Where it came
+    after the limit, two threads that wait for each other took four fifths of a replay's time.
+    """
+    import scipy.optimize  # noqa: F401 - what calibrates loads it later: half a second of CPU
+
+    return threadpool_limits(1)
 
 
 def _task(plan: Plan, promise: float) -> Task:

@@ -32,7 +32,6 @@ from router.identity.bundle import Bundle
 from router.transport import telemetry_names
 from router.transport.address import SOCKET, plain_address, read_target
 from router.transport.lost_ways import Lost, read_loss
-from router.transport.tls.credentials import channel_credentials
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 RESOLVE_MILLISECONDS = 5_000  # for a name; gRPC itself would wait two minutes for servers that say nothing
@@ -140,7 +139,17 @@ def _open(kind: Any, target: str, insecure: bool, identity: Bundle | None, optio
     ]
     if address.is_loopback:
         named.append(directly)
-    return kind.secure_channel(str(address), channel_credentials(identity), options=[*options, *named])
+    return kind.secure_channel(str(address), _credentials(identity), options=[*options, *named])
+
+
+def _credentials(bundle: Bundle) -> grpc.ChannelCredentials:
+    """TLS of whoever dials: by a certificate where the bundle holds one, else by its bearer token if there is one."""
+    if bundle.key:
+        return grpc.ssl_channel_credentials(bundle.authorities, bundle.key, bundle.chain)
+    tls = grpc.ssl_channel_credentials(bundle.authorities)
+    if not bundle.bearer:
+        return tls
+    return grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(bundle.bearer))
 
 
 def _options(max_sent_bytes: int, max_received_bytes: int, attempts: int) -> list[tuple[str, Any]]:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from router.backtest.one_thread import one_thread
+from router.backtest.run import one_thread
 from router.core.domain.record import Record
 
 WORDS = {
