@@ -92,7 +92,7 @@ def main() -> None:
     for name, seconds in parts.items():
         print(f"{name:22} {seconds:6.1f} s of CPU")
     results = [
-        {"promise": one.promise, "net_saving": one.more["net_saving"], "releases": len(one.life.releases)}
+        {"promise": one.promise, "net_saving": one.more["net_saving"], "releases": len(one.history.releases)}
         for one in found
     ]
     told = {

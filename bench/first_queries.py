@@ -31,7 +31,7 @@ import numpy as np
 
 from bench import first_saving, streams
 from bench.parts.recorded_scores import data_folder
-from router.backtest.history import Life
+from router.backtest.history import History
 from router.backtest.logs.reader import Asked
 from router.backtest.metrics import FIRST, disagreement, net_saving, release_intervals, share
 from router.backtest.replay import Replay
@@ -147,7 +147,7 @@ def fitter_of(student: str, rows: Sequence[Asked], cache: Path) -> Fitter:
     return EncoderFitter(Path("minilm"), cache, texts)
 
 
-def figures(life: Life) -> dict[str, Any]:
+def figures(life: History) -> dict[str, Any]:
     """Of one life."""
     rows, saved = life.served, net_saving(life.served)
     above = [number for number, interval in release_intervals(rows, 0.95).items() if interval.low > PROMISE]
@@ -166,7 +166,9 @@ def figures(life: Life) -> dict[str, Any]:
     }
 
 
-def lived(stream: Stream, fitter: Fitter, min_rows: int, early_rows: int, cold: float, memory: int, seed: int) -> Life:
+def lived(
+    stream: Stream, fitter: Fitter, min_rows: int, early_rows: int, cold: float, memory: int, seed: int
+) -> History:
     """One life."""
     exploration = Exploration(cold=cold, waiting=stream.waiting)
     task = Task("first", REFERENCE, objective=Objective(PROMISE), exploration=exploration)

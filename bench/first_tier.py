@@ -33,7 +33,7 @@ import numpy as np
 
 from bench.first_queries import Stream, figures, fitter_of, stream_of
 from bench.parts.recorded_scores import data_folder
-from router.backtest.history import Life
+from router.backtest.history import History
 from router.backtest.replay import Replay
 from router.backtest.run import DEFAULT_CACHE, one_thread
 from router.backtest.students.encoder_student import MAX_TOKENS, EncoderFitter
@@ -161,7 +161,7 @@ def bound_of(score: Array, spoilt: Bools, weights: Array, most: float) -> float:
     return float(score[order[last]])
 
 
-def lived(stream: Stream, fitter: Fitter, min_rows: int, seed: int) -> tuple[Life, Replay]:
+def lived(stream: Stream, fitter: Fitter, min_rows: int, seed: int) -> tuple[History, Replay]:
     """One life."""
     task = Task("first", "log", objective=Objective(PROMISE))
     pace = Pace(min_rows=min_rows, growth=stream.growth)
@@ -170,7 +170,7 @@ def lived(stream: Stream, fitter: Fitter, min_rows: int, seed: int) -> tuple[Lif
         return replay.run(DEVICES, seed), replay
 
 
-def share_of_cheap(life: Life, replay: Replay, stream: Stream) -> float:
+def share_of_cheap(life: History, replay: Replay, stream: Stream) -> float:
     """Of the queries since the first release, those that the cheap student answered, kept or not."""
     found = []
     for row in life.served:

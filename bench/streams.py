@@ -93,9 +93,9 @@ def told(name: str, lives: list[Result]) -> dict[str, Any]:
         "least_saving": min(one["least"] if one["least"] is not None else 0.0 for one in saved),
         "disagreement": round(mean(one.figures["disagreement"] for one in lives), 4),
         "releases": [len(one.figures["releases"]) - 1 for one in lives],
-        "first_release_at": [one.life.releases[0].at_query if one.life.releases else None for one in lives],
+        "first_release_at": [one.history.releases[0].at_query if one.history.releases else None for one in lives],
         "broken": above,
-        "alarms": [one.life.alarms for one in lives],
+        "alarms": [one.history.alarms for one in lives],
     }
 
 

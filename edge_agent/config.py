@@ -118,7 +118,7 @@ class OutboxSettings(_Section):
 
 
 class PrivacySettings(_Section):
-    """What the owner of the device wishes, beside what tasks and callers do. It makes things more private, never less.
+    """What the owner of the device sets, beside what tasks and callers do. It makes things more private, never less.
 
     Attributes:
         local_only: No query leaves the device.

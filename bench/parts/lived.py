@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bench.parts.recorded_scores import OTHERS, SEEDS, SIZES, Recorded
 from bench.parts.traffic import Ints, Law, World
-from router.backtest.history import Life
+from router.backtest.history import History
 from router.backtest.logs.reader import Asked
 from router.backtest.replay import Replay
 from router.backtest.students.student import Fit, ReplayedStudent
@@ -271,7 +271,7 @@ class Lived:
     """A life: what was served, what stood when, and what each refresh calibrated with."""
 
     world: World
-    life: Life
+    life: History
     stood: tuple[Serving, ...]
     refreshes: tuple[Calibrating, ...]
     losses: tuple[float, ...] = ()  # of student and memories together, each time that they were looked at

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from cloud_worker.commands.label_desk import Desk
 from cloud_worker.commands.label_files import Expected, read_labels, write_rows
 from cloud_worker.commands.label_session import Ask, Say, Session
 from cloud_worker.commands.options import (
@@ -20,6 +19,7 @@ from cloud_worker.commands.options import (
     errors_as_exit_codes,
     user_name,
 )
+from cloud_worker.commands.rows_to_label import RowsToLabel
 from cloud_worker.config.cloud import read_config
 from cloud_worker.releases.recovered_state import open_for_reading
 from cloud_worker.reports.accuracy_text import lines_of
@@ -50,15 +50,15 @@ def label(  # noqa: PLR0913 - one argument for each flag
     with errors_as_exit_codes():
         if export is not None and imported is not None:
             raise typer.BadParameter("use either --export or --import")
-        desk = Desk(read_config(config), task)
+        open_rows = RowsToLabel(read_config(config), task)
         name = who or user_name()
         if imported is not None:
-            said = _import(desk, imported, name, new_labels)
+            said = _import(open_rows, imported, name, new_labels)
         elif export is not None:
-            said = _export(desk, export, name, rows, every_release)
+            said = _export(open_rows, export, name, rows, every_release)
         else:
-            taken = desk.take(name, rows, every_release=every_release)
-            session = Session(desk.gold, task, name, desk.known(), _say(as_json), _ask(as_json))
+            taken = open_rows.take(name, rows, every_release=every_release)
+            session = Session(open_rows.gold, task, name, open_rows.known(), _say(as_json), _ask(as_json))
             said = {"labelled": session.run(taken) if taken else 0, "rows": len(taken)}
         _tell(task, name, said, as_json)
 
@@ -79,8 +79,10 @@ def competence(
     from cloud_worker.reports.accuracy import competence_of  # as above
 
     with errors_as_exit_codes():
-        desk = Desk(read_config(config), task, open_for_reading)
-        said = competence_of(desk.store, desk.log, desk.task, every_release=every_release, least_gain=least_gain)
+        open_rows = RowsToLabel(read_config(config), task, open_for_reading)
+        said = competence_of(
+            open_rows.store, open_rows.log, open_rows.task, every_release=every_release, least_gain=least_gain
+        )
         if as_json:
             say(json.dumps(said))
             return
@@ -88,23 +90,23 @@ def competence(
             Screen(soft_wrap=True).print(line, markup=True)
 
 
-def _export(desk: Desk, path: Path, who: str, most: int, every_release: bool) -> dict[str, Any]:
+def _export(open_rows: RowsToLabel, path: Path, who: str, most: int, every_release: bool) -> dict[str, Any]:
     write_rows(path, [])  # before rows are taken: a file that can't be written takes none
     path.unlink()
-    rows = desk.take(who, most, every_release=every_release)
+    rows = open_rows.take(who, most, every_release=every_release)
     write_rows(path, rows)
     said: dict[str, Any] = {"rows": len(rows), "file": str(path)}
-    known = desk.known()
+    known = open_rows.known()
     if known:
         said["labels_file"] = str(path.with_name(f"{path.name}.labels"))
         Path(said["labels_file"]).write_text("".join(f"{name}\n" for name in known), encoding="utf-8")
     return said
 
 
-def _import(desk: Desk, path: Path, who: str, new_labels: bool) -> dict[str, Any]:
-    known = () if new_labels else desk.known()
-    labels, still_open = read_labels(path, Expected(desk.handed_out(), known, who, time.time()))
-    changed = desk.gold.label(desk.task.name, labels)
+def _import(open_rows: RowsToLabel, path: Path, who: str, new_labels: bool) -> dict[str, Any]:
+    known = () if new_labels else open_rows.known()
+    labels, still_open = read_labels(path, Expected(open_rows.handed_out(), known, who, time.time()))
+    changed = open_rows.gold.label(open_rows.task.name, labels)
     return {"labelled": len(labels), "changed": changed, "open": still_open, "file": str(path)}
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from cloud_worker.fleet.device_labels import DeviceLabels
-from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.ordered_rates import OrderedRates
+from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.state.schema import DEVICES, USED
 from cloud_worker.state.store import Device, Store
 from router.core.errors import BadInputError, NotPossibleError
@@ -33,7 +33,7 @@ class Registry:
         """Keep at most ``most`` devices in ``store``."""
         self._store, self._most = store, most
         self._rates = OrderedRates(store.engine)
-        self._lives, self._labels = Lives(store.engine), DeviceLabels(store.engine)
+        self._incarnations, self._labels = Incarnations(store.engine), DeviceLabels(store.engine)
         self._known_used: set[str] = set()
         self._joining = threading.Lock()
 
@@ -97,6 +97,6 @@ class Registry:
             connection.execute(delete(USED).where(USED.c.device == name))
         self._known_used.discard(name)
         self._rates.forget(name)
-        self._lives.forget(name)
+        self._incarnations.forget(name)
         self._labels.forget(name)
         return found

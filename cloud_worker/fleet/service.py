@@ -6,7 +6,7 @@ Rules:
  * A device is told its share of the fleet's limits, and that nothing is left once they are spent.
  * A device is told what it is to erase until it has said that it has.
  * Reports are spread by jitter, so that a fleet does not come all at once.
- * How a report is taken stands in ``report_desk``; many are answered together, see ``report_groups``.
+ * How a report is taken stands in ``report_intake``; many are answered together, see ``report_groups``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.ordering import OrderBook, Signed
 from cloud_worker.fleet.registry import Registry
-from cloud_worker.fleet.report_desk import ReportDesk, Taken
 from cloud_worker.fleet.report_groups import Answers, Came, ReportGroups
+from cloud_worker.fleet.report_intake import ReportIntake, Taken
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task
@@ -69,7 +69,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         registry = Registry(store, settings.max_devices)
         self._clock = clock
         self._told = told
-        self._desk = ReportDesk(store, registry, settings, clock, metrics)
+        self._intake = ReportIntake(store, registry, settings, clock, metrics)
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices)
         self._open = frozenset(task.name for task in tasks if task.may_leave_unread)
@@ -101,7 +101,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
     def _answer_all(self, group: Sequence[Came]) -> Answers:
         """The answer to each of a group of reports, one of each device."""
         states = self._store.task_states()
-        taken = self._desk.take_all(group, {state.name for state in states})
+        taken = self._intake.take_all(group, {state.name for state in states})
         came = {one.report.device: one for one, had in zip(group, taken, strict=True) if isinstance(had, Taken)}
         if not came:
             return [had for had in taken if isinstance(had, Exception)]
@@ -109,7 +109,7 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         orders = self._book.orders_of_all(runs, states)
         rates = {device: {order.task: order.exploration for order in told} for device, (told, _) in orders.items()}
         self._rates.tell_all(rates, {device: one.at for device, one in came.items()})
-        erasures = self._desk.erasures([*came])
+        erasures = self._intake.erasures([*came])
         shares = self._shares.of_all({state.name: state.champion for state in states}, group[-1].at)
         return [
             had

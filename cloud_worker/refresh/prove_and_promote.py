@@ -96,7 +96,7 @@ class ProveAndPromote:
         return self._publisher.manifest(name, number).certificate is not None
 
     def _try_again(self, context: TaskContext, action: actions.TryAgain) -> bool:
-        """Let a former release wait for a new certificate; whether its student can be opened."""
+        """Let a fallback release wait for a new certificate; whether its student can be opened."""
         name, trial = context.task.name, action.trial
         manifest = context.loop.releases.served[trial.number].manifest
         try:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from sqlalchemy import Engine
 
-from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.fleet.rollouts.store import Rollouts
+from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.repeated_rows import Repeats
@@ -23,12 +23,12 @@ class InputReader:
         """Read from the store behind ``engine``."""
         self._lineages = Lineages(engine)
         self._repeats = Repeats(engine)
-        self._lives, self._quarantines = Lives(engine), Quarantines(engine)
+        self._incarnations, self._quarantines = Incarnations(engine), Quarantines(engine)
         self._rollouts = Rollouts(engine)
 
     def twins(self) -> Mapping[str, Spans]:
         """When each device had twins."""
-        return self._lives.spans()
+        return self._incarnations.spans()
 
     def inputs(self, context: TaskContext, now: float) -> StepInputs:
         """What there is at Unix time ``now`` in seconds."""
@@ -40,7 +40,7 @@ class InputReader:
             pinned=override.pinned,
             forced=override.forced,
             is_held=bool(override.holds) or rollout is not None,
-            former=None if rollout is None else rollout.base,
+            base=None if rollout is None else rollout.base,
             is_blind=context.blindness.last_hour.is_blind,
             judged_by=self._lineages.judge(task.name, task.version),
             blind=context.blindness.spans,

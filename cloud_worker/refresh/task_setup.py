@@ -43,5 +43,5 @@ def set_up(task: Task, parts: RefreshParts) -> TaskContext:
 
 def pace_of(config: CloudConfig) -> Pace:
     """How often a student is fitted."""
-    wish = config.refresh
-    return Pace(wish.min_rows, wish.growth, wish.patience_rows, wish.early_rows)
+    said = config.refresh
+    return Pace(said.min_rows, said.growth, said.patience_rows, said.early_rows)

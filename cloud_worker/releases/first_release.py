@@ -55,9 +55,9 @@ def publish_objectives(tasks: Iterable[Task], store: Store, publisher: Publisher
             promised = as_promised_now(before, task)
             if _at_device(before) != _at_device(task) or (signed and differing_field(before, promised)):
                 number = roll_back(store, publisher, task, champion)
-                log.warning("task %s: release %d carries what is wished now", task.name, number)
+                log.warning("task %s: release %d carries what is configured now", task.name, number)
         except (HeadraceError, OSError) as error:
-            log.error("task %s: release %d can't carry what is wished now: %s", task.name, champion, error)
+            log.error("task %s: release %d can't carry what is configured now: %s", task.name, champion, error)
             store.update_task(task.name, champion=0, manifest_sha256="")
             publish_first_releases([task], store, publisher)
 

@@ -18,9 +18,9 @@ from rich.console import Console
 from sqlalchemy import func, select
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.fleet.device_lives import ADVICE, TWINS
 from cloud_worker.fleet.presence import LOST, SILENT, Presence
 from cloud_worker.fleet.quarantines import REMEDY, Quarantine, Quarantines
+from cloud_worker.fleet.twins import ADVICE, TWINS
 from cloud_worker.identity.register import Register
 from cloud_worker.running.process_lock import Up
 from cloud_worker.state.schema import DEVICES, SEEN

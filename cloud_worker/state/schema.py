@@ -184,7 +184,7 @@ SEEN = Table(
     Column("outbox_pending", BigInteger, nullable=False),
 )
 USED = Table("used_devices", METADATA, name_column("device", key=True))
-LIVES = Table(
+INCARNATIONS = Table(
     "device_lives",
     METADATA,
     name_column("device", key=True),

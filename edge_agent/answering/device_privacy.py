@@ -1,4 +1,4 @@
-"""What this device hides: by the tasks that it serves, and by the wish of its owner.
+"""What this device hides: by the tasks that it serves, and by what its owner sets.
 
 Rules:
  * A text is redacted before anything of it is kept, shown to a student or sent. Where a redactor is missing or fails,
@@ -25,7 +25,7 @@ class DevicePrivacy:
     """The privacy rules of one agent."""
 
     def __init__(self, owner: OwnerPrivacy, redact: Sequence[str]) -> None:
-        """Hide what the owner wishes, and ``redact`` by the redactors of these names, beside those of each task."""
+        """Hide what the owner sets, and ``redact`` by the redactors of these names, beside those of each task."""
         self._owner = owner
         self._redact = tuple(redact)
 

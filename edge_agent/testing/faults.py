@@ -1,4 +1,4 @@
-"""What goes wrong at a cloud, as a test wishes it."""
+"""What goes wrong at a cloud, as a test sets it."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _HALF = 32  # bits for the number of healthy answers, below the release
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Whose figures: of a worker, and of a task. Both count from 0."""
+class Position:
+    """Where figures stand on the board: those of a worker, of a task. Both count from 0."""
 
     worker: int
     task: int
@@ -66,26 +66,26 @@ class Board:
         self._epoch[0] += 1
         return self.epoch
 
-    def publish(self, place: Place, counters: Counters, release: int) -> None:
+    def publish(self, position: Position, counters: Counters, release: int) -> None:
         """Let the owner see a worker's figures; its last answer's time is the last of ``counters.latencies``."""
-        row = self._figures[place.worker, place.task]
+        row = self._figures[position.worker, position.task]
         row[:_HEALTHY] = [getattr(counters, name) for name in _FIGURES]
         row[_HEALTHY] = release << _HALF | counters.healthy_answers
-        times = self._milliseconds[place.worker, place.task]
+        times = self._milliseconds[position.worker, position.task]
         if not counters.latencies:
             times[:] = 0.0
         else:
             times[counters.answered % LATENCIES] = counters.latencies[-1]
 
-    def figures(self, place: Place, release: int) -> Counters:
+    def figures(self, position: Position, release: int) -> Counters:
         """A worker's figures; healthy answers and times are those of ``release``, or none."""
-        row = self._figures[place.worker, place.task]
+        row = self._figures[position.worker, position.task]
         healthy_of, healthy = divmod(int(row[_HEALTHY]), 1 << _HALF)
         counters = Counters()
         for at, name in enumerate(_FIGURES):
             setattr(counters, name, int(row[at]))
         if healthy_of == release:
             counters.healthy_answers = healthy
-            times = self._milliseconds[place.worker, place.task]
+            times = self._milliseconds[position.worker, position.task]
             counters.latencies.extend(float(one) for one in times[times > 0])
         return counters

@@ -19,7 +19,7 @@ from edge_agent.tasks.hosted_task import HostedTask, Serving
 from edge_agent.tasks.orders import KeptOrders
 from edge_agent.tasks.quota import Permit, Quota
 from edge_agent.tasks.slots import Slots
-from edge_agent.workers.board import Board, Place
+from edge_agent.workers.board import Board, Position
 from edge_agent.workers.snapshot import Snapshot, TaskNow
 from router.core.domain.query import Query, Reason
 from router.core.errors import HeadraceError
@@ -50,7 +50,7 @@ class MirroredTasks(Tasks):
         self.obstacle: Reason | None = None
         self._board, self._worker = board, worker
         self._epoch = -1
-        self._places: dict[str, Place] = {}
+        self._positions: dict[str, Position] = {}
 
     @property
     def is_current(self) -> bool:
@@ -74,8 +74,8 @@ class MirroredTasks(Tasks):
     def publish(self, name: str) -> None:
         """Let the owner see the figures of a task."""
         hosted = self._hosted.get(name)
-        if hosted is not None and name in self._places:
-            self._board.publish(self._places[name], hosted.counters, _number(hosted))
+        if hosted is not None and name in self._positions:
+            self._board.publish(self._positions[name], hosted.counters, _number(hosted))
 
     async def take(self, told: Snapshot) -> None:
         """Know what was told, and open what is new in it."""
@@ -89,7 +89,7 @@ class MirroredTasks(Tasks):
     async def _take_one(self, told: TaskNow) -> None:
         if told.name not in self._hosted:
             self._hosted[told.name] = HostedTask(told.name, Slots(Path("/nonexistent")), quota=Told())
-            self._places[told.name] = Place(self._worker, told.place)
+            self._positions[told.name] = Position(self._worker, told.position)
         hosted = self._hosted[told.name]
         hosted.order, hosted.holds_floor = told.order, told.holds_floor
         if isinstance(hosted.quota, Told):
@@ -109,9 +109,9 @@ class MirroredTasks(Tasks):
             log.error("task %s: release %d can't be opened; the owner answers: %s", hosted.name, release, error)
             return
         # Figures go on where the worker before, or the release before, left them.
-        place = self._places[hosted.name]
-        hosted.counters = self._board.figures(place, release)
-        self._board.publish(place, hosted.counters, release)
+        position = self._positions[hosted.name]
+        hosted.counters = self._board.figures(position, release)
+        self._board.publish(position, hosted.counters, release)
         hosted.serving = serving
 
 

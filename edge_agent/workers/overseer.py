@@ -28,15 +28,15 @@ from edge_agent.tasks.counters import Counters
 from edge_agent.tasks.hosted_task import HostedTask
 from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
-from edge_agent.workers.board import Board, Place, shared_memory
-from edge_agent.workers.desk import Desk
+from edge_agent.workers.board import Board, Position, shared_memory
 from edge_agent.workers.no_workers import NoWorkers
+from edge_agent.workers.owner_service import OwnerService
 from edge_agent.workers.process import GRACE_SECONDS, Start
-from edge_agent.workers.snapshot import Places, Snapshot, tasks_now
+from edge_agent.workers.snapshot import Positions, Snapshot, tasks_now
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.02  # between looks at what changes by itself, such as the breaker's state
+POLL_SECONDS = 0.02  # between two checks of what changes by itself, such as the breaker's state
 COUNT_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds before a worker is started again
 LONG_LIFE = 30.0  # seconds; who lived longer is started again soon
@@ -44,7 +44,7 @@ _COUNTED = ("answered", "degraded", "failed")
 
 
 class _Worker:
-    """One of them, through all its lives."""
+    """One worker, through all its restarts."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -74,7 +74,7 @@ class Overseer(NoWorkers):
         self._insecure = insecure
         self._workers = [_Worker(number) for number in range(config.workers - 1)]
         self._servicer = servicer
-        self._places = Places()
+        self._positions = Positions()
         self._erasures = 0
         self._ready = self._stopping = False
         self._fresh = asyncio.Event()
@@ -83,7 +83,7 @@ class Overseer(NoWorkers):
         self._memory = shared_memory()
         self._board = Board(self._memory, len(self._workers))
         tasks.changed = self._renew
-        self._desk = Desk(config.data, servicer, config.door.max_message_bytes, self._note)
+        self._service = OwnerService(config.data, servicer, config.door.max_message_bytes, self._note)
 
     def forget(self) -> None:
         """Let workers forget the answers of the last minutes too."""
@@ -97,7 +97,7 @@ class Overseer(NoWorkers):
             {
                 "worker": worker.number + 1,
                 "pid": worker.process.pid if worker.process is not None else 0,
-                "ready": worker.number in self._desk.applied,
+                "ready": worker.number in self._service.applied,
                 "restarts": worker.restarts,
             }
             for worker in self._workers
@@ -109,8 +109,8 @@ class Overseer(NoWorkers):
         Raises:
             StartError: The socket can't be made.
         """
-        await self._desk.start()
-        self._start = (self._desk.target, port)
+        await self._service.start()
+        self._start = (self._service.target, port)
         for worker in self._workers:
             await self._spawn(worker)
 
@@ -119,8 +119,8 @@ class Overseer(NoWorkers):
         self._renew()
         await self._tell()
         epoch = self._board.epoch
-        await self._desk.until(
-            lambda: all(self._desk.applied.get(worker.number, -1) >= epoch for worker in self._workers)
+        await self._service.until(
+            lambda: all(self._service.applied.get(worker.number, -1) >= epoch for worker in self._workers)
         )
         self._ready = True
         self._renew()
@@ -152,7 +152,7 @@ class Overseer(NoWorkers):
     async def close(self) -> None:
         """Close the socket."""
         await self.stop()
-        await self._desk.stop()
+        await self._service.stop()
         os.close(self._memory)
 
     def _renew(self) -> None:
@@ -163,24 +163,24 @@ class Overseer(NoWorkers):
     async def _tell(self) -> None:
         """Tell what is known now."""
         self._fresh.clear()
-        epoch, tasks, obstacle = self._board.epoch, tasks_now(self._tasks, self._places), self._upstream.obstacle()
+        epoch, tasks, obstacle = self._board.epoch, tasks_now(self._tasks, self._positions), self._upstream.obstacle()
         self._told = (tasks, obstacle)
         for hosted in self._tasks:
             if hosted.elsewhere is Counters:
-                hosted.elsewhere = _Elsewhere(self._board, hosted, self._places, len(self._workers))
-        await self._desk.tell(Snapshot(epoch, self._tasks.kept_orders, tasks, obstacle, self._erasures, self._ready))
+                hosted.elsewhere = _Elsewhere(self._board, hosted, self._positions, len(self._workers))
+        await self._service.tell(Snapshot(epoch, self._tasks.kept_orders, tasks, obstacle, self._erasures, self._ready))
 
     async def _keep_told(self) -> None:
         while True:
             if not self._fresh.is_set() and self._told != (
-                tasks_now(self._tasks, self._places),
+                tasks_now(self._tasks, self._positions),
                 self._upstream.obstacle(),
             ):
                 self._renew()
             if self._fresh.is_set():
                 await self._tell()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(POLL_SECONDS):
                     await self._fresh.wait()
 
     async def _keep_counted(self) -> None:
@@ -210,7 +210,7 @@ class Overseer(NoWorkers):
             code = await worker.process.wait()
             if self._stopping:
                 return
-            self._desk.applied.pop(worker.number, None)
+            self._service.applied.pop(worker.number, None)
             pause = FIRST_PAUSE if time.monotonic() - began > LONG_LIFE else pause
             log.error("worker %d ended with %d; it is started again in %.1f s", worker.number + 1, code, pause)
             await asyncio.sleep(pause)
@@ -234,14 +234,14 @@ class Overseer(NoWorkers):
 class _Elsewhere:
     """What the workers have counted of one task."""
 
-    def __init__(self, board: Board, hosted: HostedTask, places: Places, workers: int) -> None:
-        self._board, self._hosted, self._places, self._workers = board, hosted, places, workers
+    def __init__(self, board: Board, hosted: HostedTask, positions: Positions, workers: int) -> None:
+        self._board, self._hosted, self._positions, self._workers = board, hosted, positions, workers
 
     def __call__(self) -> Counters:
-        task = self._places.of(self._hosted.name)
+        task = self._positions.of(self._hosted.name)
         found, serving = Counters(), self._hosted.serving
         if task is not None:
             release = serving.manifest.number if serving is not None else 0
             for worker in range(self._workers):
-                found = found.plus(self._board.figures(Place(worker, task), release))
+                found = found.plus(self._board.figures(Position(worker, task), release))
         return found

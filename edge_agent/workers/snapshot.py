@@ -18,7 +18,7 @@ class TaskNow:
 
     Attributes:
         name: The task's.
-        place: Its place on the board.
+        position: Its position on the board.
         slot: The release in place, once its student is opened; ``None`` before, or without one.
         order: The last one heard.
         holds_floor: Its releases are signed.
@@ -26,7 +26,7 @@ class TaskNow:
     """
 
     name: str
-    place: int
+    position: int
     slot: Slot | None
     order: Order | None
     holds_floor: bool
@@ -54,29 +54,29 @@ class Snapshot:
     ready: bool
 
 
-class Places:
-    """Which place on the board each task has, given once and for good."""
+class Positions:
+    """Which position on the board each task has, given once and for good."""
 
     def __init__(self) -> None:
         """Give none yet."""
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
 
     def of(self, name: str) -> int | None:
-        """The place of a task; ``None`` when there is none left."""
-        if name not in self._places and len(self._places) < MOST_TASKS:
-            self._places[name] = len(self._places)
-        return self._places.get(name)
+        """The position of a task; ``None`` when there is none left."""
+        if name not in self._positions and len(self._positions) < MOST_TASKS:
+            self._positions[name] = len(self._positions)
+        return self._positions.get(name)
 
 
-def tasks_now(tasks: Tasks, places: Places) -> tuple[TaskNow, ...]:
+def tasks_now(tasks: Tasks, positions: Positions) -> tuple[TaskNow, ...]:
     """What workers have to know of the owner's tasks."""
     found = []
     for hosted in tasks:
-        place = places.of(hosted.name)
-        if place is not None:
+        position = positions.of(hosted.name)
+        if position is not None:
             serving = hosted.serving
             slot = serving.slot if serving is not None and not serving.is_loading else None
             permit = hosted.quota.permit()
             permit.close()
-            found.append(TaskNow(hosted.name, place, slot, hosted.order, hosted.holds_floor, permit.granted))
+            found.append(TaskNow(hosted.name, position, slot, hosted.order, hosted.holds_floor, permit.granted))
     return tuple(found)

@@ -53,8 +53,8 @@ class Event:
 
 
 @dataclass(slots=True)
-class Life:
-    """A replay's outcome."""
+class History:
+    """What happened in a replay: its outcome."""
 
     served: list[Served] = field(default_factory=list)
     releases: list[Released] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A life -> figures, under the demo's names.
+"""The figures of a replay, from its history, under the demo's names.
 
 Rules:
  * Every query is measured, none is estimated: the log has the large model's answer to each.
@@ -15,31 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from router.backtest.history import Life, Served
+from router.backtest.history import History, Served
 from router.core.statistics.intervals import Interval, share_interval
 
 WINDOW = 500
-FIRST = (1000, 2000, 5000)  # queries of a life whose saving is told
+FIRST = (1000, 2000, 5000)  # queries of a replay whose saving is told
 QUARTERS = 4
 
 
-def figures(life: Life, *, devices: int, seconds: float, teacher_right: float | None) -> dict[str, Any]:
+def figures(history: History, *, devices: int, seconds: float, teacher_right: float | None) -> dict[str, Any]:
     """The demo's keys.
 
     Args:
-        life: The replay's outcome.
+        history: The replay's outcome.
         devices: How many asked.
         seconds: That the replay took.
         teacher_right: Share of the large model's answers that are right, of those with a label, in [0, 1]; ``None``
             without labels.
     """
-    rows = life.served
+    rows = history.served
     last = rows[len(rows) * 3 // 4 :]
     return {
         "agents": devices,
         "lost": 0,
         "queries": len(rows),
-        "releases": _releases(life),
+        "releases": _releases(history),
         "local_share": share(rows, "local"),
         "local_share_last_quarter": share(last, "local"),
         "cloud_share": share(rows, "cloud"),
@@ -121,8 +121,8 @@ def disagreement(rows: Sequence[Served]) -> float:
     return round(1 - share(rows, "agrees"), 6) if rows else 0.0
 
 
-def _releases(life: Life) -> list[dict[str, Any]]:
-    met = Counter(row.release for row in life.served)
+def _releases(history: History) -> list[dict[str, Any]]:
+    met = Counter(row.release for row in history.served)
     rows = {"certifying_rows": 0, "certifying_weight": 0.0, "certifying_queries": 0}
     start = {"number": 0, "at_query": 0, "threshold": None, **rows, "losses": 0, "attempt": 0}
     return [start] + [
@@ -136,7 +136,7 @@ def _releases(life: Life) -> list[dict[str, Any]]:
             "losses": release.losses,
             "attempt": release.attempt,
         }
-        for release in life.releases
+        for release in history.releases
         if met[release.number]
     ]
 

@@ -15,9 +15,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from router.backtest.history import Life, Served
+from router.backtest.history import History, Served
 from router.backtest.logs.reader import Asked
-from router.backtest.replayed_device import ReplayedDevice, Standing
+from router.backtest.replayed_device import OrdersInForce, ReplayedDevice
 from router.backtest.replayed_releases import ReplayedReleases
 from router.backtest.students.student import Fitter, ReplayedStudent
 from router.core.certification.refresh_schedule import Pace
@@ -73,13 +73,13 @@ class Replay:
         self.loop = LoopState(task, self._agree, pace, TaskReleases(task.exploration.cold))
         self.log: list[tuple[int, Record]] = []
         self.spent: set[Key] = set()
-        self._life = Life()
-        self._releases = ReplayedReleases(task, self._life)
+        self._history = History()
+        self._releases = ReplayedReleases(task, self._history)
         self._memory = MemoryBounds(memory)
         self._named: dict[str, ReplayedDevice] = {}
         self._seed = self.queries = 0
 
-    def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> Life:
+    def run(self, devices: int = 1, seed: int = 0, progress: Progress = lambda done: None) -> History:
         """Live: ask every query of the device that it names, or of one of ``devices`` in turn, with draws by ``seed``.
 
         Raises:
@@ -94,7 +94,7 @@ class Replay:
             answered = [self._answer(position, self._device(position, fleet)) for position in stride]
             self.consider([(start // STRIDE, record) for record in answered if record is not None], stride.stop)
             progress(stride.stop)
-        return self._life
+        return self._history
 
     def _made(self, name: str, number: int | str) -> ReplayedDevice:
         return ReplayedDevice(name, device_seed(self._seed, number), self._task, self._memory)
@@ -115,12 +115,12 @@ class Replay:
 
     def _answer(self, position: int, device: ReplayedDevice) -> Record | None:
         """One query at its device, and what the log gets of it, if anything."""
-        asked, standing = self._asked[position], self._orders_of(device)
+        asked, orders = self._asked[position], self._orders_of(device)
         query = Query(query_id(self._seed, position), self._task.name, asked.text)
-        given = device.answer(query, standing, asked.asked_at)
+        given = device.answer(query, orders, asked.asked_at)
         reference = self._labels[position]
         answer = reference if given.answer is None else given.answer
-        self._life.served.append(
+        self._history.served.append(
             Served(
                 position=position,
                 local=given.kept,
@@ -129,15 +129,15 @@ class Replay:
                 remembered=given.remembered,
                 agrees=self._agree(asked.text, answer, reference),
                 right=None if asked.label is None else self._agree(asked.text, answer, asked.label),
-                release=standing.release,
+                release=orders.release,
             )
         )
-        return device.taught(query, given, standing, reference, asked.asked_at) if given.is_asked else None
+        return device.taught(query, given, orders, reference, asked.asked_at) if given.is_asked else None
 
-    def _orders_of(self, device: ReplayedDevice) -> Standing:
+    def _orders_of(self, device: ReplayedDevice) -> OrdersInForce:
         releases = self.loop.releases
         serving = releases.serving
-        return Standing(
+        return OrdersInForce(
             release=releases.champion,
             student=self.student(releases.champion),
             threshold=None if serving is None else serving.manifest.policy.threshold,

@@ -23,7 +23,7 @@ VERSION = "log"  # of the reference
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OrdersInForce:
     """What is in place when a query comes.
 
     Attributes:
@@ -85,26 +85,26 @@ class ReplayedDevice:
         self._task = task
         self.memory = RememberedAnswers(memory)
 
-    def answer(self, query: Query, standing: Standing, now: float) -> Given:
+    def answer(self, query: Query, orders: OrdersInForce, now: float) -> Given:
         """Answer one query, asked at ``now`` in seconds."""
-        explored = is_explored(self._seed, query.id, standing.exploration)
-        said = None if standing.student is None else standing.student.predict(query)
+        explored = is_explored(self._seed, query.id, orders.exploration)
+        said = None if orders.student is None else orders.student.predict(query)
         decision = decide(
-            policy_at(standing.threshold),
+            policy_at(orders.threshold),
             score_of(said),
-            mode=standing.mode,
+            mode=orders.mode,
             cut=said is not None and said.cut,
         )
         if decision.action is Action.KEEP:
             assert said is not None
             return Given(said.answer, said, explored)
-        if standing.mode is Mode.SERVE and may_stand_in(decision):
-            known = self.memory.recall(query, self._task, standing.exploration, now)
+        if orders.mode is Mode.SERVE and may_stand_in(decision):
+            known = self.memory.recall(query, self._task, orders.exploration, now)
             if known is not None:
                 return Given(known.text, said, explored, remembered=True)
         return Given(None, said, explored)
 
-    def taught(self, query: Query, given: Given, standing: Standing, reference: str, now: float) -> Record:
+    def taught(self, query: Query, given: Given, orders: OrdersInForce, reference: str, now: float) -> Record:
         """The reference answered: what the log gets of it, and the memory too."""
         source = Provenance(Tier.CLUSTER, self._task.reference, VERSION, logged=True)
         self.memory.learn(query, self._task, Answer(query.id, reference, source), now)
@@ -121,12 +121,12 @@ class ReplayedDevice:
             text=query.text,
             answer=reference,
             source=Source.TAUGHT if given.kept else Source.ESCALATED,
-            release=standing.release,
+            release=orders.release,
             local_answer=said.answer if said else None,
             local_score=said.score if said else None,
             kept=given.kept,
             explored=given.explored,
-            propensity=standing.exploration if given.kept else 1.0,
-            exploration=standing.exploration,
-            threshold=standing.threshold,
+            propensity=orders.exploration if given.kept else 1.0,
+            exploration=orders.exploration,
+            threshold=orders.threshold,
         )

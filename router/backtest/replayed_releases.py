@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from router.backtest.history import Event, Life, Released
+from router.backtest.history import Event, History, Released
 from router.backtest.students.student import Fit, ReplayedStudent
 from router.core.certification.certificate_validity import content_of
 from router.core.certification.served_releases import ServedRelease
@@ -26,9 +26,9 @@ _SPEC = StudentSpec("replayed", "", "", (), 0, "")  # its labels are the log's, 
 class ReplayedReleases:
     """The releases of one replay, which is told of them."""
 
-    def __init__(self, task: Task, life: Life) -> None:
+    def __init__(self, task: Task, history: History) -> None:
         """None but release 0, which has no student."""
-        self._life = life
+        self._history = history
         self._task = task
         self._students: dict[int, ReplayedStudent] = {}  # by the number of their content
         self._served: dict[int, ServedRelease] = {}
@@ -52,7 +52,7 @@ class ReplayedReleases:
         return result
 
     def serve(self, action: actions.Promote | actions.ServeAgain, queries: int) -> ServedRelease:
-        """Let a challenger or a former release serve, after so many queries."""
+        """Let a challenger or a fallback release serve, after so many queries."""
         if isinstance(action, actions.Promote):
             served = self._promoted(action)
         else:
@@ -62,7 +62,7 @@ class ReplayedReleases:
         self._served[action.number] = served
         proof = served.manifest.certificate
         assert proof is not None
-        self._life.releases.append(
+        self._history.releases.append(
             Released(
                 number=action.number,
                 at_query=queries,
@@ -107,7 +107,7 @@ class ReplayedReleases:
             case actions.Reject(number, why):
                 words = f"release {number} is rejected: {why}"
             case actions.Alarm(number):
-                self._life.alarms += 1
+                self._history.alarms += 1
                 words = f"release {number} breaks its promise: everything escalates"
             case actions.SuspectChange(number, is_suspected):
                 doubt = "seems to lose more than it may" if is_suspected else "is suspected no more"
@@ -115,13 +115,13 @@ class ReplayedReleases:
                 words += " explored"
             case actions.SetApart() | actions.TakeBack():
                 words = _of_device(action)
-            case actions.ServeAgain(former, number):
-                words = f"release {former} serves again, as release {number}"
+            case actions.ServeAgain(fallback, number):
+                words = f"release {fallback} serves again, as release {number}"
             case actions.Say(what) if what:
                 words = f"{self._said}: {what}" if what == NOT_WORTH else what
             case _:
                 return
-        self._life.events.append(Event(queries, words))
+        self._history.events.append(Event(queries, words))
 
 
 def _weight(proof: Certificate) -> float:

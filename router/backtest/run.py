@@ -15,7 +15,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from router.backtest.history import Life, Served
+from router.backtest.history import History, Served
 from router.backtest.labels import Answers, answers_of
 from router.backtest.logs.reader import Log
 from router.backtest.metrics import disagreement, figures, labelled, net_saving, quarters, release_intervals, share
@@ -67,10 +67,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One promise's outcome: the life of the first seed, the demo's figures of it, and all else that is known."""
+    """One promise's outcome: the history of the first seed, the demo's figures of it, and all else that is known."""
 
     promise: float
-    life: Life
+    history: History
     figures: dict[str, Any]
     more: dict[str, Any]
 
@@ -98,7 +98,7 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
     answers = answers_of(log, plan.judge)
     fitter = _fitter(log, plan, progress)
     tasks = [_task(plan, promise) for promise in plan.promises]
-    lives: list[list[Life]] = [[] for _ in tasks]
+    histories: list[list[History]] = [[] for _ in tasks]
     seconds = [0.0 for _ in tasks]
     for again in range(plan.repeat):
         shared = SharedFits(fitter)
@@ -108,9 +108,9 @@ def run(log: Log, plan: Plan, progress: Progress = lambda stage, share: None) ->
             before = again * len(tasks) + number
             with one_thread():
                 told = _part(progress, plan, before, len(log.rows))
-                lives[number].append(replay.run(plan.devices, plan.seed + again, told))
+                histories[number].append(replay.run(plan.devices, plan.seed + again, told))
             seconds[number] += time.monotonic() - began
-    return [_result(log, plan, answers, *one) for one in zip(tasks, lives, seconds, strict=True)]
+    return [_result(log, plan, answers, *one) for one in zip(tasks, histories, seconds, strict=True)]
 
 
 def one_thread() -> threadpool_limits:
@@ -164,10 +164,10 @@ def _cache(plan: Plan) -> Path:
         raise ConfigError("--cache", "", "has to be named, since this user has no home folder") from None
 
 
-def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[Life], seconds: float) -> Result:
-    life = lives[0]
+def _result(log: Log, plan: Plan, answers: Answers, task: Task, histories: Sequence[History], seconds: float) -> Result:
+    history = histories[0]
     teacher = _teacher_right(log, plan.judge)
-    found = figures(life, devices=plan.devices, seconds=seconds, teacher_right=teacher.share if teacher else None)
+    found = figures(history, devices=plan.devices, seconds=seconds, teacher_right=teacher.share if teacher else None)
     objective = task.objective
     more = {
         "log": str(log.path),
@@ -180,24 +180,24 @@ def _result(log: Log, plan: Plan, answers: Answers, task: Task, lives: Sequence[
         "judge": plan.judge.value,
         "seed": plan.seed,
         "memory": plan.memory,
-        "net_saving": net_saving(life.served),
+        "net_saving": net_saving(history.served),
         "distinct_answers": answers.distinct,
         "learnable_share": round(answers.learnable, 6),
-        "quarters": quarters(life.served),
-        "disagreement_interval": _ends(_counted(life.served, "agrees", negated=True)),
+        "quarters": quarters(history.served),
+        "disagreement_interval": _ends(_counted(history.served, "agrees", negated=True)),
         "release_intervals": {
-            str(number): _ends(interval) for number, interval in release_intervals(life.served, 0.95).items()
+            str(number): _ends(interval) for number, interval in release_intervals(history.served, 0.95).items()
         },
         "labelled_rows": teacher.rows if teacher else 0,
-        "accuracy_interval": _ends(_counted(labelled(life.served), "right")) if teacher else None,
+        "accuracy_interval": _ends(_counted(labelled(history.served), "right")) if teacher else None,
         "teacher_accuracy_interval": _ends(teacher) if teacher else None,
-        "cost": _cost(log, life) if log.columns.cost else None,
-        "alarms": life.alarms,
-        "events": [asdict(event) for event in life.events],
+        "cost": _cost(log, history) if log.columns.cost else None,
+        "alarms": history.alarms,
+        "events": [asdict(event) for event in history.events],
         "watch": describe_delays(objective.max_disagreement, 1 - objective.assurance, task.exploration.floor),
-        "spread": _spread(lives) if len(lives) > 1 else None,
+        "spread": _spread(histories) if len(histories) > 1 else None,
     }
-    return Result(objective.max_disagreement, life, found, more)
+    return Result(objective.max_disagreement, history, found, more)
 
 
 def _teacher_right(log: Log, judge: Judge) -> Interval | None:
@@ -215,20 +215,20 @@ def _ends(interval: Interval) -> list[float]:
     return [round(interval.low, 6), round(interval.high, 6)]
 
 
-def _cost(log: Log, life: Life) -> dict[str, float]:
+def _cost(log: Log, history: History) -> dict[str, float]:
     """What all answers cost, and what those would have that the large model still gives."""
     start = len(log.rows) * 3 // 4
     costs = [row.cost for row in log.rows]
-    paid = [cost if served.cloud else 0.0 for cost, served in zip(costs, life.served, strict=True)]
+    paid = [cost if served.cloud else 0.0 for cost, served in zip(costs, history.served, strict=True)]
     sums = {"all": costs, "paid": paid, "all_last_quarter": costs[start:], "paid_last_quarter": paid[start:]}
     return {name: round(sum(values), 6) for name, values in sums.items()}
 
 
-def _spread(lives: Sequence[Life]) -> dict[str, list[float]]:
+def _spread(histories: Sequence[History]) -> dict[str, list[float]]:
     """The least and the largest of each figure over the seeds."""
     values: dict[str, list[float]] = {name: [] for name in SPREAD}
-    for life in lives:
-        rows = life.served
+    for history in histories:
+        rows = history.served
         values["local_share"].append(share(rows, "local"))
         values["local_share_last_quarter"].append(share(rows[len(rows) * 3 // 4 :], "local"))
         values["cloud_share"].append(share(rows, "cloud"))

@@ -3,7 +3,7 @@
 Rules:
  * Every line is checked before the first question is sent.
  * A line may say of its question what a program may (``LINE_OPTIONS``). A key that was probably meant as one of them is
-   refused, so that no wish about privacy is lost to a slip of the pen; any other is kept, and told.
+   refused, so that no request for privacy is lost to a slip of the pen; any other is kept, and told.
  * A question's id is its own, or made of its line number and what is asked: the same line has the same id in every run.
 """
 

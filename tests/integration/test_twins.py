@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from cloud_worker.config.sections import Fleet
-from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.gateway.releases_service import ReleasesServicer
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
@@ -102,7 +102,7 @@ async def test_two_agents_with_one_name_hear_it_both_and_everybody_is_told(fleet
         await until(lambda: report(fleet).state == "twins")
         said = [await card.stop() for card in (one, two)]
         assert not any("the cloud says" in lines for lines in said)  # once is enough
-    assert list(Lives(fleet.store.engine).spans()) == ["kitchen"]
+    assert list(Incarnations(fleet.store.engine).spans()) == ["kitchen"]
     console = Console(record=True, width=200)
     device = {"device": "kitchen", "state": "twins", "said": "twins", "last_seen": 0.0, "tasks": []}
     show_devices(console, [device])
@@ -120,4 +120,4 @@ async def test_an_agent_that_is_started_again_or_killed_is_no_twin(fleet):
             await until(lambda at=first: fleet.store.devices()[0].last_seen > at)
             await end(card)
     assert len(seen) == 3 and report(fleet).state == "ok" and lives(fleet) == 3
-    assert Lives(fleet.store.engine).spans() == {}
+    assert Incarnations(fleet.store.engine).spans() == {}

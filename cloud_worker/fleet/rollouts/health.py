@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from cloud_worker.fleet.device_labels import DeviceLabels, has_labels
-from cloud_worker.fleet.device_lives import TWINS
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.fleet.rollouts.store import Member, Rollout
+from cloud_worker.fleet.twins import TWINS
 from cloud_worker.identity.register import Register
 from cloud_worker.state.columns import read_object
 from cloud_worker.state.database.rollout_tables import ROLLOUT_DEVICES

@@ -94,7 +94,7 @@ class Member:
         since: Unix time in seconds since when it is ordered the release.
         before_milliseconds: 95th percentile of its time to answer then, 0 where that is not known.
         took: Unix time in seconds at which it was first seen to run it, ``None`` before.
-        life: Of its agent, as reported last.
+        life: The incarnation of its agent, as reported last.
         starts: Of its agent since then, each soon after the one before.
         started: Unix time in seconds of the last of them, 0 before the first.
     """

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cloud_worker.fleet.device_lives import Lives
 from cloud_worker.fleet.quarantines import Quarantines
+from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.state.blind_spans import BlindSpans
 from cloud_worker.state.store import Store
 from cloud_worker.state.tallies import Tallies
@@ -56,7 +56,7 @@ class BlindnessCheck:
         """Compare what comes of ``task`` with what its devices planned, as ``store`` knows it."""
         self._task = task
         self._store = store
-        self._traffic, self._lives = Traffic(store.engine), Lives(store.engine)
+        self._traffic, self._incarnations = Traffic(store.engine), Incarnations(store.engine)
         self._spans = BlindSpans(store.engine)
         self._tallies, self._quarantines = Tallies(store.engine), Quarantines(store.engine)
         self._minutes: dict[int, Counter[str]] = {}  # explored rows of each device, by the minute of their arrival
@@ -120,7 +120,7 @@ class BlindnessCheck:
                 came.update(counts)
         planned = self._traffic.planned(self._task.name, first, now - ON_THE_WAY_SECONDS)
         held = self._tallies.held_back_since(now - HOUR_SECONDS)
-        since = {one for one, spans in self._lives.spans().items() if any(until > first for _, until in spans)}
+        since = {one for one, spans in self._incarnations.spans().items() if any(until > first for _, until in spans)}
         since |= {one for one, apart in self._quarantines.of(self._task.name).items() if apart.until > first}
         devices = sorted((planned.keys() | came) - since)
         return [Hour(planned.get(one, 0.0), came[one], held.get(one, 0)) for one in devices]

@@ -96,7 +96,9 @@ class PoolPolicyLoop:
         known = self._policies.of(self._task)
         serving = _last(known, PolicyState.SERVING)
         if serving is not None and (serving.why_fallen(self._task) or self._breaks(serving)):
-            serving = None  # what falls with a wish is only left out: it stands again when that is taken back
+            serving = (
+                None  # what a stricter objective rules out is only left out: it stands again when that is taken back
+            )
         waiting = _last(known, PolicyState.WAITING)
         live = {stored.number for stored in (serving, waiting) if stored is not None}
         self._known = {number: said for number, said in self._known.items() if number in live}

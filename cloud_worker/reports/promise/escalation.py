@@ -54,7 +54,8 @@ def why_exceeded(
     most, now = task.objective.max_escalation, leaving(state, override, manifest)
     if most is None or now is None or manifest is None or now <= most + _chance(most, manifest):
         return ""
-    return f"{now:.1%} should leave, and {most:.1%} are wished: {_why(task, state, override, manifest, is_suspected)}"
+    why = _why(task, state, override, manifest, is_suspected)
+    return f"{now:.1%} should leave, and {most:.1%} is the objective: {why}"
 
 
 def _chance(most: float, manifest: Manifest) -> float:

@@ -55,7 +55,7 @@ def lines_of(name: str, release: int, promise: Promise) -> list[str]:
 
 def _objectives(promise: Promise) -> Iterator[str]:
     if promise.max_escalation is not None:
-        yield f"at most {_share(promise.max_escalation)} of queries are wished to leave the device"
+        yield f"at most {_share(promise.max_escalation)} of queries should leave the device, by the objective"
     if promise.max_disagreement < NO_FLOOR:
         yield (
             f"at most {_share(promise.max_disagreement)} of answers may differ from "
@@ -77,7 +77,7 @@ def _saved(promise: Promise) -> Iterator[str]:
 
 def _bends(promise: Promise) -> Iterator[str]:
     if promise.bends:
-        yield f"[bold yellow]wish exceeded[/]: {escape(promise.bends)}"
+        yield f"[bold yellow]objective exceeded[/]: {escape(promise.bends)}"
 
 
 def _proved(promise: Promise) -> Iterator[str]:

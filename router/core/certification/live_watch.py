@@ -29,8 +29,8 @@ from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.suspicion import Suspicion
 
-MOST_SINCE = 1000  # latest rows that a former release is observed on
-MOST_FALLBACKS = 3  # former releases that are tried
+MOST_SINCE = 1000  # latest rows that a fallback release is observed on
+MOST_FALLBACKS = 3  # fallback releases that are tried
 _NO_QUARANTINES: Quarantines = {}
 
 

@@ -122,7 +122,7 @@ class Trial:
 
     @property
     def after(self) -> int:
-        """Batch of the log after which all its rows came: a former release proves itself anew; else -1."""
+        """Batch of the log after which all its rows came: a fallback release proves itself anew; else -1."""
         return self.freeze if self.bound > -math.inf else -1
 
     @property

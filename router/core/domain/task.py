@@ -1,4 +1,4 @@
-"""A task: one kind of question, its judge, and what the operator wishes for it.
+"""A task: one kind of question, its judge, and what the operator asks of it.
 
 Written in ``cloud.toml``, published to devices inside every release.
 
@@ -76,7 +76,7 @@ _UNSAID = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the operator wishes: a floor, a share of escalations, or both. Of both, the floor wins.
+    """What the operator asks for: a floor, a share of escalations, or both. Of both, the floor wins.
 
     Attributes:
         max_disagreement: Largest share of covered queries whose answer may differ from the reference's, in (0, 1). Left

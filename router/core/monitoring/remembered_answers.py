@@ -7,7 +7,7 @@ Rules:
    operator lets escalate stays as it is. Where everything is explored, nothing is given from memory.
  * It holds what the reference answered and the cloud logged: no chat, nothing of a conversation, nothing that may not
    leave or may not be logged, no answer of a device, a cheaper teacher or another tier.
- * The same is the same task and version, text (redacted), tenant, subject, limits, schema, tools and wishes.
+ * The same is the same task and version, text (redacted), tenant, subject, limits, schema, tools and extras wanted.
  * It gives nothing until the reference was seen to repeat itself within the promise; see ``RepeatedAnswers``.
  * Another version of the reference or the task ends what is held. It is bounded in answers and bytes, expires, and
    forgets a subject, a task or everything when told to.

@@ -54,7 +54,7 @@ class ReadAgain:
 class Predict:
     """Have a release's student answer some rows, with a ``Prediction`` each; ``None`` where it can't read a row.
 
-    The whole answer is ``None`` where a former release's student can't be used at all.
+    The whole answer is ``None`` where a fallback release's student can't be used at all.
     """
 
     release: int
@@ -107,7 +107,7 @@ class ServeUnproven:
 
 @dataclass(frozen=True, slots=True)
 class ServeAgain:
-    """Let a former release serve under a new number. Answered with its ``ServedRelease``; ``None`` where it can't.
+    """Let a fallback release serve under a new number. Answered with its ``ServedRelease``; ``None`` where it can't.
 
     Attributes:
         release: It is.
@@ -225,7 +225,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """A former release waits for a new certificate. Answered with whether it can."""
+    """A fallback release waits for a new certificate. Answered with whether it can."""
 
     trial: Trial
     attempt: int

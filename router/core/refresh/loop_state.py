@@ -76,7 +76,7 @@ class StepInputs:
         pinned: The release that the operator wants to serve, ``None`` for whichever is certified.
         forced: It is pinned whatever its certificate says.
         is_held: The operator holds the task, or a release rolls out: nothing is fitted, promoted or explored for.
-        former: While a release rolls out, that which the others run; ``None`` while all run the same.
+        base: While a release rolls out, that which the others run; ``None`` while all run the same.
         is_blind: Too few explored rows come to see anything: nothing is fitted or promoted.
         judged_by: The judge of the task's lineage, empty if none is known.
         blind: When too few rows came to see anything.
@@ -91,7 +91,7 @@ class StepInputs:
     pinned: int | None = None
     forced: bool = False
     is_held: bool = False
-    former: int | None = None
+    base: int | None = None
     is_blind: bool = False
     judged_by: str = ""
     blind: Spans = ()
@@ -119,7 +119,7 @@ class LoopState:
         attempt: That it spends.
         live_watch: The watch over what serves.
         base_watch: While that rolls out, the watch over the release that the others run.
-        tried: The champion for which a former release was looked for already; -1 for none.
+        tried: The champion for which a fallback release was looked for already; -1 for none.
         is_held: Nothing is to be fitted or promoted.
         is_suspected: Everything is explored, since the watch suspects a change.
         watch_over: Begins a watch.

@@ -1,6 +1,6 @@
 """Keeps the promise while a release serves: the operator override, the certificate, the watch, the way back.
 
-    quiet ◀──rows come as planned── blind        pinned by force: unproven ──unpinned──▶ a former release, or the cloud
+    quiet ◀──rows come as planned── blind        pinned by force: unproven ──unpinned──▶ a fallback, or the cloud
       │ ▲                             ▲
       │ └──────too few rows for an hour
       └──the promise breaks──▶ alarmed: everything escalates ──one is certified on rows after the alarm──▶ quiet
@@ -10,9 +10,9 @@ Rules:
  * What keeps answers has a certificate that stands: where an objective grows stricter, or another version of the
    reference answers, everything escalates as after an alarm. Where that is taken back, the same release serves again.
  * What was never promised can't be broken: the certificate is checked before the watch.
- * An alarm is told to the devices first; only then a former release is looked for, and it proves itself again before it
-   serves: that nothing speaks against it is no proof. No row of before an alarm certifies anything any more.
- * Where nothing broke, an objective changed or a pin went, a former release whose certificate stands serves at once.
+ * An alarm is told to the devices first; only then a fallback release is looked for, and it proves itself again before
+   it serves: that nothing speaks against it is no proof. No row of before an alarm certifies anything any more.
+ * Where nothing broke, an objective changed or a pin went, a fallback release whose certificate stands serves at once.
  * A release that serves without proof is not watched for an alarm: the operator wants it so.
  * A device that loses alone is set apart, and the others are watched on without it.
  * While a release rolls out its watch raises no alarm and accuses nobody: where it speaks, the rollout goes back
@@ -106,7 +106,7 @@ def _is_suspected(loop: LoopState, inputs: StepInputs) -> bool:
     live_watch, releases = loop.live_watch, loop.releases
     if live_watch is None or live_watch.release != releases.champion or releases.watch is Watch.UNPROVEN:
         return False
-    if inputs.former is not None:  # few devices are no reason to ask everything of all
+    if inputs.base is not None:  # few devices are no reason to ask everything of all
         return False
     return live_watch.suspicion.is_on and loop.task.objective.has_floor and not inputs.is_blind
 
@@ -150,7 +150,7 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if serving is None or not serving.has_student:
         loop.live_watch = None
         return
-    spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN} or inputs.former is not None
+    spared = releases.watch in {Watch.ALARMED, Watch.UNPROVEN} or inputs.base is not None
     while True:
         if loop.live_watch is None or loop.live_watch.release != serving.number:
             known = (_numbers_of(loop, serving), _content_of(loop, serving))
@@ -172,18 +172,18 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
 def _watch_base(loop: LoopState, inputs: StepInputs, new: list[Record]) -> Step[None]:
     """Observe what the release kept that others run while the champion rolls out."""
     served = loop.releases.served
-    former = None if inputs.former is None else served.get(inputs.former)
-    if former is None or not former.has_student or former.alarmed:
+    base = None if inputs.base is None else served.get(inputs.base)
+    if base is None or not base.has_student or base.alarmed:
         loop.base_watch = None
         return
-    if loop.base_watch is None or loop.base_watch.release != former.number:
-        known = (_numbers_of(loop, former), _content_of(loop, former))
-        live_watch = loop.watch_over(former.number, loop.task, loop.judging, *known)
+    if loop.base_watch is None or loop.base_watch.release != base.number:
+        known = (_numbers_of(loop, base), _content_of(loop, base))
+        live_watch = loop.watch_over(base.number, loop.task, loop.judging, *known)
         new = yield ReadAgain()
         loop.base_watch = live_watch
     if loop.base_watch.observe(new, inputs.blind, loop.quarantines):
-        yield Alarm(former.number)
-        loop.change(served={**served, former.number: replace(former, alarmed=True)})
+        yield Alarm(base.number)
+        loop.change(served={**served, base.number: replace(base, alarmed=True)})
         loop.base_watch = None
 
 
@@ -208,13 +208,13 @@ def _give_way(loop: LoopState, inputs: StepInputs) -> Step[None]:
     loop.tried = releases.champion
     if _is_unproven(loop):
         yield from _escalate_all(loop, "it is pinned no more")
-    former = yield from way_back(loop, inputs)
-    if former is None:
+    fallback = yield from way_back(loop, inputs)
+    if fallback is None:
         return
     if serving is not None and serving.alarmed:
-        yield from prove_again(loop, former)
+        yield from prove_again(loop, fallback)
     else:
-        yield from _serve_again(loop, former.manifest, Watch.QUIET)
+        yield from _serve_again(loop, fallback.manifest, Watch.QUIET)
 
 
 def _is_unproven(loop: LoopState) -> bool:

@@ -3,7 +3,7 @@
 Rules:
  * A row is taken in once, in the log's order; whether in one piece or in many changes nothing.
  * Held are only rows that a trial may still observe, the latest ``most`` of them, and the latest drawn ones, on which a
-   former release is observed. All others are counted and forgotten: which ones depends on their draw, device, batch
+   fallback release is observed. All others are counted and forgotten: which ones depends on their draw, device, batch
    and age, never on what they say, so that what a proof looks at stays a fair sample.
  * What teaches is read from the log anew when a fit is due.
  * Rows are held of the reference's latest version, and of the one before: while two gateways change over, both answer.

@@ -1,4 +1,4 @@
-"""The way back: which former release may serve in the place of one that may no longer.
+"""The way back: which fallback release, one that has served before, may serve in the place of one that may no longer.
 
 Rules:
  * After an alarm it proves itself again, on rows asked since, as any challenger does, at its own threshold or a
@@ -27,32 +27,32 @@ MOST_WRITTEN = 100  # latest rows that a student that writes answers once more
 
 
 def way_back(loop: LoopState, inputs: StepInputs) -> Step[ServedRelease | None]:
-    """The latest former release that nothing speaks against; ``None`` where there is none."""
+    """The latest fallback release that nothing speaks against; ``None`` where there is none."""
     tried = 0
-    for former in _fallbacks(loop):
-        if loop.why_uncertified(former.manifest, inputs):
+    for fallback in _fallbacks(loop):
+        if loop.why_uncertified(fallback.manifest, inputs):
             tried += 1
         else:
-            rows = _since(loop, former)
-            said = yield Predict(former.number, rows)
+            rows = _since(loop, fallback)
+            said = yield Predict(fallback.number, rows)
             if said is None:
                 continue
             tried += 1
-            student, threshold = Predicted(rows, said), former.manifest.policy.threshold
+            student, threshold = Predicted(rows, said), fallback.manifest.policy.threshold
             if evidence_against(rows, student, threshold, loop.task, loop.judging) <= 0:
-                return former
+                return fallback
         if tried == MOST_FALLBACKS:
             break
     return None
 
 
-def prove_again(loop: LoopState, former: ServedRelease) -> Step[None]:
-    """Let a former release wait for a new certificate, if it is worth that."""
-    releases, proof, threshold = loop.releases, former.manifest.certificate, former.manifest.policy.threshold
+def prove_again(loop: LoopState, fallback: ServedRelease) -> Step[None]:
+    """Let a fallback release wait for a new certificate, if it is worth that."""
+    releases, proof, threshold = loop.releases, fallback.manifest.certificate, fallback.manifest.policy.threshold
     assert proof is not None
     attempt, rate = releases.attempt + 1, loop.task.exploration.cold
-    expected = Point(threshold, former.local_share or 0.0, proof.losses / max(proof.rows, 1))
-    trial = begin_trial(loop.task, former.number, attempt, (expected,), rate=rate, freeze=loop.rows.last_batch)
+    expected = Point(threshold, fallback.local_share or 0.0, proof.losses / max(proof.rows, 1))
+    trial = begin_trial(loop.task, fallback.number, attempt, (expected,), rate=rate, freeze=loop.rows.last_batch)
     trial.bound = threshold
     trial.patience = patience_of([], trial, loop.situation(trial), loop.pace)
     if trial.patience and (yield TryAgain(trial, attempt)):
@@ -70,9 +70,9 @@ def _fallbacks(loop: LoopState) -> Iterator[ServedRelease]:
             yield one
 
 
-def _since(loop: LoopState, former: ServedRelease) -> tuple[Record, ...]:
+def _since(loop: LoopState, fallback: ServedRelease) -> tuple[Record, ...]:
     """The latest drawn rows that were asked after those of its certificate."""
-    proof = former.manifest.certificate
+    proof = fallback.manifest.certificate
     last = proof.last_asked_at if proof else 0.0
-    most = MOST_SINCE if former.manifest.text_calibration is None else MOST_WRITTEN
+    most = MOST_SINCE if fallback.manifest.text_calibration is None else MOST_WRITTEN
     return tuple(row for row in loop.rows.drawn if row.asked_at > last)[-most:]

@@ -78,7 +78,8 @@ class TaskReport:
 class DeviceReport:
     """What one device says of itself.
 
-    ``state`` is ``ok`` or names what hinders it. ``life`` is random, drawn at each start; older agents have none.
+    ``state`` is ``ok`` or names what hinders it. ``life`` names the
+    incarnation of the agent: random, drawn at each start; older agents have none.
     ``outbox_dropped_because`` counts ``outbox_dropped`` by why. ``erased`` is what it has erased since its last report
     that was heard.
     """

@@ -128,7 +128,7 @@ def test_a_pin_that_a_disk_does_not_let_serve_tells_no_path(world, monkeypatch):
     assert world.state.phase_note == f"release {first} can't serve: OSError; the log of the refresher says more"
 
 
-def test_a_pin_by_force_is_told_as_unproven_and_ends_with_the_former_release(world):
+def test_a_pin_by_force_is_told_as_unproven_and_ends_with_the_fallback_release(world):
     first, second = until_two_have_served(world)
     lay(world, pinned=first, forced=True)
     world.refresher.step()
@@ -153,7 +153,7 @@ def broken(world):
             return
 
 
-def test_after_an_alarm_a_former_release_proves_itself_on_rows_asked_since_and_serves_again(world):
+def test_after_an_alarm_a_fallback_release_proves_itself_on_rows_asked_since_and_serves_again(world):
     first, second = until_two_have_served(world)
     assert world.publisher.manifest("home", second).student is not None
     broken(world)
@@ -184,7 +184,7 @@ def test_after_an_alarm_a_former_release_proves_itself_on_rows_asked_since_and_s
     assert certificates.why_fallen(one, task, None, "another") == "its reference has another version now"
 
 
-def test_a_former_release_that_the_same_rows_speak_against_does_not_serve_again(world):
+def test_a_fallback_release_that_the_same_rows_speak_against_does_not_serve_again(world):
     until_two_have_served(world)
     world.truth = {**world.truth, "song": "lights", "tune": "lights"}  # both have it wrong
     for _ in range(40):

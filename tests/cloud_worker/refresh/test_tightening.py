@@ -79,7 +79,7 @@ def test_a_release_that_breaks_only_the_stricter_promise_is_not_called_broken(wo
     assert (world.state.champion, world.state.watch) == (first, "quiet")
 
 
-def test_a_former_release_whose_certificate_speaks_for_the_stricter_promise_serves_instead(world):
+def test_a_fallback_release_whose_certificate_speaks_for_the_stricter_promise_serves_instead(world):
     world.until_certified()
     first = world.state.champion
     manifest = world.publisher.manifest("home", first)

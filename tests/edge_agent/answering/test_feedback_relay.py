@@ -82,50 +82,50 @@ async def test_malformed_feedback_names_its_field(warm):
     assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "query_id is empty; it stands in the answer")
 
 
-class Desk:
-    """A desk with a clock of its own, and what it passed on."""
+class Relay:
+    """A relay with a clock of its own, and what it passed on."""
 
     def __init__(self, most=10):
         self.now = 0.0
         self.passed = []
-        self.desk = FeedbackRelay(self._send, lambda: self.now, most)
+        self.relay = FeedbackRelay(self._send, lambda: self.now, most)
 
     async def _send(self, feedback, seconds):
         self.passed.append(feedback)
 
     def answered(self, query_id, who="ada"):
         answer = Answer(query_id, "lights", Provenance(Tier.DEVICE, "tiny", "1", release=1))
-        self.desk.note(Query(query_id, "home", "light"), who, answer, may_go=True)
+        self.relay.note(Query(query_id, "home", "light"), who, answer, may_go=True)
 
     async def give(self, query_id, who="ada"):
-        await self.desk.take(Feedback(query_id, "home", Opinion.WRONG), who, 1.0)
+        await self.relay.take(Feedback(query_id, "home", Opinion.WRONG), who, 1.0)
 
 
 async def test_an_answer_is_forgotten_after_a_day_or_when_there_are_too_many():
-    desk = Desk(most=3)
+    relay = Relay(most=3)
     for number in range(5):
-        desk.answered(f"q{number}")
-    await desk.give("q4")
+        relay.answered(f"q{number}")
+    await relay.give("q4")
     with pytest.raises(UnknownTaskError):
-        await desk.give("q1")
-    desk.now = REMEMBERED_SECONDS + 1
+        await relay.give("q1")
+    relay.now = REMEMBERED_SECONDS + 1
     with pytest.raises(UnknownTaskError):
-        await desk.give("q4")
+        await relay.give("q4")
 
 
 async def test_who_joined_an_answer_is_heard_too():
-    desk = Desk()
-    desk.answered("q", "ada")
-    desk.answered("q", "bob")
-    await desk.give("q", "ada")
-    await desk.give("q", "bob")
-    assert len(desk.passed) == 2
+    relay = Relay()
+    relay.answered("q", "ada")
+    relay.answered("q", "bob")
+    await relay.give("q", "ada")
+    await relay.give("q", "bob")
+    assert len(relay.passed) == 2
 
 
 async def test_who_says_too_much_is_told_to_wait():
-    desk = Desk()
-    desk.answered("q")
+    relay = Relay()
+    relay.answered("q")
     for _ in range(60):
-        await desk.give("q")
+        await relay.give("q")
     with pytest.raises(OverloadedError, match="faster than it is taken"):
-        await desk.give("q")
+        await relay.give("q")

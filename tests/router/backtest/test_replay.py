@@ -36,16 +36,16 @@ def lived():
 
 
 def test_easy_queries_come_home_within_the_promise(lived):
-    _, life = lived
-    last = life.served[-375:]
-    assert life.releases
+    _, history = lived
+    last = history.served[-375:]
+    assert history.releases
     assert sum(row.local for row in last) / len(last) > 0.6
-    assert sum(not row.agrees for row in life.served) / len(life.served) <= 0.05
+    assert sum(not row.agrees for row in history.served) / len(history.served) <= 0.05
 
 
 def test_before_the_first_release_everything_escalates_and_is_explored(lived):
-    _, life = lived
-    early = life.served[: life.releases[0].at_query]
+    _, history = lived
+    early = history.served[: history.releases[0].at_query]
     assert early
     assert all(row.cloud and row.explored and not row.local and row.release == 0 for row in early)
 
@@ -55,15 +55,15 @@ def test_what_the_large_model_answers_never_differs_from_it(lived):
 
 
 def test_the_log_has_what_escalated_or_was_explored_and_nothing_else(lived):
-    one, life = lived
+    one, history = lived
     logged = {record.query_id for _, record in one.log}
-    assert logged == {query_id(0, row.position) for row in life.served if row.cloud}
+    assert logged == {query_id(0, row.position) for row in history.served if row.cloud}
 
 
 def test_exploration_is_the_keyed_draw(lived):
-    one, life = lived
+    one, history = lived
     records = {record.query_id: record for _, record in one.log}
-    for row in life.served:
+    for row in history.served:
         query = query_id(0, row.position)
         drawn = draw(device_seed(0, row.position % 2 + 1), query)
         if row.explored:
@@ -96,9 +96,9 @@ def test_no_row_certifies_what_it_taught():
             return super().fit(rows)
 
     rows = _utterances(900)
-    one, life = replay(rows, fitter=Watching([row["text"] for row in rows]))
-    assert life.releases
-    first = life.releases[0]
+    one, history = replay(rows, fitter=Watching([row["text"] for row in rows]))
+    assert history.releases
+    first = history.releases[0]
     assert len(one.spent) >= first.rows
     spent_after_first = {key[1] for key in one.spent}
     assert not seen[0] & spent_after_first
@@ -155,20 +155,20 @@ def test_a_device_gives_nothing_of_a_reference_that_contradicts_itself():
 def test_answers_by_chance_keep_nothing_local():
     draws = random.Random(0)
     rows = [{"text": row["text"], "answer": draws.choice("abc")} for row in _utterances(800)]
-    _, life = replay(rows)
-    assert not life.releases
-    assert not any(row.local for row in life.served)
-    assert life.events
+    _, history = replay(rows)
+    assert not history.releases
+    assert not any(row.local for row in history.served)
+    assert history.events
 
 
 def test_a_change_of_meaning_raises_the_alarm_and_everything_escalates():
     turned = {"lights": "music", "music": "clock", "clock": "lights"}
     rows = _utterances(1200) + [row | {"answer": turned[row["answer"]]} for row in _utterances(1300, seed=5)]
-    _, life = replay(rows)
-    assert life.alarms >= 1
-    alarm = next(event.queries for event in life.events if "breaks its promise" in event.what)
+    _, history = replay(rows)
+    assert history.alarms >= 1
+    alarm = next(event.queries for event in history.events if "breaks its promise" in event.what)
     assert 1200 < alarm <= 2500
-    after = life.served[alarm : alarm + STRIDE]
+    after = history.served[alarm : alarm + STRIDE]
     assert not any(row.local for row in after)
     assert all(row.explored for row in after)
 
@@ -178,12 +178,12 @@ def test_a_small_change_is_suspected_before_the_alarm_and_told_with_everything_e
     for row in _utterances(1800, seed=5):
         changes = "tune" in row["text"] and row["answer"] == "music"
         rows.append(row | {"answer": "lights"} if changes else row)
-    one, life = replay(rows, least=900)
-    said = [(event.queries, event.what) for event in life.events]
+    one, history = replay(rows, least=900)
+    said = [(event.queries, event.what) for event in history.events]
     suspected = next(queries for queries, what in said if "seems to lose more than it may" in what)
     alarm = next(queries for queries, what in said if "breaks its promise" in what)
     assert 1200 < suspected < alarm
-    between = life.served[suspected:alarm]
+    between = history.served[suspected:alarm]
     assert all(row.explored for row in between)
     assert not any(row.local for row in between)  # the reference's answer is there
     assert all(record.exploration == 1.0 for _, record in one.log if suspected <= record.asked_at < alarm)
@@ -193,8 +193,8 @@ def test_an_answer_that_is_new_escalates_until_it_is_known():
     rows = _utterances(1000)
     new = {"doors": ("gate", "lock", "hinge", "knob", "porch")}
     rows += [row for pair in zip(_utterances(150, 1), _utterances(150, 2, new), strict=True) for row in pair]
-    _, life = replay(rows)
-    wrong = [row for row in life.served[1000:] if not row.agrees]
+    _, history = replay(rows)
+    wrong = [row for row in history.served[1000:] if not row.agrees]
     assert len(wrong) <= 0.1 * 300
 
 
@@ -202,16 +202,16 @@ def test_an_answer_that_is_new_escalates_until_it_is_known():
 @given(st.integers(1, 7), st.integers(0, 1000))
 def test_every_query_is_answered_once_whatever_the_fleet(devices, seed):
     rows = _utterances(230)
-    _, life = replay(rows, devices=devices, seed=seed, least=60)
-    assert [row.position for row in life.served] == list(range(230))
+    _, history = replay(rows, devices=devices, seed=seed, least=60)
+    assert [row.position for row in history.served] == list(range(230))
 
 
 def test_labels_tell_what_was_right():
     rows = [row | {"label": row["answer"]} for row in _utterances(300)]
     rows[3]["label"] = "else"
-    _, life = replay(rows)
-    assert life.served[3].right is False
-    assert life.served[4].right is True
+    _, history = replay(rows)
+    assert history.served[3].right is False
+    assert history.served[4].right is True
 
 
 def test_the_pace_is_the_one_of_a_cloud_that_says_nothing():

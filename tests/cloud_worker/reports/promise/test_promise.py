@@ -50,33 +50,42 @@ FULL = replace(
 
 
 NEVER_EXPLORED = replace(KNOWN, task=replace(TASK, exploration=Exploration(cold=0.0)))
-WISHED = replace(TASK, objective=Objective(max_disagreement=0.02, max_escalation=0.3))
+SHARE_AND_FLOOR = replace(TASK, objective=Objective(max_disagreement=0.02, max_escalation=0.3))
 SHARE_ALONE = replace(TASK, objective=Objective(max_escalation=0.3))
 LEAVES_40 = replace(RELEASE, escalation=0.4)  # at a floor of 5 % explored
 
 
-def bends(task=WISHED, manifest=LEAVES_40, **changes):
+def bends(task=SHARE_AND_FLOOR, manifest=LEAVES_40, **changes):
     return describe(replace(KNOWN, task=task, manifest=manifest, **changes)).bends
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "40.0% should leave, and 30.0% are wished: the floor wins"),
-        ({"task": SHARE_ALONE}, "40.0% should leave, and 30.0% are wished: the traffic has changed"),
-        ({"manifest": empty_release(TASK)}, "100.0% should leave, and 30.0% are wished: no student is proven yet"),
-        ({"state": replace(STATE, watch="alarmed")}, "100.0% should leave, and 30.0% are wished: the release"),
-        ({"override": Override(Mode.OBSERVE)}, "100.0% should leave, and 30.0% are wished: operator override: observe"),
-        ({"state": replace(STATE, exploration=1.0)}, "100.0% should leave, and 30.0% are wished: 100% are explored"),
+        ({}, "40.0% should leave, and 30.0% is the objective: the floor wins"),
+        ({"task": SHARE_ALONE}, "40.0% should leave, and 30.0% is the objective: the traffic has changed"),
+        (
+            {"manifest": empty_release(TASK)},
+            "100.0% should leave, and 30.0% is the objective: no student is proven yet",
+        ),
+        ({"state": replace(STATE, watch="alarmed")}, "100.0% should leave, and 30.0% is the objective: the release"),
+        (
+            {"override": Override(Mode.OBSERVE)},
+            "100.0% should leave, and 30.0% is the objective: operator override: observe",
+        ),
+        (
+            {"state": replace(STATE, exploration=1.0)},
+            "100.0% should leave, and 30.0% is the objective: 100% are explored",
+        ),
     ],
 )
-def test_a_wish_that_is_exceeded_is_told_with_its_reason(changes, words):
+def test_an_objective_that_is_exceeded_is_told_with_its_reason(changes, words):
     assert bends(**changes).startswith(words)
-    known = replace(KNOWN, **({"task": WISHED, "manifest": LEAVES_40} | changes))
-    assert f"wish exceeded[/]: {words}" in "\n".join(lines_of("home", 3, describe(known)))
+    known = replace(KNOWN, **({"task": SHARE_AND_FLOOR, "manifest": LEAVES_40} | changes))
+    assert f"objective exceeded[/]: {words}" in "\n".join(lines_of("home", 3, describe(known)))
 
 
-def test_a_wish_that_is_kept_is_not_told_as_exceeded():
+def test_an_objective_that_is_kept_is_not_told_as_exceeded():
     assert bends(manifest=replace(RELEASE, escalation=0.3)) == ""
     assert bends(manifest=replace(RELEASE, escalation=0.32)) == ""  # 412 rows show that much by chance
     heavier = replace(RELEASE, escalation=0.32, certificate=replace(PROOF, rows=4000, weight=412.0))
@@ -374,7 +383,7 @@ def test_a_suspected_change_is_told_with_when_it_began_and_what_ends_it():
     assert "suspected[/] since 1970-01-02 00:00 UTC: everything is explored until 77 rows more look well" in text
 
 
-def test_a_wish_that_is_exceeded_names_the_suspicion():
+def test_an_objective_that_is_exceeded_names_the_suspicion():
     seen = replace(SEEN, watched=Watched(3, 1000, 8, 0.1, suspected_since=1.0, suspected_rows=77))
     why = bends(state=replace(STATE, exploration=1.0), figures=seen)
     assert why.endswith("everything is explored, since the watch suspects a change")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
-from cloud_worker.fleet.device_lives import Lives
+from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.releases.recovered_state import open_at_start, open_store
 from cloud_worker.state.database import revisions
@@ -125,7 +125,7 @@ def test_what_the_other_tables_hold_is_read_as_before(path):
     assert [one.label for one in Gold(engine).labels("home")] == ["lights"]
     assert [one.correction for one in Feedbacks(engine).of("home")] == ["music"]
     assert [stored.policy.tiers[0].teacher for stored in PoolPolicies(engine).of(home)] == ["small"]
-    assert Lives(engine).spans() == {"hall": ((5.0, 65.0),)}
+    assert Incarnations(engine).spans() == {"hall": ((5.0, 65.0),)}
     assert store.spent_by("home", 7) == {("kitchen", "q3", "v1")}
     assert store.device("hall").report.tasks[0].answered == 90
 

@@ -38,7 +38,7 @@ def test_promises_together_give_each_what_it_gives_alone(make_rows):
     together = run(log, plan)
     alone = [found for promise in PROMISES for found in run(log, replace(plan, promises=(promise,)))]
     for one, other in zip(together, alone, strict=True):
-        assert one.life == other.life
+        assert one.history == other.history
         assert one.more == other.more
         assert one.figures | {"seconds": 0} == other.figures | {"seconds": 0}
 
@@ -47,9 +47,9 @@ def test_the_first_student_of_all_promises_is_fitted_once(make_rows, monkeypatch
     sizes = []
     fit = hashed.HashedFitter.fit
     monkeypatch.setattr(hashed.HashedFitter, "fit", lambda self, rows: sizes.append(len(rows)) or fit(self, rows))
-    lives = run(log_of(make_rows(900)), Plan(promises=PROMISES))
+    histories = run(log_of(make_rows(900)), Plan(promises=PROMISES))
     assert sizes.count(min(sizes)) == 1
-    assert all(len(found.life.releases) for found in lives)
+    assert all(len(found.history.releases) for found in histories)
 
 
 class Plainly:
@@ -108,8 +108,8 @@ def test_a_backtest_is_the_same_to_the_digit_as_by_plain_fits(make_rows, monkeyp
     plain = run(log, plan)
     assert len(plain[0].figures["releases"]) > 1
     for one, other in zip(fast, plain, strict=True):
-        assert one.life.served == other.life.served
-        assert one.life.events == other.life.events
+        assert one.history.served == other.history.served
+        assert one.history.events == other.history.events
         assert one.more == other.more
 
 

@@ -38,7 +38,7 @@ def loop_of(rows, *served, watch=Watch.ALARMED):
 
 
 def back(loop, says=None, broken=()):
-    """Which former release serves, where each says one answer to everything, ``lights`` by default."""
+    """Which fallback release serves, where each says one answer to everything, ``lights`` by default."""
     search = way_back(loop, StepInputs(0.0, loop.releases))
     answer = None
     try:
@@ -63,18 +63,18 @@ def test_what_has_alarmed_is_no_champion(rows):
     assert loop.champion == Champion()
 
 
-def test_a_former_release_that_the_rows_do_not_speak_against_serves_again(rows):
+def test_a_fallback_release_that_the_rows_do_not_speak_against_serves_again(rows):
     assert back(loop_of(rows, release(1), release(2, alarmed=True))) == 1
 
 
-def test_a_former_release_that_the_rows_speak_against_does_not(rows):
+def test_a_fallback_release_that_the_rows_speak_against_does_not(rows):
     assert back(loop_of(rows, release(1), release(2, alarmed=True)), {1: "music"}) is None
 
 
 def test_rows_of_before_its_certificate_say_nothing_of_it(rows):
     proof = replace(release(1).manifest.certificate, last_asked_at=1000.0)
-    former = replace(release(1), manifest=replace(release(1).manifest, certificate=proof))
-    assert back(loop_of(rows, former, release(2, alarmed=True)), {1: "music"}) == 1
+    fallback = replace(release(1), manifest=replace(release(1).manifest, certificate=proof))
+    assert back(loop_of(rows, fallback, release(2, alarmed=True)), {1: "music"}) == 1
 
 
 def test_the_latest_of_several_serves(rows):

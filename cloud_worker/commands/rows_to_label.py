@@ -1,4 +1,4 @@
-"""Where the rows of one task are labelled: which there are, which are handed out, which labels are known."""
+"""The rows of one task that people label: which there are, which are handed out, which labels are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from cloud_worker.config.cloud import CloudConfig
-from cloud_worker.fleet.device_lives import Lives
+from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.state.gold_labels import Gold
 from cloud_worker.state.store import Store
@@ -17,8 +17,8 @@ from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import current
 
 
-class Desk:
-    """Where the rows of one task are labelled."""
+class RowsToLabel:
+    """The rows of one task, for people to label."""
 
     def __init__(self, config: CloudConfig, task: str, opened: Callable[[CloudConfig], Store] = open_store) -> None:
         """Open the log and the labels, which lie in the store that ``opened`` opens.
@@ -33,7 +33,7 @@ class Desk:
         self.store = opened(config)
         self.log = DistillationLog(config.log_folder)
         self.gold = Gold(self.store.engine)
-        twins = Lives(self.store.engine).spans()
+        twins = Incarnations(self.store.engine).spans()
         told = not_from_the_future(records_of(self.log.read(task)), time.time())
         rows = [set_apart(row, twins) for row in told]
         self.rows: list[Record] = current(rows, self.task)

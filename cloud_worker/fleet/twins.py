@@ -1,16 +1,17 @@
-"""Which lives of a device's agent report: so that two agents under one name are told from one that was started again.
+"""Twins: two agents under one device's name, told from one agent that was started again.
 
-An agent draws a random id at each start, its life. After a restart the former life never reports again.
+An agent draws a random id at each start and reports it: from one start to the next is one incarnation of it (``life``
+on the wire and in the database). After a restart the incarnation before never reports again.
 
 Rules:
- * A life that reports after another one has, and had reported before, proves two agents at once: twins.
+ * An incarnation that reports after another one has, and had reported before, proves two agents at once: twins.
  * Twins are told of until neither has followed the other for some time. From the report before the first proof until
    then, no row of the device speaks for or against a promise: their numbers and draws can't be told apart.
- * What a life counts is compared with what the same life counted before.
- * An agent that names no life is taken at its word as before: it proves nothing.
- * A report that comes after that of a later life, though it was sent before, is left out.
- * What is known of lives is kept with the report that told it: one that could not be kept leaves no trace, or the
-   same life would be taken for a second agent when it tries again.
+ * What an incarnation counts is compared with what the same one counted before.
+ * An agent that names no incarnation is taken at its word as before: it proves nothing.
+ * A report that comes after that of a later incarnation, though it was sent before, is left out.
+ * What is known of incarnations is kept with the report that told it: one that could not be kept leaves no trace, or
+   the same one would be taken for a second agent when it tries again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, Select, delete, insert, select, update
 
 from cloud_worker.state.columns import read_as
-from cloud_worker.state.schema import LIVES, SPANS
+from cloud_worker.state.schema import INCARNATIONS, SPANS
 from cloud_worker.state.store import Device
 from router.core.certification.missing_rows import Spans
 from router.core.release.orders import DeviceReport
@@ -32,7 +33,7 @@ ADVICE = (
     "two agents report under this device's name, and its queries prove nothing: "
     "give each device its own name (device = ... in edge.toml) and its own data folder"
 )
-MOST_LIVES = 16  # of one device that are remembered
+MOST_INCARNATIONS = 16  # of one device that are remembered
 MARGIN_SECONDS = 60.0  # by which a device's clock may be wrong
 LEAST_TOLD_SECONDS = 60.0
 
@@ -41,7 +42,7 @@ _REPORT = TypeAdapter(DeviceReport)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Another life of a device reports than did before.
+    """Another incarnation of a device reports than did before.
 
     Attributes:
         last: What the one before reported last.
@@ -65,11 +66,11 @@ class Met:
     """What is known of a report that came.
 
     Attributes:
-        before: The last one of the same life, ``None`` where nothing is to be compared; of a new life an empty one.
+        before: The last report of the same incarnation, ``None`` where nothing is to be compared; empty of a new one.
         seconds: Since then, >= 0.
         twins: Two agents report under this name.
         first_told: They are told of for the first time.
-        late: Another life has reported since it was sent.
+        late: Another incarnation has reported since it was sent.
         change: What is to be kept with the report, ``None`` for nothing.
     """
 
@@ -81,8 +82,8 @@ class Met:
     change: Change | None = None
 
 
-class Lives:
-    """The lives of the devices of one fleet, in the database of its state."""
+class Incarnations:
+    """The incarnations of the agents of one fleet, in the database of its state."""
 
     def __init__(self, engine: Engine, told_seconds: float = LEAST_TOLD_SECONDS) -> None:
         """Keep them in ``engine``; after a proof twins are told of for ``told_seconds``, a minute at least."""
@@ -90,7 +91,7 @@ class Lives:
         self._told_seconds = max(told_seconds, LEAST_TOLD_SECONDS)
 
     def meet(self, device: Device, report: DeviceReport, now: float) -> Met:
-        """Look at a report before it is kept; what it changes of the lives is for ``keep``.
+        """Look at a report before it is kept; what it changes of the incarnations is for ``keep``.
 
         Args:
             device: Its device as it was until now.
@@ -120,9 +121,9 @@ class Lives:
         return {device: tuple(spans) for device, spans in found.items()}
 
     def forget(self, device: str) -> None:
-        """Forget the lives of a device that was removed; when it had twins stays, for its rows stay."""
+        """Forget the incarnations of a device that was removed; when it had twins stays, for its rows stay."""
         with self._engine.begin() as connection:
-            connection.execute(delete(LIVES).where(LIVES.c.device == device))
+            connection.execute(delete(INCARNATIONS).where(INCARNATIONS.c.device == device))
 
     def keep(self, connection: Connection, change: Change) -> None:
         """Keep in the transaction of a report what ``meet`` found of it, so that both are there or neither."""
@@ -142,12 +143,12 @@ class Lives:
                 connection.execute(update(SPANS).where(*same).values(until=until))
 
     def _changed(self, device: Device, last: DeviceReport, report: DeviceReport, now: float) -> Met:
-        """Another life reports than did before."""
+        """Another incarnation reports than did before."""
         change = Change(replace(last, device=device.id), device.last_seen, report.life, now)
         twins = self.are_twins(device.id, now)
         with self._engine.connect() as connection:
-            mine = (LIVES.c.device == device.id, LIVES.c.life == report.life)
-            known = connection.execute(select(LIVES).where(*mine)).first()
+            mine = (INCARNATIONS.c.device == device.id, INCARNATIONS.c.life == report.life)
+            known = connection.execute(select(INCARNATIONS).where(*mine)).first()
             if known is None:
                 before = DeviceReport(device.id) if report.life else last
                 return Met(before, now - device.last_seen, twins, change=replace(change, begins=True))
@@ -167,15 +168,16 @@ def _lasting(device: str, since: float) -> Select[Any]:
 
 
 def _keep(connection: Connection, device: str, life: str, last_seen: float, report: str | None) -> None:
-    """Note what a life reported last, at Unix time ``last_seen`` in seconds."""
+    """Note what an incarnation reported last, at Unix time ``last_seen`` in seconds."""
     values = {"last_seen": last_seen, "report": report}
-    mine = (LIVES.c.device == device, LIVES.c.life == life)
-    if not connection.execute(update(LIVES).where(*mine).values(**values)).rowcount:
-        connection.execute(insert(LIVES).values(device=device, life=life, **values))
+    mine = (INCARNATIONS.c.device == device, INCARNATIONS.c.life == life)
+    if not connection.execute(update(INCARNATIONS).where(*mine).values(**values)).rowcount:
+        connection.execute(insert(INCARNATIONS).values(device=device, life=life, **values))
 
 
 def _sweep(connection: Connection, device: str) -> None:
-    """Forget the lives that were heard longest ago."""
-    kept = select(LIVES.c.life).where(LIVES.c.device == device).order_by(LIVES.c.last_seen.desc()).limit(MOST_LIVES)
-    lives = [row.life for row in connection.execute(kept)]
-    connection.execute(delete(LIVES).where(LIVES.c.device == device, LIVES.c.life.not_in(lives)))
+    """Forget the incarnations that were heard longest ago."""
+    table, newest = INCARNATIONS.c, INCARNATIONS.c.last_seen.desc()
+    query = select(table.life).where(table.device == device).order_by(newest).limit(MOST_INCARNATIONS)
+    kept = [row.life for row in connection.execute(query)]
+    connection.execute(delete(INCARNATIONS).where(table.device == device, table.life.not_in(kept)))

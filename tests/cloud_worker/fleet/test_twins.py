@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from cloud_worker.config.sections import Fleet
-from cloud_worker.fleet.device_lives import ADVICE, MOST_LIVES, Lives
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
+from cloud_worker.fleet.twins import ADVICE, MOST_INCARNATIONS, Incarnations
 from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
 from router.core.certification.missing_rows import SEQUENCE_LENGTH, DeviceSequences, set_apart
@@ -25,7 +25,7 @@ def fleet(state_url):
     store.declare_tasks([Task("home", reference="big")])
     store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
     store.promote("home", 0, "ab" * 32)
-    return SimpleNamespace(store=store, now=10_000.0, lives=Lives(store.engine))
+    return SimpleNamespace(store=store, now=10_000.0, lives=Incarnations(store.engine))
 
 
 def say(fleet, life, answered=0, after=10.0, came=None, servicer=None):
@@ -68,7 +68,7 @@ def test_twins_are_logged_once_and_told_to_both_until_one_is_gone(fleet, caplog)
     for life in (A, B, A, B, A, A, B):
         heard = say(fleet, life)
     assert heard == ADVICE
-    told = [record for record in caplog.records if record.name == "cloud_worker.fleet.report_desk"]
+    told = [record for record in caplog.records if record.name == "cloud_worker.fleet.report_intake"]
     assert [record.args[0] for record in told] == ["kitchen"]
     for _ in range(4):
         assert say(fleet, B) == ADVICE
@@ -123,10 +123,10 @@ def test_a_device_that_is_removed_begins_without_lives_and_its_rows_stay_apart(f
 
 
 def test_an_agent_that_starts_again_for_ever_leaves_few_lives(fleet):
-    for number in range(3 * MOST_LIVES):
+    for number in range(3 * MOST_INCARNATIONS):
         say(fleet, f"{number:032}")
     with fleet.store.engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM device_lives").scalar() <= MOST_LIVES + 1
+        assert connection.exec_driver_sql("SELECT count(*) FROM device_lives").scalar() <= MOST_INCARNATIONS + 1
 
 
 def test_the_time_of_twins_goes_back_to_the_last_report_of_one_alone(fleet):

@@ -1,7 +1,7 @@
 """Takes reports of devices in: admits them, leaves out what can't be, counts what is new, and keeps it.
 
 Rules:
- * Two agents under one name are told so, and everybody else too; see ``device_lives``.
+ * Two agents under one name are told so, and everybody else too; see ``twins``.
  * What a report says of a task that nobody declared is left out, and counted.
  * A group of reports is kept in one transaction, with all that is counted of it. Where the group can't be, each is kept
    alone: no report keeps another out.
@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_worker.config.sections import Fleet
-from cloud_worker.fleet.device_lives import ADVICE, TWINS, Change, Lives, Met
 from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.report_groups import Came
 from cloud_worker.fleet.turned_away import TurnedAway, What
+from cloud_worker.fleet.twins import ADVICE, TWINS, Change, Incarnations, Met
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Device, Store
 from cloud_worker.state.traffic import Told, Traffic
@@ -43,7 +43,7 @@ class Taken:
         device: That sent it.
         message: What the device is to be told.
         kept: What is kept of it, ``None`` for nothing.
-        change: Of the device's lives, kept with it.
+        change: Of the device's incarnations, kept with it.
     """
 
     device: Device
@@ -52,8 +52,8 @@ class Taken:
     change: Change | None = None
 
 
-class ReportDesk:
-    """The desk that takes the reports of one fleet's devices."""
+class ReportIntake:
+    """What takes the reports of one fleet's devices in."""
 
     def __init__(
         self,
@@ -75,7 +75,9 @@ class ReportDesk:
         self._store = store
         self._registry = registry
         self._metrics = metrics
-        self._lives = Lives(store.engine, Presence.of(settings.sync_seconds, settings.jitter).silent_after)
+        self._incarnations = Incarnations(
+            store.engine, Presence.of(settings.sync_seconds, settings.jitter).silent_after
+        )
         self._turned_away = TurnedAway(store.engine, clock)
         self._erasures, self._repeats = Erasures(store.engine), Repeats(store.engine)
         self._traffic = Traffic(store.engine)
@@ -122,7 +124,7 @@ class ReportDesk:
         device = known.get(report.device) or self._admit(report.device, now)
         self._note_erased(report, now)
         report = self._declared(replace(report, erased=()), tasks)
-        met = self._lives.meet(device, report, now)
+        met = self._incarnations.meet(device, report, now)
         kept = None if met.late else self._counted(report, met, now)
         return Taken(device, ADVICE if met.twins else "", kept, met.change)
 
@@ -132,13 +134,13 @@ class ReportDesk:
         return taken
 
     def _keep(self, taken: Sequence[Taken]) -> None:
-        """Keep reports, with what they change of lives, and count what they say more than those before."""
+        """Keep reports, with what they change of incarnations, and count what they say more than those before."""
         told = {one.device.id: one.kept for one in taken if one.kept is not None}
         changes = [one.change for one in taken if one.change is not None]
 
         def beside(connection: Connection) -> None:
             for change in changes:
-                self._lives.keep(connection, change)
+                self._incarnations.keep(connection, change)
             self._traffic.count(connection, told.values())
 
         if told:
@@ -153,7 +155,7 @@ class ReportDesk:
             self._repeats.note_numbers((task, report.device, number) for task, number in one.numbers)
 
     def _counted(self, report: DeviceReport, met: Met, now: float) -> Told:
-        """What is believed of a report, beside the one before of the same life."""
+        """What is believed of a report, beside the one before of the same incarnation."""
         if met.first_told:
             log.warning("device %s: %s", report.device, ADVICE)
         report = plausible(report, met.before, met.seconds)

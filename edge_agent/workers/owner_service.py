@@ -1,4 +1,4 @@
-"""The owner's side of the socket: what workers hand over, hear, and tell."""
+"""The owner's side of the socket between the processes of one agent: what workers hand over, hear, and tell."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _LEAST_FREE = 1_000_000  # bytes
 _Context = aio.ServicerContext[Any, Any]
 
 
-class Desk:
-    """The desk of one owner. Made inside the running event loop.
+class OwnerService:
+    """What one owner serves to its workers. Made inside the running event loop.
 
     Attributes:
         target: Where workers find it.
