@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.fleet.rollouts.store import Rollout, Rollouts
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.actor import ROLLOUT_SECONDS
@@ -43,20 +44,11 @@ from router.v1 import fleet_pb2_grpc
 FAULTS = ("refused", "crashing", "slow", "none")
 BAD = 1
 ANSWERS = 40  # of each device between two reports
-_CONFIG = """
-data = "data"
-[fleet]
+_CONFIG = cloud_toml("""[fleet]
 sync_seconds = {sync}
 [rollout]
 step_seconds = {step}
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+""")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

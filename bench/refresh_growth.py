@@ -27,6 +27,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import BATCHES, DistillationLog, table_of
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.first_release import publish_first_releases
@@ -46,16 +47,7 @@ DEVICES, DAYS, RATE, THRESHOLD = 20, 30, 0.05, 0.5
 PIECE_ROWS = 50_000  # of one commit; a batch has ``NEW_ROWS``
 ANSWERS = ("lights", "music", "clock")
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

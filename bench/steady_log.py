@@ -28,6 +28,7 @@ import psutil
 from scipy.stats import theilslopes
 
 from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
@@ -40,16 +41,7 @@ from router.core.domain.record import Record
 
 LOOKS = 120
 FILLED_SECONDS = 660.0  # commits, and answers that may be asked for again, stay for ten minutes
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,6 +17,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from cloud_worker.config.cloud import CloudConfig, read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.running.process_lock import wait_until_ended, who_runs
 from cloud_worker.running.ray_environment import prepare_environment
 from router import Client
@@ -97,25 +98,9 @@ def write_cluster(folder, listen="127.0.0.1:0", drain_seconds=0.2):
     lines = [json.dumps({"text": f"text {number}", "label": f"label {number % 7}"}) for number in range(TEXTS)]
     (folder / "answers.jsonl").write_text("\n".join(lines))
     path = folder / "cloud.toml"
-    path.write_text(f"""
-data = "data"
-[door]
-listen = "{listen}"
-reflection = true
-[log]
-drain_seconds = {drain_seconds}
-[fleet]
-sync_seconds = 0.2
-[refresh]
-min_rows = 1000000
-[[teachers]]
-name = "recorded"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "recorded"
-student = "encoder-head"
+    path.write_text(
+        cloud_toml(
+            f"""student = "encoder-head"
 max_text_bytes = 1000
 [[teachers]]
 name = "small"
@@ -135,7 +120,19 @@ local_only = true
 name = "quiet"
 reference = "recorded"
 log_by_default = false
-""")
+[door]
+listen = "{listen}"
+reflection = true
+[log]
+drain_seconds = {drain_seconds}
+[fleet]
+sync_seconds = 0.2
+[refresh]
+min_rows = 1000000
+""",
+            teacher="recorded",
+        )
+    )
     return path
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.erasing.in_this_process import drain_and_erase
 from cloud_worker.releases.publisher import Publisher
@@ -20,23 +21,14 @@ from edge_agent.testing.tiny_releases import WORDS, tiny_release
 
 GATEWAY = Path(__file__).parent / "faults" / "gateway_process.py"
 SECONDS = 60.0
-CONFIG = """
-data = "data"
-[door]
+CONFIG = cloud_toml("""[door]
 listen = "127.0.0.1:0"
 [identity]
 listen = "127.0.0.1:0"
 passphrase_file = "issuing.txt"
 [fleet]
 sync_seconds = 0.2
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+""")
 
 
 class House:

@@ -9,26 +9,21 @@ import time
 import psutil
 import pytest
 
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.running.process_lock import sole, wait_until_ended, who_runs
 from cloud_worker.testing import edge
 from router.core.domain.query import Query
 from router.core.errors import ConfigError, DataError, StartError
 
-CONFIG = """
-data = "data"
-[door]
+CONFIG = cloud_toml(
+    """[door]
 listen = "127.0.0.1:{port}"
 [log]
 drain_seconds = 0.2
-[[teachers]]
-name = "recorded"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "recorded"
-"""
+""",
+    teacher="recorded",
+)
 
 
 def free_port():

@@ -6,20 +6,12 @@ import sys
 import pytest
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.state.store import Store
 from router.core.domain.record import Record
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 OF_FITS = {"sklearn", "pandas", "onnx", "torch", "transformers", "ray", "litellm", "matplotlib", "datasets"}
 OF_STUDENTS = {"onnxruntime", "tokenizers", "httpx"}
 OF_THE_LOG = {"pyarrow", "deltalake"}

@@ -28,6 +28,7 @@ from waits import LONGEST_SECONDS, Pulse, Stopwatch
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.gateway import actor as gateway
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
@@ -60,21 +61,12 @@ METADATA = ((META_DEVICE, "kitchen"),)
 LABELS = "labels.jsonl"
 PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 400, 1, 9.0, attempt=1)
 LOGGED, SPOOLED = 55, 20  # rows in the log, the last in a commit after a checkpoint, and beside it
-CONFIG = """
-data = "data"
-[door]
-listen = "127.0.0.1:0"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-student = "encoder-head"
+CONFIG = cloud_toml("""student = "encoder-head"
 [tasks.budget]
 queries_per_day = 1000000
-"""
+[door]
+listen = "127.0.0.1:0"
+""")
 
 
 def record(number):

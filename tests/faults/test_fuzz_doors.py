@@ -23,6 +23,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.spool import MOST_PATIENCE_SECONDS
@@ -65,20 +66,14 @@ WHOLE = [0, 1, 2**31 - 1, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -1, -(2
 REAL = [0.0, -0.0, -1.0, 1.5, 1e300, -1e300, 5e-324, float("nan"), float("inf"), float("-inf")]
 COUNTS = [1, 20, 40, 600, 5_000]
 SCRIPT = Path(__file__).with_name("gateway_process.py")
-CLOUD = """
-data = "data"
+CLOUD = cloud_toml(
+    """student = "encoder-head"
 [door]
 listen = "127.0.0.1:0"
 reflection = true
-[[teachers]]
-name = "recorded"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "recorded"
-student = "encoder-head"
-"""
+""",
+    teacher="recorded",
+)
 MOST_BYTES = 4 * 1024 * 1024
 MOST_GROWTH = 400 * 1024 * 1024  # bytes of memory
 

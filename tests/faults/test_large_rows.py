@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
@@ -41,18 +42,11 @@ print(started - before, used() - started)
 def configured(folder, record):
     folder.mkdir()
     (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
-    (folder / "cloud.toml").write_text("""
-data = "data"
-[refresh]
+    (folder / "cloud.toml").write_text(
+        cloud_toml("""[refresh]
 min_rows = 1000000
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
 """)
+    )
     config = read_config(folder / "cloud.toml")
     config.data.mkdir()
     store = Store(config.store_url)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_worker.config.testing import cloud_toml
 from edge_agent.identity.status_file import read_status
 from router.client.blocking_client import Client
 
@@ -28,8 +29,8 @@ STEPS = Path(__file__).with_name("steps.py")
 PACKAGES = ("router", "edge_agent", "cloud_worker")
 BEFORE_SIGNING = "149dabb"  # no signed releases, rollouts, erasures, memory; a format of outbox and slots less
 SECONDS = 90.0
-CONFIG = """
-data = "data"
+CONFIG = cloud_toml("""[tasks.exploration]
+floor = 0.5
 [door]
 listen = "127.0.0.1:0"
 [identity]
@@ -37,16 +38,7 @@ listen = "127.0.0.1:0"
 passphrase_file = "issuing.txt"
 [fleet]
 sync_seconds = 0.2
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-[tasks.exploration]
-floor = 0.5
-"""
+""")
 
 
 @dataclass(frozen=True)

@@ -9,23 +9,15 @@ from typer.testing import CliRunner
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.config.releases import Approval
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
 
-CONFIG = """
-data = "data"
-[identity]
+CONFIG = cloud_toml("""[identity]
 passphrase_file = "issuing.txt"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+""")
 
 
 class Operator:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from cloud_worker.cli import app
 from cloud_worker.commands.label_files import write_rows
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.reports.accuracy import competence_of
 from cloud_worker.state.gold_labels import HELD_SECONDS, Gold, Label, rank_of
@@ -17,19 +18,10 @@ from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.record import Record, Source
 from router.core.domain.task import Objective, Task
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-labels = ["lights on", "lights off", "music"]
+CONFIG = cloud_toml("""labels = ["lights on", "lights off", "music"]
 [tasks.objective]
 min_accuracy = 0.8
-"""
+""")
 TASK = Task("home", "big", objective=Objective(min_accuracy=0.8))
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.rollback import mark_alarmed
@@ -18,19 +19,10 @@ from router.core.domain.task import Mode, Task
 from router.core.errors import ConfigError, ReleaseError, UnknownTaskError
 from router.core.statistics.e_process import Certificate, attempt_alpha
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-[[tasks]]
+CONFIG = cloud_toml("""[[tasks]]
 name = "car"
 reference = "big"
-"""
+""")
 PROOF = Certificate(0.02, attempt_alpha(0.95, 1), 400, 1, 9.0, attempt=1)
 
 

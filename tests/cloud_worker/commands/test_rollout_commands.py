@@ -6,21 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cloud_worker.cli import app
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.fleet.rollouts.store import Rollouts
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.store import Store
 from router.core.release.rollout import RolloutState
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 STEPS = {"content": 1, "base": 0, "base_sha256": "", "steps": (0.01, 0.25, 1.0)}
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.gateway.cascade_service import CascadeServicer
 from cloud_worker.gateway.feedback_taker import FeedbackTaker
 from cloud_worker.log.distillation_log import DistillationLog
@@ -30,23 +31,14 @@ from router.transport.server import Door
 from router.transport.wire import answer_to_proto
 from router.v1 import cascade_pb2_grpc
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-[[tasks]]
+CONFIG = cloud_toml("""[[tasks]]
 name = "car"
 reference = "other"
 [[teachers]]
 name = "other"
 kind = "recorded"
 answers = "answers.jsonl"
-"""
+""")
 TASKS = {"home": Task("home", "big", cheaper=Cheaper(("small",))), "car": Task("car", "other")}
 NOW = 1e9
 

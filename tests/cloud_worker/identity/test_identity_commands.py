@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.identity.authority import ISSUING_DAYS, make_authority, read_trust
 from cloud_worker.identity.register import Register
 from cloud_worker.state.overrides import Overrides
@@ -17,18 +18,9 @@ from router.identity.certificates import read_certificate
 from router.identity.join_token import read_token
 from router.identity.names import Identity, Role
 
-CONFIG = """
-data = "data"
-[identity]
+CONFIG = cloud_toml("""[identity]
 passphrase_file = "issuing.txt"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+""")
 
 
 class Operator:

@@ -15,6 +15,7 @@ from cloud_worker.cli import app
 from cloud_worker.commands.audit_judge import Labelled, read_pairs
 from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.config.sections import VerdictSettings
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.judging.model_judge import Verdicts, check_audit, keep_audit, open_judge
 from cloud_worker.judging.task_judge import agreeing, judged_by
 from cloud_worker.language.examples import Example
@@ -154,20 +155,13 @@ def test_a_task_is_judged_by_its_rule_or_by_the_verdict_model(tmp_path, settings
 
 def write_config(folder, model):
     (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
-    (folder / "cloud.toml").write_text(f"""
-data = "data"
+    (folder / "cloud.toml").write_text(
+        cloud_toml(f"""judge = "verdict"
 [verdict]
 model = "{model}"
 wording = "{WORDING}"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-judge = "verdict"
 """)
+    )
     return folder / "cloud.toml"
 
 

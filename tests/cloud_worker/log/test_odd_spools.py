@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog, records_of
 from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.rows import numbered_records_of, table_of, why_unfit
@@ -20,18 +21,9 @@ from cloud_worker.state.store import Store
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 
-WRITER = """
-data = "data"
-[log]
+WRITER = cloud_toml("""[log]
 drain_seconds = 1.0
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+""")
 NOW = 1_800_000_000.0
 
 

@@ -8,20 +8,12 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.reports.devices import MOST_DROPPING, devices_of, show_devices
 from router.core.release.orders import DeviceReport
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 
 
 def test_reasons_are_told_on_the_screen_and_in_json(tmp_path):

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.reports.status import gather_report
 from cloud_worker.reports.status_text import show_report
@@ -17,16 +18,7 @@ from cloud_worker.state.store import Store
 from router.core.domain.record import Record
 from router.core.release.orders import DeviceReport
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "recorded"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "recorded"
-"""
+CONFIG = cloud_toml(teacher="recorded")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.config.sections import Fleet
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.fleet.metrics import PresenceMetrics
 from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.service import FleetServicer
@@ -28,16 +29,7 @@ from cloud_worker.state.tallies import Tallies
 from router.core.domain.task import Mode, Task
 from router.core.release.orders import DeviceReport, TaskReport
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "recorded"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "recorded"
-"""
+CONFIG = cloud_toml(teacher="recorded")
 CAR = '[[tasks]]\nname = "car"\nreference = "recorded"\n'
 
 

@@ -8,22 +8,14 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.reports.status import gather_report
 from cloud_worker.reports.status_text import show_report
 from cloud_worker.reports.unusable_answers import SAMPLE_CHARACTERS, no_lesson_lines, no_lessons_of
 from cloud_worker.state.store import Store
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 
 
 def test_without_a_log_nothing_is_told(tmp_path):

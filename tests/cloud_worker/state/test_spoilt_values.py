@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.gateway.run_file import RunFile
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.running.config import keep_running, what_runs
@@ -18,16 +19,7 @@ from cloud_worker.state.task_figures import Board, Figures
 from router.core.domain.task import Mode
 from router.core.release.orders import DeviceReport, TaskReport
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 SAID = DeviceReport("kitchen", "0.1", tasks=(TaskReport("home", 0, answered=9, kept=2),))
 SPOILT = [
     b"no JSON",

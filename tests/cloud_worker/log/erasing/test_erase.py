@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.erasing.in_this_process import drain_and_erase
@@ -34,16 +35,7 @@ from router.core.domain.feedback import Opinion
 from router.core.domain.query import Tier
 from router.core.domain.record import Record, Source
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 SUBJECT, CANARY = "person-17", "xylophone"  # whom it concerns, and what that one says
 NAMES = (SUBJECT.encode(), CANARY.encode())
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.erasing.erase import hash_of_text
 from cloud_worker.log.erasing.golden import forget_golden
 from cloud_worker.releases.publisher import Publisher
@@ -14,16 +15,7 @@ from cloud_worker.state.store import ReleaseRow
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.release.manifest import MANIFEST_FILE, digest
 
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 
 
 @pytest.fixture

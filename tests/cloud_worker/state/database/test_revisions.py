@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
+from cloud_worker.config.testing import cloud_toml
 from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.pool.policy_store import PoolPolicies
 from cloud_worker.releases.recovered_state import open_at_start, open_store
@@ -38,16 +39,7 @@ BEFORE = Path(__file__).with_name("data") / "fleet_before_revisions.sql"  # as t
 NEWER = ("tokens", "identities", "certificates", "revocations", "quarantines")  # tables
 NEWER += ("erasures", "erased_keys", "erased_at_devices", "rollouts", "rollout_devices", "device_labels")
 SCRIPTS = Path(revisions.__file__).with_name("migrations")
-CONFIG = """
-data = "data"
-[[teachers]]
-name = "big"
-kind = "recorded"
-answers = "answers.jsonl"
-[[tasks]]
-name = "home"
-reference = "big"
-"""
+CONFIG = cloud_toml()
 MIGRATE = """
 import os, sys
 from sqlalchemy import Engine, event
