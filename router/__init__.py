@@ -1,4 +1,4 @@
-"""Headrace decides here: values in, values out. Start at ``query.py``, then ``deferral.py``.
+"""Headrace decides here: values in, values out. Start at ``core/domain/query.py``, then ``core/policy/deferral.py``.
 
 Programs that ask import ``Client`` or ``AsyncClient`` from here; nothing is opened, and gRPC not even imported, before.
 The import of this package tells the libraries that others of ours load to stay quiet (``quiet_libraries.py``).

@@ -1,4 +1,4 @@
-"""The point of acknowledgement: a record is safe once it is here.
+"""The spool of a gateway, where its answers are acknowledged: a record is safe once it is here.
 
 One SQLite file per gateway. The gateway appends; the log writer, another process, drains.
 

@@ -1,4 +1,4 @@
-"""What the pool serves in the place of its reference, by the rows on which both were asked.
+"""What cheaper teachers would have answered in the reference's place, by the rows on which both were asked.
 
 Rules:
  * Only rows that came since the policy serves speak of it: it was fitted and proved on those before.

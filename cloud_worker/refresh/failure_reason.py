@@ -11,7 +11,7 @@ from router.core.errors import HeadraceError
 
 
 def reason_of(error: BaseException) -> str:
-    """One line.
+    """The reason of an error, in one line.
 
     Args:
         error: As it was caught; of one that came through Ray its ``cause`` counts.

@@ -54,7 +54,7 @@ class Fitting:
         self.last: AssessedFit | None = None
 
     def do(self, context: TaskContext, action: actions.Action) -> Any:
-        """Do it, and answer what the loop needs to know."""
+        """Do one action of the loop, and answer what the loop needs to know."""
         match action:
             case actions.AskReferenceAgain():
                 context.second.settle(context.loop.rows.drawn)

@@ -33,7 +33,7 @@ class PromiseGuard:
         self._snapshot = snapshot
 
     def do(self, action: actions.Action) -> Any:
-        """Do it, and answer what the loop needs to know."""
+        """Do one action of the loop, and answer what the loop needs to know."""
         name = self._task.name
         match action:
             case actions.Find(number):

@@ -55,7 +55,7 @@ class ProveAndPromote:
         self._needs_approval = needs_approval
 
     def do(self, context: TaskContext, action: actions.Action) -> Any:
-        """Do it, and answer what the loop needs to know."""
+        """Do one action of the loop, and answer what the loop needs to know."""
         name = context.task.name
         match action:
             case actions.ReadAgain():

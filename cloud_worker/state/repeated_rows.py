@@ -1,4 +1,4 @@
-"""Drawn queries that a device kept and sent, and that the log had before: their numbers came, their rows did not.
+"""Rows that came twice: queries a device kept and sent though the log had them. Their numbers came, their rows did not.
 
 A query id that comes again after minutes, as in a file of questions that is asked every night, has its row already.
 """

@@ -1,4 +1,4 @@
-"""The same question asked twice is answered once.
+"""The answers of the last minutes by query id: the same call made twice is answered once.
 
 Rules:
  * The same id with the same digest within ``KEPT_SECONDS`` gets the stored answer, or joins the one under way.

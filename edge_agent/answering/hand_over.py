@@ -1,4 +1,4 @@
-"""How a worker says that a query is not for it."""
+"""Raised where a worker can't answer a query alone: its owner answers it then."""
 
 
 class HandOver(Exception):  # noqa: N818 - nothing went wrong

@@ -1,4 +1,4 @@
-"""Let the student think: in a thread of its own where it takes its time, so that the event loop stays free.
+"""Runs students: in a thread of their own where they take their time, so that the event loop stays free.
 
 Rules:
  * One thread for what computes here, one text at a time: a device has better things to do. A student that is faster

@@ -1,4 +1,4 @@
-"""How an agent is connected: channels to the next tier, and its own door.
+"""The connections of an agent: channels to the next tier, and its own server.
 
 Rules:
  * Upwards it speaks TLS with its certificate, unless ``insecure`` was asked for or the next tier is a socket here.

@@ -1,1 +1,1 @@
-"""What the cloud has yet to hear, kept on disk until it has."""
+"""The outbox: what the cloud has yet to hear, kept on disk until it has."""

@@ -29,7 +29,7 @@ class FilledSlot:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What is committed.
+    """What is committed of one task.
 
     Attributes:
         slot: Its slot.
@@ -65,11 +65,11 @@ class Pointer:
         return Pointer(self.slot, self.manifest_sha256)
 
     def started(self) -> Pointer:
-        """After one more start."""
+        """The pointer after one more start."""
         return replace(self, starts=self.starts + 1)
 
     def calm(self) -> Pointer:
-        """After an orderly end, or a long run."""
+        """The pointer after an orderly end, or a long run."""
         return replace(self, starts=0)
 
 

@@ -1,4 +1,4 @@
-"""What the purses have spent, kept across restarts.
+"""What the quotas of all tasks have spent, kept across restarts.
 
 Rules:
  * The file is written whole, at most once a second, and at the end. A kill forgets at most what was sent since; the
@@ -31,7 +31,7 @@ _SPENT = TypeAdapter(dict[str, Spent])
 
 
 class QuotaStore:
-    """Writes down what the purses of ``tasks`` have spent."""
+    """Writes down what the quotas of ``tasks`` have spent."""
 
     def __init__(self, path: Path, tasks: Tasks) -> None:
         """Write to ``path``."""

@@ -1,4 +1,4 @@
-"""When not to ask a tier that just failed.
+"""A circuit breaker: a tier that has just failed is not asked for a while.
 
 Nothing here reads a clock: time is an argument, in seconds, and never runs backwards.
 

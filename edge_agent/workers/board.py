@@ -1,4 +1,4 @@
-"""What an owner and its workers see together, in memory that they share: how new things are, and each worker's figures.
+"""Memory that an owner and its workers share: how new what they know is, and each worker's figures.
 
 Rules:
  * Each number has one writer: the epoch the owner, a worker's figures that worker.

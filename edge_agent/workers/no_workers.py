@@ -1,4 +1,4 @@
-"""In place of workers, where an agent is one process: nothing to start, and nothing to import."""
+"""Stands in for workers where an agent is one process: nothing to start, and nothing to import."""
 
 from __future__ import annotations
 

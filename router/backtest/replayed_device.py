@@ -69,7 +69,7 @@ class Given:
 
 
 class ReplayedDevice:
-    """One of a fleet."""
+    """One device of a replayed fleet."""
 
     def __init__(self, name: str, seed: bytes, task: Task, memory: MemoryBounds) -> None:
         """Remember nothing yet.

@@ -1,4 +1,4 @@
-"""Results -> what a person reads before deciding.
+"""The report of a replay: what a person reads before deciding.
 
 Rules:
  * A figure stands with what it is a share of, and with its interval where chance has a part in it.

@@ -1,4 +1,4 @@
-"""A look at the certificate that a door shows, before anything is said to it.
+"""Reads the certificate that a server shows, before anything is said to it.
 
 Rules:
  * Whether the certificate holds now is not looked at: a device whose clock is wrong learns so from it.

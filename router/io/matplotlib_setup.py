@@ -1,4 +1,4 @@
-"""Room for matplotlib, which else leaves folders in the home of whoever only wanted a picture."""
+"""Gives matplotlib a temporary folder, since it else leaves some in the home of whoever only wanted a picture."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What goes over a line: messages, channels, servers, their limits and their telemetry."""
+"""What goes over the network: messages, channels, servers, their limits and their telemetry."""

@@ -1,4 +1,4 @@
-"""Room at a door for who asks, however many connections stand idle at it.
+"""How many connections a server holds: idle ones give way, so that whoever asks finds room.
 
 gRPC takes connections until the process has no descriptor left, and then lets everybody wait. It tells nothing of the
 connections that it holds; the system does.

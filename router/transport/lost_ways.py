@@ -1,4 +1,4 @@
-"""What gRPC's own words say of a way on which nobody was reached.
+"""Why nobody was reached: gRPC's own words on a failed connection, sorted by what is the matter.
 
 Nothing here is said to callers: the words may hold addresses.
 """

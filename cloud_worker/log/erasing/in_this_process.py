@@ -1,4 +1,4 @@
-"""What the log's writer does, once, in this process: for commands while nothing runs."""
+"""Drains the spools and erases, once, in this process, as the log's writer does: for commands while nothing runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a challenger does to each class of queries, by the reference's label; which threshold no class speaks against.
+"""A gate by classes: a challenger serves at no threshold at which one class of queries loses far too much.
 
 Rules:
  * Drawn rows alone, kept and deferred alike: each stands for as many queries as any other that was asked at its rate.

@@ -1,4 +1,4 @@
-"""Which rows of devices in quarantine say nothing, and when such a device has shown that it may come back.
+"""Devices in quarantine: which of their rows say nothing, and when such a device has shown that it may come back.
 
 Rules:
  * A device in quarantine keeps nothing, so that it loses nothing. What it gave before speaks of no promise any more,
@@ -62,7 +62,7 @@ class Accusation:
         self.accused = ""
 
     def meet(self, device: str, at: float) -> None:
-        """A device has given a row that speaks of the promise, received at Unix time ``at`` in seconds."""
+        """Hear that a device has given a row that speaks of the promise, received at Unix time ``at`` in seconds."""
         self._watch.meet(device, at)
 
     def update(self, device: str, text: int, lost: bool) -> None:

@@ -112,7 +112,7 @@ class FleetWatch:
         self._met = self._fleet = self._alarm_row = 0
 
     def meet(self, device: str, at: float) -> None:
-        """A device has given a row that speaks of the promise, of this release or another.
+        """Hear that a device has given a row that speaks of the promise, of this release or another.
 
         Args:
             device: Its name.

@@ -1,4 +1,4 @@
-"""What a device kept and has not sent: what escalates comes to the log at once, what was kept comes later, or never.
+"""Missing rows: what a device kept and has not sent. What escalates comes at once, what was kept comes later, or never.
 
 A device numbers the drawn queries of a task that it keeps, and names the last number with every query that it sends. So
 the log knows of each row what was kept before it, and what of that has come. Its numbers go on from one start to the

@@ -55,7 +55,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Looks as arrays, (rows,) each.
+    """Observations as arrays, (rows,) each.
 
     Attributes:
         source: The list that they were read from.

@@ -45,7 +45,7 @@ class Readings:
     def of(
         cls, columns: Columns, apart: Sequence[int], before: Dependence, missing: int, known: Readings | None
     ) -> Readings:
-        """Those of a trial.
+        """The readings of a trial.
 
         Args:
             columns: The rows observed.

@@ -1,4 +1,4 @@
-"""What a refresh decides: when it is due, what further proof costs and brings, how long a challenger may wait.
+"""When a refresh is due, what further proof costs and brings, and how long a challenger may wait.
 
 The cloud's refresher and a replay of a log both act on these; what they keep in a store or in memory is an argument.
 

@@ -1,4 +1,4 @@
-"""Whether two texts say the same.
+"""The judges of a task: when two answers say the same.
 
 Laws, for every judge here:
  * Reflexive and symmetric, for any text at all: what can't be read is compared as normalised text.

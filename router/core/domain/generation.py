@@ -1,4 +1,4 @@
-"""What a writer reads, and what it gives back.
+"""What a model that writes is given, and what it gives back: prompt, limits, text, token probabilities.
 
 Rules:
  * A prompt always has its flat text; the conversation stands beside it for those who have a form for conversations.

@@ -1,4 +1,4 @@
-"""A caller's text is text: where it spells a token of control, the spelling is broken, so that it becomes none.
+"""Keeps callers' texts from being read as control tokens of a model: whoever spells one gets its spelling broken.
 
 A tokenizer turns ``[SEP]`` or ``<|im_end|>`` into the token that ends a turn, whoever wrote it.
 

@@ -1,4 +1,4 @@
-"""What flows: a query, its answer, and what is said of both.
+"""A query, its answer, and where the answer came from: what flows through every tier.
 
 Plain values, the same on a device and in the cloud; ``wire.py`` turns them into messages and back.
 

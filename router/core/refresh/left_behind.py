@@ -1,4 +1,4 @@
-"""What is left behind after a break: no row of until then certifies anything, and no challenger that observed such.
+"""After a break: no row asked until then certifies anything any more, and no challenger that observed such serves.
 
 It is done before the break itself is told: after a kill in between, the break is found anew in the log.
 """
@@ -10,7 +10,7 @@ from router.core.refresh.loop_state import LoopState
 
 
 def leave_behind(loop: LoopState, release: int, why: str) -> Step[None]:
-    """Let no row of until now certify anything.
+    """Let no row asked until now certify anything.
 
     Args:
         loop: Of the task.

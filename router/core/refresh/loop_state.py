@@ -103,7 +103,7 @@ class StepInputs:
 
 @dataclass(slots=True)
 class LoopState:
-    """What the loop has in mind of one task.
+    """What the loop holds of one task from step to step.
 
     Attributes:
         task: The task.

@@ -142,7 +142,7 @@ def close(loop: LoopState) -> Step[None]:
 
 
 def rest(loop: LoopState) -> Step[None]:
-    """No challenger waits: explore as then."""
+    """Let no challenger wait any more, and explore as while none does."""
     yield from explore(loop, exploration_at_rest(loop.task, loop.champion))
     loop.end_trial()
 

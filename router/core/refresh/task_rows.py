@@ -218,7 +218,7 @@ class TaskRows:
         return [row for _, row in settled(self._current.certifying.at_hand(trial), sequences, blind)]
 
     def spend_held(self) -> tuple[Key, ...]:
-        """Let no row of until now certify anything; return their keys."""
+        """Let no row asked until now certify anything; return their keys."""
         rows = self._current.certifying.rows
         self.spend(rows)
         return tuple(row.key for row in rows)

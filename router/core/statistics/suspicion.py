@@ -1,4 +1,4 @@
-"""A yellow light: does the release that serves seem to lose more than it may? While it does, everything is explored.
+"""A warning before the alarm: does what serves seem to lose more than it may? While it does, everything is explored.
 
 It makes the watch quicker and decides nothing. The watch bets on rows, and at a low exploration rate rows come slowly;
 where a few of them look bad, many are fetched at once, and the watch then alarms or the light goes out.

@@ -1,4 +1,4 @@
-"""What only an operator can mend is told loudly once, and again when it has been mended in between."""
+"""Logs once what only an operator can mend, and again when it has been mended in between."""
 
 from __future__ import annotations
 

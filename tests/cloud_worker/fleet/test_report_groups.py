@@ -83,7 +83,7 @@ def test_one_that_is_refused_keeps_no_other_out(store):
     fleet = servicer(store, most=2)
     for name in NAMES[:2]:
         fleet._answer(said(name, 1), 600.0)
-        fleet._desk._registry.use(name)
+        fleet._intake._registry.use(name)
     first, stranger, last = fleet._answer_all(group(2, 610.0, [NAMES[0], "stranger", NAMES[1]]))
     assert isinstance(stranger, NotPossibleError)
     assert isinstance(first, Orders)

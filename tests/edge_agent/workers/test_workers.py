@@ -65,7 +65,7 @@ async def until(holds):
 async def all_told(agent):
     """Return when each worker knows what holds now, so that it answers by itself."""
     workers = agent.daemon._workers
-    await until(lambda: all(workers._desk.applied.get(number, -1) == workers._board.epoch for number in range(2)))
+    await until(lambda: all(workers._service.applied.get(number, -1) == workers._board.epoch for number in range(2)))
 
 
 async def test_all_answer_and_their_figures_are_the_agents(several, cloud):
