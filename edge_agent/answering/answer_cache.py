@@ -14,9 +14,10 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edge_agent.answering.hand_over import HandOver
-from router.core.domain.query import Answer, Query
+from router.core.domain.query import Answer, GenerationLimits, Query, Wanted
 from router.core.errors import ConflictingQueryError, HeadraceError, UnavailableError
 
 KEPT_SECONDS = 600.0
@@ -34,9 +35,15 @@ def _digest(query: Query) -> bytes:
     """What tells two questions apart in this process. ``Query.digest`` says it for ever, and takes its time."""
     asked = (
         *(query.task, query.text, query.messages, query.tenant, query.subject, query.conversation, query.tools),
-        *(query.response_schema, query.limits, query.route, query.consent, query.wanted),
+        *(query.response_schema, query.route.value, query.consent.value, _spelt(query.limits), _spelt(query.wanted)),
     )
     return hashlib.sha256(repr(asked).encode(errors="surrogatepass")).digest()
+
+
+@lru_cache(64)
+def _spelt(value: GenerationLimits | Wanted) -> str:
+    """A value of few kinds as text: nearly all queries have the same."""
+    return repr(value)
 
 
 class RecentAnswers:

@@ -33,7 +33,7 @@ from router.core.domain.task import Task
 from router.core.errors import BadInputError
 from router.transport import telemetry_names
 from router.transport.feedback_wire import feedback_from_proto
-from router.transport.server import caller_of
+from router.transport.server import caller_in, caller_of
 from router.transport.wire import answer_to_proto, query_from_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
@@ -107,11 +107,12 @@ class CascadeServicer(cascade_pb2_grpc.CascadeServicer):
         query = check_query(query if query.id else replace(query, id=uuid.uuid4().hex))
         left = context.time_remaining()
         seconds = DEFAULT_SECONDS if left is None else left
-        with self._telemetry.first_span(telemetry_names.SPAN_AGENT, context.invocation_metadata()) as span:
+        metadata = context.invocation_metadata()
+        with self._telemetry.first_span(telemetry_names.SPAN_AGENT, metadata) as span:
             if span.is_recording():
                 span.set_attributes({telemetry_names.TASK: query.task, telemetry_names.QUERY_ID: query.id})
             answer = await self._recent.once(query, lambda: self._counted(query, seconds))
-            self._note(query, answer, caller_of(context, self._insecure))
+            self._note(query, answer, caller_in(metadata, self._insecure))
             if span.is_recording():
                 span.set_attributes(_told_of(answer.provenance))
         return answer

@@ -52,6 +52,7 @@ from router.students.text_student import TextStudent
 from router.transport import telemetry_names
 
 FAST_SECONDS = 0.001  # a run that takes no longer is no longer than the way to another thread and back
+MOST_SECONDS_HERE = 8 * FAST_SECONDS  # by the clock; what takes longer waits for something, or for other threads
 SHORT_TEXT = 1024  # characters; more may take the tokenizer long
 LINE_SECONDS = 0.5  # most that queries before this one may take the thread
 SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has no student
@@ -76,22 +77,45 @@ class Thought:
     busy_seconds: float = 0.0
 
 
-class Pace:
-    """How long students take for short texts."""
+@dataclass(slots=True)
+class _Runs:
+    """The running means of a student's last runs, in seconds: by the clock, and of the processor's time."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Know nothing yet; ``clock`` gives seconds."""
-        self._clock = clock
-        self._took: weakref.WeakKeyDictionary[DeviceStudent, float] = weakref.WeakKeyDictionary()
+    took: float
+    computed: float
+
+    def note(self, took: float, computed: float) -> None:
+        """Take in one more."""
+        self.took += (took - self.took) / _REMEMBERED_RUNS
+        self.computed += (computed - self.computed) / _REMEMBERED_RUNS
+
+
+class Pace:
+    """How long students take for short texts.
+
+    Whether one is fast is known by the processor's time: on a device that others keep busy a run takes longer by the
+    clock, and the way to another thread does so too.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, computed: Callable[[], float] = time.thread_time
+    ) -> None:
+        """Know nothing yet; ``clock`` gives seconds, and ``computed`` those that this thread had the processor."""
+        self._clock, self._computed = clock, computed
+        self._runs: weakref.WeakKeyDictionary[DeviceStudent, _Runs] = weakref.WeakKeyDictionary()
 
     def is_fast(self, student: DeviceStudent, query: Query) -> bool:
         """Whether the student is known to answer such a query faster than another thread could be told of it."""
         is_short = len(query.text) <= SHORT_TEXT and not query.messages
-        return is_short and self._took.get(student, math.inf) <= FAST_SECONDS
+        if not is_short:
+            return False
+        runs = self._runs.get(student)
+        return runs is not None and runs.computed <= FAST_SECONDS and runs.took <= MOST_SECONDS_HERE
 
     def expected(self, student: DeviceStudent) -> float:
         """Seconds that a query is expected to take; 0 while nothing is known."""
-        return self._took.get(student, 0.0)
+        runs = self._runs.get(student)
+        return 0.0 if runs is None else runs.took
 
     def predicted(self, student: DeviceStudent, query: Query) -> Prediction:
         """The student's answer, and its time noted: the running mean of the last ones.
@@ -99,12 +123,18 @@ class Pace:
         Raises:
             HeadraceError: Why it has none.
         """
+        runs = self._runs.get(student)
+        is_sure = runs is not None and runs.took <= FAST_SECONDS / 2  # asking for the processor's time takes its own
+        before = 0.0 if is_sure else self._computed()
         began = self._clock()
         prediction = student.predict(query)
         took = self._clock() - began
+        computed = took if is_sure else self._computed() - before
         if len(query.text) <= SHORT_TEXT:
-            before = self._took.get(student, took)
-            self._took[student] = before + (took - before) / _REMEMBERED_RUNS
+            if runs is None:
+                self._runs[student] = _Runs(took, computed)
+            else:
+                runs.note(took, computed)
         return prediction
 
 

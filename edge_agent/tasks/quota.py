@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from router.core.policy.budget import Budget, Spent, allows, hold, release, seconds_until, spend
 
+_NO_LIMITS = Budget()
 SHUT_SECONDS = 60.0  # several times what lies between two reports
 
 
@@ -40,7 +41,7 @@ class Quota:
         """A permit for one query, granted if the limits allow it now."""
         if self.clock() < self.shut_until:
             return Permit(granted=False)
-        if self.budget == Budget():
+        if self.budget == _NO_LIMITS:
             return Permit()
         granted = allows(self.budget, self.spent, self.clock())
         if granted:

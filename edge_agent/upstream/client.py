@@ -95,10 +95,14 @@ class Upstream:
 
     def obstacle(self) -> Reason | None:
         """Why none can be asked now, ``None`` when one can."""
-        found = [target.obstacle() for target in self._targets]
-        if None in found:
-            return None
-        return Reason.REFUSED if Reason.REFUSED in found else Reason.UNREACHABLE
+        found = Reason.UNREACHABLE
+        for target in self._targets:
+            one = target.obstacle()
+            if one is None:
+                return None
+            if one is Reason.REFUSED:
+                found = one
+        return found
 
     async def ask(self, query: Query, seconds: float) -> Answer:
         """The next tier's answer, or soon an error.

@@ -99,8 +99,10 @@ class Target:
 
     def obstacle(self) -> Reason | None:
         """Why it can't be asked now, ``None`` when it can."""
-        by_state = {State.OPEN: Reason.UNREACHABLE, State.PUSHED_BACK: Reason.REFUSED}
-        return by_state.get(self.breaker.state(self._clock()))
+        state = self.breaker.state(self._clock())
+        if state is State.CLOSED:
+            return None
+        return Reason.UNREACHABLE if state is State.OPEN else Reason.REFUSED
 
     async def ask(self, query: Query, seconds: float) -> Answer:
         """The next tier's answer, or soon an error.

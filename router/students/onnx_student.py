@@ -95,9 +95,7 @@ class Student:
         else:
             self._model = _Session(folder / spec.model, ("logits", "similarity"))
             self._head = None
-        given = self.read(("a",)).logits.shape[1]
-        if given != len(spec.labels):
-            raise ModelError(f"student {spec.version} gives {given} logits for {len(spec.labels)} labels")
+        self._read_one("a")
 
     @classmethod
     def load(cls, folder: Path, manifest: Manifest) -> Self:
@@ -120,12 +118,7 @@ class Student:
         similarity = np.empty(len(texts), dtype=np.float64)
         cut = np.zeros(len(texts), dtype=np.bool_)
         for row, text in enumerate(texts):
-            one, near, cut[row] = self._read_one(text)
-            if one.shape != logits.shape[1:]:
-                raise ModelError(
-                    f"student {self.spec.version} gives {one.size} logits for {len(self.spec.labels)} labels"
-                )
-            logits[row], similarity[row] = one, near
+            logits[row], similarity[row], cut[row] = self._read_one(text)
         return Reading(logits, similarity, cut)
 
     def predict(self, query: Query) -> Prediction:
@@ -136,20 +129,23 @@ class Student:
         """
         if self.calibration is None:
             raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
-        reading = self.read((query.text,))
-        label = self.spec.labels[int(reading.logits[0].argmax())]
-        if reading.cut is not None and reading.cut[0]:
-            return Prediction(label, None, reading.logits[0], cut=True)
-        sure = score(self.calibration, reading.logits[0], float(reading.similarity[0]))
-        return Prediction(label, sure, reading.logits[0])
+        logits, similarity, cut = self._read_one(query.text)
+        label = self.spec.labels[int(logits.argmax())]
+        if cut:
+            return Prediction(label, None, logits, cut=True)
+        return Prediction(label, score(self.calibration, logits, similarity), logits)
 
     def _read_one(self, text: str) -> tuple[Array, float, bool]:
         tokens = self._tokens.of(text)
         outputs = self._model.run(tokens.inputs)
         if self._head is not None:
             outputs = self._head.run({"embedding": outputs[0]})
-        logits, similarity = outputs
-        return np.asarray(logits[0], dtype=np.float64), float(np.ravel(similarity)[0]), tokens.cut
+        logits = np.asarray(outputs[0], dtype=np.float64).reshape(-1)
+        if logits.size != len(self.spec.labels):
+            raise ModelError(
+                f"student {self.spec.version} gives {logits.size} logits for {len(self.spec.labels)} labels"
+            )
+        return logits, float(np.ravel(outputs[1])[0]), tokens.cut
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,16 +42,15 @@ class Crowd:
         self._busy: Counter[str] = Counter()
         self._reserve: list[int] = []
 
-    @contextlib.contextmanager
-    def asking(self, peer: str) -> Iterator[None]:
-        """A call of ``peer``, as gRPC spells it, is under way."""
+    def begin(self, peer: str) -> None:
+        """A call of ``peer``, as gRPC spells it, is under way; ``end`` is called when it is over."""
         self._busy[peer] += 1
-        try:
-            yield
-        finally:
-            self._busy[peer] -= 1
-            if not self._busy[peer]:
-                del self._busy[peer]
+
+    def end(self, peer: str) -> None:
+        """A call of ``peer`` is over."""
+        self._busy[peer] -= 1
+        if not self._busy[peer]:
+            del self._busy[peer]
 
     async def shed_idle(self, port: int) -> None:
         """End idle connections at ``port`` whenever there are too many, until cancelled. gRPC has no event for this."""

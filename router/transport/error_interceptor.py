@@ -109,8 +109,12 @@ def _guard_call(behaviour: Any, method: str, most: int, crowd: Crowd) -> Any:
     async def guarded(request: Any, context: _Context) -> Any:
         try:
             _check_readable(request)
-            with crowd.asking(context.peer()):
+            peer = context.peer()
+            crowd.begin(peer)
+            try:
                 return _check_size(await behaviour(request, context), most)
+            finally:
+                crowd.end(peer)
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon
@@ -126,9 +130,13 @@ def _guard_stream(behaviour: Any, method: str, most: int, crowd: Crowd) -> Any:
     async def guarded(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
             _check_readable(request)
-            with crowd.asking(context.peer()):
+            peer = context.peer()
+            crowd.begin(peer)
+            try:
                 async for response in behaviour(request, context):
                     yield _check_size(response, most)
+            finally:
+                crowd.end(peer)
         except aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost edge of a daemon

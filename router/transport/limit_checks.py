@@ -8,7 +8,9 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -22,6 +24,7 @@ from router.core.domain.limits import (
     Characters,
     Free,
     Inner,
+    Limit,
     LogProbability,
     Many,
     Real,
@@ -31,6 +34,10 @@ from router.core.domain.limits import (
 )
 from router.core.errors import BadInputError
 from router.v1 import cascade_pb2
+
+Check = Callable[[str, Any, Any], None]  # a field's name, its value and its limit
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def check_message(message: Message, prefix: str = "") -> None:
@@ -43,16 +50,17 @@ def check_message(message: Message, prefix: str = "") -> None:
     Raises:
         BadInputError: The first field that is over its limit, and the limit.
     """
-    kind = message.DESCRIPTOR.name
     for descriptor, value in message.ListFields():
-        field, limit = f"{prefix}{descriptor.name}", LIMITS[f"{kind}.{descriptor.name}"]
-        if not isinstance(limit, Many):
-            _check(field, value, limit)
+        name, limit, check = _rule_of(descriptor)
+        field = prefix + name
+        if check is not None:
+            check(field, value, limit)
             continue
+        assert isinstance(limit, Many)
         if len(value) > limit.most:
             raise BadInputError(field, f"holds {len(value)}; {limit.most} are allowed")
         for position, each in enumerate(_parts(descriptor, value)):
-            _check(f"{field}[{position}]", each, limit.each)
+            _CHECKS[type(limit.each)](f"{field}[{position}]", each, limit.each)
     if isinstance(message, cascade_pb2.AnswerRequest):
         _check_request(message)
     elif isinstance(message, cascade_pb2.AnswerResponse):
@@ -67,8 +75,13 @@ def _parts(descriptor: FieldDescriptor, value: Any) -> Any:
     return [value.GetEntryClass()(key=key, value=inner) for key, inner in value.items()]
 
 
-def _check(field: str, value: Any, limit: Single) -> None:
-    _CHECKS[type(limit)](field, value, limit)
+@cache
+def _rule_of(descriptor: FieldDescriptor) -> tuple[str, Limit, Check | None]:
+    """A field's name, its limit, and what checks it; ``None`` where it has parts that are checked one by one."""
+    message = descriptor.containing_type
+    assert message is not None
+    limit = LIMITS[f"{message.name}.{descriptor.name}"]
+    return descriptor.name, limit, None if isinstance(limit, Many) else _CHECKS[type(limit)]
 
 
 def _check_inner(field: str, message: Message, limit: Inner) -> None:
@@ -107,15 +120,11 @@ def _check_text(field: str, text: str, limit: Text) -> None:
         raise BadInputError(field, f"has {size} bytes; {limit.most} are allowed")
     if limit.characters is Characters.NO_NUL and "\0" in text:
         raise BadInputError(field, "holds a NUL character; leave it out")
-    if limit.characters is Characters.PLAIN and any(_is_control(character) for character in text):
+    if limit.characters is Characters.PLAIN and _CONTROL.search(text) is not None:
         raise BadInputError(field, "holds a control character; leave it out")
 
 
-def _is_control(character: str) -> bool:
-    return character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029"
-
-
-_CHECKS: Mapping[type, Callable[[str, Any, Any], None]] = {
+_CHECKS: Mapping[type[Single], Check] = {
     Text: _check_text,
     Inner: _check_inner,
     Whole: _check_whole,

@@ -19,7 +19,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,10 +208,19 @@ def caller_of(context: aio.ServicerContext[Any, Any], insecure: bool) -> str:
     Raises:
         BadInputError: The name is too long.
     """
+    return caller_in(context.invocation_metadata() if insecure else (), insecure)
+
+
+def caller_in(metadata: Iterable[tuple[str, str | bytes]] | None, insecure: bool) -> str:
+    """Who calls, as ``caller_of`` says it, for who has read a call's metadata already: gRPC makes them anew each time.
+
+    Raises:
+        BadInputError: The name is too long.
+    """
     if not insecure:
         known = calling()
         return ANONYMOUS if known is None else known.caller
-    for key, value in context.invocation_metadata() or ():
+    for key, value in metadata or ():
         if key == telemetry_names.META_DEVICE and isinstance(value, str) and value:
             if len(value) > MAX_DEVICE_BYTES:
                 raise BadInputError(key, f"has {len(value)} bytes; {MAX_DEVICE_BYTES} are allowed")

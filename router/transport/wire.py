@@ -41,6 +41,7 @@ from router.v1 import cascade_pb2
 # Fields of the same name and type on both sides.
 _USAGE_TOKENS = ("tokens_in", "tokens_out")
 _ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version")
+_NO_LIMITS, _NOTHING_WANTED = GenerationLimits(), Wanted()  # what most queries have
 _QUERY = ("task", "tenant", "subject", "conversation", "response_schema")
 _PROVENANCE = ("model", "model_version", "release", "degraded", "covered", "logged", "explored", "node")
 
@@ -88,23 +89,35 @@ def query_from_proto(request: cascade_pb2.AnswerRequest) -> Query:
         BadInputError: A field is over its limit, or ``route`` or ``consent`` has a number unknown here.
     """
     check_message(request)
-    limits = request.limits
+    has = request.HasField
     return Query(
         id=request.query_id,
-        **same(request, _QUERY),
+        task=request.task,
         text=request.text,
-        messages=tuple(Message(m.role, m.content, _calls(m.tool_calls), m.tool_call_id) for m in request.chat.messages),
-        tools=tuple(Tool(tool.name, tool.description, tool.parameters_schema) for tool in request.tools),
-        limits=GenerationLimits(
-            max_tokens=limits.max_tokens,
-            temperature=optional(limits, "temperature"),
-            stop=tuple(limits.stop),
-            seed=optional(limits, "seed"),
-        ),
+        messages=_messages(request.chat.messages) if has("chat") else (),
+        tenant=request.tenant,
+        subject=request.subject,
+        conversation=request.conversation,
+        tools=tuple([Tool(tool.name, tool.description, tool.parameters_schema) for tool in request.tools]),
+        response_schema=request.response_schema,
+        limits=_limits(request.limits) if has("limits") else _NO_LIMITS,
         route=choice(Route, cascade_pb2.Route, "route", request.route, Route.AUTO),
         consent=choice(Consent, cascade_pb2.Consent, "consent", request.consent, Consent.AS_TASK),
-        wanted=Wanted(request.wanted.top_k, request.wanted.rationale),
-        attempt=_attempt(request.attempt) if request.HasField("attempt") else None,
+        wanted=Wanted(request.wanted.top_k, request.wanted.rationale) if has("wanted") else _NOTHING_WANTED,
+        attempt=_attempt(request.attempt) if has("attempt") else None,
+    )
+
+
+def _messages(sent: Iterable[cascade_pb2.Message]) -> tuple[Message, ...]:
+    return tuple(Message(one.role, one.content, _calls(one.tool_calls), one.tool_call_id) for one in sent)
+
+
+def _limits(sent: cascade_pb2.GenerationLimits) -> GenerationLimits:
+    return GenerationLimits(
+        max_tokens=sent.max_tokens,
+        temperature=optional(sent, "temperature"),
+        stop=tuple(sent.stop),
+        seed=optional(sent, "seed"),
     )
 
 
@@ -145,12 +158,14 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
     Raises:
         BadInputError: A value that the wire can't carry.
     """
-    response = cascade_pb2.AnswerResponse()
-    put_all(response, answer, ("query_id", "rationale", "confidence"))
-    put(response, "answer", answer.text)
-    response.finish_reason = number_of(  # type: ignore[assignment]
-        cascade_pb2.FinishReason, "FINISH_REASON_", answer.finish_reason
-    )
+    try:
+        response = _plain_response(answer)
+    except (ValueError, TypeError):
+        response = cascade_pb2.AnswerResponse()  # which field it is, is told by setting them one by one
+        put_all(response, answer, ("query_id", "rationale", "confidence"))
+        put(response, "answer", answer.text)
+        put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
+        put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
     _put_calls(response.tool_calls, answer.tool_calls)
     _put_labels(response.distribution.top, answer.distribution)
     put(response.distribution, "tail_log_probability", answer.distribution.tail)
@@ -158,13 +173,36 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
         sent = response.tokens.add(token=token.token, log_probability=token.log_probability)
         _put_labels(sent.alternatives, token.alternatives)
         put(sent, "tail_log_probability", token.alternatives.tail)
-    put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
-    response.provenance.tier = number_of(cascade_pb2.Tier, "TIER_", answer.provenance.tier)  # type: ignore[assignment]
-    response.provenance.reason = number_of(cascade_pb2.Reason, "REASON_", answer.provenance.reason)  # type: ignore[assignment]
-    put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
     for stage, milliseconds in answer.usage.stages:
         response.usage.stages.add(stage=stage, milliseconds=milliseconds)
     return response
+
+
+def _plain_response(answer: Answer) -> cascade_pb2.AnswerResponse:
+    """All of an answer that has one value a field, in one go: field by field takes three times as long."""
+    source, usage = answer.provenance, answer.usage
+    return cascade_pb2.AnswerResponse(
+        query_id=answer.query_id,
+        answer=answer.text,
+        finish_reason=number_of(cascade_pb2.FinishReason, "FINISH_REASON_", answer.finish_reason),  # type: ignore[arg-type]
+        confidence=answer.confidence,
+        rationale=answer.rationale,
+        provenance=cascade_pb2.Provenance(
+            tier=number_of(cascade_pb2.Tier, "TIER_", source.tier),  # type: ignore[arg-type]
+            model=source.model,
+            model_version=source.model_version,
+            release=source.release,
+            reason=number_of(cascade_pb2.Reason, "REASON_", source.reason),  # type: ignore[arg-type]
+            degraded=source.degraded,
+            covered=source.covered,
+            logged=source.logged,
+            explored=source.explored,
+            node=source.node,
+        ),
+        usage=cascade_pb2.Usage(
+            tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=usage.usd, joules=usage.joules
+        ),
+    )
 
 
 def answer_from_proto(response: cascade_pb2.AnswerResponse) -> Answer:

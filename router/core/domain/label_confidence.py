@@ -132,13 +132,14 @@ def score(calibration: Calibration, logits: Array, similarity: float) -> float:
         logits: (labels,).
         similarity: As in ``signals``.
     """
-    scaled = np.asarray(logits, np.float64) * (1.0 / calibration.temperature)
-    top = float(scaled.max())
-    exponentials = np.exp(scaled - top)
-    total = float(exponentials.sum())
-    highest = 1.0 / total
-    second = float(np.partition(exponentials, -2)[-2]) / total if len(exponentials) > 1 else 0.0
-    entropy = math.log(total) - float(exponentials @ (scaled - top)) / total
+    scaled = np.multiply(logits, 1.0 / calibration.temperature, dtype=np.float64)
+    likeliest = scaled.argmax()
+    scaled -= scaled[likeliest]
+    exponentials = np.exp(scaled)
+    total = float(np.add.reduce(exponentials))
+    entropy = math.log(total) - float(exponentials @ scaled) / total
+    exponentials[likeliest] = 0.0
+    highest, second = 1.0 / total, float(exponentials[exponentials.argmax()]) / total
     found = (highest, highest - second, entropy, similarity)
     odds = calibration.bias + sum(
         weight * (value - mean) / scale

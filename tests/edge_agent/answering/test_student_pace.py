@@ -14,16 +14,19 @@ from router.transport.channel import call_error
 
 
 class Timed:
-    def __init__(self, seconds):
-        self.now, self.seconds = 0.0, seconds
+    """A student that takes so long by the clock; ``share`` of it has the processor."""
+
+    def __init__(self, seconds, share=1.0):
+        self.now, self.computed, self.seconds, self.share = 0.0, 0.0, seconds, share
 
     def predict(self, query):
         self.now += self.seconds
+        self.computed += self.share * self.seconds
         return Prediction("lights", 0.9)
 
 
 def pace_of(student, runs):
-    pace = Pace(lambda: student.now)
+    pace = Pace(lambda: student.now, lambda: student.computed)
     for _ in range(runs):
         pace.predicted(student, Query("1", "home", "light"))
     return pace
@@ -34,6 +37,13 @@ def test_a_student_is_fast_once_it_has_been_seen_to_be():
     assert not Pace(lambda: student.now).is_fast(student, query)
     assert pace_of(student, 1).is_fast(student, query)
     assert not pace_of(Timed(4 * FAST_SECONDS), 1).is_fast(student, query)
+
+
+def test_a_busy_device_makes_no_student_slow():
+    student, query = Timed(4 * FAST_SECONDS, share=0.1), Query("1", "home", "light")
+    pace = pace_of(student, 10)
+    assert pace.is_fast(student, query)
+    assert pace.expected(student) > FAST_SECONDS  # whoever waits in line waits by the clock
 
 
 def test_long_texts_and_chats_leave_the_event_loop_to_others_however_fast_the_student_is():
