@@ -8,14 +8,21 @@ Rules:
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.backtest.logs.streams import is_stream, text_of_stream
+from router.core.domain.query import FinishReason
+from router.students.writers.chat_completion import end_of
+
 _ASKING = ("messages", "input", "prompt", "contents", "query", "question", "text")
 _MODELS = ("assistant", "model", "ai")
 _SYSTEMS = ("system", "developer")
+_ITEMS = ("function_call", "function_call_output", "reasoning")
 _ROLES = {"human": "user", "ai": "assistant", "model": "assistant"}
 
 
@@ -46,18 +53,65 @@ class Chat:
 
 
 def unpacked(value: Any) -> Any:
-    """JSON out of a text that is an object or a list in JSON; else the value itself."""
+    """What a text spells that is an object or a list in JSON, or as Python shows one; else the value itself."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            return value
+            return _as_python_writes_it(value)
     return value
+
+
+def _as_python_writes_it(text: str) -> Any:
+    """A dictionary or a list out of its ``repr``, in which many a log has it; else the text itself."""
+    if not re.match(r"\s*(?:\[\s*)?\{\s*'", text):
+        return text
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
 
 
 def is_chat(value: Any) -> bool:
     """Whether a value is a list of messages with roles."""
     return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) and "role" in one for one in value)
+
+
+def _is_items(value: Any) -> bool:
+    """Whether a list holds turns in other forms too: calls and what came of them, or parts without a role."""
+    return isinstance(value, list) and bool(value) and all(map(_is_item, value))
+
+
+def _is_item(one: Any) -> bool:
+    return isinstance(one, Mapping) and ("role" in one or "parts" in one or one.get("type") in _ITEMS)
+
+
+def is_failure(value: Any) -> bool:
+    """Whether a logged response says that there was no answer."""
+    value = unpacked(value)
+    if not isinstance(value, Mapping):
+        return False
+    named = any(value.get(name) for name in ("error", "promptFeedback", "prompt_feedback", "error_message"))
+    return (named and not (value.get("choices") or value.get("candidates"))) or value.get("type") == "error"
+
+
+def is_unfinished(value: Any) -> bool:
+    """Whether a logged response says that its answer broke off, or was refused or filtered."""
+    value = unpacked(value)
+    if not isinstance(value, Mapping):
+        return False
+    for name in ("choices", "candidates", "output"):
+        listed = value.get(name)
+        if isinstance(listed, list) and listed and any(map(is_unfinished, listed[:1] if name != "output" else listed)):
+            return True
+    message = value.get("message")
+    if isinstance(message, Mapping) and is_unfinished(message):
+        return True
+    ends = [value.get(name) for name in ("finish_reason", "finishReason", "stop_reason", "stopReason")]
+    is_refused = bool(value.get("refusal")) or value.get("status") in ("incomplete", "failed", "cancelled")
+    parts = value.get("content") if isinstance(value.get("content"), list) else ()
+    is_refused = is_refused or any(isinstance(part, Mapping) and part.get("type") == "refusal" for part in parts or ())
+    return is_refused or any(end_of(end) in (FinishReason.LENGTH, FinishReason.FILTERED) for end in ends)
 
 
 def chat_in(value: Any) -> Chat | None:
@@ -68,7 +122,7 @@ def chat_in(value: Any) -> Chat | None:
         if found is not None or not inner:
             return found
         return Chat("", (("user", value.strip()),)) if value.strip() else None
-    if is_chat(value):
+    if is_chat(value) or _is_items(value):
         return _chat(value)
     if isinstance(value, list):
         return chat_in(value[0]) if len(value) == 1 and isinstance(value[0], str | list) else None
@@ -85,6 +139,8 @@ def chat_in(value: Any) -> Chat | None:
 
 def answer_in(value: Any) -> str | None:
     """What a logged response answers: text, or tool calls as JSON; ``None`` if it has no shape that is known."""
+    if is_stream(value):
+        return text_of_stream(value)
     if isinstance(value, str):
         inner = unpacked(value)
         found = None if isinstance(inner, str) else answer_in(inner)
@@ -105,6 +161,8 @@ def _of_response(value: Mapping[str, Any]) -> str | None:
             return answer_in(value[name])
     if {"content", "tool_calls", "function_call", "parts"} & value.keys():
         return _said(value)
+    if value.get("done") is True and isinstance(value.get("response"), str):  # Ollama's /api/generate
+        return value["response"].strip() or None
     alone = next((name for name in ("completion", "output_text", "text") if value.keys() == {name}), "")
     return answer_in(value[alone]) if alone else None
 
@@ -121,7 +179,11 @@ def text_of(content: Any) -> str:
 def _part(part: Any) -> str:
     if isinstance(part, str):
         return part
-    if not isinstance(part, Mapping) or part.get("type") in ("thinking", "reasoning", "tool_use"):
+    if (
+        not isinstance(part, Mapping)
+        or part.get("thought")
+        or part.get("type") in ("thinking", "reasoning", "tool_use")
+    ):
         return ""
     text = part.get("text", part.get("content"))
     if isinstance(text, Mapping):  # assistants: {"text": {"value": "..."}}
@@ -130,13 +192,23 @@ def _part(part: Any) -> str:
 
 
 def _chat(messages: Sequence[Mapping[str, Any]]) -> Chat | None:
-    system = [_message(one) for one in messages if one["role"] in _SYSTEMS]
-    turns = [(_ROLES.get(str(one["role"]), str(one["role"])), _message(one)) for one in messages]
+    system = [_message(one) for one in messages if one.get("role") in _SYSTEMS]
+    turns = [(_role(one), _message(one)) for one in messages]
     turns = [(role, text) for role, text in turns if role not in _SYSTEMS and text]
     return Chat("\n".join(filter(None, system)), tuple(turns)) if turns else None
 
 
+def _role(message: Mapping[str, Any]) -> str:
+    if "role" not in message:
+        return {"function_call": "assistant", "function_call_output": "tool"}.get(str(message.get("type")), "user")
+    return _ROLES.get(str(message["role"]), str(message["role"]))
+
+
 def _message(message: Mapping[str, Any]) -> str:
+    if message.get("type") == "function_call":
+        return _calls([message])
+    if message.get("type") == "function_call_output":
+        return text_of(message.get("output"))
     return _said(message) or ""
 
 
@@ -147,9 +219,11 @@ def _with_system(chat: Chat, request: Mapping[str, Any]) -> Chat:
 
 
 def _first(choices: Sequence[Any]) -> str | None:
-    first = choices[0] if choices else None
-    if not isinstance(first, Mapping):
+    listed = [one for one in choices if isinstance(one, Mapping)]
+    if not listed:
         return None
+    numbered = all(isinstance(one.get("index"), int) for one in listed)
+    first = min(listed, key=lambda one: one["index"]) if numbered else listed[0]
     message = first.get("message", first.get("content"))
     if isinstance(message, Mapping):
         return _said(message)
@@ -159,6 +233,10 @@ def _first(choices: Sequence[Any]) -> str | None:
 def _output(items: Sequence[Any]) -> str | None:
     """The answer in a list of outputs, as OpenAI's newer responses have it: messages and calls, among others."""
     parts = [one for one in items if isinstance(one, Mapping)]
+    if any("message" in one for one in parts):
+        return _first(parts)
+    if any("generated_text" in one for one in parts):
+        return str(parts[0].get("generated_text") or "").strip() or None
     calls = [one for one in parts if one.get("type") == "function_call"]
     if calls:
         return _calls(calls)
@@ -175,7 +253,9 @@ def _said(message: Mapping[str, Any] | None) -> str | None:
     if message.get("function_call"):
         calls.append(message["function_call"])
     if isinstance(content, list):
-        calls += [part for part in content if isinstance(part, Mapping) and part.get("type") == "tool_use"]
+        parts = [part for part in content if isinstance(part, Mapping)]
+        calls += [part for part in parts if part.get("type") == "tool_use"]
+        calls += [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), Mapping)]
     return _calls(calls) if calls else text_of(content).strip() or None
 
 
@@ -184,7 +264,9 @@ def _calls(calls: Sequence[Any]) -> str:
     found = []
     for call in calls:
         inner = call.get("function", call) if isinstance(call, Mapping) else {}
-        arguments = inner.get("arguments", inner.get("input", {})) if isinstance(inner, Mapping) else {}
+        arguments = (
+            inner.get("arguments", inner.get("input", inner.get("args", {}))) if isinstance(inner, Mapping) else {}
+        )
         found.append(
             {"name": inner.get("name") if isinstance(inner, Mapping) else None, "arguments": unpacked(arguments)}
         )

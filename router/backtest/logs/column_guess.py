@@ -14,6 +14,10 @@ from router.core.errors import ConfigError
 TEXT_NAMES = ("text", "prompt", "question", "input", "query", "utterance", "messages")
 ANSWER_NAMES = ("answer", "response", "label", "output", "completion")
 _DEEPEST = 6
+_OF_ANSWERS = ("response", "answer", "output", "completion", "reply", "result", "choices", "candidates", "chosen")
+_OF_TEXTS = ("request", "input", "prompt", "question", "query", "message", "text", "utterance")
+_NO_TEXTS = ("role", "id", "type", "object", "model", "from", "status", "path", "time", "index", "rejected")
+_ENDS_OF_NO_TEXTS = ("_id", "_at", "_type", "_path", "_time", "_status", "reason")
 
 
 def guessed(path: Path, text: str, answer: str, label: str, head: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -24,6 +28,9 @@ def guessed(path: Path, text: str, answer: str, label: str, head: Sequence[Mappi
     """
     known = list(dict.fromkeys(name for row in head for name in row))
     text_found = text or _usual(TEXT_NAMES, known, "")
+    if not text and text_found.lower() == "input" and (beside := _usual(("instruction",), known, "")):
+        problem = f"{path} has the column {beside} beside {text_found}: say which was asked, or join them in one column"
+        raise ConfigError("--text", "", f"{problem}; for example: --text {beside}")
     answer_found = answer or _usual(ANSWER_NAMES, known, label)
     for option, name in (("--text", text_found), ("--answer", answer_found)):
         if not name:
@@ -40,11 +47,12 @@ def as_named(head: Sequence[Mapping[str, Any]], name: str) -> bool:
 def suggestion(path: Path, text: str, answer: str, label: str, row: Mapping[str, Any]) -> str:
     """The line that would read a log that has such rows; empty where it has no two texts."""
     found = [name for name, _ in _leaves(row, "") if name != label]
-    text = text or _like(TEXT_NAMES, [name for name in found if name != answer])
-    answer = answer or _like(ANSWER_NAMES, [name for name in reversed(found) if name != text])
+    text = text or _likeliest([name for name in found if name != answer], _OF_TEXTS, _OF_ANSWERS)
+    answer = answer or _likeliest([name for name in found[::-1] if name != text], _OF_ANSWERS, _OF_TEXTS)
     if not text or not answer:
         return ""
-    return f"; for example: headrace backtest {shlex.quote(str(path))} --text {text} --answer {answer}"
+    named = f"--text {shlex.quote(text)} --answer {shlex.quote(answer)}"
+    return f"; for example: headrace backtest {shlex.quote(str(path))} {named}"
 
 
 def text_inside(value: Any) -> str | None:
@@ -59,9 +67,19 @@ def _usual(names: Sequence[str], known: Sequence[str], taken: str) -> str:
     return next((by_lower[name] for name in names if name in by_lower), "")
 
 
-def _like(names: Sequence[str], found: Sequence[str]) -> str:
-    likely = (one for name in names for one in found if name in one.lower().split("."))
-    return next(likely, found[0] if found else "")
+def _likeliest(found: Sequence[str], own: Sequence[str], other: Sequence[str]) -> str:
+    """The name that is meant: of this side, not of the other, and of what somebody wrote; empty where there is none."""
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        first, last = name.lower().partition(".")[0], name.lower().rpartition(".")[2]
+        is_other = any(part in first for part in other)
+        return is_other, _is_no_text(last), not any(part in first for part in own)
+
+    return min(found, key=rank, default="")
+
+
+def _is_no_text(name: str) -> bool:
+    return name in _NO_TEXTS or name.endswith(_ENDS_OF_NO_TEXTS)
 
 
 def _leaves(value: Any, before: str, depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -19,15 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from router.backtest.logs.foreign_files import check_kind
 from router.core.errors import ConfigError, DataError
 
 PROBED = 4096  # bytes
 _PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
-_UNKNOWN = {
-    b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "packed by zstd",
-    b"SQLite format 3": "a SQLite database",
-}
+_NOT_OF_FILES = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -44,7 +41,9 @@ def first_bytes(path: Path) -> bytes:
         DataError: It can't be read or unpacked.
     """
     with _reading(path), _unpacked(path) as file:
-        return bytes(file.read(PROBED))
+        start = bytes(file.read(PROBED))
+    check_kind(path, start)
+    return start
 
 
 @contextmanager
@@ -76,23 +75,35 @@ def encoding_of(path: Path, start: bytes, encoding: str = "") -> str:
     if encoding:
         try:
             "".encode(encoding)
+            if codecs.lookup(encoding).name.replace("-", "_") in _NOT_OF_FILES:
+                raise LookupError
         except (LookupError, ValueError):
             raise ConfigError("--encoding", encoding, "is no encoding; try utf-8, utf-16, cp1252 or latin-1") from None
         return marked if marked and codecs.lookup(encoding).name.startswith(marked.split("-sig")[0]) else encoding
     if marked:
         return marked
-    even, odd = start[::2].count(0), start[1::2].count(0)
-    if max(even, odd) > len(start) / 6:
+    return _guessed(path, start)
+
+
+def _guessed(path: Path, start: bytes) -> str:
+    """UTF-8, unless zero bytes tell another encoding, or that it is no text."""
+    zeros = [start[place::4].count(0) for place in range(4)]
+    if sum(zeros) <= len(start) / 6:
+        return "utf-8"
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    if min(even, odd) == 0:
         raise DataError(str(path), 0, f"looks like UTF-16: try --encoding utf-16-{'be' if even > odd else 'le'}")
-    return "utf-8"
+    for end, place in (("le", 0), ("be", 3)):
+        if zeros[place] == 0 and sum(zeros) > len(start) / 2:
+            raise DataError(str(path), 0, f"looks like UTF-32: try --encoding utf-32-{end}")
+    raise DataError(
+        str(path), 0, f"holds zero bytes from byte {start.index(0)} on: it was not written whole, or is no text"
+    )
 
 
 def _unpacked(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(16)
-    for mark, name in _UNKNOWN.items():
-        if start.startswith(mark):
-            raise DataError(str(path), 0, f"is {name}: unpack it, and give the file inside")
     unpack = next((unpack for mark, unpack in _PACKED if start.startswith(mark)), None)
     return unpack(path, "rb") if unpack else path.open("rb")
 

@@ -6,6 +6,7 @@ Rules:
  * The rows are the one list of objects in it, however deep, that is not itself a part of a row: a chat is none.
  * Of several lists the one under a usual key counts; where that does not decide, the object is refused, not guessed.
  * An object that has a query, and no list under a usual key, is a row of its own.
+ * A table by columns, as pandas writes one, is turned into rows; so are rows under their names.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def documents_in(path: Path, line: int, text: str) -> Iterator[Any]:
     decoder, position = json.JSONDecoder(), 0
     while rest := text[position:].lstrip():
         position = len(text) - len(rest)
+        if rest[0] == ",":
+            where = line + text.count("\n", 0, position)
+            raise DataError(
+                str(path), where, "has a comma after its object; leave such commas out, or write a list: [...]"
+            )
         try:
             document, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
@@ -57,6 +63,9 @@ def rows_of_document(path: Path, document: Any) -> list[Any]:
     """
     if not isinstance(document, Mapping):
         return [document]
+    turned = _by_columns(document) or _under_names(document)
+    if turned:
+        return turned
     lists = dict(_lists(document, "", DEEPEST))
     usual = [name for name in lists if name.rpartition(".")[2].lower() in USUAL]
     found = usual or list(lists)
@@ -65,6 +74,31 @@ def rows_of_document(path: Path, document: Any) -> list[Any]:
     if len(found) > 1:
         raise DataError(str(path), 0, f"holds several lists, {', '.join(found)}; write the one that is meant to a file")
     return lists[found[0]] if found else [document]
+
+
+def _by_columns(table: Mapping[str, Any]) -> list[Any]:
+    """The rows of ``{"text": {"0": ..}}``, of ``{"text": [..]}``, or of columns beside data; none of anything else."""
+    names, data = table.get("columns"), table.get("data")
+    if isinstance(names, list) and isinstance(data, list) and data and all(isinstance(row, list) for row in data):
+        return [dict(zip(map(str, names), row, strict=False)) for row in data]
+    columns = list(table.values())
+    if len(columns) < 2 or not any(name.lower() in OF_A_QUERY for name in table):
+        return []
+    if all(isinstance(one, Mapping) and one and one.keys() == columns[0].keys() for one in columns):
+        keys = list(columns[0])
+        return [{name: table[name][key] for name in table} for key in keys] if keys[0].isdecimal() else []
+    if all(isinstance(one, list) and len(one) == len(columns[0]) > 1 for one in columns):
+        rows = [dict(zip(table, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        return rows if not any(isinstance(cell, Mapping | list) for row in rows for cell in row.values()) else []
+    return []
+
+
+def _under_names(named: Mapping[str, Any]) -> list[Any]:
+    """The rows of ``{"q1": {"text": ..}, "q2": ...}``; none of anything else."""
+    rows = list(named.values())
+    are_rows = len(rows) > 1 and all(isinstance(row, Mapping) and row.keys() == rows[0].keys() for row in rows)
+    is_one = any(name.lower() in OF_A_QUERY for name in named)
+    return rows if are_rows and not is_one and any(name in OF_A_QUERY for name in rows[0]) else []
 
 
 def _lists(inside: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, list[Any]]]:

@@ -25,7 +25,9 @@ from router.backtest.logs.paths import Position
 from router.backtest.logs.shapes import NAMES, SHAPES, Found, columns_for, find, shape_of
 from router.backtest.logs.tables import Positioned, columns_of, rows_in
 from router.backtest.logs.values import Value, answer_at, asked_at_column, asked_in_shape
+from router.core.domain.generation import Written
 from router.core.errors import ConfigError, DataError
+from router.students.writers.whole_answer import answer_in
 
 PROBED = 100  # first rows, by which the shape is guessed
 
@@ -230,13 +232,20 @@ def _asked(row: Mapping[str, Any], value: Value, columns: Columns, position: int
     label = find(row, columns.label) if columns.label else None
     return Asked(
         text=whole_text(value.text, columns.text),
-        answer=whole_text(value.answer, columns.answer),
+        answer=whole_text(_without_thoughts(value.answer, columns.answer), columns.answer),
         label=None if is_empty(label) else whole_text(answer_at(label)[0], columns.label),
         cost=cost_of(find(row, columns.cost), columns.cost) if columns.cost else 0.0,
         asked_at=time_of(filled(find(row, columns.time), columns.time), columns.time)
         if columns.time
         else float(position),
     )
+
+
+def _without_thoughts(answer: str, name: str) -> str:
+    said = answer_in(Written(answer)).text
+    if answer and not said:
+        raise BadCellError(f"column {name}: holds no answer beside what was thought")
+    return said
 
 
 def _why_none(heap: _Heap, found: Found | None) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.backtest.logs.chats import answer_in as _answer_in
-from router.backtest.logs.chats import chat_in, is_chat, unpacked
+from router.backtest.logs.chats import chat_in, is_chat, is_failure, is_unfinished, unpacked
+from router.backtest.logs.streams import is_stream
 
 Row = Mapping[str, Any]
 MOST = 0.5  # of the first rows have a shape's columns
@@ -42,6 +43,16 @@ class Shape:
     advice: str = ""
 
 
+# As they are, and as proxies, gateways, providers and tracing programs log them.
+_REQUESTS = (
+    *("request.body", "request", "request_body", "requestBody", "properties.requestBody", "messages", "inputs"),
+    *("input.inputBodyJson", "attributes.gen_ai.input.messages", "attributes.input.value", "input"),
+)
+_RESPONSES = (
+    *("response.body", "response", "response_body", "responseBody", "properties.responseBody", "completion"),
+    *("output.outputBodyJson", "attributes.gen_ai.output.messages", "attributes.output.value", "outputs"),
+    *("choices", "output"),
+)
 SHAPES = (
     Shape(
         "headrace",
@@ -77,13 +88,13 @@ SHAPES = (
         ("start_time", "startTime", "timestamp", "created_at", "createdAt"),
         ("trace_id", "traceId", "htmlPath", "project_id", "projectId", "observations", "bookmarked"),
     ),
-    Shape("fine-tuning", "fine-tuning examples", ("messages", "input.messages"), ("messages", "preferred_output")),
     Shape(
-        "openai",
-        "requests with responses",
-        ("request.body", "request", "messages", "input"),
-        ("response.body", "response", "completion", "output"),
+        "fine-tuning",
+        "fine-tuning examples",
+        ("messages", "input.messages", "conversations"),
+        ("messages", "preferred_output", "conversations"),
     ),
+    Shape("openai", "requests with responses", _REQUESTS, _RESPONSES),
 )
 NAMES = tuple(shape.name for shape in SHAPES)
 
@@ -98,18 +109,22 @@ class Found:
     time: str = ""
 
 
-def find(row: Row, name: str) -> Any:
-    """The value of a dotted name: columns, keys, positions in lists from 0, and JSON that stands as text in a cell."""
-    value: Any = row
-    for part in (name,) if name in row else name.split("."):
-        value = unpacked(value)
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, list) and part.lstrip("-").isdecimal() and -len(value) <= int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    return value
+def find(row: Any, name: str) -> Any:
+    """The value of a dotted name: columns, keys, positions in lists from 0, and JSON that stands as text in a cell.
+
+    A key may hold dots itself: the longest that is there goes first.
+    """
+    value = unpacked(row)
+    if isinstance(value, Mapping):
+        for end in (len(name), *(place for place in range(len(name) - 1, 0, -1) if name[place] == ".")):
+            if name[:end] in value:
+                inner = value[name[:end]]
+                return inner if end == len(name) else find(inner, name[end + 1 :])
+        return None
+    first, _, rest = name.partition(".")
+    if isinstance(value, list) and first.lstrip("-").isdecimal() and -len(value) <= int(first) < len(value):
+        return find(value[int(first)], rest) if rest else value[int(first)]
+    return None
 
 
 def shape_of(rows: Sequence[Row]) -> Found | None:
@@ -138,7 +153,7 @@ def _is_it(found: Found, rows: Sequence[Row]) -> bool:
     if found.shape.name == "fine-tuning":
         whole = [text for text in texts if is_chat(text) and text[-1]["role"] == "assistant"]
         return len(whole) > MOST * len(rows) and (
-            found.answer != "messages"
+            found.answer != found.text
             or not any(name in row for row in rows for name in ("response", "answer", "output"))
         )
     answers = [unpacked(find(row, found.answer)) for row in rows]
@@ -146,7 +161,9 @@ def _is_it(found: Found, rows: Sequence[Row]) -> bool:
 
 
 def _is_response(value: Any) -> bool:
-    return (isinstance(value, Mapping) or is_chat(value)) and _answer_in(value) is not None
+    if not isinstance(value, Mapping | list) and not is_stream(value):
+        return False
+    return is_failure(value) or is_unfinished(value) or _answer_in(value) is not None
 
 
 def _share(rows: Sequence[Row], name: str, read: Any) -> float:

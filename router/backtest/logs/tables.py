@@ -116,6 +116,12 @@ def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
         before = 1 if said else 0
         lines = file if said else chain([header], file)
         separator = said[1] if said else max(SEPARATORS, key=header.count)
+        if '{"' in header:
+            raise DataError(
+                str(path),
+                1,
+                "has words before its JSON; leave them out: each line is one object, {...}, and nothing else",
+            )
         reader = csv.reader(lines, delimiter=separator, strict=True)
         position = before
         try:

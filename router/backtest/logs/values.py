@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.backtest.logs.cells import filled, is_empty
-from router.backtest.logs.chats import Chat, answer_in, chat_in, is_chat, unpacked
+from router.backtest.logs.chats import Chat, answer_in, chat_in, is_chat, is_failure, is_unfinished, unpacked
 from router.backtest.logs.column_guess import text_inside
 from router.backtest.logs.shapes import Shape, find
 
+_QUOTING = ("langfuse", "litellm")  # shapes whose cells may be JSON, also where they are texts
+_NO_ANSWER = "have no answer"
+_STATUSES = ("status_code", "response_status", "status")
 GENERATION = "GENERATION"  # Langfuse's type of a model's call; other observations wrap or follow one
 
 
@@ -53,6 +56,7 @@ def asked_at_column(row: Mapping[str, Any], text: str, answer: str) -> Value:
     inner = unpacked(asked)
     chat = chat_in(inner) if (isinstance(inner, Mapping) and not isinstance(asked, str)) or is_chat(inner) else None
     said, inside = answer_at(answered)
+    filled(said, answer)
     if chat is not None:
         return Value(chat.whole, said, chat.whole, turns=len(chat.turns), answer_inside=inside)
     whole = _as_text(asked)[0]
@@ -68,13 +72,17 @@ def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, shape: Shape)
         asked, answered = _split(unpacked(asked))
     if _is_nothing(asked):
         return Value(problem="have no query")
-    if _is_nothing(answered):
-        return Value(problem="have no answer")
+    if _is_nothing(answered) or _failed(row, answer) or is_failure(answered):
+        return Value(problem=_NO_ANSWER)
+    if is_unfinished(answered):
+        return Value(problem="have an answer that broke off, or was refused or filtered")
+    if shape.name in _QUOTING:
+        asked, answered = _unquoted(asked), _unquoted(answered)
     said, inside = answer_in(answered), None
     if said is None:
         inner = unpacked(answered)
-        if isinstance(inner, Mapping) and ("error" in inner or "choices" in inner):
-            return Value(problem="have no answer")
+        if isinstance(inner, Mapping) and ({"error", "choices", "candidates"} & inner.keys()):
+            return Value(problem=_NO_ANSWER)
         said, inside = _as_text(inner)
     chat, text_position = chat_in(unpacked(asked)), None  # an object that stands as text in a cell is told too
     if chat is None:
@@ -90,6 +98,24 @@ def answer_at(value: Any) -> tuple[str, str | None]:
     if known or (isinstance(value, Mapping) and answer_in(value) is not None):
         return answer_in(inner) or "", None
     return _as_text(value)
+
+
+def _failed(row: Mapping[str, Any], answer: str) -> bool:
+    """Whether a status beside the answer says that there is none."""
+    around = find(row, answer.rpartition(".")[0]) if "." in answer else None
+    places = [place for place in (row, around) if isinstance(place, Mapping)]
+    found = [place.get(name) for place in places for name in _STATUSES]
+    return any(isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600 for status in found)
+
+
+def _unquoted(value: Any) -> Any:
+    """What a text in JSON's quotes says: exports write each cell as JSON."""
+    if not isinstance(value, str) or not (value.startswith('"') and value.endswith('"')):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def _split(messages: Any) -> tuple[Any, Any]:

@@ -90,13 +90,18 @@ def _end_of(choice: dict[str, Any]) -> Any:
     return choice.get("finish_reason") if native is None else native
 
 
+def end_of(word: Any) -> FinishReason | None:
+    """What a provider's word for the end of an answer means; ``None`` for one that is not known."""
+    return _FINISH.get(word.strip().lower().removeprefix("finish_reason_")) if isinstance(word, str) else None
+
+
 def _finish(said: Any, calls: bool) -> FinishReason:
     """Why it ended.
 
     Raises:
         UnavailableError: It broke off, or nobody says.
     """
-    found = _FINISH.get(said.strip().lower().removeprefix("finish_reason_")) if isinstance(said, str) else None
+    found = end_of(said)
     if found is None:
         raise UnavailableError(f"the model's answer broke off, or may have: its finish_reason is {said!r}")
     return _CALLS if calls and found is _STOP else found
