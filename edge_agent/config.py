@@ -29,7 +29,7 @@ from router.core.privacy.owner_privacy import OwnerPrivacy
 from router.core.release.orders import DEVICE_NAME, MOST_NAME_CHARACTERS
 from router.identity.names import ANONYMOUS
 from router.io.redactors import redaction_of
-from router.io.settings import config_error, merged, read_toml
+from router.io.settings import check_variables, config_error, merged, read_toml
 from router.students.server_settings import Servers
 from router.transport.address import SOCKET, plain_address, read_address
 from router.transport.channel import check_target
@@ -279,6 +279,7 @@ def load_config(path: Path) -> Config:
     values = read_toml(path)
     _make_absolute(values, "data", path)
     _make_absolute(values.get("releases"), "trusted_root", path)
+    check_variables(ENVIRONMENT_PREFIX, Config)
     try:
         values = merged(values, EnvSettingsSource(Config)())
     except SettingsError as error:

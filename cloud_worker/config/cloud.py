@@ -46,7 +46,7 @@ from cloud_worker.config.teachers import (
 )
 from router.core.domain.task import Task
 from router.core.errors import ConfigError, no_such_task
-from router.io.settings import config_error, merged, read_toml
+from router.io.settings import check_variables, config_error, merged, read_toml
 from router.students.server_settings import Servers
 
 ENVIRONMENT_PREFIX = "HEADRACE_CLOUD_"
@@ -187,6 +187,7 @@ def read_config(path: Path, **changes: Any) -> CloudConfig:
         ConfigError: The file is missing or malformed, or a key is unknown or out of its range.
     """
     content = _anchored(read_toml(path), path.parent.absolute())
+    check_variables(ENVIRONMENT_PREFIX, CloudConfig)
     try:
         content = merged(merged(content, EnvSettingsSource(CloudConfig)()), changes)
         _check_kinds(path, content)

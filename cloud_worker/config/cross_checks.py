@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def check_data_path(path: Path, data: Path) -> None:
     Raises:
         ConfigError: It can't; says why.
     """
-    problem = why_no_folder(str(data)) or why_too_long(str(data.resolve()))
+    problem = why_no_folder(str(data)) or why_too_long(os.path.realpath(data))  # a circle of links it leaves as it is
     if problem:
         raise ConfigError(str(path), "data", problem)
 

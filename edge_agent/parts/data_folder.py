@@ -51,13 +51,14 @@ def held(data: Path) -> Iterator[None]:
     The folder itself is held too: on a full disk there may be no room for the file, and in its place may lie anything.
     """
     try:
-        too_long = why_too_long(str(data.resolve()))
+        too_long = why_too_long(os.path.realpath(data))
         if too_long:
             raise StartError(f"data folder {data} {too_long}; choose another")
         data.mkdir(parents=True, exist_ok=True)
         folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise StartError(f"data folder {data} can't be used: {error.strerror or error}; choose another") from error
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise StartError(f"data folder {data} can't be used: {problem}; choose another") from error
     lock = _lock_file(data / "lock")
     try:
         for handle in (folder, lock):

@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from router.core.errors import BadInputError
 
 _D = TypeVar("_D")
+MOST_SECONDS = 366 * 24 * 3600  # of a deadline: more is a point in time, or no time at all
 _MOST_SHOWN = 60  # characters of a wrong value
 _CONTRACT_NAMES = {
     "id": "query_id",
@@ -63,16 +64,23 @@ def checked_text(value: object, field: str) -> str:
 
 
 def checked_seconds(value: object, field: str) -> float:
-    """A time in seconds, finite and above 0.
+    """A time in seconds, above 0 and at most ``MOST_SECONDS``.
 
     Raises:
         BadInputError: It is none.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise BadInputError(field, f"is {shown(value)}; use seconds above 0, as a number")
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
     if not 0 < seconds < math.inf:
-        raise BadInputError(field, f"is {seconds:g}; use seconds above 0")
+        raise BadInputError(field, f"is {shown(value)}; use seconds above 0")
+    if seconds > MOST_SECONDS:
+        raise BadInputError(
+            field, f"is {shown(value)}; it is a time from now on: use seconds, {MOST_SECONDS:,} at most"
+        )
     return seconds
 
 

@@ -42,6 +42,8 @@ class ClientIdentity:
         """
         if folder is not None and not isinstance(folder, str | Path):
             raise ConfigError("client", "identity", f"is {shown(folder)}; give the path of a folder")
+        if "\0" in str(folder):
+            raise ConfigError("client", "identity", f"is {shown(folder)}, which no path can be")
         self._folder = None if folder in (None, "") else Path(str(folder))
         self._bundle: Bundle | None = None
         self._stamp, self._checked_at = 0, time.monotonic()

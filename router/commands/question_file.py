@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,24 @@ _MEANT = {
     "log": '"consent": "refused" or "granted"',
     "logged": '"consent": "refused" or "granted"',
 }
+# In the key of something that is true or false: a wish about privacy, in somebody's words.
+_OF_PRIVACY = frozenset(
+    {"local", "private", "privacy", "offline", "secret", "confidential", "sensitive", "personal", "cloud", "shared"}
+    | {
+        "log",
+        "logged",
+        "logging",
+        "nolog",
+        "store",
+        "stored",
+        "save",
+        "train",
+        "training",
+        "consent",
+        "consents",
+        "share",
+    }
+)
 _NOT_IN_A_FILE = frozenset({"messages", "tools", "response_schema"})
 
 
@@ -104,7 +123,8 @@ def read_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
         DataError: It spells none.
     """
     try:
-        says = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        said = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        says = json.loads(said, object_pairs_hook=_without_repeats)
     except UnicodeDecodeError as error:
         raise DataError(str(path), number, f"is not UTF-8 at byte {error.start + 1} of the line") from error
     except (ValueError, RecursionError) as error:
@@ -112,6 +132,15 @@ def read_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(says, dict):
         raise DataError(str(path), number, f'is not a JSON object; write {{"{TEXT}": "..."}}')
     return says
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that stands in it twice, one wish would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))
+        raise ValueError(f'the key "{twice}" stands twice in one object')
+    return found
 
 
 def _question(path: Path, number: int, line: bytes, template: Query) -> Question:
@@ -156,7 +185,11 @@ def _slip(key: str, value: object) -> str:
     plain = key.strip().casefold().replace("-", "_")
     if plain in _NOT_IN_A_FILE:
         return f'has a key "{key}", which can\'t stand in a file of questions; ask it from a program'
+    if isinstance(value, dict) and any(inner in LINE_OPTIONS for inner in value):
+        return f'has options within "{key}"; write them beside "{TEXT}"'
     meant = _MEANT.get(plain, "")
+    if not meant and isinstance(value, bool) and not _OF_PRIVACY.isdisjoint(re.split(r"[_\W]+", plain)):
+        meant = '"route": "local_only" or "consent": "refused"'
     if not meant and plain not in _WORDS_OF_THEIR_OWN:
         meant = f'"{_route_or_option(plain, value)}"'.replace('""', "")
     return f'has a key "{key}"; write {meant}, or give it another name if it means something else' if meant else ""

@@ -26,6 +26,11 @@ def is_blank(text: str) -> bool:
     return all(_is_unseen(letter) for letter in text)
 
 
+def is_filler(letter: str) -> bool:
+    """Whether a letter or mark is drawn as nothing, though it is one."""
+    return letter in _BLANK
+
+
 def as_seen(text: str) -> str:
     """``text`` as it looks to a reader: without what is drawn as nothing, wide and styled letters as plain ones."""
     plain = unicodedata.normalize("NFKC", text)

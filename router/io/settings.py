@@ -5,7 +5,9 @@ Needs pydantic, which the extras ``edge`` and ``cloud`` bring.
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from router.core.errors import ConfigError
+
+# What Kubernetes tells every container of a service that is called as our programs are.
+_OF_ORCHESTRATORS = re.compile(
+    r"(?:[A-Z0-9]+_)*(?:SERVICE_(?:HOST|PORT)(?:_.*)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -34,6 +41,40 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), "", "is not TOML: a number in it has too many digits") from error
     except RecursionError as error:
         raise ConfigError(str(path), "", "is not TOML: it is nested too deeply") from error
+
+
+def check_variables(prefix: str, model: type[BaseModel]) -> None:
+    """Check that every variable of ours sets something: a misspelt one would be a wish that nobody hears.
+
+    Args:
+        prefix: Of the environment's variables.
+        model: The settings that they are of.
+
+    Raises:
+        ConfigError: One sets nothing; says which may be meant.
+    """
+    known = [one.removeprefix(prefix) for one in _variables(prefix, model)]
+    for name in sorted(os.environ):
+        upper = name.upper()
+        rest = upper.removeprefix(prefix)
+        is_known = rest.split("__")[0].lower() in model.model_fields
+        if not upper.startswith(prefix) or is_known or _OF_ORCHESTRATORS.fullmatch(rest):
+            continue
+        inside = [one for one in known if one.split("__")[-1] == rest]
+        near = inside or difflib.get_close_matches(rest.replace(".", "__"), known, 1, cutoff=0.75)
+        meant = f"did you mean {prefix}{near[0]}?" if near else "unset it"
+        raise ConfigError(name, "", f"sets nothing; {meant}")
+
+
+def _variables(prefix: str, model: type[BaseModel]) -> list[str]:
+    """The names of all variables that set something of a model."""
+    found = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        found.append(f"{prefix}{name.upper()}")
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += _variables(f"{prefix}{name.upper()}__", kind)
+    return found
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def read_target(text: str, source: str, key: str) -> tuple[Address, Identity]:
 
 def _socket(text: str, source: str, key: str) -> Address:
     path = text.removeprefix(SOCKET)
-    if not path.startswith("/"):
+    if not path.startswith("/") or "\0" in path:
         raise ConfigError(
             source, key, f"{text!r} is no socket; write unix: and the whole path, such as unix:/run/agent"
         )

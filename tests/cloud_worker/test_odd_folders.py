@@ -6,6 +6,7 @@ import pytest
 
 from cloud_worker.config.cloud import read_config
 from cloud_worker.log.distillation_log import DistillationLog, records_of
+from cloud_worker.startup.preflight import check_data_folder
 from cloud_worker.state.store import Store
 from router.core.domain.plain_names import why_no_folder
 from router.core.domain.record import Record
@@ -60,7 +61,23 @@ def test_a_folder_too_long_for_a_database_is_refused_by_its_key_behind_a_link_to
             read_config(write(tmp_path, data=f'"{name}"'))
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/x", "memory://x", "file:///tmp/x", "gs://a"])
+def test_a_url_is_no_folder(tmp_path, url):
+    with pytest.raises(ConfigError, match=r"data: holds .* as a URL does"):
+        read_config(write(tmp_path, data=f'"{url}"'))
+
+
+def test_a_circle_of_links_is_refused_before_anything_starts(tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    config = read_config(write(tmp_path, data='"circle/data"'))
+    with pytest.raises(ConfigError, match="can't be made: Too many levels of symbolic links"):
+        check_data_folder(config)
+
+
 NAMES = (
+    "\\u3164",
+    "\\ufe0f",
+    "ho\\u115fme",
     "",
     " ",
     ".",
@@ -82,6 +99,16 @@ NAMES = (
 def test_a_name_that_is_no_plain_one_is_refused_by_its_key(tmp_path, key, name):
     with pytest.raises(ConfigError, match=f"{key}s"):
         read_config(write(tmp_path, **{key: f'"{name}"'}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("home", "Home"), ("home", "ho\u034fme"), ("my home", "my  home"), ("a", "ａ")]
+)
+def test_names_that_look_alike_are_refused(tmp_path, one, other):
+    path = write(tmp_path, task=f'"{one}"')
+    path.write_text(path.read_text() + f'[[tasks]]\nname = "{other}"\nreference = "big"\n')
+    with pytest.raises(ConfigError, match="tasks"):
+        read_config(path)
 
 
 def test_a_database_that_another_holds_is_told_in_one_line_after_a_bounded_wait(tmp_path):

@@ -34,6 +34,31 @@ def test_the_environment_goes_before_the_file(file, monkeypatch):
     assert (config.device, config.outbox.max_rows) == ("hall-2", 7)
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("HEADRACE_EDGE_PRIVACY_LOCAL_ONLY", "HEADRACE_EDGE_PRIVACY__LOCAL_ONLY"),
+        ("HEADRACE_EDGE_LOCAL_ONLY", "HEADRACE_EDGE_PRIVACY__LOCAL_ONLY"),
+        ("HEADRACE_EDGE_PRIVACI__LOCAL_ONLY", "HEADRACE_EDGE_PRIVACY__LOCAL_ONLY"),
+        ("HEADRACE_EDGE__PRIVACY__LOCAL_ONLY", "HEADRACE_EDGE_PRIVACY__LOCAL_ONLY"),
+        ("headrace_edge_privacy.local_only", "HEADRACE_EDGE_PRIVACY__LOCAL_ONLY"),
+        ("HEADRACE_EDGE_ANYTHING", "unset it"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused_with_the_one_that_was_meant(file, monkeypatch, variable, meant):
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ConfigError, match=f"^{variable}: sets nothing; .*{meant}"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(
+    "rest", ["SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_7701_TCP_ADDR", "HALL_SERVICE_PORT", "HALL_PORT_1_UDP"]
+)
+def test_what_orchestrators_say_of_services_is_let_be(file, monkeypatch, rest):
+    monkeypatch.setenv(f"HEADRACE_EDGE_{rest}", "tcp://10.0.0.1:7701")
+    assert load_config(file).device == "kitchen-1"
+
+
 def test_servers_beside_the_agent_are_named_by_model(file):
     file.write_text(GOOD + SERVER + SERVER.replace("tiny", "other").replace("http://127.0.0.1:8080/v1", "unix:/run/m"))
     assert load_config(file).server_urls == {"tiny": "http://127.0.0.1:8080/v1", "other": "unix:/run/m"}

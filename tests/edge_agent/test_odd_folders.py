@@ -72,6 +72,17 @@ async def test_a_folder_too_long_for_a_database_is_refused_in_one_line(edge, tmp
     assert list(long.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["circle", "circle/data", "file", "file/data", "a\\u0000b"])
+async def test_a_folder_that_none_can_be_is_refused_in_one_line(edge, tmp_path, name):
+    (edge.folder / "circle").symlink_to(edge.folder / "circle")
+    (edge.folder / "file").write_text("")
+    edge.config.write_text(edge.config.read_text().replace('"data"', f'"{name}"'))
+    command = [sys.executable, "-m", "edge_agent.cli", "run", "--config", str(edge.config), "--insecure"]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    [line] = done.stderr.splitlines()
+    assert (done.returncode, "can't be used" in line) == (85, True), line
+
+
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can become somebody unknown")
 async def test_it_works_for_a_user_whom_the_system_does_not_know(edge, tmp_path, cloud, let_others_in):
     edge.becoming = SOMEBODY_UNKNOWN

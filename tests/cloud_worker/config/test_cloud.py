@@ -55,6 +55,12 @@ def test_the_environment_wins_over_the_file_and_a_flag_over_both(write, monkeypa
     assert (config.door.listen, config.door.max_waiting) == ("127.0.0.1:7900", 7)
 
 
+def test_a_variable_that_sets_nothing_is_refused(write, monkeypatch):
+    monkeypatch.setenv("HEADRACE_CLOUD_DOOR_LISTEN", "127.0.0.1:7800")
+    with pytest.raises(ConfigError, match="sets nothing; did you mean HEADRACE_CLOUD_DOOR__LISTEN"):
+        read_config(write(GOOD))
+
+
 @pytest.mark.parametrize(
     ("limit", "named"),
     [

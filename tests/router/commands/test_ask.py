@@ -321,11 +321,30 @@ def test_a_route_for_all_is_not_loosened_by_a_line(ask, tmp_path):
     assert ':1: has "route": "auto", and --route local_only holds for every line' in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"text": "a", "route": "local_only", "route": "auto"}', 'the key "route" stands twice'),
+        ('{"text": "a", "options": {"route": "local_only"}}', 'has options within "options"'),
+        ('{"text": "a", "no_log": true}', 'has a key "no_log"; write "route": "local_only" or "consent": "refused"'),
+        ('{"text": "a", "store": false}', 'has a key "store"'),
+        ('{"text": "a", "Confidential": true}', 'has a key "Confidential"'),
+        ('{"text": "a", "do-not-train": true}', 'has a key "do-not-train"'),
+    ],
+)
+def test_a_wish_about_privacy_in_other_words_is_refused(ask, tmp_path, line, told):
+    (tmp_path / "in.jsonl").write_text(line)
+    result = ask("--file", tmp_path / "in.jsonl", "--out", tmp_path / "out")
+    assert (result.exit_code, told in result.stderr) == (82, True), result.stderr
+
+
 def test_keys_that_mean_nothing_here_are_told(ask, tmp_path):
-    source = write_lines(tmp_path / "in.jsonl", {"text": "a", "label": "on", "content": 1}, {"text": "b", "note": ""})
+    source = write_lines(
+        tmp_path / "in.jsonl", {"text": "a", "label": "on", "content": 1}, {"text": "b", "note": "", "done": True}
+    )
     result = ask("--file", source, "--out", tmp_path / "out")
     assert result.exit_code == 0
-    assert "headrace: kept as they are, and not read: content, label, note" in result.stderr
+    assert "headrace: kept as they are, and not read: content, done, label, note" in result.stderr
 
 
 @pytest.mark.parametrize(
