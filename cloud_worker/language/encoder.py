@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from cloud_worker.language.encoder_source import check_encoder_source, location_of
-from router.core.domain.plain_text import plain_for
+from router.core.domain.plain_text import has_unread, plain_for
 from router.core.errors import ModelError
 
 __all__ = ["Encoder", "check_encoder_source", "load_encoder", "location_of", "pooled", "weights_digest"]
@@ -56,8 +56,11 @@ class Encoder:
         return np.concatenate(pieces) if pieces else np.zeros((0, self.dimensions), np.float32)
 
     def cuts(self, text: str) -> bool:
-        """Whether only the beginning of the text is read."""
-        return len(self.tokenizer(plain_for(self.tokenizer)(text), verbose=False)["input_ids"]) > self.max_tokens
+        """Whether only the beginning of the text is read, or a long word of it is not."""
+        plain, tokenizer = plain_for(self.tokenizer)(text), self.tokenizer
+        read = tokenizer(plain, verbose=False, return_offsets_mapping=tokenizer.is_fast)
+        ids, unknown = read["input_ids"], tokenizer.unk_token_id if tokenizer.is_fast else None
+        return len(ids) > self.max_tokens or has_unread(ids, read.get("offset_mapping", ()), unknown)
 
     def _embed_batch(self, texts: list[str]) -> NDArray[np.float32]:
         texts = [plain_for(self.tokenizer)(text) for text in texts]

@@ -5,7 +5,8 @@ Rules:
    quantisation scales by the batch, so a batch would give other numbers.)
  * One thread, and it does not spin while it waits: a device has better things to do.
  * What a text spells is text: it becomes no token of control (``router.core.domain.plain_text``).
- * A text longer than ``max_tokens`` is read from its beginning, and never kept: the prediction says that it was cut.
+ * A text longer than ``max_tokens`` is read from its beginning, and never kept: the prediction says that it was cut. So
+   is one with a long word that the tokenizer gave up.
  * A file is read once, whole; what was checked is what runs. No external data, no custom operators.
 
 Files of a student, both with inputs ``input_ids`` (1, T) int64 and ``attention_mask`` (1, T) int64:
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from router.core.arrays import Array
 from router.core.domain.label_confidence import Calibration, Reading, score
-from router.core.domain.plain_text import PlainText
+from router.core.domain.plain_text import PlainText, has_unread, unknown_id
 from router.core.domain.prediction import Prediction
 from router.core.domain.query import Query
 from router.core.domain.task import LABEL_STUDENTS, StudentKind
@@ -154,7 +155,7 @@ class _Read:
 
     Attributes:
         inputs: Both.
-        cut: The text goes on beyond them.
+        cut: The text goes on beyond them, or a long stretch of it is not in them.
     """
 
     inputs: dict[str, NDArray[np.int64]]
@@ -181,6 +182,7 @@ class Tokens:
             raise ModelError(f"{path.name} is not a tokenizer of the tokenizers library: {error}") from error
         with as_model_error(path.name):
             self._plain = PlainText.of_tokenizer(self._tokenizer)
+            self._unknown = unknown_id(self._tokenizer)
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()
 
@@ -192,7 +194,8 @@ class Tokens:
             if self._plain.spells(text) or not self._plain.ids.isdisjoint(theirs):
                 encoding = self._tokenizer.encode(self._plain(text))
             ids = np.array([encoding.ids or [0]], dtype=np.int64)
-        return _Read({"input_ids": ids, "attention_mask": np.ones_like(ids)}, bool(encoding.overflowing))
+            cut = bool(encoding.overflowing) or has_unread(encoding.ids, encoding.offsets, self._unknown)
+        return _Read({"input_ids": ids, "attention_mask": np.ones_like(ids)}, cut)
 
 
 def session_options() -> onnxruntime.SessionOptions:

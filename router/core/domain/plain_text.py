@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from router.core.visible_text import as_seen
 
+MOST_UNKNOWN_CHARACTERS = 32  # that one unknown token stands for, where the text counts as read
 ROUNDS = 8  # of breaking; what still spells a token of control then is blanked out
 _LEAST_CHARACTERS = 2  # of a spelling: a single character can't be broken
 _MARKUP = re.compile(r"[^\w\s].*\w.*[^\w\s]", re.DOTALL)  # <think>, [INST]; no word that somebody added, no white space
@@ -116,6 +117,31 @@ def plain_for(tokenizer: Any) -> PlainText:
     if known is None:
         known = _KEPT[tokenizer] = _made_for(tokenizer)
     return known
+
+
+def has_unread(ids: Iterable[int], spans: Iterable[tuple[int, int]], unknown: int | None) -> bool:
+    """Whether a long stretch of a text became one token for unknown.
+
+    A word of over 100 letters does, and so does a sentence of a script that writes no spaces and is not known.
+
+    Args:
+        ids: Of the text's tokens.
+        spans: Where each begins and ends in the text, in characters.
+        unknown: The id of the unknown token; ``None`` where there is none.
+    """
+    if unknown is None:
+        return False
+    return any(
+        token == unknown and end - start > MOST_UNKNOWN_CHARACTERS
+        for token, (start, end) in zip(ids, spans, strict=True)
+    )
+
+
+def unknown_id(tokenizer: Any) -> int | None:
+    """The id of the unknown token of a tokenizer of the tokenizers library; ``None`` where it has none."""
+    model = json.loads(tokenizer.to_str()).get("model") or {}
+    known = tokenizer.token_to_id(str(model.get("unk_token")))
+    return known if known is not None else model.get("unk_id")
 
 
 def _control_ids(tokenizer: Any, names: Iterable[str], content: dict[str, Any]) -> frozenset[int]:
