@@ -24,8 +24,8 @@ from typing import Any
 from bench.parts.fsync_cost import entry
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
-from cloud_worker.log.record_bodies import body_of
 from cloud_worker.log.spool import Spool
+from cloud_worker.log.spool_records import body_of
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store
 

@@ -8,7 +8,7 @@ import typer
 
 import cloud_worker.installed  # noqa: F401 - first: ends the process with a line where the extra is missing
 from cloud_worker.extra import COMMAND, EXTRA
-from router.commands.later import add_later
+from router.commands.lazy_commands import add_later
 from router.commands.program import Program, VersionOption
 from router.io.terminal import log_to_stderr
 

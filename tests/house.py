@@ -11,7 +11,7 @@ from pathlib import Path
 from cloud_worker.config.cloud import read_config
 from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.log.erasing.in_this_process import drain_and_erase
+from cloud_worker.log.erasing.drain_and_erase import drain_and_erase
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start, open_store
 from cloud_worker.state.states import ReleaseState

@@ -20,7 +20,7 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.fleet.erasures import Erasures, Ordered
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.erasing.concerned import Concerned
-from cloud_worker.log.erasing.in_this_process import drain_and_erase
+from cloud_worker.log.erasing.drain_and_erase import drain_and_erase
 from cloud_worker.log.erasing.spools import count_in_spools
 from cloud_worker.releases.recovered_state import file_of, open_for_reading, open_store
 from cloud_worker.running.process_lock import sole, who_runs

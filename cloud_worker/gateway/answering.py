@@ -17,8 +17,8 @@ from opentelemetry.trace import get_current_span
 from cloud_worker.gateway.cascade_parts import CascadeParts
 from cloud_worker.gateway.draws import Verified
 from cloud_worker.gateway.query_checks import check_answer
-from cloud_worker.log.rows import why_unfit
 from cloud_worker.log.spool import MOST_PATIENCE_SECONDS, Entry, StoredAnswer
+from cloud_worker.log.table_rows import why_unfit
 from cloud_worker.pool.answer_records import Asked, Outcome, answer_of, question_of, record_of
 from cloud_worker.teachers.base import Question
 from router.core.domain.believed_times import with_believed_time

@@ -25,7 +25,8 @@ from deltalake.exceptions import DeltaError
 
 from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
 from cloud_worker.log.known_keys import KnownKeys, digest_of
-from cloud_worker.log.rows import (
+from cloud_worker.log.table_compaction import LogFiles
+from cloud_worker.log.table_rows import (
     RECORD_COLUMNS,
     SCHEMA,
     Partition,
@@ -34,7 +35,6 @@ from cloud_worker.log.rows import (
     records_of,
     table_of,
 )
-from cloud_worker.log.table_compaction import LogFiles
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError
 from router.io.atomic_write import sync_folder

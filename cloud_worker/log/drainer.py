@@ -21,9 +21,9 @@ from deltalake.exceptions import DeltaError
 
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.refusals import refused
-from cloud_worker.log.rows import why_unfit
 from cloud_worker.log.spool import SpoolDrain, spools_in
 from cloud_worker.log.spool_drain import Row, read_damaged, salvaged, to_salvage
+from cloud_worker.log.table_rows import why_unfit
 from cloud_worker.state.database.sqlite_files import NO_SPOOL, guarded, is_damaged, put_aside
 from cloud_worker.state.repeated_rows import Repeats
 from router.core.domain.record import Record

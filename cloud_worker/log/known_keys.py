@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_worker.log.rows import Partition
+from cloud_worker.log.table_rows import Partition
 
 MOST_KEYS = 8_000_000  # 128 MB: two days of 46 answers a second
 _DIGEST_BYTES = 16

@@ -16,7 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from cloud_worker.log.delta_table import logged_errors
-from cloud_worker.log.rows import SCHEMA, table_of
+from cloud_worker.log.table_rows import SCHEMA, table_of
 from router.core.domain.record import Record
 
 _ORDINARY = Record("probe", "probe", "probe", "probe", "probe", 1, 1.0, 1.0, "probe", "probe")

@@ -23,7 +23,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
 from cloud_worker.log.refusals import can_be_written
-from cloud_worker.log.rows import SCHEMA
+from cloud_worker.log.table_rows import SCHEMA
 from cloud_worker.state.database.sqlite_files import DAMAGED, put_aside
 
 log = logging.getLogger(__name__)

@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from cloud_worker.log.recent_queries import RecentQueries
-from cloud_worker.log.record_bodies import body_of, record_of
 from cloud_worker.log.spool_drain import SpoolDrain, pending_in, spools_in
 from cloud_worker.log.spool_file import bytes_used, insert, open_or_make, transaction
+from cloud_worker.log.spool_records import body_of, record_of
 from cloud_worker.state.database.sqlite_files import Watched, guarded, is_damaged, put_aside
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError

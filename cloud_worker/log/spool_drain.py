@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cloud_worker.log.record_bodies import record_of
 from cloud_worker.log.spool_file import QUARANTINE, bytes_used, give_back, open_existing, transaction
+from cloud_worker.log.spool_records import record_of
 from cloud_worker.state.database.sqlite_files import aside_in, identity_of
 from router.core.domain.record import Record
 

@@ -21,10 +21,10 @@ from cloud_worker.config.cloud import CloudConfig, read_config
 from cloud_worker.running.config import keep_running
 from cloud_worker.running.process_lock import Up, announce, sole, wait_until_ended, who_runs
 from cloud_worker.running.ray_environment import make_importable, prepare_environment
-from cloud_worker.startup.anew import Anew
 from cloud_worker.startup.detached import start_detached
 from cloud_worker.startup.leftovers import end_leftovers, mark
 from cloud_worker.startup.preflight import check_data_folder, check_door, check_models, check_ray, check_verdict
+from cloud_worker.startup.restart import Restart
 from cloud_worker.startup.steps import Steps
 from cloud_worker.teachers.prepare import prepare_teacher
 from router.core.errors import StartError
@@ -65,7 +65,7 @@ def up(
             return
         _Stop().install()
         log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)-7s %(message)s")
-        _run(console, settings, Anew.from_here(tell_to), insecure=insecure, tell_to=tell_to)
+        _run(console, settings, Restart.from_here(tell_to), insecure=insecure, tell_to=tell_to)
 
 
 def down(config: ConfigOption) -> None:
@@ -87,7 +87,7 @@ def down(config: ConfigOption) -> None:
         console.print(f"process {pid} has ended")
 
 
-def _run(console: Console, settings: CloudConfig, begin_anew: Anew, *, insecure: bool, tell_to: int) -> None:
+def _run(console: Console, settings: CloudConfig, restart: Restart, *, insecure: bool, tell_to: int) -> None:
     """Serve until a signal comes; begin anew where Ray's head is gone."""
     steps = Steps(console, tell_to)
     check_data_folder(settings)
@@ -117,7 +117,7 @@ def _run(console: Console, settings: CloudConfig, begin_anew: Anew, *, insecure:
             gone = _wait_for_signal(cluster.ended_head)
             if gone:
                 log.error("Ray's %s has ended, and brings back nothing that ends; everything begins anew", gone)
-                begin_anew()
+                restart()
             console.print("ending: what was answered goes to the log first; Ctrl-C again ends at once")
 
 

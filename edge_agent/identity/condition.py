@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from edge_agent.identity.clock import Clock
-from router.transport.lost_ways import Lost
+from router.transport.connection_failures import FailureKind
 
 
 class State(StrEnum):
@@ -51,10 +51,10 @@ REMEDIES: Final[Mapping[State, str]] = {
     State.NAME_UNRESOLVED: "check DNS on this device, and the name in upstream.target; answers go on, lessons wait",
     State.OFFLINE: "check the network and the address of the cloud; answers go on, lessons wait",
 }
-STATE_OF_LOST: Final[Mapping[Lost, State]] = {
-    Lost.NOBODY: State.OFFLINE,
-    Lost.NAME: State.NAME_UNRESOLVED,
-    Lost.STRANGER: State.NOT_TRUSTED,
+STATE_OF_FAILURE: Final[Mapping[FailureKind, State]] = {
+    FailureKind.NOBODY: State.OFFLINE,
+    FailureKind.NAME: State.NAME_UNRESOLVED,
+    FailureKind.STRANGER: State.NOT_TRUSTED,
 }
 _ORDER = tuple(state for state in State if state is not State.OK)
 _EXPLAINS_AWAY = frozenset({State.CLOCK_AHEAD, State.CLOCK_BEHIND, State.CERTIFICATE_EXPIRED, State.REVOKED})
@@ -74,7 +74,7 @@ class Facts:
         storage: What outbox and updates say of the disk: names of states, ``ok`` among them.
     """
 
-    away: tuple[Lost, ...] = ()
+    away: tuple[FailureKind, ...] = ()
     refused: bool = False
     revoked: bool = False
     certificate_ends: float | None = None
@@ -95,7 +95,7 @@ def states(facts: Facts) -> tuple[State, ...]:
     elif facts.certificate_ends is not None and facts.now > facts.certificate_ends:
         found.add(State.CERTIFICATE_EXPIRED)
     if not found & _EXPLAINS_AWAY:
-        found |= {STATE_OF_LOST[lost] for lost in facts.away}
+        found |= {STATE_OF_FAILURE[kind] for kind in facts.away}
     return tuple(state for state in _ORDER if state in found) or (State.OK,)
 
 

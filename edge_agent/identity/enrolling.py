@@ -32,8 +32,8 @@ from router.identity.certificates import (
     sign_renewal,
     to_pem,
 )
-from router.identity.door_glance import glance
 from router.identity.join_token import read_token
+from router.identity.shown_certificate import read_shown_certificate
 from router.transport.address import Address, read_address
 from router.transport.channel import call_error, open_channel
 from router.v1 import enrolment_pb2, enrolment_pb2_grpc
@@ -121,7 +121,7 @@ def _checked(chain: bytes, key: PrivateKey) -> Certificate:
 
 async def _root_at(address: Address, wanted: bytes) -> bytes:
     """The root of the cloud, in PEM, once it is known to be the one that is wanted."""
-    shown = await asyncio.to_thread(glance, address.host, address.port)
+    shown = await asyncio.to_thread(read_shown_certificate, address.host, address.port)
     async with _asking(address, shown) as stub:
         request = enrolment_pb2.AuthoritiesRequest()
         told = await _said(stub.Authorities(request, timeout=SECONDS, wait_for_ready=True), str(address))
@@ -138,7 +138,7 @@ async def _root_at(address: Address, wanted: bytes) -> bytes:
 
 
 async def _check_clock(address: Address, root: bytes, now: float) -> None:
-    shown = read_certificate(await asyncio.to_thread(glance, address.host, address.port, root))
+    shown = read_certificate(await asyncio.to_thread(read_shown_certificate, address.host, address.port, root))
     check_clock(shown, now)
 
 

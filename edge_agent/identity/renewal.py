@@ -21,7 +21,7 @@ from edge_agent.identity.files import IdentityFolder
 from router.core.errors import DeniedError, HeadraceError, RevokedError, WrongClockError
 from router.identity.bundle import changed_at
 from router.identity.certificates import Certificate, read_certificate
-from router.identity.door_glance import glance
+from router.identity.shown_certificate import read_shown_certificate
 from router.transport.address import read_address
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Renewal:
     async def _see_clock(self) -> None:
         try:
             address, root = read_address(self._folder.cloud(), "identity", "cloud"), self._folder.bundle().authorities
-            shown = await asyncio.to_thread(glance, address.host, address.port, root)
+            shown = await asyncio.to_thread(read_shown_certificate, address.host, address.port, root)
             self.clock = by_certificate(read_certificate(shown), self._now())
         except HeadraceError as error:
             log.debug("the clock can't be compared: %s", error)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_agent.config import Config
 from edge_agent.identity.clock import Clock, by_offset
-from edge_agent.identity.condition import STATE_OF_LOST, Facts, State
+from edge_agent.identity.condition import STATE_OF_FAILURE, Facts, State
 from edge_agent.identity.renewal import Renewal
 from edge_agent.identity.status_writer import StatusWriter
 from edge_agent.parts.kept_state import KeptState
@@ -17,7 +17,7 @@ from edge_agent.tasks.hosted_task import HostedTask
 from edge_agent.upstream.client import Upstream
 from router.core.errors import RevokedError
 from router.core.visible_text import in_line
-from router.transport.lost_ways import Loss
+from router.transport.connection_failures import ConnectionFailure
 
 _MOST_REASON = 200  # characters of why a release is refused
 
@@ -68,7 +68,9 @@ class ToldState:
         renewal = self._renewal
         refusal = self._upstream.refusal or (renewal.refusal if renewal is not None else None)
         return Facts(
-            away=tuple(loss.kind for _, loss in self._upstream.losses if loss) if self._upstream.is_away else (),
+            away=tuple(failure.kind for _, failure in self._upstream.failures if failure)
+            if self._upstream.is_away
+            else (),
             refused=refusal is not None,
             revoked=isinstance(refusal, RevokedError),
             certificate_ends=renewal.certificate.ends if renewal is not None else None,
@@ -83,7 +85,7 @@ class ToldState:
         return {
             "device": self._config.device,
             "upstream": self._upstream.in_use,
-            "targets": [_target(name, loss) for name, loss in self._upstream.losses],
+            "targets": [_target(name, failure) for name, failure in self._upstream.failures],
             "refusal": "" if refusal is None else str(refusal),
             "certificate_ends": self._facts().certificate_ends,
             "outbox_pending": self._kept.outbox.pending,
@@ -95,11 +97,15 @@ class ToldState:
         }
 
 
-def _target(name: str, loss: Loss | None) -> dict[str, Any]:
+def _target(name: str, failure: ConnectionFailure | None) -> dict[str, Any]:
     """What the status tells of one target."""
-    if loss is None:
+    if failure is None:
         return {"target": name, "state": State.OK.value, "because": ""}
-    return {"target": name, "state": STATE_OF_LOST[loss.kind].value, "because": in_line(loss.words, _MOST_REASON)}
+    return {
+        "target": name,
+        "state": STATE_OF_FAILURE[failure.kind].value,
+        "because": in_line(failure.words, _MOST_REASON),
+    }
 
 
 def _told(hosted: HostedTask) -> dict[str, Any]:

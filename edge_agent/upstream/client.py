@@ -43,7 +43,7 @@ from router.core.errors import (
 )
 from router.core.release.orders import DeviceReport, Orders
 from router.transport.channel import FULL_SECONDS
-from router.transport.lost_ways import Loss
+from router.transport.connection_failures import ConnectionFailure
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -84,9 +84,9 @@ class Upstream:
         return all(target.reach.is_away for target in self._targets)
 
     @property
-    def losses(self) -> tuple[tuple[str, Loss | None], ...]:
+    def failures(self) -> tuple[tuple[str, ConnectionFailure | None], ...]:
         """Each target with why it is away, ``None`` where it is not."""
-        return tuple((target.name, target.reach.loss) for target in self._targets)
+        return tuple((target.name, target.reach.failure) for target in self._targets)
 
     @property
     def _may_wait(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from router.transport.lost_ways import Loss, Lost, read_loss
+from router.transport.connection_failures import ConnectionFailure, FailureKind, read_failure
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class Reach:
     """The reachability of one target.
 
     Attributes:
-        loss: Why it is away; ``None`` while it is not.
+        failure: Why it is away; ``None`` while it is not.
     """
 
     def __init__(self, target: str, clock: Callable[[], float]) -> None:
@@ -27,37 +27,37 @@ class Reach:
         self._target = target
         self._clock = clock
         self._away_since = 0.0
-        self.loss: Loss | None = None
+        self.failure: ConnectionFailure | None = None
 
     @property
     def is_away(self) -> bool:
         """Whether nothing has answered since a call failed."""
-        return self.loss is not None
+        return self.failure is not None
 
     def failed(self, details: str) -> None:
         """A call got no reply at all; ``details`` are what gRPC says of it.
 
         That addresses known from before don't answer tells less than that the name can't be resolved.
         """
-        loss = read_loss(details or "no reply")
-        if self.loss is None or self.loss.kind is not Lost.NAME or loss.kind is not Lost.NOBODY:
-            self._away(loss)
+        failure = read_failure(details or "no reply")
+        if self.failure is None or self.failure.kind is not FailureKind.NAME or failure.kind is not FailureKind.NOBODY:
+            self._away(failure)
 
     def looked(self, details: str) -> None:
         """The same of a look that began with the name."""
-        self._away(read_loss(details))
+        self._away(read_failure(details))
 
-    def _away(self, loss: Loss) -> None:
-        before, self.loss = self.loss, loss
+    def _away(self, failure: ConnectionFailure) -> None:
+        before, self.failure = self.failure, failure
         if before is None:
             self._away_since = self._clock()
-        if before is None or before.kind is not loss.kind:
-            why = loss.words
+        if before is None or before.kind is not failure.kind:
+            why = failure.words
             log.warning("the next tier at %s can't be reached: %s; it is tried until it is back", self._target, why)
 
     def replied(self) -> None:
         """Something came back."""
-        if self.loss is not None:
+        if self.failure is not None:
             away = self._clock() - self._away_since
-            self.loss = None
+            self.failure = None
             log.warning("the next tier at %s is back, after %.0f s", self._target, away)

@@ -31,7 +31,7 @@ from router.core.errors import (
 from router.identity.bundle import Bundle
 from router.transport import telemetry_names
 from router.transport.address import SOCKET, plain_address, read_target
-from router.transport.lost_ways import Lost, read_loss
+from router.transport.connection_failures import FailureKind, read_failure
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 RESOLVE_MILLISECONDS = 5_000  # for a name; gRPC itself would wait two minutes for servers that say nothing
@@ -225,9 +225,9 @@ def _own_words(status: str, details: str, target: str) -> str:
         return f"{who} is overloaded"
     if _says_too_large(status, details):
         return _too_large(who, details)
-    loss = read_loss(details)
-    because = f" ({loss.words})" if target and details else ""
-    if not target and loss.kind is Lost.NAME:
+    failure = read_failure(details)
+    because = f" ({failure.words})" if target and details else ""
+    if not target and failure.kind is FailureKind.NAME:
         because = " (its name can't be resolved)"
     said = {
         "UNAVAILABLE": f"{who} can't be reached{because}",

@@ -12,7 +12,7 @@ from typer.main import get_command
 from cloud_worker.cli import app as cloud
 from edge_agent.cli import app as edge
 from router.cli import app as headrace
-from router.commands.later import Later
+from router.commands.lazy_commands import Later
 
 BIN = Path(sys.executable).parent
 PROGRAMS = {"headrace": headrace, "headrace-edge": edge, "headrace-cloud": cloud}

@@ -32,8 +32,8 @@ from cloud_worker.config.testing import cloud_toml
 from cloud_worker.gateway import actor as gateway
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.drainer import Drainer
-from cloud_worker.log.record_bodies import record_of
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
+from cloud_worker.log.spool_records import record_of
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher

@@ -18,7 +18,7 @@ from router.identity.bundle import write_bundle
 from router.identity.names import Role
 from router.transport.address import Address
 from router.transport.channel import found_nobody
-from router.transport.lost_ways import Lost, read_loss
+from router.transport.connection_failures import FailureKind, read_failure
 from router.transport.tls.named_channel import NamedChannel, NamedSyncChannel
 
 NAME = "gateway.test"
@@ -71,9 +71,9 @@ async def test_a_name_that_resolves_again_is_found_within_seconds_however_long_i
     told = asyncio.Queue()
     error = await until_nobody(channel, 1.0)
     assert found_nobody(error)
-    assert read_loss(error.details()).kind is Lost.NAME
+    assert read_failure(error.details()).kind is FailureKind.NAME
     channel.lost(told.put_nowait, found.set)
-    assert read_loss(await told.get()).kind is Lost.NAME
+    assert read_failure(await told.get()).kind is FailureKind.NAME
     names.names[NAME] = "127.0.0.1"
     async with asyncio.timeout(3):
         await found.wait()

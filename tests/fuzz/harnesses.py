@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from cloud_worker.config.cloud import read_config
 from cloud_worker.gateway.query_checks import checked
 from cloud_worker.identity.tokens import read_labels
-from cloud_worker.log.record_bodies import body_of, record_of
+from cloud_worker.log.spool_records import body_of, record_of
 from edge_agent.config import check_addresses, load_config
 from edge_agent.outbox.file import OutboxFile
 from edge_agent.outbox.reading import select

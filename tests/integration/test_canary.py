@@ -13,7 +13,7 @@ import pytest
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.config.teachers import RecordedSettings
-from cloud_worker.log.erasing.in_this_process import drain_and_erase
+from cloud_worker.log.erasing.drain_and_erase import drain_and_erase
 from cloud_worker.releases.recovered_state import open_store
 from cloud_worker.startup.in_process import serving_config
 from cloud_worker.teachers.base import TeacherAnswer

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cloud_worker.log.erasing.concerned import Concerned
-from cloud_worker.log.record_bodies import record_of
 from cloud_worker.log.spool_drain import spools_in, to_salvage
 from cloud_worker.log.spool_file import QUARANTINE, open_existing, transaction
+from cloud_worker.log.spool_records import record_of
 from cloud_worker.state.database.sqlite_files import aside_in
 from router.core.domain.record import Record
 from router.core.errors import UnavailableError

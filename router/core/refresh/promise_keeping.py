@@ -44,7 +44,7 @@ from router.core.refresh.actions import (
     Step,
     SuspectChange,
 )
-from router.core.refresh.left_behind import leave_behind
+from router.core.refresh.after_break import void_earlier_rows
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.refresh.quarantine import begin_anew, hear_of_quarantines, set_apart, take_back
 from router.core.refresh.way_back import prove_again, way_back
@@ -162,7 +162,7 @@ def _watch(loop: LoopState, inputs: StepInputs) -> Step[None]:
             break
         yield from set_apart(loop, loop.live_watch.accusation.accused)
     if loop.live_watch.watch.freeze().alarmed and not spared:
-        yield from leave_behind(loop, serving.number, OUTDATED)
+        yield from void_earlier_rows(loop, serving.number, OUTDATED)
         yield Alarm(serving.number)
         loop.change(served={**releases.served, serving.number: replace(serving, alarmed=True)})
         yield from begin_anew(loop)

@@ -22,7 +22,7 @@ from router.core.certification.observations import total
 from router.core.certification.refresh_schedule import points_of
 from router.core.certification.trial import Trial
 from router.core.refresh.actions import FitResult, SetApart, Step, TakeBack
-from router.core.refresh.left_behind import leave_behind
+from router.core.refresh.after_break import void_earlier_rows
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.statistics.e_process import attempt_alpha
 from router.core.statistics.threshold_planning import Situation, plan
@@ -43,7 +43,7 @@ def set_apart(loop: LoopState, device: str, why: str = LOSES_ALONE) -> Step[None
 
 
 def _leave(loop: LoopState, why: str) -> Step[None]:
-    yield from leave_behind(loop, loop.releases.champion, why)
+    yield from void_earlier_rows(loop, loop.releases.champion, why)
     loop.end_trial()
     loop.watch_anew()  # as if the device had never been there
 

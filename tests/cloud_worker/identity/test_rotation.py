@@ -66,7 +66,7 @@ async def test_certificates_change_on_both_sides_under_load_and_no_query_fails(t
 
 async def test_a_gateways_new_certificate_is_shown_and_taken_without_a_restart(tmp_path, monkeypatch):
     monkeypatch.setattr("cloud_worker.identity.gateway_identity._CHECK_SECONDS", 0.0)
-    from router.identity.door_glance import glance
+    from router.identity.shown_certificate import read_shown_certificate
 
     async with trusted_fleet(tmp_path) as fleet:
         host, port = fleet.target.split(":")
@@ -74,7 +74,7 @@ async def test_a_gateways_new_certificate_is_shown_and_taken_without_a_restart(t
         seen = []
         for _ in range(2):
             for where in (port, fleet.enrolment.split(":")[1]):
-                shown = await asyncio.to_thread(glance, host, int(where), root)
+                shown = await asyncio.to_thread(read_shown_certificate, host, int(where), root)
                 seen.append(read_certificate(shown).serial)
             fleet.renew_issuing()
     assert seen[0] == seen[1] != seen[2] == seen[3]

@@ -12,9 +12,9 @@ from cloud_worker.config.cloud import read_config
 from cloud_worker.config.testing import cloud_toml
 from cloud_worker.log.distillation_log import DistillationLog, records_of
 from cloud_worker.log.drainer import Drainer
-from cloud_worker.log.rows import numbered_records_of, table_of, why_unfit
 from cloud_worker.log.spool import Entry, Spool, SpoolDrain, StoredAnswer
 from cloud_worker.log.spool_drain import spooled_in
+from cloud_worker.log.table_rows import numbered_records_of, table_of, why_unfit
 from cloud_worker.log.writer_actor import LogWriter
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Store

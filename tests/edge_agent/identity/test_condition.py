@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from edge_agent.identity.clock import Clock, by_certificate, by_offset
 from edge_agent.identity.condition import REMEDIES, Facts, State, states
 from router.identity.certificates import Certificate
-from router.transport.lost_ways import Lost
+from router.transport.connection_failures import FailureKind
 
 SHOWN = Certificate(None, "1", 1000.0, 2000.0, "")
 FACTS = st.builds(
     Facts,
-    away=st.lists(st.sampled_from(Lost), max_size=3).map(tuple),
+    away=st.lists(st.sampled_from(FailureKind), max_size=3).map(tuple),
     refused=st.booleans(),
     revoked=st.booleans(),
     certificate_ends=st.none() | st.floats(0, 10),
@@ -24,18 +24,18 @@ FACTS = st.builds(
     ("facts", "expected"),
     [
         (Facts(), [State.OK]),
-        (Facts(away=(Lost.NOBODY,)), [State.OFFLINE]),
-        (Facts(away=(Lost.NAME, Lost.NAME)), [State.NAME_UNRESOLVED]),
-        (Facts(away=(Lost.STRANGER,)), [State.NOT_TRUSTED]),
-        (Facts(away=(Lost.NOBODY, Lost.NAME)), [State.NAME_UNRESOLVED, State.OFFLINE]),
-        (Facts(clock=Clock.AHEAD, away=(Lost.STRANGER,)), [State.CLOCK_AHEAD]),
+        (Facts(away=(FailureKind.NOBODY,)), [State.OFFLINE]),
+        (Facts(away=(FailureKind.NAME, FailureKind.NAME)), [State.NAME_UNRESOLVED]),
+        (Facts(away=(FailureKind.STRANGER,)), [State.NOT_TRUSTED]),
+        (Facts(away=(FailureKind.NOBODY, FailureKind.NAME)), [State.NAME_UNRESOLVED, State.OFFLINE]),
+        (Facts(clock=Clock.AHEAD, away=(FailureKind.STRANGER,)), [State.CLOCK_AHEAD]),
         (Facts(refused=True), [State.REFUSED]),
         (Facts(refused=True, revoked=True), [State.REVOKED]),
-        (Facts(certificate_ends=1.0, now=2.0, away=(Lost.NOBODY,)), [State.CERTIFICATE_EXPIRED]),
-        (Facts(clock=Clock.AHEAD, certificate_ends=1.0, now=2.0, away=(Lost.NOBODY,)), [State.CLOCK_AHEAD]),
-        (Facts(clock=Clock.BEHIND, away=(Lost.NOBODY,)), [State.CLOCK_BEHIND]),
+        (Facts(certificate_ends=1.0, now=2.0, away=(FailureKind.NOBODY,)), [State.CERTIFICATE_EXPIRED]),
+        (Facts(clock=Clock.AHEAD, certificate_ends=1.0, now=2.0, away=(FailureKind.NOBODY,)), [State.CLOCK_AHEAD]),
+        (Facts(clock=Clock.BEHIND, away=(FailureKind.NOBODY,)), [State.CLOCK_BEHIND]),
         (Facts(storage=("ok", "disk_full")), [State.DISK_FULL]),
-        (Facts(storage=("database_locked", "ok"), away=(Lost.NOBODY,)), [State.DATABASE_LOCKED, State.OFFLINE]),
+        (Facts(storage=("database_locked", "ok"), away=(FailureKind.NOBODY,)), [State.DATABASE_LOCKED, State.OFFLINE]),
         (Facts(storage=("disk_unwritable",)), [State.DISK_UNWRITABLE]),
     ],
 )

@@ -21,9 +21,9 @@ from cloud_worker.config.cloud import read_config
 from cloud_worker.config.testing import cloud_toml
 from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.log.distillation_log import DistillationLog
-from cloud_worker.log.erasing.in_this_process import drain_and_erase
-from cloud_worker.log.record_bodies import body_of
+from cloud_worker.log.erasing.drain_and_erase import drain_and_erase
 from cloud_worker.log.spool import Entry, Spool, StoredAnswer
+from cloud_worker.log.spool_records import body_of
 from cloud_worker.releases.recovered_state import open_at_start, open_store
 from cloud_worker.running.process_lock import who_runs
 from cloud_worker.state.feedback import Feedbacks, Given
@@ -236,7 +236,7 @@ from pathlib import Path
 from cloud_worker.config.cloud import read_config
 from cloud_worker.fleet.erasures import Erasures
 from cloud_worker.log.erasing import erase
-from cloud_worker.log.erasing.in_this_process import drain_and_erase
+from cloud_worker.log.erasing.drain_and_erase import drain_and_erase
 from cloud_worker.releases.recovered_state import open_store
 
 def dies(*_, **__):

@@ -14,8 +14,8 @@ _UNTRUSTED, _BY_TIME = "CERTIFICATE_VERIFY_FAILED", ("expired", "not yet valid")
 CLOSED: Final = "it closed the connection, as a door does that takes no such certificate, or none, or only plain text"
 
 
-class Lost(StrEnum):
-    """Where a way is lost."""
+class FailureKind(StrEnum):
+    """What is the matter with a connection."""
 
     NOBODY = "nobody"  # nothing answers at the address
     NAME = "name"  # there is no address: the host's name can't be resolved
@@ -23,28 +23,28 @@ class Lost(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class ConnectionFailure:
     """Why nobody was reached.
 
     Attributes:
-        kind: Where the way is lost.
+        kind: What is the matter.
         words: For people who know the target: the last of what gRPC says.
     """
 
-    kind: Lost
+    kind: FailureKind
     words: str
 
 
-def read_loss(details: str) -> Loss:
+def read_failure(details: str) -> ConnectionFailure:
     """What the details of a call say that reached nobody.
 
     Such as ``failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7600: Connection refused``.
     """
     last = details.rpartition(": ")[2]
     if details.startswith(_NAME):
-        return Loss(Lost.NAME, f"its name can't be resolved: {last.rstrip(']')}")
+        return ConnectionFailure(FailureKind.NAME, f"its name can't be resolved: {last.rstrip(']')}")
     if _UNTRUSTED in details and not any(word in last for word in _BY_TIME):  # those are the clock's matter
-        return Loss(Lost.STRANGER, f"it shows no certificate of this fleet's: {last}")
+        return ConnectionFailure(FailureKind.STRANGER, f"it shows no certificate of this fleet's: {last}")
     if last == "Socket closed":
-        return Loss(Lost.NOBODY, CLOSED)
-    return Loss(Lost.NOBODY, last if details.startswith(_FAILED) else details)
+        return ConnectionFailure(FailureKind.NOBODY, CLOSED)
+    return ConnectionFailure(FailureKind.NOBODY, last if details.startswith(_FAILED) else details)

@@ -1,4 +1,4 @@
-"""``up`` begins anew, in its own place: the same process id, command, folder and environment, a fresh program.
+"""``up`` restarts in its own place: the same process id, command, folder and environment, a fresh program.
 
 Rules:
  * Every process below it is killed first, as by a kill of ``up`` itself: without Ray's head none of them can be told to
@@ -21,7 +21,7 @@ TELL_TO = "--tell-to"
 
 
 @dataclass(frozen=True, slots=True)
-class Anew:
+class Restart:
     """How this process was started, from before anything changed. Called, it replaces the process.
 
     Attributes:
@@ -35,7 +35,7 @@ class Anew:
     environment: dict[str, str]
 
     @classmethod
-    def from_here(cls, tell_to: int) -> Anew:
+    def from_here(cls, tell_to: int) -> Restart:
         """This process as it is now; whoever hears the steps at the descriptor ``tell_to`` has heard enough."""
         arguments = sys.argv[1:]
         if tell_to >= 0:

@@ -9,7 +9,7 @@ from router.core.refresh.actions import Reject, Spend, Step
 from router.core.refresh.loop_state import LoopState
 
 
-def leave_behind(loop: LoopState, release: int, why: str) -> Step[None]:
+def void_earlier_rows(loop: LoopState, release: int, why: str) -> Step[None]:
     """Let no row asked until now certify anything.
 
     Args:

@@ -17,7 +17,7 @@ _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which the ssl module doe
 DEFAULT_SECONDS = 5.0
 
 
-def glance(host: str, port: int, authorities: bytes = b"", seconds: float = DEFAULT_SECONDS) -> bytes:
+def read_shown_certificate(host: str, port: int, authorities: bytes = b"", seconds: float = DEFAULT_SECONDS) -> bytes:
     """The certificate at ``host:port``, in PEM.
 
     Args:

@@ -1,4 +1,4 @@
-from cloud_worker.log.record_bodies import body_of, record_of
+from cloud_worker.log.spool_records import body_of, record_of
 from router.io.sealed import unseal
 
 
