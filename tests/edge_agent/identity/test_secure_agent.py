@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,11 +164,10 @@ async def test_a_clock_ten_years_off_is_told_either_way(agent, fleet, monkeypatc
 async def test_a_clock_minutes_off_is_told_by_what_the_cloud_says(agent, monkeypatch):
     await agent.start()
     await agent.until_state("ok")
-    monkeypatch.setattr("cloud_worker.fleet.service.time.time", lambda: 0.0)
-    agent.daemon._sync.clock_ahead = 300.0
-    await agent.until_state("clock_ahead")
-    agent.daemon._sync.clock_ahead = -300.0
-    await agent.until_state("clock_behind")
+    for seconds, state in ((300.0, "clock_ahead"), (-300.0, "clock_behind")):
+        device = SimpleNamespace(time=lambda seconds=seconds: time.time() + seconds)  # its clock, not the gateway's
+        monkeypatch.setattr("edge_agent.fleet.sync.time", device)
+        await agent.until_state(state)
 
 
 async def test_offline_is_told_and_ends(agent, fleet):
