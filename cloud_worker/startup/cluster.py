@@ -31,7 +31,7 @@ from cloud_worker.refresh.actor import start_refresher
 from cloud_worker.releases.first_release import publish_first_releases, publish_objectives, recall_attempts
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_at_start
-from cloud_worker.startup.own_ray import ended_head, start_own_ray
+from cloud_worker.startup.own_ray import ended_head, own_signals, start_own_ray
 from cloud_worker.startup.preflight import check_data_folder, check_ray
 from cloud_worker.teachers.vllm_teacher import (
     check_engines,
@@ -142,7 +142,8 @@ def _connect(config: CloudConfig, started: ExitStack) -> str:
 
 def _join(address: str) -> Any:
     try:
-        return ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        with own_signals():
+            return ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (RayError, RuntimeError, ConnectionError, ValueError) as error:
         raise StartError(
             f"the Ray cluster at {address} can't be joined: {error}; "

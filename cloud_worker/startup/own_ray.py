@@ -15,7 +15,9 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +60,7 @@ def start_own_ray(cpus: int, namespace: str) -> Any:
     node.start_api_server = _start_no_api_server
     for last in (attempt == MOST_STARTS for attempt in range(1, MOST_STARTS + 1)):
         try:
-            with _patience():
+            with _patience(), own_signals():
                 return ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -75,6 +77,17 @@ def start_own_ray(cpus: int, namespace: str) -> Any:
                 raise StartError(f"Ray can't start here: {_first_line(error)}; its logs are in {folder}") from error
             log.warning("Ray did not start in time; this machine is busy, and it is tried again")
     raise AssertionError
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep what a signal does here: Ray puts its own handler for SIGTERM, which ends a start without a word, as 15."""
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if kept is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)
 
 
 def ended_head() -> list[str]:

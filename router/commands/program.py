@@ -134,6 +134,9 @@ def _end_for(message: str) -> NoReturn:
     """End with one line; what waits in standard output is dropped, or Python would try it once more."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    with contextlib.suppress(OSError):
+    try:
         sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+    except OSError:  # standard error is full too
+        os._exit(CANT_WRITE)
     raise SystemExit(CANT_WRITE)

@@ -155,6 +155,11 @@ def test_a_full_disk_behind_standard_output_is_told_in_one_line(command, cloud):
     assert b"Traceback" not in done.stderr
 
 
+def test_a_full_disk_behind_both_streams_is_the_same_exit_code(cloud):
+    line = f"{BIN}/headrace-cloud audit -c {str(cloud / 'cloud.toml')!r} > /dev/full 2> /dev/full"
+    assert subprocess.run(["bash", "-c", line], env=PLAIN, timeout=120, check=False).returncode == 74
+
+
 def test_chat_without_standard_input_ends(tier):
     done = shell(f"$BIN/headrace chat --target {tier.target} --task home --insecure <&-")
     assert done.returncode == 0

@@ -20,6 +20,15 @@ try:
 except StartError as error:
     print(error, len(tries))
 """
+SIGNALS = """
+import signal
+from cloud_worker.startup import own_ray
+def mine(*_): pass
+signal.signal(signal.SIGTERM, mine)
+own_ray.ray.init = lambda **options: signal.signal(signal.SIGTERM, lambda number, frame: exit(number))
+own_ray.start_own_ray(1, "n")
+print(signal.getsignal(signal.SIGTERM) is mine)
+"""
 FOLDER = "from cloud_worker.startup.own_ray import folder_for_ray; print(folder_for_ray())"
 TOO_SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
 
@@ -46,6 +55,10 @@ def test_a_busy_machine_is_given_more_time_and_another_failure_is_one_line(until
     assert said.startswith(told)
     assert len(said.splitlines()) == 1
     assert said.endswith("1" if "option" in says else "2")
+
+
+def test_what_a_signal_does_is_ours_while_ray_starts_and_after():
+    assert said_by(SIGNALS) == "True"
 
 
 @pytest.mark.parametrize("length", [20, 46, 60, 120])
