@@ -75,6 +75,8 @@ def test_a_circle_of_links_is_refused_before_anything_starts(tmp_path):
 
 
 NAMES = (
+    "-x",
+    "--help",
     "\\u3164",
     "\\ufe0f",
     "ho\\u115fme",

@@ -21,6 +21,8 @@ def why_no_name(name: str) -> str:
         return "is empty"
     if name != name.strip() or name.startswith(".") or name.endswith("."):
         return "begins or ends with a dot or a space"
+    if name.startswith("-"):
+        return "begins with a dash, which commands take for an option"
     if len(name.encode(errors="replace")) > MOST_NAME_BYTES:
         return f"is longer than {MOST_NAME_BYTES} bytes"
     bad = sorted({sign for sign in name if sign in _FORBIDDEN or is_filler(sign) or not _is_printable(sign)})
