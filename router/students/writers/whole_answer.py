@@ -16,6 +16,7 @@ from router.core.domain.query import FinishReason, TokenProbability
 from router.core.visible_text import is_blank
 
 EMPTY = "the answer is empty"
+MOST_THOUGHTS = 100
 _TAG = r"(?:\w+[:_])?(?:think|thinking|thought|thoughts|reasoning)"  # also of a family: seed:think, longcat_think
 # Where no tag of its own opens it, a thought is a channel (harmony), or begins with a token of control.
 _OPENING = (
@@ -30,17 +31,31 @@ _CLOSE = re.compile(
     r"|(?:<\|end\|>\s*)?(?:<\|start\|>assistant)?<\|channel\|>final[^<]*<\|message\|>",
     re.IGNORECASE,
 )
-_ENDS = re.compile(
-    r"(?:\s*(?:<\|(?:im_end|eot_id|eom_id|endoftext|end|return|END_RESPONSE)\|>|<end_of_turn>|</s>))+\s*\Z"
+_ENDS = (
+    *(f"<|{name}|>" for name in ("im_end", "eot_id", "eom_id", "endoftext", "end", "return", "END_RESPONSE")),
+    *("<end_of_turn>", "</s>"),
 )
 
 
 def answer_in(written: Written) -> Written:
     """What is left when the model's thinking is taken off: its text, its tokens, and the thinking as its rationale.
 
-    A thought begins a line with its tag. A closing tag alone ends one that began in the prompt.
+    A thought begins a line with its tag. A closing tag alone ends one that began in the prompt. A model that goes
+    round, with more thoughts than ``MOST_THOUGHTS``, has no answer.
     """
-    written = replace(written, text=_ENDS.sub("", written.text))
+    rest = replace(written, text=_without_ends(written.text))
+    for _ in range(MOST_THOUGHTS):
+        thought_less = _without_a_thought(rest)
+        if thought_less is None:
+            return rest
+        rest = thought_less
+    if _without_a_thought(rest) is None:
+        return rest
+    return replace(rest, text="", tokens=(), finish_reason=FinishReason.LENGTH)
+
+
+def _without_a_thought(written: Written) -> Written | None:
+    """The same without its first thought; ``None`` where there is none."""
     opened, closed = _OPEN.search(written.text), _CLOSE.search(written.text)
     if closed is not None and (opened is None or closed.start() < opened.start()):
         start, end = 0, closed.end()
@@ -48,16 +63,15 @@ def answer_in(written: Written) -> Written:
         closed = _close_of(written.text, opened.end())
         start, end = opened.start(), len(written.text) if closed is None else closed.end()
     else:
-        return written
+        return None
     thought = _CLOSE.sub("", _OPEN.sub("", written.text[start:end])).strip()
-    rest = replace(
+    return replace(
         written,
         text=f"{written.text[:start].strip()}\n{written.text[end:].strip()}".strip(),
         tokens=_tokens_after(written.tokens) if closed is not None else (),
         finish_reason=FinishReason.LENGTH if closed is None else written.finish_reason,
         rationale="\n".join(part for part in (written.rationale, thought) if part),
     )
-    return answer_in(rest)
 
 
 def flaw_of(written: Written) -> str:
@@ -71,6 +85,15 @@ def flaw_of(written: Written) -> str:
     if any(is_blank(call.name) for call in written.tool_calls):
         return "the answer calls nothing by name"
     return "" if written.tool_calls or not is_blank(written.text) else EMPTY
+
+
+def _without_ends(text: str) -> str:
+    """A text without the tokens that end it, which some servers leave there."""
+    kept = text.rstrip()
+    while kept.endswith(_ENDS):
+        end = next(one for one in _ENDS if kept.endswith(one))
+        text = kept = kept.removesuffix(end).rstrip()
+    return text
 
 
 def _lost_its_calls(written: Written) -> bool:

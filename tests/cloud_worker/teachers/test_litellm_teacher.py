@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.litellm_teacher import HostedWriter, load_hosted_teacher
 from router.core.domain.generation import Prompt
 from router.core.domain.query import GenerationLimits, Message, Tool, Wanted
-from router.core.errors import BadInputError, HeadraceError, ModelError
+from router.core.errors import BadInputError, HeadraceError, ModelError, UnavailableError
 from router.io.extras import advice
 from router.students.writers.testing import FakeChatServer
 
@@ -133,6 +134,22 @@ def test_a_prompt_longer_than_the_window_is_the_callers_to_shorten(server):
     server.faults.said = "This model's maximum context length is 32 tokens. Please reduce the length of the messages."
     with pytest.raises(BadInputError, match="longer than the window"):
         HostedWriter(PRICED, key="x", url=server.url).write(Prompt("it"))
+
+
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_limit_that_passes_is_no_long_question(server, status):
+    server.faults.status, server.faults.said = status, "Too many tokens, please wait before trying again."
+    with pytest.raises(UnavailableError):
+        HostedWriter(PRICED, key="x", url=server.url).write(Prompt("it"))
+
+
+def test_a_proxy_that_can_not_be_used_is_told(server, monkeypatch):
+    code = f"from cloud_worker.teachers.litellm_teacher import HostedWriter\nHostedWriter({PRICED!r}, key='x')"
+    given = {"ALL_PROXY": "socks5://127.0.0.1:9"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=os.environ | given
+    )
+    assert "ConfigError: environment: proxies: is a SOCKS proxy" in ended.stderr
 
 
 def test_litellms_own_stand_in_is_read_like_a_provider(monkeypatch):
