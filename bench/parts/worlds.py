@@ -39,6 +39,8 @@ DRIFT_STEPS = 40
 DAY_SECONDS, DAY_PARTS, DAY_GAP_SECONDS, SWING = 86_400.0, 48, 40.0, 0.9
 SESSION_LENGTH = 8.0
 LOAD_LENGTH, LOAD_GAP_SECONDS = 30.0, 0.2
+OUTSIDE_EVERY, OUTSIDE_LENGTH = 1_000, 250  # queries from one burst's start to the next, and of each burst
+OUTSIDE_SHARE, OUTSIDE_KINDS = 0.3, 5  # of a burst's queries, by texts of the hardest kinds
 
 
 def independent(
@@ -193,6 +195,26 @@ def change_back(texts: Texts, queries: int, random: Random) -> World:
     return _changing(texts, queries, random, [(queries // 2, 1.0), (queries * 3 // 4, 0.0)])
 
 
+def outside(texts: Texts, queries: int, random: Random) -> World:
+    """From a third on, bursts in which three of ten queries ask what no head has learned, by hard texts."""
+    numbers, chances = _commands(texts, random)
+    strange = np.flatnonzero(texts.kinds < OUTSIDE_KINDS)
+    usual = Law(numbers, chances)
+    burst = Law(
+        np.concatenate([numbers, strange]),
+        np.concatenate([chances * (1 - OUTSIDE_SHARE), np.full(len(strange), OUTSIDE_SHARE / len(strange))]),
+        np.repeat([False, True], [len(numbers), len(strange)]),
+    )
+    starts = range(queries // 3, queries, OUTSIDE_EVERY)
+    laws = [(at, law) for start in starts for at, law in ((start, burst), (start + OUTSIDE_LENGTH, usual))]
+    since = np.arange(queries) - queries // 3
+    in_burst = (since >= 0) & (since % OUTSIDE_EVERY < OUTSIDE_LENGTH)
+    changed = in_burst & (random.random(queries) < OUTSIDE_SHARE)
+    asked = np.where(changed, random.choice(strange, queries), random.choice(numbers, queries, p=chances))
+    spans = ((0, usual), *(one for one in laws if one[0] < queries))
+    return World(asked, anyone(queries, random), steadily(queries, random), spans, changed)
+
+
 def _changing(texts: Texts, queries: int, random: Random, moments: list[tuple[int, float]]) -> World:
     """From each moment on, so large a part of the changing commands means something else."""
     numbers, chances = _commands(texts, random)
@@ -258,4 +280,5 @@ WORLDS: Mapping[str, Maker] = {
     "slow-drift": slow_drift,
     "change": change,
     "change-back": change_back,
+    "outside": outside,
 }

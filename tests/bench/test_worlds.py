@@ -7,10 +7,19 @@ import pytest
 
 from bench.parts.recorded_scores import generated
 from bench.parts.traffic import DEVICES, KINDS, Texts
-from bench.parts.worlds import CHANGED_SHARE, DAY_SECONDS, OWN_SHARE, WORLDS
+from bench.parts.worlds import (
+    CHANGED_SHARE,
+    DAY_SECONDS,
+    OUTSIDE_EVERY,
+    OUTSIDE_KINDS,
+    OUTSIDE_LENGTH,
+    OUTSIDE_SHARE,
+    OWN_SHARE,
+    WORLDS,
+)
 
 QUERIES = 40_000
-DRIFTING = {"slow-drift", "change", "change-back"}
+DRIFTING = {"slow-drift", "change", "change-back", "outside"}
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +161,13 @@ def test_meanings_change_when_they_are_said_to(sample):
     assert not back[three_quarters:].any()
     tenths = [part.mean() for part in np.array_split(slow[half:], 5)]
     assert all(before < after for before, after in pairwise(tenths))
+
+
+def test_what_no_head_has_learned_comes_in_bursts_from_a_third_on(texts, sample):
+    world = sample("outside")
+    assert not world.changed[: QUERIES // 3].any()
+    since = np.arange(QUERIES) - QUERIES // 3
+    in_burst = (since >= 0) & (since % OUTSIDE_EVERY < OUTSIDE_LENGTH)
+    assert not world.changed[~in_burst].any()
+    assert world.changed[in_burst].mean() == pytest.approx(OUTSIDE_SHARE, abs=0.02)
+    assert (texts.kinds[world.texts[world.changed]] < OUTSIDE_KINDS).all()
