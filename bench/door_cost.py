@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +63,27 @@ class Door:
     """One door, and what its processes have taken of the processor."""
 
     def __init__(self, port: int, pids: dict[str, int], message: Message, lanes: int) -> None:
-        """Connect to ``port``; ``pids`` are the processes behind it by their names."""
-        self._load = OpenLoop(port, CONNECTIONS, message)
+        """Ask at ``port``; ``pids`` are the processes behind it by their names."""
+        self._opened = partial(OpenLoop, port, CONNECTIONS, message)
         self._pids, self._lanes = pids, lanes
         self.costs: dict[str, list[float]] = {name: [] for name in pids}
         self.rates: list[float] = []
 
     def ask(self, seconds: float, *, counts: bool = True) -> None:
         """Ask for so long."""
+        load = self._load  # connected only now: a server ends connections on which nobody says anything
         before = {name: cpu_seconds(pid) for name, pid in self._pids.items()}
-        outcome = self._load.in_lanes(self._lanes, seconds)
+        outcome = load.in_lanes(self._lanes, seconds)
         answers = len(outcome.seconds)
         assert set(outcome.statuses) == {"0"}, outcome.statuses
         if counts:
             self.rates.append(answers / seconds)
             for name, pid in self._pids.items():
                 self.costs[name].append(1000 * (cpu_seconds(pid) - before[name]) / answers)
+
+    @cached_property
+    def _load(self) -> OpenLoop:
+        return self._opened()
 
     def told(self) -> dict[str, Any]:
         """The medians."""

@@ -3,8 +3,9 @@
 Rules:
  * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``, and no more than can be
    answered before the tightest deadline in it.
- * Alone a question waits for nothing. Where many queries are under way, a call begins once ``SHARE_TOGETHER`` of them
-   have gathered, or ``TOGETHER_SECONDS`` after the first came; so under load few calls carry many.
+ * Alone a question waits for nothing. Where more than ``FEW`` queries are under way, a call begins once
+   ``SHARE_TOGETHER`` of them have gathered, or ``TOGETHER_SECONDS`` after the first came; so under load few calls carry
+   many.
  * Callers take turns: of one that floods, no more is taken than of the others, and it is shed first.
  * A reply goes out as soon as it is there, not when its call is done.
  * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
@@ -31,9 +32,11 @@ log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
 TOGETHER_SECONDS = 0.004
-SHARE_TOGETHER = 1 / 8
+SHARE_TOGETHER = 1 / 4
+FEW = 8  # queries under way, of which none waits for others
 
 __all__ = [
+    "FEW",
     "MOST_TRIES",
     "SHARE_TOGETHER",
     "TOGETHER_SECONDS",
@@ -229,7 +232,9 @@ class Gatherer:
         """Start calls once everything that came in this turn of the loop waits, or that comes a moment later."""
         if not self._queue or len(self._calls) >= self._max_calls:
             return
-        enough = len(self._queue) >= min(self._under_way.count * SHARE_TOGETHER, self._max_batch)
+        count = self._under_way.count
+        together = count * SHARE_TOGETHER if count > FEW else 1
+        enough = len(self._queue) >= min(together, self._max_batch)
         if self._start is None:
             self._is_soon = enough
             at = self._gathering_since + TOGETHER_SECONDS

@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from typing import Any, cast
 
 ASK, STOP = 0, 1  # from a gateway: (ASK, call, questions), (STOP, call, position, or None for all of it)
@@ -65,31 +66,32 @@ def _socket() -> socket.socket:
     return made
 
 
-class _Pickler(pickle.Pickler):
+class _Reducers(dict[type, Callable[[Any], Any]]):
     """Writes dataclasses as calls of their classes: their own way with slots looks up each field anew each time."""
 
-    def reducer_override(self, value: Any) -> Any:
-        """How a value is made again."""
-        kind = type(value)
-        names = _FIELDS.get(kind)
-        if names is None:
-            names = _FIELDS[kind] = _fields_of(kind)
-        return (kind, tuple([getattr(value, name) for name in names])) if names else NotImplemented
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        """How a value of a frozen dataclass with slots is made again; ``KeyError`` for any other class."""
+        if not (is_dataclass(kind) and hasattr(kind, "__slots__")):
+            raise KeyError(kind)
+        names = tuple(field.name for field in fields(kind))
+        if len(names) < 2:
+            self[kind] = lambda value: (kind, tuple([getattr(value, name) for name in names]))
+        else:
+            values = attrgetter(*names)
+            self[kind] = lambda value: (kind, values(value))
+        return self[kind]
 
 
-_FIELDS: dict[type, tuple[str, ...]] = {}
-
-
-def _fields_of(kind: type) -> tuple[str, ...]:
-    """The fields that a frozen dataclass with slots is called with; none of any other class."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) and hasattr(kind, "__slots__") else ()
+_REDUCERS = _Reducers()
 
 
 def pickled(message: Any) -> bytes:
     """A message as bytes, its length before it."""
     made = io.BytesIO()
     made.write(_LENGTH.pack(0))
-    _Pickler(made, pickle.HIGHEST_PROTOCOL).dump(message)
+    pickler = pickle.Pickler(made, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _REDUCERS
+    pickler.dump(message)
     data = made.getbuffer()
     _LENGTH.pack_into(data, 0, len(data) - _LENGTH.size)
     return bytes(data)

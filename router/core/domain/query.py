@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
 
@@ -214,22 +214,28 @@ class Query:
         The attempt is left out: a tier that asks again after a restart may have decided differently, and it is still
         the same question.
         """
-        asked = {name: getattr(self, name) for name in _ASKED}
-        for name in ("limits", "wanted"):
-            asked[name] = _as_dict(asked[name])
-        for name in ("messages", "tools"):
-            asked[name] = [asdict(each) for each in asked[name]]
-        asked |= {"id": "", "attempt": None}
-        return hashlib.sha256(_JSON.encode(asked).encode()).hexdigest()
+        spelt = _JSON.encode
+        return hashlib.sha256(
+            (
+                f'{{"attempt": null, "consent": "{self.consent.value}", "conversation": {spelt(self.conversation)}, '
+                f'"id": "", "limits": {_as_json(self.limits)}, "messages": {_all_as_json(self.messages)}, '
+                f'"response_schema": {spelt(self.response_schema)}, "route": "{self.route.value}", '
+                f'"subject": {spelt(self.subject)}, "task": {spelt(self.task)}, "tenant": {spelt(self.tenant)}, '
+                f'"text": {spelt(self.text)}, "tools": {_all_as_json(self.tools)}, "wanted": {_as_json(self.wanted)}}}'
+            ).encode()
+        ).hexdigest()
 
 
-_ASKED = tuple(each.name for each in fields(Query))
 _JSON = json.JSONEncoder(sort_keys=True, default=str)
 
 
 @lru_cache(256)
-def _as_dict(value: GenerationLimits | Wanted) -> dict[str, object]:
-    return asdict(value)
+def _as_json(value: GenerationLimits | Wanted) -> str:
+    return _JSON.encode(asdict(value))
+
+
+def _all_as_json(values: tuple[Message, ...] | tuple[Tool, ...]) -> str:
+    return _JSON.encode([asdict(each) for each in values]) if values else "[]"
 
 
 @dataclass(frozen=True, slots=True)

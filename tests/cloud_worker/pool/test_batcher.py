@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from cloud_worker.pool.batcher import MOST_TRIES, TOGETHER_SECONDS, Gatherer, NotReachedError
+from cloud_worker.pool.batcher import FEW, MOST_TRIES, TOGETHER_SECONDS, Gatherer, NotReachedError
 from cloud_worker.teachers import NoAnswer, OutOfOrder, Question, TeacherAnswer
 from router.core.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
@@ -162,7 +162,7 @@ async def test_a_question_alone_waits_for_nothing_and_where_many_are_under_way_s
     asks = [asyncio.create_task(gatherer.ask(Question("t0"), 10))]
     await turns()
     assert pool.calls == [["t0"]]
-    gatherer._under_way.count = 24
+    gatherer._under_way.count = 12
     asks.append(asyncio.create_task(gatherer.ask(Question("t1"), 10)))
     await turns()
     assert gatherer._start.when() == gatherer._gathering_since + TOGETHER_SECONDS
@@ -171,6 +171,16 @@ async def test_a_question_alone_waits_for_nothing_and_where_many_are_under_way_s
     assert pool.calls in ([["t0"], ["t1", "t2", "t3"]], [["t0"], ["t1"]])  # the latter where a busy machine took longer
     pool.open.set()
     await asyncio.gather(*asks)
+
+
+async def test_where_few_are_under_way_none_waits_for_others(pool, gatherer):
+    gatherer._under_way.count = FEW
+    pool.open.clear()
+    ask = asyncio.create_task(gatherer.ask(Question("t0"), 10))
+    await turns()
+    assert pool.calls == [["t0"]]
+    pool.open.set()
+    await ask
 
 
 async def test_what_gathers_goes_after_a_moment_also_when_no_more_comes(pool, gatherer):
