@@ -37,7 +37,7 @@ def check_encoder_source(source: str) -> None:
     """Check quickly that ``source`` can be meant.
 
     Raises:
-        ModelError: A folder without configuration, tokenizer or readable safetensors; a package that is not installed;
+        ModelError: A folder without configuration, readable tokenizer or safetensors; a package that is not installed;
             a name that neither a folder, nor the cache of models on this machine, nor the hub has.
     """
     folder = _minilm_folder() if source == MINILM else in_home(source)
@@ -66,6 +66,7 @@ def _check_files(whose: str, files: Collection[str]) -> None:
 
 def _check_content(source: str, folder: Path) -> None:
     from safetensors import SafetensorError, safe_open
+    from tokenizers import Tokenizer
 
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -73,6 +74,12 @@ def _check_content(source: str, folder: Path) -> None:
         raise ModelError(f"encoder folder {source}: config.json can't be read: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise ModelError(f"encoder folder {source}: config.json has no model_type; it is of no model of transformers")
+    if (folder / "tokenizer.json").is_file():
+        try:
+            Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises nothing narrower
+            problem = f"tokenizer.json is not one of the tokenizers library: {error}; fetch it again"
+            raise ModelError(f"encoder folder {source}: {problem}") from error
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="numpy") as weights:
@@ -96,7 +103,8 @@ def _files_of_hub(name: str) -> Collection[str]:
         raise ModelError(f"encoder {name!r} is neither a folder nor a hub's name of a model") from error
     try:
         found = HfApi().model_info(name, timeout=HUB_SECONDS)
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        # an ImportError: of a SOCKS proxy in the environment
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         problem = "is no folder, is not in the cache of models here, and the hub does not give it"
         raise ModelError(f"encoder {name!r} {problem} ({reason}); correct the name, or name a folder") from error

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models
 
 from cloud_worker.config.cloud import CloudConfig
 from cloud_worker.config.teachers import EncoderSettings, RecordedSettings
@@ -26,7 +27,7 @@ def folder(tmp_path):
     made = tmp_path / "encoder"
     made.mkdir()
     (made / "config.json").write_text('{"model_type": "bert"}')
-    (made / "tokenizer.json").write_text("{}")
+    Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(made / "tokenizer.json"))
     save_file({"weight": np.zeros(2, np.float32)}, made / "model.safetensors")
     return made
 
@@ -51,6 +52,9 @@ def test_a_folder_with_what_is_needed_is_taken(folder):
         ("config.json", b"{}", "has no model_type"),
         ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "can't be read as safetensors"),
         ("model.safetensors", b"", "can't be read as safetensors"),
+        ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\n", "tokenizer.json is not one"),
+        ("tokenizer.json", b"{}", "tokenizer.json is not one"),
+        ("tokenizer.json", b"\xff", "tokenizer.json is not one"),
     ],
 )
 def test_a_folder_that_can_not_be_meant_is_refused_with_its_key(folder, file, content, named):
@@ -136,3 +140,17 @@ def test_up_says_so_before_anything_starts(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == ConfigError.exit_code
     assert "encoder: encoder folder ./nowhere does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://[::1", "foo://bar"])
+def test_a_proxy_that_can_not_be_used_is_told_where_the_hub_would_be_asked(proxy, tmp_path):
+    program = (
+        "from cloud_worker.language.encoder_source import check_encoder_source as check\n"
+        "from router.core.errors import ModelError\n"
+        "try: check('org/known')\nexcept ModelError as error: print(error)"
+    )
+    environment = {"ALL_PROXY": proxy, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://hub.invalid"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "the hub does not give it" in done.stdout, done.stderr
