@@ -74,8 +74,10 @@ def ask(
     deadline: Annotated[
         float, typer.Option(help="Seconds that a question may take.", metavar="SECONDS", envvar="HEADRACE_DEADLINE")
     ] = DEFAULT_DEADLINE_SECONDS,
-    route: Annotated[Route, typer.Option(help="Where the question may go.")] = Route.AUTO,
-    consent: Annotated[Consent, typer.Option(help="Whether the answer may be logged for teaching.")] = Consent.AS_TASK,
+    route: Annotated[Route, typer.Option(help="Where the question may go.", envvar="HEADRACE_ROUTE")] = Route.AUTO,
+    consent: Annotated[
+        Consent, typer.Option(help="Whether the answer may be logged for teaching.", envvar="HEADRACE_CONSENT")
+    ] = Consent.AS_TASK,
     top_k: Annotated[
         int, typer.Option("--top-k", help="Show so many of the likeliest labels.", metavar="N", min=0, max=MAX_TOP_K)
     ] = 0,

@@ -25,6 +25,7 @@ from router.commands.output import INTERRUPTED, check_said, reporting, say_error
 from router.commands.program import IdentityOption
 from router.core.domain.query import Answer, Consent, GenerationLimits, Message, Query, Route
 from router.core.errors import DataError, HeadraceError
+from router.core.visible_text import is_blank
 from router.io.terminal import say, say_json
 
 PROMPT = "you> "
@@ -86,8 +87,10 @@ def chat(  # noqa: PLR0913 - the flags of a command
     temperature: Annotated[
         float | None, typer.Option(help="0 is greedy; left out, the task's own.", metavar="T", min=0, max=10)
     ] = None,
-    route: Annotated[Route, typer.Option(help="Where the conversation may go.")] = Route.AUTO,
-    consent: Annotated[Consent, typer.Option(help="Whether the answers may be logged for teaching.")] = Consent.AS_TASK,
+    route: Annotated[Route, typer.Option(help="Where the conversation may go.", envvar="HEADRACE_ROUTE")] = Route.AUTO,
+    consent: Annotated[
+        Consent, typer.Option(help="Whether the answers may be logged for teaching.", envvar="HEADRACE_CONSENT")
+    ] = Consent.AS_TASK,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Plain transport, this machine only.", envvar="HEADRACE_INSECURE")
     ] = False,
@@ -134,10 +137,10 @@ def _piped() -> Iterator[str]:
     """
     for position, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            text = line.decode().strip()
+            text = line.decode("utf-8-sig" if position == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             raise DataError("standard input", position, f"is not UTF-8: {error.reason}") from error
-        if text:
+        if not is_blank(text):
             yield text
 
 
@@ -189,7 +192,7 @@ def _lines() -> Iterator[str]:
             warned = True
             continue
         warned = False
-        if text:
+        if not is_blank(text):
             yield text
 
 

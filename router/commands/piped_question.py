@@ -11,6 +11,7 @@ import sys
 
 from router.core.domain.query import MAX_TEXT_BYTES
 from router.core.errors import BadInputError, DataError
+from router.core.visible_text import is_blank
 from router.io.terminal import say
 
 NAME = "standard input"
@@ -27,7 +28,7 @@ def piped_question() -> str:
     if sys.stdin.isatty():
         say("Type the question; Ctrl-D on a line of its own ends it.", err=True)
     text = _decoded(_read()).rstrip("\r\n")
-    if not text.strip():
+    if is_blank(text):
         raise BadInputError(NAME, "is empty; `-` reads the question from there: pipe one, or give it as TEXT")
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise _too_long()

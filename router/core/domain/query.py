@@ -16,6 +16,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from router.core.errors import BadInputError
+from router.core.visible_text import is_blank
 
 MAX_QUERY_ID_BYTES = 64
 MAX_TEXT_BYTES = 256 * 1024
@@ -308,7 +309,7 @@ def check_query(query: Query, max_text_bytes: int = MAX_TEXT_BYTES) -> Query:
         raise BadInputError("query_id", f"is longer than {MAX_QUERY_ID_BYTES} bytes")
     if not query.task:
         raise BadInputError("task", "is empty; name the task that the query belongs to")
-    if bool(query.text.strip()) == bool(query.messages):
+    if (not is_blank(query.text)) == bool(query.messages):
         raise BadInputError("input", "needs either a text that is not empty or chat messages, not both")
     size = len(query.text.encode()) + sum(len(m.content.encode()) for m in query.messages)
     if size > max_text_bytes:

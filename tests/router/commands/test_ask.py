@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -369,6 +370,32 @@ async def test_consent_can_be_refused_from_the_shell(door):
         running = await asyncio.create_subprocess_exec(HEADRACE, *command, *flags, stdin=asyncio.subprocess.PIPE)
         await asyncio.wait_for(running.communicate(b"lights\n"), 60)
     assert [query.consent for query in door.servicer.seen] == ["refused", "refused"]
+
+
+async def test_a_route_and_a_consent_of_the_environment_hold(door):
+    flags = ["--task", "home", "--target", door.target, "--insecure"]
+    given = {**os.environ, "HEADRACE_ROUTE": "local_only", "HEADRACE_CONSENT": "refused"}
+    for command in (["ask", "lights"], ["chat"]):
+        running = await asyncio.create_subprocess_exec(
+            HEADRACE, *command, *flags, stdin=asyncio.subprocess.PIPE, env=given
+        )
+        await asyncio.wait_for(running.communicate("\ufefflights\n".encode()), 60)
+    assert [(query.route, query.consent) for query in door.servicer.seen] == [("local_only", "refused")] * 2
+    assert door.servicer.seen[1].messages[0].content == "lights"
+
+
+@pytest.mark.parametrize(
+    "twice", [["--route", "local_only", "--route", "auto"], ["--consent=refused", "--consent", "granted"]]
+)
+def test_a_wish_about_privacy_that_is_said_twice_is_refused(ask, twice):
+    result = ask("lights", *twice)
+    assert (result.exit_code, "is given twice; give it once" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "\ufeff\n"])
+def test_a_question_that_nobody_can_see_is_empty(ask, text):
+    result = ask(text)
+    assert (result.exit_code, "needs either a text that is not empty" in result.stderr) == (65, True)
 
 
 @pytest.mark.parametrize("text", ["say nothing", "say a line", "be filtered"])
