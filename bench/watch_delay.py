@@ -4,9 +4,9 @@ Quiet is exactly the promise, the hardest quiet there is. Change is to 1.5, 2 an
 5,000 quiet rows. Beside each mean delay: what the product prints, and what no watch with this bound can beat.
 
 Then in queries: how many are asked from a change to the alarm, after 50,000 at half of the promise, and what was
-explored in all until then; with the yellow light of ``router.core.statistics.suspicion`` and without, at several rates
+explored in all until then; with the suspicion of ``router.core.statistics.suspicion`` and without, at several rates
 at rest.
-Beside them what the light costs a release that loses 0.6 times the promise (the worst that a certificate bets on) and
+Beside them what a suspicion costs a release that loses 0.6 times the promise (the worst that a certificate bets on) and
 exactly the promise, and how often that one is alarmed.
 """
 
@@ -56,7 +56,7 @@ def check_recursion() -> None:
 
 
 def check_lights() -> None:
-    """The vectorised light is on where the product's own class says so."""
+    """The vectorised suspicion is on where the product's own class says so."""
     lost = np.random.default_rng(2).random((5, 3000)) < np.where(np.arange(3000) % 1000 < 500, 0.01, 0.04)
     lights, ours = Lights(5, PROMISE), [Suspicion(PROMISE) for _ in range(5)]
     for row in lost.T:
@@ -67,7 +67,7 @@ def check_lights() -> None:
 
 
 def in_queries(lives: int, rate: float, is_lit: bool, queries: int) -> dict[str, object]:
-    """What one rate at rest gives, with the light or without."""
+    """What one rate at rest gives, with suspicion or without."""
     quiet, half = min(QUIET_QUERIES, queries // 2), PROMISE / 2.0
     median, p90 = {}, {}
     for ratio in RATIOS:

@@ -1,4 +1,4 @@
-"""Many lives of one watched release at once, with the yellow light or without: the product's recursions, vectorised."""
+"""Many lives of one watched release at once, with suspicion or without: the product's recursions, vectorised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router.core.statistics.e_process import RESTART_ROWS, WORSE, log_gains
-from router.core.statistics.suspicion import LIGHT, SPAN, STAKE
+from router.core.statistics.suspicion import BOUND, SPAN, STAKE
 
 
 class Watches:
@@ -41,13 +41,13 @@ class Lights:
     """``Suspicion`` of ``router.core.statistics.suspicion``, once a life.
 
     Attributes:
-        left: (lives,) rows that put the light out, 0 while it is off.
+        left: (lives,) rows that end the suspicion, 0 without one.
     """
 
     def __init__(self, lives: int, promise: float) -> None:
         """Nothing is suspected yet."""
         self._factors = np.exp(np.array(log_gains(promise)))
-        self._bound = LIGHT / promise
+        self._bound = BOUND / promise
         self._span, self._most = math.ceil(SPAN / promise), math.ceil(STAKE / promise)
         self._terms = np.zeros((len(WORSE), lives))
         self._paid = np.full(lives, self._most)
@@ -77,7 +77,7 @@ class Life:
         promise: Largest loss allowed.
         alpha: Of the watch.
         rate: Exploration rate at rest.
-        is_lit: With the yellow light.
+        is_lit: With suspicion.
         quiet_queries: Before the change.
         quiet_loss: Until then.
         loss: From then on.
@@ -101,7 +101,7 @@ class Lived:
     Attributes:
         delays: (lives,) queries from the change to the alarm; infinite without one, negative before the change.
         explored: Share of the queries before the change that were explored, of lives that were not alarmed by then.
-        lights: Times that the light came on before the change, on average.
+        lights: Times that a suspicion began before the change, on average.
     """
 
     delays: np.ndarray

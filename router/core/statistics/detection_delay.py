@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from router.core.statistics.e_process import RESTART_ROWS, WORSE, log_add, log_gains, log_restart_weight
-from router.core.statistics.suspicion import rows_to_light
+from router.core.statistics.suspicion import rows_to_suspicion
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def detection_delay(promise: float, alpha: float, exploration: float, ratio: flo
     loss = ratio * promise
     rows = _rows_to_alarm(promise, alpha, loss, quiet_rows)
     least = -math.log(alpha) / divergence(loss, promise)
-    slow = min(float(rows_to_light(promise, loss)), rows)
+    slow = min(float(rows_to_suspicion(promise, loss)), rows)
     queries = slow / exploration + rows - slow if exploration else math.inf
     return Delay(ratio, math.ceil(rows), queries, math.ceil(least))
 

@@ -27,7 +27,7 @@ SPEC = StudentSpec("compact", "model", "tokenizer", (), 0, "1")
 
 
 class NeverSuspicious(LiveWatch):
-    """The watch as it would be without the light."""
+    """The watch as it would be without suspicion."""
 
     def observe(self, *told):
         alarmed = super().observe(*told)
@@ -124,11 +124,11 @@ def test_a_change_is_noticed_in_fewer_queries_at_no_more_exploration_before(reco
     assert len(fleet.kinds(actions.Alarm)) == 1
 
 
-def test_after_a_restart_the_same_rows_give_the_same_light_and_rate(record):
+def test_after_a_restart_the_same_rows_give_the_same_suspicion_and_rate(record):
     fleet = Fleet(record)
     fleet.ask(0.0, 20)
     fleet.until_suspected()
-    light = fleet.loop.live_watch.suspicion
+    suspicion = fleet.loop.live_watch.suspicion
     for rows, lit in ((fleet.log, True), (fleet.log + [fleet.row(10**6 + n, 1.0, False) for n in range(900)], False)):
         again = Fleet(record)
         again.log = list(rows)
@@ -138,7 +138,7 @@ def test_after_a_restart_the_same_rows_give_the_same_light_and_rate(record):
         assert again.loop.releases.exploration == (1.0 if lit else 0.05)
         if lit:
             known = again.loop.live_watch.suspicion
-            assert (known.since, known.rows_left) == (light.since, light.rows_left)
+            assert (known.since, known.rows_left) == (suspicion.since, suspicion.rows_left)
 
 
 def test_while_too_few_rows_come_nothing_more_is_explored(record):
