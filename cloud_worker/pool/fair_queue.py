@@ -27,7 +27,7 @@ class FairQueue(Generic[_T]):
     def __init__(self) -> None:
         """Nothing waits."""
         self._front: deque[_T] = deque()
-        self._lines: OrderedDict[str, deque[_T]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[_T]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class FairQueue(Generic[_T]):
 
     def push(self, item: _T) -> None:
         """Let one wait behind all of its caller's."""
-        self._lines.setdefault(item.caller, deque()).append(item)
+        self._queues.setdefault(item.caller, deque()).append(item)
         self._count += 1
 
     def push_front(self, items: Sequence[_T]) -> None:
@@ -49,24 +49,24 @@ class FairQueue(Generic[_T]):
         if self._front:
             self._count -= 1
             return self._front.popleft()
-        caller, line = next(iter(self._lines.items()), ("", None))
-        if line is None:
+        caller, queue = next(iter(self._queues.items()), ("", None))
+        if queue is None:
             raise LookupError("nothing waits")
         self._count -= 1
-        item = line.popleft()
-        if line:
-            self._lines.move_to_end(caller)
+        item = queue.popleft()
+        if queue:
+            self._queues.move_to_end(caller)
         else:
-            del self._lines[caller]
+            del self._queues[caller]
         return item
 
     def drop_of_longest(self, least: int) -> _T | None:
-        """Take out the newest of the caller with the longest line, if that has more than ``least``."""
-        caller, line = max(self._lines.items(), key=lambda pair: len(pair[1]), default=("", None))
-        if line is None or len(line) <= least:
+        """Take out the newest of the caller with the longest queue, if that has more than ``least``."""
+        caller, queue = max(self._queues.items(), key=lambda pair: len(pair[1]), default=("", None))
+        if queue is None or len(queue) <= least:
             return None
         self._count -= 1
-        item = line.pop()
-        if not line:
-            del self._lines[caller]
+        item = queue.pop()
+        if not queue:
+            del self._queues[caller]
         return item

@@ -5,7 +5,7 @@ Rules:
    than the way to that thread and back answers short texts on the event loop. What waits for a model at a
    server has a thread of its own, so that the server may take several at a time, and one that hangs holds nothing up.
  * A student that fails on a query, or takes too long, counts as none for that query: the next tier answers it.
- * Nobody waits for that thread longer than ``LINE_SECONDS`` or two runs, nor half of the time there is: whose turn
+ * Nobody waits for that thread longer than ``QUEUE_SECONDS`` or two runs, nor half of the time there is: whose turn
    would come later is told so at once, and asks the next tier while there still is time.
  * A query that no other tier may see hears why it has no answer. Logs tell nothing of what it asks.
 """
@@ -54,7 +54,7 @@ from router.transport import telemetry_names
 FAST_SECONDS = 0.001  # a run that takes no longer is no longer than the way to another thread and back
 MOST_SECONDS_HERE = 8 * FAST_SECONDS  # by the clock; what takes longer waits for something, or for other threads
 SHORT_TEXT = 1024  # characters; more may take the tokenizer long
-LINE_SECONDS = 0.5  # most that queries before this one may take the thread
+QUEUE_SECONDS = 0.5  # most that queries before this one may take the thread
 SERVED_CALLS = 16  # most that wait for servers at a time; above it, a query has no student
 
 _REMEMBERED_RUNS = 16
@@ -214,7 +214,7 @@ class StudentRunner:
 
     def _most_line(self, student: DeviceStudent, seconds: float) -> float:
         """Seconds that the line may be long for one who joins it; of a slow student two may always be before it."""
-        return min(max(LINE_SECONDS, 2 * self._pace.expected(student)), seconds / 2)
+        return min(max(QUEUE_SECONDS, 2 * self._pace.expected(student)), seconds / 2)
 
     def _wait(self, student: TextStudent, query: Query, done: Future[Prediction]) -> None:
         """Run the student in a thread that ends with the process: a server that hangs holds no agent up."""

@@ -58,7 +58,7 @@ class HostedTask:
         staged: Number of the release in the idle slot, 0 for none.
         refused: Reason by number of each release refused since the start.
         counters: The figures.
-        purse: What may still be sent.
+        quota: What may still be sent.
         forget_idle: The slot that does not serve is to be cleared whenever it is free, in this life of the agent.
         loaded: Set once the committed release serves, or can't.
         holds_floor: Whether its releases are signed, so that the task's own floor of exploration holds.

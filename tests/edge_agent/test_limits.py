@@ -218,7 +218,7 @@ def test_permits_under_way_count_as_spent_until_they_are_closed():
     assert (quota.spent.held, quota.spent.queries) == (0, 1)
 
 
-def test_a_permit_without_a_purse_is_free():
+def test_a_permit_without_a_quota_is_free():
     permit = Permit()
     permit.use()
     permit.close()
