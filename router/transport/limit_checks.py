@@ -120,7 +120,7 @@ def _check_text(field: str, text: str, limit: Text) -> None:
         raise BadInputError(field, f"has {size} bytes; {limit.most} are allowed")
     if limit.characters is Characters.NO_NUL and "\0" in text:
         raise BadInputError(field, "holds a NUL character; leave it out")
-    if limit.characters is Characters.PLAIN and _CONTROL.search(text) is not None:
+    if limit.characters is Characters.PLAIN and not text.isprintable() and _CONTROL.search(text) is not None:
         raise BadInputError(field, "holds a control character; leave it out")
 
 

@@ -41,6 +41,7 @@ from router.v1 import cascade_pb2
 # Fields of the same name and type on both sides.
 _USAGE_TOKENS = ("tokens_in", "tokens_out")
 _ATTEMPT = ("release", "explored", "kept", "degraded", "committed_prefix", "threshold_version")
+_NO_LABELS = Distribution()
 _NO_LIMITS, _NOTHING_WANTED = GenerationLimits(), Wanted()  # what most queries have
 _QUERY = ("task", "tenant", "subject", "conversation", "response_schema")
 _PROVENANCE = ("model", "model_version", "release", "degraded", "covered", "logged", "explored", "node")
@@ -158,14 +159,12 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
     Raises:
         BadInputError: A value that the wire can't carry.
     """
-    try:
-        response = _plain_response(answer)
-    except (ValueError, TypeError):
-        response = cascade_pb2.AnswerResponse()  # which field it is, is told by setting them one by one
-        put_all(response, answer, ("query_id", "rationale", "confidence"))
-        put(response, "answer", answer.text)
-        put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
-        put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
+    response = cascade_pb2.AnswerResponse()
+    put_all(response, answer, ("query_id", "rationale", "confidence"))
+    put(response, "answer", answer.text)
+    response.finish_reason = number_of(  # type: ignore[assignment]
+        cascade_pb2.FinishReason, "FINISH_REASON_", answer.finish_reason
+    )
     _put_calls(response.tool_calls, answer.tool_calls)
     _put_labels(response.distribution.top, answer.distribution)
     put(response.distribution, "tail_log_probability", answer.distribution.tail)
@@ -173,36 +172,13 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
         sent = response.tokens.add(token=token.token, log_probability=token.log_probability)
         _put_labels(sent.alternatives, token.alternatives)
         put(sent, "tail_log_probability", token.alternatives.tail)
+    put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
+    response.provenance.tier = number_of(cascade_pb2.Tier, "TIER_", answer.provenance.tier)  # type: ignore[assignment]
+    response.provenance.reason = number_of(cascade_pb2.Reason, "REASON_", answer.provenance.reason)  # type: ignore[assignment]
+    put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
     for stage, milliseconds in answer.usage.stages:
         response.usage.stages.add(stage=stage, milliseconds=milliseconds)
     return response
-
-
-def _plain_response(answer: Answer) -> cascade_pb2.AnswerResponse:
-    """All of an answer that has one value a field, in one go: field by field takes three times as long."""
-    source, usage = answer.provenance, answer.usage
-    return cascade_pb2.AnswerResponse(
-        query_id=answer.query_id,
-        answer=answer.text,
-        finish_reason=number_of(cascade_pb2.FinishReason, "FINISH_REASON_", answer.finish_reason),  # type: ignore[arg-type]
-        confidence=answer.confidence,
-        rationale=answer.rationale,
-        provenance=cascade_pb2.Provenance(
-            tier=number_of(cascade_pb2.Tier, "TIER_", source.tier),  # type: ignore[arg-type]
-            model=source.model,
-            model_version=source.model_version,
-            release=source.release,
-            reason=number_of(cascade_pb2.Reason, "REASON_", source.reason),  # type: ignore[arg-type]
-            degraded=source.degraded,
-            covered=source.covered,
-            logged=source.logged,
-            explored=source.explored,
-            node=source.node,
-        ),
-        usage=cascade_pb2.Usage(
-            tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, usd=usage.usd, joules=usage.joules
-        ),
-    )
 
 
 def answer_from_proto(response: cascade_pb2.AnswerResponse) -> Answer:
@@ -220,10 +196,16 @@ def answer_from_proto(response: cascade_pb2.AnswerResponse) -> Answer:
         finish_reason=finish,
         tool_calls=_calls(response.tool_calls),
         confidence=optional(response, "confidence"),
-        distribution=_distribution(response.distribution.top, response.distribution),
+        distribution=(
+            _distribution(response.distribution.top, response.distribution)
+            if response.HasField("distribution")
+            else _NO_LABELS
+        ),
         tokens=tuple(
-            TokenProbability(token.token, token.log_probability, _distribution(token.alternatives, token))
-            for token in response.tokens
+            [
+                TokenProbability(token.token, token.log_probability, _distribution(token.alternatives, token))
+                for token in response.tokens
+            ]
         ),
         rationale=response.rationale,
         usage=_usage(response.usage),
@@ -234,14 +216,24 @@ def _provenance(sent: cascade_pb2.Provenance) -> Provenance:
     return Provenance(
         tier=enum(Tier, cascade_pb2.Tier, "TIER_", sent.tier, Tier.CLUSTER),
         reason=enum(Reason, cascade_pb2.Reason, "REASON_", sent.reason, Reason.DIRECT),
-        **same(sent, _PROVENANCE),
+        model=sent.model,
+        model_version=sent.model_version,
+        release=sent.release,
+        degraded=sent.degraded,
+        covered=sent.covered,
+        logged=sent.logged,
+        explored=sent.explored,
+        node=sent.node,
     )
 
 
 def _usage(sent: cascade_pb2.Usage) -> Usage:
     return Usage(
-        **same(sent, (*_USAGE_TOKENS, "usd", "joules")),
-        stages=tuple((stage.stage, stage.milliseconds) for stage in sent.stages),
+        tokens_in=sent.tokens_in,
+        tokens_out=sent.tokens_out,
+        usd=sent.usd,
+        joules=sent.joules,
+        stages=tuple([(stage.stage, stage.milliseconds) for stage in sent.stages]),
     )
 
 
