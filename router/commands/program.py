@@ -25,7 +25,7 @@ from typer.core import TyperCommand
 
 from router.io.terminal import say
 
-_OF_PRIVACY = frozenset({"route", "consent"})  # parameters of which no wish may get lost
+_OF_PRIVACY = frozenset({"route", "consent"})  # parameters of which none may get lost
 CANT_WRITE = 74  # EX_IOERR of sysexits
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG})
 
@@ -70,11 +70,11 @@ class TextCommand(TyperCommand):
     """A command whose arguments are text; those that name files may hold any bytes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and refuse what is no text, and a wish about privacy that another one would undo."""
+        """Parse, and refuse what is no text, and a request for privacy that another one would undo."""
         given = list(args)
         left = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
-            self._check_wishes(ctx, given)
+            self._check_privacy(ctx, given)
         for parameter in self.params:
             said = ctx.params.get(parameter.name or "")
             for text in said if isinstance(said, list | tuple) else (said,):
@@ -85,7 +85,7 @@ class TextCommand(TyperCommand):
                     raise typer.BadParameter(f"{named[-1]} has bytes that are not UTF-8", ctx=ctx)
         return left
 
-    def _check_wishes(self, ctx: Any, args: list[str]) -> None:
+    def _check_privacy(self, ctx: Any, args: list[str]) -> None:
         order = self.make_parser(ctx).parse_args(args)[2]
         for parameter in order:
             if parameter.name in _OF_PRIVACY and order.count(parameter) > 1:

@@ -35,7 +35,7 @@ _MEANT = {
     "log": '"consent": "refused" or "granted"',
     "logged": '"consent": "refused" or "granted"',
 }
-# In the key of something that is true or false: a wish about privacy, in somebody's words.
+# In the key of something that is true or false: a request for privacy, in somebody's words.
 _OF_PRIVACY = frozenset(
     {"local", "private", "privacy", "offline", "secret", "confidential", "sensitive", "personal", "cloud", "shared"}
     | {
@@ -135,7 +135,7 @@ def read_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of a key that stands in it twice, one wish would be lost."""
+    """An object; of a key that stands in it twice, one value would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))

@@ -44,7 +44,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def check_variables(prefix: str, model: type[BaseModel]) -> None:
-    """Check that every variable of ours sets something: a misspelt one would be a wish that nobody hears.
+    """Check that every variable of ours sets something: a misspelt one would be a setting that nobody hears.
 
     Args:
         prefix: Of the environment's variables.
