@@ -9,7 +9,7 @@ from cloud_worker.training.label_students import fit, targets_of
 from cloud_worker.training.spec import Recipe
 from router.core.domain.task import Task
 from router.core.learning.training_rows import FOLDS, fold_of, lessons_of
-from router.students.feature_cache import Features
+from router.students.feature_cache import KEPT_AT_ONCE, Features
 from router.students.onnx_student import Student
 
 ROWS = 150
@@ -105,6 +105,23 @@ def test_a_text_is_embedded_once_ever(tmp_path):
             vectors = features.of(["a", "bb", "a"])
             assert [vector.tolist() for vector in vectors] == [[1] * 3, [2] * 3, [1] * 3]
     assert asked == ["a", "bb"]
+
+
+def test_texts_that_were_read_before_a_break_are_not_read_again(tmp_path):
+    texts, asked = [str(number) for number in range(2 * KEPT_AT_ONCE)], []
+
+    def embed(text):
+        asked.append(text)
+        if len(asked) == KEPT_AT_ONCE + 10:
+            raise KeyboardInterrupt
+        return np.full(3, float(text), np.float32)
+
+    with pytest.raises(KeyboardInterrupt), Features(tmp_path / "features.sqlite", embed) as features:
+        features.of(texts)
+    asked.clear()
+    with Features(tmp_path / "features.sqlite", embed) as features:
+        assert [vector[0] for vector in features.of(texts)] == list(range(2 * KEPT_AT_ONCE))
+    assert asked == texts[KEPT_AT_ONCE:]
 
 
 def test_a_recipe_makes_targets_soft_flat_or_hard(rows):
