@@ -36,6 +36,7 @@ from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.running.process_memory import keep_memory_low
 from cloud_worker.state.repeated_rows import Repeats
 from router.core.domain.record import Record
 
@@ -143,6 +144,7 @@ def _seen(config: CloudConfig, pids: dict[str, int | None]) -> dict[str, float]:
 
 
 def _writer(path: Path, pace: float, ready: Barrier, stop: Event) -> None:
+    keep_memory_low()
     config = read_config(path)
     log = DistillationLog(config.log_folder)
     config.spool_folder.mkdir(exist_ok=True)
@@ -154,6 +156,7 @@ def _writer(path: Path, pace: float, ready: Barrier, stop: Event) -> None:
 
 
 def _refresher(path: Path, pace: float, ready: Barrier, stop: Event) -> None:
+    keep_memory_low()
     config = read_config(path)
     refresher = RefreshLoop(config, lambda task, rows, recipe: None)
     ready.wait()

@@ -15,7 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from cloud_worker.log.delta_table import CONFIGURATION, logged_errors
 from cloud_worker.log.repair import mend
-from cloud_worker.log.table_rows import give_back_memory
+from cloud_worker.running.process_memory import give_back_memory
 from cloud_worker.state.database.sqlite_files import Identity, identity_of
 
 _SMALL_BYTES = 8 * 1024 * 1024

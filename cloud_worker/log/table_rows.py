@@ -7,7 +7,6 @@ Rules:
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import logging
 import math
@@ -143,14 +142,6 @@ def numbered_records_of(table: pa.Table) -> list[tuple[int, Record]]:
     if odd:
         log.warning("%d rows of the log are left out; one, because %s", len(table) - len(found), odd)
     return found
-
-
-def give_back_memory() -> None:
-    """Let the system have what reading and writing took and nothing uses any more; Arrow and glibc keep it else."""
-    pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
-    if trim is not None:
-        trim(0)
 
 
 def _record(row: dict[str, Any]) -> Record:

@@ -23,6 +23,7 @@ from cloud_worker.log.drainer import Drainer
 from cloud_worker.log.erasing.concerned import Returning
 from cloud_worker.log.erasing.erase import Eraser
 from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.running.process_memory import keep_memory_low
 from cloud_worker.state.repeated_rows import Repeats
 from router.io.terminal import log_to_stderr
 
@@ -43,6 +44,7 @@ class LogWriter:
         """Begin to drain."""
         log_to_stderr(logging.INFO)
         os.nice(_NICE)
+        keep_memory_low()
         self._interval = config.log.drain_seconds
         self._config = config
         self._log = DistillationLog(config.log_folder)

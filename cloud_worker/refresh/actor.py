@@ -25,6 +25,7 @@ from cloud_worker.refresh.monitoring.reask_budget import paying
 from cloud_worker.refresh.refresher import RefreshLoop
 from cloud_worker.refresh.rollout.loop import RolloutLoop
 from cloud_worker.releases.recovered_state import open_store
+from cloud_worker.running.process_memory import keep_memory_low
 from cloud_worker.state.database.wal_checkpoints import Checkpoints
 from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import Store
@@ -55,6 +56,7 @@ class Refresher:
 
     def __init__(self, config: CloudConfig) -> None:
         """Begin to step, in a thread."""
+        keep_memory_low()
         self._config = config
         self._stopping = threading.Event()
         self._rollouts: RolloutLoop | None = None  # while there is none, the loop has not begun

@@ -12,9 +12,9 @@ from typing import Any
 
 from cloud_worker.config.recipe_needs import others_of, wants_queries
 from cloud_worker.judging.task_judge import judged_by
-from cloud_worker.log.table_rows import give_back_memory
 from cloud_worker.refresh.parts import RefreshParts
 from cloud_worker.refresh.task_context import TaskContext
+from cloud_worker.running.process_memory import give_back_memory
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.states import Phase
 from cloud_worker.training.auxiliary_data import AuxiliaryData, auxiliary_data_of

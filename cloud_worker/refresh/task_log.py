@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cloud_worker.log.distillation_log import RECORD_COLUMNS, DistillationLog, quoted
-from cloud_worker.log.table_rows import give_back_memory, numbered_records_of
+from cloud_worker.log.table_rows import numbered_records_of
+from cloud_worker.running.process_memory import give_back_memory
 from router.core.certification.missing_rows import Spans, set_apart
 from router.core.domain.believed_times import not_from_the_future
 from router.core.domain.record import Record

@@ -15,7 +15,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from cloud_worker.log.delta_table import CONFIGURATION
-from cloud_worker.log.table_rows import give_back_memory, records_of
+from cloud_worker.log.table_rows import records_of
+from cloud_worker.running.process_memory import give_back_memory
 from router.core.domain.record import Record
 from router.io.atomic_write import sync_folder
 
