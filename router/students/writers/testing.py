@@ -66,11 +66,11 @@ class FakeChatServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
     _closing: threading.Event = field(default_factory=threading.Event)
-    _server: ThreadingHTTPServer | None = None
+    _server: _Server | None = None
 
     def __enter__(self) -> Self:
         """Listen on a free port."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"server_of": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"server_of": self}))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
@@ -125,6 +125,10 @@ class FakeChatServer:
         others = [(token, self.log_probability), ("other", self.log_probability - 5)]
         top = [{"token": name, "logprob": value} for name, value in others[: body.get("top_logprobs", 0)]]
         return {"token": token, "logprob": self.log_probability, "top_logprobs": top}
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # many connect at once; five may wait otherwise, and the next ones are late
 
 
 class _Handler(BaseHTTPRequestHandler):
