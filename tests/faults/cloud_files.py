@@ -295,10 +295,22 @@ async def main(folder, seed, seconds):
     source = folder / "sound"
     source.mkdir(parents=True)
     await prepared(source)
-    shutil.copytree(source, folder / "used", symlinks=True)
-    sound = await tried(folder / "used", folder / "used" / "cloud.toml")
-    assert not sound, sound
-    shutil.rmtree(folder / "used")
+
+    async def nothing_spoilt():
+        shutil.copytree(source, folder / "sound-used", symlinks=True)
+        found = await tried(folder / "sound-used", folder / "sound-used" / "cloud.toml")
+        assert not found, found
+        shutil.rmtree(folder / "sound-used")
+        return found
+
+    def too_slow(problems, sound):
+        return [
+            f"{what} takes {took:.1f} s, {sound.slowest.get(what, 0.0):.1f} s where nothing is spoilt"
+            for what, took in problems.slowest.items()
+            if took > sound.slowest.get(what, 0.0) + LONGEST_SECONDS
+        ]
+
+    sound = await nothing_spoilt()
     failures, tries, slowest = [], 0, {}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -314,11 +326,9 @@ async def main(folder, seed, seconds):
         for what, took in problems.slowest.items():
             slowest[what] = max(slowest.get(what, 0.0), round(took, 2))
         failures += [f"{how}: {problem}" for problem in problems]
-        failures += [
-            f"{how}: {what} takes {took:.1f} s, {sound.slowest.get(what, 0.0):.1f} s where nothing is spoilt"
-            for what, took in problems.slowest.items()
-            if took > sound.slowest.get(what, 0.0) + LONGEST_SECONDS
-        ]
+        if too_slow(problems, sound):
+            sound = await nothing_spoilt()  # the machine may be busier now than it was
+        failures += [f"{how}: {slow}" for slow in too_slow(problems, sound)]
         for path in used.rglob("*"):
             if not path.is_symlink():
                 path.chmod(0o700)
