@@ -108,7 +108,7 @@ class Refresh(BaseModel):
     growth: float = Field(1.4, gt=1)
     max_seconds: float = Field(86_400.0, gt=0)
     patience_rows: int = Field(3000, ge=50)
-    early_rows: int = Field(300, ge=10)
+    early_rows: int = Field(1000, ge=10)
     poll_seconds: float = Field(0.2, gt=0)
     seed: int = 0
 

@@ -10,7 +10,7 @@ from demo.testing import RunningDemo
 
 pytestmark = pytest.mark.timeout(600)
 
-QUERIES = 1000
+QUERIES = 1200
 
 
 @pytest.fixture

@@ -52,13 +52,14 @@ class Pace:
         patience_rows: Most certifying rows that a challenger may observe, as many as they are worth of drawn ones.
         early_rows: Least rows of an early refresh, as is ``EARLY_PART`` of ``min_rows``; ``min_rows`` for none.
             Early ones come at ``min_rows`` divided by ``growth``, once and again, and their students wait for a
-            certificate only where they should keep ``EARLY_SHARE``.
+            certificate only where they should keep ``EARLY_SHARE``. None is early by default: so few rows do not tell a
+            repertoire that moves on from commands that stay, and prove too much (docs/decisions/0127).
     """
 
     min_rows: int = 1000
     growth: float = 1.4
     patience_rows: int = 3000
-    early_rows: int = 300
+    early_rows: int = 1000
 
     def is_due(self, taught: int, at_refresh: int) -> bool:
         """Whether so many teachable rows start a refresh, after one at ``at_refresh`` rows (0: none yet)."""

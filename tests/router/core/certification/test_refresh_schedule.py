@@ -61,6 +61,11 @@ def test_who_wants_no_student_gets_none_early():
     assert not Pace(400).is_due(399, 0)
 
 
+def test_no_student_is_early_by_default():
+    """So few rows do not tell a repertoire that moves on from commands that stay: see decision 0127."""
+    assert not Pace().is_due(Pace().min_rows - 1, 0)
+
+
 @pytest.mark.parametrize("early_rows", [1000, 5000])
 def test_without_early_refreshes_the_first_waits_for_its_rows(early_rows):
     pace = Pace(1000, 1.4, early_rows=early_rows)
