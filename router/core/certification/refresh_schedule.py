@@ -52,8 +52,9 @@ class Pace:
         patience_rows: Most certifying rows that a challenger may observe, as many as they are worth of drawn ones.
         early_rows: Least rows of an early refresh, as is ``EARLY_PART`` of ``min_rows``; ``min_rows`` for none.
             Early ones come at ``min_rows`` divided by ``growth``, once and again, and their students wait for a
-            certificate only where they should keep ``EARLY_SHARE``. None is early by default: so few rows do not tell a
-            repertoire that moves on from commands that stay, and prove too much (docs/decisions/0127).
+            certificate only where they should keep ``EARLY_SHARE``. None comes below 1,000 rows
+            by default: so few do not tell a repertoire that moves on from commands that stay, and prove too much
+            (docs/decisions/0127).
     """
 
     min_rows: int = 1000
