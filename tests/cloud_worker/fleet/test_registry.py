@@ -9,20 +9,9 @@ from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.registry import SILENT_SECONDS, Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.fleet.turned_away import TurnedAway, What, turned_lines
-from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
-from router.core.domain.task import Task
 from router.core.errors import BadInputError, HeadraceError, NotPossibleError
 from router.core.release.orders import DeviceReport, TaskReport
-
-
-@pytest.fixture
-def store(state_url):
-    store = Store(state_url)
-    store.declare_tasks([Task("home", reference="big")])
-    store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
-    store.promote("home", 0, "ab" * 32)
-    return store
 
 
 class Counts:

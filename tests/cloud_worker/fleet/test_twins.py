@@ -9,22 +9,16 @@ from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.fleet.twins import ADVICE, MOST_INCARNATIONS, Incarnations
-from cloud_worker.state.store import ReleaseRow, Store
 from cloud_worker.state.traffic import Traffic
 from router.core.certification.missing_rows import SEQUENCE_LENGTH, DeviceSequences, set_apart
 from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
-from router.core.domain.task import Task
 from router.core.release.orders import DeviceReport, TaskReport
 
 A, B, OLD = "a" * 32, "b" * 32, ""
 
 
 @pytest.fixture
-def fleet(state_url):
-    store = Store(state_url)
-    store.declare_tasks([Task("home", reference="big")])
-    store.add_release(ReleaseRow("home", 0, "champion", "ab" * 32, 1.0))
-    store.promote("home", 0, "ab" * 32)
+def fleet(store):
     return SimpleNamespace(store=store, now=10_000.0, lives=Incarnations(store.engine))
 
 
