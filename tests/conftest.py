@@ -55,6 +55,11 @@ class Scheduling(LoadFileScheduling):
         super()._assign_work_unit(node)
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their argument: packed ones carry the time, and each process would name the test otherwise."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_xdist_make_scheduler(config, log):
     """How tests are shared out among processes, where there are several."""
     return Scheduling(config, log)
