@@ -35,7 +35,8 @@ from cloud_worker.state.store import ReleaseRow
 from cloud_worker.testing import EdgeSimulator, edge
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import content_of
-from router.core.release.orders import DeviceReport, TaskReport, Watch
+from router.core.release.orders import Watch
+from router.core.release.reports import DeviceReport, TaskReport
 from router.core.release.rollout import RolloutState
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport.server import Door

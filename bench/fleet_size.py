@@ -34,7 +34,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.database.wal_checkpoints import Checkpoints
 from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 from router.transport import telemetry_names
 from router.transport.channel import open_channel
 from router.transport.fleet_wire import report_to_proto

@@ -49,7 +49,7 @@ from edge_agent.testing.cloud_simulator import CloudSimulator
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.client.blocking_client import Client
 from router.core.domain.task import Task
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 from router.identity.bundle import read_bundle
 from router.transport.channel import open_sync_channel
 from router.transport.fleet_wire import report_to_proto

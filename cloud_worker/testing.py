@@ -15,7 +15,8 @@ from grpc import RpcError, aio
 
 from router.core.domain.query import Answer, Attempt, Query
 from router.core.policy.exploration import is_explored
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import Orders
+from router.core.release.reports import DeviceReport
 from router.transport.channel import call_error, open_channel
 from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.telemetry_names import META_DEVICE

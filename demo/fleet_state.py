@@ -23,7 +23,7 @@ from cloud_worker.state.store import Device, Store, TaskState
 from cloud_worker.state.task_figures import Board, Figures
 from demo.setting import TASK
 from router.core.errors import UnavailableError
-from router.core.release.orders import TaskReport
+from router.core.release.reports import TaskReport
 
 SETTLE_SECONDS = 1800.0
 POLL_SECONDS = 0.03

@@ -26,7 +26,7 @@ from pydantic_settings import (
 from router.core.domain.task import MOST_REDACTORS
 from router.core.errors import ConfigError, OperatorError
 from router.core.privacy.owner_privacy import OwnerPrivacy
-from router.core.release.orders import DEVICE_NAME, MOST_NAME_CHARACTERS
+from router.core.release.reports import DEVICE_NAME, MOST_NAME_CHARACTERS
 from router.identity.names import ANONYMOUS
 from router.io.redactors import redaction_of
 from router.io.settings import check_variables, config_error, merged, read_toml

@@ -35,7 +35,7 @@ from edge_agent.parts.service import (
 from edge_agent.parts.told_state import ToldState
 from edge_agent.parts.updates import Updates
 from edge_agent.telemetry import EdgeTelemetry
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.transport.server import listen_for_stop
 from router.v1 import cascade_pb2_grpc
 
@@ -49,6 +49,13 @@ class Daemon:
 
     Attributes:
         opened: Set once the door is open.
+        tasks: That it serves, by name.
+        outbox: What waits for the cloud.
+        sender: Empties the outbox.
+        updater: Fetches and activates releases.
+        sync: Reports to the cloud, and obeys its orders.
+        renewal: Of the device's certificate, ``None`` without one.
+        status: Writes what ``headrace-edge status`` shows.
         memory: Of the reference's answers; it forgets a subject, a task or everything when told to.
     """
 
@@ -66,29 +73,27 @@ class Daemon:
         self._door = self._next.door(SERVICE)
         self._telemetry = telemetry = EdgeTelemetry.started(config.telemetry.settings)
         self._kept = kept = KeptState(config)
-        self._tasks, self._outbox = kept.tasks, kept.outbox
-        upstream, self._renewal = self._next.upstream, self._next.renewal
+        self.tasks, self.outbox = kept.tasks, kept.outbox
+        upstream, self.renewal = self._next.upstream, self._next.renewal
         self._runner = StudentRunner(config.device, telemetry.span)
         self.memory = memory = memory_of(config)
         lanes = config.outbox.concurrency
-        self._sender = OutboxSender(self._outbox, upstream, self._tasks, telemetry, lanes, memory.learn)
+        self.sender = OutboxSender(self.outbox, upstream, self.tasks, telemetry, lanes, memory.learn)
         self._updates = Updates(
-            config, self._tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure
+            config, self.tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure
         )
-        self._updater = self._updates.updater
+        self.updater = self._updates.updater
         recent = RecentAnswers()
         forget = (lambda _: recent.forget_all(), lambda _: self._workers.forget())
-        erasing = Erasing(self._outbox.erase, self._tasks, memory.erase, *forget)
-        self._sync = Sync(upstream, self._tasks, self.report, self._updater.begin, kept.orders_file, erasing)
-        told: ToldState = ToldState(
-            config, kept, upstream, self._renewal, lambda: self._sync.clock_ahead, self._updates
-        )
-        self._status = told.writer
+        erasing = Erasing(self.outbox.erase, self.tasks, memory.erase, *forget)
+        self.sync = Sync(upstream, self.tasks, self.report, self.updater.begin, kept.orders_file, erasing)
+        told: ToldState = ToldState(config, kept, upstream, self.renewal, lambda: self.sync.clock_ahead, self._updates)
+        self.status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, recent, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
         self._workers: NoWorkers = workers_of(config, kept, upstream, servicer, telemetry, insecure=insecure)
         told.workers = self._workers.described
-        add_gauges(telemetry.meter, self._tasks, self._outbox, upstream, lambda: self._status.states)
+        add_gauges(telemetry.meter, self.tasks, self.outbox, upstream, lambda: self.status.states)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then end in order.
@@ -103,7 +108,7 @@ class Daemon:
             await asyncio.to_thread(self._run_file.write, port)
             await self._workers.start(port)
             async with asyncio.TaskGroup() as group:
-                kept = (self._outbox.write_loop, self._kept.quota_store.run, self._status.run)
+                kept = (self.outbox.write_loop, self._kept.quota_store.run, self.status.run)
                 parts = (*kept, self._workers.run, self._work)
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 await stop.wait()
@@ -116,27 +121,27 @@ class Daemon:
 
     async def _work(self) -> None:
         """Open what is committed, then report, update and teach, until cancelled."""
-        await self._tasks.load()
+        await self.tasks.load()
         await self._workers.ready()
         await self._door.ready()
-        self._updater.begin()
-        parts = [self._sync.run, self._updater.run, self._updates.probation.run, self._sender.run]
-        if self._renewal is not None:
-            parts.append(self._renewal.run)
+        self.updater.begin()
+        parts = [self.sync.run, self.updater.run, self._updates.probation.run, self.sender.run]
+        if self.renewal is not None:
+            parts.append(self.renewal.run)
         async with asyncio.TaskGroup() as group:
             for part in parts:
                 group.create_task(part(), name=part.__qualname__)
 
     def report(self) -> DeviceReport:
         """What the fleet is told of this device."""
-        self._status.write_if_due()
+        self.status.write_if_due()
         return replace(
             self._description.report(),
-            tasks=tuple(hosted.report() for hosted in self._tasks if hosted.serving or hosted.order),
-            outbox_pending=self._outbox.pending,
-            outbox_dropped=self._outbox.dropped,
-            outbox_dropped_because=tuple((why.value, count) for why, count in sorted(self._outbox.drops.items())),
-            state=self._status.states[0].value,
+            tasks=tuple(hosted.report() for hosted in self.tasks if hosted.serving or hosted.order),
+            outbox_pending=self.outbox.pending,
+            outbox_dropped=self.outbox.dropped,
+            outbox_dropped_because=tuple((why.value, count) for why, count in sorted(self.outbox.drops.items())),
+            state=self.status.states[0].value,
         )
 
     @property
@@ -145,12 +150,12 @@ class Daemon:
         return self._door.port
 
     def _changed(self) -> None:
-        self._sync.poke()
+        self.sync.poke()
 
     async def _close(self) -> None:
         await self._door.stop(0)
         await self._workers.close()
-        await self._outbox.close()
+        await self.outbox.close()
         await self._kept.quota_store.write()
         self._runner.close()
         await self._updates.close()

@@ -20,7 +20,7 @@ from cloud_worker.fleet.twins import Incarnations
 from cloud_worker.state.schema import DEVICES, USED
 from cloud_worker.state.store import Device, Store
 from router.core.errors import BadInputError, NotPossibleError
-from router.core.release.orders import is_device_name
+from router.core.release.reports import is_device_name
 from router.identity.names import ANONYMOUS
 
 SILENT_SECONDS = 30 * 86_400.0

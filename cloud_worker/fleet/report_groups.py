@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import Orders
+from router.core.release.reports import DeviceReport
 
 GROUP_SECONDS = 0.05  # between the beginnings of two groups
 MOST_TOGETHER = 250  # reports of a group

@@ -29,8 +29,8 @@ from cloud_worker.state.store import Device, Store
 from cloud_worker.state.traffic import Told, Traffic
 from router.core.errors import HeadraceError, UnavailableError
 from router.core.privacy.erasure import Erasure
-from router.core.release.orders import DeviceReport
 from router.core.release.plausible_reports import plausible
+from router.core.release.reports import DeviceReport
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,6 @@ class ReportIntake:
     def __init__(
         self,
         store: Store,
-        registry: Registry,
         settings: Fleet,
         clock: Callable[[], float],
         metrics: FleetMetrics | None = None,
@@ -67,13 +66,12 @@ class ReportIntake:
 
         Args:
             store: The state of the fleet.
-            registry: Who is in the fleet.
             settings: How often devices report, which says when one is silent.
             clock: Tells Unix time in seconds.
             metrics: Count what is not taken.
         """
         self._store = store
-        self._registry = registry
+        self.registry = Registry(store, settings.max_devices)  # who is in the fleet
         self._metrics = metrics
         self._incarnations = Incarnations(
             store.engine, Presence.of(settings.sync_seconds, settings.jitter).silent_after
@@ -163,7 +161,7 @@ class ReportIntake:
 
     def _admit(self, name: str, now: float) -> Device:
         try:
-            return self._registry.admit(name, now)
+            return self.registry.admit(name, now)
         except HeadraceError as error:
             self._turned_away.add(What.DEVICE, name, str(error))
             if self._metrics is not None:

@@ -22,14 +22,14 @@ from cloud_worker.fleet.device_shares import DeviceShares
 from cloud_worker.fleet.metrics import FleetMetrics
 from cloud_worker.fleet.ordered_rates import OrderedRates
 from cloud_worker.fleet.ordering import OrderBook, Signed
-from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.report_groups import Answers, Came, ReportGroups
 from cloud_worker.fleet.report_intake import ReportIntake, Taken
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import Store
 from router.core.domain.task import Task
 from router.core.errors import BadInputError
-from router.core.release.orders import CONTRACT, DeviceReport, Order, Orders
+from router.core.release.orders import CONTRACT, Order, Orders
+from router.core.release.reports import DeviceReport
 from router.transport.fleet_wire import orders_to_proto, report_from_proto
 from router.transport.server import caller_of
 from router.v1 import fleet_pb2, fleet_pb2_grpc
@@ -64,16 +64,15 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         tasks = tuple(tasks)
         self._signed: Signed = lambda: None
         self._store = store
-        self._groups = ReportGroups(self._answer_all)
+        self._groups = ReportGroups(self.answer_all)
         self._book = OrderBook(store, tasks, publisher, signed=lambda: self._signed())
-        registry = Registry(store, settings.max_devices)
         self._clock = clock
         self._told = told
-        self._intake = ReportIntake(store, registry, settings, clock, metrics)
+        self._intake = ReportIntake(store, settings, clock, metrics)
         self._rates = OrderedRates(store.engine)
         self._rates.take_over(store.devices)
         self._open = frozenset(task.name for task in tasks if task.may_leave_unread)
-        self._shares = DeviceShares(store, registry, tasks)
+        self._shares = DeviceShares(store, self._intake.registry, tasks)
         self._settings = settings
         self._insecure = insecure
 
@@ -91,14 +90,18 @@ class FleetServicer(fleet_pb2_grpc.FleetServicer):
         self._told(caller)
         return orders_to_proto(orders)
 
-    def _answer(self, report: DeviceReport, came: float | None = None) -> Orders:
-        """The answer to one report alone."""
-        (answer,) = self._answer_all([Came(report, self._clock() if came is None else came)])
+    def answer(self, report: DeviceReport, came: float | None = None) -> Orders:
+        """The orders for one report that comes without a channel, at Unix time ``came`` or now.
+
+        Raises:
+            HeadraceError: The report is not taken.
+        """
+        (answer,) = self.answer_all([Came(report, self._clock() if came is None else came)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def _answer_all(self, group: Sequence[Came]) -> Answers:
+    def answer_all(self, group: Sequence[Came]) -> Answers:
         """The answer to each of a group of reports, one of each device."""
         states = self._store.task_states()
         taken = self._intake.take_all(group, {state.name for state in states})

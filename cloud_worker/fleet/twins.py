@@ -26,7 +26,7 @@ from cloud_worker.state.columns import read_as
 from cloud_worker.state.schema import INCARNATIONS, SPANS
 from cloud_worker.state.store import Device
 from router.core.certification.missing_rows import Spans
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 
 TWINS = "twins"
 ADVICE = (

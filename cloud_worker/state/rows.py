@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from cloud_worker.state.states import Phase, ReleaseState
 from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport, Watch
+from router.core.release.orders import Watch
+from router.core.release.reports import DeviceReport
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point
 

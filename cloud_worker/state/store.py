@@ -26,7 +26,8 @@ from cloud_worker.state.schema import DEVICES, LOSSES, RELEASES, SPENT, TASKS
 from cloud_worker.state.states import Phase, ReleaseState
 from router.core.domain.task import Mode, Task
 from router.core.policy.exploration import SEED_BYTES
-from router.core.release.orders import DeviceReport, Watch
+from router.core.release.orders import Watch
+from router.core.release.reports import DeviceReport
 
 __all__ = ["Device", "ReleaseRow", "Store", "TaskState", "migrate_store"]
 

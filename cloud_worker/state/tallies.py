@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 
 from cloud_worker.state.columns import read_object
 from cloud_worker.state.schema import SEEN, SUMS
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 _SUMMED = ("answered", "covered", "degraded", "escalated", "explored_kept")
 UNKNOWN = "unknown"  # what a device says of itself that has not reported

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, Table, delete, func, select
 
 from cloud_worker.state.schema import DEVICE_TRAFFIC, TRAFFIC
 from cloud_worker.state.tallies import insert_in
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 SLOT_SECONDS = 60
 KEPT_SECONDS = 2 * 86_400

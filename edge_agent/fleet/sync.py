@@ -25,7 +25,8 @@ from edge_agent.tasks.orders import KeptOrders, save_orders
 from edge_agent.upstream.client import Upstream
 from router.core.domain.limits import MAX_REASON_BYTES
 from router.core.errors import DeadlineError, HeadraceError, UnavailableError
-from router.core.release.orders import CONTRACT, DeviceReport, Orders
+from router.core.release.orders import CONTRACT, Orders
+from router.core.release.reports import DeviceReport
 from router.core.visible_text import in_line
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_agent.releases.updater import AGENT_VERSION
 from router.core.domain.task import LABEL_STUDENTS
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.core.visible_text import in_line
 from router.students.text_student import text_kinds_here
 

@@ -17,7 +17,7 @@ LAST_ANSWERS = 500  # that the latencies are taken over
 
 @dataclass(slots=True)
 class Counters:
-    """The figures of one task; see ``router.core.release.orders.TaskReport``."""
+    """The figures of one task; see ``router.core.release.reports.TaskReport``."""
 
     answered: int = 0
     kept: int = 0

@@ -19,7 +19,8 @@ from router.core.domain.prediction import DeviceStudent
 from router.core.domain.task import Mode
 from router.core.policy.deferral import Policy
 from router.core.release.manifest import Manifest
-from router.core.release.orders import Order, TaskReport
+from router.core.release.orders import Order
+from router.core.release.reports import TaskReport
 from router.core.visible_text import in_line
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from router.core.domain.feedback import Feedback, unknown_answer
 from router.core.domain.query import Answer, Query
 from router.core.privacy.erasure import Erasure
 from router.core.release.manifest import MANIFEST_FILE, Manifest, digest, write_manifest
-from router.core.release.orders import CONTRACT, DeviceReport, Order, Orders
-from router.transport.connection_limit import Crowd
+from router.core.release.orders import CONTRACT, Order, Orders
+from router.core.release.reports import DeviceReport
 from router.transport.error_interceptor import ErrorInterceptor
 from router.transport.feedback_wire import feedback_from_proto
 from router.transport.fleet_wire import orders_to_proto, report_from_proto
@@ -91,7 +91,7 @@ class CloudSimulator:
 
     async def start(self) -> None:
         """Listen: at first on a free port, later on the same one."""
-        interceptors = [ErrorInterceptor(_MESSAGE_BYTES, Crowd())]
+        interceptors = [ErrorInterceptor(_MESSAGE_BYTES)]
         server = aio.server(options=[("grpc.so_reuseport", 0)], interceptors=interceptors)
         cascade_pb2_grpc.add_CascadeServicer_to_server(_Cascade(self), server)
         fleet_pb2_grpc.add_FleetServicer_to_server(_Fleet(self), server)

@@ -41,7 +41,8 @@ from router.core.errors import (
     SpentError,
     UnavailableError,
 )
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import Orders
+from router.core.release.reports import DeviceReport
 from router.transport.channel import FULL_SECONDS
 from router.transport.connection_failures import ConnectionFailure
 

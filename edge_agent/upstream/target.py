@@ -35,14 +35,14 @@ from router.core.errors import (
     SpentError,
     UnavailableError,
 )
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import Orders
+from router.core.release.reports import DeviceReport
 from router.transport.channel import call_error, found_nobody
 from router.transport.feedback_wire import feedback_to_proto
 from router.transport.fleet_wire import orders_from_proto, report_to_proto
 from router.transport.limit_checks import check_message
-from router.transport.telemetry_names import META_DEVICE
 from router.transport.tls.named_channel import HEALTH_CHECK, NamedChannel
-from router.transport.trace_context import inject
+from router.transport.trace_context import call_metadata
 from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2_grpc, fleet_pb2_grpc, release_pb2, release_pb2_grpc
 
@@ -140,7 +140,9 @@ class Target:
         Raises:
             HeadraceError: What the tier said, or why it can't be reached.
         """
-        call = self._cascade.Feedback(feedback_to_proto(feedback), timeout=seconds, metadata=self._metadata())
+        call = self._cascade.Feedback(
+            feedback_to_proto(feedback), timeout=seconds, metadata=call_metadata(self._device)
+        )
         await self._result(call)
 
     async def sync(self, report: DeviceReport, *, patient: bool) -> Orders:
@@ -150,7 +152,7 @@ class Target:
             HeadraceError: What the tier said, or why there is no answer.
         """
         call = self._fleet.Sync(
-            report_to_proto(report), timeout=SYNC_SECONDS, metadata=self._metadata(), wait_for_ready=patient
+            report_to_proto(report), timeout=SYNC_SECONDS, metadata=call_metadata(self._device), wait_for_ready=patient
         )
         try:
             return orders_from_proto(await self._result(call))
@@ -167,7 +169,7 @@ class Target:
             HeadraceError: What the tier said, or why it ended early.
         """
         request = release_pb2.FetchRequest(task=task, release=release, file=file, offset=offset)
-        call = self._releases.Fetch(request, metadata=self._metadata())
+        call = self._releases.Fetch(request, metadata=call_metadata(self._device))
         try:
             while isinstance(chunk := await self._piece(call), release_pb2.FetchChunk):
                 check_message(chunk)
@@ -193,7 +195,7 @@ class Target:
 
     async def _ask(self, query: Query, seconds: float, *, patient: bool) -> Answer:
         call = self._cascade.Answer(
-            query_to_proto(query), timeout=seconds, metadata=self._metadata(), wait_for_ready=patient
+            query_to_proto(query), timeout=seconds, metadata=call_metadata(self._device), wait_for_ready=patient
         )
         try:
             with self._way.goes():
@@ -256,6 +258,3 @@ class Target:
         self.reach.failed(details)
         if self._named is not None:
             self._named.lost(self.reach.looked, self.reach.replied)
-
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return ((META_DEVICE, self._device), *inject().items())

@@ -16,8 +16,8 @@ from edge_agent.workers.snapshot import Snapshot
 from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.errors import UnavailableError
 from router.transport.channel import open_channel
-from router.transport.telemetry_names import META_DEVICE, META_ERROR, META_PUSHBACK
-from router.transport.trace_context import inject
+from router.transport.telemetry_names import META_ERROR, META_PUSHBACK
+from router.transport.trace_context import call_metadata
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 WATCH, APPLIED, TELL = "Watch", "Applied", "Tell"
@@ -55,9 +55,7 @@ class OwnerLink:
 
     async def _passed_on(self, call: Any, request: Any, caller: str, context: _Context) -> Any:
         try:
-            return await call(
-                request, timeout=context.time_remaining(), metadata=((META_DEVICE, caller), *inject().items())
-            )
+            return await call(request, timeout=context.time_remaining(), metadata=call_metadata(caller))
         except aio.AioRpcError as error:
             said: Iterable[Any] = error.trailing_metadata() or ()
             trailing = tuple((key, value) for key, value in said if key in {META_ERROR, META_PUSHBACK})

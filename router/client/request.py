@@ -29,7 +29,7 @@ from router.transport import telemetry_names
 from router.transport.channel import check_target
 from router.transport.feedback_wire import feedback_to_proto
 from router.transport.limit_checks import check_message
-from router.transport.trace_context import inject
+from router.transport.trace_context import call_metadata
 from router.transport.wire import answer_from_proto, query_to_proto
 from router.v1 import cascade_pb2
 
@@ -153,11 +153,8 @@ class Caller:
         with self.tracer.start_as_current_span(
             telemetry_names.SPAN_CLIENT, kind=trace.SpanKind.CLIENT, attributes=attributes
         ) as span:
-            metadata = inject()
-            if self.device:
-                metadata[telemetry_names.META_DEVICE] = self.device
             steps = failover(self.targets, seconds, time.monotonic, lambda: random.uniform(0.5, 1.5))
-            yield Asked(request, tuple(metadata.items()), steps, span)
+            yield Asked(request, call_metadata(self.device), steps, span)
 
     def giving(self, feedback: Feedback, deadline: float | None) -> Giving:
         """What is sent to give feedback.
@@ -168,8 +165,7 @@ class Caller:
         seconds = self.deadline if deadline is None else checked_seconds(deadline, "deadline")
         request = feedback_to_proto(check_feedback(checked_value(feedback)))
         check_message(request)
-        metadata = inject() | ({telemetry_names.META_DEVICE: self.device} if self.device else {})
-        return Giving(request, tuple(metadata.items()), time.monotonic() + seconds)
+        return Giving(request, call_metadata(self.device), time.monotonic() + seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from router.core.release.orders import is_device_name
+from router.core.release.reports import is_device_name
 
 ANONYMOUS: Final = "anonymous"
 GATEWAY_SERVER: Final = "gateway.headrace.internal"

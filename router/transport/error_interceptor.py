@@ -47,10 +47,10 @@ _log = logging.getLogger(__name__)
 class ErrorInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs alone
     """Turns what unary and server-streaming handlers raise into a status."""
 
-    def __init__(self, max_message_bytes: int, crowd: Crowd) -> None:
-        """Send no response of more than ``max_message_bytes``, and tell ``crowd`` who is being answered."""
+    def __init__(self, max_message_bytes: int, crowd: Crowd | None = None) -> None:
+        """Send no response of more than ``max_message_bytes``, and tell ``crowd``, if any, who is being answered."""
         self._most = max_message_bytes
-        self._crowd = crowd
+        self._crowd = crowd or Crowd()
         # By method and handler; the handler is kept with it, so that its number is no other's.
         self._guarded: dict[tuple[str, int], tuple[Any, grpc.RpcMethodHandler[Any, Any]]] = {}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from router.core.domain.task import Mode
 from router.core.errors import BadInputError
 from router.core.privacy.erasure import Erased, Erasure
-from router.core.release.orders import DeviceReport, Order, Orders, TaskReport
+from router.core.release.orders import Order, Orders
+from router.core.release.reports import DeviceReport, TaskReport
 from router.transport.limit_checks import check_message
 from router.transport.wire_fields import enum, extend, optional, put_all, same
 from router.v1 import fleet_pb2

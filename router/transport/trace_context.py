@@ -12,6 +12,8 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from router.transport.telemetry_names import META_DEVICE
+
 _W3C = TraceContextTextMapPropagator()
 _PARENT = "traceparent"
 _MOST_STATE = 512  # characters of a ``tracestate`` that are passed on (W3C Trace Context, 3.3.1.5)
@@ -26,6 +28,11 @@ def inject(carrier: dict[str, str] | None = None, context: Context | None = None
     carrier = {} if carrier is None else carrier
     _W3C.inject(carrier, context)
     return carrier
+
+
+def call_metadata(device: str = "") -> tuple[tuple[str, str], ...]:
+    """The gRPC metadata of a call: the device in whose name it is made, if any, and the trace that it is part of."""
+    return tuple(inject({META_DEVICE: device} if device else {}).items())
 
 
 def extract(metadata: Mapping[str, str] | _Pairs | None) -> Context:

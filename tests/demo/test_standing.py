@@ -9,7 +9,7 @@ from cloud_worker.state.store import Store
 from demo.fleet_state import Freshness, Observer
 from demo.setting import TASK, Setting, write_configs
 from demo.workload import Line
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from demo.view import View
 from demo.workload import Line
 from router.core.domain.query import Answer, Provenance, Tier
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 REPORT = TaskReport(TASK, active_release=4, answered=200, kept=150, explored_kept=40, explored_disagreed=1)
 

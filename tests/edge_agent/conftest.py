@@ -126,7 +126,7 @@ async def cold(harness, cloud):
     cloud.publish(empty_release(TASK), {}, exploration=1.0)
     await harness.start()
     await cloud.until_active(0)
-    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    await cloud.until(lambda: harness.daemon.tasks.get("home").serving is not None)
     return harness
 
 

@@ -21,11 +21,11 @@ RARELY = 1e-9  # enough to cover queries, and too little to draw one here
 
 async def limit(device, cloud, **limits):
     cloud.order("home", **limits)
-    quota = device.daemon._tasks.get("home").quota
+    quota = device.daemon.tasks.get("home").quota
     wanted = Budget(limits.get("queries_per_minute"), limits.get("queries_per_day"))
     async with asyncio.timeout(10):
         while quota.budget != wanted:  # an older order may be on its way back
-            await device.daemon._sync.once()
+            await device.daemon.sync.once()
 
 
 async def test_what_a_limit_keeps_here_is_degraded_and_not_covered(warm, cloud):
@@ -64,14 +64,14 @@ async def test_what_leaves_names_how_many_drawn_queries_were_kept_before_it(warm
 async def test_while_the_cloud_can_not_be_asked_sure_answers_are_not_covered_and_certify_nothing(warm, cloud):
     cloud.order("home", exploration=1.0)
     await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
-    breaker = warm.daemon._sender._upstream.breaker
+    breaker = warm.daemon.sender._upstream.breaker
     breaker.pushed_back(time.monotonic(), 60.0)
     unsure, sure = await warm.ask("novel"), await warm.ask("light", query_id="sure")
     assert (unsure.provenance.covered, sure.provenance.covered) == (False, False)
     assert (sure.provenance.reason, sure.provenance.degraded) == (Reason.CONFIDENT, False)
     assert warm.daemon.report().outbox_pending == 2
     breaker._quiet_until = 0.0
-    await warm.daemon._sender.drain_once()
+    await warm.daemon.sender.drain_once()
     sent = {query.text: query.attempt for query in cloud.queries}
     assert (sent["light"].explored, sent["light"].degraded) == (True, True)
     assert (await warm.ask("light")).provenance.covered
@@ -93,7 +93,7 @@ async def test_a_limit_leaves_the_draw_and_holds_back_the_sending(warm, cloud):
     assert warm.daemon.report().outbox_pending == 1
     assert not cloud.queries
     await limit(warm, cloud, queries_per_day=5)
-    await warm.daemon._sender.drain_once()
+    await warm.daemon.sender.drain_once()
     (sent,) = cloud.queries
     assert (sent.id, sent.attempt.explored, sent.attempt.degraded) == ("held", True, True)  # so that it can't certify
 
@@ -105,7 +105,7 @@ async def test_an_explored_query_spends_like_any_other(warm, cloud):
     assert (await warm.ask("light")).provenance.covered
     await cloud.until(lambda: len(cloud.queries) == 1)
     assert (await warm.ask("novel")).provenance.reason is Reason.BUDGET
-    spent = warm.daemon._tasks.get("home").quota.spent
+    spent = warm.daemon.tasks.get("home").quota.spent
     assert (spent.queries, spent.held) == (1, 0)
 
 
@@ -116,7 +116,7 @@ async def test_what_catches_up_from_the_outbox_stops_at_the_limit(warm, cloud):
     for position in range(3):
         await warm.ask("light", query_id=f"held-{position}")
     await limit(warm, cloud, queries_per_day=2)
-    await warm.daemon._sender.drain_once()
+    await warm.daemon.sender.drain_once()
     assert len(cloud.queries) == 2
     assert warm.daemon.report().outbox_pending == 1
 
@@ -153,7 +153,7 @@ async def test_what_the_fleets_limit_keeps_here_is_degraded_at_once_and_not_cove
     cloud.faults.spent = False
     assert (await harness.ask("novel", task="car")).provenance.tier is Tier.CLUSTER
     assert (await harness.ask("novel")).provenance.reason is Reason.BUDGET
-    harness.daemon._tasks.get("home").quota.clock = lambda: time.time() + SHUT_SECONDS
+    harness.daemon.tasks.get("home").quota.clock = lambda: time.time() + SHUT_SECONDS
     assert (await harness.ask("novel")).provenance.tier is Tier.CLUSTER
 
 

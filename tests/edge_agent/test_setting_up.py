@@ -177,7 +177,7 @@ async def test_without_a_cloud_a_query_waits_for_the_student_that_is_being_opene
 
 
 async def test_a_device_whose_limit_is_spent_waits_for_the_student_that_is_being_opened(opening, cloud):
-    opening.daemon._tasks.get("home").quota.shut()
+    opening.daemon.tasks.get("home").quota.shut()
     call = asyncio.create_task(opening.ask("light", seconds=20))
     await asyncio.sleep(0.3)
     assert not call.done()

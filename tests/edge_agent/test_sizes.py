@@ -7,7 +7,7 @@ from edge_agent.testing.cloud_simulator import CloudSimulator
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Reason, Tier, Tool
 from router.core.errors import BadInputError, NotPossibleError, TooLargeError
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 from router.transport.channel import call_error
 from router.transport.fleet_wire import report_to_proto
 from router.v1 import cascade_pb2, cascade_pb2_grpc
@@ -84,7 +84,7 @@ async def test_a_field_of_megabytes_is_refused_at_the_agents_door_by_name(warm, 
 
 
 async def test_what_a_device_reports_of_itself_fits_its_limits(warm):
-    hosted = warm.daemon._tasks.get("home")
+    hosted = warm.daemon.tasks.get("home")
     hosted.refused.update(dict.fromkeys(range(2, 300), f"why\n{'x' * 10000}"))
     report = warm.daemon.report()
     assert isinstance(report, DeviceReport)

@@ -50,7 +50,7 @@ from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.client.blocking_client import Client
 from router.core.domain.record import Record
 from router.core.errors import HeadraceError
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport.channel import open_channel
 from router.transport.fleet_wire import report_to_proto

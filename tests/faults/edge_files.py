@@ -123,8 +123,8 @@ async def tried(path, wanted, *, gone=False):
             daemon, stop, task = await running(config)
             said = await asked(daemon.port)
             state = daemon.report().state
-            waiting = {one.query.id for one in await daemon._outbox.head(2 * ROWS)}
-            dropped = daemon._outbox.dropped
+            waiting = {one.query.id for one in await daemon.outbox.head(2 * ROWS)}
+            dropped = daemon.outbox.dropped
             stop.set()
             await task
     except StartError as error:

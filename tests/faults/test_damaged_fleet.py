@@ -15,7 +15,7 @@ from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.store import ReleaseRow, Store
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport import telemetry_names
 from router.transport.fleet_wire import orders_from_proto, report_to_proto

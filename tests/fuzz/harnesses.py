@@ -32,8 +32,9 @@ from router.core.domain.record import Record
 from router.core.domain.task import Kind, Privacy, Task
 from router.core.errors import HeadraceError
 from router.core.release.manifest import read_manifest, write_manifest
-from router.core.release.orders import DeviceReport, Orders
+from router.core.release.orders import Orders
 from router.core.release.plausible_reports import plausible
+from router.core.release.reports import DeviceReport
 from router.core.release.signed_task import manifest_target, read_signed_task, task_target, write_signed_task
 from router.identity.certificates import key_of_request, new_key, read_certificate, request_for
 from router.identity.join_token import JoinToken, read_fingerprint, read_token, write_token

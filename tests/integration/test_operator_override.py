@@ -21,7 +21,7 @@ from edge_agent.daemon import Daemon
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.query import Query, Tier
 from router.core.domain.task import Mode, Task
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.transport.channel import open_channel
 from router.transport.server import Door
 from router.transport.wire import answer_from_proto, query_to_proto
@@ -118,9 +118,9 @@ async def test_the_old_number_itself_is_refused_by_a_device(fleet, device):
 async def test_a_device_obeys_the_mode_that_the_operator_lays(fleet, device):
     await until(lambda: reported(fleet) == {2})
     fleet.overrides.lay("observe", "home", who="me", why="", now=1.0, mode=Mode.OBSERVE)
-    await until(lambda: device.daemon._tasks.get("home").mode is Mode.OBSERVE)
+    await until(lambda: device.daemon.tasks.get("home").mode is Mode.OBSERVE)
     fleet.overrides.lay("serve", "home", who="me", why="", now=2.0, mode=Mode.SERVE)
-    await until(lambda: device.daemon._tasks.get("home").mode is Mode.SERVE)
+    await until(lambda: device.daemon.tasks.get("home").mode is Mode.SERVE)
 
 
 async def test_what_devices_answer_is_counted_from_their_reports(fleet, device):
@@ -143,7 +143,7 @@ async def test_what_devices_answer_is_counted_from_their_reports(fleet, device):
 def test_only_an_alarm_has_everything_escalate_by_itself(fleet, watch, mode, told):
     fleet.store.update_task("home", watch=watch, mode=mode.value)
     servicer = FleetServicer(fleet.store, Fleet(), insecure=True)
-    (order,) = servicer._answer(DeviceReport("kitchen")).tasks
+    (order,) = servicer.answer(DeviceReport("kitchen")).tasks
     assert (order.mode, order.watch) == (told, watch)
 
 

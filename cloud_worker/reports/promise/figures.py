@@ -19,7 +19,7 @@ from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import NO_FLOOR, Task
 from router.core.monitoring.drift import CHANCE, WINDOW_ROWS
 from router.core.release.manifest import Manifest
-from router.core.release.orders import TaskReport
+from router.core.release.reports import TaskReport
 from router.core.statistics.e_process import Certificate
 from router.core.statistics.intervals import share_interval
 

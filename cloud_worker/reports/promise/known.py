@@ -12,7 +12,7 @@ from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import Task
 from router.core.policy.budget import Spent
 from router.core.release.manifest import Manifest
-from router.core.release.orders import TaskReport
+from router.core.release.reports import TaskReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 MOST_PER_SECOND = 1000  # queries of one task that a device answers
 MOST_AT_ONCE = 100  # beside these: two reports may come close together

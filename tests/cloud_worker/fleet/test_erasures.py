@@ -12,7 +12,7 @@ from cloud_worker.teachers.base import TeacherAnswer
 from cloud_worker.testing import edge
 from router.core.domain.task import Task
 from router.core.privacy.erasure import Erased, Erasure, digest_of
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 
 
 class Saying:

@@ -18,7 +18,7 @@ from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import OVERTAKEN, as_promised_now
 from router.core.domain.task import Cheaper, Exploration, Judge, Kind, Mode, Objective, Privacy, Task
 from router.core.policy.exploration import SEED_BYTES
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport import telemetry_names
 from router.transport.channel import open_channel

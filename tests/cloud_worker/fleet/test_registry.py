@@ -11,7 +11,7 @@ from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.fleet.turned_away import TurnedAway, What, turned_lines
 from cloud_worker.state.traffic import Traffic
 from router.core.errors import BadInputError, HeadraceError, NotPossibleError
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 
 class Counts:
@@ -27,12 +27,12 @@ class Counts:
 
 def test_status_tells_how_many_were_turned_away_and_who_came_last(store):
     fleet, _ = fleet_of(store, most=1)
-    fleet._answer(DeviceReport("kitchen"))
+    fleet.answer(DeviceReport("kitchen"))
     Registry(store, 1).use("kitchen")
     for name in ("\x1b[31mred", "garden", "hall"):
         with pytest.raises(HeadraceError):
-            fleet._answer(DeviceReport(name))
-    fleet._answer(DeviceReport("kitchen", tasks=(TaskReport("home"), TaskReport("made up"), TaskReport("mad\x1b"))))
+            fleet.answer(DeviceReport(name))
+    fleet.answer(DeviceReport("kitchen", tasks=(TaskReport("home"), TaskReport("made up"), TaskReport("mad\x1b"))))
     told = {what: asdict(turned) for what, turned in TurnedAway(store.engine).all().items()}
     assert [(one["times"], one["last"]) for one in told.values()] == [(3, "hall"), (2, "mad\\x1b")]
     devices, tasks = turned_lines(told, told["devices"]["at"] + 12)
@@ -69,16 +69,16 @@ def names(store):
 def test_a_name_that_no_agent_may_have_is_refused_and_leaves_nothing(store, name):
     fleet, counts = fleet_of(store)
     with pytest.raises(BadInputError, match="device is no name"):
-        fleet._answer(DeviceReport(name))
+        fleet.answer(DeviceReport(name))
     assert not store.devices() and counts.turned_away == 1
 
 
 def test_what_is_said_of_tasks_that_nobody_declared_leaves_nothing(store):
     fleet, counts = fleet_of(store)
-    fleet._answer(DeviceReport("kitchen"))
+    fleet.answer(DeviceReport("kitchen"))
     said = [TaskReport("home", answered=10, covered=10, exploration=1.0)] * 3
     said += [TaskReport(f"made up {n}", answered=50, covered=50, exploration=1.0) for n in range(1000)]
-    fleet._answer(DeviceReport("kitchen", tasks=tuple(said)))
+    fleet.answer(DeviceReport("kitchen", tasks=tuple(said)))
     (device,) = store.devices()
     assert [task.task for task in device.report.tasks] == ["home"]
     assert counts.left_out == 1002
@@ -93,11 +93,11 @@ def test_strangers_never_fill_the_store_and_a_new_device_joins_all_the_same(stor
     fleet, _ = fleet_of(store, most=5)
     registry = Registry(store, 5)
     for name in ("kitchen", "hall"):
-        fleet._answer(DeviceReport(name))
+        fleet.answer(DeviceReport(name))
         registry.use(name)
     for number in range(50):
-        fleet._answer(DeviceReport(f"stranger-{number}"))
-    fleet._answer(DeviceReport("garden"))
+        fleet.answer(DeviceReport(f"stranger-{number}"))
+    fleet.answer(DeviceReport("garden"))
     assert len(names(store)) == 5
     assert {"kitchen", "hall", "garden"} <= names(store)
     assert OrderedRates(store.engine).of("stranger-0") == {}
@@ -107,12 +107,12 @@ def test_a_fleet_in_which_all_are_in_use_takes_nobody_else_and_says_why(store):
     fleet, counts = fleet_of(store, most=2)
     registry = Registry(store, 2)
     for name in ("kitchen", "hall"):
-        fleet._answer(DeviceReport(name))
+        fleet.answer(DeviceReport(name))
         registry.use(name)
     with pytest.raises(NotPossibleError, match="max_devices"):
-        fleet._answer(DeviceReport("garden"))
+        fleet.answer(DeviceReport("garden"))
     assert counts.turned_away == 1
-    assert fleet._answer(DeviceReport("hall")).tasks
+    assert fleet.answer(DeviceReport("hall")).tasks
     late, _ = fleet_of(store, most=2, at=1100.0 + SILENT_SECONDS)
-    late._answer(DeviceReport("garden"))
+    late.answer(DeviceReport("garden"))
     assert len(names(store)) == 2 and "garden" in names(store)

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import event
 
 from cloud_worker.config.sections import Fleet
+from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.report_groups import Came, ReportGroups
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.state.store import ReleaseRow, Store
@@ -13,7 +14,8 @@ from cloud_worker.state.tallies import Tallies
 from cloud_worker.state.traffic import SLOT_SECONDS, Traffic
 from router.core.domain.task import Task
 from router.core.errors import NotPossibleError, UnavailableError
-from router.core.release.orders import DeviceReport, Orders, TaskReport
+from router.core.release.orders import Orders
+from router.core.release.reports import DeviceReport, TaskReport
 
 NAMES = [f"device-{position}" for position in range(20)]
 
@@ -42,8 +44,8 @@ def group(answered, at, names=NAMES):
 
 def test_a_group_is_counted_as_its_reports_one_by_one(store):
     fleet = servicer(store)
-    fleet._answer_all(group(10, 600.0))
-    answers = fleet._answer_all(group(17, 660.0))
+    fleet.answer_all(group(10, 600.0))
+    answers = fleet.answer_all(group(17, 660.0))
     assert [answer.seed for answer in answers] == [store.device(name).seed for name in NAMES]
     assert len({answer.seed for answer in answers}) == len(NAMES)
     (sums,) = Tallies(store.engine).of_task("home")
@@ -55,21 +57,21 @@ def test_a_group_is_counted_as_its_reports_one_by_one(store):
 
 def test_a_group_asks_the_store_hardly_more_than_one_report(store):
     fleet, asked = servicer(store), []
-    fleet._answer_all(group(1, 600.0))
+    fleet.answer_all(group(1, 600.0))
     event.listen(store.engine, "before_cursor_execute", lambda *_: asked.append(1))
-    fleet._answer_all(group(2, 610.0, NAMES[:1]))
+    fleet.answer_all(group(2, 610.0, NAMES[:1]))
     alone = len(asked)
-    fleet._answer_all(group(3, 620.0))
+    fleet.answer_all(group(3, 620.0))
     assert len(asked) - alone <= alone
 
 
 def test_two_gateways_that_meet_the_same_devices_lose_and_double_nothing(state_url, store):
     fleets = [servicer(store), servicer(Store(state_url))]
-    fleets[0]._answer_all(group(0, 600.0))
+    fleets[0].answer_all(group(0, 600.0))
 
     def report(gateway):
         names = NAMES if gateway else NAMES[::-1]
-        return [fleets[gateway]._answer_all(group(count, 600.0 + count, names)) for count in range(1, 11)]
+        return [fleets[gateway].answer_all(group(count, 600.0 + count, names)) for count in range(1, 11)]
 
     with ThreadPoolExecutor(2) as gateways:
         answers = [one for groups in gateways.map(report, range(2)) for told in groups for one in told]
@@ -82,9 +84,9 @@ def test_two_gateways_that_meet_the_same_devices_lose_and_double_nothing(state_u
 def test_one_that_is_refused_keeps_no_other_out(store):
     fleet = servicer(store, most=2)
     for name in NAMES[:2]:
-        fleet._answer(said(name, 1), 600.0)
-        fleet._intake._registry.use(name)
-    first, stranger, last = fleet._answer_all(group(2, 610.0, [NAMES[0], "stranger", NAMES[1]]))
+        fleet.answer(said(name, 1), 600.0)
+        Registry(store, 2).use(name)
+    first, stranger, last = fleet.answer_all(group(2, 610.0, [NAMES[0], "stranger", NAMES[1]]))
     assert isinstance(stranger, NotPossibleError)
     assert isinstance(first, Orders)
     assert isinstance(last, Orders)
@@ -93,7 +95,7 @@ def test_one_that_is_refused_keeps_no_other_out(store):
 
 def test_one_that_can_not_be_kept_keeps_no_other_out(store, monkeypatch):
     fleet = servicer(store)
-    fleet._answer_all(group(1, 600.0))
+    fleet.answer_all(group(1, 600.0))
     keep = Store.save_reports
 
     def broken(self, reports, also=None):
@@ -105,7 +107,7 @@ def test_one_that_can_not_be_kept_keeps_no_other_out(store, monkeypatch):
         keep(self, reports, write)
 
     monkeypatch.setattr(Store, "save_reports", broken)
-    answers = fleet._answer_all(group(2, 660.0))
+    answers = fleet.answer_all(group(2, 660.0))
     assert [position for position, answer in enumerate(answers) if isinstance(answer, Exception)] == [3]
     kept = {device.id: device.report.tasks[0].answered for device in store.devices()}
     assert kept == dict.fromkeys(NAMES, 2) | {NAMES[3]: 1}
@@ -123,15 +125,15 @@ def test_while_the_store_fails_nobody_is_tried_alone(store, monkeypatch):
 
     monkeypatch.setattr(Store, "save_reports", failing)
     with pytest.raises(UnavailableError):
-        fleet._answer_all(group(1, 600.0))
+        fleet.answer_all(group(1, 600.0))
     assert tries == [len(NAMES)]
 
 
 def test_what_is_ordered_by_an_operator_is_in_the_next_group(store):
     fleet = servicer(store)
-    fleet._answer_all(group(1, 600.0))
+    fleet.answer_all(group(1, 600.0))
     store.update_task("home", watch="alarmed")
-    assert {answer.tasks[0].mode.name for answer in fleet._answer_all(group(2, 610.0))} == {"ESCALATE_ALL"}
+    assert {answer.tasks[0].mode.name for answer in fleet.answer_all(group(2, 610.0))} == {"ESCALATE_ALL"}
 
 
 class Held:

@@ -8,7 +8,7 @@ from cloud_worker.state.fleet_quota import FleetLimits
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Exploration, Limits, Mode, Task
 from router.core.policy.exploration import SEED_BYTES
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 from router.transport import telemetry_names
 from router.transport.channel import open_channel
 from router.transport.fleet_wire import orders_from_proto, report_to_proto
@@ -112,9 +112,9 @@ async def test_while_a_change_is_suspected_the_reference_answers(store, task, mo
     servicer = FleetServicer(store, Fleet(), insecure=True, tasks=[task])
     publish(store, "home", 1)
     store.update_task("home", exploration=0.05)
-    assert servicer._answer(DeviceReport("kitchen")).tasks[0].mode is Mode.SERVE
+    assert servicer.answer(DeviceReport("kitchen")).tasks[0].mode is Mode.SERVE
     store.update_task("home", exploration=1.0)
-    assert servicer._answer(DeviceReport("kitchen")).tasks[0].mode is mode
+    assert servicer.answer(DeviceReport("kitchen")).tasks[0].mode is mode
 
 
 async def test_a_device_is_told_its_share_of_the_limits_and_that_nothing_is_left(store):
@@ -124,8 +124,8 @@ async def test_a_device_is_told_its_share_of_the_limits_and_that_nothing_is_left
     for name in ("kitchen", "hall"):
         store.device(name)
         Registry(store, 10).use(name)
-    told = servicer._answer(DeviceReport("kitchen")).tasks[0]
+    told = servicer.answer(DeviceReport("kitchen")).tasks[0]
     assert (told.queries_per_minute, told.queries_per_day) == (5, 4)
     for _ in range(8):
         FleetLimits(store).pay(task)
-    assert servicer._answer(DeviceReport("kitchen")).tasks[0].queries_per_day == 0
+    assert servicer.answer(DeviceReport("kitchen")).tasks[0].queries_per_day == 0

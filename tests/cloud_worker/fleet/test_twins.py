@@ -12,7 +12,7 @@ from cloud_worker.fleet.twins import ADVICE, MOST_INCARNATIONS, Incarnations
 from cloud_worker.state.traffic import Traffic
 from router.core.certification.missing_rows import SEQUENCE_LENGTH, DeviceSequences, set_apart
 from router.core.domain.record import Record, Source, had_to_be_asked, may_certify, may_teach
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 A, B, OLD = "a" * 32, "b" * 32, ""
 
@@ -27,7 +27,7 @@ def say(fleet, life, answered=0, after=10.0, came=None, servicer=None):
     fleet.now += after
     servicer = servicer or FleetServicer(fleet.store, Fleet(), insecure=True, clock=lambda: fleet.now)
     task = TaskReport("home", answered=answered, covered=answered, exploration=0.5)
-    return servicer._answer(DeviceReport("kitchen", tasks=(task,), life=life), came).message
+    return servicer.answer(DeviceReport("kitchen", tasks=(task,), life=life), came).message
 
 
 def state(fleet):

@@ -13,7 +13,7 @@ from router.core.domain.query import Attempt, Query
 from router.core.domain.record import may_certify
 from router.core.domain.task import Task
 from router.core.policy.exploration import Ordered, draw, rate_in_force
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 TASK = Task("home", reference="big")
 HOUR = 3600.0
@@ -132,7 +132,7 @@ def test_a_device_is_noted_with_what_it_is_told_once_for_each_change(cloud):
     fleet = FleetServicer(cloud.store, Fleet(), insecure=True, tasks=[TASK])
     for rate in (1.0, 1.0, 0.05, 0.05, 1.0):
         cloud.store.update_task("home", exploration=rate)
-        fleet._answer(DeviceReport("kitchen"))
+        fleet.answer(DeviceReport("kitchen"))
     assert [ordered.rate for ordered in cloud.rates.of("kitchen")["home"]] == [1.0, 0.05, 1.0]
 
 

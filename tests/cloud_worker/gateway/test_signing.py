@@ -30,7 +30,7 @@ from cloud_worker.releases.rollback import roll_back
 from cloud_worker.startup.preflight import check_door
 from cloud_worker.state.store import Store
 from router.core.errors import ConfigError
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.core.release.signed_task import manifest_target
 from router.identity.bundle import Bundle
 from router.identity.certificates import new_key, request_for, sign_renewal

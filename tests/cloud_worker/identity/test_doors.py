@@ -20,7 +20,7 @@ from cloud_worker.gateway.testing import trusted_fleet
 from cloud_worker.identity.revocations import READ_SECONDS
 from cloud_worker.reports.devices import briefs_of, devices_of
 from router.core.errors import DeniedError, NotServedError, RevokedError, ServiceError, UnavailableError
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.identity.access import ANYBODY, MAY_CALL
 from router.identity.bundle import Bundle
 from router.identity.names import Identity, Role

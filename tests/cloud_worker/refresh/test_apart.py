@@ -4,7 +4,7 @@ from cloud_worker.config.sections import Fleet
 from cloud_worker.fleet.service import FleetServicer
 from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
 from cloud_worker.state.traffic import Traffic
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 
 def prove_twins(world, device, first, last):
@@ -12,7 +12,7 @@ def prove_twins(world, device, first, last):
     times = iter([first, first, last, last])
     for life in ("a", "b", "a", "b"):
         now = next(times)
-        FleetServicer(world.store, Fleet(), insecure=True, clock=lambda at=now: at)._answer(
+        FleetServicer(world.store, Fleet(), insecure=True, clock=lambda at=now: at).answer(
             DeviceReport(device, life=life)
         )
 

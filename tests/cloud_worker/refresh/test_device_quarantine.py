@@ -11,11 +11,11 @@ from cloud_worker.refresh.monitoring.blindness import BlindnessCheck
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 
 def orders_of(world, device):
-    return FleetServicer(world.store, Fleet(), insecure=True)._answer(DeviceReport(device))
+    return FleetServicer(world.store, Fleet(), insecure=True).answer(DeviceReport(device))
 
 
 def apart(world):

@@ -15,7 +15,7 @@ from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.traffic import Traffic
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
 OUTSIDE = "fog"
@@ -455,10 +455,10 @@ def synced(world, clock, device, answered, **fields):
     """Two reports of a device, as the gateway takes them: nothing, and ten minutes later what it says that it did."""
     fleet = FleetServicer(world.store, Fleet(), insecure=True, tasks=world.config.tasks, clock=clock)
     clock.now -= 1200
-    fleet._answer(DeviceReport(device, tasks=(TaskReport("home", exploration=0.05),)))
+    fleet.answer(DeviceReport(device, tasks=(TaskReport("home", exploration=0.05),)))
     clock.now += 600
     said = TaskReport("home", answered=answered, covered=answered, exploration=0.05)
-    fleet._answer(DeviceReport(device, tasks=(said,), **fields))
+    fleet.answer(DeviceReport(device, tasks=(said,), **fields))
     clock.now += 600
 
 

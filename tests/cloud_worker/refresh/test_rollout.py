@@ -14,7 +14,8 @@ from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.store import ReleaseRow
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport, Order, TaskReport
+from router.core.release.orders import Order
+from router.core.release.reports import DeviceReport, TaskReport
 from router.core.release.rollout import RolloutState
 from router.core.statistics.e_process import Certificate, attempt_alpha
 
@@ -77,7 +78,7 @@ class Devices:
             refused=tuple(device.refused),
         )
         report = DeviceReport(device.name, tasks=(task,), life=f"{device.name}-{device.life}")
-        [device.order] = self.servicer._answer(report).tasks
+        [device.order] = self.servicer.answer(report).tasks
         self.obey(device)
 
     def obey(self, device):

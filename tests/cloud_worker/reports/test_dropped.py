@@ -11,7 +11,7 @@ from cloud_worker.config.cloud import read_config
 from cloud_worker.config.testing import cloud_toml
 from cloud_worker.releases.recovered_state import open_at_start
 from cloud_worker.reports.devices import MOST_DROPPING, devices_of, show_devices
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 
 CONFIG = cloud_toml()
 

@@ -16,7 +16,7 @@ from cloud_worker.reports.status import gather_report
 from cloud_worker.reports.status_text import show_report
 from cloud_worker.state.store import Store
 from router.core.domain.record import Record
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 
 CONFIG = cloud_toml(teacher="recorded")
 

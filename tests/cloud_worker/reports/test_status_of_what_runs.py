@@ -27,7 +27,7 @@ from cloud_worker.running.process_lock import sole
 from cloud_worker.state.store import Store
 from cloud_worker.state.tallies import Tallies
 from router.core.domain.task import Mode, Task
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 CONFIG = cloud_toml(teacher="recorded")
 CAR = '[[tasks]]\nname = "car"\nreference = "recorded"\n'
@@ -99,9 +99,9 @@ def test_no_password_is_kept_beside_what_runs(path):
 def test_a_device_is_told_that_a_task_was_withdrawn_and_of_no_other(path):
     store = Store(read_config(path).store_url)
     servicer = FleetServicer(store, Fleet(), insecure=True, tasks=[Task("home", "recorded")])
-    [order] = servicer._answer(DeviceReport("kitchen", tasks=(TaskReport("car"), TaskReport("home")))).tasks
+    [order] = servicer.answer(DeviceReport("kitchen", tasks=(TaskReport("car"), TaskReport("home")))).tasks
     assert (order.task, order.is_withdrawn, order.mode) == ("car", True, Mode.ESCALATE_ALL)
-    assert servicer._answer(DeviceReport("hall", tasks=(TaskReport("home"),))).tasks == ()
+    assert servicer.answer(DeviceReport("hall", tasks=(TaskReport("home"),))).tasks == ()
 
 
 PRESENCE = Presence.of(10.0, 0.2)

@@ -46,7 +46,7 @@ from router.core.monitoring.drift import Comparison
 from router.core.policy import pool_routing
 from router.core.policy.exploration import Ordered
 from router.core.policy.pool_routing import PoolPolicy
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 from router.core.release.rollout import RolloutState
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.threshold_planning import Point

@@ -11,7 +11,7 @@ from cloud_worker.state.fleet_quota import FleetLimits, share_of_device
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Limits, Task
 from router.core.errors import OverloadedError, SpentError
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 
 NOON = 20_000 * 86_400 + 43_200.0
 DAY = 86_400.0
@@ -122,7 +122,7 @@ def test_made_up_devices_take_nothing_of_the_share_of_those_in_use(url):
     fleet = FleetServicer(store, Fleet(), insecure=True, tasks=[task], clock=lambda: float(clock()))
 
     def share(name):
-        [order] = fleet._answer(DeviceReport(name)).tasks
+        [order] = fleet.answer(DeviceReport(name)).tasks
         return order.queries_per_day
 
     for name in ("kitchen", "hall"):

@@ -17,7 +17,7 @@ from cloud_worker.running.process_lock import Up, announce, sole, who_runs
 from cloud_worker.state.overrides import Overrides
 from cloud_worker.state.task_figures import Board, Figures
 from router.core.domain.task import Mode
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 CONFIG = cloud_toml()
 SAID = DeviceReport("kitchen", "0.1", tasks=(TaskReport("home", 0, answered=9, kept=2),))

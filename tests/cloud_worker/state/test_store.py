@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from cloud_worker.state.store import ReleaseRow, Store
 from router.core.domain.task import Exploration, Mode, Task
 from router.core.policy.exploration import SEED_BYTES
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 OPEN_AND_MEET = """
 import sys

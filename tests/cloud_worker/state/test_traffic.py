@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cloud_worker.state.store import Store
 from cloud_worker.state.traffic import KEPT_SECONDS, Passed, Traffic, growth
-from router.core.release.orders import DeviceReport, TaskReport
+from router.core.release.reports import DeviceReport, TaskReport
 
 
 @pytest.fixture

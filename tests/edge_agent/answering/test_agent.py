@@ -168,7 +168,7 @@ async def test_who_refuses_to_be_logged_is_neither_drawn_nor_taught(warm, cloud)
 @pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ESCALATE_ALL])
 async def test_the_operators_hand_sends_everything_up_at_once(warm, cloud, mode):
     cloud.order("home", mode=mode)
-    await cloud.until(lambda: warm.daemon._tasks.get("home").mode is mode)
+    await cloud.until(lambda: warm.daemon.tasks.get("home").mode is mode)
     answer = await warm.ask("light")
     assert (answer.provenance.tier, answer.provenance.reason) == (Tier.CLUSTER, Reason.OPERATOR)
     assert cloud.queries[0].attempt.answer == "lights"

@@ -186,7 +186,7 @@ async def test_an_agent_without_a_student_answers_repeats_and_teaches_the_drawn_
     cloud.publish(RELEASE, {}, exploration=0.5)
     await harness.start()
     await cloud.until_active(0)
-    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    await cloud.until(lambda: harness.daemon.tasks.get("home").serving is not None)
     before, answers = await asked_often(harness, cloud)
     assert {answer.provenance.reason for answer in answers} == {Reason.REMEMBERED}
     assert {answer.text for answer in answers} == {"lights"}
@@ -211,12 +211,12 @@ async def test_a_cloud_that_would_not_count_what_is_remembered_is_asked_every_ti
     cloud.publish(RELEASE, {}, exploration=0.5)
     await harness.start()
     await cloud.until_active(0)
-    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    await cloud.until(lambda: harness.daemon.tasks.get("home").serving is not None)
     _, answers = await asked_often(harness, cloud)
     assert {answer.provenance.tier for answer in answers} == {Tier.CLUSTER}
     assert [one.message for one in caplog.records if "older than this agent" in one.message] != []
     cloud.contract = CONTRACT
-    await cloud.until(lambda: harness.daemon._tasks.cloud_counts_memory)
+    await cloud.until(lambda: harness.daemon.tasks.cloud_counts_memory)
     assert (await harness.ask("light 1")).provenance.tier is Tier.DEVICE
 
 
@@ -224,11 +224,11 @@ async def test_where_everything_escalates_nothing_is_given_from_memory(harness, 
     cloud.publish(RELEASE, {}, exploration=0.5)
     await harness.start()
     await cloud.until_active(0)
-    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    await cloud.until(lambda: harness.daemon.tasks.get("home").serving is not None)
     await asked_often(harness, cloud)
     assert (await harness.ask("light 1")).provenance.tier is Tier.DEVICE
     cloud.order("home", mode=Mode.ESCALATE_ALL)
-    await cloud.until(lambda: harness.daemon._tasks.get("home").is_overridden)
+    await cloud.until(lambda: harness.daemon.tasks.get("home").is_overridden)
     assert (await harness.ask("light 1")).provenance.tier is Tier.CLUSTER
 
 
@@ -243,6 +243,6 @@ async def test_a_reference_that_contradicts_itself_is_asked_every_time(harness, 
     cloud.publish(RELEASE, {}, exploration=0.1)
     await harness.start()
     await cloud.until_active(0)
-    await cloud.until(lambda: harness.daemon._tasks.get("home").serving is not None)
+    await cloud.until(lambda: harness.daemon.tasks.get("home").serving is not None)
     _, answers = await asked_often(harness, cloud)
     assert {answer.provenance.tier for answer in answers} == {Tier.CLUSTER}

@@ -71,8 +71,8 @@ class Slow:
 
 async def outcomes(agent, **fields):
     """How many of twenty queries at once were answered, by which tier, and what the others heard."""
-    serving = agent.daemon._tasks.get("home").serving
-    agent.daemon._tasks.get("home").serving = replace(serving, student=Slow())
+    serving = agent.daemon.tasks.get("home").serving
+    agent.daemon.tasks.get("home").serving = replace(serving, student=Slow())
     await agent.ask("light")
     asked = (agent.ask("light", query_id=str(number), **fields) for number in range(20))
     found = await asyncio.gather(*asked, return_exceptions=True)

@@ -125,7 +125,7 @@ async def test_a_revoked_agent_says_so_and_goes_on_once_it_has_enrolled_again(ag
     with pytest.raises(UnavailableError, match="this device, whose certificate was revoked"):
         await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True)
     await enrol(agent.identity, fleet.enrolment, fleet.token("kitchen"))
-    agent.daemon._sync.poke()
+    agent.daemon.sync.poke()
     await agent.until_state("ok")
 
 
@@ -154,10 +154,10 @@ async def test_an_expired_certificate_is_told_while_nobody_renews_it(agent, flee
 async def test_a_clock_ten_years_off_is_told_either_way(agent, fleet, monkeypatch, years, state):
     await agent.start(target="127.0.0.1:1")
     off = years * 365 * DAY
-    monkeypatch.setattr(agent.daemon._renewal, "_now", lambda: time.time() + off)
+    monkeypatch.setattr(agent.daemon.renewal, "_now", lambda: time.time() + off)
     await agent.until_state(state)
-    monkeypatch.setattr(agent.daemon._renewal, "_now", time.time)
-    monkeypatch.setattr(agent.daemon._renewal, "_clock_check_at", 0.0)
+    monkeypatch.setattr(agent.daemon.renewal, "_now", time.time)
+    monkeypatch.setattr(agent.daemon.renewal, "_clock_check_at", 0.0)
     await agent.until_state("offline")
 
 
@@ -183,7 +183,7 @@ async def test_a_foreign_lock_on_the_outbox_is_told_and_ends(agent):
     await agent.until_state("ok")
     with contextlib.closing(sqlite3.connect(agent.folder / "outbox.sqlite", isolation_level=None)) as foreign:
         foreign.execute("BEGIN EXCLUSIVE")
-        agent.daemon._outbox.put(Query("q", "home", "x", attempt=Attempt(answer="lights", kept=True)))
+        agent.daemon.outbox.put(Query("q", "home", "x", attempt=Attempt(answer="lights", kept=True)))
         said = await agent.until_state("database_locked")
         assert "backup" in said["states"][0]["remedy"]
         foreign.execute("ROLLBACK")
@@ -193,10 +193,10 @@ async def test_a_foreign_lock_on_the_outbox_is_told_and_ends(agent):
 async def test_a_full_disk_is_told_with_what_would_do(agent):
     await agent.start()
     await agent.until_state("ok")
-    agent.daemon._updater.state = "disk_full"
+    agent.daemon.updater.state = "disk_full"
     said = await agent.until_state("disk_full")
     assert "make room" in said["states"][0]["remedy"]
-    agent.daemon._updater.state = "ok"
+    agent.daemon.updater.state = "ok"
     await agent.until_state(State.OK)
 
 
@@ -210,12 +210,12 @@ async def test_a_spoilt_identity_is_told_and_mended_while_the_agent_goes_on(agen
     key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
     for spoilt in (b"", whole[:300], key + whole[whole.index(b"-----BEGIN CERTIFICATE") :]):
         path.write_bytes(spoilt)
-        await agent.daemon._renewal.step()
+        await agent.daemon.renewal.step()
         assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
     with pytest.raises(ConfigError, match="key that can't be read"):
         await renew(agent.identity)
     path.write_bytes(whole)
-    await agent.daemon._renewal.step()
+    await agent.daemon.renewal.step()
     assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
     await agent.until_state("ok")
 
@@ -226,7 +226,7 @@ async def test_a_device_of_a_cloud_with_keys_takes_what_they_signed_and_says_so(
     await agent.start()
     said = await agent.until_state("ok")
     async with asyncio.timeout(20):
-        while (hosted := agent.daemon._tasks.get("home")) is None or hosted.serving is None:  # noqa: ASYNC110 - memory
+        while (hosted := agent.daemon.tasks.get("home")) is None or hosted.serving is None:  # noqa: ASYNC110 - memory
             await asyncio.sleep(0.01)
     assert said["signed"] is True
     assert hosted.exploration >= hosted.serving.manifest.task.exploration.floor
@@ -244,7 +244,7 @@ async def test_a_root_that_can_not_be_read_stops_updates_and_nothing_else(agent,
     shutil.rmtree(agent.folder / "tasks", ignore_errors=True)
     await agent.start()
     assert (await agent.until_state("ok"))["signed"] is True
-    hosted = agent.daemon._tasks.get("home")
+    hosted = agent.daemon.tasks.get("home")
     with pytest.raises(ConfigError, match=r"root.json.*can't be read"):
         await agent.daemon._updates.manifests.ordered(hosted.order)
     assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"

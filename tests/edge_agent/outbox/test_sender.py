@@ -50,8 +50,8 @@ async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(exp
     await cloud.until(lambda: cloud.reports[-1].outbox_dropped == 1, seconds=20)
     assert cloud.reports[-1].outbox_dropped_because == (("unlogged", 1),)
     assert exploring.daemon.report().outbox_pending == 0
-    exploring.daemon._status.write_if_due()
-    told = exploring.daemon._status._more()
+    exploring.daemon.status.write_if_due()
+    told = exploring.daemon.status._more()
     assert (told["outbox_dropped"], told["outbox_dropped_because"]) == (1, {"unlogged": 1})
     _show({"running": True, "states": [], **told})
     assert "  outbox: 0 queries wait, 1 dropped (unlogged 1)\n" in capsys.readouterr().out
@@ -74,7 +74,7 @@ async def test_another_task_goes_on_while_one_is_not_logged(exploring, cloud):
     car = Task("car", "simulated")
     cloud.publish(*tiny_release(car, 5, {"brake": "stop", "gas": "go"}), exploration=1.0)
     await cloud.until(lambda: any(task.active_release == 5 for task in cloud.last_tasks()))
-    exploring.daemon._sender._unlogged["home"].until += 60
+    exploring.daemon.sender._unlogged["home"].until += 60
     cloud.faults.unlogged = False
     await exploring.ask("brake", task="car", query_id="q-2")
     await cloud.until(lambda: cloud.queries[-1].id == "q-2")

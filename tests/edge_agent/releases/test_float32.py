@@ -42,7 +42,7 @@ async def test_where_int8_answers_otherwise_float32_serves_and_report_and_status
         (task,) = cloud.last_tasks()
         assert task.model == FLOAT32
         assert task.float32_because.startswith("golden input 1 is answered")
-        told = harness.daemon._status._more()["tasks"][0]
+        told = harness.daemon.status._more()["tasks"][0]
         assert told["float32_because"] == task.float32_because
         await harness.stop()
         await harness.start()

@@ -23,7 +23,7 @@ async def crash(harness):
 async def installed(harness, cloud, number, words):
     cloud.publish(*tiny_release(TASK, number, words))
     await cloud.until_active(number)
-    return harness.daemon._tasks.get("home")
+    return harness.daemon.tasks.get("home")
 
 
 async def test_a_release_is_proven_by_its_answers(warm, cloud):
@@ -64,7 +64,7 @@ async def test_orderly_ends_and_long_runs_count_against_no_release(warm, cloud, 
     monkeypatch.setattr(probation, "CALM_SECONDS", 0.05)
     for _ in range(2):
         await warm.start()
-        hosted = warm.daemon._tasks.get("home")
+        hosted = warm.daemon.tasks.get("home")
         async with asyncio.timeout(20):
             while hosted.slots._pointer().starts:  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.01)

@@ -44,7 +44,7 @@ async def test_an_activation_is_reported_at_once(warm, cloud):
     before = len(cloud.reports)
     await cloud.until(lambda: len(cloud.reports) > before)  # the last one at the old interval
     cloud.publish(*tiny_release(TASK, 2, MORE_WORDS))
-    warm.daemon._sync.poke()
+    warm.daemon.sync.poke()
     await cloud.until_active(2, seconds=5)
 
 

@@ -12,7 +12,7 @@ from edge_agent.upstream.target import Target
 from router.core.domain.query import Query
 from router.core.domain.task import Task
 from router.core.errors import DeadlineError, OverloadedError, UnavailableError
-from router.core.release.orders import DeviceReport
+from router.core.release.reports import DeviceReport
 from router.transport.channel import open_bulk_channel, open_channel
 
 TASK = Task("home", "simulated")
@@ -132,6 +132,6 @@ async def test_an_agent_drains_its_outbox_through_the_second_and_says_so(harness
     await cloud.stop()
     assert (await harness.ask("novel", query_id="q-1")).text == "second"
     await second.until(lambda: bool(second.reports))
-    assert harness.daemon._status._more()["upstream"] == second.target
-    await harness.daemon._outbox.keep(Query("q-2", "home", "old"), numbered=False)
+    assert harness.daemon.status._more()["upstream"] == second.target
+    await harness.daemon.outbox.keep(Query("q-2", "home", "old"), numbered=False)
     await second.until(lambda: any(query.id == "q-2" for query in second.queries))

@@ -82,7 +82,7 @@ async def test_all_answer_and_their_figures_are_the_agents(several, cloud):
     assert report.p95_milliseconds > 0
     assert len(cloud.queries) == 36
     workers = several.daemon._workers
-    elsewhere = several.daemon._tasks.get("home").elsewhere()
+    elsewhere = several.daemon.tasks.get("home").elsewhere()
     assert 0 < elsewhere.kept <= 36  # the system spread them
     assert elsewhere.escalated == 0
     assert [one["ready"] for one in workers.described()] == [True, True]
@@ -106,7 +106,7 @@ async def test_from_an_order_on_no_worker_keeps_what_is_to_escalate(several, clo
     async with connections(several) as stubs:
         await asked(stubs, "light", times=1)
         cloud.order("home", mode=Mode.ESCALATE_ALL)
-        await until(lambda: several.daemon._tasks.get("home").mode is Mode.ESCALATE_ALL)
+        await until(lambda: several.daemon.tasks.get("home").mode is Mode.ESCALATE_ALL)
         answers = await asked(stubs, "light", times=2, first=100)
     assert {answer.provenance.reason for answer in answers} == {cascade_pb2.REASON_OPERATOR}
 
@@ -116,11 +116,11 @@ async def test_a_new_release_serves_in_all_at_once(several, cloud):
     async with connections(several) as stubs:
         await asked(stubs, "light", times=1)
         cloud.publish(*tiny_release(TASK, 2, {**WORDS, "light": "music"}))
-        await until(lambda: several.daemon._tasks.get("home").serving.manifest.number == 2)
+        await until(lambda: several.daemon.tasks.get("home").serving.manifest.number == 2)
         answers = await asked(stubs, "light", times=2, first=100)
         assert {(answer.answer, answer.provenance.release) for answer in answers} == {("music", 2)}
         await until(lambda: several.report().healthy_answers >= 24)
-        await until(lambda: not several.daemon._tasks.get("home").on_probation)
+        await until(lambda: not several.daemon.tasks.get("home").on_probation)
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ async def test_a_worker_that_is_killed_is_started_again_and_the_figures_go_on(se
 @pytest.mark.slow
 async def test_a_limit_of_the_device_holds_over_all(several, cloud):
     cloud.order("home", queries_per_day=3)
-    await until(lambda: several.daemon._tasks.get("home").quota.budget == Budget(None, 3))
+    await until(lambda: several.daemon.tasks.get("home").quota.budget == Budget(None, 3))
     await all_told(several)
     async with connections(several) as stubs:
         answers = await asked(stubs, "novel", times=2)

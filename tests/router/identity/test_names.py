@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import ConfigError
-from router.core.release.orders import DEVICE_NAME
+from router.core.release.reports import DEVICE_NAME
 from router.identity.join_token import JoinToken, read_fingerprint, read_token, write_token
 from router.identity.names import GATEWAY_SERVER, Identity, Role, identity_of
 

@@ -29,7 +29,8 @@ from router.core.domain.query import (
 )
 from router.core.domain.task import Mode
 from router.core.errors import BadInputError
-from router.core.release.orders import DeviceReport, Order, Orders, TaskReport
+from router.core.release.orders import Order, Orders
+from router.core.release.reports import DeviceReport, TaskReport
 from router.transport.fleet_wire import orders_from_proto, orders_to_proto, report_from_proto, report_to_proto
 from router.transport.wire import answer_from_proto, answer_to_proto, query_from_proto, query_to_proto
 from router.v1 import cascade_pb2, fleet_pb2

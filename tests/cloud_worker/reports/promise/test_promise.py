@@ -19,7 +19,7 @@ from router.core.certification.class_gate import ClassFigures
 from router.core.domain.task import Exploration, Limits, Mode, Objective, Task
 from router.core.monitoring.drift import Comparison
 from router.core.policy.budget import Spent
-from router.core.release.orders import TaskReport
+from router.core.release.reports import TaskReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.core.statistics.intervals import share_interval
 from router.transport.telemetry import Telemetry, TelemetrySettings

@@ -1,7 +1,7 @@
 import pytest
 
-from router.core.release.orders import DeviceReport, TaskReport
 from router.core.release.plausible_reports import MOST_AT_ONCE, MOST_PER_SECOND, plausible
+from router.core.release.reports import DeviceReport, TaskReport
 
 
 def device(*tasks):
