@@ -28,6 +28,7 @@ from router.students.writers.server_address import proxies_told
 from router.students.writers.server_dialects import Habits
 from router.students.writers.server_refusals import passes, refusal
 from router.students.writers.server_writer import MOST_ALTERNATIVES, response_format
+from router.students.writers.time_limits import bound_client, within
 from router.students.writers.told_once import Once
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,6 @@ class HostedWriter:
                 "litellm knows no price of hosted model %r: figures and limits in USD count its answers as free", model
             )
         self._gives_probabilities = "logprobs" in known
-        self._client = _client_without_redirects(self._litellm, provider, seconds)
 
     def write(self, prompt: Prompt, limits: GenerationLimits = GenerationLimits(), top_k: int = 0) -> Written:
         """Answer one prompt; see ``router.core.domain.generation.Writer``.
@@ -84,7 +84,7 @@ class HostedWriter:
         """
         wanted = min(top_k, MOST_ALTERNATIVES) if self._gives_probabilities else 0
         probabilities = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
-        with self._once.logging_once():
+        with self._once.logging_once(), within(self._seconds):
             reply, habits = self._asked(self._arguments(prompt, limits), probabilities)
             written = self._read(reply, top_k)
         self._habits = habits
@@ -131,7 +131,6 @@ class HostedWriter:
             "response_format": response_format(prompt.response_schema) if prompt.response_schema else None,
             "api_key": self._key or None,
             "api_base": self._url or None,
-            "client": self._client,
         }
         asked = {key: value for key, value in given.items() if value is not None}
         if prompt.tools:
@@ -170,28 +169,33 @@ def _import_litellm() -> tuple[Any, type[Exception]]:
     try:
         import httpx
         import litellm
+        from litellm.llms.custom_httpx.http_handler import HTTPHandler
         from openai import OpenAIError
     except ImportError as error:
         raise StartError(f"teachers of kind hosted need {error.name}: {advice('providers')}") from error
     if litellm.client_session is None:
         with proxies_told():
-            litellm.client_session = httpx.Client(follow_redirects=False)
+            litellm.client_session = bound_client(httpx.Client(follow_redirects=False))
+        _guard(HTTPHandler)
     litellm.telemetry = False
     litellm.suppress_debug_info = True  # it prints advice to stdout otherwise
     return litellm, OpenAIError
 
 
-def _client_without_redirects(litellm: Any, provider: str, seconds: float) -> Any:
-    """What asks a provider, where litellm would follow redirects with a key that httpx does not know for one.
+def _guard(handler: Any) -> None:
+    """Make every client of litellm's own one that follows no redirect, with a key that httpx does not know for one.
 
-    ``None`` where OpenAI's own client asks: ``_import_litellm`` has set that one up.
+    Some providers are asked by a client that can't be handed in (litellm 1.106: Cohere's, of several).
     """
-    from litellm.llms.custom_httpx.http_handler import HTTPHandler
+    made = handler.create_client
+    if made.__name__ == "guarded":
+        return
 
-    if provider in {"openai", "azure", *litellm.openai_compatible_providers}:
-        return None
-    with proxies_told():
-        return HTTPHandler(timeout=seconds, follow_redirects=False)
+    def guarded(self: Any) -> Any:
+        self.follow_redirects = False
+        return bound_client(made(self))
+
+    handler.create_client = guarded
 
 
 def _priced(written: Written, usd: Any) -> Written:

@@ -95,10 +95,13 @@ def key_of(teacher: str, variable: str) -> str:
 def _problem_at(url: str) -> str:
     import httpx
 
+    from router.students.writers.time_limits import within
+
     address, socket = read_url(url)
     try:
-        with open_client(address, socket, seconds=_PROBE_SECONDS) as client:
-            client.get(f"{address.rstrip('/')}/models")
+        with within(_PROBE_SECONDS), open_client(address, socket, seconds=_PROBE_SECONDS) as client:
+            with client.stream("GET", f"{address.rstrip('/')}/models"):  # its head says that it is there
+                pass
     except httpx.TransportError as error:
         return f"no server answers at {url} ({type(error).__name__})"
     return ""

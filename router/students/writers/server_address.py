@@ -72,7 +72,7 @@ def open_client(
         address: As ``read_url`` gives it.
         socket: As ``read_url`` gives it.
         headers: Sent with every request.
-        seconds: Most for each step of an answer, above 0.
+        seconds: Most for each step of an answer, above 0; ``time_limits.within`` bounds them all together.
         connections: Most of them.
         idle: Seconds that one is kept unused.
 
@@ -81,11 +81,13 @@ def open_client(
     """
     import httpx
 
+    from router.students.writers.time_limits import bound
+
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=idle)
     variable, proxy = _proxy_for(urlsplit(address)) if socket is None and not is_private(address) else ("", None)
     given: dict[str, Any] = {"limits": limits, "verify": _verify(address), "trust_env": False}
     with proxies_told(variable):
-        transport = httpx.HTTPTransport(uds=socket, proxy=proxy, **given)
+        transport = bound(httpx.HTTPTransport(uds=socket, proxy=proxy, **given))
     return httpx.Client(
         base_url=address,
         headers=dict(headers or {}),

@@ -1,9 +1,8 @@
-"""What came back from a model's server: read within a time and a size, whatever it sends."""
+"""What came back from a model's server: read up to a size, whatever it sends."""
 
 from __future__ import annotations
 
 import ssl
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,25 +32,21 @@ class Received:
         return self.body.decode(errors="replace")
 
 
-def received(reply: httpx.Response, seconds: float) -> Received:
+def received(reply: httpx.Response) -> Received:
     """The reply, whose head is there, with its whole body.
 
     Args:
         reply: Under way.
-        seconds: Most for the body; each piece has as long, as the client was told.
 
     Raises:
-        TimeoutError: It goes on after that.
         OverflowError: It is larger than any answer.
     """
-    until, size, pieces = time.monotonic() + seconds, 0, []
+    size, pieces = 0, []
     for piece in reply.iter_bytes():
         size += len(piece)
         pieces.append(piece)
         if size > MOST_REPLY_BYTES:
             raise OverflowError(f"it has more than {MOST_REPLY_BYTES:,} bytes")
-        if time.monotonic() > until:
-            raise TimeoutError
     return Received(reply.status_code, b"".join(pieces), reply.headers.get("Location", ""))
 
 

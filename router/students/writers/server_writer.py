@@ -3,7 +3,8 @@
 Rules:
  * Greedy unless a temperature above 0 is asked for.
  * A server that gives no token probabilities gives a text without tokens: nothing is made up, and the query escalates.
- * Connections are kept and shared (``server_address``). A reply that never ends is given up (``server_replies``).
+ * Connections are kept and shared (``server_address``). A reply that never ends is given up (``server_replies``), and
+   one that comes too slowly, in whatever part of it (``time_limits``).
  * What the server says is data: a reply that can't be read is a ``ModelError``, never a crash.
  * What it refuses is sorted by who must act (``refusals``); what it takes in another form is remembered (``habits``).
 """
@@ -87,7 +88,9 @@ class ServedWriter:
             ModelError: The server refuses whatever it is asked, or its reply can't be read; told in the log once.
             UnavailableError: The server can't be reached, is busy, or its answer broke off.
         """
-        with self._once.logging_once():
+        from router.students.writers.time_limits import within  # loaded with the first request, as httpx is
+
+        with self._once.logging_once(), within(self._seconds):
             return self._written(self._body(prompt, limits), limits.stop, top_k)
 
     def _written(self, body: dict[str, Any], stops: tuple[str, ...], top_k: int) -> Written:
@@ -131,8 +134,8 @@ class ServedWriter:
 
         try:
             with self._client.stream("POST", "chat/completions", json=body) as reply:
-                return received(reply, self._seconds)
-        except (httpx.TimeoutException, TimeoutError) as error:
+                return received(reply)
+        except httpx.TimeoutException as error:
             raise UnavailableError(
                 f"the server at {self.url} did not answer in time ({type(error).__name__})"
             ) from error

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import tempfile
@@ -35,6 +36,8 @@ class ChatFaults:
         no_probabilities: Replies hold none.
         location: Where an answer of status 3xx leads.
         refuses: A key of the request that gets 400, with its name.
+        slow: Seconds that each answer takes.
+        drip: A head without end comes, byte by byte.
     """
 
     status: int = 0
@@ -46,6 +49,8 @@ class ChatFaults:
     no_probabilities: bool = False
     location: str = ""
     refuses: str = ""
+    slow: float = 0.0
+    drip: bool = False
 
 
 @dataclass(slots=True)
@@ -90,11 +95,16 @@ class FakeChatServer:
         port = self._server.server_address[1] if self._server else 0
         return f"http://127.0.0.1:{port}/v1"
 
+    def is_closing(self, seconds: float) -> bool:
+        """Whether it is being closed; waits so long for that."""
+        return self._closing.wait(seconds)
+
     def reply(self, body: dict[str, Any]) -> tuple[int, bytes]:
         """Status and body for one request."""
         faults = self.faults
         if faults.hang:
             self._closing.wait()
+        self._closing.wait(faults.slow)
         if faults.refuse_probabilities and body.get("logprobs"):
             return 400, _error("logprobs is not supported by this model")
         if faults.refuses in body:
@@ -142,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         self.server_of.requests.append(body)
+        if self.server_of.faults.drip:
+            self._drip()
+            return
         status, data = (404, _error("no such path")) if self.path != CHAT_PATH else self.server_of.reply(body)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -151,6 +164,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", self.server_of.faults.location)
         self.end_headers()
         self.wfile.write(data)
+
+    def _drip(self) -> None:
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        with contextlib.suppress(OSError):
+            while not self.server_of.is_closing(0.05):
+                self.wfile.write(b"a")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """Say nothing."""

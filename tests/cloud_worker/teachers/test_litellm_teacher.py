@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -104,11 +105,12 @@ def test_a_redirect_is_not_followed(settings, server, tmp_path):
         assert elsewhere.connections == 0
 
 
-def test_a_key_of_another_form_follows_no_redirect(server):
+@pytest.mark.parametrize("model", ["anthropic/claude-sonnet-4-5", "cohere_chat/command-r", "mistral/mistral-small"])
+def test_a_key_of_another_form_follows_no_redirect(server, model):
     with FakeChatServer(lambda text: "stolen") as elsewhere:
         server.faults.status, server.faults.location = 307, f"{elsewhere.url}/chat/completions"
         with pytest.raises(HeadraceError):
-            HostedWriter("anthropic/claude-sonnet-4-5", key="x", url=server.url).write(Prompt("it"))
+            HostedWriter(model, key="x", url=server.url).write(Prompt("it"))
         assert elsewhere.connections == 0
 
 
@@ -150,6 +152,17 @@ def test_a_proxy_that_can_not_be_used_is_told(server, monkeypatch):
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=os.environ | given
     )
     assert "ConfigError: environment: proxies: is a SOCKS proxy" in ended.stderr
+
+
+@pytest.mark.parametrize("model", [PRICED, "anthropic/claude-sonnet-4-5", "cohere_chat/command-r"])
+def test_a_provider_whose_reply_drips_is_given_up_in_time(server, model):
+    server.faults.drip = True
+    began = time.monotonic()
+    url = server.url if model == PRICED else f"{server.url}/chat/completions"
+    with pytest.raises(UnavailableError):
+        HostedWriter(model, key="x", url=url, seconds=0.5).write(Prompt("it"))
+    assert server.requests
+    assert time.monotonic() - began < 5
 
 
 def test_litellms_own_stand_in_is_read_like_a_provider(monkeypatch):

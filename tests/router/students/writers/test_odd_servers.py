@@ -1,6 +1,7 @@
 """Servers that break the protocol, drip, lie about who they are, or say that they are busy in odd words."""
 
 import gzip
+import itertools
 import json
 import socket
 import ssl
@@ -11,10 +12,11 @@ import time
 import pytest
 
 from router.core.domain.generation import Prompt
-from router.core.errors import DeclinedError, ModelError, TooLongError, UnavailableError
+from router.core.errors import DeclinedError, HeadraceError, ModelError, TooLongError, UnavailableError
 from router.students.writers import server_replies
 from router.students.writers.server_refusals import refusal
 from router.students.writers.server_writer import ServedWriter
+from router.students.writers.testing import FakeChatServer
 
 BODY = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
 
@@ -93,17 +95,76 @@ def test_unusual_ways_to_say_an_answer_are_understood(serve, sent):
     assert ask(serve(lambda connection: connection.sendall(sent))) == "hi"
 
 
-def test_a_reply_that_drips_is_given_up_in_time(serve):
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+PACKED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 10000\r\n\r\n"
+EMPTY_BLOCKS = gzip.compress(b"", mtime=0)[:10] + b"\x00\x00\x00\xff\xff" * 20  # deflated blocks that hold nothing
+DRIPS = {
+    "status line": b"HTTP/1.1 200 " + b"O" * 80,
+    "header": b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 80,
+    "many headers": b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 20,
+    "interim replies": b"HTTP/1.1 100 Continue\r\n\r\n" * 5,
+    "body": head() + BODY,
+    "size of a piece": CHUNKED + b"5;" + b"x" * 80,
+    "trailers": CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"y" * 80,
+    "packed nothing": PACKED + EMPTY_BLOCKS,
+    "head of a refusal": b"HTTP/1.1 503 Busy\r\nX: " + b"z" * 80,
+}
+
+
+@pytest.mark.parametrize("sent", DRIPS.values(), ids=DRIPS)
+@pytest.mark.parametrize("at_once", [0, 40])
+def test_a_reply_that_drips_is_given_up_in_time(serve, sent, at_once):
+    over = threading.Event()
+
     def drip(connection):
-        connection.sendall(head())
-        for byte in BODY:
+        connection.sendall(sent[:at_once])
+        for byte in itertools.chain(sent[at_once:], itertools.repeat(sent[-1])):
             connection.sendall(bytes([byte]))
-            time.sleep(0.2)
+            if over.wait(0.05):
+                return
 
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="did not answer in time"):
         ask(serve(drip), seconds=0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 3
+    over.set()
+
+
+def test_a_tls_greeting_that_drips_is_given_up_in_time(serve):
+    over = threading.Event()
+
+    def drip(connection):
+        connection.sendall(b"\x16\x03\x03\x40\x00")
+        while not over.wait(0.05):
+            connection.sendall(b"\x02")
+
+    with pytest.raises(UnavailableError, match="did not answer in time"):
+        ask(serve(drip), "https", seconds=0.5)
+    over.set()
+
+
+def test_a_server_that_reads_a_question_byte_by_byte_is_given_up_in_time(serve):
+    over = threading.Event()
+
+    def sip(connection):
+        while not over.wait(0.01):
+            connection.recv(100)
+
+    port = serve(sip)
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="did not answer in time"):
+        ServedWriter(f"http://127.0.0.1:{port}/v1", "tiny", seconds=0.5).write(Prompt("x" * 20_000_000))
+    assert time.monotonic() - began < 3
+    over.set()
+
+
+def test_all_forms_that_are_tried_share_one_time():
+    with FakeChatServer(lambda text: "hi") as server:
+        server.faults.refuses, server.faults.slow = "max_tokens", 0.3
+        began = time.monotonic()
+        with pytest.raises(HeadraceError):
+            ServedWriter(server.url, "tiny", seconds=0.5).write(Prompt("x"))
+        assert time.monotonic() - began < 3
 
 
 def test_a_reply_larger_than_any_answer_is_not_read_to_its_end(serve, monkeypatch):
