@@ -11,6 +11,7 @@ Rules:
  * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
  * A question whose call broke, or whose teacher can't be asked now, is asked again while its caller waits, at most
    ``MOST_TRIES`` times. A call that reached no replica is not counted: a question waits for one that is replaced.
+ * A teacher that asked to be left alone is asked nothing until then: whose deadline comes before hears so at once.
  * Of a teacher that is out of order its operator hears once; its questions are told at once to come again later.
  * Above ``max_waiting`` a question is shed at once, with the time after which coming back makes sense. So is one whose
    turn would come after its deadline, at the pace of the last calls.
@@ -25,7 +26,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cloud_worker.pool.fair_queue import FairQueue
-from cloud_worker.teachers.base import NoAnswer, NotNow, OutOfOrder, Question, Reply, TeacherAnswer
+from cloud_worker.pool.teacher_rest import TeacherRest
+from cloud_worker.teachers.base import NoAnswer, NotNow, Question, Reply, TeacherAnswer
 from router.core.errors import BadInputError, DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -52,8 +54,6 @@ Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | N
 
 _LONGEST_PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1  # before a broken call's questions are asked again; doubles with each try
-_OUT_OF_ORDER = "the teacher is out of order until its operator mends it; the operator's log says what"
-_UNREACHABLE = "the teacher can't be reached now; try again"
 _TOO_LATE = "the deadline passed before an answer was there"
 _TOO_MANY = "too many queries wait for an answer; try again later"
 _LEAST_RETRY_AFTER_SECONDS = 0.1
@@ -139,8 +139,7 @@ class Gatherer:
         self._start: asyncio.Handle | None = None
         self._is_soon = False
         self._gathering_since = 0.0
-        self._away = 0
-        self._told = ""  # of a teacher that is out of order
+        self._rest = TeacherRest(teacher)
         self._seconds_per_reply = 0.01
         self._seconds_per_call = 0.0
 
@@ -160,12 +159,12 @@ class Gatherer:
         Raises:
             OverloadedError: Too much waits already.
             DeadlineError: No answer came in time.
-            UnavailableError: The pool broke again and again.
+            UnavailableError: The pool broke again and again, or its teacher is left alone for longer than that.
             NotPossibleError: The teacher has no answer to this.
             BadInputError: The same, because of one field.
         """
-        self._admit(caller, seconds)
         loop = asyncio.get_running_loop()
+        self._admit(caller, seconds, loop.time())
         item = _Waiting(question, caller, loop.time() + seconds, loop.create_future())
         self._waiting += 1
         self._here[caller] += 1
@@ -194,8 +193,10 @@ class Gatherer:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
-    def _admit(self, caller: str, seconds: float) -> None:
+    def _admit(self, caller: str, seconds: float, now: float) -> None:
         """Make room for one more: at the cost of a caller that has more here, or not at all."""
+        if self._rest.seconds(now) > seconds:
+            raise self._rest.refusal(now)
         if self._turn_in(caller) > seconds:
             raise OverloadedError(_TOO_MANY, self._retry_after())
         if self._waiting < self._max_waiting:
@@ -248,6 +249,10 @@ class Gatherer:
         if self._start is not None:
             self._start.cancel()
             self._start = None
+        loop = asyncio.get_running_loop()
+        if self._queue and (rest := self._rest.seconds(loop.time())):
+            self._start, self._is_soon = loop.call_later(rest, self._start_calls), True
+            return
         while self._queue and len(self._calls) < self._max_calls:
             if items := self._next_items():
                 now = asyncio.get_running_loop().time()
@@ -300,34 +305,31 @@ class Gatherer:
     def _deliver(self, items: Sequence[_Waiting], replies: Sequence[tuple[int, Reply | NotNow]]) -> None:
         for position, reply in replies:
             if isinstance(reply, NotNow):
-                self._count_away(reply)
-                if isinstance(reply, OutOfOrder):
-                    _end(items[position].reply, UnavailableError(_OUT_OF_ORDER))
+                told = self._rest.heard(reply, asyncio.get_running_loop().time())
+                if told is not None:
+                    _end(items[position].reply, told)
                 continue
-            self._away, self._told = 0, ""
+            self._rest.answered()
             if not items[position].reply.done():
                 items[position].reply.set_result(reply)
 
-    def _count_away(self, reply: NotNow) -> None:
-        self._away += 1
-        if isinstance(reply, OutOfOrder):
-            if reply.problem != self._told:
-                log.error("teacher %s answers nothing: %s", self._teacher, reply.problem)
-            self._told = reply.problem
-        elif self._away.bit_count() == 1:  # the 1st, 2nd, 4th, 8th, ...: a server may be away for hours
-            log.warning("teacher %s can't be asked now, %d times: %s", self._teacher, self._away, reply.problem)
-
     def _retry(self, unanswered: Sequence[_Waiting], *, counts: bool) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        rest = self._rest.seconds(now)
         for item in unanswered:
             item.call = None
             item.pauses += 1
             item.tries += counts
             if item.tries >= MOST_TRIES:
-                item.reply.set_exception(UnavailableError(_UNREACHABLE))
+                _end(item.reply, self._rest.refusal(now))
+        for item in (*unanswered, *self._queue) if rest else ():
+            if item.deadline - now < rest:
+                _end(item.reply, self._rest.refusal(now))
         again = [item for item in unanswered if not item.reply.done()]
         if again:
             pause = _PAUSE_SECONDS * 2 ** min(item.pauses - 1 for item in again)
-            asyncio.get_running_loop().call_later(min(pause, _LONGEST_PAUSE_SECONDS), self._requeue, again)
+            loop.call_later(max(rest, min(pause, _LONGEST_PAUSE_SECONDS)), self._requeue, again)
 
     def _requeue(self, items: Sequence[_Waiting]) -> None:
         self._queue.push_front(items)

@@ -8,7 +8,7 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
@@ -33,6 +33,12 @@ class FairQueue(Generic[_T]):
     def __len__(self) -> int:
         """How many wait."""
         return self._count
+
+    def __iter__(self) -> Iterator[_T]:
+        """All that wait."""
+        yield from self._front
+        for queue in self._queues.values():
+            yield from queue
 
     def push(self, item: _T) -> None:
         """Let one wait behind all of its caller's."""

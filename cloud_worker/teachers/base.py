@@ -122,9 +122,11 @@ class NotNow:
 
     Attributes:
         problem: Why, for the operator.
+        retry_after: Time in seconds for which it asked to be left alone; ``None`` where it named none.
     """
 
     problem: str
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

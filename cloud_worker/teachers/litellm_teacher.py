@@ -2,6 +2,7 @@
 
 Rules:
  * Its key comes from an environment variable: the one that the configuration names, else the provider's usual one.
+ * A provider that says when it wants to be asked again is asked nothing until then.
  * litellm asks once; whoever waits for the answer asks again. Nothing is fetched while it is imported.
  * A redirect is never followed: a key goes to its own host alone.
  * A price that litellm does not know is 0, which is told once.
@@ -10,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,11 @@ from router.core.domain.query import GenerationLimits
 from router.core.errors import DeclinedError, HeadraceError, ModelError, StartError, TooLongError, UnavailableError
 from router.io.extras import advice
 from router.students.writers.chat_completion import UNREADABLE, written_of
-from router.students.writers.server_address import proxies_told
+from router.students.writers.server_address import bound_client, proxies_told
+from router.students.writers.server_calls import ServerCalls
 from router.students.writers.server_dialects import Habits
 from router.students.writers.server_refusals import passes, refusal
 from router.students.writers.server_writer import MOST_ALTERNATIVES, response_format
-from router.students.writers.time_limits import bound_client, within
-from router.students.writers.told_once import Once
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class HostedWriter:
         self._url = url
         self._seconds = seconds
         self._habits = Habits()
-        self._once = Once()
+        self._calls = ServerCalls(f"hosted model {model!r}", seconds)
         try:
             known = self._litellm.get_supported_openai_params(model=model) or []
             named, provider, *_ = self._litellm.get_llm_provider(model, api_base=url or None)
@@ -84,7 +85,7 @@ class HostedWriter:
         """
         wanted = min(top_k, MOST_ALTERNATIVES) if self._gives_probabilities else 0
         probabilities = {"logprobs": True, "top_logprobs": wanted} if wanted else {}
-        with self._once.logging_once(), within(self._seconds):
+        with self._calls.one():
             reply, habits = self._asked(self._arguments(prompt, limits), probabilities)
             written = self._read(reply, top_k)
         self._habits = habits
@@ -97,13 +98,14 @@ class HostedWriter:
             try:
                 return self._litellm.completion(**habits.spelt(arguments, probabilities)), habits
             except self._failure as error:
-                found = self._sorted(error)
+                headers = _headers_of(error)
+                found = self._calls.refused(self._sorted(error, headers), headers)
                 other = habits.without(str(error)) if isinstance(found, ModelError) else None
                 if other is None:
                     raise found from error
                 habits = other
 
-    def _sorted(self, error: Exception) -> HeadraceError:
+    def _sorted(self, error: Exception, headers: Mapping[str, str]) -> HeadraceError:
         """The error, sorted by who must act."""
         exceptions = self._litellm.exceptions
         if passes(0, str(error).lower()):  # litellm takes "too many tokens, please wait" for a long question
@@ -115,7 +117,6 @@ class HostedWriter:
         status = getattr(error, "status_code", 0)
         if isinstance(error, exceptions.APIConnectionError | exceptions.Timeout):
             return UnavailableError(f"hosted model {self._model!r}: {_first_line(error)}")
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
         said, where = str(error), self._url or "its provider"
         return refusal(status if isinstance(status, int) else 0, said, where, self._model, headers.get("Location", ""))
 
@@ -196,6 +197,16 @@ def _guard(handler: Any) -> None:
         return bound_client(made(self))
 
     handler.create_client = guarded
+
+
+def _headers_of(error: BaseException | None) -> Mapping[str, str]:
+    """The headers of a refusal: litellm makes a response of its own, and the provider's is further down."""
+    while error is not None:
+        found = getattr(getattr(error, "response", None), "headers", None)
+        if found:
+            return found  # type: ignore[no-any-return] # httpx's
+        error = error.__cause__ or error.__context__
+    return {}
 
 
 def _priced(written: Written, usd: Any) -> Written:

@@ -100,8 +100,7 @@ def _problem_at(url: str) -> str:
     address, socket = read_url(url)
     try:
         with within(_PROBE_SECONDS), open_client(address, socket, seconds=_PROBE_SECONDS) as client:
-            with client.stream("GET", f"{address.rstrip('/')}/models"):  # its head says that it is there
-                pass
+            client.head(f"{address.rstrip('/')}/models")  # any reply says that it is there
     except httpx.TransportError as error:
         return f"no server answers at {url} ({type(error).__name__})"
     return ""

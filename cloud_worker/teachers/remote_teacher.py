@@ -74,7 +74,7 @@ class WritingTeacher:
         except BadInputError as error:
             return NoAnswer(str(error).removeprefix(f"{error.field} "), error.field)
         except UnavailableError as error:
-            return NotNow(str(error))
+            return NotNow(str(error), error.retry_after)
         except ModelError as error:
             if not self._writer.in_process:  # its server refuses whatever it is asked, until the operator mends that
                 return OutOfOrder(str(error))

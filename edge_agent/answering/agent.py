@@ -34,6 +34,7 @@ from router.core.domain.prediction import Prediction, score_of
 from router.core.domain.query import Answer, Attempt, Query, Reason, Route, check_query
 from router.core.errors import (
     BadInputError,
+    BusyError,
     CallerError,
     ConflictingQueryError,
     DeadlineError,
@@ -341,10 +342,6 @@ def _is_callers_fault(error: HeadraceError) -> bool:
 
 
 def _obstacle_of(error: HeadraceError) -> Reason:
-    if isinstance(error, DeadlineError):
-        return Reason.DEADLINE
-    if isinstance(error, SpentError):
-        return Reason.BUDGET
-    if isinstance(error, OverloadedError | DeniedError | CallerError):
-        return Reason.REFUSED
-    return Reason.UNREACHABLE
+    refusals = OverloadedError | BusyError | DeniedError | CallerError
+    reasons = ((DeadlineError, Reason.DEADLINE), (SpentError, Reason.BUDGET), (refusals, Reason.REFUSED))
+    return next((reason for kinds, reason in reasons if isinstance(error, kinds)), Reason.UNREACHABLE)

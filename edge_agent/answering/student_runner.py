@@ -38,6 +38,7 @@ from router.core.domain.query import Answer, Distribution, FinishReason, Provena
 from router.core.domain.task import Judge
 from router.core.errors import (
     BadInputError,
+    BusyError,
     DeadlineError,
     HeadraceError,
     ModelError,
@@ -284,6 +285,9 @@ def _told(error: Exception) -> HeadraceError:
         return error
     if isinstance(error, TimeoutError):
         return DeadlineError("the model on this device did not answer in time")
+    if isinstance(error, BusyError):
+        again = f"it is asked again in {error.retry_after or 0:.0f} s"
+        return BusyError(f"the model on this device asked to be left alone ({again})", error.retry_after)
     return UnavailableError("the model on this device can't answer now, and this query may not leave it")
 
 

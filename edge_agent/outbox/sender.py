@@ -26,7 +26,7 @@ from edge_agent.telemetry import EdgeTelemetry
 from edge_agent.upstream.client import Upstream
 from router.core.domain.query import Answer, Consent, Query
 from router.core.domain.task import agree
-from router.core.errors import CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
+from router.core.errors import BusyError, CallerError, HeadraceError, OverloadedError, ServiceError, SpentError
 from router.core.release.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class OutboxSender:
         self._lanes = asyncio.Semaphore(concurrency)
         self._failures: dict[str, int] = {}
         self._unlogged: dict[str, _Unlogged] = {}  # by task
+        self._rests: dict[str, float] = {}  # by task, until when its teacher is left alone, in monotonic seconds
 
     async def run(self) -> None:
         """Drain the outbox whenever something waits, until cancelled."""
@@ -109,7 +110,9 @@ class OutboxSender:
     def _held_back(self) -> dict[str, float]:
         """Seconds by task, of those that must not be sent now."""
         now = time.monotonic()
-        waits = {name: unlogged.until - now for name, unlogged in self._unlogged.items()}
+        waits = {name: until - now for name, until in self._rests.items()}
+        for name, unlogged in self._unlogged.items():
+            waits[name] = max(waits.get(name, 0.0), unlogged.until - now)
         for hosted in self._tasks:
             if hosted.serving and hosted.serving.manifest.number:
                 waits[hosted.name] = max(waits.get(hosted.name, 0.0), hosted.quota.wait())
@@ -145,6 +148,9 @@ class OutboxSender:
                 log.warning("query %s is not taken by the next tier, and leaves the outbox: %s", query.id, error)
                 self._outbox.drops[Why.REFUSED] += 1
                 return None
+            except BusyError as error:
+                self._rests[query.task] = time.monotonic() + (error.retry_after or FIRST_PAUSE)
+                return error
             except ServiceError as error:
                 return None if self._is_hopeless(query, error) else error
         self._failures.pop(query.id, None)

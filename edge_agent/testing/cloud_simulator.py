@@ -158,9 +158,12 @@ class _Cascade(cascade_pb2_grpc.CascadeServicer):
     async def Answer(self, request: Any, context: Any) -> cascade_pb2.AnswerResponse:  # noqa: N802
         cloud, query, caller = self._cloud, query_from_proto(request), caller_of(context, insecure=True)
         cloud.queries.append(query)
+        busy = cloud.faults.busy_error(query.task)
         cloud.metadata.append({key: str(value) for key, value in context.invocation_metadata()})
         await cloud.note()
         await cloud.faults.suffer(context, is_query=True)
+        if busy is not None:
+            raise busy
         query = cloud.book.checked(query)
         before = cloud.book.said_before(caller, query)
         if before is not None:

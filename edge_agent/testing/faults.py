@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from grpc import aio
 
-from router.core.errors import SpentError
+from router.core.errors import BusyError, SpentError
 from router.transport import telemetry_names
 from router.transport.error_interceptor import NO_RETRY
 
@@ -23,6 +23,7 @@ class Faults:
         hang: They get no answer at all, as over a half-open connection.
         delay: Seconds before each answer.
         unknown_task: Calls of ``Answer`` get NOT_FOUND.
+        busy: The teacher of these tasks asked to be left alone for so many seconds.
         pushback: Calls of ``Answer`` are shed, to come back after this many seconds.
         unlogged: Answers say ``logged = false``.
         other_id: Answers come under another query's id.
@@ -40,6 +41,7 @@ class Faults:
     hang: bool = False
     delay: float = 0.0
     unknown_task: bool = False
+    busy: dict[str, float] = field(default_factory=dict)
     pushback: float | None = None
     unlogged: bool = False
     other_id: bool = False
@@ -51,6 +53,10 @@ class Faults:
     endless: frozenset[str] = frozenset()
     dripped: frozenset[str] = frozenset()
     drip_seconds: float = 0.05
+
+    def busy_error(self, task: str) -> BusyError | None:
+        """What a query of a task gets now, if its teacher asked to be left alone."""
+        return BusyError("busy on purpose", self.busy[task]) if task in self.busy else None
 
     async def suffer(self, context: aio.ServicerContext[Any, Any], *, is_query: bool) -> None:
         """Let the faults of a call happen."""

@@ -30,6 +30,7 @@ from router.core.domain.feedback import Feedback
 from router.core.domain.query import Answer, Query, Reason
 from router.core.errors import (
     BadInputError,
+    BusyError,
     CallerError,
     DeadlineError,
     DeniedError,
@@ -155,8 +156,10 @@ class Upstream:
             except ServiceError as error:
                 if isinstance(error.__cause__, BadInputError):
                     raise NotPossibleError(str(error)) from error  # it will be no better the next time
-                told = error.retry_after if isinstance(error, OverloadedError) else None
+                told = error.retry_after
                 rest = (pause if told is None else told) * random.uniform(1.0, 1.5)
+                if isinstance(error, BusyError) and rest >= ends - self._clock():
+                    raise
                 if isinstance(error, DeadlineError) or rest >= ends - self._clock():
                     raise UnavailableError(f"no answer within {seconds:.1f} s: {error}") from error
             await asyncio.sleep(rest)
@@ -221,6 +224,8 @@ class Upstream:
             share = left / 2 if shares or target.breaker.is_open else left
             try:
                 return await self._noted(target, target.ask(query, share))
+            except BusyError:
+                raise
             except (UnavailableError, DeadlineError):
                 if ends - self._clock() < LEAST_SECONDS:
                     raise
@@ -239,10 +244,9 @@ class Upstream:
         """Note who replied, a refusal too."""
         try:
             found = await reply
-        except (UnavailableError, DeadlineError):
-            raise
-        except HeadraceError:
-            self._uses(target)
+        except HeadraceError as error:
+            if isinstance(error, BusyError) or not isinstance(error, UnavailableError | DeadlineError):
+                self._uses(target)
             raise
         self._uses(target)
         return found

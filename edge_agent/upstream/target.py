@@ -27,6 +27,7 @@ from router.core.domain.feedback import Feedback
 from router.core.domain.query import Answer, Query, Reason
 from router.core.errors import (
     BadInputError,
+    BusyError,
     CallerError,
     DeadlineError,
     DeniedError,
@@ -200,8 +201,8 @@ class Target:
         try:
             with self._way.goes():
                 response = await self._result(call)
-        except SpentError:
-            self.breaker.succeeded()  # it concerns one task; the others go on
+        except (SpentError, BusyError):
+            self.breaker.succeeded()  # it concerns one task or teacher; the others go on
             raise
         except OverloadedError as error:
             wait = DEFAULT_PUSHBACK_SECONDS if error.retry_after is None else error.retry_after

@@ -16,13 +16,14 @@ from edge_agent.workers.snapshot import Snapshot
 from router.core.domain.limits import MAX_ATTEMPT_BYTES
 from router.core.errors import UnavailableError
 from router.transport.channel import open_channel
-from router.transport.telemetry_names import META_ERROR, META_PUSHBACK
+from router.transport.telemetry_names import META_ERROR, META_PUSHBACK, META_RETRY_AFTER
 from router.transport.trace_context import call_metadata
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 WATCH, APPLIED, TELL = "Watch", "Applied", "Tell"
 SERVICE = "headrace.agent.Workers"  # between processes of one agent; no part of the contract
 TELL_SECONDS = 0.05
+_TOLD = {META_ERROR, META_PUSHBACK, META_RETRY_AFTER}
 _MOST_NOTES = 2000  # that wait; a feedback on what was dropped hears that the answer is unknown
 _RESTARTS = "this agent is starting again; try again"
 _Context = aio.ServicerContext[Any, Any]
@@ -58,7 +59,7 @@ class OwnerLink:
             return await call(request, timeout=context.time_remaining(), metadata=call_metadata(caller))
         except aio.AioRpcError as error:
             said: Iterable[Any] = error.trailing_metadata() or ()
-            trailing = tuple((key, value) for key, value in said if key in {META_ERROR, META_PUSHBACK})
+            trailing = tuple((key, value) for key, value in said if key in _TOLD)
             if not trailing and error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise UnavailableError(_RESTARTS) from error
             await context.abort(error.code(), error.details() or "", trailing)

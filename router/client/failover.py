@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from router.core.errors import DeadlineError, HeadraceError, OverloadedError, UnavailableError
+from router.core.errors import BusyError, DeadlineError, HeadraceError, OverloadedError, UnavailableError
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
@@ -93,7 +93,8 @@ def _is_passing(error: HeadraceError) -> bool:
 
 def _pushback(failures: Sequence[HeadraceError]) -> float:
     """Seconds that every target asked for; 0 as soon as one of them did not."""
-    return min((e.retry_after or 0.0 if isinstance(e, OverloadedError) else 0.0 for e in failures), default=0.0)
+    told = (e.retry_after if isinstance(e, OverloadedError | BusyError) else None for e in failures)
+    return min((seconds or 0.0 for seconds in told), default=0.0)
 
 
 def _unreachable(targets: Sequence[str], failures: Sequence[HeadraceError], seconds: float) -> UnavailableError:

@@ -11,6 +11,7 @@
      │   └─ NotServedError            UNIMPLEMENTED
      ├─ ServiceError                 the caller may try again
      │   ├─ UnavailableError          UNAVAILABLE
+     │   │   └─ BusyError              a model's server asked to be left alone
      │   ├─ EmptyAnswerError          an answer came that holds no text
      │   ├─ OverloadedError           RESOURCE_EXHAUSTED
      │   │   └─ SpentError             a limit of its task is spent for today
@@ -123,14 +124,26 @@ class NotServedError(CallerError):
 
 
 class ServiceError(HeadraceError):
-    """The caller may try again."""
+    """The caller may try again. ``retry_after`` is the time in seconds after which that makes sense, if known."""
 
     status = "UNAVAILABLE"
     exit_code = 75
+    retry_after: float | None = None
 
 
 class UnavailableError(ServiceError):
     """The next tier can't be reached now."""
+
+
+class BusyError(UnavailableError):
+    """A model's server asked to be left alone; other tasks go on."""
+
+    exit_code = 89
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        """Say why, and in how many seconds it may be asked again."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EmptyAnswerError(ServiceError):
@@ -140,7 +153,7 @@ class EmptyAnswerError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    """Shed. ``retry_after`` is the time in seconds after which a retry makes sense, if known."""
+    """Shed."""
 
     status = "RESOURCE_EXHAUSTED"
     exit_code = 76

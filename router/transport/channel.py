@@ -20,6 +20,7 @@ from grpc import aio
 
 from router.core.errors import (
     BadInputError,
+    BusyError,
     HeadraceError,
     OverloadedError,
     RevokedError,
@@ -201,6 +202,8 @@ def call_error(error: grpc.RpcError, target: str = "") -> HeadraceError:
         return OverloadedError(details, FULL_SECONDS)
     if status == "CANCELLED":  # by the other side, as it stopped: another target, or it again, can answer
         return UnavailableError(details)
+    if kind == BusyError.__name__:
+        return BusyError(details, _seconds(trailing.get(telemetry_names.META_RETRY_AFTER)))
     if kind in _BY_NAME:
         return _BY_NAME[kind](details)
     if kind == TooLargeError.__name__ or (kind is None and _says_too_large(status, error.details() or "")):

@@ -23,6 +23,7 @@ from grpc import aio
 
 from router.core.errors import (
     BadInputError,
+    BusyError,
     HeadraceError,
     NotServedError,
     OperatorError,
@@ -159,7 +160,9 @@ async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
     trailing = [
         (telemetry_names.META_ERROR, type(error).__name__ if isinstance(error, HeadraceError) else "HeadraceError")
     ]
-    if isinstance(error, SpentError):
+    if isinstance(error, BusyError) and error.retry_after is not None:
+        trailing.append((telemetry_names.META_RETRY_AFTER, str(max(0, round(error.retry_after * 1000)))))
+    if isinstance(error, SpentError | BusyError):
         trailing.append((telemetry_names.META_PUSHBACK, NO_RETRY))
     elif isinstance(error, OverloadedError) and error.retry_after is not None:
         trailing.append((telemetry_names.META_PUSHBACK, str(max(0, round(error.retry_after * 1000)))))

@@ -49,4 +49,5 @@ SHED: Final = "headrace.shed"
 # gRPC metadata keys.
 META_DEVICE: Final = "headrace-device"  # who calls, believed only on an insecure loopback door
 META_PUSHBACK: Final = "grpc-retry-pushback-ms"
+META_RETRY_AFTER: Final = "headrace-retry-after-ms"  # of a refusal that gRPC itself must not try again
 META_ERROR: Final = "headrace-error"  # class of the error; says that the details are a public message of ours

@@ -10,6 +10,7 @@ from dataclasses import replace
 from router.core.domain.query import Answer, Distribution, FinishReason, Provenance, Reason, Tier
 from router.core.errors import (
     BadInputError,
+    BusyError,
     ConfigError,
     OverloadedError,
     SpentError,
@@ -62,14 +63,8 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         text = said(query)
         if text == "busy once" and len(self.seen) == 1:
             raise OverloadedError("busy just now", 0.05)
-        if text == "busy for an hour":
-            raise OverloadedError("busy", 3600)
-        if text == "spent":
-            raise SpentError("nothing is left for today")
-        if text == "away":
-            raise UnavailableError("nobody above answers")
-        if text == "bad":
-            raise BadInputError("text", "is bad; say something else")
+        if text in REFUSALS:
+            raise REFUSALS[text]()
         if text == "hang":
             self.hanging.put_nowait(query)
             await asyncio.Event().wait()
@@ -79,6 +74,15 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
             raise ConfigError("/etc/private.toml", "key", "is wrong")
         if query.task == "unknown" or text.startswith("repeat"):
             raise UnknownTaskError("no task 'unknown' here" if query.task == "unknown" else text)
+
+
+REFUSALS = {
+    "busy for an hour": lambda: OverloadedError("busy", 3600),
+    "spent": lambda: SpentError("nothing is left for today"),
+    "busy teacher": lambda: BusyError("the teacher asked to be left alone", 20),
+    "away": lambda: UnavailableError("nobody above answers"),
+    "bad": lambda: BadInputError("text", "is bad; say something else"),
+}
 
 
 def said(query):

@@ -98,6 +98,16 @@ def open_client(
     )
 
 
+def bound_client(client: httpx.Client) -> httpx.Client:
+    """The same client, before its first request, so that ``time_limits.within`` holds for it, through proxies too."""
+    from router.students.writers.time_limits import bound
+
+    ways: Any = client
+    for transport in {ways._transport, *ways._mounts.values()} - {None}:
+        bound(transport)
+    return client
+
+
 @contextmanager
 def proxies_told(variable: str = "proxies") -> Iterator[None]:
     """Say what is wrong with the proxies of the environment, where httpx is told to use them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,12 @@ class Received:
     Attributes:
         status: Of HTTP.
         body: Unpacked.
-        location: Where a redirect leads; empty for none.
+        headers: Of HTTP.
     """
 
     status: int
     body: bytes
-    location: str
+    headers: Mapping[str, str]
 
     @property
     def text(self) -> str:
@@ -47,7 +48,7 @@ def received(reply: httpx.Response) -> Received:
         pieces.append(piece)
         if size > MOST_REPLY_BYTES:
             raise OverflowError(f"it has more than {MOST_REPLY_BYTES:,} bytes")
-    return Received(reply.status_code, b"".join(pieces), reply.headers.get("Location", ""))
+    return Received(reply.status_code, b"".join(pieces), reply.headers)
 
 
 def is_no_trust(error: BaseException | None) -> bool:

@@ -4,7 +4,7 @@ Rules:
  * Greedy unless a temperature above 0 is asked for.
  * A server that gives no token probabilities gives a text without tokens: nothing is made up, and the query escalates.
  * Connections are kept and shared (``server_address``). A reply that never ends is given up (``server_replies``), and
-   one that comes too slowly, in whatever part of it (``time_limits``).
+   one that comes too slowly, in whatever part of it (``server_calls``).
  * What the server says is data: a reply that can't be read is a ``ModelError``, never a crash.
  * What it refuses is sorted by who must act (``refusals``); what it takes in another form is remembered (``habits``).
 """
@@ -25,10 +25,10 @@ from router.core.errors import BadInputError, ModelError, TooLongError, Unavaila
 from router.students.writers.chat_completion import UNREADABLE, written_of
 from router.students.writers.plain_prompt import plain_messages, plain_tools
 from router.students.writers.server_address import is_private, open_client, read_url
+from router.students.writers.server_calls import ServerCalls
 from router.students.writers.server_dialects import Habits
 from router.students.writers.server_refusals import error_in, refusal, without_version
 from router.students.writers.server_replies import Received, is_no_trust, received
-from router.students.writers.told_once import Once
 
 ANSWER_SECONDS = 60.0
 IDLE_SECONDS = 4.0  # below the 5 s after which common servers close a connection that waits
@@ -72,8 +72,7 @@ class ServedWriter:
         self.url, self.model = url, model
         self.is_private = is_private(url)
         self._habits = Habits()
-        self._once = Once()
-        self._seconds = seconds
+        self._calls = ServerCalls(f"the server at {url}", seconds)
         self._client = open_client(
             address, socket, headers=dict(headers or {}), seconds=seconds, connections=connections, idle=IDLE_SECONDS
         )
@@ -87,10 +86,9 @@ class ServedWriter:
             BadInputError: A tool's schema is none.
             ModelError: The server refuses whatever it is asked, or its reply can't be read; told in the log once.
             UnavailableError: The server can't be reached, is busy, or its answer broke off.
+            BusyError: It asked to be left alone for a while that is not over.
         """
-        from router.students.writers.time_limits import within  # loaded with the first request, as httpx is
-
-        with self._once.logging_once(), within(self._seconds):
+        with self._calls.one():
             return self._written(self._body(prompt, limits), limits.stop, top_k)
 
     def _written(self, body: dict[str, Any], stops: tuple[str, ...], top_k: int) -> Written:
@@ -154,14 +152,15 @@ class ServedWriter:
 
     def _read(self, reply: Received, stops: tuple[str, ...], top_k: int) -> Written:
         if not 200 <= reply.status < 300:
-            raise refusal(reply.status, reply.text, self.url, self.model, reply.location)
+            found = refusal(reply.status, reply.text, self.url, self.model, reply.headers.get("Location", ""))
+            raise self._calls.refused(found, reply.headers)
         try:
             content = json.loads(reply.body)
         except UNREADABLE as error:
             raise self._unreadable(error, without_version(self.url)) from error
         error_said = error_in(content, self.url, self.model)
         if error_said is not None:
-            raise error_said
+            raise self._calls.refused(error_said, reply.headers)
         try:
             written = written_of(content, top_k)
         except UNREADABLE as error:

@@ -37,6 +37,7 @@ class ChatFaults:
         location: Where an answer of status 3xx leads.
         refuses: A key of the request that gets 400, with its name.
         slow: Seconds that each answer takes.
+        headers: That a refusal has beside.
         drip: A head without end comes, byte by byte.
     """
 
@@ -51,6 +52,7 @@ class ChatFaults:
     refuses: str = ""
     slow: float = 0.0
     drip: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -162,6 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         if self.server_of.faults.location:
             self.send_header("Location", self.server_of.faults.location)
+        for name, value in self.server_of.faults.headers.items() if status >= 400 else ():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 

@@ -42,14 +42,6 @@ def bound(transport: httpx.HTTPTransport) -> httpx.HTTPTransport:
     return transport
 
 
-def bound_client(client: httpx.Client) -> httpx.Client:
-    """The same client, before its first request, so that ``within`` holds for it, also on its ways through proxies."""
-    ways: Any = client
-    for transport in {ways._transport, *ways._mounts.values()} - {None}:
-        bound(transport)
-    return client
-
-
 def _left(timeout: float | None, error: type[httpcore.TimeoutException]) -> float | None:
     ends = _ENDS.get()
     if ends is None:

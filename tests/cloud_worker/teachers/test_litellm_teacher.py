@@ -14,7 +14,7 @@ from cloud_worker.teachers import NoAnswer, NotNow, OutOfOrder, Question
 from cloud_worker.teachers.litellm_teacher import HostedWriter, load_hosted_teacher
 from router.core.domain.generation import Prompt
 from router.core.domain.query import GenerationLimits, Message, Tool, Wanted
-from router.core.errors import BadInputError, HeadraceError, ModelError, UnavailableError
+from router.core.errors import BadInputError, BusyError, HeadraceError, ModelError, UnavailableError
 from router.io.extras import advice
 from router.students.writers.testing import FakeChatServer
 
@@ -101,7 +101,9 @@ def test_what_is_no_fault_of_the_questions_gives_it_up_for_nobody(settings, serv
 def test_a_redirect_is_not_followed(settings, server, tmp_path):
     with FakeChatServer(lambda text: "stolen") as elsewhere:
         server.faults.status, server.faults.location = 307, f"{elsewhere.url}/chat/completions"
-        assert isinstance(ask(settings, tmp_path), NotNow)
+        reply = ask(settings, tmp_path)
+        assert isinstance(reply, OutOfOrder)
+        assert f"redirects (307) to {elsewhere.url}" in reply.problem
         assert elsewhere.connections == 0
 
 
@@ -163,6 +165,17 @@ def test_a_provider_whose_reply_drips_is_given_up_in_time(server, model):
         HostedWriter(model, key="x", url=url, seconds=0.5).write(Prompt("it"))
     assert server.requests
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("model", [PRICED, "cohere_chat/command-r"])
+def test_a_provider_that_asks_to_be_left_alone_is(server, model):
+    server.faults.status, server.faults.headers = 429, {"Retry-After": "20"}
+    writer = HostedWriter(model, key="x", url=f"{server.url}{'' if model == PRICED else '/chat/completions'}")
+    for _ in range(2):
+        with pytest.raises(BusyError) as caught:
+            writer.write(Prompt("it"))
+        assert 15 < caught.value.retry_after <= 20
+    assert len(server.requests) == 1
 
 
 def test_litellms_own_stand_in_is_read_like_a_provider(monkeypatch):

@@ -9,7 +9,9 @@ import pytest
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Attempt, Consent, Query, Reason, Route, Tier, Wanted
 from router.core.domain.task import Mode, Task
+from router.core.errors import BusyError
 from router.core.policy.exploration import is_explored
+from router.transport.channel import call_error
 from router.transport.telemetry_names import META_DEVICE
 from router.transport.wire import query_to_proto
 from router.v1 import cascade_pb2_grpc
@@ -273,6 +275,31 @@ async def test_a_shed_query_is_degraded_and_the_pushback_obeyed(warm, cloud):
     asked = len(cloud.queries)
     assert asked == 1
     assert (await warm.ask("odd", seconds=1.0)).provenance.degraded
+
+
+async def test_a_teacher_that_is_left_alone_holds_up_no_other_task(warm, cloud):
+    cloud.faults.busy["home"] = 60.0
+    for _ in range(8):
+        answer = await warm.ask("novel", seconds=5.0)
+        assert (answer.provenance.degraded, answer.provenance.reason) == (True, Reason.REFUSED)
+    cloud.faults.busy.clear()
+    assert not (await warm.ask("odd", seconds=5.0)).provenance.degraded
+
+
+async def test_without_a_student_one_hears_at_once_for_how_long_its_teacher_is_left_alone(cold, cloud):
+    cloud.faults.busy["home"] = 60.0
+    started = time.monotonic()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await cold.ask("novel", seconds=20)
+    error = call_error(caught.value)
+    assert isinstance(error, BusyError)
+    assert error.retry_after == 60
+    assert time.monotonic() - started < 10
+    cloud.faults.busy["home"] = 1.0
+    waiting = asyncio.create_task(cold.ask("novel", seconds=20))
+    await cloud.until(lambda: len(cloud.queries) >= 2)
+    cloud.faults.busy.clear()
+    assert (await waiting).text
 
 
 async def test_degraded_queries_are_taught_when_the_cloud_is_back(warm, cloud):

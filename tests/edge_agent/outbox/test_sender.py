@@ -1,6 +1,7 @@
 """What waits is asked of the reference, until the reference's answer is logged."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -55,6 +56,17 @@ async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(exp
     assert (told["outbox_dropped"], told["outbox_dropped_because"]) == (1, {"unlogged": 1})
     _show({"running": True, "states": [], **told})
     assert "  outbox: 0 queries wait, 1 dropped (unlogged 1)\n" in capsys.readouterr().out
+
+
+async def test_what_waits_for_a_teacher_that_is_left_alone_is_not_sent_before_its_time(exploring, cloud):
+    cloud.faults.busy["home"] = 3.0
+    await exploring.ask("light", query_id="q-1")
+    await cloud.until(lambda: len(cloud.queries) == 1)
+    began = time.monotonic()
+    cloud.faults.busy.clear()
+    await exploring.ask("light", query_id="q-2")
+    await cloud.until(lambda: cloud.last_tasks()[0].explored_kept == 2, seconds=20)
+    assert time.monotonic() - began > 2
 
 
 async def test_a_task_that_is_logged_no_more_leaves_at_once(exploring, cloud):

@@ -1,7 +1,7 @@
 import pytest
 
 from router.client.failover import Call, Wait, failover
-from router.core.errors import BadInputError, DeadlineError, OverloadedError, UnavailableError
+from router.core.errors import BadInputError, BusyError, DeadlineError, OverloadedError, UnavailableError
 
 AWAY = UnavailableError("a:1 can't be reached")
 
@@ -74,6 +74,14 @@ def test_pushback_is_obeyed_when_every_target_asks_for_it():
     next(steps)
     steps.send(OverloadedError("busy", 3))
     assert steps.send(OverloadedError("busy", 2)).pause == 2
+
+
+def test_a_teacher_that_is_left_alone_beyond_the_deadline_ends_the_query_at_once():
+    steps = failover(["a:1"], 10, Clock())
+    next(steps)
+    with pytest.raises(BusyError) as caught:
+        steps.send(BusyError("left alone", 60))
+    assert caught.value.retry_after == 60
 
 
 def test_pushback_beyond_the_deadline_ends_the_query_at_once():

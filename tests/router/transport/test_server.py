@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from router.core.errors import (
     BadInputError,
+    BusyError,
     ConfigError,
     NotServedError,
     OverloadedError,
@@ -78,6 +79,17 @@ async def test_a_spent_limit_is_told_at_once_though_grpc_may_retry(door):
         with pytest.raises(aio.AioRpcError) as caught:
             await cascade_pb2_grpc.CascadeStub(channel).Answer(request("spent"), timeout=10)
     assert isinstance(call_error(caught.value), SpentError)
+    assert len(door.servicer.seen) == 1
+
+
+async def test_a_teacher_that_is_left_alone_is_told_at_once_with_its_time_though_grpc_may_retry(door):
+    async with open_channel(door.target, insecure=True) as channel:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await cascade_pb2_grpc.CascadeStub(channel).Answer(request("busy teacher"), timeout=10)
+    error = call_error(caught.value)
+    assert isinstance(error, BusyError)
+    assert error.retry_after == 20
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert len(door.servicer.seen) == 1
 
 
