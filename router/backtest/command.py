@@ -47,6 +47,7 @@ class Format(StrEnum):
     FINE_TUNING = "fine-tuning"
     LITELLM = "litellm"
     LANGFUSE = "langfuse"
+    LANGSMITH = "langsmith"
 
 
 class JudgeName(StrEnum):

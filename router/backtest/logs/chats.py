@@ -16,14 +16,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from router.backtest.logs.other_forms import as_openai
 from router.backtest.logs.streams import is_stream, text_of_stream
 from router.core.domain.query import FinishReason
 from router.students.writers.chat_completion import end_of
 
-_ASKING = ("messages", "input", "prompt", "contents", "query", "question", "text")
+_ASKING = ("messages", "input", "prompt", "prompts", "contents", "query", "question", "text")
+_ALONE = ("completion", "output_text", "text", "output", "answer", "response", "result")
 _MODELS = ("assistant", "model", "ai")
 _SYSTEMS = ("system", "developer")
 _ITEMS = ("function_call", "function_call_output", "reasoning")
+_BROKE = (
+    *("error", "abort", "aborted", "cancel", "cancelled", "canceled", "user_cancel", "failed", "timeout"),
+    *("malformed_function_call", "insufficient_system_resource", "unknown_error"),
+)
 _ROLES = {"human": "user", "ai": "assistant", "model": "assistant"}
 
 
@@ -99,21 +105,26 @@ def is_failure(value: Any) -> bool:
 
 def is_unfinished(value: Any) -> bool:
     """Whether a logged response says that its answer broke off, or was refused or filtered."""
-    value = unpacked(value)
+    value = as_openai(unpacked(value))
     if not isinstance(value, Mapping):
         return False
     for name in ("choices", "candidates", "output"):
         listed = value.get(name)
         if isinstance(listed, list) and listed and any(map(is_unfinished, listed[:1] if name != "output" else listed)):
             return True
-    message = value.get("message")
-    if isinstance(message, Mapping) and is_unfinished(message):
+    if any(isinstance(value.get(name), Mapping) and is_unfinished(value[name]) for name in ("message", "output")):
         return True
     ends = [value.get(name) for name in ("finish_reason", "finishReason", "stop_reason", "stopReason")]
     is_refused = bool(value.get("refusal")) or value.get("status") in ("incomplete", "failed", "cancelled")
     parts = value.get("content") if isinstance(value.get("content"), list) else ()
     is_refused = is_refused or any(isinstance(part, Mapping) and part.get("type") == "refusal" for part in parts or ())
-    return is_refused or any(end_of(end) in (FinishReason.LENGTH, FinishReason.FILTERED) for end in ends)
+    return is_refused or any(map(_is_no_end, ends))
+
+
+def _is_no_end(said: Any) -> bool:
+    """Whether a word for the end of an answer says that it is none; words that are not known say nothing of that."""
+    broke = isinstance(said, str) and said.strip().lower() in _BROKE
+    return broke or end_of(said) in (FinishReason.LENGTH, FinishReason.FILTERED)
 
 
 def chat_in(value: Any) -> Chat | None:
@@ -124,6 +135,7 @@ def chat_in(value: Any) -> Chat | None:
         if found is not None or not inner:
             return found
         return Chat("", (("user", value.strip()),)) if value.strip() else None
+    value = as_openai(value)
     if is_chat(value) or _is_items(value):
         return _chat(value)
     if isinstance(value, list):
@@ -147,6 +159,7 @@ def answer_in(value: Any) -> str | None:
         inner = unpacked(value)
         found = None if isinstance(inner, str) else answer_in(inner)
         return found if found is not None or not inner else value.strip() or None
+    value = as_openai(value)
     if is_chat(value):
         return _said(next((one for one in reversed(value) if one["role"] in _MODELS), None))
     if isinstance(value, list):
@@ -165,7 +178,9 @@ def _of_response(value: Mapping[str, Any]) -> str | None:
         return _said(value)
     if value.get("done") is True and isinstance(value.get("response"), str):  # Ollama's /api/generate
         return value["response"].strip() or None
-    alone = next((name for name in ("completion", "output_text", "text") if value.keys() == {name}), "")
+    if is_chat(as_openai(value.get("messages"))):  # a graph's whole talk
+        return answer_in(value["messages"])
+    alone = next((name for name in _ALONE if value.keys() == {name}), "")
     return answer_in(value[alone]) if alone else None
 
 

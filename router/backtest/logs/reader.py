@@ -21,6 +21,7 @@ from typing import Any
 
 from router.backtest.logs.cells import BadCellError, cost_of, filled, is_empty, time_of, whole_text
 from router.backtest.logs.column_guess import as_named, guessed
+from router.backtest.logs.other_forms import as_pair
 from router.backtest.logs.paths import Position
 from router.backtest.logs.shapes import NAMES, SHAPES, Found, columns_for, find, shape_of
 from router.backtest.logs.tables import Positioned, columns_of, rows_in
@@ -157,6 +158,7 @@ def _rows(path: Path, how: How) -> Iterator[Positioned]:
         requests = {str(row.get("custom_id")): row for _, row in rows_in(how.requests, how.encoding)}
     tasks: dict[str, None] = {}
     for position, row in rows_in(path, how.encoding):
+        row = as_pair(row)
         if requests is not None and str(row.get("custom_id")) in requests:
             row = {**row, "request": requests[str(row.get("custom_id"))]}
         if "task" in row and "propensity" in row:
@@ -214,7 +216,7 @@ def _take(
 ) -> None:
     """Read a row, or count why it is none."""
     if found is not None:
-        value = asked_in_shape(row, columns.text, columns.answer, found.shape)
+        value = asked_in_shape(row, columns.text, columns.answer, found)
         if value.problem:
             heap.missing[value.problem] += 1
             return

@@ -89,6 +89,14 @@ SHAPES = (
         ("trace_id", "traceId", "htmlPath", "project_id", "projectId", "observations", "bookmarked"),
     ),
     Shape(
+        "langsmith",
+        "LangSmith runs",
+        ("inputs",),
+        ("outputs",),
+        ("start_time", "startTime"),
+        ("run_type", "runType"),
+    ),
+    Shape(
         "fine-tuning",
         "fine-tuning examples",
         ("messages", "input.messages", "conversations"),
@@ -101,12 +109,21 @@ NAMES = tuple(shape.name for shape in SHAPES)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A shape and the columns in which a log has it."""
+    """A shape and the columns in which a log has it.
+
+    Attributes:
+        shape: The shape.
+        text: Where what was asked stands.
+        answer: Where the answer stands.
+        time: Where the time does; empty for none.
+        only: The kind of rows that count, where others stand around them; empty for all.
+    """
 
     shape: Shape
     text: str
     answer: str
     time: str = ""
+    only: str = ""
 
 
 def find(row: Any, name: str) -> Any:
@@ -143,11 +160,17 @@ def columns_for(shape: Shape, rows: Sequence[Row]) -> Found | None:
     text = next((name for name in shape.texts if _share(rows, name, chat_in) > 0), "")
     answer = next((name for name in shape.answers if _share(rows, name, _answer_in) > 0), "")
     time = next((name for name in shape.times if rows and all(find(row, name) for row in rows)), "")
-    return Found(shape, text, answer, time) if text and answer else None
+    models = any("llm" in kinds_of(row) for row in rows)
+    return Found(shape, text, answer, time, "llm" if models else "") if text and answer else None
+
+
+def kinds_of(row: Row) -> set[str]:
+    """What LangSmith says that a run is; it has two spellings of the column."""
+    return {str(row[name]).lower() for name in ("run_type", "runType") if name in row}
 
 
 def _is_it(found: Found, rows: Sequence[Row]) -> bool:
-    if found.shape.name in ("headrace", "litellm", "langfuse", "openai-batch"):
+    if found.shape.name in ("headrace", "litellm", "langfuse", "langsmith", "openai-batch"):
         return True
     texts = [unpacked(find(row, found.text)) for row in rows]
     if found.shape.name == "fine-tuning":

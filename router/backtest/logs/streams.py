@@ -23,9 +23,13 @@ def _pieces(value: Any) -> Iterator[str]:
     for chunk in _chunks(value):
         if isinstance(chunk, Mapping):
             delta = chunk.get("delta")
+            if chunk.get("event_type") == "text-generation":  # Cohere's, of its first interface
+                delta = chunk.get("text")
             choices = chunk.get("choices")
             if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
                 delta = choices[0].get("delta")
+            if isinstance(delta, Mapping) and isinstance(delta.get("message"), Mapping):  # of its second
+                delta = delta["message"].get("content")
             if isinstance(delta, Mapping):
                 delta = delta.get("content", delta.get("text"))
             if isinstance(delta, str):

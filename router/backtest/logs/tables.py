@@ -1,8 +1,8 @@
 """A file or a folder of rows in one of several formats -> each row with its position.
 
 Rules:
- * JSON lines, a JSON list, a JSON object around one, CSV (any of , ; tab |) and Parquet are told apart by content, not
-   by name; so is packing.
+ * JSON lines, a JSON list, a JSON object around one, CSV (any of , ; tab |), a table as Markdown or a console draws it
+   and Parquet are told apart by content, not by name; so is packing.
  * A folder is a Delta table, or holds files of one kind, read in the order of their names.
  * What can't be read is refused with file and line; nothing is guessed over.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 from router.backtest.logs.decoding import encoding_of, first_bytes, opened
 from router.backtest.logs.documents import documents_in, is_document, rows_of_document
+from router.backtest.logs.drawn_tables import is_drawn, is_rule, rows_of_drawn
 from router.backtest.logs.folders import check_whole, rows_of_table, text_files
 from router.backtest.logs.paths import Position
 from router.core.errors import DataError
@@ -32,6 +33,7 @@ MOST_CELL_CHARACTERS = 16 * 1024 * 1024
 SEPARATORS = ",;\t|"
 SAID_SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n?", re.IGNORECASE)  # how Excel is told of it
 PARQUET_MAGIC = b"PAR1"
+_PROBED = 4  # first lines, by which a drawn table is told
 
 
 def rows_in(path: Path, encoding: str = "") -> Iterator[Positioned]:
@@ -111,10 +113,14 @@ def _object(path: Path, position: int, row: Any) -> Row:
 
 def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
     with _long_cells(), opened(path, encoding) as file:
-        header = file.readline()
+        head = list(islice(file, _PROBED))
+        if is_drawn(head):
+            yield from _drawn(path, chain(head, file))
+            return
+        header, rest = head[0], chain(head[1:], file)
         said = SAID_SEPARATOR.fullmatch(header)
         before = 1 if said else 0
-        lines = file if said else chain([header], file)
+        lines = rest if said else chain([header], rest)
         separator = said[1] if said else max(SEPARATORS, key=header.count)
         if '{"' in header:
             raise DataError(
@@ -123,18 +129,26 @@ def _csv(path: Path, encoding: str) -> Iterator[Numbered]:
                 "has words before its JSON; leave them out: each line is one object, {...}, and nothing else",
             )
         reader = csv.reader(lines, delimiter=separator, strict=True)
-        position = before
+        position, first = before, True
         try:
             names = _header(path, before + 1, next(reader, []))
             position = before + reader.line_num
             for cells in reader:
                 if cells and len(cells) != len(names):
                     raise DataError(str(path), position + 1, f"has {len(cells)} cells, and the header has {len(names)}")
-                if cells:
+                if cells and not (first and is_rule(cells)):
                     yield position + 1, dict(zip(names, cells, strict=True))
-                position = before + reader.line_num
+                first, position = first and not cells, before + reader.line_num
         except csv.Error as error:
             raise DataError(str(path), position + 1, f"is not CSV: {error}") from error
+
+
+def _drawn(path: Path, lines: Iterable[str]) -> Iterator[Numbered]:
+    rows = rows_of_drawn(path, lines)
+    line, header = next(rows)
+    names = _header(path, line, header)
+    for position, cells in rows:
+        yield position, dict(zip(names, cells, strict=True))
 
 
 @contextmanager

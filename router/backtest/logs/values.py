@@ -10,7 +10,8 @@ from typing import Any
 from router.backtest.logs.cells import filled, is_empty
 from router.backtest.logs.chats import Chat, answer_in, chat_in, is_chat, is_failure, is_unfinished, unpacked
 from router.backtest.logs.column_guess import text_inside
-from router.backtest.logs.shapes import Shape, find
+from router.backtest.logs.other_forms import as_openai
+from router.backtest.logs.shapes import Found, find, kinds_of
 
 _QUOTING = ("langfuse", "litellm")  # shapes whose cells may be JSON, also where they are texts
 _NO_ANSWER = "have no answer"
@@ -63,20 +64,21 @@ def asked_at_column(row: Mapping[str, Any], text: str, answer: str) -> Value:
     return Value(whole, said, whole, text_inside=text_inside(inner), answer_inside=inside)
 
 
-def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, shape: Shape) -> Value:
+def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, found: Found) -> Value:
     """What a program's log says; a row that is no answered query says why."""
-    if shape.name == "langfuse" and str(row.get("type") or GENERATION).upper() in ("SPAN", "EVENT"):
-        return Value(problem="are spans or events, not a model's answers")
+    aside = _beside(row, found)
+    if aside:
+        return Value(problem=aside)
     asked, answered = find(row, text), find(row, answer)
     if text == answer:
-        asked, answered = _split(unpacked(asked))
+        asked, answered = _split(as_openai(unpacked(asked)))
     if _is_nothing(asked):
         return Value(problem="have no query")
-    if _is_nothing(answered) or _failed(row, answer) or is_failure(answered):
+    if _is_nothing(answered) or _failed(row, answer) or is_failure(answered) or (kinds_of(row) and row.get("error")):
         return Value(problem=_NO_ANSWER)
     if is_unfinished(answered):
         return Value(problem="have an answer that broke off, or was refused or filtered")
-    if shape.name in _QUOTING:
+    if found.shape.name in _QUOTING:
         asked, answered = _unquoted(asked), _unquoted(answered)
     said, inside = answer_in(answered), None
     if said is None:
@@ -89,6 +91,14 @@ def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, shape: Shape)
         whole, text_position = _as_text(unpacked(asked))
         chat = Chat("", (("user", whole),))
     return Value(chat.text, said, chat.whole, chat.system, len(chat.turns), text_position, inside)
+
+
+def _beside(row: Mapping[str, Any], found: Found) -> str:
+    """What a row is that stands beside the answers of a model; empty for one of those."""
+    if found.shape.name == "langfuse" and str(row.get("type") or GENERATION).upper() in ("SPAN", "EVENT"):
+        return "are spans or events, not a model's answers"
+    is_step = found.only and kinds_of(row) and found.only not in kinds_of(row)
+    return "are steps around a model's answers" if is_step else ""
 
 
 def answer_at(value: Any) -> tuple[str, str | None]:
