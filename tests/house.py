@@ -18,29 +18,67 @@ from cloud_worker.state.states import ReleaseState
 from cloud_worker.state.store import ReleaseRow
 from edge_agent.identity.status_file import read_status
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
+from tests.operator import write_cloud
 
 GATEWAY = Path(__file__).parent / "faults" / "gateway_process.py"
 SECONDS = 60.0
-CONFIG = cloud_toml("""[door]
+SETTINGS = """[door]
 listen = "127.0.0.1:0"
 [identity]
 listen = "127.0.0.1:0"
 passphrase_file = "issuing.txt"
 [fleet]
 sync_seconds = 0.2
-""")
+"""
 
 
-class House:
+class Processes:
     """A folder with a cloud and a device, and the processes that run there."""
 
-    def __init__(self, folder):
+    ended = (None, -signal.SIGKILL)  # what a process may have come to while something is waited for
+
+    def __init__(self, folder, settings=SETTINGS):
         self.folder, self.processes = folder, []
-        (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "label 5"}\n')
-        (folder / "cloud.toml").write_text(CONFIG)
-        for name in ("issuing", "root"):
-            (folder / f"{name}.txt").write_text(f"the passphrase of {name}, long enough\n")
-            (folder / f"{name}.txt").chmod(0o600)
+        write_cloud(folder, cloud_toml(settings), ("issuing", "root"))
+
+    def start(self, *command, inside=(), environment=None):
+        """Start a program of ours; what comes before it in ``inside`` becomes it, and keeps its process."""
+        words = [*inside, sys.executable, *command]
+        with (self.folder / f"log-{len(self.processes)}").open("wb") as log:
+            process = subprocess.Popen(words, cwd=self.folder, env=environment, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def told(self, path, process):
+        """What a process says in a file of its life."""
+        return self.wait(lambda: _read(self.folder / path, process.pid))
+
+    def status(self):
+        """What the agent says of itself, ``None`` where it says nothing."""
+        return read_status(self.folder / "device" / "agent-data")
+
+    def wait(self, holds, seconds=SECONDS):
+        end = time.monotonic() + seconds
+        while not (found := holds()):
+            assert time.monotonic() < end, self.logs()
+            assert all(process.poll() in self.ended for process in self.processes), self.logs()
+            time.sleep(0.05)
+        return found
+
+    def logs(self):
+        return "\n".join(
+            f"{path.name}:\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(self.folder.glob("log-*"))
+        )
+
+    def end(self):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(60)
+
+
+class House(Processes):
+    """One whose programs are those of this version."""
 
     def command(self, package, *words, code=0, inside=()):
         done = subprocess.run(
@@ -87,13 +125,6 @@ class House:
         rows = DistillationLog(config.log_folder).read("home", columns=["query_id"])
         return Counter(rows["query_id"].to_pylist())
 
-    def start(self, *command, inside=()):
-        """Start a program of ours; what comes before it in ``inside`` becomes it, and keeps its process."""
-        log = (self.folder / f"log-{len(self.processes)}").open("wb")
-        process = subprocess.Popen([*inside, sys.executable, *command], cwd=self.folder, stdout=log, stderr=log)
-        self.processes.append(process)
-        return process
-
     def start_gateway(self, inside=()):
         process = self.start(str(GATEWAY), "cloud.toml", "--secure", inside=inside)
         return process, self.told("data/run/gateway-0.json", process)
@@ -101,14 +132,6 @@ class House:
     def start_agent(self, inside=()):
         process = self.start("-m", "edge_agent.cli", "run", "-c", "device/agent.toml", inside=inside)
         return process, self.told("device/agent-data/run/agent.json", process)
-
-    def told(self, path, process):
-        """What a process says in a file of its life."""
-        return self.wait(lambda: _read(self.folder / path, process.pid))
-
-    def status(self):
-        """What the agent says of itself, ``None`` where it says nothing."""
-        return read_status(self.folder / "device" / "agent-data")
 
     def until_state(self, *states, seconds=SECONDS):
         """Wait until the agent says these of itself; what else it says."""
@@ -127,23 +150,6 @@ class House:
         """The release that the agent serves, 0 for none."""
         told = self.status()
         return told["tasks"][0]["release"] if told and told["tasks"] else 0
-
-    def wait(self, holds, seconds=SECONDS):
-        end = time.monotonic() + seconds
-        while not (found := holds()):
-            assert time.monotonic() < end, self.logs()
-            assert all(process.poll() in (None, -signal.SIGKILL) for process in self.processes), self.logs()
-            time.sleep(0.05)
-        return found
-
-    def logs(self):
-        return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("log-*")))
-
-    def end(self):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(30)
 
 
 def _read(path, pid):

@@ -12,33 +12,19 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cloud_worker.config.testing import cloud_toml
-from edge_agent.identity.status_file import read_status
 from router.client.blocking_client import Client
+from tests.house import GATEWAY, SETTINGS, Processes
 
 ROOT = Path(__file__).parents[2]
-GATEWAY = ROOT / "tests" / "faults" / "gateway_process.py"
 STEPS = Path(__file__).with_name("steps.py")
 PACKAGES = ("router", "edge_agent", "cloud_worker")
 BEFORE_SIGNING = "149dabb"  # no signed releases, rollouts, erasures, memory; a format of outbox and slots less
-SECONDS = 90.0
-CONFIG = cloud_toml("""[tasks.exploration]
-floor = 0.5
-[door]
-listen = "127.0.0.1:0"
-[identity]
-listen = "127.0.0.1:0"
-passphrase_file = "issuing.txt"
-[fleet]
-sync_seconds = 0.2
-""")
 
 
 @dataclass(frozen=True)
@@ -88,19 +74,16 @@ def present():
     return Version("this version", "")
 
 
-class House:
-    """A folder with a cloud and a device, whose versions can be changed."""
+class House(Processes):
+    """One whose versions can be changed."""
 
     gateway_script = GATEWAY
+    ended = (None, 0, -signal.SIGKILL)
 
     def __init__(self, folder, *, secure):
-        self.folder, self.secure, self.processes, self.asked = folder, secure, [], 0
-        (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "label 5"}\n')
-        (folder / "cloud.toml").write_text(CONFIG)
+        super().__init__(folder, "[tasks.exploration]\nfloor = 0.5\n" + SETTINGS)
+        self.secure, self.asked = secure, 0
         (folder / "device").mkdir()
-        for name in ("issuing", "root"):
-            (folder / f"{name}.txt").write_text(f"the passphrase of {name}, long enough\n")
-            (folder / f"{name}.txt").chmod(0o600)
 
     def command(self, version, *words, code=0):
         done = subprocess.run(
@@ -120,17 +103,11 @@ class House:
     def step(self, version, *words):
         return self.command(version, str(STEPS), *words).stdout.strip()
 
-    def start(self, version, *command):
-        log = (self.folder / f"log-{len(self.processes)}").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, *command], cwd=self.folder, env=version.environment, stdout=log, stderr=log
-        )
-        self.processes.append(process)
-        return process
-
     def start_gateway(self, version):
         self.cloud_version = version
-        process = self.start(version, str(GATEWAY), "cloud.toml", *(["--secure"] if self.secure else []))
+        process = self.start(
+            str(GATEWAY), "cloud.toml", *(["--secure"] if self.secure else []), environment=version.environment
+        )
         self.told_by_gateway = self.told("data/run/gateway-0.json", process)
         return process
 
@@ -148,7 +125,7 @@ class House:
         if "[door]" not in toml.read_text():
             toml.write_text(toml.read_text() + '\n[door]\nlisten = "127.0.0.1:0"\n')
         plain = [] if self.secure else ["--insecure"]
-        process = self.start(version, "-m", "edge_agent.cli", "run", "-c", str(toml), *plain)
+        process = self.start("-m", "edge_agent.cli", "run", "-c", str(toml), *plain, environment=version.environment)
         self.agent_port = self.told("device/agent-data/run/agent.json", process)["port"]
         return process
 
@@ -167,45 +144,13 @@ class House:
     def until_taught(self):
         self.wait(lambda: (self.status() or {}).get("outbox_pending") == 0)
 
-    def status(self):
-        return read_status(self.folder / "device" / "agent-data")
-
     def logged(self, version):
         """The ids of the queries in the log, once its spools are drained; each as often as it is there."""
         return json.loads(self.step(version, "drain", "cloud.toml"))
 
-    def told(self, path, process):
-        def read():
-            try:
-                said = json.loads((self.folder / path).read_bytes())
-            except (OSError, ValueError):
-                return None
-            return said if said["pid"] == process.pid else None
-
-        return self.wait(read)
-
-    def wait(self, holds):
-        end = time.monotonic() + SECONDS
-        while not (found := holds()):
-            assert time.monotonic() < end, self.logs()
-            assert all(one.poll() in (None, 0, -signal.SIGKILL) for one in self.processes), self.logs()
-            time.sleep(0.05)
-        return found
-
-    def logs(self):
-        return "\n".join(
-            f"{path.name}:\n{path.read_text(errors='replace')[-3000:]}" for path in self.folder.glob("log-*")
-        )
-
     def stop(self, process):
         process.terminate()
         assert process.wait(60) == 0, self.logs()
-
-    def end(self):
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(60)
 
 
 @pytest.fixture

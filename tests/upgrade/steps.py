@@ -31,10 +31,14 @@ from router.core.domain.query import (
 )
 from router.core.domain.task import Mode
 from router.core.release.orders import Order, Orders
-from router.core.release.reports import DeviceReport, TaskReport
 from router.core.statistics.e_process import Certificate, attempt_alpha
 from router.transport.fleet_wire import orders_to_proto, report_to_proto
 from router.transport.wire import answer_to_proto, query_to_proto
+
+try:
+    from router.core.release.reports import DeviceReport, TaskReport
+except ModuleNotFoundError:  # versions before it had a module of its own
+    from router.core.release.orders import DeviceReport, TaskReport  # type: ignore[attr-defined, no-redef]
 
 
 def release(config, number):

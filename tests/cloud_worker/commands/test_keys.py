@@ -1,61 +1,21 @@
 """`keys` as an operator runs it."""
 
-import json
 from dataclasses import replace
 
 import pytest
-from typer.testing import CliRunner
 
-from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
 from cloud_worker.config.releases import Approval
-from cloud_worker.config.testing import cloud_toml
 from cloud_worker.releases.first_release import publish_first_releases
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import ReleaseState
-from cloud_worker.state.store import ReleaseRow, Store
-
-CONFIG = cloud_toml("""[identity]
-passphrase_file = "issuing.txt"
-""")
-
-
-class Operator:
-    """Runs commands in a folder, and reads what they print."""
-
-    def __init__(self, folder):
-        self.folder, self.config = folder, folder / "cloud.toml"
-        (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
-        self.config.write_text(CONFIG)
-        for name in ("issuing", "a", "b"):
-            (folder / f"{name}.txt").write_text(f"the passphrase of {name}, long enough\n")
-            (folder / f"{name}.txt").chmod(0o600)
-
-    def run(self, *words):
-        return CliRunner().invoke(app, [*words, "-c", str(self.config)])
-
-    def json(self, *words):
-        done = self.run(*words, "--json")
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
-
-    @property
-    def store(self):
-        return Store(read_config(self.config).store_url)
-
-    def owner(self, *names):
-        """The options that bring owners' keys along."""
-        options = (("--offline", self.folder / name) for name in names)
-        words = (("--offline-passphrase-file", self.folder / f"{name}.txt") for name in names)
-        return [str(word) for pair in (*options, *words) for word in pair]
-
-    def change(self, before, after):
-        self.config.write_text(self.config.read_text().replace(before, after))
+from cloud_worker.state.store import ReleaseRow
+from tests.operator import Operator
 
 
 @pytest.fixture
 def operator(tmp_path):
-    return Operator(tmp_path)
+    return Operator(tmp_path, "a", "b")
 
 
 def test_keys_are_made_told_and_used(operator):

@@ -4,56 +4,21 @@ import json
 import time
 
 import pytest
-from typer.testing import CliRunner
 
-from cloud_worker.cli import app
 from cloud_worker.config.cloud import read_config
-from cloud_worker.config.testing import cloud_toml
 from cloud_worker.identity.authority import ISSUING_DAYS, make_authority, read_trust
 from cloud_worker.identity.register import Register
 from cloud_worker.state.overrides import Overrides
-from cloud_worker.state.store import Store
 from router.identity.bundle import read_bundle
 from router.identity.certificates import read_certificate
 from router.identity.join_token import read_token
 from router.identity.names import Identity, Role
-
-CONFIG = cloud_toml("""[identity]
-passphrase_file = "issuing.txt"
-""")
-
-
-class Operator:
-    """Runs commands in a folder, and reads what they print."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        (folder / "answers.jsonl").write_text('{"text": "lamp", "label": "lights"}\n')
-        (folder / "cloud.toml").write_text(CONFIG)
-        for name in ("issuing", "root"):
-            (folder / f"{name}.txt").write_text(f"the passphrase of {name}, long enough\n")
-            (folder / f"{name}.txt").chmod(0o600)
-
-    def run(self, *words):
-        return CliRunner().invoke(app, [*words, "-c", str(self.folder / "cloud.toml")])
-
-    def json(self, *words):
-        done = self.run(*words, "--json")
-        assert done.exit_code == 0, done.output
-        return json.loads(done.stdout)
-
-    def make_ca(self):
-        root, words = self.folder / "root", self.folder / "root.txt"
-        return self.json("ca", "init", "--root", str(root), "--root-passphrase-file", str(words))
-
-    @property
-    def store(self):
-        return Store(read_config(self.folder / "cloud.toml").store_url)
+from tests.operator import Operator
 
 
 @pytest.fixture
 def operator(tmp_path):
-    return Operator(tmp_path)
+    return Operator(tmp_path, "root")
 
 
 def test_an_authority_is_made_once_and_told_by_its_fingerprint(operator):
