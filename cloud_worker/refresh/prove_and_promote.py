@@ -19,7 +19,7 @@ from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.releases.publisher import Publisher
 from cloud_worker.state.states import Phase, ReleaseState
 from cloud_worker.state.store import ReleaseRow, Store
-from cloud_worker.training.export import golden_around
+from cloud_worker.training.golden_inputs import golden_around
 from router.core.certification.certificate_validity import as_promised_now, content_of
 from router.core.certification.served_releases import ServedRelease
 from router.core.domain.prediction import DeviceStudent, Prediction

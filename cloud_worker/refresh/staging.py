@@ -16,7 +16,7 @@ from cloud_worker.refresh.task_context import TaskContext
 from cloud_worker.state.lineages import Lineages
 from cloud_worker.state.states import Phase, ReleaseState
 from cloud_worker.state.store import ReleaseRow
-from cloud_worker.training.export import GOLDEN_FILE, golden_inputs
+from cloud_worker.training.golden_inputs import GOLDEN_FILE, golden_inputs
 from router.core.domain.task import Kind
 from router.core.learning.reliability import reliability_curve
 from router.core.policy.deferral import Policy

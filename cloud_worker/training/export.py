@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -25,8 +24,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from cloud_worker.language.encoder import Encoder, pooled
 from cloud_worker.training.compact_student import MAX_TOKENS
 from router.core.domain.label_confidence import Reading
-from router.core.domain.prediction import DeviceStudent
-from router.core.domain.query import Query
 from router.core.release.manifest import StudentSpec
 from router.students.onnx_student import Student
 
@@ -36,9 +33,6 @@ MODEL_FILE = "model.onnx"
 FLOAT32_FILE = "model.float32.onnx"  # beside an int8 one
 HEAD_FILE = "head.onnx"
 TOKENIZER_FILE = "tokenizer.json"
-GOLDEN_FILE = "golden.jsonl"
-GOLDEN_INPUTS = 64
-GOLDEN_CANDIDATES = 500
 
 
 class Embedding(torch.nn.Module):
@@ -167,46 +161,6 @@ def write_tokenizer(tokenizer: Any, path: Path) -> None:
     backend.no_padding()
     backend.no_truncation()
     backend.save(str(path))
-
-
-def golden_inputs(student: DeviceStudent, texts: Sequence[str]) -> bytes:
-    """What the student answers to some texts, as JSON lines ``{text, answer, score}``.
-
-    A text that it would always defer, since it was cut for one, has no score to compare, and the next one is taken.
-    """
-    lines: list[str] = []
-    for text in texts:
-        if len(lines) == GOLDEN_INPUTS:
-            break
-        prediction = student.predict(Query("", "", text))
-        if prediction.score is None:
-            continue
-        lines.append(
-            json.dumps({"text": text, "answer": prediction.answer, "score": prediction.score}, ensure_ascii=False)
-        )
-    return ("\n".join(lines) + "\n").encode()
-
-
-def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold: float) -> dict[str, bytes]:
-    """Golden inputs of which half are those whose scores lie nearest to the threshold, where a small change decides.
-
-    Args:
-        student: The release's; one that writes keeps the golden inputs that it has, since asking it takes too long.
-        texts: What was asked, the latest last; of their distinct ones the last ``GOLDEN_CANDIDATES`` are tried.
-        threshold: Least score that the release keeps.
-
-    Returns:
-        The file, by its name; nothing where the golden inputs stay as they are.
-    """
-    candidates = list(dict.fromkeys(reversed(texts)))[:GOLDEN_CANDIDATES]
-    if not isinstance(student, Student) or len(candidates) < GOLDEN_INPUTS:
-        return {}
-    prediction = ((student.predict(Query("", "", text)).score, text) for text in candidates)
-    scored = [(score, text) for score, text in prediction if score is not None]  # what was cut has none
-    ranked = sorted(scored, key=lambda pair: abs(pair[0] - threshold))
-    near = [text for _, text in ranked[: GOLDEN_INPUTS // 2]]
-    others = [text for _, text in scored if text not in near]
-    return {GOLDEN_FILE: golden_inputs(student, near + others)}
 
 
 def _answer_alike(full: Path, small: Path, spec: StudentSpec, texts: Sequence[str]) -> float:

@@ -1,10 +1,9 @@
-"""Fit a student of whatever kind its task names."""
+"""Fit a student of whatever kind its task names; its libraries are loaded by the process that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloud_worker.training.label_students import fit
 from cloud_worker.training.spec import Fitted, Progress, Recipe
 from router.core.domain.record import Record
 from router.core.domain.task import WRITING_STUDENTS
@@ -25,4 +24,6 @@ def fit_student(rows: Sequence[Record], recipe: Recipe, progress: Progress) -> F
         from cloud_worker.training.text_students import fit_writer  # transformers: seconds, and hundreds of megabytes
 
         return fit_writer(rows, recipe, progress)
+    from cloud_worker.training.label_students import fit  # torch: as above
+
     return fit(rows, recipe, progress)

@@ -81,3 +81,9 @@ def test_a_status_with_a_log_loads_no_student_and_no_fit(path):
     loaded = loaded_by("headrace-cloud", "status", "-c", str(path))
     assert "deltalake" in loaded
     assert not loaded & (OF_FITS | OF_STUDENTS | {"scipy"})
+
+
+def test_the_refresher_starts_without_what_only_fits_need():
+    script = "import sys, cloud_worker.refresh.actor; print(*sorted({n.partition('.')[0] for n in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert not set(done.stdout.split()) & (OF_FITS - {"pandas", "ray"})

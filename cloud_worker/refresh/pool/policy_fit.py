@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from cloud_worker.pool.word_features import WordHead, fit_words
 from router.core.arrays import Array, Bools
@@ -85,6 +84,8 @@ def _fit_chance(seen: Seen, position: int, odds: Array, way: Way) -> tuple[float
     right, wrong = float(agrees.sum()), float((~agrees).sum())
     if not right or not wrong:
         return float(np.log((right + 0.5) / (wrong + 0.5))), 0.0, 0.0
+    from sklearn.linear_model import LogisticRegression  # a second, which the refresher does not take to start
+
     of_query = odds[known] if way is Way.BOTH else np.zeros(int(known.sum()))
     signals = np.stack([transformed(seen.log_confidence[known, position]), of_query], axis=1)
     head = LogisticRegression(C=1.0 / RIDGE).fit(signals, agrees)

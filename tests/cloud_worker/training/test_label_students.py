@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cloud_worker.training import compact_student
-from cloud_worker.training.export import golden_inputs
+from cloud_worker.training.golden_inputs import golden_inputs
 from cloud_worker.training.label_students import fit, targets_of
 from cloud_worker.training.spec import Recipe
 from router.core.domain.task import Task

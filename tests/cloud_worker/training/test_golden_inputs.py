@@ -1,0 +1,41 @@
+import json
+
+from cloud_worker.training.golden_inputs import GOLDEN_FILE, GOLDEN_INPUTS, golden_around, golden_inputs
+from edge_agent.testing.tiny_releases import WORDS, tiny_release
+from router.core.domain.query import Query
+from router.core.domain.task import Task
+from router.students.loader import check_golden
+from router.students.onnx_student import Student
+
+
+def test_half_of_the_golden_inputs_lie_around_the_threshold(tmp_path):
+    manifest, files = tiny_release(Task("home", reference="big"), 1, WORDS)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    student = Student.load(tmp_path, manifest)
+    sure = [f"lamp {'light ' * (number % 20)}{'lamp ' * (number // 20)}" for number in range(200)]
+    close = [f"{'lamp ' * (2 + number % 2)}{'song ' * number}zebra" for number in range(1, 28)]
+    by_text = {text: student.predict(Query("", "", text)).score for text in sure + close}
+    threshold = sorted(by_text[text] for text in close)[20]
+    said = golden_around(student, close + sure, threshold)[GOLDEN_FILE]
+    chosen = {json.loads(line)["text"] for line in said.decode().splitlines()}
+    assert len(chosen) == GOLDEN_INPUTS
+    half = GOLDEN_INPUTS // 2
+    nearest = sorted(abs(score - threshold) for score in by_text.values())[:half]
+    assert sorted(abs(by_text[text] - threshold) for text in chosen)[:half] == nearest
+    assert chosen & set(sure)
+
+
+def test_too_few_texts_leave_the_golden_inputs_as_they_are(tmp_path):
+    assert golden_around(None, ["lamp"] * 100, 0.5) == {}
+
+
+def test_golden_inputs_are_what_a_device_checks(tmp_path):
+    manifest, files = tiny_release(Task("home", reference="big"), 1, WORDS)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    student = Student.load(tmp_path, manifest)
+    data = golden_inputs(student, ["lamp", "song", "Füße"])
+    assert [json.loads(line)["answer"] for line in data.decode().splitlines()][:2] == ["lights", "music"]
+    (tmp_path / manifest.golden.file).write_bytes(data)
+    check_golden(tmp_path, manifest)
