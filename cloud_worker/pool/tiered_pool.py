@@ -29,6 +29,7 @@ from router.core.domain.record import Tried
 from router.core.errors import HeadraceError
 from router.core.policy.pool_routing import said_by
 from router.core.policy.text_confidence import LEAST_LOG_PROBABILITY
+from router.core.privacy.read_version import read_version
 
 TOKEN_QUANTILE = 0.1  # of the token probabilities: how sure a written answer is
 MOST_OF_TIME = 0.5  # share of the time left that a cheaper teacher may take
@@ -90,7 +91,13 @@ class TieredPool:
 
     async def _reference(self, asked: Asked, question: Question, deadline: float) -> TeacherAnswer:
         seconds = deadline - time.monotonic()
-        return await self._teachers[asked.task.reference].ask(question, seconds, asked.caller)
+        return await self._said(asked.task.reference, asked, question, seconds)
+
+    async def _said(self, name: str, asked: Asked, question: Question, seconds: float) -> TeacherAnswer:
+        """A teacher's answer, under its version for texts as the task's are redacted."""
+        answer = await self._teachers[name].ask(question, seconds, asked.caller)
+        redact = asked.task.privacy.redact
+        return replace(answer, version=read_version(answer.version, redact)) if redact else answer
 
     async def _try(
         self, name: str, asked: Asked, question: Question, deadline: float
@@ -99,7 +106,7 @@ class TieredPool:
         seconds = min(asked.task.cheaper.seconds, MOST_OF_TIME * (deadline - time.monotonic()))
         wanted = Wanted(max(question.wanted.top_k, 1), asked.query.wanted.rationale)
         try:
-            answer = await self._teachers[name].ask(replace(question, wanted=wanted), seconds, asked.caller)
+            answer = await self._said(name, asked, replace(question, wanted=wanted), seconds)
         except HeadraceError:
             return Tried(name, failed=True), None
         if problem_of(asked.task, answer):  # half an answer decides nothing

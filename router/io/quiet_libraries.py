@@ -4,7 +4,7 @@ They read these variables while they are imported, some of them in native code: 
 ``router``, which every command, actor and program of ours passes before it loads any of them.
 
 Rules:
- * What the operator has set stays: whoever sets ``ORT_DISABLE_TELEMETRY=0`` has asked for it.
+ * What the operator has set stays: whoever sets ``ORT_DISABLE_TELEMETRY=0`` has asked for it. Set to nothing is unset.
  * A library that a program imported before ``router`` has read its variables already, and is that program's.
 """
 
@@ -28,4 +28,5 @@ _SILENT = {
 def keep_libraries_quiet() -> None:
     """Set for this process, and for those that it starts, what keeps libraries quiet."""
     for name, value in _SILENT.items():
-        os.environ.setdefault(name, value)
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = value

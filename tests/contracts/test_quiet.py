@@ -95,6 +95,13 @@ def test_no_import_of_ours_calls_home(alone, imports):
     assert (asked, left) == ([], [])
 
 
+def test_a_variable_that_is_set_to_nothing_asks_for_nothing(alone):
+    wait = "import router; import onnxruntime as o; o.SessionOptions(); import time; time.sleep(1.5)"
+    done, asked, left = alone(*python(wait), ORT_DISABLE_TELEMETRY="", DO_NOT_TRACK=" ", HF_HUB_DISABLE_TELEMETRY="")
+    assert done.returncode == 0, done.stderr
+    assert (asked, left) == ([], [])
+
+
 def test_an_agent_that_runs_calls_nobody_but_its_cloud(alone, tmp_path):
     (tmp_path / "edge.toml").write_text(
         'device = "kitchen"\ndata = "data"\n[door]\nlisten = "127.0.0.1:0"\n[upstream]\ntarget = "127.0.0.1:9"\n'

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -19,12 +20,13 @@ from ray.serve.exceptions import RayServeException
 from cloud_worker.config.recipe_needs import instruction_of, wants_rationales
 from cloud_worker.pool.batcher import Reply
 from cloud_worker.pool.serve import application_of
-from cloud_worker.teachers.base import NotNow, Question
+from cloud_worker.teachers.base import NotNow, Question, TeacherAnswer
 from router.core.domain.chat import messages_from_json
 from router.core.domain.query import Wanted
 from router.core.domain.record import Record
 from router.core.domain.task import Kind, Task
 from router.core.errors import UnavailableError
+from router.core.privacy.read_version import read_version
 
 _MILLISECONDS = 120_000.0  # nobody waits; what takes longer is asked another time
 
@@ -45,10 +47,17 @@ def ask_again(task: Task, records: Sequence[Record]) -> list[Reply | None]:
         asked = [question_again(task, record) for record in records]
         for piece in handle.options(stream=True, method_name="answer").remote(asked):
             for position, reply in piece:
-                replies[position] = None if isinstance(reply, NotNow) else reply
+                replies[position] = _as_read(task, reply)
     except (RayError, RayServeException, grpc.RpcError, ConnectionError, KeyError) as error:  # the key of a deployment
         raise UnavailableError(f"{type(error).__name__} from teacher {task.reference!r}") from error
     return replies
+
+
+def _as_read(task: Task, reply: Reply | NotNow) -> Reply | None:
+    """A reply, an answer under the teacher's version for texts as the task's are redacted; ``None`` for none now."""
+    if isinstance(reply, TeacherAnswer):
+        return replace(reply, version=read_version(reply.version, task.privacy.redact))
+    return None if isinstance(reply, NotNow) else reply
 
 
 def question_again(task: Task, record: Record) -> Question:

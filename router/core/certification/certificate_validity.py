@@ -1,8 +1,8 @@
 """Does a release's certificate speak for its task as it is now? And may its watch see anything?
 
 Rules:
- * A certificate speaks of one version of a task, its kind, its judge, its reference, its labels, one allowance and one
-   assurance; a stricter objective unmakes it, a looser one does not.
+ * A certificate speaks of one version of a task, its kind, its judge, its reference, its labels, what is taken out of
+   its texts, one allowance and one assurance; a stricter objective unmakes it, a looser one does not.
  * What a release was made for goes with it to every number under which it serves again; what is set is as it is now.
  * What can't be watched is unproven, whatever its certificate says.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from router.core.domain.task import Cheaper, Task
+from router.core.privacy.read_version import is_read_by
 from router.core.release.manifest import Manifest
 from router.core.statistics.e_process import attempt_alpha
 
@@ -35,6 +36,8 @@ def why_fallen(manifest: Manifest, task: Task, judged_by: str = "") -> str:
     why = why_made_for_another(manifest, task, judged_by)
     if why:
         return why
+    if proof.teacher_version and not is_read_by(proof.teacher_version, task.privacy.redact):
+        return "it was certified on texts that were redacted otherwise than the task's are now"
     if proof.allowance > objective.max_disagreement + _ROUNDING:
         return f"it was certified for {proof.allowance:.2%}, and {objective.max_disagreement:.2%} is promised"
     if proof.alpha > attempt_alpha(objective.assurance, proof.attempt) + _ROUNDING:

@@ -16,7 +16,7 @@ from cloud_worker.pool.word_features import FEATURES, WordHead
 from cloud_worker.teachers import NoAnswer, TeacherAnswer
 from router.core.domain.query import Attempt, Distribution, Query, Route, TokenProbability
 from router.core.domain.record import Tried
-from router.core.domain.task import Cheaper, Task, Way
+from router.core.domain.task import Cheaper, Privacy, Task, Way
 from router.core.errors import NotPossibleError
 from router.core.policy.pool_routing import PoolPolicy, Tier
 
@@ -89,6 +89,15 @@ async def test_a_cheaper_teacher_that_is_sure_answers_and_the_dearer_ones_are_no
     outcome = await ask(pool, "small talk")
     assert (outcome.teacher, outcome.answer.text, outcome.stands, outcome.usd) == ("small", "small", True, 1.0)
     assert (teachers["middle"].asked, teachers["big"].asked) == ([], [])
+
+
+async def test_what_is_taken_out_of_a_tasks_texts_is_a_part_of_its_teachers_versions(pool):
+    plain = await ask(pool, "small talk", explored=True)
+    hidden = await ask(pool, "small talk", replace(TASK, privacy=Privacy(("mail",))), explored=True)
+    assert plain.answer.version != hidden.answer.version
+    assert [said.version for said in plain.tried] != [said.version for said in hidden.tried]
+    again = await ask(pool, "small talk", replace(TASK, privacy=Privacy(("mail",), ("acme",))), explored=True)
+    assert again.answer.version == hidden.answer.version
 
 
 async def test_one_that_is_not_sure_passes_the_query_on(pool, teachers):

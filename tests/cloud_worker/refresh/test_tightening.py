@@ -6,7 +6,8 @@ from cloud_worker.fleet.ordering import OrderBook
 from cloud_worker.releases.first_release import publish_first_releases, publish_objectives
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.store import ReleaseRow
-from router.core.domain.task import Mode, Objective
+from router.core.domain.task import Mode, Objective, Privacy
+from router.core.privacy.read_version import read_version
 from router.core.statistics.e_process import Certificate, attempt_alpha
 
 
@@ -96,4 +97,37 @@ def test_a_fallback_release_whose_certificate_speaks_for_the_stricter_promise_se
     world.refresher.step()
     now = world.publisher.manifest("home", world.state.champion)
     assert (now.content, now.certificate.allowance, world.state.watch) == (first, 0.005, "quiet")
+    assert (mode(world), told(world)["state"]) == (Mode.SERVE, "proven")
+
+
+def test_texts_that_are_redacted_otherwise_unmake_a_certificate_until_that_is_taken_back(world):
+    world.until_certified()
+    first = world.state.champion
+    up(world, privacy=Privacy(("mail",)))
+    assert mode(world) is Mode.ESCALATE_ALL  # before the refresher has looked
+    world.refresher.step()
+    assert (world.state.watch, told(world)["state"]) == ("alarmed", "unproven")
+    assert "redacted" in told(world)["why"]
+    assert world.publisher.manifest("home", world.state.champion).task.privacy.redact == ("mail",)
+    up(world, privacy=Privacy())
+    world.refresher.step()
+    assert (mode(world), told(world)["state"], world.state.watch) == (Mode.SERVE, "proven", "quiet")
+    assert world.publisher.manifest("home", world.state.champion).content in {None, first}
+
+
+def test_a_student_is_certified_anew_on_texts_as_they_are_redacted_now(world):
+    world.until_certified()
+    first, record = world.state.champion, world.record
+    up(world, privacy=Privacy(("phone", "mail")))
+    world.record = lambda *said, **more: replace(
+        record(*said, **more), teacher_version=read_version("v1", ("mail", "phone"))
+    )
+    for _ in range(30):
+        world.ask_and_step(300)
+        if mode(world) is Mode.SERVE:
+            break
+    assert world.publisher.manifest("home", world.state.champion).content in {None, world.state.champion}
+    assert world.state.champion > first
+    assert (mode(world), told(world)["state"]) == (Mode.SERVE, "proven")
+    up(world, privacy=Privacy(("mail", "phone"), ("acme",)))  # the order says nothing, nor do tenants that stay away
     assert (mode(world), told(world)["state"]) == (Mode.SERVE, "proven")

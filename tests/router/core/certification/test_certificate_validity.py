@@ -4,7 +4,8 @@ import pytest
 
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.certification.certificate_validity import content_of, why_fallen, why_never_proved, why_unwatched
-from router.core.domain.task import Exploration, Objective, Task
+from router.core.domain.task import Exploration, Objective, Privacy, Task
+from router.core.privacy.read_version import read_version
 from router.core.statistics.e_process import Certificate, attempt_alpha
 
 TASK = Task("home", reference="big")
@@ -28,6 +29,24 @@ def test_a_certificate_speaks_for_the_task_that_it_was_made_for():
 )
 def test_a_certificate_falls_with_what_it_was_made_for(task, judged_by, words):
     assert words in why_fallen(RELEASE, task, judged_by)
+
+
+MASKED = replace(RELEASE, certificate=replace(PROOF, teacher_version=read_version("v1", ("mail", "phone"))))
+
+
+@pytest.mark.parametrize(
+    ("redact", "stands"),
+    [
+        (("phone", "mail"), True),
+        (("mail", "phone", "mail"), True),
+        (("mail",), False),
+        (("mail", "phone", "ip"), False),
+        ((), False),
+    ],
+)
+def test_a_certificate_speaks_of_texts_from_which_the_same_is_taken_out(redact, stands):
+    why = why_fallen(MASKED, replace(TASK, privacy=Privacy(redact)), "label")
+    assert ("redacted otherwise" in why, why == "") == (not stands, stands)
 
 
 def test_a_looser_wish_keeps_a_certificate():
