@@ -9,6 +9,7 @@ from cloud_worker.extra import COMMAND, EXTRA
 from router.io.extras import require_extra
 
 NEEDED = (
+    "alembic",
     "cryptography",
     "deltalake",
     "fastapi",
@@ -29,11 +30,14 @@ NEEDED = (
     "ray",
     "safetensors",
     "scipy",
+    "securesystemslib",
     "sklearn",
     "sqlalchemy",
     "tokenizers",
     "torch",
     "transformers",
+    "tuf",
+    "uvicorn",
 )
 
 require_extra(COMMAND, EXTRA, NEEDED)

@@ -18,7 +18,9 @@ NEEDED = (
     "opentelemetry.sdk.trace",
     "pydantic",
     "pydantic_settings",
+    "securesystemslib",
     "tokenizers",
+    "tuf",
 )
 
 require_extra(COMMAND, EXTRA, NEEDED)

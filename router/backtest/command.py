@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from router.backtest.run import Plan, Result
 
 EXTRA = "backtest"
-NEEDED = ("matplotlib", "onnxruntime", "pyarrow", "scipy", "sklearn", "tokenizers")
+NEEDED = ("matplotlib", "onnxruntime", "pyarrow", "safetensors", "scipy", "sklearn", "threadpoolctl", "tokenizers")
 PICTURES = (".png", ".svg", ".pdf", ".jpg")
 _INTERRUPTED = 130
 _DEFAULT_CACHE = Path("~/.cache/headrace")

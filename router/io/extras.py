@@ -46,8 +46,8 @@ def import_problem(command: str, extra: str, error: ImportError) -> ConfigError:
 
 
 def advice(extra: str) -> str:
-    """The line to type."""
-    return f"pip install 'headrace[{extra}]', or in a clone '.[{extra}]'; nothing is published yet"
+    """The line to type: nothing is published, and whatever an index has under that name is not this."""
+    return f"in a clone of it, pip install '.[{extra}]'; with a wheel, pip install 'headrace[{extra}] @ file:///PATH/TO/WHEEL'"
 
 
 def _is_installed(name: str) -> bool:

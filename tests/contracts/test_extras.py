@@ -1,15 +1,19 @@
 """A command whose extra is missing, or only half installed, says in one line what to install."""
 
+import re
 import subprocess
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as canonical
 
 from router.core.errors import ConfigError
 from router.io.extras import advice, check_extra
 
+TOPS = metadata.packages_distributions()
 COMMANDS = {"headrace-edge": ("edge_agent", "edge"), "headrace-cloud": ("cloud_worker", "cloud")}
 
 WITHOUT = """
@@ -46,6 +50,25 @@ def assert_said(done, command, *missing):
     assert advice(COMMANDS[command][1]) in line
     assert all(name in line for name in missing)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("edge_agent.installed", "edge"), ("cloud_worker.installed", "cloud"), ("router.backtest.command", "backtest")],
+)
+def test_whatever_an_extra_brings_is_looked_for(module, extra):
+    needed = {name.split(".")[0] for name in import_module(module).NEEDED}
+    brought = [Requirement(line) for line in metadata.requires("headrace")]
+    mine = [one for one in brought if one.marker is not None and one.marker.evaluate({"extra": extra})]
+    names = [one.name for one in mine if one.name != "headrace"]
+    tops = {name: {top for top, whose in TOPS.items() if canonical(name) in map(canonical, whose)} for name in names}
+    assert len(tops) > 5
+    assert {name for name, found in tops.items() if not found & needed} == set()
+
+
+def test_what_is_to_be_typed_fetches_nothing_of_that_name_from_an_index():
+    for command in re.findall(r"pip install '([^']*)'", advice("edge")):
+        assert command == ".[edge]" or command.startswith("headrace[edge] @ file:///")
 
 
 @pytest.mark.parametrize("words", [("--help",), ("run", "-c", "x.toml"), ("status", "-c", "x.toml"), ()])
