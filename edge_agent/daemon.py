@@ -53,6 +53,8 @@ class Daemon:
         outbox: What waits for the cloud.
         sender: Empties the outbox.
         updater: Fetches and activates releases.
+        updates: What fetches releases, and what checks who signed them.
+        workers: Other processes that answer at the same door.
         sync: Reports to the cloud, and obeys its orders.
         renewal: Of the device's certificate, ``None`` without one.
         status: Writes what ``headrace-edge status`` shows.
@@ -79,20 +81,18 @@ class Daemon:
         self.memory = memory = memory_of(config)
         lanes = config.outbox.concurrency
         self.sender = OutboxSender(self.outbox, upstream, self.tasks, telemetry, lanes, memory.learn)
-        self._updates = Updates(
-            config, self.tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure
-        )
-        self.updater = self._updates.updater
+        self.updates = Updates(config, self.tasks, upstream, self._changed, lambda: told.clock.value, insecure=insecure)
+        self.updater = self.updates.updater
         recent = RecentAnswers()
-        forget = (lambda _: recent.forget_all(), lambda _: self._workers.forget())
+        forget = (lambda _: recent.forget_all(), lambda _: self.workers.forget())
         erasing = Erasing(self.outbox.erase, self.tasks, memory.erase, *forget)
         self.sync = Sync(upstream, self.tasks, self.report, self.updater.begin, kept.orders_file, erasing)
-        told: ToldState = ToldState(config, kept, upstream, self.renewal, lambda: self.sync.clock_ahead, self._updates)
+        told: ToldState = ToldState(config, kept, upstream, self.renewal, lambda: self.sync.clock_ahead, self.updates)
         self.status = told.writer
         servicer = cascade_servicer(config, kept, self._runner, upstream, telemetry, memory, recent, insecure=insecure)
         cascade_pb2_grpc.add_CascadeServicer_to_server(servicer, self._door.server)
-        self._workers: NoWorkers = workers_of(config, kept, upstream, servicer, telemetry, insecure=insecure)
-        told.workers = self._workers.described
+        self.workers: NoWorkers = workers_of(config, kept, upstream, servicer, telemetry, insecure=insecure)
+        told.workers = self.workers.described
         add_gauges(telemetry.meter, self.tasks, self.outbox, upstream, lambda: self.status.states)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -106,14 +106,14 @@ class Daemon:
             port = await self._door.start(ready=False)
             self.opened.set()
             await asyncio.to_thread(self._run_file.write, port)
-            await self._workers.start(port)
+            await self.workers.start(port)
             async with asyncio.TaskGroup() as group:
                 kept = (self.outbox.write_loop, self._kept.quota_store.run, self.status.run)
-                parts = (*kept, self._workers.run, self._work)
+                parts = (*kept, self.workers.run, self._work)
                 running = [group.create_task(part(), name=part.__qualname__) for part in parts]
                 await stop.wait()
-                await asyncio.gather(self._door.stop(GRACE_SECONDS), self._workers.stop())
-                await asyncio.to_thread(self._updates.probation.calm)
+                await asyncio.gather(self._door.stop(GRACE_SECONDS), self.workers.stop())
+                await asyncio.to_thread(self.updates.probation.calm)
                 for task in running:
                     task.cancel()
         finally:
@@ -122,10 +122,10 @@ class Daemon:
     async def _work(self) -> None:
         """Open what is committed, then report, update and teach, until cancelled."""
         await self.tasks.load()
-        await self._workers.ready()
+        await self.workers.ready()
         await self._door.ready()
         self.updater.begin()
-        parts = [self.sync.run, self.updater.run, self._updates.probation.run, self.sender.run]
+        parts = [self.sync.run, self.updater.run, self.updates.probation.run, self.sender.run]
         if self.renewal is not None:
             parts.append(self.renewal.run)
         async with asyncio.TaskGroup() as group:
@@ -154,11 +154,11 @@ class Daemon:
 
     async def _close(self) -> None:
         await self._door.stop(0)
-        await self._workers.close()
+        await self.workers.close()
         await self.outbox.close()
         await self._kept.quota_store.write()
         self._runner.close()
-        await self._updates.close()
+        await self.updates.close()
         await self._next.close()
         await asyncio.to_thread(self._telemetry.stop)
         self._run_file.forget()

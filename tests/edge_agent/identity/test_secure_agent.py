@@ -76,7 +76,7 @@ async def test_workers_ask_who_calls_too(agent, fleet, tmp_path):
     write_bundle(tmp_path / "app", fleet.bundle(Role.CLIENT, "app"))
     where = f"127.0.0.1:{agent.daemon.port}"
     async with asyncio.timeout(60):
-        while not all(one["ready"] for one in agent.daemon._workers.described()):  # noqa: ASYNC110 - bounded above
+        while not all(one["ready"] for one in agent.daemon.workers.described()):  # noqa: ASYNC110 - bounded above
             await asyncio.sleep(0.05)
     for _ in range(12):  # a connection each
         assert await ask(f"kitchen@{where}", identity=tmp_path / "app") == "kitchen"
@@ -246,7 +246,7 @@ async def test_a_root_that_can_not_be_read_stops_updates_and_nothing_else(agent,
     assert (await agent.until_state("ok"))["signed"] is True
     hosted = agent.daemon.tasks.get("home")
     with pytest.raises(ConfigError, match=r"root.json.*can't be read"):
-        await agent.daemon._updates.manifests.ordered(hosted.order)
+        await agent.daemon.updates.manifests.ordered(hosted.order)
     assert await ask(f"127.0.0.1:{agent.daemon.port}", insecure=True) == "kitchen"
     assert hosted.serving is None
 

@@ -64,7 +64,7 @@ async def until(holds):
 
 async def all_told(agent):
     """Return when each worker knows what holds now, so that it answers by itself."""
-    workers = agent.daemon._workers
+    workers = agent.daemon.workers
     await until(lambda: all(workers._service.applied.get(number, -1) == workers._board.epoch for number in range(2)))
 
 
@@ -81,7 +81,7 @@ async def test_all_answer_and_their_figures_are_the_agents(several, cloud):
     assert (report.answered, report.kept, report.escalated, report.covered, report.failed) == (72, 36, 36, 72, 0)
     assert report.p95_milliseconds > 0
     assert len(cloud.queries) == 36
-    workers = several.daemon._workers
+    workers = several.daemon.workers
     elsewhere = several.daemon.tasks.get("home").elsewhere()
     assert 0 < elsewhere.kept <= 36  # the system spread them
     assert elsewhere.escalated == 0
@@ -125,7 +125,7 @@ async def test_a_new_release_serves_in_all_at_once(several, cloud):
 
 @pytest.mark.slow
 async def test_a_worker_that_is_killed_is_started_again_and_the_figures_go_on(several):
-    workers = several.daemon._workers
+    workers = several.daemon.workers
     async with connections(several) as stubs:
         await asked(stubs, "light")
     victim = workers.described()[0]["pid"]
@@ -217,7 +217,7 @@ async def test_errors_of_the_owner_are_heard_as_they_are(several):
 
 @pytest.mark.slow
 async def test_health_says_serving_at_each(several):
-    await until(lambda: all(one["ready"] for one in several.daemon._workers.described()))
+    await until(lambda: all(one["ready"] for one in several.daemon.workers.described()))
     options = [("grpc.use_local_subchannel_pool", 1)]
     for _ in range(8):
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{several.daemon.port}", options)
