@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import peft
 import torch
 from torch.nn import functional
 
@@ -134,6 +133,8 @@ def _trainable(language: LanguageModel, rank: int) -> tuple[Any, Callable[[], ob
     if not rank:
         return language.model, lambda: None
     kind = {Form.CAUSAL: "CAUSAL_LM", Form.SEQ2SEQ: "SEQ_2_SEQ_LM", Form.LABELS: "SEQ_CLS"}[language.form]
+    import peft  # two seconds, for adapters alone
+
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=kind)
     adapted = peft.get_peft_model(language.model, config)
 
