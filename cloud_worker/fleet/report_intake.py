@@ -23,7 +23,7 @@ from cloud_worker.fleet.presence import Presence
 from cloud_worker.fleet.registry import Registry
 from cloud_worker.fleet.report_groups import Came
 from cloud_worker.fleet.turned_away import TurnedAway, What
-from cloud_worker.fleet.twins import ADVICE, TWINS, Change, Incarnations, Met
+from cloud_worker.fleet.twins import ADVICE, TWINS, Change, Incarnations, Met, further
 from cloud_worker.state.repeated_rows import Repeats
 from cloud_worker.state.store import Device, Store
 from cloud_worker.state.traffic import Told, Traffic
@@ -156,6 +156,8 @@ class ReportIntake:
         """What is believed of a report, beside the one before of the same incarnation."""
         if met.first_told:
             log.warning("device %s: %s", report.device, ADVICE)
+        if met.twins and met.before is not None and met.before.life == report.life:
+            report = further(met.before, report)
         report = plausible(report, met.before, met.seconds)
         return Told(met.before, replace(report, state=TWINS) if met.twins else report, now)
 

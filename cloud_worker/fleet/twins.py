@@ -4,7 +4,8 @@ An agent draws a random id at each start and reports it: from one start to the n
 on the wire and in the database). After a restart the incarnation before never reports again.
 
 Rules:
- * An incarnation that reports after another one has, and had reported before, proves two agents at once: twins.
+ * An incarnation that reports after another one has, and had reported before, proves two agents at once: twins. So
+   does one whose counters go back: a machine was copied while it ran. Of such, the further count is believed.
  * Twins are told of until neither has followed the other for some time. From the report before the first proof until
    then, no row of the device speaks for or against a promise: their numbers and draws can't be told apart.
  * What an incarnation counts is compared with what the same one counted before.
@@ -99,11 +100,17 @@ class Incarnations:
             now: Unix time in seconds when it came.
         """
         last = device.report
-        if last is None or last.life == report.life:
-            twins = last is not None and last.state == TWINS and self.are_twins(device.id, now)
-            return Met(last, now - device.last_seen, twins)
-        if now < device.last_seen:
+        if last is None:
+            return Met(last, now - device.last_seen)
+        if now < device.last_seen and (report.life or last.life):
             return Met(last, 0.0, last.state == TWINS, late=True)
+        if last.life == report.life:
+            twins = last.state == TWINS and self.are_twins(device.id, now)
+            if not report.life or not _goes_back(last, report):
+                return Met(last, now - device.last_seen, twins)
+            since = device.last_seen
+            change = Change(replace(last, device=device.id), since, report.life, now, proved_since=since)
+            return Met(last, now - since, True, not twins, change=change)
         return self._changed(device, last, report, now)
 
     def are_twins(self, device: str, now: float) -> bool:
@@ -159,6 +166,19 @@ class Incarnations:
         first = lasting is None or bool(lasting.until <= now)
         change = replace(change, proved_since=known.last_seen)
         return Met(before, now - known.last_seen, True, first, change=change)
+
+
+def _goes_back(last: DeviceReport, report: DeviceReport) -> bool:
+    """Whether a task is said to have answered less than before."""
+    known = {task.task: task.answered for task in last.tasks}
+    return any(task.answered < known.get(task.task, 0) for task in report.tasks)
+
+
+def further(last: DeviceReport, report: DeviceReport) -> DeviceReport:
+    """A report with each task's counters of whichever of two agents of one incarnation has answered more."""
+    known = {task.task: task for task in last.tasks}
+    tasks = (max(task, known.get(task.task, task), key=lambda one: one.answered) for task in report.tasks)
+    return replace(report, tasks=tuple(tasks))
 
 
 def _lasting(device: str, since: float) -> Select[Any]:

@@ -86,6 +86,37 @@ def test_what_twins_count_is_what_each_has_counted(fleet):
     assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == 20 + 20
 
 
+def test_a_copy_of_a_running_agent_is_told_by_counters_that_go_back(fleet):
+    """A machine that was copied while it ran, its memory too: both go on under one life."""
+    heard = [say(fleet, A, answered) for answered in (100, 110, 101, 112, 102, 115)]
+    assert heard == ["", "", ADVICE, ADVICE, ADVICE, ADVICE]
+    assert state(fleet) == "twins"
+    assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == 15
+    assert list(fleet.lives.spans()) == ["kitchen"]
+
+
+def test_two_reports_of_one_life_that_change_places_prove_nothing(fleet):
+    say(fleet, A, answered=100)
+    sent = fleet.now + 5
+    say(fleet, A, answered=120)
+    assert say(fleet, A, answered=110, after=1.0, came=sent) == ""
+    assert say(fleet, A, answered=125) == "" and state(fleet) == "ok"
+    assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == 25
+
+
+def test_an_old_agent_that_starts_again_counts_from_nothing_and_is_no_twin(fleet):
+    assert [say(fleet, OLD, answered) for answered in (100, 3, 5)] == ["", "", ""]
+    assert state(fleet) == "ok"
+
+
+def test_a_task_that_went_and_came_counts_from_nothing_and_is_no_twin(fleet):
+    say(fleet, A, answered=100)
+    fleet.now += 10
+    servicer = FleetServicer(fleet.store, Fleet(), insecure=True, clock=lambda: fleet.now)
+    servicer.answer(DeviceReport("kitchen", life=A), None)
+    assert say(fleet, A, answered=2) == "" and state(fleet) == "ok"
+
+
 def test_a_restarted_gateway_and_one_beside_it_know_of_twins(fleet):
     doors = [FleetServicer(fleet.store, Fleet(), insecure=True, clock=lambda: fleet.now) for _ in range(2)]
     for position, life in enumerate((A, B, A, B)):
