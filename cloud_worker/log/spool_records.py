@@ -7,7 +7,6 @@ Rule:
 from __future__ import annotations
 
 from pydantic import TypeAdapter
-from pydantic_core import to_json
 
 from router.core.domain.record import Record
 from router.io.sealed import seal, unseal
@@ -18,7 +17,7 @@ _ON_DISK, _HERE = b',"place":', b',"sequence_number":'  # inside a text a backsl
 
 def body_of(record: Record) -> bytes:
     """A record as bytes."""
-    body = to_json(record, inf_nan_mode="constants", bytes_mode="base64")  # log(0) is a figure
+    body = _RECORD.dump_json(record, warnings=False)
     return seal(body.replace(_HERE, _ON_DISK, 1))
 
 

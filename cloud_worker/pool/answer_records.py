@@ -41,6 +41,9 @@ from router.core.policy.exploration import is_explored
 
 _PARSERS: dict[Judge, Callable[[str], object]] = {Judge.STRUCTURE: parse_json, Judge.TOOL_CALL: parse_calls}
 
+_NO_ATTEMPT = Attempt()
+_NO_LABELS = Distribution()
+
 Stages = tuple[tuple[str, float], ...]
 
 
@@ -147,7 +150,7 @@ def said_text(said: TeacherAnswer) -> str:
 
 def record_of(asked: Asked, outcome: Outcome) -> Record:
     """The record of one answer of the pool."""
-    query, attempt, answer = asked.query, asked.query.attempt or Attempt(), outcome.answer
+    query, attempt, answer = asked.query, asked.query.attempt or _NO_ATTEMPT, outcome.answer
     # Else the reference was asked for certain.
     drawn = (attempt.kept and not attempt.degraded) or outcome.stands
     claims = attempt.explored or (attempt.kept and not attempt.degraded)
@@ -166,8 +169,8 @@ def record_of(asked: Asked, outcome: Outcome) -> Record:
         chat=messages_as_json(query.messages) if query.messages else "",
         answer=said_text(answer),
         source=source_of(query.attempt),
-        labels=tuple(label for label, _ in answer.distribution.top),
-        log_probabilities=tuple(value for _, value in answer.distribution.top),
+        labels=tuple([label for label, _ in answer.distribution.top]),
+        log_probabilities=tuple([value for _, value in answer.distribution.top]),
         tail_log_probability=answer.distribution.tail,
         tenant=query.tenant,
         subject=query.subject,
@@ -243,7 +246,7 @@ def _shortened(token: TokenProbability, top_k: int) -> TokenProbability:
 def shorten(distribution: Distribution, top_k: int) -> Distribution:
     """The ``top_k`` likeliest labels; the tail takes in the others."""
     if top_k <= 0:
-        return Distribution()
+        return _NO_LABELS
     if top_k >= len(distribution.top):
         return distribution
     left_out = [value for _, value in distribution.top[top_k:]]

@@ -33,8 +33,8 @@ from router.core.errors import BadInputError, DeadlineError, NotPossibleError, O
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
-TOGETHER_SECONDS = 0.004
-SHARE_TOGETHER = 1 / 4
+TOGETHER_SECONDS = 0.010
+SHARE_TOGETHER = 1 / 2
 FEW = 8  # queries under way, of which none waits for others
 
 __all__ = [

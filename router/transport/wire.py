@@ -165,16 +165,19 @@ def answer_to_proto(answer: Answer) -> cascade_pb2.AnswerResponse:
     response.finish_reason = number_of(  # type: ignore[assignment]
         cascade_pb2.FinishReason, "FINISH_REASON_", answer.finish_reason
     )
-    _put_calls(response.tool_calls, answer.tool_calls)
-    _put_labels(response.distribution.top, answer.distribution)
-    put(response.distribution, "tail_log_probability", answer.distribution.tail)
+    if answer.tool_calls:
+        _put_calls(response.tool_calls, answer.tool_calls)
+    if answer.distribution.top or answer.distribution.tail is not None:
+        _put_labels(response.distribution.top, answer.distribution)
+        put(response.distribution, "tail_log_probability", answer.distribution.tail)
     for token in answer.tokens:
         sent = response.tokens.add(token=token.token, log_probability=token.log_probability)
         _put_labels(sent.alternatives, token.alternatives)
         put(sent, "tail_log_probability", token.alternatives.tail)
-    put_all(response.provenance, answer.provenance, _PROVENANCE, "provenance.")
-    response.provenance.tier = number_of(cascade_pb2.Tier, "TIER_", answer.provenance.tier)  # type: ignore[assignment]
-    response.provenance.reason = number_of(cascade_pb2.Reason, "REASON_", answer.provenance.reason)  # type: ignore[assignment]
+    provenance = response.provenance
+    put_all(provenance, answer.provenance, _PROVENANCE, "provenance.")
+    provenance.tier = number_of(cascade_pb2.Tier, "TIER_", answer.provenance.tier)  # type: ignore[assignment]
+    provenance.reason = number_of(cascade_pb2.Reason, "REASON_", answer.provenance.reason)  # type: ignore[assignment]
     put_all(response.usage, answer.usage, (*_USAGE_TOKENS, "usd", "joules"), "usage.")
     for stage, milliseconds in answer.usage.stages:
         response.usage.stages.add(stage=stage, milliseconds=milliseconds)

@@ -33,9 +33,15 @@ def extend(message: ProtoMessage, field: str, texts: Iterable[str], prefix: str)
 
 
 def put_all(message: ProtoMessage, value: object, fields: Iterable[str], prefix: str = "") -> None:
-    """Set the fields of these names from the attributes of the same names."""
-    for field in fields:
-        put(message, field, getattr(value, field), prefix)
+    """Set the fields of these names from the attributes of the same names, as ``put`` does."""
+    field = ""
+    try:
+        for field in fields:
+            found = getattr(value, field)
+            if found is not None:
+                setattr(message, field, found)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{prefix}{field}", f"can't be sent: {error}") from error
 
 
 def same(message: ProtoMessage, fields: Iterable[str]) -> dict[str, Any]:
@@ -56,10 +62,11 @@ def enum(members: type[_E], wrapper: Any, prefix: str, number: int, default: _E)
 
 def choice(members: type[_E], wrapper: Any, field: str, number: int, default: _E) -> _E:
     """The member that a number stands for; one unknown here is refused: a request is never weakened in silence."""
-    prefix = f"{field.upper()}_"
+    if number == 0:  # what most messages say
+        return default
     if number not in _numbers(wrapper):
         raise BadInputError(field, f"has the number {number}, unknown to this version; update it or send a known one")
-    return enum(members, wrapper, prefix, number, default)
+    return enum(members, wrapper, f"{field.upper()}_", number, default)
 
 
 @functools.cache

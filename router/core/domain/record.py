@@ -134,7 +134,8 @@ class Record:
     tried: tuple[Tried, ...] = ()
     sequence_number: int = 0
 
-    __pydantic_config__ = {"val_json_bytes": "base64"}  # noqa: RUF012 - of who reads it from JSON
+    # Of who writes it as JSON, and reads it again; log(0) is a figure.
+    __pydantic_config__ = {"val_json_bytes": "base64", "ser_json_bytes": "base64", "ser_json_inf_nan": "constants"}  # noqa: RUF012
 
     @property
     def key(self) -> tuple[str, str, str]:

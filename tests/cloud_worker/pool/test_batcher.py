@@ -166,9 +166,10 @@ async def test_a_question_alone_waits_for_nothing_and_where_many_are_under_way_s
     asks.append(asyncio.create_task(gatherer.ask(Question("t1"), 10)))
     await turns()
     assert gatherer._start.when() == gatherer._gathering_since + TOGETHER_SECONDS
-    asks += [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in (2, 3)]
+    asks += [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(2, 7)]
     await turns()
-    assert pool.calls in ([["t0"], ["t1", "t2", "t3"]], [["t0"], ["t1"]])  # the latter where a busy machine took longer
+    half = [f"t{number}" for number in range(1, 7)]
+    assert pool.calls in ([["t0"], half], [["t0"], ["t1"]])  # the latter where a busy machine took longer
     pool.open.set()
     await asyncio.gather(*asks)
 
