@@ -7,20 +7,23 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
 
-from router.backtest.labels import Answers, as_labels, describe_answers
+from router.backtest.labels import Answers, describe_answers
 from router.backtest.logs.reader import Log
 from router.backtest.metrics import WINDOW
 from router.backtest.run import Plan, Result
 from router.core.certification.refresh_schedule import Pace
+from router.core.domain.agreement import normalised
 from router.core.domain.task import Judge
 from router.core.statistics.e_process import attempt_alpha, expected_rows
 from router.io.table import show_table
 
+_MARKS = re.compile(r"[\"'`*_\u201c\u201d\u2018\u2019]|(?<=\w)-(?=\w)")  # that some write around words, or between
 CAPTION = "saved: queries that never ask the large model; local: on the device; 1st: release; last ¼: of the log"
 _HEADS = ("promise", "saved", "since 1st", "last ¼", "local", "last ¼", "differs (95 %)", "releases")
 LEAVES_OUT = {
@@ -117,21 +120,31 @@ def notes(log: Log, plan: Plan, results: Sequence[Result]) -> Iterator[str]:
 def repeats(log: Log) -> Iterator[str]:
     """How many queries were asked before, and what an exact cache alone would save."""
     again = len(log.rows) - len({row.text for row in log.rows})
+    alike = len(log.rows) - len({normalised(row.text) for row in log.rows}) - again
     if again:
         share = again / len(log.rows)
         yield (
             f"{again:,} queries were asked before, word for word: an exact cache alone would save {share:.1%}; a "
             "device's memory answers them once the large model was seen to repeat itself, and a release serves"
         )
+    if alike:
+        yield f"{alike:,} more queries were asked before but for case, spaces or closing marks: no exact cache finds these"
 
 
 def messy_labels(log: Log) -> Iterator[str]:
-    """How many answers differ in case, spaces or punctuation at the end alone."""
+    """How many answers differ in case, spaces or punctuation at the end alone, and how many in marks around words."""
     exact = {row.answer for row in log.rows}
-    merged = len(set(as_labels([row.answer for row in log.rows], Judge.NORMALISED_TEXT)))
-    if merged < len(exact):
+    merged = {normalised(answer) for answer in exact}
+    bare = {" ".join(_MARKS.sub(" ", answer).split()) or answer for answer in merged}
+    if len(merged) < len(exact):
         yield (
-            f"some answers differ in spelling alone: --judge normalised_text makes {merged:,} answers of {len(exact):,}"
+            "some answers differ in spelling alone: --judge normalised_text makes"
+            f" {len(merged):,} of {len(exact):,} different answers"
+        )
+    if len(bare) < len(merged):
+        yield (
+            f"{len(merged) - len(bare):,} of {len(merged):,} answers differ from others in quotes, underscores or"
+            " hyphens alone, which no judge takes for the same: write them alike in the log"
         )
 
 
