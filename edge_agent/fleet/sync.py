@@ -81,8 +81,8 @@ class Sync:
                 pause = FIRST_PAUSE
             except HeadraceError as error:
                 away = isinstance(error, UnavailableError | DeadlineError)  # told by ``reachability.py``
-                first = pause == FIRST_PAUSE and not away
-                log.log(logging.WARNING if first else logging.DEBUG, "could not sync: %s", error)
+                level = logging.WARNING if pause == FIRST_PAUSE and not away else logging.DEBUG
+                log.log(level, "could not sync with %s: %s", self._upstream.in_use, error)
                 interval = pause * random.uniform(1.0, 1.5)
                 pause = min(2 * pause, LONGEST_PAUSE)
             await self._rest(interval)

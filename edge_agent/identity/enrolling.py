@@ -18,7 +18,7 @@ import grpc
 
 from edge_agent.identity.clock import check_clock
 from edge_agent.identity.files import IdentityFolder
-from router.core.errors import ConfigError, DeniedError
+from router.core.errors import ConfigError, DeniedError, ServiceError
 from router.identity.bundle import Bundle
 from router.identity.certificates import (
     Certificate,
@@ -153,9 +153,12 @@ async def _asking(address: Address, authorities: bytes) -> AsyncIterator[Any]:
 
 async def _said(call: Awaitable[_T], target: str) -> _T:
     try:
-        return await call
+        reply = await call
     except grpc.aio.AioRpcError as error:
         raise call_error(error, target) from error
+    if reply is None:  # gRPC could not read it
+        raise ServiceError(f"{target} does not speak as a cloud does: its reply can't be read")
+    return reply
 
 
 def check_device(named: str, device: str) -> None:

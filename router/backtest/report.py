@@ -128,7 +128,7 @@ def repeats(log: Log) -> Iterator[str]:
             "device's memory answers them once the large model was seen to repeat itself, and a release serves"
         )
     if alike:
-        yield f"{alike:,} more queries were asked before but for case, spaces or closing marks: no exact cache finds these"
+        yield f"{alike:,} more queries were asked before but for case, spaces or closing marks: no cache has those"
 
 
 def messy_labels(log: Log) -> Iterator[str]:

@@ -40,16 +40,18 @@ Check = Callable[[str, Any, Any], None]  # a field's name, its value and its lim
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def check_message(message: Message, prefix: str = "") -> None:
+def check_message(message: Message | None, prefix: str = "") -> None:
     """Check every field that is set, inner messages too.
 
     Args:
-        message: As it came over the wire.
+        message: As it came over the wire; ``None`` stands where gRPC could not read what came.
         prefix: What stands before the names of its fields.
 
     Raises:
         BadInputError: The first field that is over its limit, and the limit.
     """
+    if message is None:
+        raise BadInputError("message", "is not what the contract has here")
     for descriptor, value in message.ListFields():
         name, limit, check = _rule_of(descriptor)
         field = prefix + name
