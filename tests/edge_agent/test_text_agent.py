@@ -13,8 +13,10 @@ import pytest
 from edge_agent.testing.tiny_releases import TASK, served_release, tiny_release, tiny_text_release
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Reason, Route, Tier, Wanted
 from router.core.domain.task import Judge, Kind
+from router.core.errors import BusyError
 from router.students.writers.local_writer import LocalWriter
 from router.students.writers.testing import FakeChatServer
+from router.transport.channel import call_error
 
 SAY = replace(TASK, kind=Kind.TEXT, judge=Judge.NORMALISED_TEXT)
 WORDS = {"light": "lights on", "song": "music then stop"}
@@ -172,6 +174,26 @@ async def test_a_server_that_is_gone_escalates_and_is_never_named_to_callers(ser
         await served.ask("hello", route=Route.LOCAL_ONLY)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "127.0.0.1" not in caught.value.details()
+
+
+async def test_a_server_that_asks_to_be_left_alone_is_and_who_may_not_leave_hears_for_how_long(served, server):
+    server.faults.status, server.faults.headers = 429, {"Retry-After": "20"}
+    assert (await served.ask("novel hello")).provenance.tier is Tier.CLUSTER
+    asked = len(server.requests)
+    assert (await served.ask("novel hello")).provenance.tier is Tier.CLUSTER
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await served.ask("hello", route=Route.LOCAL_ONLY)
+    error = call_error(caught.value)
+    assert isinstance(error, BusyError)
+    assert 10 < error.retry_after <= 20
+    assert "127.0.0.1" not in caught.value.details()
+    assert len(server.requests) == asked
+
+
+async def test_a_server_whose_head_drips_leaves_time_to_ask_the_cloud(served, server):
+    server.faults.drip = True
+    answer = await served.ask("novel hello", seconds=2)
+    assert answer.provenance.tier is Tier.CLUSTER
 
 
 async def test_a_server_that_hangs_leaves_time_to_ask_the_cloud(served, server):
