@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from cloud_worker.language.encoder import Encoder, pooled
-from cloud_worker.training.compact_student import MAX_TOKENS
+from cloud_worker.training.compact_student import MAX_TOKENS, CompactStudent, OneText
 from router.core.domain.label_confidence import Reading
 from router.core.release.manifest import StudentSpec
 from router.students.onnx_student import Student
@@ -77,7 +77,8 @@ def export_compact(
         for folder in (full, small):
             folder.mkdir()
             write_tokenizer(tokenizer, folder / TOKENIZER_FILE)
-        export_torch(student, full / MODEL_FILE, ("logits", "similarity"), spec.max_tokens)
+        lean = OneText(student) if isinstance(student, CompactStudent) else student
+        export_torch(lean, full / MODEL_FILE, ("logits", "similarity"), spec.max_tokens)
         quantize(full / MODEL_FILE, small / MODEL_FILE)
         files = {name: (full / name).read_bytes() for name in (MODEL_FILE, TOKENIZER_FILE)}
         if _answer_alike(full, small, spec, texts) >= LEAST_EQUAL:

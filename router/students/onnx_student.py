@@ -190,12 +190,16 @@ class Tokens:
         """The text as the model takes it."""
         with as_model_error("the tokenizer, on one text,"):
             encoding = self._tokenizer.encode(text)
-            theirs = itertools.compress(encoding.ids, map(operator.not_, encoding.special_tokens_mask))
+            ids = encoding.ids  # each look at an encoding makes a list anew
+            theirs = itertools.compress(ids, map(operator.not_, encoding.special_tokens_mask))
             if self._plain.spells(text) or not self._plain.ids.isdisjoint(theirs):
                 encoding = self._tokenizer.encode(self._plain(text))
-            ids = np.array([encoding.ids or [0]], dtype=np.int64)
-            cut = bool(encoding.overflowing) or has_unread(encoding.ids, encoding.offsets, self._unknown)
-        return _Read({"input_ids": ids, "attention_mask": np.ones_like(ids)}, cut)
+                ids = encoding.ids
+            has_unknown = self._unknown is not None and self._unknown in ids
+            unread = has_unknown and has_unread(ids, encoding.offsets, self._unknown)
+            cut = unread or bool(encoding.overflowing)
+        read = np.array([ids or [0]], dtype=np.int64)
+        return _Read({"input_ids": read, "attention_mask": np.ones(read.shape, np.int64)}, cut)
 
 
 def session_options() -> onnxruntime.SessionOptions:

@@ -5,7 +5,7 @@ import torch
 
 from cloud_worker.language.encoder import load_encoder
 from cloud_worker.training import export
-from cloud_worker.training.compact_student import WIDTH, CompactStudent, padded, tokenized
+from cloud_worker.training.compact_student import LAYERS, WIDTH, CompactStudent, OneText, padded, tokenized
 from cloud_worker.training.export import MODEL_FILE, TOKENIZER_FILE, export_compact, head_model
 from router.core.release.manifest import StudentSpec
 from router.students.onnx_student import Student
@@ -43,6 +43,22 @@ def test_the_exported_student_answers_as_the_trained_one(student, tokenizer, exp
     assert reading.logits.argmax(axis=1).tolist() == logits.argmax(dim=1).tolist()
     np.testing.assert_allclose(reading.logits, logits, atol=0.15)
     np.testing.assert_allclose(reading.similarity, similarity, atol=0.05)
+
+
+def test_a_student_of_one_text_says_what_the_student_says(student, tokenizer):
+    for ids in tokenized(tokenizer, [*TEXTS, "", "lamp " * 200]):
+        one = padded([ids])
+        with torch.inference_mode():
+            logits, similarity = student(*one)
+            lean_logits, lean_similarity = OneText(student)(*one)
+        torch.testing.assert_close(lean_logits, logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(lean_similarity, similarity, rtol=1e-5, atol=1e-5)
+
+
+def test_a_compact_student_has_no_node_for_padding(exported):
+    operators = [node.op_type for node in onnx.load(exported / MODEL_FILE).graph.node]
+    assert operators.count("Softmax") == LAYERS
+    assert not {"ReduceSum", "Sub", "Squeeze", "Unsqueeze"} & set(operators)
 
 
 def test_the_exported_file_stands_alone(exported):
