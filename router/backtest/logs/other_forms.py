@@ -17,6 +17,7 @@ _KINDS = {
     **dict.fromkeys(("tool", "ToolMessage", "function", "FunctionMessage"), "tool"),
     **dict.fromkeys(("chat", "ChatMessage"), "user"),
 }
+_PAIRED = {"user": "user", "assistant": "assistant", "human": "user", "ai": "assistant", "system": "system"}
 _COHERES_ROLES = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 _HISTORY = ("chat_history", "chatHistory")
 _OF_COHERE = (*_HISTORY, "preamble", "generation_id", "generationId")
@@ -27,6 +28,8 @@ _ENDS = (*_ENDED, "stop_reason", "stopReason", "done_reason")
 def as_openai(value: Any) -> Any:
     """A message, a request or a response in OpenAI's form, where it has another one that is known; else the value."""
     if isinstance(value, list):
+        if value and all(map(_is_pair, value)):
+            return [{"role": _PAIRED[role], "content": text} for role, text in value]
         inner = value[0] if len(value) == 1 and isinstance(value[0], list) else value
         messages = [_message(one) for one in inner]
         return messages if messages and None not in messages else value
@@ -75,6 +78,12 @@ def _message(value: Any) -> dict[str, Any] | None:
     if beside.get("function_call"):
         found["function_call"] = beside["function_call"]
     return {**found, **_end(inner.get("response_metadata"))}
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is a message as LangChain takes them too: its role and its text."""
+    is_two = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+    return is_two and value[0] in _PAIRED and isinstance(value[1], str | list)
 
 
 def _flat(generations: Sequence[Any]) -> Sequence[Any]:

@@ -46,6 +46,8 @@ HUMAN, AI = lc("HumanMessage", "lamp on"), lc("AIMessage", "lights")
         ({"messages": [HUMAN]}, generated(AI)),
         ({"messages": [[lc("HumanMessageChunk", [{"type": "text", "text": "lamp on"}])]]}, generated(AI)),
         ({"prompts": ["lamp on"]}, generated()),
+        ({"messages": [["system", "be short"], ["human", "lamp on"]]}, generated(AI)),
+        ({"messages": [["human", "lamp on"]]}, {"output": AI}),
         ({"messages": [{"type": "human", "data": {"content": "lamp on"}}]}, {"output": AI}),
         ({"messages": [{"type": "human", "content": "lamp on"}]}, {"output": {"type": "ai", "content": "lights"}}),
         ({"messages": [{"type": "human", "content": "lamp on"}]}, {"message": {"type": "ai", "content": "lights"}}),
