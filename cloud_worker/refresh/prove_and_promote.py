@@ -122,7 +122,8 @@ class ProveAndPromote:
         task, name = context.task, context.task.name
         self._store.update_task(name, phase=Phase.PUBLISHING)
         manifest = self._publisher.manifest(name, action.release)
-        golden = golden_around(context.student, [row.text for row in context.loop.rows.drawn], action.threshold)
+        folder, asked = self._publisher.path(name, action.release), [row.text for row in context.loop.rows.drawn]
+        golden = golden_around(context.student, asked, action.threshold, folder)
         manifest = replace(
             manifest,
             task=as_promised_now(manifest.task, task),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.query import Query
@@ -32,19 +33,25 @@ def golden_inputs(student: DeviceStudent, texts: Sequence[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold: float) -> dict[str, bytes]:
+def golden_around(
+    student: DeviceStudent | None, texts: Sequence[str], threshold: float, folder: Path
+) -> dict[str, bytes]:
     """Golden inputs of which half are those whose scores lie nearest to the threshold, where a small change decides.
 
     Args:
         student: The release's; one that writes keeps the golden inputs that it has, since asking it takes too long.
-        texts: What was asked, the latest last; of their distinct ones the last ``GOLDEN_CANDIDATES`` are tried.
+        texts: What was asked, the latest last; of their distinct ones the last ``GOLDEN_CANDIDATES`` are tried. Where
+            they are few, those of the golden inputs that it has join them.
         threshold: Least score that the release keeps.
+        folder: Of the release.
 
     Returns:
         The file, by its name; nothing where the golden inputs stay as they are.
     """
-    candidates = list(dict.fromkeys(reversed(texts)))[:GOLDEN_CANDIDATES]
-    if not isinstance(student, Student) or len(candidates) < GOLDEN_INPUTS:
+    if not isinstance(student, Student):
+        return {}
+    candidates = list(dict.fromkeys((*reversed(texts), *_texts_of(folder / GOLDEN_FILE))))[:GOLDEN_CANDIDATES]
+    if not candidates:
         return {}
     prediction = ((student.predict(Query("", "", text)).score, text) for text in candidates)
     scored = [(score, text) for score, text in prediction if score is not None]  # what was cut has none
@@ -52,3 +59,11 @@ def golden_around(student: DeviceStudent | None, texts: Sequence[str], threshold
     near = [text for _, text in ranked[: GOLDEN_INPUTS // 2]]
     others = [text for _, text in scored if text not in near]
     return {GOLDEN_FILE: golden_inputs(student, near + others)}
+
+
+def _texts_of(file: Path) -> list[str]:
+    """The texts of golden inputs; none of a file that is not there or can't be read."""
+    try:
+        return [str(json.loads(line)["text"]) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

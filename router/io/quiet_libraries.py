@@ -14,6 +14,7 @@ import os
 
 _SILENT = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.32: looks up a host, and keeps a device id in the user's cache
+    "ORT_TELEMETRY_DISABLED": "1",  # the same under the name that it had while it was made
     "RAY_USAGE_STATS_ENABLED": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",

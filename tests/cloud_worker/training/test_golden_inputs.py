@@ -17,7 +17,7 @@ def test_half_of_the_golden_inputs_lie_around_the_threshold(tmp_path):
     close = [f"{'lamp ' * (2 + number % 2)}{'song ' * number}zebra" for number in range(1, 28)]
     by_text = {text: student.predict(Query("", "", text)).score for text in sure + close}
     threshold = sorted(by_text[text] for text in close)[20]
-    said = golden_around(student, close + sure, threshold)[GOLDEN_FILE]
+    said = golden_around(student, close + sure, threshold, tmp_path)[GOLDEN_FILE]
     chosen = {json.loads(line)["text"] for line in said.decode().splitlines()}
     assert len(chosen) == GOLDEN_INPUTS
     half = GOLDEN_INPUTS // 2
@@ -26,8 +26,26 @@ def test_half_of_the_golden_inputs_lie_around_the_threshold(tmp_path):
     assert chosen & set(sure)
 
 
-def test_too_few_texts_leave_the_golden_inputs_as_they_are(tmp_path):
-    assert golden_around(None, ["lamp"] * 100, 0.5) == {}
+def test_a_student_that_writes_keeps_the_golden_inputs_that_it_has(tmp_path):
+    assert golden_around(None, ["lamp"] * 100, 0.5, tmp_path) == {}
+
+
+def test_few_texts_that_are_asked_again_and_again_stand_around_the_threshold_too(tmp_path):
+    manifest, files = tiny_release(Task("home", reference="big"), 1, WORDS)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    student = Student.load(tmp_path, manifest)
+    known = {f"lamp {'light ' * number}" for number in range(1, 20)}
+    asked = {"song", "lamp", "lamp song zebra", "song lamp song"}
+
+    def chosen():
+        lines = golden_around(student, [*asked] * 50, 0.7, tmp_path)[GOLDEN_FILE].splitlines()
+        return {json.loads(line)["text"] for line in lines}
+
+    (tmp_path / GOLDEN_FILE).write_bytes(golden_inputs(student, sorted(known)))
+    assert chosen() == known | asked
+    (tmp_path / GOLDEN_FILE).write_bytes(b"spoilt")
+    assert chosen() == asked
 
 
 def test_golden_inputs_are_what_a_device_checks(tmp_path):
