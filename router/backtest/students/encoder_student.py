@@ -165,7 +165,7 @@ def _chosen(tried: Mapping[float, Reading], held: Sequence[Record], labels: tupl
 
 def _opened(folder: Path) -> tuple[OnnxEncoder | MiniLm, str]:
     """The encoder, and what its vectors depend on."""
-    if str(folder) == MINILM and not folder.is_dir():
+    if str(folder).lower() == MINILM and not folder.is_dir():
         encoder = MiniLm.installed(MAX_TOKENS)
         return encoder, encoder.digest
     digest = _digest(folder)
@@ -179,5 +179,6 @@ def _digest(folder: Path) -> str:
         try:
             digest.update((folder / name).read_bytes())
         except OSError as error:
-            raise ModelError(f"{folder / name} can't be read: {error.strerror or error}") from error
+            advice = f"name a folder with {MODEL_FILE} and {TOKENIZER_FILE}, or {MINILM}"
+            raise ModelError(f"{folder / name} can't be read: {error.strerror or error}; {advice}") from error
     return digest.hexdigest()[:16]
