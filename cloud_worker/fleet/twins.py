@@ -102,15 +102,18 @@ class Incarnations:
         last = device.report
         if last is None:
             return Met(last, now - device.last_seen)
-        if now < device.last_seen and (report.life or last.life):
-            return Met(last, 0.0, last.state == TWINS, late=True)
+        is_late = now < device.last_seen
         if last.life == report.life:
             twins = last.state == TWINS and self.are_twins(device.id, now)
             if not report.life or not _goes_back(last, report):
                 return Met(last, now - device.last_seen, twins)
+            if is_late:
+                return Met(last, 0.0, twins, late=True)
             since = device.last_seen
             change = Change(replace(last, device=device.id), since, report.life, now, proved_since=since)
             return Met(last, now - since, True, not twins, change=change)
+        if is_late:
+            return Met(last, 0.0, last.state == TWINS, late=True)
         return self._changed(device, last, report, now)
 
     def are_twins(self, device: str, now: float) -> bool:

@@ -104,6 +104,14 @@ def test_two_reports_of_one_life_that_change_places_prove_nothing(fleet):
     assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == 25
 
 
+def test_a_gateway_whose_clock_was_set_back_goes_on_taking_reports(fleet):
+    say(fleet, A, answered=100)
+    fleet.now -= 3600.0
+    say(fleet, A, answered=110)
+    [device] = fleet.store.devices()
+    assert (device.report.tasks[0].answered, state(fleet)) == (110, "ok")
+
+
 def test_an_old_agent_that_starts_again_counts_from_nothing_and_is_no_twin(fleet):
     assert [say(fleet, OLD, answered) for answered in (100, 3, 5)] == ["", "", ""]
     assert state(fleet) == "ok"
