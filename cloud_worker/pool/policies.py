@@ -14,6 +14,7 @@ from enum import StrEnum
 from cloud_worker.pool.word_features import WordHead
 from router.core.domain.task import Task
 from router.core.policy.pool_routing import PoolPolicy
+from router.core.privacy.read_version import is_read_by
 from router.core.statistics.e_process import attempt_alpha
 
 _ROUNDING = 1e-12
@@ -120,6 +121,8 @@ class StoredPolicy:
             return f"its reference was {self.proved.reference}, and is {task.reference}"
         if self.proved.judge != task.judge.value:
             return f"it was judged by {self.proved.judge}, and the judge is {task.judge.value}"
+        if not is_read_by(self.reference_version, task.privacy.redact):
+            return "it was certified on texts that were redacted otherwise than the task's are now"
         if self.proved.allowance > part.max_disagreement + _ROUNDING:
             return f"it was certified for {self.proved.allowance:.2%}, and {part.max_disagreement:.2%} is its part"
         if self.proved.alpha > attempt_alpha(part.assurance, self.number) + _ROUNDING:

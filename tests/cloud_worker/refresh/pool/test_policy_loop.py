@@ -14,7 +14,7 @@ from cloud_worker.reports.promise.pool import describe_pool, pool_lines
 from cloud_worker.state.store import Store
 from router.core.certification.refresh_schedule import Pace
 from router.core.domain.record import Record, Source, Tried
-from router.core.domain.task import Cheaper, Judge, Mode, Objective, Task, Way, agree
+from router.core.domain.task import Cheaper, Judge, Mode, Objective, Privacy, Task, Way, agree
 from router.core.statistics.e_process import attempt_alpha
 
 PACE = Pace(600, 1.4, 6000)
@@ -215,6 +215,7 @@ STRICTER = {
     "another teacher": {"cheaper": Cheaper(("tiny",), share=0.5)},
     "another judge": {"judge": Judge.NORMALISED_TEXT},
     "another reference": {"reference": "bigger"},
+    "texts that are redacted otherwise": {"privacy": Privacy(("mail",))},
 }
 
 
