@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="of the lives; the others follow")
     parser.add_argument("--memory", type=int, default=0, help="answers that a device remembers")
     parser.add_argument("--cold", type=float, default=1.0, help="share explored without a student")
+    parser.add_argument("--min-rows", type=int, default=FORGETFUL.min_rows, help="of the first refresh")
+    parser.add_argument("--early-rows", type=int, default=FORGETFUL.early_rows, help="of an early refresh, at least")
     parser.add_argument("--promise", type=float, default=0.02, help="largest loss, in (0, 1)")
     parser.add_argument("--world", nargs="+", default=[*WORLDS], help="one or more; all of them without it")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = None if options.generated else data_folder()
     recorded = generated() if folder is None else record(folder, options.scores)
     rows = []
-    habit = Habit(options.memory, options.cold)
+    habit = Habit(options.memory, options.cold, options.min_rows, options.early_rows)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, spawn, begin, (recorded,)) as pool:
         for name in options.world:

@@ -46,10 +46,12 @@ LOOK_EVERY = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """How devices live: answers that they remember at most, and what is explored without a student."""
+    """How devices live: answers that they remember at most, what is explored without a student, and rows of a fit."""
 
     memory: int = 0
     cold: float = 1.0
+    min_rows: int = Pace().min_rows
+    early_rows: int = Pace().early_rows
 
 
 FORGETFUL = Habit()
@@ -193,7 +195,8 @@ class LivedReplay(Replay):
         exploration = Exploration(cold=habit.cold)
         task = Task("lives", "reference", objective=Objective(promise, ASSURANCE), exploration=exploration)
         rows = stream(world)
-        super().__init__(rows, [row.answer for row in rows], task, fitter, Pace(), habit.memory)
+        pace = Pace(min_rows=habit.min_rows, early_rows=habit.early_rows)
+        super().__init__(rows, [row.answer for row in rows], task, fitter, pace, habit.memory)
         self._recorded = fitter
         self._world = world
         self._remembers = habit.memory > 0
@@ -214,7 +217,7 @@ class LivedReplay(Replay):
         if self.stood and self.loop.keeps:
             lost = loss_of(self.stood[-1], law)
             kept, _ = _said(self.stood[-1], law)
-        if law.are_new or not self.loop.keeps:
+        if not self.loop.keeps:
             return lost
         asked = (self._world.texts[:queries], self._world.devices[:queries])
         now = float(self._world.asked_at[queries - 1])
@@ -228,7 +231,7 @@ class LivedReplay(Replay):
                     held[text] = LABELS.index(answer.text)
             given = held[law.texts]
             share = float((asked[1] == number).mean())
-            lost += share * float(law.chances[~kept & (given >= 0) & (given != truth)].sum())
+            lost += share * float(law.chances[~kept & ~law.new & (given >= 0) & (given != truth)].sum())
         return lost
 
     def do(self, action: actions.Action) -> Any:
@@ -340,7 +343,8 @@ def _said(serving: Serving, law: Law) -> tuple[Bools, Ints]:
     reader = student.reader
     assert isinstance(reader, RecordedReader)
     taught = reader.taught
-    known = [taught.get(text) for text in law.texts.tolist()] if taught and not law.are_new else ()
+    cases = zip(law.texts.tolist(), law.new.tolist(), strict=True)
+    known = [None if is_new else taught.get(text) for text, is_new in cases] if taught else ()
     reading = reader.of(law.texts, known)
     score = scores(student.calibration, reading.logits, reading.similarity)
     return score >= serving.threshold, reading.logits.argmax(axis=1)

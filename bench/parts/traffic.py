@@ -71,18 +71,24 @@ class Law:
         texts: (cases,) their numbers.
         chances: (cases,) of each case; they sum to 1.
         changed: (cases,) whether it means something that no head has learned; empty for never.
-        are_new: No text was asked before, so that nothing that was memorised helps.
+        are_new: (cases,) whether the text was never asked before, so that nothing that was memorised helps, or one for
+            all cases.
     """
 
     texts: Ints
     chances: Array
     changed: Bools = field(default_factory=lambda: np.empty(0, np.bool_))
-    are_new: bool = False
+    are_new: Bools | bool = False
 
     def __post_init__(self) -> None:
         """Fill in what is left out."""
         if not len(self.changed):
             object.__setattr__(self, "changed", np.zeros(len(self.texts), np.bool_))
+
+    @property
+    def new(self) -> Bools:
+        """(cases,) whether the text was never asked before."""
+        return np.broadcast_to(np.asarray(self.are_new, np.bool_), len(self.texts))
 
 
 @dataclass(frozen=True, slots=True)

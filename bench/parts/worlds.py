@@ -32,7 +32,7 @@ Random = np.random.Generator
 COMMANDS, ZIPF_OFFSET = 4_000, 19.0
 FEW, FEW_EXPONENT = 100, 1.2
 ASKED_AGAIN = 3  # most times, by who was answered wrongly
-LIVE_TEXTS, TIMES_ASKED = 40, 8  # of a local repertoire: each text for 320 queries
+TIMES_ASKED, LIFE = 8, 320  # of a text of a repertoire that moves on: so often, within so many queries of it
 OWN_SHARE = 0.08  # of the loud device's traffic means something of its own
 CHANGED_SHARE = 1 / 15  # of the traffic changes its meaning
 DRIFT_STEPS = 40
@@ -86,18 +86,37 @@ def interleaved(texts: Texts, queries: int, random: Random, mean: float = 5.0) -
     return World(asked, devices, steadily(queries, random), ((0, Law(numbers, chances)),))
 
 
-def repertoire(texts: Texts, queries: int, random: Random) -> World:
-    """Each text is asked about 8 times within 320 queries and never again, of a student that memorises.
+def repertoire(
+    texts: Texts, queries: int, random: Random, times: int = TIMES_ASKED, life: int = LIFE, share: float = 1.0
+) -> World:
+    """Each text is asked so many times within its life and never again, of a student that memorises.
 
-    In the long run all that is asked is new to a student: its loss is that on texts which it was not taught.
+    In the long run all of this is new to a student: its loss is that on texts which it was not taught.
+
+    Args:
+        texts: That there are.
+        queries: Of the world.
+        random: Draws it.
+        times: That each text is asked, on average.
+        life: Queries from a text's first to its last.
+        share: Of the queries, in (0, 1]; the others are commands that stay.
     """
+    moves = random.random(queries) < share
+    live = round(life * share / times)
+    position = np.cumsum(moves) // times + random.integers(live, size=queries)
     order = random.permutation(texts.count)
-    position = np.arange(queries) // TIMES_ASKED + random.integers(LIVE_TEXTS, size=queries)
-    if position.max() >= texts.count:
-        raise ValueError(f"{queries} queries need {position.max() + 1} texts, and there are {texts.count}")
-    law = Law(order, np.full(texts.count, 1 / texts.count), are_new=True)
-    devices, times = anyone(queries, random), steadily(queries, random)
-    return World(order[position], devices, times, ((0, law),), memorises=True)
+    stay, come = order[:FEW], order[FEW:]
+    if position.max() >= len(come):
+        raise ValueError(f"{queries} queries need {FEW + position.max() + 1} texts, and there are {texts.count}")
+    chances = zipf(FEW, FEW_EXPONENT)
+    law = Law(
+        np.concatenate([come, stay]),
+        np.concatenate([np.full(len(come), share / len(come)), (1.0 - share) * chances]),
+        are_new=np.repeat([True, False], [len(come), len(stay)]),
+    )
+    asked = np.where(moves, come[position], random.choice(stay, queries, p=chances))
+    devices, times_asked = anyone(queries, random), steadily(queries, random)
+    return World(asked, devices, times_asked, ((0, law),), memorises=True)
 
 
 def own_meaning(texts: Texts, queries: int, random: Random) -> World:
@@ -268,6 +287,11 @@ WORLDS: Mapping[str, Maker] = {
     "constant-bursts": constant_bursts,
     "interleaved": interleaved,
     "repertoire": repertoire,
+    "repertoire-20-in-800": partial(repertoire, times=20, life=800),
+    "repertoire-8-in-1500": partial(repertoire, times=8, life=1_500),
+    "repertoire-8-in-4000": partial(repertoire, times=8, life=4_000),
+    "repertoire-60-in-6000": partial(repertoire, times=60, life=6_000),
+    "repertoire-of-half": partial(repertoire, life=1_500, share=0.5),
     "own-meaning": own_meaning,
     "fickle-0.5": partial(fickle, share=0.005),
     "fickle-1": partial(fickle, share=0.01),

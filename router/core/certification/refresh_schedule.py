@@ -222,7 +222,7 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion, in
         queries=sums.queries,
         rate=trial.rate,
         floor=task.exploration.floor if champion.number else trial.rate,
-        piece=trial.readings.dependence.piece,
+        piece=trial.piece,
         horizon=HORIZON_SERVING / (1 + in_vain) if champion.number else HORIZON,
         champion_share=trial.kept(trial.serving) if trial.has_served else waiting_share(task, sums, champion)[0],
     )
@@ -242,7 +242,8 @@ def patience_of(
     """
     if trial.rate <= 0:
         return 0
-    weight = math.fsum(weight_of(row) for row in at_hand) / situation.piece
+    counted = at_hand if trial.asked.stays else []  # their texts were asked before the freeze
+    weight = math.fsum(weight_of(row) for row in counted) / situation.piece
     weighed = trial.rule.weighed(replace(situation, rows_at_hand=weight), has_served=trial.has_served)
     found = plan(trial.points, trial.allowance, weighed)
     if not found.is_worth_proving or found.expected_local_share < least_share:

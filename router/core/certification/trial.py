@@ -6,8 +6,8 @@ Rules:
  * A row is observed once, in the log's order, and is never chosen by its outcome.
  * All rows are answers of one version of the reference; another one ends the trial.
  * What a device drew, kept and never sent counts as lost.
- * Two readings must both certify: by traffic, each row as it came, and by devices, where none gives more than its
-   share. So neither one loud device nor many quiet ones hide a loss.
+ * Each reading must certify: by traffic, each row as it came; by devices, where none gives more than its share, so that
+   neither one loud device nor many quiet ones hide a loss; and by new texts, where the repertoire may move on.
  * Rows that repeat what others near them asked are one piece of evidence together; see ``statistics.dependence``.
  * A row counts by the exploration rate at which it was asked, so that the same rows say the same after a restart.
  * A challenger serves when it is certified and keeps more at home than the champion on the same rows.
@@ -31,7 +31,7 @@ from router.core.certification.certifying_rows import said_by_student, weight_of
 from router.core.certification.class_gate import spared
 from router.core.certification.device_shares import fair_positions
 from router.core.certification.observations import Columns, Observation, likeness, total, weight_above
-from router.core.certification.readings import Readings
+from router.core.certification.readings import AskedBefore, Readings
 from router.core.certification.serving_rule import ByFloor, Next, ServingRule
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, is_remembered, may_certify
@@ -77,6 +77,7 @@ class Trial:
         apart: Of the observations, those that the reading by devices does not take yet, in their order.
         counts: Rows of each device that it takes.
         observed: Keys of the rows observed.
+        asked: What was asked up to the freeze: it may know that by heart.
     """
 
     number: int
@@ -100,6 +101,7 @@ class Trial:
     apart: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     observed: set[Key] = field(default_factory=set)
+    asked: AskedBefore = field(default_factory=AskedBefore)
     _columns: Columns | None = field(default=None, init=False, repr=False, compare=False)
     _readings: Readings | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -111,9 +113,15 @@ class Trial:
 
     @property
     def readings(self) -> Readings:
-        """What the rows say, by traffic and by devices."""
-        self._readings = Readings.of(self.columns, self.apart, self.known, self.missing, self._readings)
+        """What the rows say, by each reading."""
+        self._readings = Readings.of(self.columns, self.apart, self.known, self.missing, self._readings, self.asked)
         return self._readings
+
+    @property
+    def piece(self) -> float:
+        """Rows that come for each that is independent of the others, >= 1."""
+        piece = self.readings.dependence.piece
+        return piece if self.asked.stays else max(piece, self.asked.piece)
 
     @property
     def distinct(self) -> int:
@@ -132,7 +140,7 @@ class Trial:
 
     @property
     def weight(self) -> float:
-        """How many independent drawn rows those observed, or missed, are worth, in the weaker reading."""
+        """How many independent drawn rows those observed, or missed, are worth, in the weakest reading."""
         return self.readings.weight
 
     @property
@@ -206,7 +214,7 @@ class Trial:
             judging: Its judge.
             heard: The devices heard of lately: what each of them may give goes by how many they are.
         """
-        seen, worth, piece = [], self.weight, self.readings.dependence.piece
+        seen, worth, piece = [], self.weight, self.piece
         for row in rows:
             if worth >= self.patience:
                 break
@@ -299,8 +307,7 @@ class Trial:
 
     def outlook(self, situation: Situation) -> Proposal:
         """The threshold that is most worth further rows: by the calibrating rows, and by those observed."""
-        piece = self.readings.dependence.piece
-        known = replace(situation, alpha=self.alpha, rows_at_hand=self.weight, piece=piece)
+        known = replace(situation, alpha=self.alpha, rows_at_hand=self.weight, piece=self.piece)
         return plan(self._seen(), self.allowance, self.rule.weighed(known, has_served=self.has_served))
 
     def keeps_more(self, threshold: float, champion: int) -> bool:
@@ -319,11 +326,12 @@ class Trial:
 
     def _seen(self) -> tuple[Point, ...]:
         """The points as all rows see them; what the calibrating rows say of each counts as ``PRIOR_ROWS``."""
-        columns, traffic = self.columns, self.readings.traffic
-        scores, weights, wrong, came = columns.scores, traffic.stakes, columns.wrong, columns.came
+        seen_by = self.readings.new  # all of them where the repertoire stays
+        scores, weights, wrong = seen_by.scores, seen_by.stakes, seen_by.wrong
+        came = scores < NEVER
         limits = [point.threshold for point in self.points]
         kept, lost = (weight_above(scores[rows], weights[rows], limits) for rows in (came, wrong))
-        seen, whole = PRIOR_ROWS + total(weights[came]), PRIOR_ROWS + traffic.weight
+        seen, whole = PRIOR_ROWS + total(weights[came]), PRIOR_ROWS + seen_by.weight
         return tuple(
             Point(point.threshold, (point.kept * PRIOR_ROWS + keeps) / seen, (point.loss * PRIOR_ROWS + loses) / whole)
             for point, keeps, loses in zip(self.points, kept, lost + self.missing, strict=True)

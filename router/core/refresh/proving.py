@@ -72,6 +72,7 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     known, earliest = rows.repeats.before_trial(rate)
     trial = begin_trial(task, number, attempt, points, rate=rate, freeze=rows.last_batch)
     trial.known, trial.earliest = known, earliest
+    rows.tell_of_texts(trial)
     at_hand = shared_fairly(
         rows.certifying(trial, _sequences_of(loop, trial, inputs), inputs.blind), trial.counts, rows.heard
     )
@@ -95,9 +96,10 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if trial.is_overtaken(rows.version):
         yield from _end(loop, trial, OVERTAKEN)
         return
+    rows.tell_of_texts(trial)
     sequences = _sequences_of(loop, trial, inputs)
     at_hand = rows.certifying(trial, sequences, inputs.blind)
-    more = (trial.patience - trial.weight) * trial.readings.dependence.piece
+    more = (trial.patience - trial.weight) * trial.piece
     chosen = tuple(within_patience(at_hand, more))
     if chosen:
         said = Predicted(chosen, (yield Predict(trial.number, chosen)))

@@ -22,12 +22,14 @@ from router.core.certification.device_quarantine import MOST_ROWS, Quarantines, 
 from router.core.certification.device_shares import LATELY_SECONDS, Presence
 from router.core.certification.live_watch import MOST_SINCE
 from router.core.certification.missing_rows import DeviceSequences, NumberSequence, SequenceKey, Spans, settled
+from router.core.certification.readings import AskedBefore
 from router.core.certification.recent_repeats import RecentRepeats
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record, had_to_be_asked, is_set_aside, may_certify, may_teach
 from router.core.domain.task import Kind, Task
 from router.core.learning.row_sums import RowSums
 from router.core.learning.training_rows import Key
+from router.core.refresh.asked_texts import AskedTexts
 
 MOST_HELD = 20_000  # rows that a trial may still observe: several times what the most patient one does
 
@@ -76,6 +78,7 @@ class TaskRows:
         self._newest = -math.inf
         self._presence = Presence(LATELY_SECONDS)
         self._freeze: int | None = None
+        self._texts = AskedTexts()
         self.seen = 0
         self.last_batch = -1
         self.version = self._before = ""
@@ -134,6 +137,7 @@ class TaskRows:
                 self._presence.meet(row.caller, row.received_at)
             if not self._is_of_reference(row):
                 continue
+            self._texts.take(batch, row, is_drawn=is_drawn)
             if row.received_at > self._newest and row.teacher_version != self.version:
                 self._before, self.version = self.version, row.teacher_version
             self._newest = max(self._newest, row.received_at)
@@ -160,6 +164,7 @@ class TaskRows:
 
     def forget(self, device: str) -> None:
         """Hold nothing of a device that is in quarantine from now on."""
+        self._texts.forget(device)
         for known in self._by_version.values():
             known.repeats.forget(device)
             kept = [row for row in known.drawn if row.caller != device]
@@ -193,6 +198,11 @@ class TaskRows:
         if is_drawn and is_set_aside(row.caller, row.query_id):
             return True
         return self._freeze is not None and batch > self._freeze and (is_drawn or counts_for_certain(row))
+
+    def tell_of_texts(self, trial: Trial) -> None:
+        """Let a trial know what was asked up to its freeze, as far as that says little of the texts to come."""
+        repertoire = self._texts.repertoire
+        trial.asked = AskedBefore(None if repertoire.stays else self._texts.until(trial.freeze), repertoire.piece)
 
     def begin_trial(self, freeze: int) -> None:
         """A challenger waits that may have learned from batches up to ``freeze``: later rows are held for it."""

@@ -54,6 +54,7 @@ def prove_again(loop: LoopState, fallback: ServedRelease) -> Step[None]:
     expected = Point(threshold, fallback.local_share or 0.0, proof.losses / max(proof.rows, 1))
     trial = begin_trial(loop.task, fallback.number, attempt, (expected,), rate=rate, freeze=loop.rows.last_batch)
     trial.bound = threshold
+    loop.rows.tell_of_texts(trial)
     trial.patience = patience_of([], trial, loop.situation(trial), loop.pace)
     if trial.patience and (yield TryAgain(trial, attempt)):
         loop.change(attempt=attempt)

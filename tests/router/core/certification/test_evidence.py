@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from router.core.certification.evidence import Evidence
 from router.core.certification.observations import Columns, Observation, likeness
-from router.core.certification.readings import Readings
+from router.core.certification.readings import AskedBefore, Readings
 from router.core.statistics.dependence import INDEPENDENT, Dependence
 from router.core.statistics.e_process import log_evidence
 from router.core.statistics.threshold_planning import NEVER
 
 ALLOWANCE, ALPHA = 0.05, 0.05
+NOTHING = AskedBefore()
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.booleans()), min_size=1, max_size=80)
 
 
@@ -67,8 +68,8 @@ def test_what_repeats_certifies_later():
     assert evidence_of(again, effect=8.0).loosest(ALLOWANCE, ALPHA) == NEVER
 
 
-def readings_of(observations, apart=(), missing=0, known=None):
-    return Readings.of(Columns.of(observations), apart, INDEPENDENT, missing, known)
+def readings_of(observations, apart=(), missing=0, known=None, asked=NOTHING):
+    return Readings.of(Columns.of(observations), apart, INDEPENDENT, missing, known, asked)
 
 
 def test_the_weaker_reading_decides():
@@ -131,3 +132,26 @@ def test_bursts_falsely_certify_no_more_often_than_promised():
     lives = 60
     assert sum(is_falsely_certified(seed, 5, count_pieces=False) for seed in range(lives)) > 3 * ALPHA * lives
     assert sum(is_falsely_certified(seed, 5, count_pieces=True) for seed in range(lives)) <= 2 * ALPHA * lives
+
+
+def number_of_text(text):
+    return likeness(f"text {text}", "", "")[0]
+
+
+def test_where_a_repertoire_may_move_on_only_new_texts_speak_and_each_is_one_piece():
+    known = looks_of([(0, 9, False), (1, 9, False)] * 200)
+    new = looks_of([(text, 9, False) for text in range(2, 42)] * 10)
+    asked = AskedBefore(np.array(sorted([number_of_text(0), number_of_text(1)])), 10.0)
+    assert readings_of(known).loosest(ALLOWANCE, ALPHA) < NEVER
+    assert readings_of(known, asked=asked).loosest(ALLOWANCE, ALPHA) == NEVER
+    assert readings_of(known, asked=asked).weight == 0
+    both = readings_of(known + new, asked=asked)
+    assert both.weight == pytest.approx(40, rel=0.2)
+
+
+def test_where_a_repertoire_may_move_on_the_texts_that_stay_must_hold_too():
+    wrong = looks_of([(0, 9, True)] * 20 + [(1, 9, False)] * 180)
+    new = looks_of([(text, 9, False) for text in range(2, 402)])
+    asked = AskedBefore(np.array(sorted([number_of_text(0), number_of_text(1)])))
+    assert readings_of(new, asked=asked).loosest(ALLOWANCE, ALPHA) < NEVER
+    assert readings_of(wrong + new, asked=asked).loosest(ALLOWANCE, ALPHA) == NEVER

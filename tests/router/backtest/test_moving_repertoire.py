@@ -1,0 +1,55 @@
+"""A student that knows by heart what it was taught, where texts come and go: that is worth no certificate."""
+
+import numpy as np
+import pytest
+
+from router.backtest.logs.reader import Asked
+from router.backtest.replay import Replay
+from router.backtest.students.student import Fit
+from router.core.certification.refresh_schedule import Pace
+from router.core.domain.label_confidence import Reading
+from router.core.domain.task import Objective, Task
+from router.core.learning.held_out import LabelMeasures
+from router.core.learning.training_rows import calibrating
+
+LABELS = ("no", "yes")
+PROMISE, LOST = 0.05, 0.1  # of the texts that it was not taught it answers so many wrongly, as sure as of any other
+LIVES = 10
+
+
+class Parrot:
+    """Says "yes" to what it was not taught."""
+
+    def __init__(self, taught):
+        self.taught = taught
+
+    def read(self, texts):
+        said = [LABELS.index(self.taught.get(text, "yes")) for text in texts]
+        return Reading(9.0 * np.eye(2)[said], np.zeros(len(texts)))
+
+
+class ParrotFitter:
+    def fit(self, rows):
+        held, parrot = calibrating(rows), Parrot({row.text: row.answer for row in rows})
+        return Fit(LABELS, parrot, held, LabelMeasures(LABELS, parrot.read([row.text for row in held])))
+
+
+def released(texts, seed):
+    """Whether anything serves within these queries: it keeps all, and so truly loses ``LOST``."""
+    wrong = np.random.default_rng(seed + 1_000).random(texts.max() + 1) < LOST
+    asked = [Asked(f"text {text}", LABELS[int(not wrong[text])], asked_at=at) for at, text in enumerate(texts)]
+    task = Task("moves", "log", objective=Objective(PROMISE))
+    one = Replay(asked, [row.answer for row in asked], task, ParrotFitter(), Pace(min_rows=300))
+    return bool(one.run(devices=5, seed=seed).releases)
+
+
+@pytest.mark.parametrize("times, life", [(8, 320), (20, 800), (8, 1_500), (40, 2_000)])
+def test_what_is_known_by_heart_proves_nothing_of_texts_to_come(times, life):
+    made = [np.random.default_rng(seed) for seed in range(LIVES)]
+    lives = [np.arange(1_200) // times + random.integers(life // times, size=1_200) for random in made]
+    assert sum(released(texts, seed) for seed, texts in enumerate(lives)) <= 1
+
+
+def test_commands_that_stay_are_worth_knowing_by_heart():
+    made = [np.random.default_rng(seed) for seed in range(LIVES)]
+    assert sum(released(random.integers(40, size=1_200), seed) for seed, random in enumerate(made)) >= LIVES - 1

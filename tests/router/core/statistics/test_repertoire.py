@@ -1,0 +1,71 @@
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.core.statistics.repertoire import explained_by_texts, repertoire_of
+
+
+def zipf(kinds, exponent):
+    chances = 1.0 / np.arange(1, kinds + 1) ** exponent
+    return chances / chances.sum()
+
+
+def moving(random, rows, times, life):
+    """Each text is asked so many times within so many rows, and never again."""
+    return np.arange(rows) // times + random.integers(life // times, size=rows)
+
+
+def found(texts):
+    return repertoire_of(texts, np.ones(len(texts), np.int64))
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=6))
+def test_what_texts_explain_has_the_mean_and_variance_of_all_orders(texts):
+    said = [explained_by_texts(np.array(order)) for order in permutations(texts)]
+    assert np.mean([explained for explained, _ in said]) == pytest.approx(0.0, abs=1e-9)
+    deviation = math.sqrt(np.mean([explained**2 for explained, _ in said]))
+    assert said[0][1] == pytest.approx(deviation, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(3, 60), st.integers(60, 3_000), st.integers(0, 1_000))
+def test_a_repertoire_that_moves_on_is_seen_however_long_its_texts_live(times, life, seed):
+    texts = moving(np.random.default_rng(seed), 1_300, times, max(life, 2 * times))
+    assert not found(texts).stays
+
+
+@pytest.mark.parametrize("kinds, exponent", [(20, 1.2), (100, 1.2), (100, 0.0), (2, 0.0)])
+def test_commands_that_stay_are_seen_to_stay_however_frequent_they_are(kinds, exponent):
+    chances = zipf(kinds, exponent)
+    stays = [found(np.random.default_rng(seed).choice(kinds, 1_300, p=chances)).stays for seed in range(40)]
+    assert np.mean(stays) > 0.9
+
+
+def test_texts_that_are_hardly_repeated_stay():
+    assert found(np.arange(300)).stays
+
+
+def test_too_few_rows_show_nothing():
+    assert not found(np.empty(0, np.int64)).stays
+    assert not any(found(np.random.default_rng(seed).integers(200, size=300)).stays for seed in range(40))
+
+
+@pytest.mark.parametrize("times, life", [(8, 320), (20, 800), (8, 1_500)])
+def test_a_piece_is_as_many_rows_as_come_for_each_new_text(times, life):
+    pieces = [found(moving(np.random.default_rng(seed), 4_000, times, life)).piece for seed in range(10)]
+    assert np.mean(pieces) == pytest.approx(times, rel=0.6)
+
+
+def test_what_is_asked_several_times_in_a_row_is_one_piece_with_all_of_its_visits():
+    texts, rows = np.array([0, 1, 2, 3, 4, 3]), np.array([1, 1, 1, 5, 1, 5])
+    assert repertoire_of(texts, rows).piece == pytest.approx((10**2 + 1) / 11)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.permutations(range(5)))
+def test_names_of_texts_change_nothing(texts, names):
+    one, other = found(np.array(texts)), found(np.array([names[text] for text in texts]))
+    assert (one.stays, one.piece) == (other.stays, pytest.approx(other.piece))
