@@ -137,6 +137,7 @@ def close(loop: LoopState) -> Step[None]:
     trial = loop.trial
     if trial is None:
         return
+    loop.rows.tell_of_texts(trial)
     trial.patience = trial.weight
     if trial.next(loop.champion.number, loop.situation(trial)) is Next.PROMOTE:
         yield from _promote(loop, trial)
