@@ -54,6 +54,7 @@ def resume(context: TaskContext, store: Store, publisher: Publisher) -> None:
     seen = context.read_all(store.spent(name), observed)
     context.loop.releases = context.snapshot.read()
     if trial is not None and context.student is not None:
+        context.loop.rows.tell_of_texts(trial)
         trial.take_up(seen, context.student, context.loop.judging)
         store.update_task(name, phase=Phase.WAITING, exploration=trial.rate)
         return

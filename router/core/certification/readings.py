@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class AskedBefore:
         piece: Rows that come for each independent one of a text that is none of them, >= 1.
     """
 
-    texts: Ints | None = None
+    texts: Ints | None = field(default=None, compare=False)
     piece: float = 1.0
 
     @property

@@ -202,7 +202,8 @@ class TaskRows:
     def tell_of_texts(self, trial: Trial) -> None:
         """Let a trial know what was asked up to its freeze, as far as that says little of the texts to come."""
         repertoire = self._texts.repertoire
-        trial.asked = AskedBefore(None if repertoire.stays else self._texts.until(trial.freeze), repertoire.piece)
+        moves = None if repertoire.stays else AskedBefore(self._texts.until(trial.freeze), repertoire.piece)
+        trial.asked = moves or AskedBefore()
 
     def begin_trial(self, freeze: int) -> None:
         """A challenger waits that may have learned from batches up to ``freeze``: later rows are held for it."""
