@@ -112,7 +112,7 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
     situation = loop.situation(trial)
     yield _report(trial, trial.outlook(situation).threshold)
     found = trial.next(loop.champion.number, situation)
-    if found is Next.PROMOTE and loop.is_suspected and not _came_since_suspicion(loop, trial):
+    if found is Next.PROMOTE and loop.is_suspected:
         return  # its rows are of before, if queries have changed
     if found is Next.PROMOTE:
         if not (yield from _promote(loop, trial)):
@@ -125,11 +125,6 @@ def prove(loop: LoopState, inputs: StepInputs) -> Step[None]:
         yield from rest(loop)
     elif found is Next.END:
         yield from _end(loop, trial, f"{trial.outcome()}: {trial.rows} rows")
-
-
-def _came_since_suspicion(loop: LoopState, trial: Trial) -> bool:
-    """Whether a challenger observed nothing but rows that were asked while the champion was suspected."""
-    return loop.live_watch is not None and 0.0 < loop.live_watch.suspicion.since <= trial.first_asked_at
 
 
 def close(loop: LoopState) -> Step[None]:

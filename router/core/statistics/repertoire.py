@@ -28,7 +28,7 @@ import numpy as np
 
 from router.core.arrays import Array, Ints
 
-MOST_EXPLAINED = 0.05  # of the variance of time: a text that lives for ten windows or more explains no more
+MOST_EXPLAINED = 0.05  # of the variance of time: texts that live for ten windows explain less, and cost less to mistake
 SURE = 2.0  # standard errors by which it is shown to be less
 
 
