@@ -5,7 +5,8 @@ on the wire and in the database). After a restart the incarnation before never r
 
 Rules:
  * An incarnation that reports after another one has, and had reported before, proves two agents at once: twins. So
-   does one whose counters go back: a machine was copied while it ran. Of such, the further count is believed.
+   does one whose counters go back: a machine was copied while it ran. Of such, the further count is believed while
+   they are told; one that is alone afterwards, as a machine that was set back, goes on from its own.
  * Twins are told of until neither has followed the other for some time. From the report before the first proof until
    then, no row of the device speaks for or against a promise: their numbers and draws can't be told apart.
  * What an incarnation counts is compared with what the same one counted before.
@@ -109,9 +110,7 @@ class Incarnations:
                 return Met(last, now - device.last_seen, twins)
             if is_late:
                 return Met(last, 0.0, twins, late=True)
-            since = device.last_seen
-            change = Change(replace(last, device=device.id), since, report.life, now, proved_since=since)
-            return Met(last, now - since, True, not twins, change=change)
+            return self._gone_back(device, last, report, now, twins=twins)
         if is_late:
             return Met(last, 0.0, last.state == TWINS, late=True)
         return self._changed(device, last, report, now)
@@ -151,6 +150,20 @@ class Incarnations:
             else:
                 same = (SPANS.c.device == device, SPANS.c.began == lasting.began)
                 connection.execute(update(SPANS).where(*same).values(until=until))
+
+    def _gone_back(self, device: Device, last: DeviceReport, report: DeviceReport, now: float, *, twins: bool) -> Met:
+        """An incarnation reports less than before: two agents in turn, or the one that did so last time too."""
+        mine = (INCARNATIONS.c.device == device.id, INCARNATIONS.c.life == report.life)
+        with self._engine.connect() as connection:
+            known = connection.execute(select(INCARNATIONS).where(*mine)).first()
+        own = None
+        if known is not None and known.last_seen == device.last_seen:  # nobody has reported since it went back
+            own = read_as(_REPORT, known.report, f"a report of {device.id}")
+        change = Change(replace(report, device=device.id), now, report.life, now)
+        if own is None or _goes_back(own, report):
+            since = device.last_seen
+            return Met(last, now - since, True, not twins, change=replace(change, proved_since=since))
+        return Met(last if twins else own, now - device.last_seen, twins, change=change if twins else None)
 
     def _changed(self, device: Device, last: DeviceReport, report: DeviceReport, now: float) -> Met:
         """Another incarnation reports than did before."""

@@ -95,6 +95,23 @@ def test_a_copy_of_a_running_agent_is_told_by_counters_that_go_back(fleet):
     assert list(fleet.lives.spans()) == ["kitchen"]
 
 
+def test_a_machine_that_was_set_back_while_it_ran_is_told_for_a_while_and_then_counts_from_there(fleet):
+    for answered in (9_000, 10_000):
+        say(fleet, A, answered)
+    heard = [say(fleet, A, answered) for answered in range(100, 300, 10)]
+    assert heard[0] == ADVICE and heard[-1] == "" and state(fleet) == "ok"
+    told = [at for at, advice in enumerate(heard) if advice]
+    assert told == list(range(len(told)))  # without a gap
+    before = Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered
+    say(fleet, A, 320)
+    assert Traffic(fleet.store.engine).between("home", 0.0, 1e9).answered == before + 30
+    [(_, until)] = fleet.lives.spans()["kitchen"]
+    assert until < fleet.now
+    for answered in (10_010, 330):  # the other one comes back
+        heard = say(fleet, A, answered)
+    assert heard == ADVICE
+
+
 def test_two_reports_of_one_life_that_change_places_prove_nothing(fleet):
     say(fleet, A, answered=100)
     sent = fleet.now + 5
