@@ -221,6 +221,7 @@ class Gatherer:
     def _let_go(self, item: _Waiting) -> None:
         """Nobody waits for a question any more: it is neither asked nor worked on."""
         item.reply.cancel()
+        self._queue.drop(item)
         call = item.call
         if call is None or call.task is None or call.task.done():
             return
@@ -251,12 +252,12 @@ class Gatherer:
             self._start = None
         loop = asyncio.get_running_loop()
         if self._queue and (rest := self._rest.seconds(loop.time())):
+            self._tell_who_can_not_wait(self._queue)
             self._start, self._is_soon = loop.call_later(rest, self._start_calls), True
             return
         while self._queue and len(self._calls) < self._max_calls:
             if items := self._next_items():
-                now = asyncio.get_running_loop().time()
-                call = _Call(items, Batch(item.question.within((item.deadline - now) * 1000) for item in items))
+                call = _Call(items, Batch(each.question.within((each.deadline - loop.time()) * 1000) for each in items))
                 for item in items:
                     item.call = call
                 call.task = asyncio.create_task(self._call(call))
@@ -316,23 +317,26 @@ class Gatherer:
     def _retry(self, unanswered: Sequence[_Waiting], *, counts: bool) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        rest = self._rest.seconds(now)
         for item in unanswered:
             item.call = None
             item.pauses += 1
             item.tries += counts
             if item.tries >= MOST_TRIES:
                 _end(item.reply, self._rest.refusal(now))
-        for item in (*unanswered, *self._queue) if rest else ():
+        self._tell_who_can_not_wait((*unanswered, *self._queue))
+        if again := [item for item in unanswered if not item.reply.done()]:
+            pause = _PAUSE_SECONDS * 2 ** min(item.pauses - 1 for item in again)
+            loop.call_later(max(self._rest.seconds(now), min(pause, _LONGEST_PAUSE_SECONDS)), self._requeue, again)
+
+    def _tell_who_can_not_wait(self, items: Iterable[_Waiting]) -> None:
+        now = asyncio.get_running_loop().time()
+        rest = self._rest.seconds(now)
+        for item in items if rest else ():
             if item.deadline - now < rest:
                 _end(item.reply, self._rest.refusal(now))
-        again = [item for item in unanswered if not item.reply.done()]
-        if again:
-            pause = _PAUSE_SECONDS * 2 ** min(item.pauses - 1 for item in again)
-            loop.call_later(max(rest, min(pause, _LONGEST_PAUSE_SECONDS)), self._requeue, again)
 
     def _requeue(self, items: Sequence[_Waiting]) -> None:
-        self._queue.push_front(items)
+        self._queue.push_front([item for item in items if not item.reply.done()])
         self._start_calls()
 
     def _retry_after(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 
@@ -65,6 +66,16 @@ class FairQueue(Generic[_T]):
         else:
             del self._queues[caller]
         return item
+
+    def drop(self, item: _T) -> None:
+        """Take out one, if it waits here."""
+        queue = self._queues.get(item.caller, deque())
+        for held in (self._front, queue):
+            with suppress(ValueError):
+                held.remove(item)
+                self._count -= 1
+        if not queue:
+            self._queues.pop(item.caller, None)
 
     def drop_of_longest(self, least: int) -> _T | None:
         """Take out the newest of the caller with the longest queue, if that has more than ``least``."""

@@ -1,10 +1,12 @@
 """A teacher whose server asked to be left alone: until then nobody asks it, and callers hear when it makes sense."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
-from cloud_worker.pool.batcher import Gatherer
+from cloud_worker.pool.batcher import Gatherer, NotReachedError
 from cloud_worker.teachers import NotNow, Question, TeacherAnswer
 from router.core.errors import BusyError
 
@@ -75,3 +77,47 @@ async def test_the_longest_of_several_times_counts(gather):
         await gatherer.ask(Question("a"), 10)
     assert caught.value.retry_after > 15
     assert len(teacher.asked_at) == 2
+
+
+async def test_who_was_to_be_asked_again_when_the_teacher_wants_to_be_left_alone_hears_so_too(gather):
+    teacher, broke = BusyTeacher(20.0), asyncio.Event()
+
+    class Away(BusyTeacher):
+        async def ask(self, questions):
+            if not broke.is_set():
+                broke.set()
+                raise NotReachedError("away")
+            async for replies in teacher.ask(questions):
+                yield replies
+
+    gatherer = gather(Away())
+    first = asyncio.create_task(gatherer.ask(Question("a"), 10))
+    await broke.wait()
+    async with asyncio.timeout(5):
+        said = await asyncio.gather(first, gatherer.ask(Question("b"), 10), return_exceptions=True)
+    assert [type(one) for one in said] == [BusyError, BusyError]
+    assert len(teacher.asked_at) == 1
+
+
+async def test_questions_that_nobody_waits_for_are_not_held_while_the_teacher_is_left_alone(gather):
+    gatherer = gather(BusyTeacher(20.0))
+    with pytest.raises(BusyError):
+        await gatherer.ask(Question("a"), 10)
+
+    refs = [await given_up(gatherer) for _ in range(3)]
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 3
+
+
+class Text(str):
+    """One that can be watched."""
+
+
+async def given_up(gatherer):
+    """What watches the text of a question whose caller went away."""
+    text = Text("b")
+    asking = asyncio.create_task(gatherer.ask(Question(text), 30))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    return weakref.ref(text)
