@@ -17,6 +17,7 @@ from edge_agent.log_lines import LogStyle, start_logging
 from router.commands.program import Program, VersionOption, output_is_stuck
 from router.core.errors import HeadraceError, OperatorError
 from router.io.extras import import_problem
+from router.io.grpc_polling import poll_in_one_thread
 from router.io.terminal import say
 
 app = Program("headrace-edge", help="Answers queries on this device, escalates what it can't, and updates itself.")
@@ -48,6 +49,7 @@ def run(
       headrace-edge run --config agent.toml --insecure
     """  # noqa: D301 - \b keeps the lines of the examples
     start_logging(LogStyle(json_logs, logging.DEBUG if verbose else logging.INFO))
+    poll_in_one_thread()  # before gRPC is imported
     try:
         # Here, so that --help is cheap; and all of it now, not with the first student in the middle of serving.
         import onnxruntime  # noqa: F401
