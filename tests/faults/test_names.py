@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 import time
@@ -247,8 +248,7 @@ class Story:
 
     async def start_gateway(self, host):
         file = self.house.folder / "cloud.toml"
-        rest = file.read_text().partition("[identity]")[2]
-        file.write_text(f'data = "data"\n[door]\nlisten = "{host}:{self.port}"\n[identity]{rest}')
+        file.write_text(re.sub(r'(?<=\[door\]\nlisten = ")[^"]*', f"{host}:{self.port}", file.read_text()))
         self.process, _ = await asyncio.to_thread(self.house.start_gateway, self.network.inside)
 
     async def until(self, *states):
