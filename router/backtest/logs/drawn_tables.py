@@ -1,8 +1,10 @@
 """A table as a page or a console draws it, in Markdown, by psql, MySQL, SQLite or DuckDB -> its rows.
 
 Rules:
- * Lines that only rule are no rows, nor is what a console says of the number of rows.
+ * Lines that only rule are no rows: the one under the header, and those with corners. Nor is what a console says of the
+   number of rows, nor DuckDB's row of types.
  * A bar that is escaped is a part of its cell, and so are quotes.
+ * What a console shows in part is refused: rows that it left out, and cells that go on in the next line.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from router.core.errors import DataError
 _UPRIGHT = str.maketrans("│┃║", "|||")
 _RULE = re.compile(r"(?=.*[-=─━═])[\s|+:=─-╿-]+")
 _RULE_CELL = re.compile(r"\s*:?[-=]{2,}:?\s*")
-_COUNT = re.compile(r"\(?\d+ (?:rows?|columns?)\b.*")
+_CORNER = re.compile(r"[+─-╿]")
+_COUNT = re.compile(r"[|\s]*\(?\d+ (?:rows?|columns?)\b[^|]*[|\s]*")
+_GOES_ON = re.compile(r"\S.*\+(?:\||$)")
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -35,17 +39,40 @@ def rows_of_drawn(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[
     """The header and the rows, each with its line, from 1.
 
     Raises:
-        DataError: Names the line that has other cells than the header.
+        DataError: Names the line that has other cells than the header, or is not all there.
     """
-    count = 0
-    for number, line in enumerate(map(_plain, lines), 1):
-        if not line or _RULE.fullmatch(line) or (count and _COUNT.fullmatch(line)):
+    count, is_ruled, aligned = 0, False, False
+    held: tuple[int, list[str]] | None = None  # what stands under the header before any rule: may be the types
+    for number, drawn in enumerate(lines, 1):
+        line = _plain(drawn)
+        if _RULE.fullmatch(line) and (not is_ruled or _CORNER.search(line) or "|" not in line):
+            aligned = aligned or (line[0] == "-" and "+" in line and bool(count))
+            is_ruled, held = is_ruled or bool(count), None if "├" in line and not is_ruled else held
+            continue
+        if not line or (count and _COUNT.fullmatch(line)):
             continue
         cells = _cells(line)
-        count = count or len(cells)
-        if len(cells) != count:
-            raise DataError(str(path), number, f"has {len(cells)} cells, and the header has {count}")
-        yield number, cells
+        _check(path, number, cells, count or len(cells), goes_on=aligned and _GOES_ON.search(line) is not None)
+        if held is not None:
+            yield held
+            held, is_ruled = None, True
+        if count and not is_ruled and "│" in drawn:
+            held = number, cells
+        else:
+            is_ruled = is_ruled or bool(count)
+            yield number, cells
+        count = len(cells)
+    if held is not None:
+        yield held
+
+
+def _check(path: Path, number: int, cells: Sequence[str], count: int, *, goes_on: bool) -> None:
+    if len(cells) != count:
+        raise DataError(str(path), number, f"has {len(cells)} cells, and the header has {count}")
+    if goes_on:
+        raise DataError(str(path), number, "has a cell that goes on in the next line; write the log as CSV")
+    if all(cell == "·" for cell in cells):
+        raise DataError(str(path), number, "stands for rows that are left out; have all of them shown, or write CSV")
 
 
 def is_rule(cells: Sequence[str]) -> bool:

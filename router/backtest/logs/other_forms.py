@@ -21,6 +21,12 @@ _PAIRED = {"user": "user", "assistant": "assistant", "human": "user", "ai": "ass
 _COHERES_ROLES = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 _HISTORY = ("chat_history", "chatHistory")
 _OF_COHERE = (*_HISTORY, "preamble", "generation_id", "generationId")
+_ASKED_OF_COHERE = {
+    *("message", "model", "stream", "conversation_id", "prompt_truncation", "connectors", "documents", "tools"),
+    *("search_queries_only", "citation_quality", "temperature", "max_tokens", "max_input_tokens", "k", "p", "seed"),
+    *("stop_sequences", "frequency_penalty", "presence_penalty", "raw_prompting", "return_prompt", "tool_results"),
+    *("force_single_step", "response_format", "safety_mode"),
+}
 _ENDED = ("finish_reason", "finishReason")
 _ENDS = (*_ENDED, "stop_reason", "stopReason", "done_reason")
 
@@ -40,7 +46,8 @@ def as_openai(value: Any) -> Any:
         return message
     if isinstance(value.get("generations"), list):
         return {"choices": [_choice(one) for one in _flat(value["generations"]) if isinstance(one, Mapping)]}
-    if isinstance(value.get("message"), str) and not value.keys() & {"error", "role"}:
+    is_asked = value.keys() <= _ASKED_OF_COHERE or value.keys() & {*_OF_COHERE}
+    if isinstance(value.get("message"), str) and is_asked and not value.keys() & {"error", "role"}:
         return _request_of_cohere(value)
     if isinstance(value.get("text"), str) and value.keys() & {*_ENDED, "generation_id", "generationId"}:
         return {"choices": [_choice_of_cohere(value)]}

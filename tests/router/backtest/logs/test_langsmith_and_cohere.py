@@ -252,6 +252,57 @@ def test_a_bar_within_a_cell_is_a_part_of_it(write_log):
     assert [(one.text, one.answer) for one in read_log(path, Columns()).rows] == [("a | b", "lights")]
 
 
+@pytest.mark.parametrize("row", ["3 rows left | lights", "- | lights", "- | -", "(2 rows) | lights", "-- | -"])
+@pytest.mark.parametrize(
+    "drawn", [" text | answer\n------+--------\n {row}\n(1 row)\n", "| text | answer |\n|--|--|\n| {row} |\n"]
+)
+def test_a_row_that_looks_like_a_rule_or_a_count_is_kept(write_log, row, drawn):
+    path = write_log([{"text": "a", "answer": "b"}])
+    path.write_text(drawn.format(row=row))
+    assert [f"{one.text} | {one.answer}" for one in read_log(path, Columns()).rows] == [row]
+
+
+DUCK = """\
+┌─────────┬─────────┐
+│  text   │ answer  │
+│ varchar │ varchar │
+├─────────┼─────────┤
+│ lamp on │ lights  │
+{between}│ lamp on │ lights  │
+├─────────┴─────────┤
+│ 2 rows  2 columns │
+└───────────────────┘
+"""
+
+
+def test_the_types_and_the_count_that_duckdb_draws_are_no_rows(write_log):
+    path = write_log([{"text": "a", "answer": "b"}])
+    path.write_text(DUCK.format(between=""))
+    assert [(one.text, one.answer) for one in read_log(path, Columns()).rows] == READ
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (DUCK.format(between="│    ·    │    ·    │\n" * 3), ":6: stands for rows that are left out"),
+        (" text  | answer\n-------+--------\n lamp +| lights\n on    | \n", ":3: has a cell that goes on"),
+        (" text | answer\n------+--------\n lamp | lights+\n      | on\n", ":3: has a cell that goes on"),
+    ],
+)
+def test_a_table_that_is_not_all_there_is_refused(write_log, text, problem):
+    path = write_log([{"text": "a", "answer": "b"}])
+    path.write_text(text)
+    with pytest.raises(DataError, match=problem):
+        read_log(path, Columns())
+
+
+@pytest.mark.parametrize("more", [{"locale": "de"}, {"room": 3, "model": "x"}])
+def test_an_object_with_a_message_and_more_stays_the_whole_question(write_log, more):
+    asked = {"message": "lamp on", **more}
+    log = read_log(write_log([{"text": asked, "answer": "lights"}] * 2), Columns())
+    assert [one.text for one in log.rows] == [json.dumps(asked)] * 2
+
+
 def test_a_row_of_dashes_that_somebody_wrote_is_kept(write_log):
     path = write_log([{"text": "a", "answer": "b"}])
     path.write_text("text,answer\nlamp on,lights\n---,---\n")
