@@ -53,8 +53,8 @@ class Pace:
         early_rows: Least rows of an early refresh, as is ``EARLY_PART`` of ``min_rows``; ``min_rows`` for none.
             Early ones come at ``min_rows`` divided by ``growth``, once and again, and their students wait for a
             certificate only where they should keep ``EARLY_SHARE``. None comes below 1,000 rows
-            by default: so few do not tell a repertoire that moves on from commands that stay, and prove too much
-            (docs/decisions/0127).
+            by default: so few do not show that a repertoire stays, and what is proved of new texts alone comes late
+            and keeps little (docs/decisions/0127).
     """
 
     min_rows: int = 1000
