@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -36,19 +37,6 @@ MOST_TRIES = 4
 TOGETHER_SECONDS = 0.010
 SHARE_TOGETHER = 1 / 2
 FEW = 8  # queries under way, of which none waits for others
-
-__all__ = [
-    "FEW",
-    "MOST_TRIES",
-    "SHARE_TOGETHER",
-    "TOGETHER_SECONDS",
-    "Ask",
-    "Batch",
-    "Gatherer",
-    "NotReachedError",
-    "Reply",
-    "UnderWay",
-]
 
 Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
@@ -90,6 +78,7 @@ class _Waiting:
     caller: str
     deadline: float  # by the loop's clock
     reply: asyncio.Future[Reply]
+    rests_until: float  # by the loop's clock: it waits no longer for a teacher that is left alone
     tries: int = 0
     pauses: int = 0
     call: _Call | None = None
@@ -148,13 +137,16 @@ class Gatherer:
         """The number of questions that wait or are being answered."""
         return self._waiting
 
-    async def ask(self, question: Question, seconds: float, caller: str = "") -> TeacherAnswer:
+    async def ask(
+        self, question: Question, seconds: float, caller: str = "", *, rests: float = math.inf
+    ) -> TeacherAnswer:
         """The teacher's answer.
 
         Args:
             question: What is asked.
             seconds: Time that its caller waits.
             caller: Who asks; callers take turns.
+            rests: Seconds of them that it waits at most for a teacher that is left alone.
 
         Raises:
             OverloadedError: Too much waits already.
@@ -164,8 +156,9 @@ class Gatherer:
             BadInputError: The same, because of one field.
         """
         loop = asyncio.get_running_loop()
-        self._admit(caller, seconds, loop.time())
-        item = _Waiting(question, caller, loop.time() + seconds, loop.create_future())
+        now, rests = loop.time(), min(seconds, rests)
+        self._admit(caller, seconds, rests, now)
+        item = _Waiting(question, caller, now + seconds, loop.create_future(), now + rests)
         self._waiting += 1
         self._here[caller] += 1
         if not self._queue:
@@ -193,9 +186,9 @@ class Gatherer:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
 
-    def _admit(self, caller: str, seconds: float, now: float) -> None:
+    def _admit(self, caller: str, seconds: float, rests: float, now: float) -> None:
         """Make room for one more: at the cost of a caller that has more here, or not at all."""
-        if self._rest.seconds(now) > seconds:
+        if self._rest.seconds(now) > rests:
             raise self._rest.refusal(now)
         if self._turn_in(caller) > seconds:
             raise OverloadedError(_TOO_MANY, self._retry_after())
@@ -332,7 +325,7 @@ class Gatherer:
         now = asyncio.get_running_loop().time()
         rest = self._rest.seconds(now)
         for item in items if rest else ():
-            if item.deadline - now < rest:
+            if item.rests_until - now < rest:
                 _end(item.reply, self._rest.refusal(now))
 
     def _requeue(self, items: Sequence[_Waiting]) -> None:

@@ -91,22 +91,24 @@ class TieredPool:
 
     async def _reference(self, asked: Asked, question: Question, deadline: float) -> TeacherAnswer:
         seconds = deadline - time.monotonic()
-        return await self._said(asked.task.reference, asked, question, seconds)
+        return await self._said(asked.task.reference, asked, question, seconds, rests=seconds)
 
-    async def _said(self, name: str, asked: Asked, question: Question, seconds: float) -> TeacherAnswer:
+    async def _said(
+        self, name: str, asked: Asked, question: Question, seconds: float, *, rests: float
+    ) -> TeacherAnswer:
         """A teacher's answer, under its version for texts as the task's are redacted."""
-        answer = await self._teachers[name].ask(question, seconds, asked.caller)
+        answer = await self._teachers[name].ask(question, seconds, asked.caller, rests=rests)
         redact = asked.task.privacy.redact
         return replace(answer, version=read_version(answer.version, redact)) if redact else answer
 
     async def _try(
         self, name: str, asked: Asked, question: Question, deadline: float
     ) -> tuple[Tried, TeacherAnswer | None]:
-        """What a cheaper teacher says; nothing where it fails or is late."""
+        """What a cheaper teacher says; nothing where it fails, is late, or asked to be left alone."""
         seconds = min(asked.task.cheaper.seconds, MOST_OF_TIME * (deadline - time.monotonic()))
         wanted = Wanted(max(question.wanted.top_k, 1), asked.query.wanted.rationale)
         try:
-            answer = await self._said(name, asked, replace(question, wanted=wanted), seconds)
+            answer = await self._said(name, asked, replace(question, wanted=wanted), seconds, rests=0.0)
         except HeadraceError:
             return Tried(name, failed=True), None
         if problem_of(asked.task, answer):  # half an answer decides nothing

@@ -18,9 +18,8 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from cloud_worker.config.recipe_needs import instruction_of, wants_rationales
-from cloud_worker.pool.batcher import Reply
 from cloud_worker.pool.serve import application_of
-from cloud_worker.teachers.base import NotNow, Question, TeacherAnswer
+from cloud_worker.teachers.base import NotNow, Question, Reply, TeacherAnswer
 from router.core.domain.chat import messages_from_json
 from router.core.domain.query import Wanted
 from router.core.domain.record import Record

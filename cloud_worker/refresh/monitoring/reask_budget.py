@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from cloud_worker.pool.batcher import Reply
 from cloud_worker.refresh.monitoring.reference_consistency import AskAgain
 from cloud_worker.state.fleet_quota import FleetLimits, Payment
-from cloud_worker.teachers.base import TeacherAnswer
+from cloud_worker.teachers.base import Reply, TeacherAnswer
 from router.core.domain.record import Record
 from router.core.domain.task import Task
 from router.core.errors import OverloadedError, UnavailableError

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 from cloud_worker.config.teachers import TeacherSettings
 from cloud_worker.pool.answer_records import said_text
-from cloud_worker.pool.batcher import Reply
 from cloud_worker.state.lineages import Lineages
-from cloud_worker.teachers.base import NoAnswer
+from cloud_worker.teachers.base import NoAnswer, Reply
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record, may_certify
 from router.core.domain.task import Task

@@ -13,7 +13,7 @@ from cloud_worker.pool.batcher import Gatherer
 from cloud_worker.pool.policies import PolicyState, StoredPolicy
 from cloud_worker.pool.tiered_pool import TieredPool, log_confidence
 from cloud_worker.pool.word_features import FEATURES, WordHead
-from cloud_worker.teachers import NoAnswer, TeacherAnswer
+from cloud_worker.teachers import NoAnswer, NotNow, TeacherAnswer
 from router.core.domain.query import Attempt, Distribution, Query, Route, TokenProbability
 from router.core.domain.record import Tried
 from router.core.domain.task import Cheaper, Privacy, Task, Way
@@ -30,12 +30,16 @@ class TeacherSimulator:
     def __init__(self, name, usd):
         self.name, self.usd, self.asked = name, usd, []
         self.silent = self.fails = False
+        self.busy = 0.0
 
     async def ask(self, questions):
         for position, question in enumerate(questions):
             self.asked.append(question.text)
             if self.silent:
                 await asyncio.Event().wait()
+            if self.busy:
+                yield [(position, NotNow("429", self.busy))]
+                continue
             if self.fails:
                 yield [(position, NoAnswer("can't"))]
                 continue
@@ -165,3 +169,14 @@ def test_a_written_answer_is_as_sure_as_its_least_sure_tokens():
     assert log_confidence(TeacherAnswer("x", "v1", tokens=tokens)) == pytest.approx(-0.39)
     assert log_confidence(TeacherAnswer("x", "v1")) is None
     assert log_confidence(TeacherAnswer("x", "v1", tokens=(TokenProbability("x", -math.inf),))) == -100.0
+
+
+@pytest.mark.parametrize("explored", [False, True])
+async def test_a_cheaper_teacher_that_asked_to_be_left_alone_keeps_nobody_waiting(pool, teachers, explored):
+    task = replace(TASK, cheaper=Cheaper(("small", "middle"), seconds=100.0))
+    teachers["small"].busy = 4.0
+    async with asyncio.timeout(3.5):
+        for _ in range(2):
+            outcome = await ask(pool, "small talk", task, explored=explored)
+            assert (outcome.teacher, outcome.tried[0]) == ("big", Tried("small", failed=True))
+    assert len(teachers["small"].asked) == 1
