@@ -85,6 +85,19 @@ def is_chat(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) and "role" in one for one in value)
 
 
+def is_talk(value: Any) -> bool:
+    """Whether a response is a whole talk, as a graph of LangChain's gives it: what was asked, and what came of it."""
+    return isinstance(value, Mapping) and is_chat(as_openai(value.get("messages")))
+
+
+def _reply(talk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The last message of a model in a whole talk, after what its user said last."""
+    for one in reversed(as_openai(talk["messages"])):
+        if _role(one) in ("user", *_MODELS):
+            return None if _role(one) == "user" else one
+    return None
+
+
 def _is_items(value: Any) -> bool:
     """Whether a list holds turns in other forms too: calls and what came of them, or parts without a role."""
     return isinstance(value, list) and bool(value) and all(map(_is_item, value))
@@ -114,6 +127,8 @@ def is_unfinished(value: Any) -> bool:
             return True
     if any(isinstance(value.get(name), Mapping) and is_unfinished(value[name]) for name in ("message", "output")):
         return True
+    if is_talk(value):
+        return is_unfinished(_reply(value))
     ends = [value.get(name) for name in ("finish_reason", "finishReason", "stop_reason", "stopReason")]
     is_refused = bool(value.get("refusal")) or value.get("status") in ("incomplete", "failed", "cancelled")
     parts = value.get("content") if isinstance(value.get("content"), list) else ()
@@ -178,8 +193,8 @@ def _of_response(value: Mapping[str, Any]) -> str | None:
         return _said(value)
     if value.get("done") is True and isinstance(value.get("response"), str):  # Ollama's /api/generate
         return value["response"].strip() or None
-    if is_chat(as_openai(value.get("messages"))):  # a graph's whole talk
-        return answer_in(value["messages"])
+    if is_talk(value):
+        return _said(_reply(value))
     alone = next((name for name in _ALONE if value.keys() == {name}), "")
     return answer_in(value[alone]) if alone else None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.backtest.logs.cells import filled, is_empty
-from router.backtest.logs.chats import Chat, answer_in, chat_in, is_chat, is_failure, is_unfinished, unpacked
+from router.backtest.logs.chats import Chat, answer_in, chat_in, is_chat, is_failure, is_talk, is_unfinished, unpacked
 from router.backtest.logs.column_guess import text_inside
 from router.backtest.logs.other_forms import as_openai
 from router.backtest.logs.shapes import Found, find, kinds_of
@@ -83,7 +83,7 @@ def asked_in_shape(row: Mapping[str, Any], text: str, answer: str, found: Found)
     said, inside = answer_in(answered), None
     if said is None:
         inner = unpacked(answered)
-        if isinstance(inner, Mapping) and ({"error", "choices", "candidates"} & inner.keys()):
+        if isinstance(inner, Mapping) and ({"error", "choices", "candidates"} & inner.keys() or is_talk(inner)):
             return Value(problem=_NO_ANSWER)
         said, inside = _as_text(inner)
     chat, text_position = chat_in(unpacked(asked)), None  # an object that stands as text in a cell is told too

@@ -179,6 +179,15 @@ def test_coheres_calls_are_the_answer(write_log):
     assert read_log(write_log([row] * 2), Columns()).rows[0].answer == '{"arguments": {"to": 3}, "name": "dim"}'
 
 
+@pytest.mark.parametrize("last", [[CUT], [lc("ToolMessage", "22 degrees")], []])
+def test_a_whole_talk_without_an_answer_to_its_last_question_is_no_answer(write_log, last):
+    asked = [HUMAN, AI, lc("HumanMessage", "and off")]
+    rows = [run({"messages": asked}, {"messages": [*asked, *more]}) for more in ([AI], last, [AI])]
+    log = read_log(write_log(rows), Columns())
+    assert [one.answer for one in log.rows] == ["lights"] * 2
+    assert any("1 rows were left out" in told for told in log.told)
+
+
 @pytest.mark.parametrize("end", ["MAX_TOKENS", "ERROR", "ERROR_TOXIC", "ERROR_LIMIT", "USER_CANCEL"])
 def test_an_answer_of_coheres_that_broke_off_is_none(write_log, end):
     for broken in ({**SAID, "finish_reason": end}, {**V2, "finish_reason": end}):
