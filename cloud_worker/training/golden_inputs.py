@@ -51,10 +51,10 @@ def golden_around(
     if not isinstance(student, Student):
         return {}
     candidates = list(dict.fromkeys((*reversed(texts), *_texts_of(folder / GOLDEN_FILE))))[:GOLDEN_CANDIDATES]
-    if not candidates:
-        return {}
     prediction = ((student.predict(Query("", "", text)).score, text) for text in candidates)
     scored = [(score, text) for score, text in prediction if score is not None]  # what was cut has none
+    if not scored:
+        return {}
     ranked = sorted(scored, key=lambda pair: abs(pair[0] - threshold))
     near = [text for _, text in ranked[: GOLDEN_INPUTS // 2]]
     others = [text for _, text in scored if text not in near]

@@ -1,6 +1,12 @@
 import json
 
-from cloud_worker.training.golden_inputs import GOLDEN_FILE, GOLDEN_INPUTS, golden_around, golden_inputs
+from cloud_worker.training.golden_inputs import (
+    GOLDEN_CANDIDATES,
+    GOLDEN_FILE,
+    GOLDEN_INPUTS,
+    golden_around,
+    golden_inputs,
+)
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.query import Query
 from router.core.domain.task import Task
@@ -28,6 +34,17 @@ def test_half_of_the_golden_inputs_lie_around_the_threshold(tmp_path):
 
 def test_a_student_that_writes_keeps_the_golden_inputs_that_it_has(tmp_path):
     assert golden_around(None, ["lamp"] * 100, 0.5, tmp_path) == {}
+
+
+def test_texts_that_are_all_cut_leave_the_golden_inputs_as_they_are(tmp_path):
+    """A device refuses a release whose golden inputs are empty."""
+    manifest, files = tiny_release(Task("home", reference="big"), 1, WORDS)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    student = Student.load(tmp_path, manifest)
+    cut = [f"{'lamp ' * 200}{number}" for number in range(GOLDEN_CANDIDATES)]
+    assert student.predict(Query("", "", cut[0])).score is None
+    assert golden_around(student, cut, 0.5, tmp_path) == golden_around(student, [], 0.5, tmp_path / "none") == {}
 
 
 def test_few_texts_that_are_asked_again_and_again_stand_around_the_threshold_too(tmp_path):
