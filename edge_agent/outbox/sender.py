@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -54,6 +55,10 @@ class _Unlogged:
     answers: dict[str, int] = field(default_factory=dict)
 
 
+class _HeldBackError(OverloadedError):
+    """Nothing may be sent now of the tasks of which something waits."""
+
+
 class OutboxSender:
     """Drains the outbox."""
 
@@ -82,9 +87,16 @@ class OutboxSender:
         pause = FIRST_PAUSE
         while True:
             await self._outbox.wait()
+            seen = self._outbox.arrivals
             error = await self.drain_once()
             if error is None:
                 pause = FIRST_PAUSE
+                continue
+            if isinstance(error, _HeldBackError):  # of some tasks: what comes meanwhile may be another's
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(error.retry_after):
+                        await self._outbox.more(seen)
+                        await asyncio.sleep(FIRST_PAUSE)
                 continue
             told = error.retry_after if isinstance(error, OverloadedError) else None
             await asyncio.sleep((pause if told is None else told) * random.uniform(1.0, 2.0))
@@ -96,7 +108,7 @@ class OutboxSender:
         head = self._probed(await self._outbox.head(BATCH, frozenset(over)))
         if not head and over:
             soon = min(*over.values(), LONGEST_PAUSE)  # orders may change the limits
-            return OverloadedError("what waits is held back for now", soon)
+            return _HeldBackError("what waits is held back for now", soon * random.uniform(1.0, 2.0))
         if not head and self._outbox.is_hindered:
             return ServiceError("the outbox can't be used now")
         async with asyncio.TaskGroup() as group:
@@ -149,8 +161,9 @@ class OutboxSender:
                 self._outbox.drops[Why.REFUSED] += 1
                 return None
             except BusyError as error:
-                self._rests[query.task] = time.monotonic() + (error.retry_after or FIRST_PAUSE)
-                return error
+                seconds = max(error.retry_after or 0.0, FIRST_PAUSE)
+                self._rests[query.task] = time.monotonic() + seconds
+                return _HeldBackError(str(error), FIRST_PAUSE)
             except ServiceError as error:
                 return None if self._is_hopeless(query, error) else error
         self._failures.pop(query.id, None)

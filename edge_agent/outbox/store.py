@@ -69,6 +69,7 @@ class Outbox:
         self._numbers: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
+        self.arrivals = 0  # queries that were put in
         self._written = asyncio.Event()
         self._writing = asyncio.Lock()
         self._hindrance = OK
@@ -149,6 +150,13 @@ class Outbox:
             self._drop([(why, gone.id)])
         self._changed.set()
         self._arrived.set()
+        self.arrivals += 1
+
+    async def more(self, arrivals: int) -> None:
+        """Return when more than so many have ever been put in."""
+        while self.arrivals <= arrivals:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     async def wait(self) -> None:
         """Return when a query waits."""

@@ -9,6 +9,7 @@ from edge_agent.identity.status_command import _show
 from edge_agent.outbox import sender as teaching
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Task
+from router.core.errors import OverloadedError
 
 
 @pytest.fixture
@@ -67,6 +68,22 @@ async def test_what_waits_for_a_teacher_that_is_left_alone_is_not_sent_before_it
     await exploring.ask("light", query_id="q-2")
     await cloud.until(lambda: cloud.last_tasks()[0].explored_kept == 2, seconds=20)
     assert time.monotonic() - began > 2
+
+
+async def test_another_task_is_taught_while_the_teacher_of_one_is_left_alone(exploring, cloud):
+    car = Task("car", "simulated")
+    cloud.publish(*tiny_release(car, 5, {"brake": "stop", "gas": "go"}), exploration=1.0)
+    await cloud.until(lambda: any(task.active_release == 5 for task in cloud.last_tasks()))
+    cloud.faults.busy["home"] = 60.0
+    await exploring.ask("light", query_id="q-1")
+    await cloud.until(lambda: len(cloud.queries) == 1)
+    while not isinstance(await exploring.daemon.sender.drain_once(), OverloadedError):  # it holds back what waits
+        pass
+    began = time.monotonic()
+    for number in range(4):
+        await exploring.ask("brake", task="car", query_id=f"c-{number}")
+        await cloud.until(lambda last=f"c-{number}": cloud.queries[-1].id == last, seconds=25)
+    assert time.monotonic() - began < 25
 
 
 async def test_a_task_that_is_logged_no_more_leaves_at_once(exploring, cloud):
