@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Tests at a time, more than two cores have: many wait for processes. Those of one file come one after the other.
-JOBS ?= 3
+# Tests at a time, twice as many as two cores: many wait for processes. Those of one file come one after the other.
+JOBS ?= 4
 FUZZ_SECONDS ?= 60
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 STAMP := $(VENV)/.installed

@@ -37,8 +37,11 @@ def test_what_is_no_request_and_no_certificate_is_refused(data):
 def test_a_request_with_another_byte_is_refused_or_means_the_same(at, change):
     request = bytearray(request_for(KEY))
     request[at % len(request)] ^= change
-    with pytest.raises(BadInputError):
-        key_of_request(bytes(request))
+    try:
+        read = key_of_request(bytes(request))
+    except BadInputError:
+        return
+    assert key_sha256(read) == key_sha256(KEY.public_key())  # the count of a signature's unused bits says nothing
 
 
 def test_the_proof_of_a_renewal_holds_for_one_key_and_one_request():

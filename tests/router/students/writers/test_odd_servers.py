@@ -48,6 +48,9 @@ def serve():
                 with context.wrap_socket(connection, server_side=True) if context else connection as wrapped:
                     wrapped.recv(65536)
                     script(wrapped)
+                    connection.shutdown(socket.SHUT_WR)
+                    while wrapped.recv(65536):  # closed with a part of the question unread, it would be a reset
+                        pass
             except OSError:
                 pass
 
