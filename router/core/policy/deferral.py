@@ -12,12 +12,13 @@ Rules:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.core.domain.limits import MAX_RELEASE, MOST_THRESHOLD
 from router.core.domain.query import Reason, Route
 from router.core.domain.task import Mode
+from router.core.ranges import check_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Policy:
     version: int = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold is {self.threshold}; use 0 or more")
+        """Check the ranges: what a query can carry."""
+        check_range("threshold", self.threshold, 0.0, MOST_THRESHOLD)
+        check_range("version", self.version, 0, MAX_RELEASE)
 
 
 class Action(StrEnum):

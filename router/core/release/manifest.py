@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter, ValidationError
 
 from router.core.domain.label_confidence import Calibration
-from router.core.domain.limits import MAX_LABEL_BYTES, MAX_VERSION_BYTES
+from router.core.domain.limits import MAX_LABEL_BYTES, MAX_RELEASE, MAX_VERSION_BYTES
 from router.core.domain.query import GenerationLimits
 from router.core.domain.task import Privacy, Task
 from router.core.errors import ReleaseError
@@ -179,7 +179,7 @@ class Manifest:
         """Check the ranges."""
         if self.task.privacy != Privacy():
             object.__setattr__(self, "format", max(self.format, 2))
-        check_range("number", self.number, 0)
+        check_range("number", self.number, 0, MAX_RELEASE)
         if not _VERSION.fullmatch(self.min_agent):
             raise ValueError(f"min_agent is {shortened(self.min_agent)}; use numbers with points between, such as 0.1")
         check_range("content", self.content, 0, self.number)

@@ -107,9 +107,12 @@ WRONG = [
     ("golden.tolerance", 2),
     ("golden.tolerance", -0.1),
     ("policy.threshold", -1),
+    ("policy.threshold", 1e308),  # no query could carry it
     ("policy.version", 2**64),
+    ("policy.version", 10**9 + 1),
     ("number", -1),
     ("number", 2**63),
+    ("number", 10**9 + 1),
     ("content", 99),
     ("created_at", 1e999),
     ("min_agent", "9" * 5000),
