@@ -64,7 +64,7 @@ class View:
             await self._print_lines()
         with Live(console=self._console, refresh_per_second=4) as live:
             while True:
-                live.update(self._render(await asyncio.to_thread(self._observer.read)))
+                live.update(self.frame(await asyncio.to_thread(self._observer.read)))
                 await asyncio.sleep(REFRESH_SECONDS)
 
     async def _print_lines(self) -> None:
@@ -81,7 +81,8 @@ class View:
                 soft_wrap=True,
             )
 
-    def _render(self, fleet_state: FleetState) -> Group:
+    def frame(self, fleet_state: FleetState) -> Group:
+        """What is shown of a fleet's state."""
         state = fleet_state.state
         agents = Table(title="agents")
         for name in ("agent", "queries", "local", "differs*", "release", "p50", "p95", "outbox"):

@@ -53,7 +53,12 @@ class _Worker:
 
 
 class Overseer(NoWorkers):
-    """The overseer of one owner's workers. Made inside the running event loop."""
+    """The overseer of one owner's workers. Made inside the running event loop.
+
+    Attributes:
+        board: How new what workers have to know is, and their figures.
+        service: Tells workers, and hears which epoch of the board each knows.
+    """
 
     def __init__(
         self,
@@ -73,7 +78,7 @@ class Overseer(NoWorkers):
         self._config, self._tasks, self._upstream, self._telemetry = config, tasks, upstream, telemetry
         self._insecure = insecure
         self._workers = [_Worker(number) for number in range(config.workers - 1)]
-        self._servicer = servicer
+        self.servicer = servicer
         self._positions = Positions()
         self._erasures = 0
         self._ready = self._stopping = False
@@ -81,9 +86,9 @@ class Overseer(NoWorkers):
         self._told: tuple[Any, ...] = ()
         self._counted: dict[str, Counters] = {}
         self._memory = shared_memory()
-        self._board = Board(self._memory, len(self._workers))
+        self.board = Board(self._memory, len(self._workers))
         tasks.changed = self._renew
-        self._service = OwnerService(config.data, servicer, config.door.max_message_bytes, self._note)
+        self.service = OwnerService(config.data, servicer, config.door.max_message_bytes, self._note)
 
     def forget(self) -> None:
         """Let workers forget the answers of the last minutes too."""
@@ -97,7 +102,7 @@ class Overseer(NoWorkers):
             {
                 "worker": worker.number + 1,
                 "pid": worker.process.pid if worker.process is not None else 0,
-                "ready": worker.number in self._service.applied,
+                "ready": worker.number in self.service.applied,
                 "restarts": worker.restarts,
             }
             for worker in self._workers
@@ -109,8 +114,8 @@ class Overseer(NoWorkers):
         Raises:
             StartError: The socket can't be made.
         """
-        await self._service.start()
-        self._start = (self._service.target, port)
+        await self.service.start()
+        self._start = (self.service.target, port)
         for worker in self._workers:
             await self._spawn(worker)
 
@@ -118,9 +123,9 @@ class Overseer(NoWorkers):
         """Return when all workers know what is served; from then on their health says SERVING."""
         self._renew()
         await self._tell()
-        epoch = self._board.epoch
-        await self._service.until(
-            lambda: all(self._service.applied.get(worker.number, -1) >= epoch for worker in self._workers)
+        epoch = self.board.epoch
+        await self.service.until(
+            lambda: all(self.service.applied.get(worker.number, -1) >= epoch for worker in self._workers)
         )
         self._ready = True
         self._renew()
@@ -152,23 +157,23 @@ class Overseer(NoWorkers):
     async def close(self) -> None:
         """Close the socket."""
         await self.stop()
-        await self._service.stop()
+        await self.service.stop()
         os.close(self._memory)
 
     def _renew(self) -> None:
         """Something has changed: no worker decides by what it knows, until it was told."""
-        self._board.renew()
+        self.board.renew()
         self._fresh.set()
 
     async def _tell(self) -> None:
         """Tell what is known now."""
         self._fresh.clear()
-        epoch, tasks, obstacle = self._board.epoch, tasks_now(self._tasks, self._positions), self._upstream.obstacle()
+        epoch, tasks, obstacle = self.board.epoch, tasks_now(self._tasks, self._positions), self._upstream.obstacle()
         self._told = (tasks, obstacle)
         for hosted in self._tasks:
             if hosted.elsewhere is Counters:
-                hosted.elsewhere = _Elsewhere(self._board, hosted, self._positions, len(self._workers))
-        await self._service.tell(Snapshot(epoch, self._tasks.kept_orders, tasks, obstacle, self._erasures, self._ready))
+                hosted.elsewhere = _Elsewhere(self.board, hosted, self._positions, len(self._workers))
+        await self.service.tell(Snapshot(epoch, self._tasks.kept_orders, tasks, obstacle, self._erasures, self._ready))
 
     async def _keep_told(self) -> None:
         while True:
@@ -201,7 +206,7 @@ class Overseer(NoWorkers):
 
     def _note(self, notes: Sequence[Note]) -> None:
         for note in notes:
-            self._servicer.remember(note)
+            self.servicer.remember(note)
 
     async def _keep_alive(self, worker: _Worker) -> None:
         pause = FIRST_PAUSE
@@ -210,7 +215,7 @@ class Overseer(NoWorkers):
             code = await worker.process.wait()
             if self._stopping:
                 return
-            self._service.applied.pop(worker.number, None)
+            self.service.applied.pop(worker.number, None)
             pause = FIRST_PAUSE if time.monotonic() - began > LONG_LIFE else pause
             log.error("worker %d ended with %d; it is started again in %.1f s", worker.number + 1, code, pause)
             await asyncio.sleep(pause)
@@ -235,7 +240,7 @@ class _Elsewhere:
     """What the workers have counted of one task."""
 
     def __init__(self, board: Board, hosted: HostedTask, positions: Positions, workers: int) -> None:
-        self._board, self._hosted, self._positions, self._workers = board, hosted, positions, workers
+        self.board, self._hosted, self._positions, self._workers = board, hosted, positions, workers
 
     def __call__(self) -> Counters:
         task = self._positions.of(self._hosted.name)
@@ -243,5 +248,5 @@ class _Elsewhere:
         if task is not None:
             release = serving.manifest.number if serving is not None else 0
             for worker in range(self._workers):
-                found = found.plus(self._board.figures(Position(worker, task), release))
+                found = found.plus(self.board.figures(Position(worker, task), release))
         return found

@@ -59,7 +59,7 @@ def asked():
 def rendered(fleet_state, asked, terminal=True):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110)
     shown = View(console, StandingStill(fleet_state), asked, ["edge-1", "edge-2"])
-    console.print(shown._render(fleet_state))
+    console.print(shown.frame(fleet_state))
     return console.file.getvalue()
 
 
@@ -92,7 +92,7 @@ def told(asked, figures=None, labels=frozenset(), width=200, **changes):
     console = Console(file=io.StringIO(), force_terminal=True, width=width, markup=False)
     fleet_state = FleetState(state(**changes), (device(),), figures, labels)
     shown = View(console, StandingStill(fleet_state), asked, ["edge-1"], STREAM, frozenset({"flight", "yoga"}))
-    console.print(shown._render(fleet_state))
+    console.print(shown.frame(fleet_state))
     return " ".join(console.file.getvalue().split())
 
 

@@ -15,6 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent.config import Config
 from edge_agent.daemon import Daemon
+from edge_agent.identity import status_writer
+from edge_agent.identity.status_file import read_status
 from edge_agent.testing.cloud_simulator import CloudSimulator
 from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Query
@@ -26,13 +28,13 @@ ANSWERS = {**WORDS, "novel": "lights", "odd": "music"}
 
 
 class Harness:
-    """An agent in this process, its cloud, and a caller."""
+    """An agent in this process, its cloud, and a caller; ``running`` is the agent's task while it runs."""
 
     def __init__(self, folder, cloud):
         self.folder = folder
         self.cloud = cloud
         self._stop = asyncio.Event()
-        self._running = None
+        self.running = None
         self.channel = None
         self.workers = 1
 
@@ -50,7 +52,7 @@ class Harness:
         )
         self.daemon = Daemon(config, insecure=True)
         self._stop.clear()
-        self._running = asyncio.create_task(self.daemon.run(self._stop))
+        self.running = asyncio.create_task(self.daemon.run(self._stop))
         async with asyncio.timeout(10):
             await self.daemon.opened.wait()
         self.channel = open_channel(f"127.0.0.1:{self.daemon.port}", insecure=True, attempts=1)
@@ -86,11 +88,11 @@ class Harness:
         watch.cancel()
 
     async def stop(self):
-        if self._running is not None:
+        if self.running is not None:
             await self.channel.close(None)
             self._stop.set()
-            await asyncio.wait_for(self._running, 20)
-            self._running = None
+            await asyncio.wait_for(self.running, 20)
+            self.running = None
 
     async def ask(self, text, *, seconds=10.0, metadata=(), query_id="", **fields):
         query = Query(query_id, fields.pop("task", "home"), text, **fields)
@@ -103,6 +105,13 @@ class Harness:
     def report(self):
         (task,) = self.daemon.report().tasks
         return task
+
+    async def status(self, holds=lambda said: True):
+        """What the status file says, once ``holds`` of it; see ``prompt_status``."""
+        async with asyncio.timeout(20):
+            while not ((said := read_status(self.folder)) and holds(said)):  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.02)
+        return said
 
 
 @pytest.fixture
@@ -118,6 +127,13 @@ async def harness(tmp_path, cloud):
     made = Harness(tmp_path / "device", cloud)
     yield made
     await made.stop()
+
+
+@pytest.fixture
+def prompt_status(monkeypatch):
+    """Status files are written every moment."""
+    monkeypatch.setattr(status_writer, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(status_writer, "FRESH_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -243,12 +259,13 @@ class EdgeProcess:
         return found
 
     async def kill(self):
-        await self._end(signal.SIGKILL)
+        await self.end(signal.SIGKILL)
 
     async def stop(self):
-        return await self._end(signal.SIGTERM)
+        return await self.end(signal.SIGTERM)
 
-    async def _end(self, number):
+    async def end(self, number):
+        """Send a signal; returns what it has written to standard error."""
         if self.process is None:
             return ""
         with contextlib.suppress(ProcessLookupError):

@@ -61,17 +61,21 @@ async def test_what_leaves_names_how_many_drawn_queries_were_kept_before_it(warm
     assert (left, kept) == ([0, 1, 3], [1, 2, 3])
 
 
-async def test_while_the_cloud_can_not_be_asked_sure_answers_are_not_covered_and_certify_nothing(warm, cloud):
+async def test_while_the_cloud_can_not_be_asked_sure_answers_are_not_covered_and_certify_nothing(
+    warm, cloud, monkeypatch
+):
+    monkeypatch.setattr("edge_agent.upstream.target.DEFAULT_PUSHBACK_SECONDS", 60.0)
     cloud.order("home", exploration=1.0)
     await cloud.until(lambda: cloud.last_tasks()[0].exploration == 1.0)
-    breaker = warm.daemon.sender._upstream.breaker
-    breaker.pushed_back(time.monotonic(), 60.0)
+    cloud.faults.pushback = -0.001  # shed, to come back at a time that is not told
     unsure, sure = await warm.ask("novel"), await warm.ask("light", query_id="sure")
     assert (unsure.provenance.covered, sure.provenance.covered) == (False, False)
     assert (sure.provenance.reason, sure.provenance.degraded) == (Reason.CONFIDENT, False)
     assert warm.daemon.report().outbox_pending == 2
-    breaker._quiet_until = 0.0
-    await warm.daemon.sender.drain_once()
+    cloud.faults.pushback = None
+    await warm.stop()  # so that it need not wait for a minute
+    await warm.start()
+    await cloud.until(lambda: {query.text for query in cloud.queries} == {"novel", "light"})
     sent = {query.text: query.attempt for query in cloud.queries}
     assert (sent["light"].explored, sent["light"].degraded) == (True, True)
     assert (await warm.ask("light")).provenance.covered

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from edge_agent.answering import student_runner
 from edge_agent.testing.tiny_releases import TASK, served_release, tiny_release, tiny_text_release
 from router.core.domain.query import FinishReason, GenerationLimits, Message, Reason, Route, Tier, Wanted
 from router.core.domain.task import Judge, Kind
@@ -219,8 +220,13 @@ async def test_a_server_that_hangs_does_not_keep_the_agent_from_stopping(served,
     assert all(thread.daemon for thread in waiting)
 
 
-async def test_more_queries_than_a_server_is_asked_at_a_time_escalate(served, server):
-    served.daemon._runner._free_calls = threading.BoundedSemaphore(1)
+@pytest.fixture
+def one_call(monkeypatch):
+    """Servers are asked one query at a time."""
+    monkeypatch.setattr(student_runner, "SERVED_CALLS", 1)
+
+
+async def test_more_queries_than_a_server_is_asked_at_a_time_escalate(one_call, served, server):
     server.faults.hang, before = True, len(server.requests)
     first = asyncio.create_task(served.ask("novel one", seconds=4))
     async with asyncio.timeout(10):

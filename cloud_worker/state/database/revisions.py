@@ -108,12 +108,13 @@ def migrate(engine: Engine, finish: Callable[[Connection], None]) -> bool:
         if found != UNNAMED and found not in OLDER:
             check_revision(found)
         log.warning("the fleet's database is brought to revision %s", REVISION)
-        _upgrade(connection)
+        upgrade(connection)
         finish(connection)
     return True
 
 
-def _upgrade(connection: Connection, revision: str = "head") -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations up to a revision, in the transaction of ``connection``."""
     from alembic import command
     from alembic.config import Config
 

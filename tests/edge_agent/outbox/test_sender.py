@@ -45,17 +45,18 @@ async def test_while_nothing_is_logged_one_query_alone_is_sent_again(exploring, 
     assert exploring.report().explored_kept == 20
 
 
-async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(exploring, cloud, monkeypatch, capsys):
+async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(
+    prompt_status, exploring, cloud, monkeypatch, capsys
+):
     monkeypatch.setattr(teaching, "MOST_UNLOGGED", 3)
     cloud.faults.unlogged = True
     await exploring.ask("light")
     await cloud.until(lambda: cloud.reports[-1].outbox_dropped == 1, seconds=20)
     assert cloud.reports[-1].outbox_dropped_because == (("unlogged", 1),)
     assert exploring.daemon.report().outbox_pending == 0
-    exploring.daemon.status.write_if_due()
-    told = exploring.daemon.status._more()
-    assert (told["outbox_dropped"], told["outbox_dropped_because"]) == (1, {"unlogged": 1})
-    _show({"running": True, "states": [], **told})
+    told = await exploring.status(lambda said: said["outbox_dropped"] == 1)
+    assert (told["outbox_pending"], told["outbox_dropped_because"]) == (0, {"unlogged": 1})
+    _show({**told, "running": True, "states": []})
     assert "  outbox: 0 queries wait, 1 dropped (unlogged 1)\n" in capsys.readouterr().out
 
 

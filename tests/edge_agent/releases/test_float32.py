@@ -32,7 +32,7 @@ async def test_where_int8_answers_as_judged_the_float32_file_is_never_fetched(ha
     assert (report.model, report.float32_because) == ("model.onnx", "")
 
 
-async def test_where_int8_answers_otherwise_float32_serves_and_report_and_status_say_why(harness, cloud):
+async def test_where_int8_answers_otherwise_float32_serves_and_report_and_status_say_why(harness, cloud, prompt_status):
     cloud.publish(*portable_release(1, int8=OTHER_WORDS))
     await harness.start()
     await cloud.until_active(1)
@@ -42,8 +42,7 @@ async def test_where_int8_answers_otherwise_float32_serves_and_report_and_status
         (task,) = cloud.last_tasks()
         assert task.model == FLOAT32
         assert task.float32_because.startswith("golden input 1 is answered")
-        told = harness.daemon.status._more()["tasks"][0]
-        assert told["float32_because"] == task.float32_because
+        await harness.status(lambda said, why=task.float32_because: said["tasks"][0]["float32_because"] == why)
         await harness.stop()
         await harness.start()
         await harness.until_serving()

@@ -5,6 +5,7 @@ import contextlib
 
 from edge_agent.releases import probation
 from edge_agent.tasks.hosted_task import PROVEN_ANSWERS
+from edge_agent.tasks.pointer import read_pointer
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.query import Tier
 
@@ -13,11 +14,11 @@ MORE_WORDS = {**WORDS, "novel": "lights"}
 
 async def crash(harness):
     """End an agent in disorder."""
-    harness._running.cancel()
+    harness.running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await harness._running
+        await harness.running
     await harness.channel.close(None)
-    harness._running = None
+    harness.running = None
 
 
 async def installed(harness, cloud, number, words):
@@ -66,7 +67,7 @@ async def test_orderly_ends_and_long_runs_count_against_no_release(warm, cloud, 
         await warm.start()
         hosted = warm.daemon.tasks.get("home")
         async with asyncio.timeout(20):
-            while hosted.slots._pointer().starts:  # noqa: ASYNC110 - a file
+            while read_pointer((hosted.slots.folder / "active").read_bytes()).starts:  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.01)
         await crash(warm)
     await warm.start()

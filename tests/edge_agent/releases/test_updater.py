@@ -117,10 +117,10 @@ async def test_a_file_larger_than_listed_is_refused(warm, cloud):
 
 async def test_a_release_that_is_not_there_yet_is_fetched_when_it_is(warm, cloud):
     manifest, files = tiny_release(TASK, 2, MORE_WORDS)
+    model = {"model.onnx": files.pop("model.onnx")}
     cloud.publish(manifest, files)
-    model = cloud.files._files.pop(("home", 2, "model.onnx"))
     await cloud.until(lambda: any(file == "model.onnx" and n == 2 for _, n, file, _ in cloud.fetches))
-    cloud.files._files["home", 2, "model.onnx"] = model
+    cloud.files.put("home", 2, model)
     await cloud.until_active(2)
 
 

@@ -124,7 +124,7 @@ async def test_what_was_shed_is_not_carried_on_and_the_next_goes_elsewhere(both,
     assert not cloud.queries
 
 
-async def test_an_agent_drains_its_outbox_through_the_second_and_says_so(harness, cloud, second):
+async def test_an_agent_drains_its_outbox_through_the_second_and_says_so(harness, cloud, second, prompt_status):
     for one in (cloud, second):
         one.publish(empty_release(TASK), {}, exploration=1.0)
     await harness.start(others=(second.target,))
@@ -132,6 +132,6 @@ async def test_an_agent_drains_its_outbox_through_the_second_and_says_so(harness
     await cloud.stop()
     assert (await harness.ask("novel", query_id="q-1")).text == "second"
     await second.until(lambda: bool(second.reports))
-    assert harness.daemon.status._more()["upstream"] == second.target
+    await harness.status(lambda said: said["upstream"] == second.target)
     await harness.daemon.outbox.keep(Query("q-2", "home", "old"), numbered=False)
     await second.until(lambda: any(query.id == "q-2" for query in second.queries))

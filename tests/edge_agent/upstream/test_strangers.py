@@ -52,7 +52,7 @@ async def test_an_agent_whose_cloud_is_a_stranger_says_so_with_its_address_and_g
     await harness.start(target=at.target)
     await at.until(calls=2)
     assert f"could not sync with {at.target}: " in caplog.text
-    assert not harness._running.done()
+    assert not harness.running.done()
 
 
 @pytest.mark.parametrize("at", ODD, indirect=True)

@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge_agent.config import load_config
+from edge_agent.identity.condition import State
 from edge_agent.identity.status_file import read_status
 from edge_agent.testing.tiny_releases import TASK, WORDS, tiny_release
 from router.core.domain.task import Mode
@@ -65,7 +66,7 @@ async def until(holds):
 async def all_told(agent):
     """Return when each worker knows what holds now, so that it answers by itself."""
     workers = agent.daemon.workers
-    await until(lambda: all(workers._service.applied.get(number, -1) == workers._board.epoch for number in range(2)))
+    await until(lambda: all(workers.service.applied.get(number, -1) == workers.board.epoch for number in range(2)))
 
 
 async def test_all_answer_and_their_figures_are_the_agents(several, cloud):
@@ -160,7 +161,7 @@ async def test_while_the_cloud_is_away_all_go_on_and_what_is_to_be_taught_waits_
     cloud.faults.unavailable = True
     async with connections(several) as stubs:
         await asked(stubs, "novel", times=2)  # the breaker opens
-        await until(lambda: several.daemon._next.upstream.obstacle() is not None)
+        await until(lambda: several.daemon.status.states != (State.OK,))
         sure = await asked(stubs, "light", times=2)
     assert {answer.provenance.tier for answer in sure} == {cascade_pb2.TIER_DEVICE}
     assert several.daemon.report().outbox_pending == 24
@@ -254,7 +255,7 @@ async def test_workers_end_with_their_owner_and_come_back_with_it(processes, clo
             pids = await ready_workers(processes)
             await cloud.until_active(1, LONG)
         assert (await processes.ask("light")).text == "lights"
-        said = await processes._end(number)
+        said = await processes.end(number)
         assert "Traceback" not in said
         await until(lambda pids=pids: not any(os.path.exists(f"/proc/{pid}") for pid in pids))  # noqa: PTH110
 

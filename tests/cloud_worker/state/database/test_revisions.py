@@ -239,7 +239,7 @@ def test_the_tables_are_the_same_whether_made_whole_or_by_revisions(state_url, m
         revisions.make_schema(engine)
     else:
         with engine.begin() as connection:
-            revisions._upgrade(connection)
+            revisions.upgrade(connection)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
@@ -251,7 +251,7 @@ def test_the_tables_are_the_same_whether_made_whole_or_by_revisions(state_url, m
 def test_a_database_of_a_server_from_before_revisions_goes_on(state_url):
     engine = open_engine(state_url)
     with engine.begin() as connection:
-        revisions._upgrade(connection, "0001")
+        revisions.upgrade(connection, "0001")
         connection.execute(text("DROP TABLE alembic_version"))
         said = json.dumps({"local_share": 0.5, "alarmed": True, "classes": []})
         row = {"note": said, "state": "retired", "number": 1}
