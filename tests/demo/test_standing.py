@@ -5,6 +5,7 @@ import time
 import pytest
 
 from cloud_worker.config.cloud import read_config
+from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.state.store import Store
 from demo.fleet_state import Freshness, Observer
 from demo.setting import TASK, Setting, write_configs
@@ -27,7 +28,7 @@ class Loop:
     def __init__(self, config):
         self.store = Store(config.store_url)
         self.store.declare_tasks(config.tasks)
-        self.store.update_task(TASK, log_version_seen=Observer(config)._log.version())
+        self.store.update_task(TASK, log_version_seen=DistillationLog(config.log_folder).version())
         self.observer = Observer(config)
         self.since = time.time()
         self.freshness = Freshness(self.since)

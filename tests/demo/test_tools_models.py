@@ -1,13 +1,19 @@
 """The models of requests that call tools: tokenizer, training in miniature, and what is kept."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+import cloud_worker
+import demo
+import router
 from cloud_worker.language.architectures import load_model
 from cloud_worker.language.generation import write
 from cloud_worker.language.tiny_models import Size
@@ -89,41 +95,78 @@ def test_the_examples_beside_a_run_are_what_the_teacher_learnt_from():
     assert generate(1, seed=3, examples=40).examples == pairs(Grammar.read(HOME), 40, f"{HOME} 3")
 
 
-def test_what_is_kept_is_not_made_again(tmp_path):
-    folder = tmp_path / f"tools-{models._state()}-0"
+def unseen(kind, share):
+    """Hears of no training."""
+    pytest.fail(f"the {kind} was made")
+
+
+def test_what_is_kept_is_not_made_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(models, "KINDS", ())  # so that only its folder is made
+        folder = asyncio.run(models.made(tmp_path, 0, unseen)).teacher.parent
     for kind in models.KINDS:
-        (folder / kind).mkdir(parents=True)
-    found = asyncio.run(models.made(tmp_path, 0, lambda kind, share: pytest.fail("it was made")))
+        (folder / kind).mkdir()
+    found = asyncio.run(models.made(tmp_path, 0, unseen))
     assert (found.teacher, found.base) == (folder / "teacher", folder / "base")
 
 
 CODE = ("making.py", "home.toml", "trainer.py", "tiny_models.py", "tokenizers.py", "transformers_loader.py")
 
 
-@pytest.mark.parametrize("changed", CODE)
-def test_what_was_made_by_other_code_is_made_again(changed, tmp_path):
-    positions = []
-    for number, position in enumerate(models._MADE_BY):
-        copy = shutil.copytree if position.is_dir() else shutil.copy
-        positions.append(Path(copy(position, tmp_path / (str(number) if position.is_dir() else position.name))))
-    assert models._state(positions) == models._state()
-    (path,) = tmp_path.rglob(changed)
-    path.write_text(path.read_text() + "\n")
-    assert models._state(positions) != models._state()
+FOLDERS = """
+import asyncio, sys
+from pathlib import Path
+from demo.tools import models
+
+models.KINDS = ()  # so that only the folder is made
+for path in (None, *map(Path, sys.argv[2:])):
+    if path is not None:
+        text = path.read_text()
+        path.write_text(text + "\\n")
+    print(asyncio.run(models.made(Path(sys.argv[1]), 0, print)).teacher.parent.name)
+    if path is not None:
+        path.write_text(text)
+"""
 
 
-def test_a_training_that_fails_says_which_and_leaves_nothing(tmp_path):
+def test_what_was_made_by_other_code_is_made_again(tmp_path):
+    code = tmp_path / "code"
+    for package in (demo, cloud_worker, router):
+        folder = Path(package.__file__).parent
+        shutil.copytree(folder, code / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
+    changed = [path for name in CODE for path in code.rglob(name)]
+    assert len(changed) == len(CODE)
+    told = subprocess.run(
+        [sys.executable, "-c", FOLDERS, str(tmp_path / "cache"), *map(str, changed)],
+        cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert len(set(told.stdout.split())) == 1 + len(CODE)
+
+
+def test_a_training_that_fails_says_which_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "KINDS", ("nonsense",))
     with pytest.raises(StartError, match="nonsense can't be trained"):
-        asyncio.run(models._make("nonsense", tmp_path / "model", 0, lambda kind, share: None))
-    assert list(tmp_path.iterdir()) == []
+        asyncio.run(models.made(tmp_path, 0, lambda kind, share: None))
+    (folder,) = tmp_path.iterdir()
+    assert list(folder.iterdir()) == []
 
 
-def test_the_faster_of_two_demos_wins(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "first").touch()
-    (tmp_path / "late").mkdir()
-    models._keep(tmp_path / "late", tmp_path / "model")
-    assert (tmp_path / "model" / "first").exists()
+TRAINING = """#!/bin/sh
+made=$(dirname "$(dirname "$4")")/$3  # by another demo, meanwhile
+mkdir "$made" && touch "$made/first"
+mkdir "$4" && touch "$4/late"
+"""
+
+
+def test_the_faster_of_two_demos_wins(tmp_path, monkeypatch):
+    training = tmp_path / "training"
+    training.write_text(TRAINING)
+    training.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(training))
+    found = asyncio.run(models.made(tmp_path / "cache", 0, lambda kind, share: None))
+    for folder in (found.teacher, found.base):
+        assert [path.name for path in folder.iterdir()] == ["first"]
+    assert {path.name for path in found.teacher.parent.iterdir()} == set(models.KINDS)
 
 
 @pytest.mark.slow

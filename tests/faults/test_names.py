@@ -82,27 +82,34 @@ async def test_a_name_that_resolves_again_is_found_within_seconds_however_long_i
     await channel.close()
 
 
+def begun_by(work):
+    """The tasks that ``work`` begins."""
+    before = asyncio.all_tasks()
+    work()
+    return asyncio.all_tasks() - before
+
+
 async def test_a_channel_that_is_connected_is_let_be_and_one_that_is_closed_looks_no_more(names, target):
     names.names[NAME] = "127.0.0.1"
     channel, found = NamedChannel(lambda: aio.insecure_channel(target)), []
     await call(channel)
-    channel.lost(found=lambda: found.append(1))
-    await channel._refreshing
+    await asyncio.wait(begun_by(lambda: channel.lost(found=lambda: found.append(1))))
     assert not found
     names.names.clear()
     other = NamedChannel(lambda: aio.insecure_channel(target))
-    other.lost()
+    looks = begun_by(other.lost)
     await asyncio.sleep(0)
     await other.close()
-    assert other._refreshing.done()
+    assert [look.done() for look in looks] == [True]
     await channel.close()
 
 
 async def test_a_client_without_a_loop_finds_a_name_again_too(names, target):
     def story():
-        channel = NamedSyncChannel(lambda: grpc.insecure_channel(target))
+        opened = []
+        channel = NamedSyncChannel(lambda: opened.append(grpc.insecure_channel(target)) or opened[-1])
         check = channel.unary_unary(CHECK, bytes, bytes)
-        before, ends = channel._newest, time.monotonic() + 1
+        ends = time.monotonic() + 1
         while time.monotonic() < ends:
             with pytest.raises(grpc.RpcError) as failed:
                 check(b"", timeout=10)
@@ -119,7 +126,8 @@ async def test_a_client_without_a_loop_finds_a_name_again_too(names, target):
                 assert time.monotonic() < ends
                 channel.lost()
                 time.sleep(0.05)
-        assert channel._newest is not before  # what was asked before is asked no more
+        with pytest.raises(ValueError, match="closed"):  # what was asked before is asked no more
+            opened[0].unary_unary(CHECK, bytes, bytes)(b"", timeout=10)
         channel.close()
         channel.lost()
 
@@ -135,6 +143,12 @@ async def test_clients_wait_for_a_name_and_are_answered_within_their_deadline(na
     (tmp_path / "cloud").mkdir()
     async with trusted_fleet(tmp_path / "cloud") as fleet:
         write_bundle(tmp_path / "app", fleet.bundle(Role.CLIENT, "app"))
+        opened = []
+        for module in (grpc, aio):
+            make = module.secure_channel
+            monkeypatch.setattr(
+                module, "secure_channel", lambda *given, make=make, **more: opened.append(given) or make(*given, **more)
+            )
         client = kind(f"{NAME}:{fleet.gateway.ports.port}", identity=tmp_path / "app", deadline=20.0)
 
         async def ask():
@@ -145,7 +159,7 @@ async def test_clients_wait_for_a_name_and_are_answered_within_their_deadline(na
         await asyncio.sleep(1.0)
         names.names[NAME] = "127.0.0.1"
         assert await asking == "client:app"
-        assert isinstance(client._channels[0], NamedChannel | NamedSyncChannel)
+        assert len(opened) > 1  # it was looked for over others
         closed = client.close()
         if closed is not None:
             await closed

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 from dataclasses import dataclass, field
 from functools import cache
@@ -290,7 +291,8 @@ def outbox_row(data):
         file = OutboxFile(Path(position) / "outbox.sqlite", lambda: 1e9)
         try:
             file.count()
-            file._database.execute("INSERT INTO waiting (id, query, at) VALUES ('q', ?, 0)", (data,))
+            with contextlib.closing(sqlite3.connect(Path(position) / "outbox.sqlite", isolation_level=None)) as other:
+                other.execute("INSERT INTO waiting (id, query, at) VALUES ('q', ?, 0)", (data,))
             select(file, 10, frozenset(), frozenset())
         finally:
             file.close()

@@ -43,7 +43,7 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
         query = query_from_proto(request)
         self.seen.append(query)
         self.metadata.append(dict(context.invocation_metadata()))
-        await self._obey(query)
+        await self.obey(query)
         top = (("yes", -0.1), ("no", -2.4))[: query.wanted.top_k]
         caller = caller_of(context, insecure=True)
         provenance = Provenance(tier=Tier.DEVICE, model=self.name, release=7, reason=Reason.CONFIDENT, node=caller)
@@ -57,9 +57,10 @@ class TinyCascade(cascade_pb2_grpc.CascadeServicer):
 
     async def AnswerStream(self, request, context):  # noqa: N802 - the contract's name
         yield cascade_pb2.AnswerChunk(delta="a")
-        await self._obey(query_from_proto(request))
+        await self.obey(query_from_proto(request))
 
-    async def _obey(self, query):
+    async def obey(self, query):
+        """Do what the text of a query says, before it is answered."""
         text = said(query)
         if text == "busy once" and len(self.seen) == 1:
             raise OverloadedError("busy just now", 0.05)

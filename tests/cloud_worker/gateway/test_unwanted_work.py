@@ -8,9 +8,10 @@ import pytest
 from cloud_worker.gateway.cascade_service import CascadeServicer
 from cloud_worker.pool.answer_records import Outcome
 from cloud_worker.teachers.base import TeacherAnswer
-from router.core.domain.query import Query
 from router.core.domain.task import Task
 from router.core.errors import DeadlineError
+from router.transport import telemetry_names
+from router.v1 import cascade_pb2
 
 
 class SlowPool:
@@ -31,6 +32,19 @@ class SlowPool:
         return Outcome(TeacherAnswer("on", "v1"), "big")
 
 
+class Context:
+    """Of one call, by one device."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def time_remaining(self):
+        return self.seconds
+
+    def invocation_metadata(self):
+        return ((telemetry_names.META_DEVICE, "kitchen"),)
+
+
 @pytest.fixture
 async def door(parts_of_gateway):
     pool = SlowPool()
@@ -40,7 +54,8 @@ async def door(parts_of_gateway):
 
 
 def asking(door, query_id="q1", text="lamp", seconds=30.0):
-    return asyncio.create_task(door[0]._answer(Query(query_id, "home", text), "kitchen", seconds))
+    request = cascade_pb2.AnswerRequest(query_id=query_id, task="home", text=text)
+    return asyncio.create_task(door[0].Answer(request, Context(seconds)))
 
 
 async def begun(pool):

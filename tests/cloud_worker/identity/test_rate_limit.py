@@ -32,4 +32,5 @@ def test_addresses_are_remembered_in_bounded_number():
     limit = RateLimit(1, 10**9)
     for number in range(20_000):
         limit.wait(str(number), 0.0)
-    assert len(limit._addresses) == 10_000
+    remembered = [number for number in reversed(range(20_000)) if limit.wait(str(number), 0.0)]
+    assert len(remembered) == 10_000

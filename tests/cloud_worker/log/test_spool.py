@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,20 @@ def entry(number, logged=True, caller="kitchen", now=NOW):
     record = Record(caller, query, "big", "v1", "home", 1, now, now, f"text {number}", "on", labels=("on",))
     answer = StoredAnswer(caller, query, f"digest {number}", now, f"answer {number}".encode())
     return Entry(answer, record if logged else None)
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """What SQLite is told over every connection that is opened from now on."""
+    told, connect = [], sqlite3.connect
+
+    def traced(*given, **named):
+        connection = connect(*given, **named)
+        connection.set_trace_callback(told.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    return told
 
 
 @pytest.fixture
@@ -46,11 +62,10 @@ async def test_packed_tokens_come_out_as_they_went_in(spool, tmp_path):
     assert record.tokens == bytes(range(256)) == (await spool.record("kitchen", "q1")).tokens
 
 
-async def test_what_waits_together_shares_commits(spool):
-    commits = []
-    spool._connection.set_trace_callback(lambda statement: commits.append(statement))
+async def test_what_waits_together_shares_commits(statements, spool):
+    statements.clear()
     await asyncio.gather(*(spool.append(entry(number)) for number in range(200)))
-    assert 1 <= commits.count("COMMIT") <= 3
+    assert 1 <= statements.count("COMMIT") <= 3
 
 
 async def test_a_record_stands_once_per_key(spool, tmp_path):
@@ -80,20 +95,19 @@ async def test_a_stored_answer_is_its_callers_alone_and_lasts_ten_minutes(spool)
     assert await spool.find("garage", "q1", NOW) is None
 
 
-async def test_a_new_query_costs_no_read_and_a_repeated_one_is_known_also_to_the_next_life(spool, tmp_path):
+async def test_a_new_query_costs_no_read_and_a_repeated_one_is_known_also_to_the_next_life(statements, spool, tmp_path):
     await spool.append(entry(1))
-    read = []
-    spool._reader.set_trace_callback(read.append)
+    statements.clear()
     assert await spool.find("kitchen", "q2", NOW) is None
-    assert read == []
+    assert statements == []
     assert (await spool.find("kitchen", "q1", NOW)).digest == "digest 1"
-    assert len(read) == 1
+    assert len(statements) == 1
     await spool.close()
     again = Spool(tmp_path / "gateway-0.sqlite")
     assert (await again.find("kitchen", "q1", NOW)).response == b"answer 1"
-    again._reader.set_trace_callback(read.append)
+    statements.clear()
     assert await again.find("kitchen", "q2", NOW) is None
-    assert len(read) == 1
+    assert statements == []
     await again.close()
 
 
@@ -104,10 +118,11 @@ async def test_a_large_record_is_encoded_by_the_thread_and_kept_like_others(spoo
     assert {record for _, record in SpoolDrain(tmp_path / "gateway-0.sqlite").read(10)} == {large, entry(2).record}
 
 
-async def test_old_answers_are_forgotten(spool):
+async def test_old_answers_are_forgotten(spool, tmp_path):
     await spool.append(entry(1))
     await spool.append(entry(2, now=NOW + 2 * STORED_ANSWER_SECONDS))
-    assert spool._reader.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+    with contextlib.closing(sqlite3.connect(tmp_path / "gateway-0.sqlite")) as file:
+        assert file.execute("SELECT count(*) FROM answers").fetchone() == (1,)
 
 
 async def test_positions_are_never_reused(spool, tmp_path):
@@ -127,13 +142,32 @@ async def test_a_spool_keeps_its_name_and_another_file_has_another(tmp_path, spo
     await other.close()
 
 
-async def test_a_full_disk_refuses_and_keeps_what_it_has(spool, tmp_path):
+class Bounded(sqlite3.Connection):
+    """A connection to a disk that may have no room left for a file to grow."""
+
+    is_full = False
+
+    def execute(self, statement, *values):
+        if statement.startswith("BEGIN"):
+            pages = super().execute("PRAGMA page_count").fetchone()[0] if self.is_full else 1_000_000
+            super().execute(f"PRAGMA max_page_count = {pages}")
+        return super().execute(statement, *values)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """The disk of what is opened from now on: ``is_full`` where it has no room left."""
+    monkeypatch.setattr(Bounded, "is_full", False)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Bounded))
+    return Bounded
+
+
+async def test_a_full_disk_refuses_and_keeps_what_it_has(disk, spool, tmp_path):
     await spool.append(entry(1))
-    pages = spool._connection.execute("PRAGMA page_count").fetchone()[0]
-    spool._connection.execute(f"PRAGMA max_page_count = {pages}")
+    disk.is_full = True
     with pytest.raises(UnavailableError):
         await asyncio.gather(*(spool.append(entry(number)) for number in range(2, 500)))
-    spool._connection.execute("PRAGMA max_page_count = 1000000")
+    disk.is_full = False
     await spool.append(entry(1000))
     ids = {record.query_id for _, record in SpoolDrain(tmp_path / "gateway-0.sqlite").read(1000)}
     assert {"q1", "q1000"} <= ids

@@ -73,12 +73,17 @@ async def teachers():
 
 
 @pytest.fixture
-async def pool(teachers):
+def serving():
+    return ServingSimulator(stored())
+
+
+@pytest.fixture
+async def pool(teachers, serving):
     gatherers = {
         name: Gatherer(name, teacher.ask, max_batch=4, max_calls=2, max_waiting=40)
         for name, teacher in teachers.items()
     }
-    yield TieredPool(gatherers, ServingSimulator(stored()))
+    yield TieredPool(gatherers, serving)
     for gatherer in gatherers.values():
         await gatherer.close()
 
@@ -134,8 +139,8 @@ async def test_what_the_promise_does_not_cover_is_answered_by_the_reference_alon
     assert teachers["small"].asked == []
 
 
-async def test_without_a_policy_the_reference_answers(pool, teachers):
-    pool._serving.stored = None
+async def test_without_a_policy_the_reference_answers(pool, teachers, serving):
+    serving.stored = None
     assert (await ask(pool, "small talk")).teacher == "big"
     assert teachers["small"].asked == []
     assert [said.teacher for said in (await ask(pool, "small talk", explored=True)).tried] == ["small", "middle"]
@@ -149,11 +154,9 @@ async def test_a_cheaper_teacher_that_is_late_or_fails_is_passed_over(pool, teac
     assert [said.failed for said in (await ask(pool, "small talk", explored=True)).tried] == [True, False]
 
 
-async def test_a_cheaper_teacher_of_another_version_decides_nothing(pool):
+async def test_a_cheaper_teacher_of_another_version_decides_nothing(pool, serving):
     first, second = stored().policy.tiers
-    pool._serving.stored = replace(
-        stored(), policy=PoolPolicy(Way.CASCADE, 0.2, (replace(first, version="v0"), second))
-    )
+    serving.stored = replace(stored(), policy=PoolPolicy(Way.CASCADE, 0.2, (replace(first, version="v0"), second)))
     outcome = await ask(pool, "small talk")
     assert outcome.teacher == "big"
 

@@ -123,7 +123,7 @@ def test_the_operator_sets_a_device_apart_and_takes_it_back(world):
     world.ask_and_step(100)
     loop = world.refresher.contexts["home"].loop
     assert loop.quarantines["device-0"].lasts
-    assert not any(row.caller == "device-0" for row in loop.rows._current.certifying.rows)
+    assert "device-0" not in {caller for caller, *_ in loop.rows.spend_held()}
     listed = run("list", "-c", path).stdout
     assert "quarantine" in listed and "stolen" in listed
     done = run("take-back", "device-0", "-c", path, "--json")

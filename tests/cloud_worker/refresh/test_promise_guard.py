@@ -386,7 +386,7 @@ def test_a_rollback_that_was_killed_is_done_anew_under_the_next_number(world):
     def killed(task, number, digest, **changes):
         raise KeyboardInterrupt
 
-    store = world.refresher._store
+    store = world.store
     taken = store.next_release("home")
     promote, store.promote = store.promote, killed
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,9 @@ from itertools import pairwise
 
 import pytest
 
+from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.releases.first_release import publish_first_releases
+from cloud_worker.releases.publisher import Publisher
 from cloud_worker.reports.promise.gather import Promises
 from cloud_worker.state.task_figures import Board
 from router.core.domain.record import unit_interval
@@ -213,7 +215,7 @@ def test_a_release_whose_making_fails_is_given_up_at_once(world, monkeypatch):
     def full(*_):
         raise OSError("no space left on /data")
 
-    monkeypatch.setattr(world.refresher._publisher, "publish", full)
+    monkeypatch.setattr(Publisher, "publish", full)
     world.ask_and_step(300)
     assert world.state.phase_note == "failed: OSError; the log of the refresher says more"
     assert {row.state for row in world.store.releases("home")} == {"champion", "rejected"}
@@ -223,7 +225,7 @@ def test_a_log_without_anything_new_is_looked_at_only_as_often_as_its_guard_look
     world.until_certified()
     world.store.update_task("home", refreshed_at=1.0)
     read = []
-    monkeypatch.setattr(world.refresher._log, "read", lambda *asked, **more: read.append(asked))
+    monkeypatch.setattr(DistillationLog, "read", lambda *asked, **more: read.append(asked))
     for _ in range(5):
         world.refresher.step()
     assert read == []
@@ -276,13 +278,13 @@ def test_a_challenger_goes_on_at_the_rate_that_it_waits_for(world):
     assert (world.state.exploration, world.state.phase) == (1.0, "waiting")
 
 
-def test_a_half_made_challenger_is_made_anew_under_a_new_number(world):
-    def killed(manifest, files):
+def test_a_half_made_challenger_is_made_anew_under_a_new_number(world, monkeypatch):
+    def killed(*_):
         raise KeyboardInterrupt
 
-    world.refresher._publisher.publish = killed
     world.ask(600)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Publisher, "publish", killed)
         world.refresher.step()
     world.start()
     assert [row.state for row in world.store.releases("home")] == ["champion", "rejected"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from cloud_worker.config.sections import Fleet
+from cloud_worker.fleet.ordering import OrderBook
 from cloud_worker.fleet.quarantines import Quarantines
 from cloud_worker.fleet.rollouts.store import Rollouts
 from cloud_worker.fleet.service import FleetServicer
@@ -165,7 +166,8 @@ def test_whoever_reports_while_it_is_rolled_back_is_not_told_to_take_it(fleet):
     until(fleet, RolloutState.ROLLED_BACK)
     assert [state.champion for state in before] == [bad]
     others = {device: {"home": 0} for device in fleet.all if device != first}
-    told = fleet.servicer._book.orders_of_all(others, before)
+    book = OrderBook(fleet.world.store, fleet.world.config.tasks, fleet.world.publisher)
+    told = book.orders_of_all(others, before)
     assert {order.release for orders, _ in told.values() for order in orders} == {fleet.world.state.champion}
 
 

@@ -180,8 +180,9 @@ def test_a_provider_that_asks_to_be_left_alone_is(server, model):
 
 def test_litellms_own_stand_in_is_read_like_a_provider(monkeypatch):
     writer = HostedWriter("anthropic/claude-3-5-haiku-20241022", key="x")
-    completion = writer._litellm.completion
-    monkeypatch.setattr(writer._litellm, "completion", lambda **asked: completion(**asked, mock_response="Paris"))
+    litellm = sys.modules["litellm"]  # it takes seconds to import, and was by now
+    completion = litellm.completion
+    monkeypatch.setattr(litellm, "completion", lambda **asked: completion(**asked, mock_response="Paris"))
     assert writer.write(Prompt("capital of France?")).text == "Paris"
 
 

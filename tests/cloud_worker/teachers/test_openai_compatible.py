@@ -6,6 +6,7 @@ import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from cloud_worker.config.teachers import CompatibleSettings
@@ -31,6 +32,19 @@ def server():
 @pytest.fixture
 def settings(server):
     return CompatibleSettings(name="big", url=server.url, model="large", seconds=5)
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The headers of every request that goes out."""
+    headers, send = [], httpx.Client.send
+
+    def noted(client, request, **how):
+        headers.append(request.headers)
+        return send(client, request, **how)
+
+    monkeypatch.setattr(httpx.Client, "send", noted)
+    return headers
 
 
 class MendedBy(list):
@@ -161,15 +175,15 @@ def test_an_answer_after_its_thinking_is_a_lesson_without_it(settings, server, t
     assert (reply.text, reply.problem) == ("lights on", "")
 
 
-def test_its_key_comes_from_the_environment_and_a_missing_one_is_named(settings, tmp_path, monkeypatch):
+def test_its_key_comes_from_the_environment_and_a_missing_one_is_named(settings, sent, tmp_path, monkeypatch):
     settings = settings.model_copy(update={"api_key_variable": "BIG_KEY"})
     monkeypatch.delenv("BIG_KEY", raising=False)
     with pytest.raises(ConfigError, match=r"teachers\.big: api_key_variable: names BIG_KEY, which is not set"):
         load_teacher(settings, tmp_path)
     monkeypatch.setenv("BIG_KEY", "secret")
-    teacher = load_teacher(settings, tmp_path)
-    assert teacher._writer._client.headers["Authorization"] == "Bearer secret"
-    assert "secret" not in teacher.version
+    assert "secret" not in load_teacher(settings, tmp_path).version
+    ask(settings, tmp_path)
+    assert sent[-1]["Authorization"] == "Bearer secret"
 
 
 @pytest.mark.parametrize("value", ["schlüssel-SECRET", "sk-SECRET\nand-more", "sk SECRET", "sk-SECRET\x07"])
@@ -182,13 +196,14 @@ def test_a_key_that_can_not_be_sent_is_refused_by_the_name_of_its_variable_and_n
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_key_may_come_from_a_file_that_ends_its_line(settings, server, tmp_path, monkeypatch):
+def test_a_key_may_come_from_a_file_that_ends_its_line(settings, sent, tmp_path, monkeypatch):
+    settings = settings.model_copy(update={"api_key_variable": "BIG_KEY"})
     monkeypatch.setenv("BIG_KEY", " secret\r\n")
-    teacher = load_teacher(settings.model_copy(update={"api_key_variable": "BIG_KEY"}), tmp_path)
-    assert teacher._writer._client.headers["Authorization"] == "Bearer secret"
+    ask(settings, tmp_path)
+    assert sent[-1]["Authorization"] == "Bearer secret"
     monkeypatch.setenv("BIG_KEY", "\n")
     with pytest.raises(ConfigError, match="BIG_KEY, which is not set"):
-        load_teacher(settings.model_copy(update={"api_key_variable": "BIG_KEY"}), tmp_path)
+        load_teacher(settings, tmp_path)
 
 
 def test_what_goes_wrong_while_a_teacher_is_loaded_is_told_by_its_kind(settings, tmp_path):

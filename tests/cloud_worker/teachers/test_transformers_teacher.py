@@ -45,9 +45,13 @@ def teacher(folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["llama", "t5"])
-def random_teacher(request):
-    language = make_model(request.param, byte_tokenizer(TEXTS, 340, 128), Size(window=128))
-    return GeneratingTeacher("random", language, "v1", Wording())
+def random_language(request):
+    return make_model(request.param, byte_tokenizer(TEXTS, 340, 128), Size(window=128))
+
+
+@pytest.fixture(scope="module")
+def random_teacher(random_language):
+    return GeneratingTeacher("random", random_language, "v1", Wording())
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +88,8 @@ def test_together_or_alone_it_says_the_same(random_teacher):
         assert (reply.text, reply.tokens_out) == (alone.text, alone.tokens_out)
 
 
-def test_what_its_folder_says_of_ends_and_penalties_is_the_same_for_one_and_for_many(random_teacher):
-    language = random_teacher._language
+def test_what_its_folder_says_of_ends_and_penalties_is_the_same_for_one_and_for_many(random_teacher, random_language):
+    language = random_language
     settings, before = language.model.generation_config, copy.deepcopy(language.model.generation_config)
     first = ask(random_teacher, TEXTS[0], limits=GenerationLimits(max_tokens=6), wanted=Wanted(top_k=1)).tokens[1]
     settings.repetition_penalty, settings.no_repeat_ngram_size = 5.0, 1
@@ -125,16 +129,18 @@ def test_places_count_from_the_start_of_a_question_however_long_its_neighbours_a
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
-def test_a_question_that_breaks_the_model_fails_alone(teacher, monkeypatch, caplog):
-    forward = teacher._language.model.forward
-    broken = teacher._language.tokenizer("gadget")["input_ids"][0]
+def test_a_question_that_breaks_the_model_fails_alone(folder, caplog):
+    language = loading.load_language(str(folder))
+    teacher = GeneratingTeacher("writer", language, "v1", Wording())
+    forward = language.model.forward
+    broken = language.tokenizer("gadget")["input_ids"][0]
 
     def breaking(input_ids=None, **given):
         if broken in input_ids:
             raise IndexError("index out of range in self")
         return forward(input_ids=input_ids, **given)
 
-    monkeypatch.setattr(teacher._language.model, "forward", breaking)
+    language.model.forward = breaking
     replies = list(teacher.answer([Question(text) for text in ("json", "gadget", "lamp")]))
     assert [replies[0].text, replies[2].text] == ["[1]", "dark room the answer is on"]
     assert isinstance(replies[1], NoAnswer)
@@ -257,9 +263,21 @@ def test_a_teacher_computes_on_a_gpu_where_torch_sees_one_and_a_student_on_the_p
     assert loading.fastest_device() == ("cuda" if torch.cuda.is_available() else "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loading.fastest_device() == "cuda"
+    loaded = []
+
+    def load(*what, **how):
+        loaded.append(loading.load_language(*what, **how))
+        return loaded[-1]
+
+    monkeypatch.setattr(generating, "load_language", load)
     monkeypatch.setattr(generating, "fastest_device", lambda: "meta")  # a device that needs no hardware
-    teacher = load_teacher(GeneratingSettings(name="writer", model=str(folder)), tmp_path)
-    assert teacher._language.model.device.type == "meta"
+    monkeypatch.setattr(
+        generating,
+        "load_language",
+        lambda *what, **how: loaded.append(loading.load_language(*what, **how)) or loaded[0],
+    )
+    load_teacher(GeneratingSettings(name="writer", model=str(folder)), tmp_path)
+    assert loaded[0].model.device.type == "meta"
     assert LocalWriter.load(folder).language.model.device.type == "cpu"
 
 

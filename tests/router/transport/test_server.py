@@ -195,7 +195,7 @@ async def test_a_call_in_flight_finishes_within_the_grace(tiny):
         servicer.hanging.put_nowait(query)
         await release.wait()
 
-    servicer._obey = obey
+    servicer.obey = obey
     async with open_channel(f"127.0.0.1:{await door.start()}", insecure=True) as channel:
         asked = asyncio.ensure_future(cascade_pb2_grpc.CascadeStub(channel).Answer(request("late")))
         await asyncio.wait_for(servicer.hanging.get(), 10)

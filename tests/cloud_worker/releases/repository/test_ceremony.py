@@ -237,8 +237,10 @@ def test_keys_elsewhere_sign_by_their_uris(tmp_path):
     for role in (ROOT, TARGETS, "online", MODELS):
         signer = CryptoSigner.generate_ecdsa() if role == ROOT else CryptoSigner.generate_ed25519()
         (tmp_path / f"{role}.pem").write_bytes(signer.private_bytes)
-        public = signer._private_key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        public = (
+            serialization.load_pem_private_key(signer.private_bytes, None)
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
         (tmp_path / f"{role}.pub").write_bytes(public)
         given.append(key_by_uri(role, f"file2:{tmp_path / role}.pem", tmp_path / f"{role}.pub"))

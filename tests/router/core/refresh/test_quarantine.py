@@ -111,7 +111,7 @@ def test_no_row_of_before_certifies_anything_and_that_is_told_first(fleet):
     kinds = [type(action) for action in fleet.did]
     position = kinds.index(actions.SetApart)
     assert kinds[position - 1] is actions.Spend
-    assert not fleet.loop.rows._current.certifying.rows
+    assert fleet.loop.rows.spend_held() == ()
 
 
 def test_the_watch_goes_on_as_if_it_had_never_been_there(fleet):
@@ -188,7 +188,7 @@ def test_what_a_device_in_quarantine_keeps_back_holds_no_challenger_up(fleet):
     fleet.loss["device-3"] = 0.5
     fleet.until(actions.SetApart)
     fleet.ask(10)
-    assert not any(row.caller == "device-3" for row in fleet.loop.rows._current.certifying.rows)
+    assert "device-3" not in {caller for caller, *_ in fleet.loop.rows.spend_held()}
 
 
 def test_a_challenger_is_certified_at_the_attempt_that_it_spends_also_where_a_device_has_spent_another_since(fleet):
