@@ -55,8 +55,11 @@ class _Unlogged:
     answers: dict[str, int] = field(default_factory=dict)
 
 
-class _HeldBackError(OverloadedError):
-    """Nothing may be sent now of the tasks of which something waits."""
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Nothing may be sent for ``seconds`` of the tasks of which something waits; of others it may."""
+
+    seconds: float
 
 
 class OutboxSender:
@@ -92,9 +95,9 @@ class OutboxSender:
             if error is None:
                 pause = FIRST_PAUSE
                 continue
-            if isinstance(error, _HeldBackError):  # of some tasks: what comes meanwhile may be another's
+            if isinstance(error, HeldBack):  # of some tasks: what comes meanwhile may be another's
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(error.retry_after):
+                    async with asyncio.timeout(error.seconds):
                         await self._outbox.more(seen)
                         await asyncio.sleep(FIRST_PAUSE)
                 continue
@@ -102,13 +105,13 @@ class OutboxSender:
             await asyncio.sleep((pause if told is None else told) * random.uniform(1.0, 2.0))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def drain_once(self) -> HeadraceError | None:
-        """Ask for the head of the queue; the last failure, if there was one."""
+    async def drain_once(self) -> HeadraceError | HeldBack | None:
+        """Ask for the head of the queue; the last failure, or what holds a task back, if there was one."""
         over = self._held_back()
         head = self._probed(await self._outbox.head(BATCH, frozenset(over)))
         if not head and over:
             soon = min(*over.values(), LONGEST_PAUSE)  # orders may change the limits
-            return _HeldBackError("what waits is held back for now", soon * random.uniform(1.0, 2.0))
+            return HeldBack(soon * random.uniform(1.0, 2.0))
         if not head and self._outbox.is_hindered:
             return ServiceError("the outbox can't be used now")
         async with asyncio.TaskGroup() as group:
@@ -141,7 +144,7 @@ class OutboxSender:
             if waiting.query.task not in self._unlogged or first[waiting.query.task] == waiting.position
         ]
 
-    async def _teach(self, waiting: Waiting) -> HeadraceError | None:
+    async def _teach(self, waiting: Waiting) -> HeadraceError | HeldBack | None:
         """Ask for one query; ``None`` when it may leave the outbox."""
         query = waiting.query
         async with self._lanes:
@@ -163,7 +166,7 @@ class OutboxSender:
             except BusyError as error:
                 seconds = max(error.retry_after or 0.0, FIRST_PAUSE)
                 self._rests[query.task] = time.monotonic() + seconds
-                return _HeldBackError(str(error), FIRST_PAUSE)
+                return HeldBack(FIRST_PAUSE)
             except ServiceError as error:
                 return None if self._is_hopeless(query, error) else error
         self._failures.pop(query.id, None)

@@ -7,9 +7,9 @@ import pytest
 
 from edge_agent.identity.status_command import _show
 from edge_agent.outbox import sender as teaching
+from edge_agent.outbox.sender import HeldBack
 from edge_agent.testing.tiny_releases import WORDS, tiny_release
 from router.core.domain.task import Task
-from router.core.errors import OverloadedError
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_another_task_is_taught_while_the_teacher_of_one_is_left_alone(exp
     cloud.faults.busy["home"] = 60.0
     await exploring.ask("light", query_id="q-1")
     await cloud.until(lambda: len(cloud.queries) == 1)
-    while not isinstance(await exploring.daemon.sender.drain_once(), OverloadedError):  # it holds back what waits
+    while not isinstance(await exploring.daemon.sender.drain_once(), HeldBack):  # it holds back what waits
         pass
     began = time.monotonic()
     for number in range(4):
