@@ -22,14 +22,13 @@ import numpy as np
 
 from bench.parts.lived import Lived, live
 from bench.parts.recorded_scores import Recorded, data_folder, generated, record
-from bench.parts.traffic import DEVICES, Law, Texts, World, steadily, zipf
+from bench.parts.traffic import DEVICES, Law, Texts, World, commands_of, steadily
 from router.core.certification.fleet_watch import FleetWatch
 
 PROMISE = 0.02
 LIAR = 0
 HONEST_FIRST = 300  # queries
 SHARES = {"none": 0.0, "as any other": 1 / DEVICES, "half": 0.5, "nine of ten": 0.9}
-COMMANDS, ZIPF_OFFSET = 4_000, 19.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,8 +60,7 @@ def _live(recorded: Recorded, share: float, seed: int, queries: int, quarantine:
 
 def flooded(texts: Texts, queries: int, random: np.random.Generator, share: float) -> World:
     """One device asks a share of the queries, and after the first of them nothing means what it did."""
-    numbers = random.permutation(texts.count)[:COMMANDS]
-    chances = zipf(len(numbers), 1.0, ZIPF_OFFSET)
+    numbers, chances = commands_of(texts, random)
     asked = random.choice(numbers, queries, p=chances)
     devices = np.where(random.random(queries) < share, LIAR, random.integers(1, DEVICES, queries))
     changed = (devices == LIAR) & (np.arange(queries) >= HONEST_FIRST)

@@ -4,8 +4,9 @@ Each life is a replay by the product's own loop (``router.backtest.replay``: dra
 plans, trials, watch, the pace of refreshes), with no student at first. Scores are recorded ones: heads fitted on
 parts of CLINC150 answer texts that they have not seen; without the data (``HEADRACE_DATA``) they are generated.
 
-The worlds (``bench/parts/worlds.py``) are independent queries and what real traffic does instead: repeats, a
-repertoire that moves on, a device with meanings of its own, retries, hours of the day, sessions, load, change. A
+The worlds (``bench/parts/worlds.py``, ``moving_worlds.py``) are independent queries and what real traffic does instead:
+repeats, a repertoire that moves on, a device with meanings of its own, retries, hours of the day, sessions, load,
+change, topics in waves, a vocabulary that grows, devices that come and go. A
 release is judged by its true loss under the world's own law, which is known here. ``broken`` is the share of lives
 in which any certified release's true loss exceeded the promise, with its 95 % interval; ``net_saving`` the share of
 all queries that never asked the cloud, ``least_saving`` that of the worst tenth of any life after its first release;
@@ -33,10 +34,13 @@ import numpy as np
 
 from bench.parts.life_figures import LifeFigures, figures_of, told
 from bench.parts.lived import FORGETFUL, Habit, live
+from bench.parts.moving_worlds import MOVING_WORLDS
 from bench.parts.recorded_scores import data_folder, generated, record
 from bench.parts.traffic import Maker
 from bench.parts.worker import begin, known
 from bench.parts.worlds import WORLDS
+
+ALL = {**WORLDS, **MOVING_WORLDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Job:
 def maker_of(name: str) -> Maker:
     """The world of a name, or of ``package.module:function``."""
     module, _, function = name.partition(":")
-    made: Maker = getattr(importlib.import_module(module), function) if function else WORLDS[name]
+    made: Maker = getattr(importlib.import_module(module), function) if function else ALL[name]
     return made
 
 
@@ -85,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--min-rows", type=int, default=FORGETFUL.min_rows, help="of the first refresh")
     parser.add_argument("--early-rows", type=int, default=FORGETFUL.early_rows, help="of an early refresh, at least")
     parser.add_argument("--promise", type=float, default=0.02, help="largest loss, in (0, 1)")
-    parser.add_argument("--world", nargs="+", default=[*WORLDS], help="one or more; all of them without it")
+    parser.add_argument("--world", nargs="+", default=[*ALL], help="one or more; all of them without it")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--generated", action="store_true", help="use generated scores")
     parser.add_argument("--scores", type=Path, help="keep the recorded scores in this file, or take them from it")

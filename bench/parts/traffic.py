@@ -33,6 +33,7 @@ Ints = np.ndarray[tuple[int], np.dtype[np.int_]]
 
 DEVICES, KINDS = 10, 50
 GAP_SECONDS = 5.0  # mean time between two queries of the fleet
+COMMANDS, ZIPF_OFFSET = 4_000, 19.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,18 @@ def zipf(commands: int, exponent: float = 1.0, offset: float = 0.0) -> Array:
     """Chances of commands by their rank from 1 on: ``1 / (rank + offset) ** exponent``, scaled to sum to 1."""
     weights = 1.0 / (np.arange(1, commands + 1) + offset) ** exponent
     return np.asarray(weights / weights.sum())
+
+
+def commands_of(
+    texts: Texts,
+    random: np.random.Generator,
+    commands: int = COMMANDS,
+    exponent: float = 1.0,
+    offset: float = ZIPF_OFFSET,
+) -> tuple[Ints, Array]:
+    """Numbers of the texts that are asked at all, and the chance of each."""
+    commands = min(commands, texts.count)
+    return random.permutation(texts.count)[:commands], zipf(commands, exponent, offset)
 
 
 def in_a_row(values: Ints, lengths: Ints, queries: int) -> Ints:

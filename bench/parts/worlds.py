@@ -12,15 +12,18 @@ from functools import partial
 import numpy as np
 
 from bench.parts.traffic import (
+    COMMANDS,
     DEVICES,
     GAP_SECONDS,
     KINDS,
+    ZIPF_OFFSET,
     Ints,
     Law,
     Maker,
     Texts,
     World,
     anyone,
+    commands_of,
     in_a_row,
     steadily,
     zipf,
@@ -29,7 +32,6 @@ from router.core.arrays import Array, Bools
 
 Random = np.random.Generator
 
-COMMANDS, ZIPF_OFFSET = 4_000, 19.0
 FEW, FEW_EXPONENT = 100, 1.2
 ASKED_AGAIN = 3  # most times, by who was answered wrongly
 TIMES_ASKED, LIFE = 8, 320  # of a text of a repertoire that moves on: so often, within so many queries of it
@@ -47,7 +49,7 @@ def independent(
     texts: Texts, queries: int, random: Random, commands: int = COMMANDS, exponent: float = 1.0, offset: float = 0.0
 ) -> World:
     """Commands by Zipf, each query drawn for itself."""
-    numbers, chances = _commands(texts, random, commands, exponent, offset)
+    numbers, chances = commands_of(texts, random, commands, exponent, offset)
     asked = random.choice(numbers, queries, p=chances)
     return World(asked, anyone(queries, random), steadily(queries, random), ((0, Law(numbers, chances)),))
 
@@ -68,7 +70,7 @@ def retries(texts: Texts, queries: int, random: Random) -> World:
     How often a text is asked again depends on the text alone, also where the cloud answers: else the law would depend
     on the release that serves.
     """
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     first = random.choice(numbers, queries, p=chances)
     lengths = 1 + np.where(texts.hard[first], random.integers(1, ASKED_AGAIN + 1, queries), 0)
     often = chances * (1 + texts.hard[numbers] * (1 + ASKED_AGAIN) / 2)
@@ -77,7 +79,7 @@ def retries(texts: Texts, queries: int, random: Random) -> World:
 
 def interleaved(texts: Texts, queries: int, random: Random, mean: float = 5.0) -> World:
     """Each device asks its command several times, with the others' queries in between."""
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     devices, asked = anyone(queries, random), np.empty(queries, np.int_)
     for device in range(DEVICES):
         mine = np.flatnonzero(devices == device)
@@ -121,7 +123,7 @@ def repertoire(
 
 def own_meaning(texts: Texts, queries: int, random: Random) -> World:
     """One device of ten asks half of the queries, and 8 % of what it asks means something of its own."""
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     own = _some(chances, OWN_SHARE, random)
     asked = random.choice(len(numbers), queries, p=chances)
     devices = np.where(random.random(queries) < 0.5, 0, random.integers(1, DEVICES, queries))
@@ -136,7 +138,7 @@ def own_meaning(texts: Texts, queries: int, random: Random) -> World:
 
 def fickle(texts: Texts, queries: int, random: Random, share: float, mean: float = 1.0) -> World:
     """A reference that says otherwise now and then, at random, of few commands that are asked often."""
-    numbers, chances = _commands(texts, random, FEW, FEW_EXPONENT, 0.0)
+    numbers, chances = commands_of(texts, random, FEW, FEW_EXPONENT, 0.0)
     lengths = random.geometric(1 / mean, queries)
     law = Law(
         np.concatenate([numbers, numbers]),
@@ -149,7 +151,7 @@ def fickle(texts: Texts, queries: int, random: Random, share: float, mean: float
 
 def habits(texts: Texts, queries: int, random: Random) -> World:
     """What is asked swings with the time of day: each kind has its hour, the hardest at midnight."""
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     times = steadily(queries, random, DAY_GAP_SECONDS)
     hours = (np.arange(DAY_PARTS) + 0.5) / DAY_PARTS
     swing = 1 + SWING * np.cos(2 * np.pi * (hours[:, None] - texts.kinds[numbers][None, :] / KINDS))
@@ -179,7 +181,7 @@ def sessions(texts: Texts, queries: int, random: Random) -> World:
 
 def load(texts: Texts, queries: int, random: Random) -> World:
     """Uneven devices, each with its own mix of kinds; every now and then one asks thirty times within seconds."""
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     loudness = zipf(DEVICES)
     mixes = chances * random.lognormal(size=(DEVICES, KINDS))[:, texts.kinds[numbers]]
     mixes /= mixes.sum(axis=1, keepdims=True)
@@ -216,7 +218,7 @@ def change_back(texts: Texts, queries: int, random: Random) -> World:
 
 def outside(texts: Texts, queries: int, random: Random) -> World:
     """From a third on, bursts in which three of ten queries ask what no head has learned, by hard texts."""
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     strange = np.flatnonzero(texts.kinds < OUTSIDE_KINDS)
     usual = Law(numbers, chances)
     burst = Law(
@@ -236,7 +238,7 @@ def outside(texts: Texts, queries: int, random: Random) -> World:
 
 def _changing(texts: Texts, queries: int, random: Random, moments: list[tuple[int, float]]) -> World:
     """From each moment on, so large a part of the changing commands means something else."""
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     turning = _some(chances, CHANGED_SHARE, random)
     rank = np.full(len(numbers), np.inf)  # in which order they turn, in (0, 1]
     rank[turning] = (random.permutation(int(turning.sum())) + 1) / turning.sum()
@@ -250,14 +252,6 @@ def _changing(texts: Texts, queries: int, random: Random, moments: list[tuple[in
     return World(numbers[asked], anyone(queries, random), steadily(queries, random), laws, changed)
 
 
-def _commands(
-    texts: Texts, random: Random, commands: int = COMMANDS, exponent: float = 1.0, offset: float = ZIPF_OFFSET
-) -> tuple[Ints, Array]:
-    """Numbers of the texts that are asked at all, and the chance of each."""
-    commands = min(commands, texts.count)
-    return random.permutation(texts.count)[:commands], zipf(commands, exponent, offset)
-
-
 def _some(chances: Array, share: float, random: Random) -> Bools:
     """(commands,) some, drawn, that make up so large a share of the traffic."""
     order = random.permutation(len(chances))
@@ -267,7 +261,7 @@ def _some(chances: Array, share: float, random: Random) -> Bools:
 
 
 def _in_bursts(texts: Texts, queries: int, random: Random, lengths: Ints) -> World:
-    numbers, chances = _commands(texts, random)
+    numbers, chances = commands_of(texts, random)
     return _runs(queries, random, random.choice(numbers, queries, p=chances), lengths, Law(numbers, chances))
 
 
