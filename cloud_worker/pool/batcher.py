@@ -4,8 +4,8 @@ Rules:
  * A few calls are in flight at a time; each takes everything that waits, up to ``max_batch``, and no more than can be
    answered before the tightest deadline in it.
  * Alone a question waits for nothing. Where more than ``FEW`` queries are under way, a call begins once
-   ``SHARE_TOGETHER`` of them have gathered, or ``TOGETHER_SECONDS`` after the first came; so under load few calls carry
-   many.
+   ``SHARE_TOGETHER`` of them have gathered, or ``TOGETHER_SECONDS`` for each of them after the first came; so under
+   load few calls carry many. Only those that were taken in are known: what waits inside gRPC is not.
  * Callers take turns: of one that floods, no more is taken than of the others, and it is shed first.
  * A reply goes out as soon as it is there, not when its call is done.
  * A question that nobody waits for any more is told to whoever works on it; a call of such alone is broken off.
@@ -34,9 +34,10 @@ from router.core.errors import BadInputError, DeadlineError, NotPossibleError, O
 log = logging.getLogger(__name__)
 
 MOST_TRIES = 4
-TOGETHER_SECONDS = 0.010
-SHARE_TOGETHER = 1 / 2
-FEW = 8  # queries under way, of which none waits for others
+TOGETHER_SECONDS = 0.001  # for each query under way
+MOST_TOGETHER_SECONDS = 0.030
+SHARE_TOGETHER = 3 / 4
+FEW = 2  # queries under way, of which none waits for others
 
 Ask = Callable[[Sequence[Question]], AsyncIterator[Sequence[tuple[int, Reply | NotNow]]]]
 
@@ -232,7 +233,7 @@ class Gatherer:
         enough = len(self._queue) >= min(together, self._max_batch)
         if self._start is None:
             self._is_soon = enough
-            at = self._gathering_since + TOGETHER_SECONDS
+            at = self._gathering_since + min(count * TOGETHER_SECONDS, MOST_TOGETHER_SECONDS)
             self._start = loop.call_soon(self._start_calls) if enough else loop.call_at(at, self._start_calls)
         elif enough and not self._is_soon:
             self._is_soon = True

@@ -2,7 +2,15 @@ import asyncio
 
 import pytest
 
-from cloud_worker.pool.batcher import FEW, MOST_TRIES, TOGETHER_SECONDS, Gatherer, NotReachedError, UnderWay
+from cloud_worker.pool.batcher import (
+    FEW,
+    MOST_TOGETHER_SECONDS,
+    MOST_TRIES,
+    TOGETHER_SECONDS,
+    Gatherer,
+    NotReachedError,
+    UnderWay,
+)
 from cloud_worker.teachers import NoAnswer, OutOfOrder, Question, TeacherAnswer
 from router.core.errors import DeadlineError, NotPossibleError, OverloadedError, UnavailableError
 
@@ -200,10 +208,10 @@ async def test_a_question_alone_waits_for_nothing_and_where_many_are_under_way_s
     asks = [asyncio.create_task(gatherer.ask(Question("t0"), 10))]
     await turns()
     assert pool.calls == [["t0"]]
-    under_way.count = 12
+    under_way.count = 8
     asks.append(asyncio.create_task(gatherer.ask(Question("t1"), 10)))
     await turns()
-    clock.now += 0.9 * TOGETHER_SECONDS
+    clock.now += 0.9 * 8 * TOGETHER_SECONDS
     await turns()
     assert pool.calls == [["t0"]]
     asks += [asyncio.create_task(gatherer.ask(Question(f"t{number}"), 10)) for number in range(2, 7)]
@@ -226,6 +234,19 @@ async def test_where_few_are_under_way_none_waits_for_others(pool, under_way, ga
 async def test_what_gathers_goes_after_a_moment_also_when_no_more_comes(under_way, gatherer):
     under_way.count = 1000
     assert (await gatherer.ask(Question("t0"), 10)).text == "T0"
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(FEW + 1, (FEW + 1) * TOGETHER_SECONDS), (1000, MOST_TOGETHER_SECONDS)])
+async def test_the_more_are_under_way_the_longer_they_gather(pool, under_way, gatherer, clock, count, seconds):
+    under_way.count = count
+    ask = asyncio.create_task(gatherer.ask(Question("t0"), 10))
+    await turns()
+    clock.now += 0.9 * seconds
+    await turns()
+    assert pool.calls == []
+    clock.now += 0.2 * seconds
+    await ask
+    assert pool.calls == [["t0"]]
 
 
 async def test_a_call_takes_no_more_than_the_tightest_deadline_lets_answer_and_that_goes_first(pool, gatherer, clock):
