@@ -286,6 +286,7 @@ WORLDS: Mapping[str, Maker] = {
     "repertoire-8-in-4000": partial(repertoire, times=8, life=4_000),
     "repertoire-60-in-6000": partial(repertoire, times=60, life=6_000),
     "repertoire-of-half": partial(repertoire, life=1_500, share=0.5),
+    "repertoire-of-a-quarter": partial(repertoire, life=1_500, share=0.25),
     "own-meaning": own_meaning,
     "fickle-0.5": partial(fickle, share=0.005),
     "fickle-1": partial(fickle, share=0.01),
