@@ -29,7 +29,6 @@ Random = np.random.Generator
 
 MEMBERS = 80  # texts of a topic
 TOPIC_SHARE = 0.8  # of the queries are of the topic of the moment
-TAIL, LONGEST = 1.2, 300  # of the lengths of heavy bursts: the exponent of Pareto's law, and where it is cut
 LAW_EVERY = 250  # queries between two laws of a vocabulary that grows
 OWN_COMMANDS = 40  # of a device
 HARD_KINDS = 0.3  # the share of the kinds, from the hardest on, that a device which joins asks
@@ -46,15 +45,6 @@ def topics(texts: Texts, queries: int, random: Random, length: float, share: flo
     chances = np.concatenate([np.full(len(one), often[kind] / len(one)) for kind, one in enumerate(members)])
     law = Law(np.concatenate(members), chances)
     return World(asked, anyone(queries, random), steadily(queries, random), ((0, law),))
-
-
-def heavy_bursts(texts: Texts, queries: int, random: Random) -> World:
-    """Each command several times in a row by one device: mostly once or twice, now and then some hundred times."""
-    numbers, chances = commands_of(texts, random)
-    lengths = np.minimum((random.pareto(TAIL, queries) + 1).astype(np.int_), LONGEST)
-    asked = in_a_row(random.choice(numbers, queries, p=chances), lengths, queries)
-    devices = in_a_row(anyone(queries, random), lengths, queries)
-    return World(asked, devices, steadily(queries, random), ((0, Law(numbers, chances)),))
 
 
 def growing(texts: Texts, queries: int, random: Random, discount: float, strength: float) -> World:
@@ -118,7 +108,6 @@ MOVING_WORLDS: Mapping[str, Maker] = {
     "topics-30": partial(topics, length=30.0),
     "topics-100": partial(topics, length=100.0),
     "topics-300": partial(topics, length=300.0, share=0.5),
-    "heavy-bursts": heavy_bursts,
     "growing-fast": partial(growing, discount=0.8, strength=20.0),
     "growing-slowly": partial(growing, discount=0.2, strength=100.0),
     "turnover-600": partial(turnover, life=600),

@@ -33,6 +33,7 @@ from router.core.arrays import Array, Bools
 Random = np.random.Generator
 
 FEW, FEW_EXPONENT = 100, 1.2
+TAIL, LONGEST = 1.2, 300  # of the lengths of heavy bursts: the exponent of Pareto's law, and where it is cut
 ASKED_AGAIN = 3  # most times, by who was answered wrongly
 TIMES_ASKED, LIFE = 8, 320  # of a text of a repertoire that moves on: so often, within so many queries of it
 OWN_SHARE = 0.08  # of the loud device's traffic means something of its own
@@ -62,6 +63,11 @@ def bursts(texts: Texts, queries: int, random: Random, mean: float) -> World:
 def constant_bursts(texts: Texts, queries: int, random: Random, length: int = 8) -> World:
     """Each command is asked so many times in a row by one device."""
     return _in_bursts(texts, queries, random, np.full(queries, length))
+
+
+def heavy_bursts(texts: Texts, queries: int, random: Random) -> World:
+    """Each command several times in a row by one device: mostly once or twice, now and then some hundred times."""
+    return _in_bursts(texts, queries, random, np.minimum((random.pareto(TAIL, queries) + 1).astype(np.int_), LONGEST))
 
 
 def retries(texts: Texts, queries: int, random: Random) -> World:
@@ -279,6 +285,7 @@ WORLDS: Mapping[str, Maker] = {
     "bursts-5": partial(bursts, mean=5.0),
     "bursts-20": partial(bursts, mean=20.0),
     "constant-bursts": constant_bursts,
+    "heavy-bursts": heavy_bursts,
     "interleaved": interleaved,
     "repertoire": repertoire,
     "repertoire-20-in-800": partial(repertoire, times=20, life=800),
@@ -286,7 +293,9 @@ WORLDS: Mapping[str, Maker] = {
     "repertoire-8-in-4000": partial(repertoire, times=8, life=4_000),
     "repertoire-60-in-6000": partial(repertoire, times=60, life=6_000),
     "repertoire-of-half": partial(repertoire, life=1_500, share=0.5),
+    "repertoire-of-three-quarters": partial(repertoire, life=1_500, share=0.75),
     "repertoire-of-a-quarter": partial(repertoire, life=1_500, share=0.25),
+    "repertoire-of-a-tenth": partial(repertoire, life=1_500, share=0.1),
     "own-meaning": own_meaning,
     "fickle-0.5": partial(fickle, share=0.005),
     "fickle-1": partial(fickle, share=0.01),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.lives import maker_of
-from bench.parts.moving_worlds import LONGEST, MOVING_WORLDS, OWN_COMMANDS, TOPIC_SHARE
+from bench.parts.moving_worlds import MOVING_WORLDS, OWN_COMMANDS, TOPIC_SHARE
 from bench.parts.recorded_scores import generated
 from bench.parts.traffic import DEVICES, KINDS, Texts
 
@@ -43,13 +43,6 @@ def test_topics_come_in_waves(texts, sample):
     kinds = texts.kinds[sample("topics-100").texts]
     alike = [(kinds[gap:] == kinds[:-gap]).mean() for gap in (1, 1_500)]
     assert alike[0] > 0.6 * TOPIC_SHARE**2 + alike[1]
-
-
-def test_some_bursts_are_very_long_and_most_are_not(sample):
-    world = sample("heavy-bursts")
-    starts = np.flatnonzero(np.diff(world.texts * DEVICES + world.devices, prepend=-1))
-    lengths = np.diff(starts)
-    assert np.median(lengths) <= 2 and 100 < lengths.max() <= LONGEST
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [("growing-fast", 0.1, 0.5), ("growing-slowly", 0.0, 0.1)])

@@ -10,6 +10,7 @@ from bench.parts.traffic import DEVICES, KINDS, Texts
 from bench.parts.worlds import (
     CHANGED_SHARE,
     DAY_SECONDS,
+    LONGEST,
     OUTSIDE_EVERY,
     OUTSIDE_KINDS,
     OUTSIDE_LENGTH,
@@ -81,6 +82,12 @@ def test_commands_are_repeated_in_a_row_by_one_device(name, mean, sample):
 def test_constant_bursts_have_eight_queries(sample):
     lengths = runs(sample("constant-bursts").texts)
     assert (lengths % 8 == 0).all() and (lengths == 8).mean() > 0.98
+
+
+def test_some_bursts_are_very_long_and_most_are_not(sample):
+    world = sample("heavy-bursts")
+    lengths = runs(world.texts * DEVICES + world.devices)
+    assert np.median(lengths) <= 2 and 100 < lengths.max() <= 2 * LONGEST  # two may follow each other
 
 
 def test_interleaved_devices_repeat_each_for_itself(sample):
