@@ -42,7 +42,7 @@ class EdgeSimulator:
     answers: dict[str, Answer] = field(default_factory=dict)
     _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def sync(self, report: DeviceReport | None = None, seconds: float = 10.0) -> Orders:
+    async def sync(self, report: DeviceReport | None = None, seconds: float = 60.0) -> Orders:
         """Report, and take the orders."""
         stub = fleet_pb2_grpc.FleetStub(self.channel)
         report = replace(report or DeviceReport(self.device), device=self.device)
@@ -53,7 +53,7 @@ class EdgeSimulator:
         self.orders = orders_from_proto(response)
         return self.orders
 
-    async def ask(self, query: Query, seconds: float = 30.0) -> Answer:
+    async def ask(self, query: Query, seconds: float = 120.0) -> Answer:
         """Send a query as it is, and record it.
 
         Raises:
@@ -76,7 +76,7 @@ class EdgeSimulator:
             await self._heard.wait_for(lambda: len(self.answers) >= count)
 
     async def escalate(
-        self, text: str, task: str, attempt: Attempt | None = None, query_id: str = "", seconds: float = 30.0
+        self, text: str, task: str, attempt: Attempt | None = None, query_id: str = "", seconds: float = 120.0
     ) -> Answer:
         """Draw with the seed of the last orders, and send the text up as a device does.
 
@@ -97,7 +97,7 @@ class EdgeSimulator:
         stub = release_pb2_grpc.ReleasesStub(self.channel)
         request = release_pb2.FetchRequest(task=task, release=release, file=file)
         try:
-            return b"".join([chunk.data async for chunk in stub.Fetch(request, metadata=self._metadata, timeout=30)])
+            return b"".join([chunk.data async for chunk in stub.Fetch(request, metadata=self._metadata, timeout=120)])
         except RpcError as error:
             raise call_error(error) from error
 

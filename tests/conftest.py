@@ -25,7 +25,7 @@ from router.core.domain.record import Record, Source
 
 TEXTS = 2000
 TESTS = Path(__file__).parent
-UP_SECONDS = 240
+UP_SECONDS = 480
 
 ON_THE_CLUSTER = frozenset(
     {

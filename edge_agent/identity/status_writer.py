@@ -70,10 +70,13 @@ class StatusWriter:
             ],
             **self._more(),
         }
+        writing = asyncio.ensure_future(asyncio.to_thread(write_status, self._data, said))
         try:
-            await asyncio.to_thread(write_status, self._data, said)
+            await asyncio.shield(writing)
         except OSError as error:
             log.debug("the status can't be written: %s", error)
+        finally:
+            await asyncio.wait({writing})  # a thread goes on when its task is ended, and would write what was forgotten
         self._written_at = time.monotonic()
 
 

@@ -124,7 +124,7 @@ class CloudSimulator:
         """Change what devices are told of a task."""
         self.orders[task] = replace(self.orders[task], **changes)
 
-    async def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    async def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> None:
         """Return when ``holds()``, looked at after everything that it is asked.
 
         Raises:
@@ -133,7 +133,7 @@ class CloudSimulator:
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(holds)
 
-    async def until_active(self, release: int, seconds: float = 30.0) -> None:
+    async def until_active(self, release: int, seconds: float = 120.0) -> None:
         """Return when a report says that a release is active.
 
         Raises:

@@ -51,7 +51,8 @@ def check_golden(folder: Path, manifest: Manifest, student: DeviceStudent | None
 
     Raises:
         ModelError: The student can't be used.
-        ReleaseError: More answers differ, or a score is off by more, than the release tolerates.
+        ReleaseError: More answers differ, or a score is off by more, than the release tolerates, or its task takes
+            none of the golden inputs for their length.
         UnavailableError: The student's server can't be reached now.
     """
     if manifest.student is None:
@@ -60,6 +61,10 @@ def check_golden(folder: Path, manifest: Manifest, student: DeviceStudent | None
         raise ReleaseError(f"release {manifest.number} has a student but no golden inputs")
     student = student or open_student(folder, manifest)
     golden = _read_golden(folder / manifest.golden.file)
+    shortest = min(len(text.encode(errors="surrogatepass")) for text, _, _ in golden)
+    if shortest > manifest.task.max_text_bytes:
+        limit = f"the task takes inputs of {manifest.task.max_text_bytes} bytes at most"
+        raise ReleaseError(f"{limit}, and the shortest golden input has {shortest}; raise max_text_bytes")
     with as_model_error(f"the student of release {manifest.number}, asked its golden inputs,"):
         problems = [
             f"golden input {line} {problem}"

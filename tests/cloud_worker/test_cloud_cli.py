@@ -49,7 +49,7 @@ def command(folder, *words):
     return [sys.executable, "-m", "cloud_worker.cli", words[0], *config, *words[1:]]
 
 
-def run(folder, *words, timeout=120):
+def run(folder, *words, timeout=300):
     return subprocess.run(command(folder, *words), capture_output=True, text=True, timeout=timeout, check=False)
 
 
@@ -105,7 +105,7 @@ from cloud_worker.running.process_lock import sole
 with sole(pathlib.Path({str(tmp_path)!r})):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=False, timeout=300)
     assert who_runs(tmp_path) == (None, None)
     with sole(tmp_path):
         assert who_runs(tmp_path)[0] == os.getpid()
@@ -134,7 +134,7 @@ def detached(folder):
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_up_serves_status_tells_and_down_ends_every_process(folder, port, detached):
     pid, announced = detached
     assert announced.listen == f"127.0.0.1:{port}"
@@ -149,7 +149,7 @@ async def test_up_serves_status_tells_and_down_ends_every_process(folder, port, 
     assert elsewhere(started) == []
     down = run(folder, "down")
     assert down.returncode == 0, down.stderr
-    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert psutil.wait_procs(started, timeout=120)[1] == []
     assert DistillationLog(folder / "data" / "log").rows() == 1
 
 
@@ -163,7 +163,7 @@ def elsewhere(processes):
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_ctrl_c_while_it_starts_ends_every_process(folder):
     with subprocess.Popen(
         command(folder, "up", "--insecure"), stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -175,5 +175,5 @@ def test_ctrl_c_while_it_starts_ends_every_process(folder):
         os.killpg(up.pid, signal.SIGINT)
         up.stderr.read()
     assert up.returncode == 130
-    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert psutil.wait_procs(started, timeout=120)[1] == []
     assert who_runs(folder / "data" / "run") == (None, None)

@@ -50,7 +50,7 @@ def log(tmp_path):
 
 def run(script, *arguments):
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_backtest_needs_neither_ray_nor_torch(log, tmp_path):

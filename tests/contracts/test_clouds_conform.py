@@ -75,7 +75,7 @@ async def fetched(device, file, offset=0, task="home", release=0):
     """The chunks of a file."""
     request = release_pb2.FetchRequest(task=task, release=release, file=file, offset=offset)
     stub = release_pb2_grpc.ReleasesStub(device.channel)
-    return [chunk async for chunk in stub.Fetch(request, timeout=10)]
+    return [chunk async for chunk in stub.Fetch(request, timeout=60)]
 
 
 # Queries
@@ -155,7 +155,7 @@ async def test_what_cannot_be_answered_is_refused_by_name(device, query, error, 
 
 async def test_a_stream_holds_the_whole_answer_in_its_last_chunk(device):
     stub = cascade_pb2_grpc.CascadeStub(device.channel)
-    chunks = [chunk async for chunk in stub.AnswerStream(query_to_proto(Query("q1", "home", "lights")), timeout=10)]
+    chunks = [chunk async for chunk in stub.AnswerStream(query_to_proto(Query("q1", "home", "lights")), timeout=60)]
     assert "".join(chunk.delta for chunk in chunks) == chunks[-1].response.answer == "said of lights"
     assert chunks[-1].response.query_id == "q1"
 
@@ -168,13 +168,13 @@ async def test_feedback_to_an_answer_is_taken_and_to_none_refused(device):
     who = ((META_DEVICE, device.device),)
     await device.ask(Query("q1", "home", "lights"))
     right = Feedback("q1", "home", Opinion.RIGHT)
-    await stub.Feedback(feedback_to_proto(right), metadata=who, timeout=10)
-    await stub.Feedback(feedback_to_proto(right), metadata=who, timeout=10)
+    await stub.Feedback(feedback_to_proto(right), metadata=who, timeout=60)
+    await stub.Feedback(feedback_to_proto(right), metadata=who, timeout=60)
     with pytest.raises(AioRpcError) as refused:
-        await stub.Feedback(feedback_to_proto(Feedback("q2", "home", Opinion.RIGHT)), metadata=who, timeout=10)
+        await stub.Feedback(feedback_to_proto(Feedback("q2", "home", Opinion.RIGHT)), metadata=who, timeout=60)
     assert refused.value.code() is StatusCode.NOT_FOUND
     with pytest.raises(AioRpcError) as garden:
-        await stub.Feedback(feedback_to_proto(Feedback("q1", "garden", Opinion.RIGHT)), metadata=who, timeout=10)
+        await stub.Feedback(feedback_to_proto(Feedback("q1", "garden", Opinion.RIGHT)), metadata=who, timeout=60)
     assert isinstance(call_error(garden.value), UnknownTaskError)
 
 

@@ -35,7 +35,7 @@ def run(command, *words, absent=(), environment=None):
     package, _ = COMMANDS[command]
     script = WITHOUT.format(absent=set(absent), argv=[command, *words], package=package)
     call = [sys.executable, "-c", script]
-    return subprocess.run(call, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    return subprocess.run(call, capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
 def tops(command):
@@ -118,5 +118,5 @@ def test_a_folder_of_that_name_is_no_package(tmp_path, monkeypatch):
 def test_files_in_the_working_folder_are_not_imported(command, name, tmp_path):
     (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one was imported')\n")
     script = Path(sys.executable).with_name(command)
-    done = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([script, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")

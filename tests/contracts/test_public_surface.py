@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def modules_after(statement):
     script = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
     return set(done.stdout.split())
 
 

@@ -46,7 +46,7 @@ def programs(tmp_path, monkeypatch):
     return tmp_path
 
 
-async def until(holds, seconds=20.0):
+async def until(holds, seconds=120.0):
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - another process's state has no event
             await asyncio.sleep(0.02)

@@ -91,6 +91,6 @@ async def test_a_cloud_that_fails_at_a_step_is_named_with_its_last_words(program
 
 async def test_a_cloud_that_hangs_at_a_step_is_given_up_and_ended(programs, target, monkeypatch):
     monkeypatch.setattr(starting, "CLOUD_START_SECONDS", 3.0)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         with pytest.raises(StartError, match="does not serve after 3 s"):
             await started(programs, target, "hang")

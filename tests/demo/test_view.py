@@ -125,7 +125,7 @@ async def test_a_plain_line_says_what_is_waited_for_too(asked, monkeypatch):
     running = asyncio.create_task(
         View(console, StandingStill(fleet_state), asked, ["edge-1"], STREAM, frozenset({"flight"})).run()
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while "release 4" not in console.file.getvalue():  # noqa: ASYNC110 - a console has no event
             await asyncio.sleep(0.01)
     running.cancel()
@@ -141,7 +141,7 @@ async def test_without_a_terminal_there_is_a_plain_line_now_and_then(asked, monk
     running = asyncio.create_task(
         View(console, StandingStill(FleetState(state(), (device(),))), asked, ["edge-1"]).run()
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while "release 4" not in console.file.getvalue():  # noqa: ASYNC110 - a console has no event
             await asyncio.sleep(0.01)
     running.cancel()

@@ -53,7 +53,7 @@ class Harness:
         self.daemon = Daemon(config, insecure=True)
         self._stop.clear()
         self.running = asyncio.create_task(self.daemon.run(self._stop))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await self.daemon.opened.wait()
         self.channel = open_channel(f"127.0.0.1:{self.daemon.port}", insecure=True, attempts=1)
         return self
@@ -91,7 +91,7 @@ class Harness:
         if self.running is not None:
             await self.channel.close(None)
             self._stop.set()
-            await asyncio.wait_for(self.running, 20)
+            await asyncio.wait_for(self.running, 120)
             self.running = None
 
     async def ask(self, text, *, seconds=10.0, metadata=(), query_id="", **fields):
@@ -108,7 +108,7 @@ class Harness:
 
     async def status(self, holds=lambda said: True):
         """What the status file says, once ``holds`` of it; see ``prompt_status``."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not ((said := read_status(self.folder)) and holds(said)):  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.02)
         return said
@@ -232,7 +232,7 @@ class EdgeProcess:
             "--config", str(self.config), "--insecure", *arguments,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not run_file.exists():
                 assert self.process.returncode is None
                 await asyncio.sleep(0.01)
@@ -242,13 +242,13 @@ class EdgeProcess:
     async def written(self, rows):
         """Return when this many queries lie in the outbox's file."""
         with contextlib.closing(sqlite3.connect(self.data / "outbox.sqlite")) as file:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(120):
                 while file.execute("SELECT count(*) FROM waiting").fetchone()[0] < rows:  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
 
     async def until_proven(self):
         """Return when no release of its tasks is on probation any more."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while any(json.loads(one.read_bytes())["probation"] for one in self.committed()):  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.01)
 
@@ -270,7 +270,7 @@ class EdgeProcess:
             return ""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
-        _, said = await asyncio.wait_for(self.process.communicate(), 30)
+        _, said = await asyncio.wait_for(self.process.communicate(), 120)
         self.process = None
         await self.channel.close(None)
         return said.decode()

@@ -31,11 +31,11 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules} | NESTED 
 
 def run_edge(*arguments):
     command = [sys.executable, "-m", "edge_agent.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_an_agent_imports_neither_torch_nor_ray_nor_the_cloud():
-    done = subprocess.run([sys.executable, "-c", OF_AN_AGENT], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", OF_AN_AGENT], capture_output=True, text=True, timeout=300, check=True)
     loaded = set(done.stdout.split())
     assert {"edge_agent", "router", "onnxruntime", "tokenizers"} <= loaded
     assert not loaded & {
@@ -149,7 +149,7 @@ async def restarts_on_a_committed_release(edge, cloud, releases):
 async def test_an_answer_that_was_kept_and_drawn_is_never_lost_to_a_kill(edge, cloud, kills):
     cloud.publish(*tiny_release(TASK, 1, WORDS), exploration=1.0)
     await edge.start()
-    await cloud.until_active(1, seconds=30)
+    await cloud.until_active(1, seconds=120)
     kept = set()
 
     async def ask(name):
@@ -171,13 +171,13 @@ async def test_an_answer_that_was_kept_and_drawn_is_never_lost_to_a_kill(edge, c
         await edge.start()
         await edge.until_serving()  # until then the cloud answers, and nothing is kept
     assert len(kept) - before > 5 * kills
-    await cloud.until(lambda: not kept - {query.id for query in cloud.queries}, seconds=60)
+    await cloud.until(lambda: not kept - {query.id for query in cloud.queries}, seconds=120)
 
 
 async def test_it_starts_and_answers_where_nothing_can_be_written(edge, cloud):
     cloud.publish(*tiny_release(TASK, 1, WORDS), exploration=1.0)
     await edge.start()
-    await cloud.until_active(1, seconds=30)
+    await cloud.until_active(1, seconds=120)
     await edge.stop()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -188,7 +188,7 @@ async def test_it_starts_and_answers_where_nothing_can_be_written(edge, cloud):
     command = f"ulimit -f 0; exec {sys.executable} -m edge_agent.cli run --config {edge.config} --insecure"
     edge.process = await asyncio.create_subprocess_exec("bash", "-c", command, stderr=asyncio.subprocess.PIPE)
     edge.channel = open_channel(f"127.0.0.1:{port}", insecure=True, attempts=1)
-    await cloud.until_active(1, seconds=30)
+    await cloud.until_active(1, seconds=120)
     assert (await edge.ask("light")).provenance.tier is Tier.DEVICE
     assert (await edge.ask("novel")).provenance.tier is Tier.CLUSTER
     await cloud.until(lambda: cloud.reports[-1].state in {"disk_full", "disk_unwritable"})

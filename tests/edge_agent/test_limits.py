@@ -25,7 +25,7 @@ async def limit(device, cloud, **limits):
     quota = device.daemon.tasks.get("home").quota
     wanted = Budget(limits.get("queries_per_minute"), limits.get("queries_per_day"))
     kept = device.folder / "standing.json"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while quota.budget != wanted or _budget_of(load_orders(kept)) != wanted:
             device.daemon.sync.poke()  # the agent's own report: another beside it could bring an older order last
             await asyncio.sleep(0.01)

@@ -26,7 +26,7 @@ async def status_of(call):
 
 async def health_of(agent):
     stub = health_pb2_grpc.HealthStub(agent.channel)
-    response = await stub.Check(health_pb2.HealthCheckRequest(service="headrace.v1.Cascade"), timeout=5)
+    response = await stub.Check(health_pb2.HealthCheckRequest(service="headrace.v1.Cascade"), timeout=60)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
 
 

@@ -79,7 +79,7 @@ async def test_headrace_chat_shows_whether_device_or_cloud_answered(teller, clou
         "--target", f"127.0.0.1:{teller.daemon.port}",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, _ = await asyncio.wait_for(process.communicate(b"the light\nzebra\n"), 30)
+    said, _ = await asyncio.wait_for(process.communicate(b"the light\nzebra\n"), 120)
     assert process.returncode == 0
     first, second = (json.loads(line)["answer"] for line in said.splitlines())
     assert (first["text"], first["tier"], first["degraded"]) == ("lights on", "device", False)
@@ -229,7 +229,7 @@ def one_call(monkeypatch):
 async def test_more_queries_than_a_server_is_asked_at_a_time_escalate(one_call, served, server):
     server.faults.hang, before = True, len(server.requests)
     first = asyncio.create_task(served.ask("novel one", seconds=4))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while len(server.requests) == before:  # noqa: ASYNC110 - another thread notes it
             await asyncio.sleep(0.01)
     second = await served.ask("novel two", seconds=4)

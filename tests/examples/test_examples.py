@@ -39,7 +39,7 @@ def command(name, *arguments):
 
 
 def ran(name, *arguments):
-    done = subprocess.run(command(name, *arguments), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command(name, *arguments), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

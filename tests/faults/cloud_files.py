@@ -168,18 +168,18 @@ async def served(config, problems):
     one, pulse = gateway.Gateway(config, gateway.GATEWAY, True, lambda name: answers), Pulse()
     beating = None
     try:
-        target = f"127.0.0.1:{await asyncio.wait_for(one.port(), 20)}"
+        target = f"127.0.0.1:{await asyncio.wait_for(one.port(), 120)}"
         beating = asyncio.create_task(pulse.beat())  # before that nobody is served, and nobody waits
         channel = open_channel(target, insecure=True, attempts=1)
         stub = fleet_pb2_grpc.FleetStub(channel)
         for device in ("kitchen", "hall"):
             with Asking(problems, f"Sync of {device}"):
                 said = report_to_proto(DeviceReport(device, "0.1", tasks=(TaskReport("home", 0, answered=10),)))
-                await stub.Sync(said, metadata=((META_DEVICE, device),), timeout=20)
+                await stub.Sync(said, metadata=((META_DEVICE, device),), timeout=60)
         for file in ("manifest.json", "model.onnx", "golden.jsonl"):
             with Asking(problems, f"Fetch of {file}"):
                 wanted = release_pb2.FetchRequest(task="home", release=1, file=file)
-                stream = release_pb2_grpc.ReleasesStub(channel).Fetch(wanted, metadata=METADATA, timeout=20)
+                stream = release_pb2_grpc.ReleasesStub(channel).Fetch(wanted, metadata=METADATA, timeout=60)
                 async for _ in stream:
                     pass
         await channel.close(None)

@@ -44,7 +44,7 @@ async def running(config):
     daemon, stop = Daemon(config, insecure=True), asyncio.Event()
     task = asyncio.create_task(daemon.run(stop))
     opened = asyncio.create_task(daemon.opened.wait())
-    await asyncio.wait({task, opened}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({task, opened}, timeout=120, return_when=asyncio.FIRST_COMPLETED)
     if not opened.done():
         opened.cancel()
         await task  # raises what ended it

@@ -56,7 +56,7 @@ def order(cloud_folder):
     """What a device hears of the task."""
     with grpc.insecure_channel(f"127.0.0.1:{cloud_folder.port}") as channel:
         stub, metadata = fleet_pb2_grpc.FleetStub(channel), ((telemetry_names.META_DEVICE, "kitchen"),)
-        said = orders_from_proto(stub.Sync(report_to_proto(DeviceReport("kitchen")), metadata=metadata, timeout=30))
+        said = orders_from_proto(stub.Sync(report_to_proto(DeviceReport("kitchen")), metadata=metadata, timeout=60))
     [one] = said.tasks
     return one
 

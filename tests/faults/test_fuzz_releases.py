@@ -116,7 +116,7 @@ class Device:
                 *(sys.executable, "-m", "edge_agent.cli", "run", "--config", str(self._config), "--insecure"),
                 stderr=said,
             )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not run_file.exists():
                 assert self.process.returncode is None
                 await asyncio.sleep(0.02)
@@ -125,13 +125,13 @@ class Device:
 
     async def ask(self, text):
         stub = cascade_pb2_grpc.CascadeStub(self.channel)
-        response = await stub.Answer(query_to_proto(Query("", "home", text)), timeout=20, wait_for_ready=True)
+        response = await stub.Answer(query_to_proto(Query("", "home", text)), timeout=60, wait_for_ready=True)
         return answer_from_proto(response)
 
     async def stop(self):
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
-        await asyncio.wait_for(self.process.wait(), 30)
+        await asyncio.wait_for(self.process.wait(), 120)
         await self.channel.close(None)
 
 
@@ -159,13 +159,13 @@ async def test_whatever_a_release_holds_the_agent_lives_and_a_good_one_serves(tm
         honest = asking.enter_context(waits.beats(device.target, device.process.pid, "light"))
         for number, manifest, files in mutants(random.Random(SEED)):
             cloud.offer(Order("home", number, digest(manifest), 0.05), {**files, MANIFEST_FILE: manifest})
-            await cloud.until(lambda number=number: said_of(cloud, number), seconds=60)
+            await cloud.until(lambda number=number: said_of(cloud, number), seconds=120)
             counts[said_of(cloud, number)] += 1
             assert device.process.returncode is None, f"release {number}: {manifest.decode()}"
             answer = await device.ask("light")
             assert answer.text == "lights", f"release {number}: {manifest.decode()}"
         cloud.publish(*tiny_release(TASK, number + 1, WORDS))
-        await cloud.until_active(number + 1, seconds=60)
+        await cloud.until_active(number + 1, seconds=120)
     finally:
         await asyncio.to_thread(asking.close)
         await device.stop()

@@ -38,7 +38,7 @@ def test_a_second_up_serves_at_once(cloud_folder, instant):
     pid, _ = who_runs(cloud_folder.run_folder)
     running = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     assert cloud_folder.run("down").returncode == 0
-    assert psutil.wait_procs(running, timeout=20)[1] == []
+    assert psutil.wait_procs(running, timeout=120)[1] == []
     assert end_leftovers(cloud_folder.run_folder) == 0
 
 

@@ -79,7 +79,7 @@ async def agent(folder, target, otlp):
     daemon, stop = Daemon(config, insecure=True), asyncio.Event()
     running = asyncio.create_task(daemon.run(stop))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await daemon.opened.wait()
         yield daemon, f"127.0.0.1:{daemon.port}"
     finally:

@@ -81,7 +81,7 @@ def test_bad_input_is_named_and_nothing_is_started(tmp_path, options, code, said
     (tmp_path / "bad.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "a"}\n')
     files = {name: tmp_path / f"{name}.jsonl" for name in ("good", "bad", "none")}
     command = [sys.executable, "-m", "demo", "--run", str(tmp_path / "run"), *(o.format(**files) for o in options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr

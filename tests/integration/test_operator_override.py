@@ -60,18 +60,18 @@ async def device(fleet):
     )
     daemon, stop = Daemon(config, insecure=True), asyncio.Event()
     running = asyncio.create_task(daemon.run(stop))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await daemon.opened.wait()
     channel = open_channel(f"127.0.0.1:{daemon.port}", insecure=True, attempts=1)
     yield SimpleNamespace(stub=cascade_pb2_grpc.CascadeStub(channel), daemon=daemon)
     await channel.close(None)
     stop.set()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 120)
     await door.stop(0.1)
 
 
 async def until(holds):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not holds():  # noqa: ASYNC110 - another process's state, and no event tells
             await asyncio.sleep(0.02)
 
@@ -82,7 +82,7 @@ def reported(fleet):
 
 
 async def ask(device, text):
-    response = await device.stub.Answer(query_to_proto(Query("", "home", text)), timeout=10, wait_for_ready=True)
+    response = await device.stub.Answer(query_to_proto(Query("", "home", text)), timeout=60, wait_for_ready=True)
     return answer_from_proto(response)
 
 

@@ -26,7 +26,7 @@ def test_most_requests_stay_on_the_device_within_the_promise(tmp_path: Path) -> 
     assert all(release["disagreement"] <= PROMISE for release in served.values())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_an_interrupt_ends_what_trains(tmp_path: Path) -> None:
     one = RunningDemo(tmp_path, "--workload", "tools", "--seed", "4242")  # no other test keeps models of this seed
     try:

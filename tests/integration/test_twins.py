@@ -67,7 +67,7 @@ class Card:
 
     async def hears(self, words):
         """Until its log says so."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while words not in (line := (await self.process.stderr.readline()).decode()):
                 assert line, "the agent has ended"
         return json.loads(line)
@@ -75,12 +75,12 @@ class Card:
     async def stop(self):
         """End in order; what it logged since."""
         os.kill(self.process.pid, signal.SIGTERM)
-        _, said = await asyncio.wait_for(self.process.communicate(), 60)
+        _, said = await asyncio.wait_for(self.process.communicate(), 120)
         return said.decode()
 
 
 async def until(holds):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not holds():  # noqa: ASYNC110 - another process's state, and no event tells
             await asyncio.sleep(0.05)
 

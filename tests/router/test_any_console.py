@@ -28,7 +28,7 @@ consoles = pytest.mark.parametrize(
 def run(*command, env=None, stdin=b""):
     """Run a program of ours; its output as bytes, and never a traceback."""
     command = [BIN / command[0], *command[1:]]
-    done = subprocess.run(command, input=stdin, capture_output=True, env=PLAIN | (env or {}), timeout=120)
+    done = subprocess.run(command, input=stdin, capture_output=True, env=PLAIN | (env or {}), timeout=300)
     assert b"Traceback" not in done.stderr + done.stdout, done.stderr.decode(errors="replace")
     return done
 
@@ -157,7 +157,7 @@ def test_a_full_disk_behind_standard_output_is_told_in_one_line(command, cloud):
 
 def test_a_full_disk_behind_both_streams_is_the_same_exit_code(cloud):
     line = f"{BIN}/headrace-cloud audit -c {str(cloud / 'cloud.toml')!r} > /dev/full 2> /dev/full"
-    assert subprocess.run(["bash", "-c", line], env=PLAIN, timeout=120, check=False).returncode == 74
+    assert subprocess.run(["bash", "-c", line], env=PLAIN, timeout=300, check=False).returncode == 74
 
 
 def test_chat_without_standard_input_ends(tier):

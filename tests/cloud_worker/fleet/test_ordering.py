@@ -69,7 +69,7 @@ class Cluster:
     async def sync(self, device="kitchen"):
         stub = fleet_pb2_grpc.FleetStub(self.channel)
         metadata = ((telemetry_names.META_DEVICE, device),)
-        return orders_from_proto(await stub.Sync(report_to_proto(DeviceReport(device)), metadata=metadata, timeout=10))
+        return orders_from_proto(await stub.Sync(report_to_proto(DeviceReport(device)), metadata=metadata, timeout=60))
 
     async def order(self):
         [order] = (await self.sync()).tasks

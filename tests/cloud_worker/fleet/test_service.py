@@ -39,7 +39,7 @@ async def stub(store):
 
 async def sync(stub, report, caller="kitchen"):
     metadata = ((telemetry_names.META_DEVICE, caller),)
-    return orders_from_proto(await stub.Sync(report_to_proto(report), metadata=metadata, timeout=10))
+    return orders_from_proto(await stub.Sync(report_to_proto(report), metadata=metadata, timeout=60))
 
 
 def publish(store, task, number):

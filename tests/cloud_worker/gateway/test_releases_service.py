@@ -40,7 +40,7 @@ async def fetch(publisher, tmp_path):
     stub = release_pb2_grpc.ReleasesStub(channel)
 
     async def ask(**request):
-        return [chunk async for chunk in stub.Fetch(release_pb2.FetchRequest(**request), timeout=10)]
+        return [chunk async for chunk in stub.Fetch(release_pb2.FetchRequest(**request), timeout=60)]
 
     yield ask
     await channel.close()

@@ -56,7 +56,7 @@ async def call(channel, method, metadata=()):
     stub = getattr(channel, kind)(method)
     request = iter([b""]) if of_requests else b""
     try:
-        made = stub(request, timeout=10, metadata=metadata)
+        made = stub(request, timeout=60, metadata=metadata)
         if of_responses:
             async for _ in made:
                 made.cancel()
@@ -71,7 +71,7 @@ async def call(channel, method, metadata=()):
 async def answer(channel, metadata=()):
     """What a gateway answers: the caller's name."""
     stub = cascade_pb2_grpc.CascadeStub(channel)
-    response = await stub.Answer(cascade_pb2.AnswerRequest(task="home", text="x"), timeout=10, metadata=metadata)
+    response = await stub.Answer(cascade_pb2.AnswerRequest(task="home", text="x"), timeout=60, metadata=metadata)
     return response.answer
 
 
@@ -153,7 +153,7 @@ async def test_a_device_can_never_act_as_another(fleet, open_as):
         assert await answer(channel, [(META_DEVICE, "garage")]) == "kitchen"
         stub = fleet_pb2_grpc.FleetStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Sync(report_to_proto(DeviceReport("garage")), timeout=10, metadata=[(META_DEVICE, "garage")])
+            await stub.Sync(report_to_proto(DeviceReport("garage")), timeout=60, metadata=[(META_DEVICE, "garage")])
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert fleet.store.find_device("garage") is None
 
@@ -163,7 +163,7 @@ async def test_a_device_learns_its_own_seed_and_a_client_of_its_name_none(fleet,
     for name in ("kitchen", "garage"):
         async with open_as(fleet.bundle(Role.DEVICE, name)) as channel:
             sent = report_to_proto(DeviceReport(name))
-            orders = orders_from_proto(await fleet_pb2_grpc.FleetStub(channel).Sync(sent, timeout=10))
+            orders = orders_from_proto(await fleet_pb2_grpc.FleetStub(channel).Sync(sent, timeout=60))
             seeds[name] = orders.seed
             assert abs(orders.now - time.time()) < 60
     assert seeds["kitchen"] != seeds["garage"]
@@ -219,7 +219,7 @@ def trusted_fleet_of_device(bundle):
 async def test_who_can_not_come_stands_in_the_fleets_table_and_is_counted(fleet, open_as):
     for name in ("kitchen", "garage", "hall"):
         async with open_as(fleet.bundle(Role.DEVICE, name)) as channel:
-            await fleet_pb2_grpc.FleetStub(channel).Sync(report_to_proto(DeviceReport(name)), timeout=10)
+            await fleet_pb2_grpc.FleetStub(channel).Sync(report_to_proto(DeviceReport(name)), timeout=60)
     fleet.register.revoke(Identity(Role.DEVICE, "garage"), time.time())
     fleet.bundle(Role.DEVICE, "hall", now=time.time() - 10 * 86_400)
     told = {one["device"]: one["state"] for one in devices_of(fleet.config, fleet.store, None)}
@@ -247,7 +247,7 @@ async def test_spoilt_messages_break_nothing_on_the_door_for_enrolment(fleet, op
             for _ in range(rng.randint(1, 8)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
             try:
-                await stub(bytes(data[: rng.randrange(len(data) + 1)]), timeout=10)
+                await stub(bytes(data[: rng.randrange(len(data) + 1)]), timeout=60)
             except grpc.aio.AioRpcError as error:
                 said.add(error.code().name)
     assert said <= {"INVALID_ARGUMENT", "PERMISSION_DENIED"}

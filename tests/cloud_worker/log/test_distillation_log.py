@@ -271,7 +271,7 @@ POINTS = (
 
 def run_writer(folder, point=""):
     script = WRITER.format(point=point, folder=str(folder))
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
 
 
 def fill(folder, gateway, numbers):

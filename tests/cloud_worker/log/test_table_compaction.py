@@ -234,7 +234,7 @@ DistillationLog(Path(sys.argv[1])).tidy()
 def test_a_writer_that_is_killed_while_it_tidies_loses_and_doubles_nothing(tmp_path, point):
     log = write(tmp_path, 6)
     command = [sys.executable, "-c", KILLED, str(tmp_path / "log"), point]
-    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False, timeout=300).returncode == -signal.SIGKILL
     assert logged(log) == list(range(12))
     after = DistillationLog(tmp_path / "log")
     assert after.append([record(1), record(50)], "spool", 20) == 1

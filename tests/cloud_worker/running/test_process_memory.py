@@ -33,7 +33,7 @@ def test_threads_share_two_arenas():
     """Else each has one of its own, and what they free lies scattered."""
 
     def arenas(how):
-        done = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout.count("<heap nr=")
 

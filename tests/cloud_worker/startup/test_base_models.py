@@ -75,6 +75,6 @@ def test_up_says_so_before_anything_starts(tmp_path):
         'student = "generator"\nbase = "./nowhere"\n'
     )
     command = [sys.executable, "-m", "cloud_worker.cli", "up", "--insecure", "--config", str(tmp_path / "cloud.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == ConfigError.exit_code
     assert "tasks.home: base: './nowhere' is no folder" in done.stderr

@@ -122,7 +122,7 @@ def test_a_hubs_name_is_asked_of_the_hub(name, code, said, tmp_path):
         )
         environment = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path)}
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         hub.shutdown()
     assert done.returncode == code, done.stderr
@@ -137,7 +137,7 @@ def test_up_says_so_before_anything_starts(tmp_path):
         '[[tasks]]\nname = "home"\nreference = "big"\n'
     )
     command = [sys.executable, "-m", "cloud_worker.cli", "up", "--insecure", "--config", str(tmp_path / "cloud.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == ConfigError.exit_code
     assert "encoder: encoder folder ./nowhere does not exist" in done.stderr
 
@@ -151,6 +151,6 @@ def test_a_proxy_that_can_not_be_used_is_told_where_the_hub_would_be_asked(proxy
     )
     environment = {"ALL_PROXY": proxy, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://hub.invalid"}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert "the hub does not give it" in done.stdout, done.stderr

@@ -37,7 +37,7 @@ def said_by(script, **environment):
     from os import environ
 
     given = {**environ, **environment}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=given)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, env=given)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 240
+SECONDS = 480
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def assert_serves(cloud_folder, **options):

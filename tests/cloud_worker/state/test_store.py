@@ -148,7 +148,7 @@ def test_several_processes_open_a_new_store_at_once_and_agree(state_url):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    ends = [process.communicate(timeout=60) for process in processes]
+    ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, [end[1][-500:] for end in ends]
     assert len({end[0] for end in ends}) == 1
 

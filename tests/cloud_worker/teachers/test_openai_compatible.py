@@ -224,7 +224,7 @@ def test_canaries_make_its_version(settings, server, tmp_path):
 
 async def test_a_copy_asks_several_at_a_time_and_never_more_than_it_may(settings, server, tmp_path):
     most, now, gate = [0], [0], threading.Lock()
-    met = threading.Barrier(4, timeout=20)
+    met = threading.Barrier(4, timeout=120)
 
     def answer(text):
         with gate:
@@ -283,7 +283,7 @@ def test_a_server_that_is_away_does_not_keep_a_cluster_from_starting_even_with_c
 
 
 def test_more_questions_than_a_device_would_ask_go_out_at_once(settings, server, tmp_path):
-    met = threading.Barrier(24, timeout=30)
+    met = threading.Barrier(24, timeout=120)
     server.answer = lambda text: f"{met.wait() >= 0}"
     teacher = load_teacher(settings.model_copy(update={"concurrency": 24, "seconds": 60.0}), tmp_path)
     with ThreadPoolExecutor(teacher.threads) as threads:

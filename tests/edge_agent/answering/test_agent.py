@@ -142,9 +142,9 @@ async def test_an_attempt_of_whoever_is_no_tier_below_is_refused(warm, cloud, wh
     request = query_to_proto(Query("forged", "home", "light", attempt=attempt))
     said = FeedbackRequest(query_id="forged", task="home", verdict=2, attempt=request.attempt)
     calls = (
-        stub.Answer(request, timeout=10, metadata=who),
-        stub.AnswerStream(request, timeout=10, metadata=who).read(),
-        stub.Feedback(said, timeout=10, metadata=who),
+        stub.Answer(request, timeout=60, metadata=who),
+        stub.AnswerStream(request, timeout=60, metadata=who).read(),
+        stub.Feedback(said, timeout=60, metadata=who),
     )
     for call in calls:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -307,7 +307,7 @@ async def test_degraded_queries_are_taught_when_the_cloud_is_back(warm, cloud):
     for name in ("q-1", "q-2", "q-3"):
         await warm.ask("novel", query_id=name, seconds=2.0)
     await cloud.start()
-    await cloud.until(lambda: {query.id for query in cloud.queries} >= {"q-1", "q-2", "q-3"}, seconds=30)
+    await cloud.until(lambda: {query.id for query in cloud.queries} >= {"q-1", "q-2", "q-3"}, seconds=120)
     assert all(query.attempt.degraded and query.attempt.kept for query in cloud.queries)
     await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0)
 
@@ -338,7 +338,7 @@ async def test_without_a_student_a_cloud_that_stays_away_is_an_error_before_the_
 
 async def test_a_stream_ends_with_the_whole_answer(warm):
     stub = cascade_pb2_grpc.CascadeStub(warm.channel)
-    chunks = [chunk async for chunk in stub.AnswerStream(query_to_proto(Query("q", "home", "light")), timeout=5)]
+    chunks = [chunk async for chunk in stub.AnswerStream(query_to_proto(Query("q", "home", "light")), timeout=60)]
     assert "".join(chunk.delta for chunk in chunks) == chunks[-1].response.answer == "lights"
 
 
@@ -366,7 +366,7 @@ async def test_an_answer_to_another_query_is_never_passed_on(warm, cloud):
     assert code is grpc.StatusCode.UNAVAILABLE
     assert warm.daemon.report().outbox_pending == 1
     cloud.faults.other_id = False
-    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=20)
+    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=120)
 
 
 LONG = "light " * 33  # the tiny student reads 32 tokens

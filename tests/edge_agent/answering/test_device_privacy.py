@@ -49,7 +49,7 @@ async def test_student_outbox_and_cloud_see_the_redacted_text_alone(hiding, clou
     await cloud.until(lambda: {query.id for query in cloud.queries} >= {"kept", "sent"})
     assert {query.text for query in cloud.queries} == {"light <mail>", "novel <mail>"}
     feedback = Feedback("sent", "home", Opinion.WRONG, SECRET, f"ask {SECRET}")
-    await cascade_pb2_grpc.CascadeStub(hiding.channel).Feedback(feedback_to_proto(feedback), timeout=10)
+    await cascade_pb2_grpc.CascadeStub(hiding.channel).Feedback(feedback_to_proto(feedback), timeout=60)
     await cloud.until(lambda: cloud.feedback)
     assert (cloud.feedback[0].correction, cloud.feedback[0].comment) == ("<mail>", "ask <mail>")
 

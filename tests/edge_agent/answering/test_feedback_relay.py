@@ -16,7 +16,7 @@ ADA, EVE = ((META_DEVICE, "ada"),), ((META_DEVICE, "eve"),)
 
 async def give(agent, feedback, who=ADA):
     stub = cascade_pb2_grpc.CascadeStub(agent.channel)
-    await stub.Feedback(feedback_to_proto(feedback), timeout=10, metadata=who)
+    await stub.Feedback(feedback_to_proto(feedback), timeout=60, metadata=who)
 
 
 async def refused(agent, feedback, who=ADA):

@@ -38,17 +38,17 @@ class SecureAgent:
         self.daemon = Daemon(config, insecure=False)
         self._stop.clear()
         self._running = asyncio.create_task(self.daemon.run(self._stop))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await self.daemon.opened.wait()
         return self
 
     async def stop(self):
         if self._running is not None:
             self._stop.set()
-            await asyncio.wait_for(self._running, 20)
+            await asyncio.wait_for(self._running, 120)
             self._running = None
 
-    async def until_state(self, *expected, seconds=20.0):
+    async def until_state(self, *expected, seconds=60.0):
         """Wait until the agent says these states, in order, of itself; its status."""
         said = None
         async with asyncio.timeout(seconds):
@@ -56,6 +56,13 @@ class SecureAgent:
                 said = await asyncio.to_thread(read_status, self.folder)
                 await asyncio.sleep(0.05)
         return said
+
+    async def until_ordered(self, task):
+        """The task once the cloud has ordered a release of it; an agent says that it is well before it has asked."""
+        async with asyncio.timeout(120):
+            while (hosted := self.daemon.tasks.get(task)) is None or hosted.order is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return hosted
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ async def test_while_nothing_is_logged_one_query_alone_is_sent_again(exploring, 
         await exploring.ask("light", query_id=f"q-{number}")
     cloud.faults.unlogged, cloud.faults.unavailable = True, False
     cloud.queries.clear()
-    await cloud.until(lambda: [query.id for query in cloud.queries[-3:]] == ["q-0"] * 3, seconds=20)
+    await cloud.until(lambda: [query.id for query in cloud.queries[-3:]] == ["q-0"] * 3, seconds=120)
     cloud.faults.unlogged = False
-    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=20)
+    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=120)
     assert exploring.report().explored_kept == 20
 
 
@@ -51,7 +51,7 @@ async def test_a_query_that_is_never_logged_leaves_in_the_end_and_is_counted(
     monkeypatch.setattr(teaching, "MOST_UNLOGGED", 3)
     cloud.faults.unlogged = True
     await exploring.ask("light")
-    await cloud.until(lambda: cloud.reports[-1].outbox_dropped == 1, seconds=20)
+    await cloud.until(lambda: cloud.reports[-1].outbox_dropped == 1, seconds=120)
     assert cloud.reports[-1].outbox_dropped_because == (("unlogged", 1),)
     assert exploring.daemon.report().outbox_pending == 0
     told = await exploring.status(lambda said: said["outbox_dropped"] == 1)
@@ -67,7 +67,7 @@ async def test_what_waits_for_a_teacher_that_is_left_alone_is_not_sent_before_it
     began = time.monotonic()
     cloud.faults.busy.clear()
     await exploring.ask("light", query_id="q-2")
-    await cloud.until(lambda: cloud.last_tasks()[0].explored_kept == 2, seconds=20)
+    await cloud.until(lambda: cloud.last_tasks()[0].explored_kept == 2, seconds=120)
     assert time.monotonic() - began > 2
 
 
@@ -83,7 +83,7 @@ async def test_another_task_is_taught_while_the_teacher_of_one_is_left_alone(exp
     began = time.monotonic()
     for number in range(4):
         await exploring.ask("brake", task="car", query_id=f"c-{number}")
-        await cloud.until(lambda last=f"c-{number}": cloud.queries[-1].id == last, seconds=25)
+        await cloud.until(lambda last=f"c-{number}": cloud.queries[-1].id == last, seconds=120)
     assert time.monotonic() - began < 25
 
 
@@ -92,8 +92,8 @@ async def test_a_task_that_is_logged_no_more_leaves_at_once(exploring, cloud):
     await exploring.ask("light", query_id="q-1")
     cloud.publish(*tiny_release(Task("home", "simulated", log_by_default=False), 2, WORDS), exploration=1.0)
     cloud.faults.unlogged, cloud.faults.unavailable = True, False
-    await cloud.until_active(2, seconds=20)
-    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=40)
+    await cloud.until_active(2, seconds=120)
+    await cloud.until(lambda: cloud.reports[-1].outbox_pending == 0, seconds=120)
     assert exploring.daemon.report().outbox_dropped == 0
 
 
@@ -108,6 +108,6 @@ async def test_another_task_goes_on_while_one_is_not_logged(exploring, cloud):
     cloud.faults.unlogged = False
     await exploring.ask("brake", task="car", query_id="q-2")
     await cloud.until(lambda: cloud.queries[-1].id == "q-2")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while exploring.daemon.report().outbox_pending != 1:  # noqa: ASYNC110 - the report has no event
             await asyncio.sleep(0.01)

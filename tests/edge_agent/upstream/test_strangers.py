@@ -29,7 +29,7 @@ class Stranger(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(say)
 
     async def until(self, calls):
-        async with asyncio.timeout(20), self._called:
+        async with asyncio.timeout(120), self._called:
             await self._called.wait_for(lambda: self.calls >= calls)
 
 

@@ -214,7 +214,7 @@ async def test_the_first_target_is_asked_again_once_it_is_back(spawn, tier):
         first.kill()
         assert (await client.ask("lights", "home")).provenance.model == "tiny on 0"
         back = await asyncio.to_thread(spawn, first.port)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             while (await client.ask("lights", "home")).provenance.model != f"tiny on {back.port}":
                 pass
 
@@ -249,4 +249,4 @@ for name in ("opentelemetry.sdk", "pydantic", "grpc_health", "grpc_reflection", 
     sys.modules[name] = None
 import router.client.blocking_client, router.cli, router.transport.channel, router.transport.wire
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

@@ -19,7 +19,7 @@ def call(target):
 
 
 def ask(target, piped, *more):
-    return subprocess.run([*call(target), *more], input=piped, capture_output=True, timeout=120, check=False)
+    return subprocess.run([*call(target), *more], input=piped, capture_output=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_empty_standard_input_is_refused(piped):
 
 def test_a_closed_standard_input_is_an_empty_one():
     line = " ".join(map(str, call("127.0.0.1:1")))
-    done = subprocess.run(["bash", "-c", f"{line} <&-"], capture_output=True, timeout=120, check=False)
+    done = subprocess.run(["bash", "-c", f"{line} <&-"], capture_output=True, timeout=300, check=False)
     assert done.returncode == 65
     assert b"standard input is empty" in done.stderr
 
@@ -63,7 +63,7 @@ def test_what_is_not_utf8_is_refused_with_its_line(piped, line):
 
 def test_an_input_without_an_end_is_refused():
     with subprocess.Popen(["yes", "lights"], stdout=subprocess.PIPE) as endless:
-        done = subprocess.run(call("127.0.0.1:1"), stdin=endless.stdout, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(call("127.0.0.1:1"), stdin=endless.stdout, capture_output=True, timeout=300, check=False)
         endless.kill()
     assert done.returncode == 65
     assert f"longer than the {MAX_TEXT_BYTES} bytes".encode() in done.stderr

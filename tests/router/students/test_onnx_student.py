@@ -168,6 +168,13 @@ def test_a_student_without_golden_inputs_is_refused(release):
         check_golden(folder, replace(manifest, golden=Golden("elsewhere.jsonl", 0.1)))
 
 
+def test_a_release_whose_task_takes_none_of_its_golden_inputs_is_refused(release):
+    folder, manifest = release
+    check_golden(folder, replace(manifest, task=replace(TASK, max_text_bytes=len("lamp"))))  # "light" is longer
+    with pytest.raises(ReleaseError, match=r"inputs of 3 bytes at most, and the shortest golden input has 4"):
+        check_golden(folder, replace(manifest, task=replace(TASK, max_text_bytes=3)))
+
+
 def test_a_text_that_was_cut_has_no_score_and_says_so(release):
     folder, manifest = release
     student = Student(folder, replace(manifest.student, max_tokens=2), manifest.calibration)

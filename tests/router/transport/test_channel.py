@@ -99,7 +99,7 @@ def test_too_large_is_told_apart_from_overloaded_and_by_which_side(details, said
 
 async def test_grpc_itself_retries_and_obeys_pushback(door):
     async with open_channel(door.target, insecure=True) as channel:
-        answer = await cascade_pb2_grpc.CascadeStub(channel).Answer(request("busy once"), timeout=10)
+        answer = await cascade_pb2_grpc.CascadeStub(channel).Answer(request("busy once"), timeout=60)
     assert answer.answer == "BUSY ONCE"
     assert len(door.servicer.seen) == 2
 
@@ -107,7 +107,7 @@ async def test_grpc_itself_retries_and_obeys_pushback(door):
 async def test_one_attempt_means_that_grpc_never_retries(door):
     async with open_channel(door.target, insecure=True, attempts=1) as channel:
         with pytest.raises(aio.AioRpcError):
-            await cascade_pb2_grpc.CascadeStub(channel).Answer(request("busy once"), timeout=10)
+            await cascade_pb2_grpc.CascadeStub(channel).Answer(request("busy once"), timeout=60)
     assert len(door.servicer.seen) == 1
 
 
@@ -118,16 +118,16 @@ async def test_a_channel_finds_its_target_again_within_seconds(tiny):
         stub = cascade_pb2_grpc.CascadeStub(channel)
         await stub.Answer(request("lights"))
         await first.stop(None)
-        waiting = asyncio.ensure_future(stub.Answer(request("lights"), timeout=20, wait_for_ready=True))
+        waiting = asyncio.ensure_future(stub.Answer(request("lights"), timeout=60, wait_for_ready=True))
         second, _ = tiny.tiny_door(port)
         await second.start()
-        assert (await asyncio.wait_for(waiting, 5)).answer == "LIGHTS"
+        assert (await asyncio.wait_for(waiting, 20)).answer == "LIGHTS"
         await second.stop(None)
 
 
 def test_a_synchronous_channel_speaks_to_the_same_door(tier):
     with open_sync_channel(tier.target, insecure=True) as channel:
-        assert cascade_pb2_grpc.CascadeStub(channel).Answer(request("lights"), timeout=10).answer == "LIGHTS"
+        assert cascade_pb2_grpc.CascadeStub(channel).Answer(request("lights"), timeout=60).answer == "LIGHTS"
 
 
 @pytest.mark.parametrize("opens", [open_channel, open_sync_channel])

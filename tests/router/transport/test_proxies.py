@@ -60,7 +60,7 @@ def behind(proxy, script, *words, **more):
     bare = {name: value for name, value in os.environ.items() if name.lower() not in {"no_proxy", "no_grpc_proxy"}}
     given = bare | dict.fromkeys(VARIABLES, proxy) | more
     command = [sys.executable, "-c", script, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=given)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=given)
 
 
 ASK_A_SERVER = """

@@ -76,11 +76,11 @@ def test_prometheus_reads_on_loopback_until_the_stop():
         port = probe.getsockname()[1]
     telemetry = Telemetry.start(telemetry_names.SERVICE_EDGE, TelemetrySettings(prometheus_port=port))
     telemetry.meter.create_counter(telemetry_names.QUERIES).add(3)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as page:
         assert b"headrace_queries_total" in page.read()
     telemetry.stop()
     with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120)
 
 
 def test_a_prometheus_port_in_use_is_named():

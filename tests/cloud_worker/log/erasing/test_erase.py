@@ -268,7 +268,7 @@ drain_and_erase(config, store)
 )
 def test_what_was_killed_in_the_middle_is_finished_by_whoever_comes_next(filled, at):
     command = [sys.executable, "-c", KILLED, str(filled.file), at, SUBJECT]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": "."}, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": "."}, timeout=300)
     assert done.returncode == -9, done.stderr
     assert Erasures(filled.store.engine).pending()
     filled.drain()  # as the log's writer does, when it has started again

@@ -33,7 +33,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class OverHttp(FetcherInterface):
     def _fetch(self, url):
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=120) as answer:
                 yield answer.read()
         except urllib.error.HTTPError as error:
             raise DownloadHTTPError(str(error), error.code) from error
@@ -92,7 +92,7 @@ def test_a_device_finds_on_a_web_server_what_it_finds_at_a_gateway(cloud, site, 
     manifest = read_manifest(data)
     assert len(manifest.files) == done.files > 0  # of two releases, each once
     for file in manifest.files.values():
-        data = urllib.request.urlopen(f"{url}files/{file.sha256}", timeout=10).read()
+        data = urllib.request.urlopen(f"{url}files/{file.sha256}", timeout=120).read()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size, file.sha256)
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.rglob("*") if path.is_file())
 

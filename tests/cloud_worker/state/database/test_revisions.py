@@ -164,7 +164,7 @@ def test_processes_that_migrate_at_once_do_so_once(path):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    ends = [process.communicate(timeout=60) for process in processes]
+    ends = [process.communicate(timeout=120) for process in processes]
     assert sorted(end[0] for end in ends) == ["False 9\n", "False 9\n", "True 9\n"], [end[1][-500:] for end in ends]
 
 
