@@ -1,11 +1,12 @@
 """What does an agent take of a device: installed size, resident memory, and time from start to first answer?
 
 Without a student, with a compact one, and with the 22 M-parameter MiniLM encoder and a head, each of random weights or
-head, as a process of its own. Installed is what the extra ``edge`` brings, as the packages themselves list their files.
-Memory is the process's own after its first hundred answers; of the start, the least of some is told, in seconds and in
-seconds of the processor, which other programs change less.
+head, as a process of its own. Installed is what the extra ``edge`` brings, as the packages themselves list their files;
+with ``--small`` also of an environment that is made as ``docs/edge.md`` says where room is short, after an agent has
+answered from it, Headrace itself left out of both. Memory is the process's own after its first hundred answers; of the
+start, the least of some is told, in seconds and in seconds of the processor, which other programs change less.
 
-    python -m bench.footprint --starts 3
+    python -m bench.footprint --starts 3 --small
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import argparse
 import asyncio
 import importlib.metadata
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +37,9 @@ from router.students.onnx_student import OnnxEncoder
 from router.v1 import cascade_pb2, cascade_pb2_grpc
 
 ANSWERS = 100
+DOC = Path(__file__).parent.parent / "docs" / "edge.md"
+SMALL = "python3 -m venv small "  # the line of the docs that the commands begin with
+OURS = ("router", "edge_agent", "cloud_worker")
 GOALS = {"installed_mb": 200, "none_mb": 120, "compact_mb": 200, "encoder_mb": 200, "start_seconds": 1.5}
 
 Release = tuple[Manifest, dict[str, bytes]]
@@ -74,11 +80,30 @@ def _size(name: str) -> int:
     return sum(where.stat().st_size for file in files if (where := Path(str(file.locate()))).is_file())
 
 
-def started(folder: Path, local: bool) -> tuple[float, float, float]:
+def small_environment(folder: Path) -> Path:
+    """An environment made as the docs say where room is short; its Python."""
+    _, _, after = DOC.read_text().partition(SMALL)
+    commands = SMALL + after.partition("```")[0]
+    subprocess.run(["bash", "-ec", commands.replace("small", str(folder))], cwd=DOC.parent.parent, check=True)
+    return folder / "bin" / "python"
+
+
+def small_bytes(folder: Path, release: Path) -> int:
+    """Bytes of such an environment after an agent has answered from it, without Headrace's own packages."""
+    started(release, True, str(small_environment(folder)))
+    packages = next((folder / "lib").glob("python3*/site-packages"))
+    return sum(
+        file.stat().st_size
+        for file in packages.rglob("*")
+        if file.is_file() and file.relative_to(packages).parts[0] not in OURS
+    )
+
+
+def started(folder: Path, local: bool, python: str = sys.executable) -> tuple[float, float, float]:
     """Seconds to the first answer of an agent, its memory in MB, and the seconds of the processor to that answer."""
     with Processes() as processes:
         began = time.perf_counter()
-        process = processes.agent(folder)
+        process = processes.agent(folder, python=python)
         port = told(folder / "data" / "run" / "agent.json")["port"]
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = cascade_pb2_grpc.CascadeStub(channel)
@@ -107,6 +132,7 @@ def main() -> None:
     """Measure, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="also make an environment as where room is short")
     options = parser.parse_args()
     sizes = installed_bytes()
     figures: dict[str, Any] = {"installed_mb": round(sum(sizes.values()) / 1e6, 1)}
@@ -127,6 +153,8 @@ def main() -> None:
                 figures[f"{what}_start_seconds"] = round(min(seconds for seconds, _, _ in lives), 2)
                 figures[f"{what}_start_cpu_seconds"] = round(min(busy for _, _, busy in lives), 2)
             print(what, figures, flush=True)
+        if options.small:
+            figures["small_mb"] = round(small_bytes(scratch / "small", scratch / "compact") / 1e6, 1)
     print(json.dumps({"question": "footprint", "goals": GOALS, **figures}))
 
 

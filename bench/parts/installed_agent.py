@@ -100,13 +100,15 @@ class Processes:
         self._started.append(process)
         return process
 
-    def agent(self, folder: Path, more: Sequence[str] = (), target: str = "127.0.0.1:1") -> subprocess.Popen[bytes]:
+    def agent(
+        self, folder: Path, more: Sequence[str] = (), target: str = "127.0.0.1:1", python: str = sys.executable
+    ) -> subprocess.Popen[bytes]:
         """An agent over ``folder/data``, whose next tier is ``target``: nothing answers there unless it is given."""
         lines = ('device = "kitchen"', 'data = "data"', 'door.listen = "127.0.0.1:0"', f'upstream.target = "{target}"')
         (folder / "agent.toml").write_text("\n".join((*lines, *more)) + "\n")
         (folder / "data" / "run" / "agent.json").unlink(missing_ok=True)
         config = str(folder / "agent.toml")
-        return self.start(sys.executable, "-m", "edge_agent.cli", "run", "-c", config, "--insecure")
+        return self.start(python, "-m", "edge_agent.cli", "run", "-c", config, "--insecure")
 
     def __exit__(self, *_: object) -> None:
         for process in self._started:
