@@ -64,6 +64,14 @@ class SecureAgent:
                 await asyncio.sleep(0.05)
         return hosted
 
+    async def until_serving(self, task):
+        """The task once its release is in place and the updater has said so."""
+        hosted = await self.until_ordered(task)
+        async with asyncio.timeout(60):
+            while hosted.serving is None or hosted.staged:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return hosted
+
 
 @pytest.fixture
 async def agent(tmp_path, fleet, monkeypatch):

@@ -192,7 +192,7 @@ async def test_a_foreign_lock_on_the_outbox_is_told_and_ends(agent):
 
 async def test_a_full_disk_is_told_with_what_would_do(agent):
     await agent.start()
-    await agent.until_state("ok")
+    await agent.until_serving("home")  # or the updater would say that all is well after that
     agent.daemon.updater.state = "disk_full"
     said = await agent.until_state("disk_full")
     assert "make room" in said["states"][0]["remedy"]
