@@ -225,9 +225,7 @@ async def test_a_device_of_a_cloud_with_keys_takes_what_they_signed_and_says_so(
     sign_online(fleet.config, fleet.store)
     await agent.start()
     said = await agent.until_state("ok")
-    async with asyncio.timeout(120):
-        while (hosted := agent.daemon.tasks.get("home")) is None or hosted.serving is None:  # noqa: ASYNC110 - memory
-            await asyncio.sleep(0.01)
+    hosted = await agent.until_serving("home")
     assert said["signed"] is True
     assert hosted.exploration >= hosted.serving.manifest.task.exploration.floor
     kept = sorted(path.name for path in (agent.folder / "repository" / "metadata").glob("*.json"))
