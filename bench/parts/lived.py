@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from router.core.domain.task import Exploration, Objective, Task
 from router.core.learning.held_out import Calibrated, LabelMeasures
 from router.core.learning.training_rows import FOLDS, calibrating, fold_of
 from router.core.refresh import actions
+from router.core.statistics.likeness import likeness
 from router.core.statistics.threshold_planning import NEVER
 
 RIGHT, CHANGED = "right", "changed"
@@ -346,8 +348,15 @@ def _said(serving: Serving, law: Law) -> tuple[Bools, Ints]:
     cases = zip(law.texts.tolist(), law.new.tolist(), strict=True)
     known = [None if is_new else taught.get(text) for text, is_new in cases] if taught else ()
     reading = reader.of(law.texts, known)
-    score = scores(student.calibration, reading.logits, reading.similarity)
-    return score >= serving.threshold, reading.logits.argmax(axis=1)
+    kept = scores(student.calibration, reading.logits, reading.similarity) >= serving.threshold
+    if student.keeps is not None:
+        kept &= ~law.new & student.keeps.among(np.array([_number(text) for text in law.texts.tolist()], np.int64))
+    return kept, reading.logits.argmax(axis=1)
+
+
+@cache
+def _number(text: int) -> int:
+    return likeness(str(text), "", "")[0]
 
 
 def spans(stood: Sequence[Serving], queries: int) -> list[tuple[Serving, int, int]]:

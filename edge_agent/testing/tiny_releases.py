@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from router.core.domain.label_confidence import Calibration
@@ -12,6 +13,7 @@ from router.core.domain.query import GenerationLimits
 from router.core.domain.task import StudentKind, Task
 from router.core.policy.deferral import Policy
 from router.core.policy.text_confidence import TEXT_SIGNALS, TextCalibration
+from router.core.release.kept_texts import KeptTexts
 from router.core.release.manifest import File, Golden, Manifest, StudentSpec, digest
 from router.students.writers.testing import tiny_writer_files
 
@@ -26,7 +28,13 @@ def empty_release(task: Task) -> Manifest:
 
 
 def tiny_release(
-    task: Task, number: int, words: dict[str, str], *, threshold: float = 0.5, padding: int = 0
+    task: Task,
+    number: int,
+    words: dict[str, str],
+    *,
+    threshold: float = 0.5,
+    padding: int = 0,
+    asked: Iterable[str] | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """A release whose student knows single words and nothing else.
 
@@ -36,19 +44,24 @@ def tiny_release(
         words: Label by word. A text of known words of one label scores close to 1, any other close to 0.
         threshold: Least score kept.
         padding: Bytes of a further file, to make the release take time.
+        asked: The texts that it may keep, ``None`` for any.
     """
     labels = tuple(sorted(set(words.values())))
     vocabulary = ("[UNK]", *sorted(words))
     files = {"model.onnx": _tiny_model(vocabulary, words, labels), "tokenizer.json": _tiny_tokenizer(vocabulary)}
-    files["golden.jsonl"] = _lines({"text": word, "answer": words[word], "score": 1.0} for word in sorted(words))
+    golden = sorted(words if asked is None else {*words} & {*asked})
+    files["golden.jsonl"] = _lines({"text": word, "answer": words[word], "score": 1.0} for word in golden)
     if padding:
         files["padding.bin"] = number.to_bytes(4, "big") * (padding // 4)
+    if asked is not None:
+        files["asked.bin"] = KeptTexts.of(asked).to_bytes()
+    spec = StudentSpec(StudentKind.COMPACT, "model.onnx", "tokenizer.json", labels, 32, f"tiny-{number}")
     manifest = Manifest(
         task=task,
         number=number,
         created_at=0.0,
         policy=Policy(threshold, number),
-        student=StudentSpec(StudentKind.COMPACT, "model.onnx", "tokenizer.json", labels, 32, f"tiny-{number}"),
+        student=spec if asked is None else replace(spec, asked="asked.bin"),
         # From the probability alone: 0.9 is the middle, and each 0.05 counts once.
         calibration=Calibration(1.0, (0.9, 0.0, 0.0, 0.0), (0.01, 1.0, 1.0, 1.0), (1.0, 0.0, 0.0, 0.0), 0.0),
         golden=Golden("golden.jsonl", 0.01),

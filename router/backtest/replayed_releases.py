@@ -21,6 +21,7 @@ from router.core.statistics.e_process import Certificate
 from router.core.statistics.threshold_planning import NEVER
 
 _SPEC = StudentSpec("replayed", "", "", (), 0, "")  # its labels are the log's, and need not fit a manifest
+_SPEC_OF_ASKED = replace(_SPEC, asked="replayed")
 
 
 class ReplayedReleases:
@@ -79,24 +80,26 @@ class ReplayedReleases:
 
     def _promoted(self, action: actions.Promote) -> ServedRelease:
         known = self._served.get(action.release)
+        content = action.release if known is None else content_of(known.manifest)
         manifest = Manifest(
             task=self._task,
             number=action.number,
             created_at=0.0,
             policy=Policy(action.threshold),
-            student=_SPEC,
+            student=_SPEC if self._students[content].keeps is None else _SPEC_OF_ASKED,
             certificate=action.certificate,
-            content=action.release if known is None else content_of(known.manifest),
+            content=content,
         )
         return ServedRelease(manifest, action.local_share)
 
     def tell(self, action: actions.Action, queries: int) -> None:
         """Keep what an operator would be told of an action, after so many queries."""
         match action:
-            case actions.Stage(trial):
+            case actions.Stage(trial, keeps=keeps):
                 assert self._fitted is not None
-                self._students[trial.number] = self._fitted
+                self._students[trial.number] = replace(self._fitted, keeps=keeps, known={})
                 words = f"{self._said}: release {trial.number} waits for its certificate"
+                words += f", and keeps only what was asked before: {len(keeps):,} texts" if keeps is not None else ""
             case actions.TryAgain(trial):
                 words = f"release {trial.number} waits for a certificate once more"
             case actions.Promote(number=number, certificate=proof):

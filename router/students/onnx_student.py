@@ -36,6 +36,7 @@ from router.core.domain.prediction import Prediction
 from router.core.domain.query import Query
 from router.core.domain.task import LABEL_STUDENTS, StudentKind
 from router.core.errors import ModelError
+from router.core.release.kept_texts import KeptTexts
 from router.core.release.manifest import Manifest, StudentSpec
 from router.io.library_errors import as_model_error
 
@@ -96,6 +97,7 @@ class Student:
         else:
             self._model = _Session(folder / spec.model, ("logits", "similarity"))
             self._head = None
+        self._keeps = _kept_texts(folder / spec.asked) if spec.asked else None
         self._read_one("a")
 
     @classmethod
@@ -123,7 +125,9 @@ class Student:
         return Reading(logits, similarity, cut)
 
     def predict(self, query: Query) -> Prediction:
-        """The likeliest label of a query's text, with its calibrated score; without one where the text was cut.
+        """The likeliest label of a query's text, with its calibrated score.
+
+        Without a score where the text was cut, or is none of those that may be kept.
 
         Raises:
             ModelError: The student has no calibration, or the runtime failed.
@@ -132,8 +136,8 @@ class Student:
             raise ModelError(f"student {self.spec.version} has no calibration, so its answers have no score")
         logits, similarity, cut = self._read_one(query.text)
         label = self.spec.labels[int(logits.argmax())]
-        if cut:
-            return Prediction(label, None, logits, cut=True)
+        if cut or (self._keeps is not None and query.text not in self._keeps):
+            return Prediction(label, None, logits, cut=cut)
         return Prediction(label, score(self.calibration, logits, similarity), logits)
 
     def _read_one(self, text: str) -> tuple[Array, float, bool]:
@@ -147,6 +151,13 @@ class Student:
                 f"student {self.spec.version} gives {logits.size} logits for {len(self.spec.labels)} labels"
             )
         return logits, float(np.ravel(outputs[1])[0]), tokens.cut
+
+
+def _kept_texts(path: Path) -> KeptTexts:
+    try:
+        return KeptTexts.read(_read(path))
+    except ValueError as error:
+        raise ModelError(f"{path.name} is no list of texts: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from router.core.domain.prediction import Prediction
 from router.core.domain.query import Query
 from router.core.domain.record import Record
 from router.core.learning.held_out import LabelMeasures
+from router.core.release.kept_texts import KeptTexts
 
 
 class Reader(Protocol):
@@ -62,12 +63,21 @@ class Fitter(Protocol):
 
 @dataclass(slots=True)
 class ReplayedStudent:
-    """A fitted and calibrated student that serves, or waits for its certificate."""
+    """A fitted and calibrated student that serves, or waits for its certificate.
+
+    Attributes:
+        labels: That it knows.
+        reader: What it reads with.
+        calibration: From signals to score.
+        known: What it said of texts that it was asked already.
+        keeps: The texts that it may keep, ``None`` for any.
+    """
 
     labels: tuple[str, ...]
     reader: Reader
     calibration: Calibration
     known: dict[str, Prediction] = field(default_factory=dict)
+    keeps: KeptTexts | None = None
 
     def prepare(self, texts: Sequence[str]) -> None:
         """Answer texts that will be asked, together, since that is faster."""
@@ -79,7 +89,8 @@ class ReplayedStudent:
         positions = reading.logits.argmax(axis=1)
         cut = np.zeros(len(new), np.bool_) if reading.cut is None else reading.cut
         for text, position, score, is_cut in zip(new, positions, confidence, cut.tolist(), strict=True):
-            self.known[text] = Prediction(self.labels[int(position)], None if is_cut else float(score), cut=is_cut)
+            may_keep = not is_cut and (self.keeps is None or text in self.keeps)
+            self.known[text] = Prediction(self.labels[int(position)], float(score) if may_keep else None, cut=is_cut)
 
     def answers(self, texts: Sequence[str]) -> list[Prediction]:
         """The likeliest label of each text, with its score."""

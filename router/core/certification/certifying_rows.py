@@ -43,6 +43,10 @@ class Trying(Protocol):
         """Last batch of the log that the challenger may have learned from."""
 
     @property
+    def after(self) -> int:
+        """Batch of the log after which all its rows come, -1 for none."""
+
+    @property
     def earliest(self) -> float:
         """Unix time in seconds: rows asked before it say nothing."""
 
@@ -114,7 +118,7 @@ class CertifyingRows:
         facts = self._facts
         is_late, is_drawn_enough = facts["batch"] > trial.freeze, facts["exploration"] >= trial.rate - _ROUNDING
         thinned = facts["thin"] < trial.rate / np.maximum(facts["exploration"], _ROUNDING)
-        is_apart = facts["asked_at"] >= trial.earliest
+        is_apart = (facts["asked_at"] >= trial.earliest) & (facts["batch"] > trial.after)
         chosen = is_apart & is_drawn_enough & (is_late | facts["set_aside"] & ~facts["certain"] & thinned)
         return [self._rows[position] for position in np.flatnonzero(chosen)]
 

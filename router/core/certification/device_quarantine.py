@@ -19,12 +19,13 @@ import numpy as np
 
 from router.core.certification.evidence import Evidence
 from router.core.certification.fleet_watch import FleetWatch
-from router.core.certification.observations import Columns, Observation, likeness
+from router.core.certification.observations import Columns, Observation
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record, had_to_be_asked, may_certify
 from router.core.domain.task import Kind
 from router.core.learning.training_rows import would_stay
 from router.core.statistics.dependence import dependence
+from router.core.statistics.likeness import likeness
 
 ACCUSED_SHARE = 0.25  # of the watch's alpha: how seldom a device is accused for nothing
 MOST_ROWS = 2_000  # of one device, under one release, that are observed; after that the next release has to come

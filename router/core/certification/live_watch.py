@@ -21,12 +21,12 @@ from router.core.certification.certifying_rows import said_by_student
 from router.core.certification.device_quarantine import Accusation, Quarantines, is_apart
 from router.core.certification.fleet_watch import FleetWatch
 from router.core.certification.missing_rows import Spans, is_within
-from router.core.certification.observations import likeness, number_of
 from router.core.certification.trial import Judging
 from router.core.domain.prediction import DeviceStudent
 from router.core.domain.record import Record, had_to_be_asked, is_remembered, may_certify
 from router.core.domain.task import Kind, Task
 from router.core.learning.training_rows import would_stay
+from router.core.statistics.likeness import likeness, number_of
 from router.core.statistics.suspicion import Suspicion
 
 MOST_SINCE = 1000  # latest rows that a fallback release is observed on

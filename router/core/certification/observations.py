@@ -9,20 +9,17 @@ Rules:
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.core.arrays import Array, Bools, Ints
+from router.core.statistics.likeness import number_of
 from router.core.statistics.threshold_planning import NEVER
 
 KINDS = 3  # of likeness: text, answer, conversation
-LONG = 4_096  # characters: longer texts are alike where they are equal
-_WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +134,6 @@ def weight_above(scores: Array, weights: Array, thresholds: Sequence[float]) -> 
     order = np.argsort(scores, kind="stable")
     below = np.concatenate([[0.0], np.cumsum(weights[order])])
     return np.asarray(below[-1] - below[np.searchsorted(scores[order], thresholds, side="left")])
-
-
-def likeness(text: str, answer: str, conversation: str) -> tuple[int, ...]:
-    """Numbers of what a row may share with others: the words of its text, its answer, its conversation."""
-    words = " ".join(_WORDS.findall(text.casefold())) if len(text) <= LONG else text
-    return tuple(number_of(part) if part else 0 for part in (words or text, answer, conversation))
-
-
-def number_of(text: str) -> int:
-    """A positive number that depends on a text alone, the same in every process."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest()) + 1
 
 
 def _alike(observation: Observation, kind: int, alone: int) -> int:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from router.core.arrays import Bools, Ints
+from router.core.arrays import Ints
 from router.core.certification.evidence import Evidence
 from router.core.certification.observations import Columns
+from router.core.release.kept_texts import KeptTexts
 from router.core.statistics.dependence import Dependence, dependence
 from router.core.statistics.repertoire import cluster_weight
 
@@ -125,16 +126,9 @@ class Readings:
         return max(one.loosest(allowance, alpha) for one in self._all)
 
 
-def is_new(texts: Ints, asked: Ints) -> Bools:
-    """(rows,) whether each text is none of those ``asked``, which are sorted."""
-    if not len(asked):
-        return np.ones(len(texts), np.bool_)
-    return np.asarray(asked[np.minimum(np.searchsorted(asked, texts), len(asked) - 1)] != texts)
-
-
 def _by_new_texts(columns: Columns, asked: Ints, found: Dependence, missing: int) -> Evidence:
     """Each text is one piece, unless rows that are alike in another way make larger ones."""
-    chosen = is_new(columns.alike[TEXT], asked)
+    chosen = ~KeptTexts(asked).among(columns.alike[TEXT])
     _, texts = np.unique(columns.alike[TEXT][chosen], return_inverse=True)
     weights = np.asarray(np.bincount(texts, columns.weights[chosen]), np.float64)
     clusters = Dependence(max(1.0, cluster_weight(weights)), math.inf, TEXT)

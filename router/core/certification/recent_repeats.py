@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from router.core.certification.certifying_rows import counts_for_certain
-from router.core.certification.observations import likeness, number_of
 from router.core.domain.record import Record, may_certify
 from router.core.statistics.dependence import Dependence, dependence
+from router.core.statistics.likeness import likeness, number_of
 
 LATEST = 2000  # rows: four times the longest reach that is observed
 

@@ -27,6 +27,7 @@ from router.core.statistics.threshold_planning import (
     HORIZON,
     HORIZON_SERVING,
     Point,
+    Proposal,
     Situation,
     plan,
     plan_for_budget,
@@ -228,24 +229,29 @@ def situation_of(task: Task, sums: RowSums, trial: Trial, champion: Champion, in
     )
 
 
-def patience_of(
-    at_hand: Sequence[Record], trial: Trial, situation: Situation, pace: Pace, least_share: float = 0.0
-) -> int:
-    """Most rows that a challenger may observe; 0 where none of its thresholds is worth a certificate.
+def expectation(at_hand: Sequence[Record], trial: Trial, situation: Situation) -> Proposal:
+    """The threshold of a challenger that is most worth a certificate, ``NEVER`` where none is.
 
     Args:
         at_hand: The rows that it may observe now, no device ahead of its share.
         trial: The challenger's.
         situation: As ``situation_of`` gives it.
-        pace: Holds the most rows that any challenger may observe.
-        least_share: Share of queries that it should keep, in [0, 1].
     """
-    if trial.rate <= 0:
-        return 0
     counted = at_hand if trial.asked.stays else []  # their texts were asked before the freeze
     weight = math.fsum(weight_of(row) for row in counted) / situation.piece
     weighed = trial.rule.weighed(replace(situation, rows_at_hand=weight), has_served=trial.has_served)
-    found = plan(trial.points, trial.allowance, weighed)
-    if not found.is_worth_proving or found.expected_local_share < least_share:
+    return plan(trial.points, trial.allowance, weighed)
+
+
+def patience_of(expected: Proposal, trial: Trial, pace: Pace, least_share: float = 0.0) -> int:
+    """Most rows that a challenger may observe; 0 where none of its thresholds is worth a certificate.
+
+    Args:
+        expected: As ``expectation`` gives it.
+        trial: The challenger's.
+        pace: Holds the most rows that any challenger may observe.
+        least_share: Share of queries that it should keep, in [0, 1].
+    """
+    if not expected.is_worth_proving or expected.expected_local_share < least_share:
         return 0
-    return int(min(max(PATIENCE * found.expected_rows + PATIENCE_ROWS, trial.rule.least_rows), pace.patience_rows))
+    return int(min(max(PATIENCE * expected.expected_rows + PATIENCE_ROWS, trial.rule.least_rows), pace.patience_rows))

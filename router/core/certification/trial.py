@@ -30,7 +30,7 @@ import numpy as np
 from router.core.certification.certifying_rows import said_by_student, weight_of
 from router.core.certification.class_gate import spared
 from router.core.certification.device_shares import fair_positions
-from router.core.certification.observations import Columns, Observation, likeness, total, weight_above
+from router.core.certification.observations import Columns, Observation, total, weight_above
 from router.core.certification.readings import AskedBefore, Readings
 from router.core.certification.serving_rule import ByFloor, Next, ServingRule
 from router.core.domain.prediction import DeviceStudent
@@ -40,6 +40,7 @@ from router.core.learning.training_rows import Key, would_stay
 from router.core.statistics.dependence import Dependence
 from router.core.statistics.e_process import Certificate
 from router.core.statistics.intervals import is_above_zero
+from router.core.statistics.likeness import likeness
 from router.core.statistics.threshold_planning import LEAST_GAIN, NEVER, Point, Proposal, Situation, plan
 
 Judging = Callable[[str, str, str], bool]  # (what was asked, an answer, the reference's) -> the same?
@@ -78,6 +79,7 @@ class Trial:
         counts: Rows of each device that it takes.
         observed: Keys of the rows observed.
         asked: What was asked up to the freeze: it may know that by heart.
+        only_asked: It keeps what was asked up to the freeze alone: whatever else escalates.
     """
 
     number: int
@@ -102,6 +104,7 @@ class Trial:
     counts: Counter[str] = field(default_factory=Counter)
     observed: set[Key] = field(default_factory=set)
     asked: AskedBefore = field(default_factory=AskedBefore)
+    only_asked: bool = False
     _columns: Columns | None = field(default=None, init=False, repr=False, compare=False)
     _readings: Readings | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -130,8 +133,11 @@ class Trial:
 
     @property
     def after(self) -> int:
-        """Batch of the log after which all its rows came: a fallback release proves itself anew; else -1."""
-        return self.freeze if self.bound > -math.inf else -1
+        """Batch of the log after which all its rows came; else -1.
+
+        A fallback release proves itself anew, and where what was asked before is kept alone, earlier rows all were.
+        """
+        return self.freeze if self.bound > -math.inf or self.only_asked else -1
 
     @property
     def rows(self) -> int:

@@ -15,6 +15,7 @@ from router.core.certification.class_gate import ClassFigures
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record
 from router.core.learning.training_rows import Key
+from router.core.release.kept_texts import KeptTexts
 from router.core.release.orders import Watch
 from router.core.statistics.e_process import Certificate
 
@@ -216,11 +217,19 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Keep the student of the last fit as a challenger that waits for its certificate."""
+    """Keep the student of the last fit as a challenger that waits for its certificate.
+
+    Attributes:
+        trial: Its trial.
+        attempt: Which of the lineage, from 1.
+        taught: Teachable rows that it learned from.
+        keeps: The texts that it may keep, ``None`` for any.
+    """
 
     trial: Trial
     attempt: int
     taught: int
+    keeps: KeptTexts | None = None
 
 
 @dataclass(frozen=True, slots=True)

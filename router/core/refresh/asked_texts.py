@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from router.core.arrays import Ints
-from router.core.certification.observations import likeness
 from router.core.domain.record import Record
+from router.core.statistics.likeness import likeness
 from router.core.statistics.repertoire import Repertoire, repertoire_of
 
 LATEST = 4_000  # visits

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from router.core.certification.observations import likeness
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record
 from router.core.learning.held_out import Calibrated, Measures
 from router.core.learning.training_rows import weights_of
 from router.core.refresh.actions import FitResult
+from router.core.statistics.likeness import likeness
 
 
 def assess(rows: Sequence[Record], measures: Measures, judging: Judging) -> tuple[Calibrated, FitResult]:

@@ -202,15 +202,16 @@ class LoopState:
 
     def situation(self, trial: Trial) -> Situation:
         """What further rows cost a challenger and bring it now."""
-        return situation_of(self.task, self.rows.sums, trial, self.champion, self._in_vain())
+        return situation_of(self.task, self.rows.sums, trial, self.champion, self.in_vain())
 
-    def _in_vain(self) -> int:
+    def in_vain(self) -> int:
         """Attempts since what serves was certified that came to nothing; the one that waits is not counted."""
         serving = self.releases.serving
         proof = None if serving is None else serving.manifest.certificate
-        if proof is None:
+        if serving is not None and proof is None:
             return 0
-        return max(self.releases.attempt - proof.attempt - (self.trial is not None and not self.trial.has_served), 0)
+        waits = self.trial is not None and not self.trial.has_served
+        return max(self.releases.attempt - (0 if proof is None else proof.attempt) - waits, 0)
 
     def why_uncertified(self, manifest: Manifest, inputs: StepInputs) -> str:
         """Why the certificate of a release does not stand; empty when it does."""

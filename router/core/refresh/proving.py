@@ -13,15 +13,10 @@ import math
 from router.core.certification.certificate_validity import OVERTAKEN
 from router.core.certification.certifying_rows import within_patience
 from router.core.certification.class_gate import figures_of
-from router.core.certification.device_shares import shared_fairly
 from router.core.certification.missing_rows import NumberSequence, SequenceKey
 from router.core.certification.refresh_schedule import (
-    begin_trial,
     exploration_at_rest,
-    patience_of,
-    points_of,
     rate_once_served,
-    waiting_share,
     why_no_trial,
 )
 from router.core.certification.served_releases import ServedRelease
@@ -41,6 +36,7 @@ from router.core.refresh.actions import (
     Stage,
     Step,
 )
+from router.core.refresh.choice import challenger_of
 from router.core.refresh.loop_state import LoopState, StepInputs
 from router.core.refresh.predicted import Predicted
 from router.core.refresh.promise_keeping import explore
@@ -66,25 +62,18 @@ def refresh(loop: LoopState, inputs: StepInputs) -> Step[None]:
     if fit is None:
         yield Say(TOO_FEW)
         return
-    attempt, number = releases.attempt + 1, releases.last_release + 1
-    points = points_of(task, fit.scores, fit.agrees, fit.weights)
-    rate = waiting_share(task, rows.sums, loop.champion)[1]
-    known, earliest = rows.repeats.before_trial(rate)
-    trial = begin_trial(task, number, attempt, points, rate=rate, freeze=rows.last_batch)
-    trial.known, trial.earliest = known, earliest
-    rows.tell_of_texts(trial)
-    at_hand = shared_fairly(
-        rows.certifying(trial, _sequences_of(loop, trial, inputs), inputs.blind), trial.counts, rows.heard
+    trial = challenger_of(
+        loop, fit, taught, lambda one: rows.certifying(one, _sequences_of(loop, one, inputs), inputs.blind)
     )
-    trial.patience = patience_of(at_hand, trial, loop.situation(trial), loop.pace, loop.pace.least_share(taught))
     if not trial.patience:
         spoilt_by = who_spoilt_fit(loop, fit, loop.situation(trial))
         if spoilt_by:
             yield from set_apart(loop, spoilt_by)
         yield Say(NOT_WORTH)
         return
-    yield Stage(trial, attempt, taught)
-    loop.change(attempt=attempt, last_release=number, exploration=rate)
+    attempt = releases.attempt + 1
+    yield Stage(trial, attempt, taught, rows.asked_until(trial.freeze) if trial.only_asked else None)
+    loop.change(attempt=attempt, last_release=trial.number, exploration=trial.rate)
     loop.begin_trial(trial, taught, attempt)
     yield from prove(loop, inputs)
 

@@ -30,6 +30,7 @@ from router.core.domain.task import Kind, Task
 from router.core.learning.row_sums import RowSums
 from router.core.learning.training_rows import Key
 from router.core.refresh.asked_texts import AskedTexts
+from router.core.release.kept_texts import KeptTexts
 
 MOST_HELD = 20_000  # rows that a trial may still observe: several times what the most patient one does
 
@@ -202,8 +203,13 @@ class TaskRows:
     def tell_of_texts(self, trial: Trial) -> None:
         """Let a trial know what was asked up to its freeze, as far as that says little of the texts to come."""
         repertoire = self._texts.repertoire
-        moves = None if repertoire.stays else AskedBefore(self._texts.until(trial.freeze), repertoire.piece)
+        stays = repertoire.stays or trial.only_asked
+        moves = None if stays else AskedBefore(self._texts.until(trial.freeze), repertoire.piece)
         trial.asked = moves or AskedBefore()
+
+    def asked_until(self, batch: int) -> KeptTexts:
+        """The texts asked up to a batch of the log."""
+        return KeptTexts(self._texts.until(batch))
 
     def begin_trial(self, freeze: int) -> None:
         """A challenger waits that may have learned from batches up to ``freeze``: later rows are held for it."""

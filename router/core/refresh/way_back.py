@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from router.core.certification.live_watch import MOST_FALLBACKS, MOST_SINCE, evidence_against
-from router.core.certification.refresh_schedule import begin_trial, patience_of
+from router.core.certification.refresh_schedule import begin_trial, expectation, patience_of
 from router.core.certification.served_releases import ServedRelease, is_same_release
 from router.core.domain.record import Record
 from router.core.refresh.actions import Predict, Step, TryAgain
@@ -53,9 +53,9 @@ def prove_again(loop: LoopState, fallback: ServedRelease) -> Step[None]:
     attempt, rate = releases.attempt + 1, loop.task.exploration.cold
     expected = Point(threshold, fallback.local_share or 0.0, proof.losses / max(proof.rows, 1))
     trial = begin_trial(loop.task, fallback.number, attempt, (expected,), rate=rate, freeze=loop.rows.last_batch)
-    trial.bound = threshold
+    trial.bound, trial.only_asked = threshold, fallback.manifest.only_asked
     loop.rows.tell_of_texts(trial)
-    trial.patience = patience_of([], trial, loop.situation(trial), loop.pace)
+    trial.patience = patience_of(expectation([], trial, loop.situation(trial)), trial, loop.pace)
     if trial.patience and (yield TryAgain(trial, attempt)):
         loop.change(attempt=attempt)
         loop.begin_trial(trial, loop.pace.in_vain(loop.rows.taught), attempt)

@@ -26,7 +26,7 @@ from router.core.ranges import check_range, check_share, out_of_range, shortened
 from router.core.statistics.e_process import Certificate
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 2  # 2: the task has privacy, which an agent that does not know of it must not pass over
+FORMAT = 3  # 2: the task has privacy, which an agent that does not know of it must not pass over
 MOST_FILES = 1000
 MOST_FILE_BYTES = 2**40
 MOST_NAME_BYTES = 255  # of a file's name on common file systems
@@ -69,6 +69,8 @@ class StudentSpec:
         model_float32: File of the same model in float32, which a device fetches where the int8 one of ``model`` does
             not answer as it was judged; empty where there is none.
         served_model: Name of the model at the device's own server; such a release ships no model.
+        asked: File of the texts that it may keep, those that were asked before it was proved (``KeptTexts``): all
+            others escalate. Empty where it may keep any.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class StudentSpec:
     answer_after: str = ""
     served_model: str = ""
     model_float32: str = ""
+    asked: str = ""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -179,6 +182,8 @@ class Manifest:
         """Check the ranges."""
         if self.task.privacy != Privacy():
             object.__setattr__(self, "format", max(self.format, 2))
+        if self.only_asked:
+            object.__setattr__(self, "format", max(self.format, 3))
         check_range("number", self.number, 0, MAX_RELEASE)
         if not _VERSION.fullmatch(self.min_agent):
             raise ValueError(f"min_agent is {shortened(self.min_agent)}; use numbers with points between, such as 0.1")
@@ -189,6 +194,11 @@ class Manifest:
             for share in bin_:
                 check_share("reliability", share)
         check_files(self.files)
+
+    @property
+    def only_asked(self) -> bool:
+        """Whether it keeps what was asked before it was proved alone."""
+        return self.student is not None and bool(self.student.asked)
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -264,7 +274,7 @@ def check_replacement(candidate: Manifest, current: Manifest | None) -> None:
     if not (candidate.calibration or candidate.text_calibration) or candidate.golden is None:
         raise ReleaseError(f"release {candidate.number} has a student but no calibration or golden inputs")
     named = {candidate.student.model, candidate.student.tokenizer, candidate.golden.file}
-    named = (named | {candidate.student.head, candidate.student.model_float32}) - {""}
+    named = (named | {candidate.student.head, candidate.student.model_float32, candidate.student.asked}) - {""}
     missing = sorted(named - candidate.files.keys())
     if missing:
         raise ReleaseError(f"release {candidate.number} names files that it does not list: {', '.join(missing)}")

@@ -58,6 +58,27 @@ def repertoire_of(texts: Ints, rows: Ints) -> Repertoire:
     return Repertoire(len(texts) > 0 and most <= MOST_EXPLAINED, _piece(texts, rows))
 
 
+def lasting_share(texts: Ints, ahead: float) -> float:
+    """How much of what is asked of known texts still will be, on average over a time to come, in [0, 1].
+
+    By how much less the last quarter asks of the texts of the first half than the third one does: so much is taken to
+    be lost in each quarter to come. It is for weighing what to prove, and no proof.
+
+    Args:
+        texts: (rows,) in the order of asking: equal numbers are alike.
+        ahead: That time, in times of the whole, > 0.
+    """
+    quarter = len(texts) // 4
+    if not quarter:
+        return 1.0
+    known = np.unique(texts[: 2 * quarter])
+    third, fourth = (float(np.isin(part, known).mean()) for part in (texts[2 * quarter : -quarter], texts[-quarter:]))
+    if fourth >= third:
+        return 1.0
+    lost = 4.0 * ahead * (math.inf if fourth <= 0 else -math.log(fourth / third))
+    return -math.expm1(-lost) / lost
+
+
 def explained_by_texts(texts: Ints) -> tuple[float, float]:
     """The share of the variance of time that the texts explain beyond chance, and its standard error under chance.
 

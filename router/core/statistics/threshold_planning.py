@@ -44,12 +44,14 @@ class Proposal:
         expected_local_share: Of the calibrating rows, weighted, in [0, 1].
         expected_loss: Of the calibrating rows, weighted, in [0, 1]; a plan reckons it cautiously.
         expected_rows: Certifying rows that it should take, 0 where that was not asked.
+        expected_gain: Queries that it should save by the time that it should have paid for itself, likewise.
     """
 
     threshold: float
     expected_local_share: float
     expected_loss: float
     expected_rows: float = 0.0
+    expected_gain: float = 0.0
 
     @property
     def is_worth_proving(self) -> bool:
@@ -220,7 +222,7 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
     if not gain[best] > 0:
         return Proposal(NEVER, 0.0, 0.0)
     chosen = points[best]
-    return Proposal(chosen.threshold, chosen.kept, chosen.loss, float(rows[best]))
+    return Proposal(chosen.threshold, chosen.kept, chosen.loss, float(rows[best]), float(gain[best]))
 
 
 def aim_for(allowance: float, alpha: float, rows_available: float) -> float:

@@ -395,3 +395,16 @@ async def test_a_cut_query_that_may_not_leave_is_degraded_and_never_leaves(warm,
     assert (provenance.tier, provenance.degraded, provenance.reason) == (Tier.DEVICE, True, Reason.INPUT_CUT)
     assert warm.daemon.report().outbox_pending == 0
     assert not cloud.queries
+
+
+async def test_a_release_that_keeps_what_was_asked_before_escalates_whatever_is_new(warm, cloud):
+    cloud.publish(*tiny_release(TASK, 2, WORDS, asked=["light", "the song"]))
+    await cloud.until_active(2)
+    assert (await warm.ask("Light")).provenance.tier is Tier.CLUSTER  # the tiny student knows no capitals
+    assert (await warm.ask("light")).provenance.tier is Tier.DEVICE
+    new = await warm.ask("lamp")
+    assert (new.provenance.tier, new.provenance.reason) == (Tier.CLUSTER, Reason.UNCONFIDENT)
+    assert cloud.queries[-1].attempt.answer == "lights"
+    cloud.faults.unavailable = True
+    degraded = await warm.ask("lamp")
+    assert (degraded.text, degraded.provenance.degraded, degraded.provenance.tier) == ("lights", True, Tier.DEVICE)

@@ -11,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from edge_agent.testing.tiny_releases import TASK, WORDS, empty_release, tiny_release
 from router.core.domain.query import Query
 from router.core.errors import ModelError, ReleaseError
+from router.core.release.kept_texts import KeptTexts
 from router.core.release.manifest import Golden
 from router.students.loader import check_golden
 from router.students.onnx_student import OnnxEncoder, Student
@@ -173,6 +174,19 @@ def test_a_release_whose_task_takes_none_of_its_golden_inputs_is_refused(release
     check_golden(folder, replace(manifest, task=replace(TASK, max_text_bytes=len("lamp"))))  # "light" is longer
     with pytest.raises(ReleaseError, match=r"inputs of 3 bytes at most, and the shortest golden input has 4"):
         check_golden(folder, replace(manifest, task=replace(TASK, max_text_bytes=3)))
+
+
+def test_of_a_text_that_it_may_not_keep_a_student_says_nothing(release):
+    folder, manifest = release
+    (folder / "asked.bin").write_bytes(KeptTexts.of(["lamp", "light song"]).to_bytes())
+    student = Student(folder, replace(manifest.student, asked="asked.bin"), manifest.calibration)
+    assert student.predict(asked("lamp")).score > 0.99
+    assert student.predict(asked("Light, SONG")).score is not None
+    other = student.predict(asked("light"))
+    assert (other.answer, other.score, other.cut) == ("lights", None, False)
+    (folder / "asked.bin").write_bytes(b"spoilt")
+    with pytest.raises(ModelError, match=r"asked.bin is no list of texts"):
+        Student(folder, replace(manifest.student, asked="asked.bin"), manifest.calibration)
 
 
 def test_a_text_that_was_cut_has_no_score_and_says_so(release):

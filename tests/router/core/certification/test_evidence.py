@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.certification.evidence import Evidence
-from router.core.certification.observations import Columns, Observation, likeness
+from router.core.certification.observations import Columns, Observation
 from router.core.certification.readings import AskedBefore, Readings
 from router.core.statistics.dependence import INDEPENDENT, Dependence
 from router.core.statistics.e_process import log_evidence
+from router.core.statistics.likeness import likeness
 from router.core.statistics.threshold_planning import NEVER
 
 ALLOWANCE, ALPHA = 0.05, 0.05

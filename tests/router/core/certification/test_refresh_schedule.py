@@ -11,6 +11,7 @@ from router.core.certification.refresh_schedule import (
     Champion,
     Pace,
     begin_trial,
+    expectation,
     exploration_at_rest,
     patience_of,
     rate_once_served,
@@ -75,8 +76,9 @@ def test_without_early_refreshes_the_first_waits_for_its_rows(early_rows):
 def test_an_early_student_that_keeps_little_does_not_wait():
     few, ready = Pace(least := 1000, early_rows=300), trial(points=(Point(0.9, 0.3, 0.0001),))
     known = situation_of(TASK, RowSums(queries=600.0), ready, Champion())
-    assert patience_of((), ready, known, few) > 0
-    assert patience_of((), ready, known, few, few.least_share(least - 1)) == 0
+    expected = expectation((), ready, known)
+    assert patience_of(expected, ready, few) > 0
+    assert patience_of(expected, ready, few, few.least_share(least - 1)) == 0
 
 
 def test_without_a_champion_the_cold_rate_holds():
@@ -99,7 +101,9 @@ def test_a_later_attempt_spends_less_of_the_assurance():
 def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(record):
     one = trial()
     rows = [record(position) for position in range(2000)]
-    patience = patience_of(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()), Pace())
+    expected = expectation(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()))
+    patience = patience_of(expected, one, Pace())
+    assert expected.expected_gain > 0
     assert PATIENCE_ROWS < patience <= Pace().patience_rows
 
 
@@ -107,7 +111,8 @@ def test_a_challenger_worth_its_rows_gets_patience_for_more_than_it_should_need(
 def test_a_challenger_that_keeps_nothing_gets_no_patience(record, points):
     one = trial(points=points)
     rows = [record(position) for position in range(500)]
-    assert patience_of(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()), Pace()) == 0
+    expected = expectation(rows, one, situation_of(TASK, RowSums.of(rows), one, Champion()))
+    assert (patience_of(expected, one, Pace()), expected.expected_gain) == (0, 0.0)
 
 
 def served(task, kept, rate=1.0):
@@ -148,7 +153,7 @@ def test_a_challenger_that_may_not_explore_gets_no_patience(record):
     rows = [record(position, exploration=0.0, release=2, local_answer="lights") for position in range(50)]
     one = begin_trial(UNEXPLORED, 3, 1, POINTS, rate=0.0, freeze=0)
     situation = situation_of(UNEXPLORED, RowSums.of(rows), one, Champion(2, 0.5))
-    assert patience_of(rows, one, situation, Pace()) == 0
+    assert patience_of(expectation(rows, one, situation), one, Pace()) == 0
 
 
 @pytest.mark.parametrize(

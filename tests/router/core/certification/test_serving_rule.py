@@ -13,6 +13,7 @@ from router.core.certification.refresh_schedule import (
     Champion,
     Pace,
     begin_trial,
+    expectation,
     patience_of,
     points_of,
     waiting_share,
@@ -87,7 +88,7 @@ def test_a_share_alone_is_served_at_its_threshold_once_enough_rows_say_what_it_c
     trial = trial_of(task, points)
     assert trial.rule == ByBudget(points[-1].threshold, has_floor=False)
     assert trial.allowance == NO_FLOOR
-    trial.patience = patience_of([], trial, SITUATION, Pace())
+    trial.patience = patience_of(expectation([], trial, SITUATION), trial, Pace())
     assert trial.patience >= PROVING_ROWS
     trial.observations = observations(PROVING_ROWS - 1, wrong=30)
     assert trial.next(0, SITUATION) is Next.WAIT
@@ -147,10 +148,10 @@ def test_within_the_share_a_student_that_disagrees_less_replaces_one_that_disagr
 def test_within_the_share_a_challenger_that_keeps_no_more_is_worth_its_rows():
     trial = trial_of(wishing(max_escalation=0.3), (Point(0.5, 0.8, 0.05),))
     served = replace(SITUATION, champion_share=0.8, floor=0.05)
-    assert patience_of([], trial, served, Pace()) >= PROVING_ROWS
+    assert patience_of(expectation([], trial, served), trial, Pace()) >= PROVING_ROWS
     plain = trial_of(wishing(max_disagreement=0.1), (Point(0.5, 0.8, 0.05),))
     assert plain.rule == ByFloor()
-    assert patience_of([], plain, served, Pace()) == 0
+    assert patience_of(expectation([], plain, served), plain, Pace()) == 0
 
 
 def test_what_is_explored_while_a_challenger_waits_counts_in_the_share():

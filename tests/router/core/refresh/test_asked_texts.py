@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from router.core.certification.observations import likeness
 from router.core.refresh.asked_texts import LATEST, AskedTexts
+from router.core.statistics.likeness import likeness
 
 
 def taken(record, texts, devices=(), batch=0, asked=None):

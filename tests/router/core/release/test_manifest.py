@@ -81,6 +81,14 @@ def test_an_error_names_the_field():
         read_manifest(json.dumps(content).encode())
 
 
+def test_an_agent_that_would_keep_what_is_new_reads_no_release_that_must_not():
+    only_asked = replace(FULL, student=replace(FULL.student, asked="asked.bin"))
+    assert (only_asked.only_asked, FULL.only_asked, EMPTY.only_asked) == (True, False, False)
+    assert (json.loads(write_manifest(only_asked))["format"], json.loads(write_manifest(FULL))["format"]) == (3, 1)
+    with pytest.raises(ReleaseError, match=r"does not list: asked\.bin"):
+        check_replacement(only_asked, None)
+
+
 def test_a_newer_format_asks_for_a_newer_agent():
     content = json.loads(write_manifest(FULL)) | {"format": FORMAT + 1}
     with pytest.raises(ReleaseError, match="update the agent"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.statistics.repertoire import explained_by_texts, repertoire_of
+from router.core.statistics.repertoire import explained_by_texts, lasting_share, repertoire_of
 
 
 def zipf(kinds, exponent):
@@ -69,3 +69,24 @@ def test_what_is_asked_several_times_in_a_row_is_one_piece_with_all_of_its_visit
 def test_names_of_texts_change_nothing(texts, names):
     one, other = found(np.array(texts)), found(np.array([names[text] for text in texts]))
     assert (one.stays, one.piece) == (other.stays, pytest.approx(other.piece))
+
+
+@given(st.integers(5, 60), st.integers(0, 1_000))
+def test_of_commands_that_stay_what_is_known_is_taken_to_last(kinds, seed):
+    texts = np.random.default_rng(seed).integers(kinds, size=4_000)
+    assert lasting_share(texts, 4.0) > 0.8
+
+
+@given(st.sampled_from([320, 800, 1_500]), st.integers(0, 1_000))
+def test_where_texts_go_what_is_known_is_taken_to_go_too(life, seed):
+    """Of a quarter of the rows that is as long as a text lives, the next one asks of few that were known."""
+    assert lasting_share(moving(np.random.default_rng(seed), 2 * life, 8, life), 4.0) < 0.3
+
+
+@pytest.mark.parametrize("texts", [[], [1], [1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8]])
+def test_too_few_rows_and_texts_that_never_come_again_say_nothing_of_how_long_they_last(texts):
+    assert lasting_share(np.array(texts, np.int64), 4.0) == 1.0
+
+
+def test_what_is_asked_no_more_at_all_does_not_last():
+    assert lasting_share(np.array([1, 1, 1, 1, 1, 1, 2, 2]), 4.0) == 0.0
