@@ -80,6 +80,7 @@ def _open(context: TaskContext, row: ReleaseRow, store: Store, publisher: Publis
     trial.known = row.dependence[0] if row.dependence else INDEPENDENT
     trial.earliest = -math.inf if row.earliest is None else row.earliest
     trial.bound = -math.inf if manifest.certificate is None else manifest.policy.threshold
+    trial.only_asked = manifest.only_asked
     context.loop.begin_trial(replace(trial, patience=row.patience), made.rows, attempt)
     context.student, context.remark = student, row.remark
 

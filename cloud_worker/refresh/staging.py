@@ -7,6 +7,7 @@ Rules:
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from cloud_worker.config.recipe_needs import recipe_name
 from cloud_worker.refresh.fitting import AssessedFit
@@ -24,6 +25,8 @@ from router.core.refresh import actions
 from router.core.release.manifest import Golden, Lineage, Manifest
 from router.core.statistics.threshold_planning import NEVER
 
+ASKED_FILE = "asked.bin"
+OF_ASKED = "it keeps only what was asked before it was proved: {:,} texts"
 GOLDEN_TOLERANCE = 0.05
 GOLDEN_LEAST_EQUAL = {Kind.LABEL: 1.0, Kind.TEXT: 0.9}  # texts part ways where two tokens are as good as equal
 
@@ -45,7 +48,10 @@ class Staging:
         manifest = self._manifest(context, action, assessed)
         self._store.update_task(name, attempt=action.attempt)
         self._store.add_release(ReleaseRow(name, trial.number, ReleaseState.BUILDING, "", manifest.created_at))
-        self._publisher.publish(manifest, {**fitted.files, GOLDEN_FILE: b""})
+        asked = {} if action.keeps is None else {ASKED_FILE: action.keeps.to_bytes()}
+        self._publisher.publish(manifest, {**fitted.files, **asked, GOLDEN_FILE: b""})
+        of_asked = "" if action.keeps is None else OF_ASKED.format(len(action.keeps))
+        remark = "; ".join(filter(None, (fitted.remark, of_asked)))
         context.student = self._publisher.student(name, trial.number, manifest)
         drafted = self._publisher.amend(manifest, {GOLDEN_FILE: golden_inputs(context.student, fitted.golden)})
         self._store.update_release(
@@ -53,10 +59,10 @@ class Staging:
             trial.number,
             state=ReleaseState.WAITING,
             manifest_sha256=drafted,
-            remark=fitted.remark,
+            remark=remark,
             **waiting_of(trial, action.attempt),
         )
-        context.remark = fitted.remark
+        context.remark = remark
         self._store.update_task(name, phase=Phase.WAITING, phase_progress=0.0, exploration=trial.rate)
 
     def _manifest(self, context: TaskContext, action: actions.Stage, assessed: AssessedFit) -> Manifest:
@@ -69,7 +75,7 @@ class Staging:
             number=trial.number,
             created_at=time.time(),
             policy=Policy(NEVER),
-            student=assessed.fitted.spec,
+            student=replace(assessed.fitted.spec, asked="" if action.keeps is None else ASKED_FILE),
             calibration=assessed.calibrated.label,
             text_calibration=assessed.calibrated.text,
             reliability=tuple(curve),

@@ -73,7 +73,7 @@ def changed_bytes(data, chance):
 
 
 def changed_file(name, data, chance):
-    if name == "model.onnx" or chance.random() < 0.4:
+    if name in {"model.onnx", "asked.bin"} or chance.random() < 0.4:
         return changed_bytes(data, chance)
     lines = [json.dumps(changed_json(json.loads(line), chance)) for line in data.decode().splitlines()]
     return "\n".join(lines).encode()
@@ -84,13 +84,13 @@ def mutants(chance):
     number = 1
     for _ in range(MANIFESTS):
         number += 1
-        manifest, files = tiny_release(TASK, number, WORDS)
+        manifest, files = tiny_release(TASK, number, WORDS, asked=chance.choice([None, WORDS]))
         content = changed_json(json.loads(write_manifest(manifest)), chance)
         yield number, json.dumps(content).encode(), files
     for _ in range(FILES):
         number += 1
-        manifest, files = tiny_release(TASK, number, WORDS)
-        name = chance.choice(["model.onnx", "tokenizer.json", "golden.jsonl"])
+        manifest, files = tiny_release(TASK, number, WORDS, asked=WORDS)
+        name = chance.choice(["model.onnx", "tokenizer.json", "golden.jsonl", "asked.bin"])
         files[name] = changed_file(name, files[name], chance)
         listed = {
             **manifest.files,

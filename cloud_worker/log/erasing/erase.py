@@ -4,12 +4,11 @@ Rules:
  * Every step may be done again: whoever was killed in between is followed by who does it all once more. So rows go
    last, from which the rest is known.
  * The numbers of erased rows count as come, so that no device is taken for one that holds rows back.
- * Who holds rows in memory, or a release that quotes texts in its golden inputs, begins anew without them.
+ * Who holds rows in memory, or a release that quotes or numbers texts, begins anew without them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from cloud_worker.fleet.erasures import Erasures, Ordered
 from cloud_worker.log.distillation_log import DistillationLog
 from cloud_worker.log.erasing.concerned import Concerned
 from cloud_worker.log.erasing.fleet_state import forget_said, write_anew
-from cloud_worker.log.erasing.golden import forget_golden
+from cloud_worker.log.erasing.in_releases import ErasedTexts, forget_in_releases
 from cloud_worker.log.erasing.spools import drop, erase_in_spools, hear_spools
 from cloud_worker.log.erasing.table import erase_rows, hear_rows
 from cloud_worker.log.known_keys import digest_of
@@ -47,7 +46,7 @@ class _Gone:
     """
 
     queries: set[bytes] = field(default_factory=set)
-    texts: set[bytes] = field(default_factory=set)
+    texts: ErasedTexts = field(default_factory=ErasedTexts)
 
     def has_query(self, caller: str, query_id: str) -> bool:
         """Whether a query is among them."""
@@ -86,7 +85,7 @@ class Eraser:
         hear_spools(spools, concerned, told)
         self._target.change(lambda table: hear_rows(table, concerned.sql, told))
         counts = forget_said(self._store, concerned, gone.has_query)
-        counts["releases"] += forget_golden(self._config, self._store, self._publisher(), gone.texts)
+        counts["releases"] += forget_in_releases(self._config, self._store, self._publisher(), gone.texts)
         counts += erase_in_spools(spools, concerned, told)
         counts["log"] += self._target.change(lambda table: erase_rows(path, table, concerned.sql)) or 0
         counts["put_aside"] += sum(map(drop, (*data_files_aside(path), *aside_in(self._config.data))))
@@ -102,12 +101,7 @@ class Eraser:
         recent = (record for record in records if record.received_at > now - KEPT_AWAY_SECONDS)
         self._erasures.keep_away([digest_of(record.key).hex() for record in recent], now + KEPT_AWAY_SECONDS)
         gone.queries |= {digest_of((record.caller, record.query_id)) for record in records}
-        gone.texts |= {hash_of_text(record.text) for record in records}
+        gone.texts.add(record.text for record in records)
 
     def _publisher(self) -> Publisher:
         return Publisher(self._config.releases_folder, self._config.server_urls)
-
-
-def hash_of_text(text: str) -> bytes:
-    """What is remembered of a text."""
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()

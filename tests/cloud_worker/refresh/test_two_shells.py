@@ -11,6 +11,7 @@ from router.backtest.replay import Replay
 from router.backtest.students.student import Fit
 from router.core.certification.refresh_schedule import Pace
 from router.core.refresh import actions
+from router.core.statistics.repertoire import Repertoire
 from router.students.onnx_student import Student
 
 WORDS = {"light": "lights", "lamp": "lights", "song": "music", "tune": "music", "noon": "clock", "hour": "clock"}
@@ -103,7 +104,8 @@ def _plain(value):
     if isinstance(value, actions.Stage | actions.TryAgain):
         trial = value.trial
         numbers = [trial.number, trial.alpha, trial.rate, trial.freeze, trial.patience, trial.earliest, trial.bound]
-        return [*numbers, _plain(trial.known), _plain(trial.points), value.attempt]
+        keeps = None if getattr(value, "keeps", None) is None else value.keeps.numbers.tolist()
+        return [*numbers, trial.only_asked, _plain(trial.known), _plain(trial.points), value.attempt, keeps]
     if is_dataclass(value):
         return [_plain(getattr(value, field.name)) for field in fields(value)]
     if isinstance(value, tuple):
@@ -139,6 +141,19 @@ def test_both_shells_decide_the_same_on_the_same_log(world, tmp_path):
     seldom = {"Reject", "Promote", "Alarm", "EscalateAll", "TryAgain", "Say", "Explore", "SuspectChange"}
     assert seldom <= set(both.kinds())
     assert world.refresher.contexts["home"].loop.releases.attempt == both.replay.loop.releases.attempt > 2
+
+
+def test_both_shells_keep_the_same_texts_where_a_repertoire_moves_on(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("router.core.refresh.asked_texts.repertoire_of", lambda texts, rows: Repertoire(False, 1e6))
+    both = BothShells(world, tmp_path)
+    both.until("Promote")
+    world.words = world.said = {**WORDS, OUTSIDE: "weather"}
+    both.until("Promote", 600)
+    world.truth = {**world.truth, OUTSIDE: "storm"}
+    both.until("TryAgain")
+    both.until("Promote")
+    both.check()
+    assert all(action[1][7] for action in both.decided["store"] if action[0] in {"Stage", "TryAgain"})
 
 
 def test_both_shells_set_the_same_device_apart_and_take_it_back_at_the_same_row(world, tmp_path):

@@ -261,7 +261,7 @@ drain_and_erase(config, store)
         "table:vacuum",
         "table:create_checkpoint",
         "cloud_worker.log.erasing.table:_forget_before",
-        "cloud_worker.log.erasing.erase:forget_golden",
+        "cloud_worker.log.erasing.erase:forget_in_releases",
         "cloud_worker.log.erasing.spools:empty_free_pages",
         "cloud_worker.log.erasing.fleet_state:empty_free_pages",
     ],
