@@ -26,6 +26,7 @@ from router.core.domain.record import Record, Source
 TEXTS = 2000
 TESTS = Path(__file__).parent
 UP_SECONDS = 480
+MOST_TOLD = 4_000  # characters of why a test failed at first
 
 ON_THE_CLUSTER = frozenset(
     {
@@ -53,6 +54,13 @@ class Scheduling(LoadFileScheduling):
             for scope in [one for one in reversed(self.workqueue) if one == "cluster" or one.startswith(LONG)]:
                 self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell why a test was given another try, whatever became of that."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"another try of {report.nodeid} ({report.when})")
+        terminalreporter.write_line(report.longreprtext[-MOST_TOLD:])
 
 
 def pytest_make_parametrize_id(val, argname):
