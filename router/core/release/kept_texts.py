@@ -6,7 +6,7 @@ more is one less to lose. So a release that keeps those alone loses no more late
 others move on: a text that it doesn't know escalates.
 
 Rules:
- * Texts are alike by their words, as pieces of evidence are (``observations.likeness``).
+ * Texts are alike by their words, as pieces of evidence are (``router.core.statistics.likeness``).
  * A chat is never one of them.
 """
 

@@ -26,7 +26,8 @@ from router.core.ranges import check_range, check_share, out_of_range, shortened
 from router.core.statistics.e_process import Certificate
 
 MANIFEST_FILE = "manifest.json"
-FORMAT = 3  # 2: the task has privacy, which an agent that does not know of it must not pass over
+# What an agent that does not know of it must not pass over. 2: the task has privacy. 3: only what was asked is kept.
+FORMAT = 3
 MOST_FILES = 1000
 MOST_FILE_BYTES = 2**40
 MOST_NAME_BYTES = 255  # of a file's name on common file systems

@@ -121,7 +121,7 @@ async def test_a_channel_finds_its_target_again_within_seconds(tiny):
         waiting = asyncio.ensure_future(stub.Answer(request("lights"), timeout=60, wait_for_ready=True))
         second, _ = tiny.tiny_door(port)
         await second.start()
-        assert (await asyncio.wait_for(waiting, 20)).answer == "LIGHTS"
+        assert (await asyncio.wait_for(waiting, 5)).answer == "LIGHTS"
         await second.stop(None)
 
 
