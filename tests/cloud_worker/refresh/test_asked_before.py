@@ -75,7 +75,7 @@ def test_it_is_so_after_a_kill_too(moving):
     assert served(moving)[0].certificate.attempt == 1
 
 
-def test_a_looser_threshold_and_a_way_back_keep_the_same_texts(moving):
+def test_what_serves_after_an_alarm_keeps_only_what_was_asked_too(moving):
     moving.until_certified()
     first, _, _ = served(moving)
     moving.truth = {**moving.truth, "song": "lights", "tune": "lights"}
