@@ -1,8 +1,8 @@
 """The light student: ridge regression on the likeness of hashed n-grams. No model is needed.
 
 Its answer to a text is a weighted vote of the lessons, near ones most: kernel ridge regression on labels, with the
-kernel ``exp(BEND (cosine - 1))``. Leaving a fold out needs no new fit: with ``B`` the inverse of the regularised
-kernel, S the lessons left out and R the others, the weights without S are ``B_RR Y_R - B_RS B_SS^-1 B_SR Y_R``.
+kernel ``exp(BEND (cosine - 1))``. What a student says that has not learned from a row needs no new fit: see
+``_LeftOut``.
 
 Rules:
  * The same rows give the same student; nothing is drawn.
@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +25,12 @@ from router.core.arrays import Floats
 from router.core.domain.label_confidence import Reading
 from router.core.domain.record import Record, unit_interval
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import FOLDS, Lessons, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.training_rows import Lessons, calibrating, known_labels, lessons_of, target_of
 
 MOST_LESSONS = 6000
+ROWS_AT_ONCE = 1000
 BEND = 2.0  # how much nearer lessons count more
 RIDGE = 0.1
-BLOCK = 512  # rows that are mirrored together
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,89 +78,85 @@ class HashedFitter:
         vectors = rarity.features(counts)
         known = Neighbours.of(vectors)
         likeness = known.cosines(vectors)
-        inverse = _inverse(likeness)
+        votes, diagonal = _solved(likeness, lessons.targets)
         targets = sparse.csr_matrix(lessons.targets)
-        reader = HashedReader(self._texts, rarity, known, _product(targets, inverse), _centroids(targets, likeness))
+        sums = _product(targets, likeness)
+        lengths = np.asarray(targets.multiply(sums).sum(axis=0)).ravel()
+        centroids = targets @ sparse.diags_array(1.0 / np.maximum(np.sqrt(lengths), 1e-6), dtype=np.float32)
+        reader = HashedReader(self._texts, rarity, known, votes, centroids)
         held = calibrating(rows)
-        measured = _cross_fitted(rows, held, lessons, reader, (likeness, inverse))
-        return Fit(labels, reader, held, LabelMeasures(labels, measured))
-
-
-def _cross_fitted(
-    rows: Sequence[Record],
-    held: Sequence[Record],
-    lessons: Lessons,
-    reader: HashedReader,
-    matrices: tuple[Floats, Floats],
-) -> Reading:
-    """What students without a held row's fold say of it."""
-    likeness, inverse = matrices
-    positions = {text: position for position, text in enumerate(lessons.texts)}
-    logits = np.zeros((len(held), len(lessons.labels)))
-    similarity = np.zeros(len(held))
-    fold_of_row = [fold_of(row, FOLDS) for row in rows]
-    folds = {row.key: fold for row, fold in zip(rows, fold_of_row, strict=True)}
-    held_folds = np.array([folds[row.key] for row in held])
-    stands = np.array([positions.get(row.text, -1) for row in held])
-    for fold in range(FOLDS):
-        taught = [row for row, other in zip(rows, fold_of_row, strict=True) if other != fold]
-        targets = _targets(taught, lessons, positions)
-        left = _LeftOut.of(targets, inverse)
-        centroids = _centroids(targets, likeness)
-        known = np.flatnonzero((held_folds == fold) & (stands >= 0))
-        if len(known):
-            logits[known] = left.logits(stands[known])
-            similarity[known] = _similarity(likeness[:, stands[known]], centroids)
-        new = np.flatnonzero((held_folds == fold) & (stands < 0))
-        if len(new):
-            reading = _read(reader.near([held[position].text for position in new.tolist()]), left.votes, centroids)
-            logits[new], similarity[new] = reading.logits, reading.similarity
-    return Reading(logits, similarity)
-
-
-def _targets(rows: Sequence[Record], lessons: Lessons, positions: dict[str, int]) -> Matrix:
-    """What some rows teach of the lessons, (lessons, labels): zeros where they teach nothing."""
-    taught = lessons_of(rows, lessons.labels)
-    result = np.zeros(lessons.targets.shape, np.float32)
-    known = [(position, row) for row, text in enumerate(taught.texts) if (position := positions.get(text)) is not None]
-    if known:
-        into, of = zip(*known, strict=True)
-        result[list(into)] = taught.targets[list(of)]
-    return sparse.csr_matrix(result)
+        left = _LeftOut(lessons, votes, diagonal, sums, lengths, np.diag(likeness))
+        return Fit(labels, reader, held, LabelMeasures(labels, left.reading(rows, held, reader)))
 
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    """A fit on those lessons alone that have a target.
+    """What a student says of a row when that row, and no other, did not teach it.
+
+    With ``B`` the inverse of the regularised kernel, T the targets and V = B T the votes: without its only row, a
+    lesson gets ``T - V / diag(B)`` (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, 5.4.2);
+    where other rows teach its text too and its target changes by D, it gets ``T + D - RIDGE (V + diag(B) D)``. A text
+    that is no lesson gets what the student says of any.
 
     Attributes:
-        targets: (lessons, labels), zeros where a lesson is left out.
-        votes: (lessons, labels), zeros there too.
-        inner: (lessons, labels) ``B_SS^-1 B_SR Y_R``, zeros where a lesson is not left out.
+        lessons: Of the whole student.
+        votes: (lessons, labels).
+        diagonal: (lessons,) of ``B``.
+        sums: (lessons, labels) each lesson's cosine to each label's lessons, summed by their targets.
+        lengths: (labels,) squares of the lengths of the labels' sums.
+        own: (lessons,) each lesson's cosine to itself: 1, or 0 for a text without any n-gram.
     """
 
-    targets: Matrix
+    lessons: Lessons
     votes: Floats
-    inner: Floats
+    diagonal: Floats
+    sums: Floats
+    lengths: Floats
+    own: Floats
 
-    @classmethod
-    def of(cls, targets: Matrix, inverse: Floats) -> _LeftOut:
-        votes = _product(targets, inverse)
-        inner = np.zeros_like(votes)
-        out = np.flatnonzero(np.diff(targets.indptr) == 0)
-        if len(out):
-            inner[out] = linalg.cho_solve(linalg.cho_factor(inverse[np.ix_(out, out)], lower=True), votes[out])
-            votes -= inverse[:, out] @ inner[out]
-            votes[out] = 0.0
-        return cls(targets, votes, inner)
+    def reading(self, rows: Sequence[Record], held: Sequence[Record], reader: HashedReader) -> Reading:
+        """What is said of each held row, one of ``rows``."""
+        positions = {text: position for position, text in enumerate(self.lessons.texts)}
+        stands = np.array([positions.get(row.text, -1) for row in held], np.int_)
+        logits = np.zeros((len(held), len(self.lessons.labels)))
+        similarity = np.zeros(len(held))
+        new = np.flatnonzero(stands < 0)
+        if len(new):
+            reading = reader.read([held[position].text for position in new.tolist()])
+            logits[new], similarity[new] = reading.logits, reading.similarity
+        teaching = Counter(row.text for row in rows if row.answer in self.lessons.labels)
+        known = np.flatnonzero(stands >= 0)
+        for start in range(0, len(known), ROWS_AT_ONCE):
+            some = known[start : start + ROWS_AT_ONCE]
+            changes = self._changes([held[position] for position in some.tolist()], stands[some], teaching)
+            logits[some] = self._logits(stands[some], changes)
+            similarity[some] = self._similarity(stands[some], changes)
+        return Reading(logits, similarity)
 
-    def logits(self, positions: NDArray[np.int_]) -> NDArray[np.float64]:
-        """What it says of some lessons, left out or not.
+    def _changes(self, rows: Sequence[Record], stands: NDArray[np.int_], teaching: Counter[str]) -> Floats:
+        """How each row's lesson changes when the row does not teach, (rows, labels)."""
+        labels = {label: position for position, label in enumerate(self.lessons.labels)}
+        result = np.zeros((len(rows), len(labels)), np.float32)
+        for changed, row, stand in zip(result, rows, stands, strict=True):
+            count, target = teaching[row.text], self.lessons.targets[stand]
+            if row.answer in labels:
+                changed[:] = -target if count == 1 else (target - target_of(row, labels)) / (count - 1)
+        return result
 
-        The regularised kernel times the votes is ``Y_R - inner``, so the kernel itself need not be multiplied.
-        """
-        said = self.targets[positions].toarray() - self.inner[positions] - np.float32(RIDGE) * self.votes[positions]
-        return np.asarray(said, np.float64)
+    def _logits(self, stands: NDArray[np.int_], changes: Floats) -> Floats:
+        diagonal, votes = self.diagonal[stands, None], self.votes[stands]
+        targets: Floats = self.lessons.targets[stands] + changes
+        rest = targets - np.float32(RIDGE) * (votes + diagonal * changes)
+        is_taught = np.any(targets, axis=1, keepdims=True)
+        return np.asarray(np.where(is_taught, rest, -changes - votes / diagonal))
+
+    def _similarity(self, stands: NDArray[np.int_], changes: Floats) -> Floats:
+        """Cosine to the nearest centroid; a label that no lesson is left of has none."""
+        own, sums = self.own[stands, None], self.sums[stands]
+        lengths = self.lengths + 2 * changes * sums + changes**2 * own
+        left = lengths > 1e-5 * self.lengths  # beyond what single precision leaves of nothing
+        near = (sums + changes * own) / np.sqrt(np.where(left, lengths, 1.0))
+        return np.asarray(np.where(left, near, 0.0).max(axis=1))
 
 
 def _read(near: Floats, votes: Floats, centroids: Matrix) -> Reading:
@@ -177,30 +174,19 @@ def _kernel(cosine: Floats) -> Floats:
     return np.asarray(np.exp(result, out=result))  # in place: a large matrix takes longer to get than to fill
 
 
-def _inverse(likeness: Floats) -> Floats:
-    """The inverse of the kernel plus the ridge: symmetric, positive definite."""
+def _solved(likeness: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """The votes, (lessons, labels), and the diagonal of the inverse of the regularised kernel, (lessons,)."""
     matrix = _kernel(likeness)
     matrix[np.diag_indices_from(matrix)] += np.float32(RIDGE)
     factor, _ = linalg.lapack.spotrf(matrix.T, lower=1, overwrite_a=1)
-    lower, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    result = np.ascontiguousarray(lower.T)  # its upper half is right
-    for start in range(0, len(result), BLOCK):
-        end = start + BLOCK
-        corner = result[start:end, start:end]
-        corner[:] = np.triu(corner) + np.triu(corner, 1).T
-        result[end:, start:end] = result[start:end, end:].T
-    return result
+    votes, _ = linalg.lapack.spotrs(factor, targets, lower=1)
+    half, _ = linalg.lapack.strtri(factor, lower=1, overwrite_c=1)  # the inverse is half.T @ half
+    return np.ascontiguousarray(votes), np.einsum("ij,ij->j", half, half)
 
 
 def _product(targets: Matrix, symmetric: Floats) -> Floats:
     """``symmetric @ targets``, (lessons, labels)."""
     return np.ascontiguousarray((targets.T @ symmetric).T)
-
-
-def _centroids(targets: Matrix, likeness: Floats) -> Matrix:
-    """Each label's targets divided by the length of the sum of its lessons."""
-    lengths = np.sqrt(np.asarray(targets.multiply(_product(targets, likeness)).sum(axis=0)).ravel())
-    return targets @ sparse.diags_array(1.0 / np.maximum(lengths, 1e-6), dtype=np.float32)
 
 
 def _thinned(lessons: Lessons) -> Lessons:

@@ -2,7 +2,7 @@
 
 Rules:
  * The same rows make the same student, with the same scores: it is fitted once.
- * It is for the replays of one log with one seed: under another seed other rows stand in other folds.
+ * It is for the replays of one log with one seed: under another seed an encoder leaves other rows out together.
  * Only the first fits are kept: later ones differ, since releases serve by then, and each takes tens of megabytes.
 """
 

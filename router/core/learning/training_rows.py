@@ -135,14 +135,19 @@ def lessons_of(rows: Sequence[Record], labels: tuple[str, ...]) -> Lessons:
     targets = np.zeros((len(texts), len(labels)), np.float32)
     for stand, row in zip(stands, taught, strict=True):
         if row.labels:
-            targets[stand] += _target(row, positions)
+            targets[stand] += target_of(row, positions)
         else:  # the answer alone: most logs have nothing else, and a vector a row takes seconds
             targets[stand, positions[row.answer]] += 1.0
     return Lessons(labels, tuple(texts), targets / np.maximum(targets.sum(axis=1, keepdims=True), 1e-9))
 
 
-def _target(row: Record, positions: dict[str, int]) -> NDArray[np.float32]:
-    """The teacher's probabilities over the known labels; what it leaves out is spread evenly."""
+def target_of(row: Record, positions: dict[str, int]) -> NDArray[np.float32]:
+    """The teacher's probabilities over the known labels, (labels,); what it leaves out is spread evenly.
+
+    Args:
+        row: Whose answer is known.
+        positions: Of each known label.
+    """
     target = np.zeros(len(positions), np.float32)
     for label, value in zip(row.labels, row.log_probabilities, strict=True):
         if label in positions:

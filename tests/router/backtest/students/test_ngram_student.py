@@ -7,7 +7,7 @@ from router.backtest.students import ngram_student as hashed
 from router.backtest.students.ngram_student import BEND, RIDGE, HashedFitter
 from router.backtest.students.ngrams import MOST_FEATURES, HashedTexts, Neighbours, Rarity
 from router.core.domain.record import Record, Source
-from router.core.learning.training_rows import FOLDS, fold_of, lessons_of
+from router.core.learning.training_rows import lessons_of
 
 
 def records(rows):
@@ -46,23 +46,41 @@ def kernel(cosine):
     return np.exp(BEND * (cosine - 1))
 
 
+def said_without(row, made, fit):
+    """What a student of all rows but one says of it: logits and similarity, by a fit of its own."""
+    rest = [other for other in made if other is not row]
+    rarity = fit.reader.rarity  # of all lessons, as where it is left out by algebra
+    taught = lessons_of(rest, fit.labels)
+    lessons = rarity.features(HashedTexts(taught.texts).counts(taught.texts))
+    targets = np.asarray(taught.targets, np.float64)
+    likeness = np.asarray(Neighbours.of(lessons).cosines(lessons), np.float64)
+    votes = np.linalg.solve(kernel(likeness) + RIDGE * np.eye(len(targets)), targets)
+    lengths = np.sqrt((targets * (likeness @ targets)).sum(axis=0))
+    near = Neighbours.of(lessons).cosines(rarity.features(HashedTexts(["x"]).counts([row.text])))[0]
+    return kernel(near) @ votes, np.where(lengths > 0, near @ targets / np.maximum(lengths, 1e-6), 0.0).max()
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_leaving_a_fold_out_is_the_same_as_fitting_without_it(make_rows, seed):
-    made, fit = fitted(make_rows(120, seed))
-    rarity = fit.reader.rarity  # of all lessons, as the fold's student has it too
-    for fold in range(FOLDS):
-        own = [position for position, row in enumerate(fit.rows) if fold_of(row, FOLDS) == fold]
-        rest = [row for row in made if fold_of(row, FOLDS) != fold]
-        texts = list(dict.fromkeys(row.text for row in rest))
-        lessons = rarity.features(HashedTexts(texts).counts(texts))
-        targets = np.asarray(lessons_of(rest, fit.labels).targets, np.float64)
-        likeness = np.asarray(Neighbours.of(lessons).cosines(lessons), np.float64)
-        votes = np.linalg.solve(kernel(likeness) + RIDGE * np.eye(len(texts)), targets)
-        centroids = targets / np.sqrt((targets * (likeness @ targets)).sum(axis=0))
-        asked = rarity.features(HashedTexts(["x"]).counts([fit.rows[position].text for position in own]))
-        near = Neighbours.of(lessons).cosines(asked)
-        np.testing.assert_allclose(fit.measures.reading.logits[own], kernel(near) @ votes, atol=2e-3)
-        np.testing.assert_allclose(fit.measures.reading.similarity[own], (near @ centroids).max(axis=1), atol=1e-4)
+def test_leaving_a_row_out_is_the_same_as_fitting_without_it(make_rows, seed):
+    rows = make_rows(80, seed)
+    twice = [rows[3], {**rows[4], "answer": rows[5]["answer"]}, rows[3]]  # asked again, and once answered otherwise
+    once = [{"text": "the only text of its kind", "answer": "alone"}] * 3
+    unknown = [{"text": rows[6]["text"], "answer": "too rare to be learned"}, {"text": "", "answer": rows[0]["answer"]}]
+    made, fit = fitted([*rows, *twice, *once, *unknown])
+    for position, row in enumerate(fit.rows):
+        logits, similarity = said_without(row, made, fit)
+        np.testing.assert_allclose(fit.measures.reading.logits[position], logits, atol=2e-3)
+        assert fit.measures.reading.similarity[position] == pytest.approx(similarity, abs=2e-3)
+
+
+def test_a_label_that_no_lesson_is_left_of_is_near_to_nothing(make_rows, monkeypatch):
+    monkeypatch.setattr(hashed, "MOST_LESSONS", 1)  # the others were thinned out
+    _, fit = fitted(make_rows(60))
+    reading = fit.measures.reading
+    lesson = np.abs(reading.logits).sum(axis=1).argmin()
+    assert reading.similarity[lesson] == 0.0
+    np.testing.assert_allclose(reading.logits[lesson], 0.0, atol=1e-3)
+    assert reading.similarity.max() > 0.0  # others are held against it
 
 
 def test_the_same_rows_give_the_same_student(make_rows):

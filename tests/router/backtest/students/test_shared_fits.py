@@ -14,7 +14,7 @@ from router.backtest.students.shared_fits import MOST_KEPT, SharedFits
 from router.backtest.students.student import Fit
 from router.core.domain.label_confidence import Reading
 from router.core.learning.held_out import LabelMeasures
-from router.core.learning.training_rows import FOLDS, calibrating, fold_of, known_labels, lessons_of
+from router.core.learning.training_rows import calibrating, known_labels, lessons_of
 
 PROMISES = (0.02, 0.05, 0.2)
 
@@ -53,7 +53,7 @@ def test_the_first_student_of_all_promises_is_fitted_once(make_rows, monkeypatch
 
 
 class Plainly:
-    """The light student as it is defined: a fit of its own for each fold, nothing shared."""
+    """The light student as it is defined: a fit of its own without each row, nothing shared."""
 
     def __init__(self, texts):
         self._texts = HashedTexts(texts)
@@ -66,14 +66,11 @@ class Plainly:
         vectors = Rarity.of(self._texts.counts(texts))
         reader = PlainReader.of(rows, labels, self._texts, vectors)
         held = calibrating(rows)
-        readings = {}
-        for fold in range(FOLDS):
-            own = [row for row in held if fold_of(row, FOLDS) == fold]
-            rest = [row for row in rows if fold_of(row, FOLDS) != fold]
-            said = PlainReader.of(rest, labels, self._texts, vectors).read([row.text for row in own])
-            keys = [row.key for row in own]
-            readings |= dict(zip(keys, zip(said.logits, said.similarity, strict=True), strict=True))
-        logits, similarity = zip(*(readings[row.key] for row in held), strict=True)
+        without = [
+            PlainReader.of([other for other in rows if other is not row], labels, self._texts, vectors) for row in held
+        ]
+        said = [student.read([row.text]) for student, row in zip(without, held, strict=True)]
+        logits, similarity = [one.logits[0] for one in said], [one.similarity[0] for one in said]
         return Fit(labels, reader, held, LabelMeasures(labels, Reading(np.array(logits), np.array(similarity))))
 
 
@@ -101,7 +98,7 @@ class PlainReader:
 
 
 def test_a_backtest_is_the_same_to_the_digit_as_by_plain_fits(make_rows, monkeypatch):
-    log = log_of(make_rows(700))
+    log = log_of(make_rows(400))
     plan = Plan(promises=(0.05, 0.2))
     fast = run(log, plan)
     monkeypatch.setattr(hashed, "HashedFitter", Plainly)
