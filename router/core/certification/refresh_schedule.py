@@ -32,11 +32,12 @@ from router.core.statistics.threshold_planning import (
     plan,
     plan_for_budget,
     prospect,
-    waiting_rate,
 )
 
 PATIENCE = 2.5  # times the rows that a certificate was expected to take
 PATIENCE_ROWS = 100
+MOST_OF_KEPT = 0.5  # of what a release keeps may be explored while a challenger waits: half of it is saved at least
+MUCH_KEPT = 0.25  # share of the queries; where less is kept there is little to save yet, and more of it may be explored
 LEAST_MET = 200  # rows that tell a champion's share better than its proposal did
 EARLY_PART = 0.3  # of the rows of the first refresh that is not early: fewer start no early one
 EARLY_SHARE = 0.4  # of queries that an early student should keep: a first release that keeps little delays a better one
@@ -113,11 +114,36 @@ def waiting_share(task: Task, sums: RowSums, champion: Champion) -> tuple[float,
     if not champion.number:
         return 0.0, task.exploration.cold
     share = champion_share(sums, champion.number, champion.expected)
+    return share, rate_while_waiting(task, share)
+
+
+def rate_while_waiting(task: Task, share: float) -> float:
+    """The exploration rate while a challenger waits, in [0, 1], beside a champion that keeps a share of the queries."""
     rate = waiting_rate(task.exploration.waiting, task.exploration.floor, share)
     most = task.objective.max_escalation
     if most is not None and share > 0:  # what is explored counts too
         rate = max(task.exploration.floor, min(rate, 1.0 - (1.0 - most) / share))
-    return share, rate
+    return rate
+
+
+def waiting_rate(waiting: float, floor: float, local_share: float) -> float:
+    """The exploration rate while a challenger waits, such that the waiting costs ``waiting`` of all queries.
+
+    A certificate takes a number of rows, at any rate; a higher one only brings them sooner. Only explored queries that
+    the champion keeps cost anything, so while it keeps little the rate may be high. No more is explored in addition
+    than escalates, since a challenger could save no more than that, and no more than half of what is kept, unless that
+    is little.
+
+    Args:
+        waiting: Share of all queries that may be explored in addition, in [0, 1].
+        floor: Least rate, in [0, 1].
+        local_share: Of the champion, in [0, 1].
+    """
+    if local_share <= 0:
+        return 1.0
+    addition = min(waiting, 1.0 - local_share)
+    most = 1.0 - (1.0 - MOST_OF_KEPT) * min(local_share / MUCH_KEPT, 1.0)
+    return max(floor, min(most, addition / local_share))
 
 
 def champion_share(sums: RowSums, champion: int, expected: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from router.core.arrays import Array, Bools
+from router.core.arrays import Array, Bools, Ints
 from router.core.certification.class_gate import ClassFigures
 from router.core.certification.trial import Trial
 from router.core.domain.record import Record
@@ -30,6 +30,8 @@ class FitResult:
         weights: One over the propensity.
         callers: The device of each row.
         texts: Numbers of what was asked, the same for the same words.
+        releases: The release that was in force.
+        stayed: Whether that release's answer stayed, or would have.
     """
 
     scores: Array
@@ -37,6 +39,8 @@ class FitResult:
     weights: Array
     callers: tuple[str, ...]
     texts: tuple[int, ...]
+    releases: Ints
+    stayed: Bools
 
 
 @dataclass(frozen=True, slots=True)

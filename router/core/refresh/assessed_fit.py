@@ -9,7 +9,7 @@ import numpy as np
 from router.core.certification.trial import Judging
 from router.core.domain.record import Record
 from router.core.learning.held_out import Calibrated, Measures
-from router.core.learning.training_rows import weights_of
+from router.core.learning.training_rows import weights_of, would_stay
 from router.core.refresh.actions import FitResult
 from router.core.statistics.likeness import likeness
 
@@ -30,4 +30,5 @@ def assess(rows: Sequence[Record], measures: Measures, judging: Judging) -> tupl
     weights = weights_of(rows)
     calibrated = measures.calibrate(agrees, weights)
     callers, texts = (row.caller for row in rows), (likeness(row.text, "", "")[0] for row in rows)
-    return calibrated, FitResult(calibrated.scores, agrees, weights, tuple(callers), tuple(texts))
+    releases, stayed = np.array([row.release for row in rows]), np.array([would_stay(row) for row in rows])
+    return calibrated, FitResult(calibrated.scores, agrees, weights, tuple(callers), tuple(texts), releases, stayed)

@@ -99,7 +99,15 @@ def who_spoilt(loop: LoopState, trial: Trial, situation: Situation) -> str:
     if trial.has_served or not trial.observations:
         return ""
     columns, callers = trial.columns, tuple(observation.caller for observation in trial.observations)
-    seen = FitResult(columns.scores, ~columns.wrong, columns.weights, callers, tuple(columns.alike[0].tolist()))
+    seen = FitResult(
+        columns.scores,
+        ~columns.wrong,
+        columns.weights,
+        callers,
+        tuple(columns.alike[0].tolist()),
+        columns.releases,
+        columns.kept,
+    )
     hoped = max(trial.outlook(situation).expected_local_share, trial.kept(trial.certified()))
     return who_spoilt_fit(loop, seen, situation, hoped)
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router.core.arrays import Array, Ints
+from router.core.arrays import Array, Bools, Ints
 
 MOST_EXPLAINED = 0.05  # of the variance of time: texts that live for ten windows explain less, and cost less to mistake
 SURE = 2.0  # standard errors by which it is shown to be less
@@ -58,25 +58,45 @@ def repertoire_of(texts: Ints, rows: Ints) -> Repertoire:
     return Repertoire(len(texts) > 0 and most <= MOST_EXPLAINED, _piece(texts, rows))
 
 
-def lasting_share(texts: Ints, ahead: float) -> float:
+def lasting_share(texts: Ints, weights: Array, ahead: float) -> float:
     """How much of what is asked of known texts still will be, on average over a time to come, in [0, 1].
 
-    By how much less the last quarter asks of the texts of the first half than the third one does: so much is taken to
-    be lost in each quarter to come. It is for weighing what to prove, and no proof.
+    By how much less each quarter asks of the texts known at the end of the last but one than the quarter before it did:
+    so much is taken to be lost in each quarter to come. It is for weighing what to prove, and no proof.
 
     Args:
         texts: (rows,) in the order of asking: equal numbers are alike.
+        weights: (rows,) queries for which each stands, > 0.
         ahead: That time, in times of the whole, > 0.
     """
-    quarter = len(texts) // 4
-    if not quarter:
+    if not len(texts):
         return 1.0
-    known = np.unique(texts[: 2 * quarter])
-    third, fourth = (float(np.isin(part, known).mean()) for part in (texts[2 * quarter : -quarter], texts[-quarter:]))
-    if fourth >= third:
+    quarters = np.minimum((4 * np.cumsum(weights) / weights.sum()).astype(int), 3)
+    before = after = 0.0
+    for known in (0, 1):
+        asked = np.isin(texts, np.unique(texts[quarters <= known])) * weights
+        shares = [_share(asked, weights, quarters == quarter) for quarter in range(known + 1, 4)]
+        before, after = before + math.fsum(shares[:-1]), after + math.fsum(shares[1:])
+    return lasting(before, after, 4.0 * ahead)
+
+
+def lasting(before: float, after: float, ahead: float) -> float:
+    """The average, over a time to come, of what falls in each step as it fell from one to the other, of what it is now.
+
+    Args:
+        before: >= 0.
+        after: One step later, >= 0.
+        ahead: Steps to come, > 0.
+    """
+    if after >= before:
         return 1.0
-    lost = 4.0 * ahead * (math.inf if fourth <= 0 else -math.log(fourth / third))
+    lost = ahead * (math.inf if after <= 0 else -math.log(after / before))
     return -math.expm1(-lost) / lost
+
+
+def _share(part: Array, weights: Array, chosen: Bools) -> float:
+    whole = float(weights[chosen].sum())
+    return float(part[chosen].sum()) / whole if whole > 0 else 0.0
 
 
 def explained_by_texts(texts: Ints) -> tuple[float, float]:

@@ -27,7 +27,6 @@ LARGEST_AIM = 0.75  # beyond this share of the allowance a certificate takes tho
 CANDIDATES = 200  # most thresholds that a plan compares
 HORIZON = 4.0  # times the queries seen so far, within which a first release pays for itself: waiting costs only time
 HORIZON_SERVING = 2.0  # beside a release that serves waiting costs queries
-MOST_OF_KEPT = 0.5  # of what a release keeps may be explored while a challenger waits: half of it is saved at least
 HALF_A_ROW = 0.5
 ESCALATED_LOSSES = 0.5  # share of a challenger's losses that a plan expects among what the champion escalates
 PROVABLE_STEP = 1e-5  # of an allowance
@@ -72,6 +71,7 @@ class Situation:
         champion_share: Local share of what serves now, in [0, 1]; 0 without a student.
         piece: Rows that come for each one that is independent of the others, >= 1.
         horizon: Times the queries seen so far, within which a certificate should have paid for itself, > 0.
+        lasting: What a challenger keeps on average over that time, of what it keeps at first, in [0, 1].
     """
 
     alpha: float
@@ -82,6 +82,7 @@ class Situation:
     champion_share: float = 0.0
     piece: float = 1.0
     horizon: float = HORIZON
+    lasting: float = 1.0
 
     @property
     def queries_ahead(self) -> float:
@@ -215,14 +216,15 @@ def plan(points: Sequence[Point], allowance: float, situation: Situation) -> Pro
         return Proposal(NEVER, 0.0, 0.0)
     rows = _rows_of(allowance, np.array([point.loss for point in points]), situation)
     wait = np.maximum(rows - situation.rows_at_hand, 0.0) / situation.rate * situation.piece
-    more = np.array([point.kept for point in points]) - situation.champion_share
-    gain = np.maximum(situation.queries_ahead - wait, 0.0) * more - wait * situation.price
-    gain[more < LEAST_GAIN * (1.0 - situation.champion_share)] = -np.inf
+    kept, champion = np.array([point.kept for point in points]), situation.champion_share
+    ahead = np.maximum(situation.queries_ahead - wait, 0.0)
+    gain = ahead * (kept * situation.lasting - champion) - wait * situation.price
+    gain[kept - champion < LEAST_GAIN * (1.0 - champion)] = -np.inf
     best = int(np.argmax(gain))
     if not gain[best] > 0:
         return Proposal(NEVER, 0.0, 0.0)
-    chosen = points[best]
-    return Proposal(chosen.threshold, chosen.kept, chosen.loss, float(rows[best]), float(gain[best]))
+    point = points[best]
+    return Proposal(point.threshold, point.kept, point.loss, float(rows[best]), float(gain[best]))
 
 
 def aim_for(allowance: float, alpha: float, rows_available: float) -> float:
@@ -246,24 +248,6 @@ def aim_for(allowance: float, alpha: float, rows_available: float) -> float:
         else:
             high = middle
     return low
-
-
-def waiting_rate(waiting: float, floor: float, local_share: float) -> float:
-    """The exploration rate while a challenger waits, such that the waiting costs ``waiting`` of all queries.
-
-    A certificate takes a number of rows, at any rate; a higher one only brings them sooner. Only explored queries that
-    the champion keeps cost anything, so while it keeps little the rate may be high. No more is explored in addition
-    than escalates, since a challenger could save no more than that, and no more than half of what is kept.
-
-    Args:
-        waiting: Share of all queries that may be explored in addition, in [0, 1].
-        floor: Least rate, in [0, 1].
-        local_share: Of the champion, in [0, 1].
-    """
-    if local_share <= 0:
-        return 1.0
-    addition = min(waiting, 1.0 - local_share)
-    return max(floor, min(MOST_OF_KEPT, addition / local_share))
 
 
 def cautious_loss(loss: float, rows: float, quantile: float = CAUTION) -> float:
@@ -332,9 +316,8 @@ def _rows_of(allowance: float, losses: Array, situation: Situation) -> Array:
     What the champion escalates is always there, at a weight of the rate; only what it keeps must be drawn.
     """
     rate, keeps = situation.rate, situation.champion_share
-    kept, lost = log_factors(
-        allowance, np.array([1.0, rate])
-    )  # (alternatives, 2): of a drawn row, of one that is there
+    # (alternatives, 2) each: of a drawn row, of one that is there
+    kept, lost = log_factors(allowance, np.array([1.0, rate]))
     drawn, there = (lost - kept).T
     rows = keeps * kept[:, :1] + (1.0 - keeps) / rate * kept[:, 1:]
     fall = (1.0 - ESCALATED_LOSSES) * drawn[:, None] + ESCALATED_LOSSES / rate * there[:, None]

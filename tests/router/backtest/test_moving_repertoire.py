@@ -84,3 +84,33 @@ def test_where_a_part_moves_on_what_was_asked_before_is_kept_and_nothing_else(mo
     assert lives >= LIVES - 3  # in the others a challenger that keeps all is tried first, in vain
     assert kept > 0.9 * (1 - moving) * later
     assert lost <= PROMISE * later
+
+
+def test_as_texts_go_a_release_that_keeps_those_of_today_takes_over():
+    """Each text is asked 60 times within 4,000 queries: what the first release keeps is asked no more by then."""
+    lately, lost = [], []
+    for seed in range(4):
+        texts = np.arange(6_000) // 60 + np.random.default_rng(seed).integers(4_000 // 60, size=6_000)
+        _, history = replayed(texts, seed)
+        lately.append(np.mean([answered.local for answered in history.served[-1_500:]]))
+        lost.append(np.mean([answered.local and not answered.agrees for answered in history.served]))
+    assert np.mean(lately) > 0.25
+    assert max(lost) <= PROMISE
+
+
+def test_where_the_rest_stays_no_challenger_is_tried_for_what_would_soon_be_gone_again():
+    tried = []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        passing = 40 + np.arange(6_000) // 8 + random.integers(100, size=6_000)
+        texts = np.where(random.random(6_000) < 0.25, passing, random.integers(40, size=6_000))
+        _, history = replayed(texts, seed)
+        tried += [event for event in history.events if "keeps only what was asked before" in event.what]
+    assert 3 <= len(tried) <= 5
+
+
+@pytest.mark.parametrize("min_rows", [1, 2, 3])
+def test_a_first_fit_may_have_next_to_no_rows(min_rows):
+    asked = [Asked(f"text {text}", "yes", asked_at=text) for text in range(40)]
+    one = Replay(asked, ["yes"] * 40, Task("moves", "log"), ParrotFitter(), Pace(min_rows=min_rows, early_rows=1))
+    assert not one.run(devices=2, seed=0).releases

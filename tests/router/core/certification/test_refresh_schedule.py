@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from router.core.certification.observations import Observation
 from router.core.certification.refresh_schedule import (
     LEAST_MET,
+    MOST_OF_KEPT,
+    MUCH_KEPT,
     PATIENCE_ROWS,
     Champion,
     Pace,
@@ -16,6 +18,7 @@ from router.core.certification.refresh_schedule import (
     patience_of,
     rate_once_served,
     situation_of,
+    waiting_rate,
     waiting_share,
     why_no_trial,
 )
@@ -124,7 +127,7 @@ def served(task, kept, rate=1.0):
     return one
 
 
-@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (0.8, 0.25), (1.0, 0.05), (0.1, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize(("kept", "rate"), [(0.5, 0.5), (0.8, 0.25), (1.0, 0.05), (0.25, 0.5), (0.1, 0.8), (0.0, 1.0)])
 def test_once_a_release_serves_its_trial_goes_on_at_the_rate_that_waiting_may_cost(kept, rate):
     assert rate_once_served(TASK, RowSums(), served(TASK, kept), 0.9) == pytest.approx(rate)
 
@@ -190,3 +193,19 @@ def test_each_attempt_in_vain_beside_a_release_makes_the_next_one_less_worth():
     horizons = [situation_of(TASK, sums, trial(), champion, in_vain).horizon for in_vain in range(3)]
     assert horizons == [HORIZON_SERVING, HORIZON_SERVING / 2, HORIZON_SERVING / 3]
     assert situation_of(TASK, sums, trial(), Champion(), 5).horizon == HORIZON
+
+
+@given(waiting=st.floats(0, 1), floor=st.floats(0, 1), share=st.floats(0, 1))
+def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, floor, share):
+    rate = waiting_rate(waiting, floor, share)
+    assert floor <= rate <= 1
+    assert rate * share <= max(waiting, floor) + 1e-9
+    assert rate * share <= max(1 - share, floor * share) + 1e-9  # at most as much again as escalates
+    assert rate <= max(MOST_OF_KEPT, floor) or share < MUCH_KEPT  # so that half of what is kept is saved at least
+
+
+@given(waiting=st.floats(0.25, 1), share=st.floats(0, 0.25))
+def test_the_less_is_kept_the_more_of_it_may_be_explored_without_a_jump(waiting, share):
+    rates = [waiting_rate(waiting, 0.0, one) for one in (0.0, share / 2, share)]
+    assert rates == sorted(rates, reverse=True)
+    assert waiting_rate(waiting, 0.0, 1e-6) == pytest.approx(1.0, abs=1e-5)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.statistics.repertoire import explained_by_texts, lasting_share, repertoire_of
+from router.core.statistics.repertoire import explained_by_texts, lasting, lasting_share, repertoire_of
 
 
 def zipf(kinds, exponent):
@@ -71,22 +71,52 @@ def test_names_of_texts_change_nothing(texts, names):
     assert (one.stays, one.piece) == (other.stays, pytest.approx(other.piece))
 
 
+def lasts(texts, weights=None, ahead=4.0):
+    texts = np.array(texts, np.int64)
+    return lasting_share(texts, np.ones(len(texts)) if weights is None else weights, ahead)
+
+
 @given(st.integers(5, 60), st.integers(0, 1_000))
 def test_of_commands_that_stay_what_is_known_is_taken_to_last(kinds, seed):
-    texts = np.random.default_rng(seed).integers(kinds, size=4_000)
-    assert lasting_share(texts, 4.0) > 0.8
+    assert lasts(np.random.default_rng(seed).integers(kinds, size=4_000)) > 0.8
 
 
 @given(st.sampled_from([320, 800, 1_500]), st.integers(0, 1_000))
 def test_where_texts_go_what_is_known_is_taken_to_go_too(life, seed):
     """Of a quarter of the rows that is as long as a text lives, the next one asks of few that were known."""
-    assert lasting_share(moving(np.random.default_rng(seed), 2 * life, 8, life), 4.0) < 0.3
+    assert lasts(moving(np.random.default_rng(seed), 2 * life, 8, life)) < 0.3
+
+
+def thinned(seed):
+    """Half of the queries stay, half move on: all, and as the log has them of a release that keeps what stays."""
+    random = np.random.default_rng(seed)
+    stays = random.random(8_000) < 0.5
+    texts = np.where(stays, random.integers(20, size=8_000), 1_000 + moving(random, 8_000, 8, 2_000))
+    late = np.arange(8_000) >= 2_000
+    there = ~stays | ~late | (random.random(8_000) < 0.2)
+    return texts, texts[there], np.where(stays & late, 5.0, 1.0)[there]
+
+
+def test_rows_that_stand_for_many_queries_count_as_many():
+    whole, weighed, counted = np.mean(
+        [[lasts(texts), lasts(seen, weights), lasts(seen)] for texts, seen, weights in map(thinned, range(20))], axis=0
+    )
+    assert weighed == pytest.approx(whole, rel=0.1)
+    assert counted < 0.8 * whole
 
 
 @pytest.mark.parametrize("texts", [[], [1], [1, 1, 1], [1, 2, 3, 4, 5, 6, 7, 8]])
 def test_too_few_rows_and_texts_that_never_come_again_say_nothing_of_how_long_they_last(texts):
-    assert lasting_share(np.array(texts, np.int64), 4.0) == 1.0
+    assert lasts(texts) == 1.0
 
 
 def test_what_is_asked_no_more_at_all_does_not_last():
-    assert lasting_share(np.array([1, 1, 1, 1, 1, 1, 2, 2]), 4.0) == 0.0
+    assert lasts([1, 1, 2, 2, 1, 1, 3, 3]) < 0.2
+    assert lasting(0.5, 0.0, 4.0) == 0.0
+
+
+@given(st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(0.1, 50.0))
+def test_what_falls_at_a_steady_pace_is_the_mean_of_its_curve(before, after, ahead):
+    times = np.linspace(0.0, ahead, 20_001)
+    curve = np.minimum(after / before, 1.0) ** times
+    assert lasting(before, after, ahead) == pytest.approx(float(np.trapezoid(curve, times)) / ahead, rel=1e-3)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from router.core.statistics.e_process import MOST_ROWS, expected_rows
 from router.core.statistics.threshold_planning import (
     LARGEST_AIM,
-    MOST_OF_KEPT,
     NEVER,
     Situation,
     _rows_of,
@@ -21,7 +20,6 @@ from router.core.statistics.threshold_planning import (
     plan,
     propose,
     prospect,
-    waiting_rate,
 )
 
 
@@ -179,15 +177,6 @@ def test_an_aim_is_expected_to_be_proved_with_the_rows_at_hand():
 def test_a_cautious_loss_is_above_the_estimate_and_falls_with_rows(loss, count):
     assert loss - 1e-9 <= cautious_loss(loss, count, 0.9) <= 1
     assert cautious_loss(loss, 4 * count, 0.9) <= cautious_loss(loss, count, 0.9) + 1e-9
-
-
-@given(waiting=st.floats(0, 1), floor=st.floats(0, 1), share=st.floats(0, 1))
-def test_waiting_costs_what_the_operator_allows_and_keeps_the_floor(waiting, floor, share):
-    rate = waiting_rate(waiting, floor, share)
-    assert floor <= rate <= 1
-    assert rate * share <= max(waiting, floor) + 1e-9
-    assert rate * share <= max(1 - share, floor * share) + 1e-9  # at most as much again as escalates
-    assert rate <= max(MOST_OF_KEPT, floor) or not share  # so that half of what is kept is saved at least
 
 
 @given(losses=st.lists(st.floats(0, 0.05), min_size=1, max_size=20), alpha=st.sampled_from([0.05, 0.025, 0.001]))
