@@ -9,7 +9,8 @@ has changed" against that chance.
 Rules:
  * It decides nothing. It is a reason to look closer, never evidence of a broken promise.
  * Scores are believed as far as they have been right: what they expect is scaled by how often the student was wrong
-   before the row where it was about as sure, so that one that is too sure from the start raises no doubt for that.
+   before the row where it was about as sure, a standard error more, so that one that is too sure from the start raises
+   no doubt for that, even while few rows tell.
  * A text that was asked before is expected to be wrong as often as it was: a command that is answered wrongly each time
    is one surprise, not many, and one that was right until now is a large one.
  * A reference that contradicts itself now and then is expected to go on so.
@@ -28,7 +29,7 @@ SHARES = (1.0, 2.0, 4.0)  # times the promise: how large a share of the queries 
 LEAST_EXPECTED = 0.25  # times the promise: the rarest event that is believed to be that rare
 MOST_EXPECTED = 0.95
 SURE = (0.02, 0.1, 0.3)  # doubts that part the rows by how sure the student was
-PRIOR_ERRORS = 5.0  # expected ones of a part, for which the scores are believed at first
+PRIOR_ERRORS = 1.0  # expected ones of a part, for which the scores are believed at first
 PRIOR_REPEATS = 2.0  # over the promise: repeats for which a reference is expected to contradict itself once
 MOST_TEXTS = 5_000  # of which something is remembered, the latest
 BOUND = 20.0  # over the promise: rows to a false signal, about
@@ -79,7 +80,8 @@ class SignalsOfChange:
         """
         doubt = 1.0 - score
         part = bisect(SURE, doubt)
-        known = (PRIOR_ERRORS + self._wrong[part]) / (PRIOR_ERRORS + self._expected[part])
+        seen = PRIOR_ERRORS + self._wrong[part]
+        known = (seen + math.sqrt(seen)) / (PRIOR_ERRORS + self._expected[part])
         asked, before = self._asked.pop(text) or (0, 0)
         self._of_student = self._moved(self._of_student, wrong, (before + known * doubt) / (asked + 1.0))
         self._asked.put(text, (asked + 1, before + wrong))

@@ -39,6 +39,19 @@ def test_a_student_that_is_too_sure_from_the_start_raises_few_doubts(trust):
     assert sum(lived(seed, 1500, trust=trust) > 0 for seed in range(20)) <= 4
 
 
+def test_a_new_student_that_is_too_sure_where_it_is_sure_raises_few_doubts():
+    """As measured on 77 close intents: wrong three times as often as its scores say where they are high, else right."""
+    suspected = 0
+    for seed in range(40):
+        draw, signals = np.random.default_rng(seed), SignalsOfChange(PROMISE)
+        for text, doubt in enumerate(draw.beta(0.4, 1.6, 400).tolist()):
+            signals.compare(bool(draw.random() < doubt * (3.0 if doubt < 0.1 else 1.0)), 1.0 - doubt, text)
+            if signals.is_high:
+                suspected += 1
+                break
+    assert suspected <= 4
+
+
 def test_a_command_that_is_answered_wrongly_each_time_is_one_surprise():
     signals = SignalsOfChange(PROMISE)
     for _ in range(200):
