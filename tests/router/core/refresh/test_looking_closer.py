@@ -218,6 +218,7 @@ def test_what_escalates_raises_a_suspicion_before_anything_kept_is_lost(record):
             )
             for position in range(start, start + 1000)
         ]
+        fleet.log += rows  # from which the watch begins
         fleet.loop.take([(position, row) for position, row in enumerate(rows, start)])
         fleet.step()
         assert fleet.loop.is_suspected is (start > 0)
