@@ -124,18 +124,20 @@ class _LeftOut:
         if len(new):
             reading = reader.read([held[position].text for position in new.tolist()])
             logits[new], similarity[new] = reading.logits, reading.similarity
-        teaching = Counter(row.text for row in rows if row.answer in self.lessons.labels)
+        labels = {label: position for position, label in enumerate(self.lessons.labels)}
+        teaching = Counter(row.text for row in rows if row.answer in labels)
         known = np.flatnonzero(stands >= 0)
         for start in range(0, len(known), ROWS_AT_ONCE):
             some = known[start : start + ROWS_AT_ONCE]
-            changes = self._changes([held[position] for position in some.tolist()], stands[some], teaching)
+            changes = self._changes([held[position] for position in some.tolist()], stands[some], teaching, labels)
             logits[some] = self._logits(stands[some], changes)
             similarity[some] = self._similarity(stands[some], changes)
         return Reading(logits, similarity)
 
-    def _changes(self, rows: Sequence[Record], stands: NDArray[np.int_], teaching: Counter[str]) -> Floats:
+    def _changes(
+        self, rows: Sequence[Record], stands: NDArray[np.int_], teaching: Counter[str], labels: dict[str, int]
+    ) -> Floats:
         """How each row's lesson changes when the row does not teach, (rows, labels)."""
-        labels = {label: position for position, label in enumerate(self.lessons.labels)}
         result = np.zeros((len(rows), len(labels)), np.float32)
         for changed, row, stand in zip(result, rows, stands, strict=True):
             count, target = teaching[row.text], self.lessons.targets[stand]
