@@ -71,7 +71,7 @@ def lasting_share(texts: Ints, weights: Array, ahead: float) -> float:
     """
     if not len(texts):
         return 1.0
-    quarters = np.minimum((4 * np.cumsum(weights) / weights.sum()).astype(int), 3)
+    quarters = (4 * (np.cumsum(weights) - weights / 2) / weights.sum()).astype(int)  # by the middle of each row
     before = after = 0.0
     for known in (0, 1):
         asked = np.isin(texts, np.unique(texts[quarters <= known])) * weights
